@@ -18,7 +18,6 @@ from typing import Any
 
 from rich.console import Console
 
-from data.stores import digests
 from data.stores.files import join_path
 from data.stores.json_files import read_json
 from pipeline.arguments import Clean
@@ -26,7 +25,7 @@ from pipeline.artifacts import claims
 from pipeline.artifacts.claims import MANIFEST
 from pipeline.artifacts.intent import Intent, claimed, finish
 from pipeline.beam.options import pipeline_options, runs_here
-from pipeline.beam.workspace import Workspace, check_files, clear
+from pipeline.beam.workspace import Workspace, check_files, clear, workspace_key
 from pipeline.cleaning import shards
 from pipeline.cleaning.corpus_files.cautions import cautions
 from pipeline.cleaning.corpus_files.manifest import (
@@ -195,7 +194,7 @@ def job_of(
     # Not in the manifest: a copy of the input is the same input and has the same manifest.
     stamps = [file.stamp for file in files]
     follows_from = (version, rules.name, identity, groups, stamps, asdict(cut), growable)
-    workspace = Workspace(out, digests.digest_of_value(follows_from)[:16])
+    workspace = Workspace(out, workspace_key(*follows_from))
     workspace.write_shards(groups)
     return CleaningJob(
         workspace=workspace,

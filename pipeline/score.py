@@ -18,7 +18,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from data.corpus_manifest import CorpusManifest
 from data.leakage.benchmark_texts import absolute_place, digest_of
 from data.rules.web_rules import mswitch_web
-from data.stores.digests import digest_of_contents, digest_of_value
+from data.stores.digests import digest_of_contents
 from data.stores.files import absolute, join_path
 from pipeline.arguments import Score
 from pipeline.artifacts.claims import SCHEMA_VERSION, Claim, digest_of_manifest
@@ -27,7 +27,7 @@ from pipeline.beam import job
 from pipeline.beam.options import check_workers_reach, pipeline_options
 from pipeline.beam.store_options import use_store_options
 from pipeline.beam.work_items import DoWork, WorkNumbers
-from pipeline.beam.workspace import Workspace, check_files, clear
+from pipeline.beam.workspace import Workspace, check_files, clear, workspace_key
 from pipeline.corpus.all_files import PAGES, CorpusFile, corpus_files
 from pipeline.corpus.manifests import read_corpus
 from pipeline.errors import ArtifactError
@@ -152,6 +152,5 @@ def check_pages(found: Mapping[str, Any], corpus: CorpusManifest, place: str) ->
 
 
 def key_of(request: ScoreRequest) -> str:
-    """Returns the digest of everything that finished files of one job have in common."""
-    identity = request.intent.claimed_for
-    return digest_of_value((VERSION, SCHEMA_VERSION, identity, request.files))[:16]
+    """Returns the key of the job's workspace."""
+    return workspace_key(VERSION, SCHEMA_VERSION, request.intent.claimed_for, request.files)

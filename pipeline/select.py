@@ -32,7 +32,7 @@ from pipeline.beam.options import check_workers_reach, in_process, pipeline_opti
 from pipeline.beam.store_options import use_store_options
 from pipeline.beam.waves import Waves, is_collected
 from pipeline.beam.work_items import DoWork, WorkNumbers
-from pipeline.beam.workspace import Workspace, clear
+from pipeline.beam.workspace import Workspace, clear, workspace_key
 from pipeline.cleaning.input_files import names_of
 from pipeline.corpus.all_files import PAGES, REJECTED, CorpusFile, corpus_files
 from pipeline.corpus.data_card import write_cards
@@ -262,6 +262,5 @@ def select_files(request: SelectRequest, workspace: Workspace, waves: Waves | No
 
 
 def key_of(request: SelectRequest) -> str:
-    """Returns the digest of everything that finished files of one job have in common."""
-    identity = request.intent.claimed_for
-    return digest_of_value((VERSION, SCHEMA_VERSION, identity, request.files))[:16]
+    """Returns the key of the job's workspace."""
+    return workspace_key(VERSION, SCHEMA_VERSION, request.intent.claimed_for, request.files)

@@ -13,7 +13,7 @@ from typing import Any
 from apache_beam.options.pipeline_options import PipelineOptions
 from msgspec import to_builtins
 
-from data.stores.digests import digest_of_bytes, digest_of_value
+from data.stores.digests import digest_of_bytes
 from data.stores.fences import FOLDER
 from data.stores.files import absolute, directories_in, join_path
 from data.tokens.manifest import Shard, VocabularyFacts, VocabularyManifest
@@ -24,7 +24,7 @@ from pipeline.artifacts.claims import SCHEMA_VERSION, Claim
 from pipeline.artifacts.intent import Intent, claimed, finish
 from pipeline.beam import job
 from pipeline.beam.work_items import DoWork, WorkNumbers
-from pipeline.beam.workspace import WORK, Workspace, clear
+from pipeline.beam.workspace import WORK, Workspace, clear, workspace_key
 from pipeline.terminal import Terminal, print_end
 from pipeline.tokens.checks import check_pages
 from pipeline.tokens.onto import CARRIED, CarryShard, Onto, leave_carried
@@ -133,7 +133,7 @@ def begin(out: str, shards: Sequence[PageShard], request: TokenRequest) -> Works
 def key_of(shards: Sequence[PageShard], model: bytes, carried: Sequence[Shard] = ()) -> str:
     """Returns the digest of everything that finished shards of one job have in common."""
     stay = to_builtins(carried)
-    return digest_of_value((VERSION, SCHEMA_VERSION, digest_of_bytes(model), shards, stay))[:16]
+    return workspace_key(VERSION, SCHEMA_VERSION, digest_of_bytes(model), shards, stay)
 
 
 def facts_of(vocabulary: VocabularyManifest) -> dict[str, Any]:

@@ -76,7 +76,9 @@ def adopt(arguments: Vocabulary, path: Path) -> None:
     intent = adoption(arguments, path)
     content = with_sentinels(path)
     with claimed(intent) as found:
-        if found is not Claim.FINISHED:
+        if found is Claim.FINISHED:
+            Terminal(stderr=True).print(f"vocabulary: {arguments.out} is finished.")
+        else:
             conclude(arguments.out, intent, content, {})
 
 

@@ -19,7 +19,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from data.errors import DataError
 from data.rights.reasons import BLOCKED
-from data.stores.digests import digest_of_contents, digest_of_value
+from data.stores.digests import digest_of_contents
 from data.stores.files import absolute, directories_in, exists, join_path, remove
 from data.stores.json_files import read_json, write_json
 from pipeline.arguments import Withdraw
@@ -31,7 +31,7 @@ from pipeline.beam.counted import HOSTS, Counts, CountsRecord
 from pipeline.beam.options import check_workers_reach, pipeline_options
 from pipeline.beam.store_options import use_store_options
 from pipeline.beam.work_items import DoWork, WorkNumbers
-from pipeline.beam.workspace import SCRATCH, WORK, Workspace, clear
+from pipeline.beam.workspace import SCRATCH, WORK, Workspace, clear, workspace_key
 from pipeline.cleaning.growth import delta
 from pipeline.cleaning.growth import kept as growth
 from pipeline.cleaning.growth.kept import Kept
@@ -185,7 +185,7 @@ def key_of(request: WithdrawRequest, arguments: Withdraw) -> str:
     lists = [digest_of_contents(one) for one in request.sites]
     names = [file.name for file in request.files]
     manifest = digest_of_manifest(request.corpus)
-    return digest_of_value((lists, arguments.reason, names, manifest))[:16]
+    return workspace_key(lists, arguments.reason, names, manifest)
 
 
 def withdrawals(corpus: str) -> list[Mapping[str, Any]]:
@@ -204,7 +204,7 @@ def remove_sites(request: WithdrawRequest, workspace: Workspace) -> None:
     """Runs the job: counts, then writes, every file that is not finished."""
     unique = has_unique_lines(read_corpus(request.corpus))
     find = FindSites(workspace, request.corpus, request.sites, unique)
-    remove_sites = RemoveSites(workspace, request.corpus, request.sites)
+    remove = RemoveSites(workspace, request.corpus, request.sites)
     with job.running(request.options) as pipeline:
         numbers = pipeline | WorkNumbers(len(request.files))
-        _ = numbers | "Find" >> DoWork(find) | "Remove" >> DoWork(remove_sites)
+        _ = numbers | "Find" >> DoWork(find) | "Remove" >> DoWork(remove)

@@ -20,12 +20,13 @@ from model.sharding.layouts import batch_sharding
 from model.sharding.mesh import make_mesh
 from model.trainer import Trainer
 from model.transformer import parameter_count, transformer_shapes
-from pipeline.hardware.peaks import peak_flops, step_flops
+from pipeline.hardware.peaks import peak_flops
 from pipeline.planning.compiled_step import CompiledStep, compile_step
 from pipeline.planning.hlo.program import parse
 from pipeline.planning.roofline import roofline
 from pipeline.planning.topology import Topology
 from pipeline.recipe.recipe import Recipe
+from pipeline.recipe.step_flops import step_flops
 from pipeline.recipe.trainer import trainer_on
 
 WARM, TRACED = 2, 3

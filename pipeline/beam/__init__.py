@@ -1,1 +1,1 @@
-"""Shared by `clean` and `tokenize`: Beam options, runners, counters, resumable work."""
+"""What all Beam jobs share: options, runners, counters, exchanges, resumable work."""

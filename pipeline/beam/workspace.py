@@ -26,6 +26,7 @@ from typing import Any, TypeVar
 
 from data.errors import DataError
 from data.stores.atomic import atomic_write
+from data.stores.digests import digest_of_value
 from data.stores.files import directories_in, exists, join_path, names_in, remove, sizes_in
 from data.stores.json_files import read_in_order, read_json
 
@@ -146,6 +147,11 @@ class Workspace:
     def _write(self, path: str, value: Any) -> None:
         with self.publish(path) as unfinished:
             unfinished.write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")
+
+
+def workspace_key(*determines: object) -> str:
+    """Returns the key of a workspace: a digest of all that work of one job has in common."""
+    return digest_of_value(determines)[:16]
 
 
 def clear(out: str) -> None:

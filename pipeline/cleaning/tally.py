@@ -14,6 +14,7 @@ from msgspec import Struct
 from data.corpus_manifest import interval
 from data.reading.page import BrokenRecord, Dropped, NotAsked, Page
 from data.stores.json_shapes import Count, RelativePath
+from pipeline.beam.counted import Key
 from pipeline.beam.workspace import Workspace
 
 SAMPLES = 5  # broken records per reason in the manifest; `broken/records.parquet` has them all
@@ -24,8 +25,6 @@ COUNTED = {
     "not_asked": "pages_not_asked",
     "bytes": "bytes_read",
 }
-
-Key = tuple[str, str, str]
 
 
 class SortedRun(NamedTuple):

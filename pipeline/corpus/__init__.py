@@ -1,1 +1,1 @@
-"""The corpus that `mswitch clean` writes, as later stages read it."""
+"""The corpus that `mswitch clean` or `mswitch select` writes, as later stages read it."""

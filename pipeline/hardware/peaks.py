@@ -8,9 +8,6 @@ the makers. A device missing from the table has no MFU instead of a guessed one.
 
 from typing import Any, NamedTuple
 
-from model.config import ModelConfig
-from model.flops import forward_flops
-
 # Keys are prefixes of JAX's `device_kind`; the longest match counts.
 # TPUs: the pages v4, v5e, v5p, v6e and tpu7x of Google's Cloud TPU documentation; a TPU7x chip
 # (2,307) is two devices. NVIDIA: the data sheets, which print twice these numbers, with sparsity.
@@ -103,11 +100,3 @@ def bandwidth(device_kind: str) -> Bandwidth | None:
 def _longest(table: dict[str, Any], device_kind: str) -> str | None:
     matches = [name for name in table if device_kind.startswith(name)]
     return max(matches, key=len, default=None)
-
-
-def step_flops(model: ModelConfig, rows: int, inputs: int, targets: int) -> int:
-    """Returns a training step's matrix-product FLOPs: forward, and twice as many backward.
-
-    Rematerialized products are not counted, as MFU counts useful work.
-    """
-    return 3 * rows * forward_flops(model, inputs, targets)

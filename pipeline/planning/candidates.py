@@ -14,10 +14,10 @@ from model.config import Remat
 from model.configuration_checks import ConfigurationError
 from model.flops import forward_flops_by_part
 from model.sharding.mesh import MeshShape
-from pipeline.hardware.peaks import step_flops
 from pipeline.recipe.fits import check_divides, least_memory
 from pipeline.recipe.mesh_choice import with_mesh
 from pipeline.recipe.recipe import Recipe
+from pipeline.recipe.step_flops import step_flops
 
 MICROBATCHES = (1, 2, 4, 8, 16)
 MODEL_AXES = (1, 2, 4)  # devices that split a matrix; more pay for reductions in every layer

@@ -13,13 +13,13 @@ all-reduces.
 
 from collections.abc import Iterator
 
-from pipeline.hardware.peaks import step_flops
 from pipeline.planning.compiled_step import CompiledStep
 from pipeline.planning.explained_flops import explained_flops
 from pipeline.planning.figures import Figure
 from pipeline.planning.hlo.collectives import RAGGED, Collective
 from pipeline.planning.roofline import Roofline
 from pipeline.recipe.recipe import Recipe
+from pipeline.recipe.step_flops import step_flops
 
 SECTION = "collectives beside the design"
 GATHERED = 0.9  # share of the bytes of parameters that arrive whole, at least

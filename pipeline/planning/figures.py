@@ -9,13 +9,13 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
-from pipeline.hardware.peaks import step_flops
 from pipeline.planning.between_slices import SliceTransfer
 from pipeline.planning.compiled_step import CompiledStep
 from pipeline.planning.expert_slots import expert_slots
 from pipeline.planning.hlo.collectives import Collective
 from pipeline.planning.roofline import Roofline
 from pipeline.recipe.recipe import Recipe
+from pipeline.recipe.step_flops import step_flops
 
 Mark = Literal["compiled", "derived", "assumed"]
 GIB = 2**30

@@ -196,7 +196,7 @@ def _students(
 def _experts(name: str, runs: Sequence[FinishedRun]) -> ExpertSharing | None:
     """Returns the expert use per language of the first run that recorded it."""
     for run in runs:
-        if path := finished.routing_file(run.directory):
+        if path := finished.last_routing(run.directory):
             return expert_sharing.from_table(
                 read_table(path, expert_sharing.SCHEMA),
                 run=f"{name}, seed {run.recipe['seed']}",

@@ -6,7 +6,7 @@ from eval import side
 from eval.language_loss import Unit
 from eval.run_facts import RunFacts
 from eval.side import Side
-from pipeline.runs import finished
+from pipeline.reporting import run_metrics
 from pipeline.runs.finished import FinishedRun
 
 
@@ -46,13 +46,13 @@ def facts_of(of: Side, runs: Sequence[FinishedRun], every: Sequence[FinishedRun]
         experts=first.experts,
         devices=" + ".join(sorted({counted(run.devices) for run in runs})),
         steps=first.last_step,
-        step_seconds=finished.median_metric(runs, "seconds"),
-        step_seconds_spread=finished.spread_over_tenths(runs, "seconds"),
-        tokens_per_second=finished.median_metric(runs, "tokens_per_second"),
+        step_seconds=run_metrics.median_metric(runs, "seconds"),
+        step_seconds_spread=run_metrics.spread_over_tenths(runs, "seconds"),
+        tokens_per_second=run_metrics.median_metric(runs, "tokens_per_second"),
         dropped_share=(
-            None if first.switch is None else finished.mean_of_last_tenth(runs, "dropped_share")
+            None if first.switch is None else run_metrics.mean_of_last_tenth(runs, "dropped_share")
         ),
-        training_loss_nats=finished.mean_of_last_tenth(runs, "loss_nats"),
+        training_loss_nats=run_metrics.mean_of_last_tenth(runs, "loss_nats"),
         held_out_loss_nats=tuple(float(total) for total in totals),
         commits=tuple(dict.fromkeys(commit for run in every for commit in run.about.commits)),
     )

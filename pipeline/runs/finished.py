@@ -1,14 +1,12 @@
 """Finished runs, read back: recipe, evaluations, metrics.
 
-A run is a directory that `mswitch pretrain`, `mswitch distill` or `mswitch import-hf` wrote. Runs
-are only read here, never written.
+A run is a directory that `mswitch pretrain`, `distill`, `finetune`, `prune` or `import-hf` wrote.
+Runs are only read here, never written.
 """
 
-import itertools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from statistics import fmean, median
 from typing import Any
 
 from data.errors import DataError
@@ -22,6 +20,7 @@ from pipeline.artifacts import claims
 from pipeline.errors import ArtifactError
 from pipeline.runs.directory import find_run
 from pipeline.runs.record import MixtureRecord, RunRecord
+from pipeline.runs.routing_files import routing_beside
 from pipeline.runs.sentence_files import SENTENCES, sentence_files
 
 _EVALUATION = re.compile(r"step=(0|[1-9][0-9]{0,17}).parquet")
@@ -141,16 +140,16 @@ def files_read(directory: Place) -> dict[str, Place]:
     names = ("recipe.json", "metrics.jsonl", "mixture.json")
     files = {name: directory / name for name in names if exists(directory / name)}
     files |= {str(step): path for step, path in evaluation_files(directory).items()}
-    routing = routing_file(directory)
+    routing = last_routing(directory)
     files |= {"routing": routing} if routing else {}
     texts = sentence_files(directory, max(evaluation_files(directory)))
     return files | {f"{SENTENCES}/{name}": path for name, path in texts.items()}
 
 
-def routing_file(directory: Place) -> Place | None:
+def last_routing(directory: Place) -> Place | None:
     """Returns the routing file of a run's last evaluation, or None if there is none."""
     *_, last = evaluation_files(directory).values()
-    path = last.with_name(f"routing-{last.name}")
+    path = routing_beside(last)
     return path if exists(path) else None
 
 
@@ -183,37 +182,3 @@ def read_metrics(path: Place) -> list[dict[str, float | None]]:
 def _tokens_seen(path: Place) -> dict[str, float]:
     languages = read_json(path, MixtureRecord).languages if exists(path) else {}
     return {code: one.tokens_seen for code, one in languages.items()}
-
-
-def median_metric(runs: Sequence[FinishedRun], name: str) -> float | None:
-    """Returns the median of a metric over all steps of all runs, or None if not recorded."""
-    lines = (line for run in runs for line in run.metrics)
-    values = [value for line in lines if (value := line.get(name)) is not None]
-    return float(median(values)) if values else None
-
-
-def spread_over_tenths(runs: Sequence[FinishedRun], name: str) -> float | None:
-    """Returns by what factor a metric changed within a run, for the run where it changed most.
-
-    A run's values are cut into tenths; the factor is the greatest ÷ the least of their medians.
-    None if every run recorded the metric fewer than twenty times: a tenth would be one value.
-    """
-    spreads = []
-    for run in runs:
-        values = [value for line in run.metrics if (value := line.get(name)) is not None]
-        if len(values) >= 20:
-            ends = [len(values) * tenth // 10 for tenth in range(11)]
-            medians = [median(values[one:other]) for one, other in itertools.pairwise(ends)]
-            spreads.append(max(medians) / min(medians))
-    return max(spreads, default=None)
-
-
-def mean_of_last_tenth(runs: Sequence[FinishedRun], name: str) -> float | None:
-    """Returns the mean of a metric over the last tenth of each run, or None if not recorded."""
-    values = [
-        value
-        for run in runs
-        for line in run.metrics[-max(1, len(run.metrics) // 10) :]
-        if (value := line.get(name)) is not None
-    ]
-    return fmean(values) if values else None

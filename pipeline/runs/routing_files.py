@@ -1,8 +1,13 @@
-"""`RUN/evaluation/routing-step=N.parquet`: how experts were used, for whoever prunes."""
+"""`routing-*.parquet` beside what was scored: how experts were used; a dense run has none."""
 
 from data.stores.addresses import Place
 from data.stores.files import exists
 from pipeline.errors import ArtifactError
+
+
+def routing_beside(path: Place) -> Place:
+    """Returns the path of the routing of an evaluation's pages, or of predictions for a task."""
+    return path.with_name(f"routing-{path.name}")
 
 
 def routing_file(run: Place, step: int) -> Place:

@@ -20,6 +20,7 @@ from eval.experts import sharing as expert_sharing
 from eval.tasks import character_f
 from eval.tasks.metrics import metrics_of
 from eval.tasks.predictions import MAY_BE_NULL, SCHEMA, Predictions, from_table
+from pipeline.runs.routing_files import routing_beside
 
 DESCRIPTION = "task.json"
 
@@ -27,11 +28,6 @@ DESCRIPTION = "task.json"
 def predictions_file(directory: Place, task: str, split: str, step: int) -> Place:
     """Returns the path of the predictions of one split."""
     return directory / "tasks" / task / f"{split}-step={step}.parquet"
-
-
-def routing_beside(path: Place) -> Place:
-    """Returns the path of the routing of predictions, which a dense run does not have."""
-    return path.with_name(f"routing-{path.name}")
 
 
 def write_predictions(

@@ -1,4 +1,4 @@
-"""The one step of tokenizing: each work item writes one shard of token blocks.
+"""The work of tokenizing: each work item writes one shard of token blocks, or carries one over.
 
 A shard's content follows from its list of page files alone, in their order, so any number of
 workers and any retry write the same bytes. Nothing is grouped: a worker's memory holds one shard.

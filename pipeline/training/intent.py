@@ -1,4 +1,4 @@
-"""What a training would do: what `--dry-run` of `pretrain` and `distill` prints."""
+"""What a training would do: what `--dry-run` of `pretrain`, `distill` and `finetune` prints."""
 
 import contextlib
 from collections.abc import Sequence

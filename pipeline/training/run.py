@@ -1,4 +1,4 @@
-"""What `pretrain` and `distill` share: from a prepared run to a finished directory.
+"""What `pretrain`, `distill` and `finetune` share: from a prepared run to a finished directory.
 
 A command prepares a run (`prepared.py`), builds the loop's inputs, writes checkpoint 0 if the first
 weights are not random, and trains (`loop.py`). The same command again resumes from the last whole

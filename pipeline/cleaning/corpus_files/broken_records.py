@@ -46,12 +46,6 @@ def spilled(workspace: Workspace, step: str, shard: int) -> str:
     return workspace.spill(step, shard, ".broken")
 
 
-def file(workspace: Workspace, step: str, shards: int) -> BrokenFile:
-    """Returns the file that lists the broken records of all shards."""
-    paths = (spilled(workspace, step, shard) for shard in range(shards))
-    return BrokenFile(NAME, tuple(map(workspace.name_of, paths)))
-
-
 def batch(records: Sequence[BrokenRecord]) -> pa.RecordBatch:
     """Returns the broken records of a chunk, in order."""
     return pa.RecordBatch.from_pylist([one._asdict() for one in records], SCHEMA)

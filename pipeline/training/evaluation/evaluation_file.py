@@ -17,6 +17,7 @@ from data.stores.files import local_copy, names_in, remove
 from data.stores.parquet_files import sentences_for
 from eval.experts import sharing as expert_sharing
 from eval.language_loss import SCHEMA
+from pipeline.runs.routing_files import routing_beside
 
 COLUMNS = SCHEMA.append(pa.field("windows", pa.int32()))
 OF_STEP = re.compile(r"(?:routing-|gaps-)?step=(\d+)\.parquet")
@@ -87,7 +88,7 @@ def write_evaluation(
     path = evaluation_file(directory, step)
     if evaluation.routing is not None:
         table = pa.Table.from_pydict(evaluation.routing, expert_sharing.WRITTEN)
-        _write_table(table, path.with_name(f"routing-{path.name}"))
+        _write_table(table, routing_beside(path))
     schema = COLUMNS if tokens is None else COLUMNS.with_metadata({TOKENS: tokens})
     _write_table(pa.Table.from_pydict(evaluation.pages, schema), path)
     return path

@@ -26,8 +26,8 @@ from pipeline.artifacts.claims import is_finished
 from pipeline.artifacts.differences import json_differences
 from pipeline.errors import ArtifactError
 from pipeline.hardware.coordination import on_first_host
-from pipeline.hardware.peaks import step_flops
 from pipeline.recipe.recipe import Recipe, recipe_to_json
+from pipeline.recipe.step_flops import step_flops
 from pipeline.recipe.trainer import trainer_on
 from pipeline.runs.directory import (
     RECIPE,

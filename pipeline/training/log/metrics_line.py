@@ -14,8 +14,9 @@ import numpy as np
 from model.loss.training_loss import Losses
 from model.switch.routing_sums import LayerRouting
 from model.train_step import StepMetrics
-from pipeline.hardware.peaks import peak_flops, step_flops
+from pipeline.hardware.peaks import peak_flops
 from pipeline.recipe.recipe import Recipe
+from pipeline.recipe.step_flops import step_flops
 
 ROUTING = ("balance_loss", "router_z_loss", "dropped_share", "wasted_share", "router_entropy_nats")
 

@@ -55,17 +55,13 @@ class Starts(Struct, frozen=True):
 
 
 class TimeAccount:
-    """Seconds of one start of a run, by activity; of nested activities the innermost is booked.
+    """Seconds of one start of a run, by activity; of nested activities the innermost is booked."""
 
-    Args:
-        started: value of `time.perf_counter()` at which the account begins; None for now.
-    """
-
-    def __init__(self, started: float | None = None):
+    def __init__(self):
         self.start = uuid.uuid4().hex  # a process number is equal at every start in a container
         self.seconds: dict[str, float] = dict.fromkeys(ACTIVITIES, 0.0)
         self._open = ["starting"]
-        self._mark = time.perf_counter() if started is None else started
+        self._mark = time.perf_counter()
 
     @contextmanager
     def spend(self, activity: str) -> Iterator[None]:

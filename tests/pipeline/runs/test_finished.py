@@ -10,8 +10,9 @@ from synthetic_runs import STEPS, write_routing, write_run
 from data.errors import DataError
 from pipeline import cli
 from pipeline.errors import ArtifactError
+from pipeline.reporting.run_metrics import spread_over_tenths
 from pipeline.runs.comparable import differences
-from pipeline.runs.finished import read_run, spread_over_tenths
+from pipeline.runs.finished import read_run
 
 
 def test_a_run_is_evaluated_at_its_last_step(tmp_path):
