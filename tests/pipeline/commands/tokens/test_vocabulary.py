@@ -193,8 +193,8 @@ def test_an_error_while_sampling_is_not_taken_for_the_end_of_the_text(error, lin
 
 
 def test_a_training_that_is_stopped_leaves_the_directory_to_other_settings(tmp_path, monkeypatch):
-    corpus = write_corpus(tmp_path / "corpus", ["sw"])
-    asked = Vocabulary(corpus=(str(corpus),), size=400, out=tmp_path / "out")
+    corpus = write_corpus(tmp_path / "corpus", {"sw": texts_of("sw", 40)})
+    asked = Vocabulary(corpus=(str(corpus),), size=410, out=tmp_path / "out")
 
     def stopped(*_):
         raise Stopped(2)
@@ -203,8 +203,8 @@ def test_a_training_that_is_stopped_leaves_the_directory_to_other_settings(tmp_p
         patched.setattr(vocabulary, "train", stopped)
         with pytest.raises(Stopped):
             run(asked)
-    run(replace(asked, size=380))
-    assert load(tmp_path / "out" / MODEL_FILE).size == 380
+    run(replace(asked, size=400))
+    assert load(tmp_path / "out" / MODEL_FILE).size == 400
 
 
 def test_pages_without_characters_end_the_sample(tmp_path):
