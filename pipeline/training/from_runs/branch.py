@@ -13,28 +13,35 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import msgspec
+
 from data.stores.addresses import Place
+from data.stores.files import exists
 from data.tokens.blocks import TokenBlocks
 from model import NUMERICS_VERSION
 from model.optimizer import RateFrom
 from model.trainer import Trainer
+from pipeline.artifacts.claims import head_in
 from pipeline.artifacts.differences import json_differences
+from pipeline.artifacts.intent import Reading
 from pipeline.errors import ArtifactError
 from pipeline.recipe.mixture_from import MixtureFrom
 from pipeline.recipe.recipe import FREE, Recipe, recipe_to_json
-from pipeline.runs.directory import find_run, saved_steps
+from pipeline.runs.directory import RECIPE, checkpoint_read, find_run, saved_steps
 from pipeline.runs.open import recipe_of, restore_state
+from pipeline.runs.record import UPCYCLED
 from pipeline.runs.seen_by_all import wait_until_seen
 from pipeline.training.changes.later_tokens import later_inputs
 from pipeline.training.from_runs.first_weights import write_first_checkpoint
-from pipeline.training.prepared import input_digests
+from pipeline.training.from_runs.origin import Check, Origin
+from pipeline.training.prepared import PreparedRun, input_digests
 
 # What a branch may set otherwise than its trunk: nothing that acts before the branch.
 OWN = {*FREE, "name", "steps", "evaluate_every", "checkpoint_every", "log_every"}
 
 
 @dataclass(frozen=True)
-class Branch:
+class Branch(Origin):
     """Where a run branches off.
 
     Attributes:
@@ -45,7 +52,12 @@ class Branch:
     trunk: Place
     at: int
 
-    def decayed(self, recipe: Recipe) -> Recipe:
+    @property
+    def known_step(self) -> int:
+        """The step of the trunk's checkpoint."""
+        return self.at
+
+    def adapted(self, recipe: Recipe) -> Recipe:
         """Returns the recipe of the branch: its rate falls from `at` to its last step.
 
         Raises:
@@ -63,6 +75,31 @@ class Branch:
             )
         decay_from = self.at / recipe.steps
         return replace(recipe, optimizer=replace(recipe.optimizer, decay_from=decay_from))
+
+    def checks(self, begun: bool) -> Sequence[Check]:
+        """Returns the comparison with the trunk; none for a run that has its own checkpoint."""
+        return [] if begun else [self.check]
+
+    def with_inputs(self, prepared: PreparedRun, begun: bool) -> PreparedRun:
+        """Returns the run with the inputs of its trunk, or with those that it was begun with."""
+        if not begun:
+            return replace(prepared, inputs=self.inputs(prepared.inputs))
+        claimed = head_in(prepared.out)
+        return replace(prepared, inputs={**(claimed.inputs if claimed else {}), **prepared.inputs})
+
+    def reads(self) -> Sequence[Reading]:
+        """Returns the trunk's checkpoint."""
+        return [checkpoint_read("trunk", self.trunk, self.at)]
+
+    def begin(self, prepared: PreparedRun, trainer: Trainer) -> dict[str, Any]:
+        """Writes the trunk's state as first checkpoint, unless there is one; returns the record."""
+        write_first_checkpoint(
+            prepared.out, lambda: restore_state(self.trunk, trainer, self.at)[0], self.at
+        )
+        described = exists(prepared.out / RECIPE)  # then the trunk may be gone
+        upcycled = find_run(prepared.out if described else self.trunk).upcycled
+        more = {} if upcycled is None else {UPCYCLED: msgspec.structs.asdict(upcycled)}
+        return {"branch": {"trunk": str(self.trunk), "at": self.at}, **more}
 
     def check(self, recipe: Recipe, blocks: TokenBlocks) -> None:
         """Checks that a run of `recipe` on these tokens would have had the trunk's state.
@@ -108,10 +145,6 @@ class Branch:
                 "of these, or train the trunk with --set keep_every=NUMBER."
             )
 
-    def to_json(self) -> dict[str, Any]:
-        """Returns what a branch's recipe.json records, for its reader alone."""
-        return {"trunk": str(self.trunk), "at": self.at}
-
     def inputs(self, own: Mapping[str, str]) -> dict[str, str]:
         """Returns the digests of the inputs of the branch, and of its trunk up to the branch.
 
@@ -129,14 +162,6 @@ class Branch:
                 "than the trunk read; restore them, or train a trunk on what is there now."
             )
         return {**own, **theirs}
-
-    def write_first_state(self, out: Place, trainer: Trainer) -> None:
-        """Writes the trunk's state as the branch's first checkpoint, unless it has one.
-
-        Raises:
-            ArtifactError: if the checkpoint cannot be read or written.
-        """
-        write_first_checkpoint(out, lambda: restore_state(self.trunk, trainer, self.at)[0], self.at)
 
     def _fixed(self, recipe: Recipe) -> dict[str, Any]:
         """Returns the settings that a branch and its trunk have in common."""

@@ -5,8 +5,10 @@ its own checkpoints as any other. The two recipes must agree in the shapes of th
 slope of their position biases and in the vocabulary only.
 """
 
-from collections.abc import Callable
-from dataclasses import asdict, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import Any
 
 import jax
 
@@ -16,15 +18,47 @@ from model.config import ModelConfig
 from model.train_step import TrainState
 from model.trainer import Trainer
 from model.transformer import transformer_shapes
+from pipeline.artifacts.claims import digest_of_manifest
 from pipeline.artifacts.differences import json_differences
+from pipeline.artifacts.intent import Reading
 from pipeline.errors import ArtifactError
 from pipeline.hardware.coordination import on_first_host
 from pipeline.recipe.recipe import Recipe
 from pipeline.recipe.trainer import trainer_on
-from pipeline.runs.directory import check_same_vocabulary, find_finished_run
+from pipeline.runs.directory import check_same_vocabulary, checkpoint_read, find_finished_run
 from pipeline.runs.open import recipe_of, restore
 from pipeline.runs.stored_checkpoints import open_checkpoints
+from pipeline.training.from_runs.origin import Check, Origin
+from pipeline.training.prepared import PreparedRun
 from pipeline.training.save_errors import explain_save_errors
+
+
+@dataclass(frozen=True)
+class Start(Origin):
+    """Weights of a finished run, and new moments.
+
+    Attributes:
+        run: directory of the run.
+    """
+
+    run: Place
+
+    def checks(self, begun: bool) -> Sequence[Check]:
+        """Returns the comparison with the other run's network and vocabulary."""
+        return [partial(check_weights, self.run)]
+
+    def with_inputs(self, prepared: PreparedRun, begun: bool) -> PreparedRun:
+        """Returns the run with the digest of the other run among its inputs."""
+        return prepared.with_input("start", digest_of_manifest(self.run))
+
+    def reads(self) -> Sequence[Reading]:
+        """Returns the other run's best or last checkpoint."""
+        return [checkpoint_read("first weights", self.run, None)]
+
+    def begin(self, prepared: PreparedRun, trainer: Trainer) -> dict[str, Any]:
+        """Writes checkpoint 0 with these weights, unless there is one; they are not recorded."""
+        start_from(self.run, prepared.out, trainer, prepared.recipe)
+        return {}
 
 
 def start_from(start: Place, out: Place, trainer: Trainer, recipe: Recipe) -> None:

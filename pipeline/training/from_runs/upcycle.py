@@ -8,7 +8,7 @@ cost as many FLOPs. Otherwise it begins at step 0. Source: Komatsuzaki et al. 20
 Upcycling), who continue the schedule and keep the optimizer's state.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -24,6 +24,7 @@ from model.trainer import Trainer
 from pipeline.arguments import Pretrain
 from pipeline.artifacts.claims import is_finished
 from pipeline.artifacts.differences import json_differences
+from pipeline.artifacts.intent import Reading
 from pipeline.errors import ArtifactError
 from pipeline.hardware.coordination import on_first_host
 from pipeline.recipe.recipe import Recipe, recipe_to_json
@@ -32,15 +33,17 @@ from pipeline.recipe.trainer import trainer_on
 from pipeline.runs.directory import (
     RECIPE,
     check_same_vocabulary,
+    checkpoint_read,
     find_run,
     requested_step,
     saved_steps,
 )
 from pipeline.runs.open import recipe_of, restore_state
-from pipeline.runs.record import RunRecord
+from pipeline.runs.record import UPCYCLED, RunRecord
 from pipeline.runs.seen_by_all import wait_until_seen
 from pipeline.training.changes.later_tokens import later_inputs
 from pipeline.training.from_runs.first_weights import write_first_checkpoint
+from pipeline.training.from_runs.origin import Check, Origin
 from pipeline.training.from_runs.upcycled_state import Beginning, first_state
 from pipeline.training.prepared import PreparedRun
 
@@ -54,7 +57,7 @@ TEXT, SETTINGS = ("tokens", "vocabulary", "weights"), ("seed", "rows", "inputs",
 
 
 @dataclass(frozen=True)
-class Upcycling:
+class Upcycling(Origin):
     """The dense run that a Switch begins as.
 
     Attributes:
@@ -80,6 +83,24 @@ class Upcycling:
     def imported(self) -> bool:
         """Whether the parent has never been trained here, so that it has no moments."""
         return self.at == 0
+
+    def checks(self, begun: bool) -> Sequence[Check]:
+        """Returns the comparison with the dense run, which resumed runs need too."""
+        return [self.check]
+
+    def with_inputs(self, prepared: PreparedRun, begun: bool) -> PreparedRun:
+        """Returns the run with what identifies its first state among its inputs."""
+        self.first_step(prepared)  # or refuses
+        return prepared.with_input(UPCYCLED, self.identity())
+
+    def reads(self) -> Sequence[Reading]:
+        """Returns the dense run's checkpoint."""
+        return [checkpoint_read("dense run", self.parent, self.at)]
+
+    def begin(self, prepared: PreparedRun, trainer: Trainer) -> dict[str, Any]:
+        """Writes the Switch's first state, unless there is one; returns what is recorded of it."""
+        self.write_first_state(prepared, trainer)
+        return {UPCYCLED: self.to_json(prepared)}
 
     def check(self, recipe: Recipe, blocks: TokenBlocks) -> None:
         """Checks that a recipe on these tokens can begin as the parent.
@@ -122,18 +143,18 @@ class Upcycling:
         mixtures = {"mixture_from": [(one.step, one.mixture) for one in later]}
         return {name: inputs.get(name) for name in names} | settings | mixtures
 
-    def begins_at(self, run: PreparedRun) -> int:
+    def first_step(self, prepared: PreparedRun) -> int:
         """Returns the first step of a run: the parent's if its examples go on, otherwise 0.
 
         Raises:
             ArtifactError: if the run has no more steps than the parent.
         """
-        if self.why_anew(run):
+        if self.why_anew(prepared):
             return 0
-        if run.recipe.steps <= self.at:
+        if prepared.recipe.steps <= self.at:
             raise ArtifactError(
-                f"{run.recipe.steps:,} steps were asked for, which include the {self.at:,} steps "
-                f"of {self.parent}; set a larger total with --set steps=NUMBER."
+                f"{prepared.recipe.steps:,} steps were asked for, which include the {self.at:,} "
+                f"steps of {self.parent}; set a larger total with --set steps=NUMBER."
             )
         return self.at
 
@@ -157,7 +178,7 @@ class Upcycling:
             "recipe": recipe.name,
             "seed": recipe.seed,
             "step": self.at,
-            "begins_at": self.begins_at(run),
+            "begins_at": self.first_step(run),
             "parameters": self.about.parameters,
             "flops": None if self.imported else flops * self.at,
             "logits": self.logits,
@@ -175,7 +196,7 @@ class Upcycling:
             run.announce(self._sentence(run))
             return self._state(run, trainer)
 
-        write_first_checkpoint(run.out, first, self.begins_at(run))
+        write_first_checkpoint(run.out, first, self.first_step(run))
 
     def _sentence(self, run: PreparedRun) -> str:
         why = "; ".join(self.why_anew(run))
@@ -189,7 +210,7 @@ class Upcycling:
     def _state(self, run: PreparedRun, trainer: Trainer) -> TrainState:
         dense = trainer_on(self.dense, trainer.mesh)
         beginning = Beginning(
-            step=self.begins_at(run),
+            step=self.first_step(run),
             seed=run.recipe.seed,
             logits=self.logits,
             noise=self.noise,

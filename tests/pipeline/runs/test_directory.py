@@ -84,7 +84,7 @@ def test_every_reader_reports_a_missing_run_alike(reader, blocks, tmp_path):
     ):
         with pytest.raises(ArtifactError) as error:
             read(directory)
-        assert f"A run was expected in {directory}, which {found}; name a" in str(error.value)
+        assert f"A run was expected in {directory}, which {found}; name the" in str(error.value)
 
 
 @pytest.mark.slow
