@@ -86,9 +86,7 @@ Stage = WorkStep | Exchange | Rounds
 
 def stages(job: CleaningJob) -> list[Stage]:
     """Returns the stages of a job; each needs the results of the ones before."""
-    found = _stages(job)
-    judge = found[-1]
-    assert isinstance(judge, JudgePages)
+    found, judge = _stages(job), _judge(job)
     if job.base is not None:
         found = with_base(found, job.base, _addition_context(job), judge)
     if not job.growable:
@@ -107,47 +105,59 @@ def stages(job: CleaningJob) -> list[Stage]:
 
 
 def _stages(job: CleaningJob) -> list[Stage]:
-    """Returns the stages of a job that adds to nothing and keeps nothing; the last is `judge`."""
+    """Returns the stages of a job that adds to nothing and keeps nothing."""
     space, rules = job.workspace, job.rules
-    judging = not isinstance(rules, Untouched)
-    first = ReadShard(
-        workspace=space,
-        judgements=(
-            *(requested(job) if trusts_declarations(rules) else ()),
-            *((RejectByRule(too_long),) if judging else ()),
-        ),
-        one_page_per_address=judging,
-        cut=job.cut,
-        crawl_cache=job.crawl_cache,
-    )
-    addresses, lines = job.waves(ADDRESSES), job.waves(LINES)
-    keeps = job.growable and judging
-    last = JudgePages(space, after_lines(job), rules.held_out, judging, lines, keeps)
     if isinstance(rules, Untouched):
-        return [first, last]
+        return [_read(job), _judge(job)]
+    addresses, lines = job.waves(ADDRESSES), job.waves(LINES)
     newest = SpilledPages(ReadShard.step, FindNewest.step, addresses, DUPLICATE_URL)
     if isinstance(rules, WebRuleSet):
         before = _near_duplicate_stages(job, rules, newest)
         source = kept_pages(job.waves(CANDIDATES))
         claim = SpillLineKeys(space, source, (), rules.line_hashes, lines.partitions)
     else:
-        before = []
-        rules_before = before_lines(rules)
-        claim = SpillLineKeys(space, newest, rules_before, line_dedup.line_hashes, lines.partitions)
+        before, judged = [], before_lines(rules)
+        claim = SpillLineKeys(space, newest, judged, line_dedup.line_hashes, lines.partitions)
+    repeated = (
+        FindRepeatedHashes(space, lines.partitions),
+        FindDuplicateLines(space, lines.partitions),
+    )
     return [
-        first,
+        _read(job),
         Exchange((FindNewest(space, addresses.partitions),), addresses),
         *before,
         claim,
-        Exchange(
-            (
-                FindRepeatedHashes(space, lines.partitions),
-                FindDuplicateLines(space, lines.partitions),
-            ),
-            lines,
-        ),
-        last,
+        Exchange(repeated, lines),
+        _judge(job),
     ]
+
+
+def _read(job: CleaningJob) -> ReadShard:
+    """Returns the first stage, which rejects what a page alone shows to be useless."""
+    judging = not isinstance(job.rules, Untouched)
+    return ReadShard(
+        workspace=job.workspace,
+        judgements=(
+            *(requested(job) if trusts_declarations(job.rules) else ()),
+            *((RejectByRule(too_long),) if judging else ()),
+        ),
+        one_page_per_address=judging,
+        cut=job.cut,
+        crawl_cache=job.crawl_cache,
+    )
+
+
+def _judge(job: CleaningJob) -> JudgePages:
+    """Returns the last stage, which applies the rules that need whole pages and writes them."""
+    judging = not isinstance(job.rules, Untouched)
+    return JudgePages(
+        workspace=job.workspace,
+        judgements=after_lines(job),
+        held_out=job.rules.held_out,
+        one_page_per_line=judging,
+        waves=job.waves(LINES),
+        growable=job.growable and judging,
+    )
 
 
 def work_of(job: CleaningJob) -> list[WorkStep]:
