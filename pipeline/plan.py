@@ -8,8 +8,8 @@ not fit, changes are compiled until one does.
 
 import math
 import shlex
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 from rich.console import Console
 
@@ -86,6 +86,20 @@ def plan_cheapest(arguments: Plan) -> None:
         print_next("plan", training_command(arguments.recipe, chosen))
 
 
+class TriedChange(NamedTuple):
+    """A change that was compiled because a recipe did not fit.
+
+    Attributes:
+        change: the change, in words.
+        step: the compiled programs of the changed recipe.
+        faults: what is not as designed in them.
+    """
+
+    change: str
+    step: CompiledStep
+    faults: list[str]
+
+
 def compile_and_print(arguments: Plan) -> None:
     """Compiles, prints and writes the plan in this process."""
     console = Terminal(highlight=False)
@@ -96,9 +110,22 @@ def compile_and_print(arguments: Plan) -> None:
     price = prices(arguments.price, [generation]).get(generation, 0.0)
     step = compile_step(recipe, devices, dense_recipe(arguments, recipe))
     found = None if step.program is None else roofline(step, step.program)
-    figures = list(figures_of(step, found, price))
-    wrong = wrong_in(step, found)
-    mesh = recipe.mesh
+    figures, wrong = list(figures_of(step, found, price)), wrong_in(step, found)
+    print_plan(step, figures, arguments.moves, console)
+    tried = try_remedies(step, console, price) if arguments.remedies and not step.fits else []
+    if arguments.out is not None:
+        as_json = [to_json_of_change(one) for one in tried]
+        write(arguments.out, plan_to_json(step, found, figures, as_json, wrong))
+    chosen = next((one for one in tried if one.step.fits), TriedChange("", step, wrong))
+    check_as_designed(chosen.step, chosen.faults)
+    if chosen.step.fits:
+        words = training_command(arguments.recipe, chosen.step.recipe, arguments.upcycle)
+        print_next("plan", words)
+
+
+def print_plan(step: CompiledStep, figures: Sequence[Figure], moves: int, console: Console) -> None:
+    """Prints the devices, the figures, and the largest moves of bytes if any are asked for."""
+    recipe, devices, mesh = step.recipe, step.topology, step.recipe.mesh
     console.print(
         f"{recipe.name} on {slices_of(devices)}: {devices.chips:,} chips, {len(devices.devices):,} "
         f"devices as data={mesh.data} expert={mesh.expert} model={mesh.model}, "
@@ -107,25 +134,23 @@ def compile_and_print(arguments: Plan) -> None:
     console.print(table_of(figures))
     if devices.memory is not None:
         console.print(ASSUMPTIONS)
-    if arguments.moves and step.program is not None:
-        for line in lines(largest_moves(step.program, arguments.moves)):
+    if moves and step.program is not None:
+        for line in lines(largest_moves(step.program, moves)):
             console.print(line)
-    tried, remedy = [], None
-    if arguments.remedies and not step.fits:
-        tried, remedy = try_remedies(step, console, price)
-    if arguments.out is not None:
-        write(arguments.out, plan_to_json(step, found, figures, tried, wrong))
-    fitting = step if step.fits else remedy
-    if remedy is not None:
-        wrong = next(one["faults"] for one in tried if one["fits"])
+
+
+def check_as_designed(step: CompiledStep, wrong: list[str]) -> None:
+    """Checks that nothing was found in a program that is not as designed.
+
+    Raises:
+        ArtifactError: if something was.
+    """
     if wrong:
         raise ArtifactError(
-            f"The program of {recipe.name} on {slices_of((fitting or step).topology)} is not as "
-            f"designed: {'; '.join(wrong)}. Its figures are above; --moves 25 with its settings "
-            "lists where its bytes go."
+            f"The program of {step.recipe.name} on {slices_of(step.topology)} is not as designed: "
+            f"{'; '.join(wrong)}. Its figures are above; --moves 25 with its settings lists where "
+            "its bytes go."
         )
-    if fitting is not None:
-        print_next("plan", training_command(arguments.recipe, fitting.recipe, arguments.upcycle))
 
 
 def wrong_in(step: CompiledStep, found: Roofline | None) -> list[str]:
@@ -170,27 +195,35 @@ def figures_of(step: CompiledStep, found: Roofline | None, price: float) -> Iter
     yield from checkpoint_figures(step, found)
 
 
-def try_remedies(
-    step: CompiledStep, console: Console, price: float
-) -> tuple[list[dict[str, Any]], CompiledStep | None]:
-    """Compiles changes, prints each result at once, and returns them all with the first that fits.
+def try_remedies(step: CompiledStep, console: Console, price: float) -> list[TriedChange]:
+    """Compiles changes, prints each result at once, and returns them all.
 
     The plan of the first that fits is printed in full, time and money included.
     """
     console.print("It does not fit. Changes that were compiled:")
-    tried, fitting = [], None
+    tried: list[TriedChange] = []
     for change, changed in remedies(step):
-        need, has = changed.needs / 2**30, (changed.topology.memory or 0) / 2**30
+        need, has = gibibytes(changed.needs), gibibytes(changed.topology.memory or 0)
         verdict = "fits" if changed.fits else "does not fit"
         least = "" if changed.program is not None else "at least "
         console.print(f"  {change}: {least}{need:.1f} of {has:.1f} GiB, {verdict}")
         program = changed.program if changed.fits else None
         found = None if program is None else roofline(changed, program)
-        wrong = wrong_in(changed, found)
-        if changed.fits and fitting is None:
-            fitting = changed
+        if changed.fits and not any(one.step.fits for one in tried):
             console.print(table_of(list(figures_of(changed, found, price))))
-        tried.append({"change": change, "gibibytes": need, "fits": changed.fits, "faults": wrong})
-    if fitting is None:
+        tried.append(TriedChange(change, changed, wrong_in(changed, found)))
+    if not any(one.step.fits for one in tried):
         console.print("  none of these fits; lower rows, or plan a larger slice.")
-    return tried, fitting
+    return tried
+
+
+def to_json_of_change(tried: TriedChange) -> dict[str, Any]:
+    """Returns a change that was compiled, as JSON values."""
+    change, step, wrong = tried
+    need = gibibytes(step.needs)
+    return {"change": change, "gibibytes": need, "fits": step.fits, "faults": wrong}
+
+
+def gibibytes(size: int) -> float:
+    """Returns a number of bytes in GiB."""
+    return size / 2**30

@@ -311,10 +311,11 @@ def test_the_plan_of_the_first_remedy_that_fits_is_printed_in_full(monkeypatch, 
             Figure("cost", "whole run", step.needs * price, "money", "derived")
         ],
     )
-    found, first = plan_command.try_remedies(None, Terminal(), 2.0)  # pyright: ignore
-    assert [one["fits"] for one in found] == [False, True, True]
-    assert [one["faults"] for one in found] == [[], ["a fault"], ["a fault"]]
-    assert first is tried[1][1]
+    found = plan_command.try_remedies(None, Terminal(), 2.0)  # pyright: ignore
+    assert [one.step.fits for one in found] == [False, True, True]
+    assert [one.faults for one in found] == [[], ["a fault"], ["a fault"]]
+    as_json = plan_command.to_json_of_change(found[0])
+    assert as_json == {"change": "remat=full", "gibibytes": 4.0, "fits": False, "faults": []}
     printed = capsys.readouterr().out.splitlines()
     assert [line.split()[:2] for line in printed[-3:]] == [
         ["cost"],
