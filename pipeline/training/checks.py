@@ -17,6 +17,7 @@ from data.tokens.blocks import TokenBlocks
 from model.checkpoints.local import KEPT
 from model.memory import checkpoint_bytes
 from model.sharding.mesh import make_mesh
+from pipeline.artifacts.intent import nearest
 from pipeline.errors import REFUSALS, ArtifactError
 from pipeline.hardware.batch_rows import share_of
 from pipeline.recipe.fits import check_sizes
@@ -132,8 +133,7 @@ def check_disk(recipe: Recipe, out: Place, first: int = 0) -> None:
     count = KEPT + best + 1 + preserved
     there = sum(path.stat().st_size for path in _files(out / "checkpoints"))
     needs = max(count * one - there, 0)
-    existing = next(path for path in (out, *out.absolute().parents) if path.exists())
-    free = shutil.disk_usage(existing).free
+    free = shutil.disk_usage(nearest(out)).free
     if needs > free:
         raise ArtifactError(
             f"{count} checkpoints of {one / GIB:.2f} GiB are to go to {out}, which needs "
