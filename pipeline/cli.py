@@ -30,6 +30,7 @@ from pipeline.command_line import (
     check_command,
     check_no_beam_option,
     check_paths,
+    check_repeated,
     check_values,
     merge_repeated,
     parse,
@@ -108,6 +109,7 @@ def command_of(argv: list[str]) -> Any:
     """
     check_command(argv)
     own, beam = split_beam_options(argv)
+    check_repeated(own)
     own = merge_repeated(own)
     check_values(own)
     check_no_beam_option(own)

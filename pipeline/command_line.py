@@ -81,11 +81,26 @@ def split_beam_options(argv: list[str]) -> tuple[list[str], tuple[str, ...]]:
     return argv[:at], tuple(argv[at + 1 :])
 
 
+def check_repeated(argv: list[str]) -> None:
+    """Checks that no option of one value is given twice; those of several are merged.
+
+    Raises:
+        ArtifactError: if one is.
+    """
+    kind = COMMANDS.get(argv[0]) if argv else None
+    names = [word.removeprefix("--").partition("=")[0] for word in argv if word.startswith("--")]
+    for field in fields(kind) if kind else ():
+        name = field.name.replace("_", "-")
+        if names.count(name) > 1 and "tuple" not in str(field.type):
+            raise ArtifactError(
+                f"{argv[0]} was given --{name} {names.count(name)} times; give it once."
+            )
+
+
 def merge_repeated(argv: list[str]) -> list[str]:
     """Joins the values of a repeated option: `--set a --set b` becomes `--set a b`.
 
-    Without this the parser would silently drop all but the last. A repeated option of one value
-    becomes a parser error.
+    Without this the parser would silently drop all but the last.
     """
     command, options = argv[:1], argv[1:]
     values: dict[str, list[str]] = {"": []}

@@ -36,10 +36,11 @@ def test_everything_after_two_dashes_is_for_beam():
 
 
 def test_one_value_given_twice_is_an_error(capsys):
+    assert cli.run(["evaluate", "--run", "a", "--run=b", "--tokens", "t"]) == 2
+    assert "evaluate was given --run 2 times; give it once." in capsys.readouterr().err
     with pytest.raises(SystemExit) as stopped:
-        cli.run(["evaluate", "--run", "a", "--run", "b", "--tokens", "t"])
+        cli.run("pretrain --tokens t --out o --hosts.count 1 --hosts.count 2".split())
     assert stopped.value.code == 2
-    assert "b" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
