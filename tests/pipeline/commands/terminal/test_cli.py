@@ -39,7 +39,7 @@ def test_one_value_given_twice_is_an_error(capsys):
     assert cli.run(["evaluate", "--run", "a", "--run=b", "--tokens", "t"]) == 2
     assert "evaluate was given --run 2 times; give it once." in capsys.readouterr().err
     with pytest.raises(SystemExit) as stopped:
-        cli.run("pretrain --tokens t --out o --hosts.count 1 --hosts.count 2".split())
+        cli.run(["pretrain", "--tokens", "t", "--hosts.count", "1", "--hosts.count", "2"])
     assert stopped.value.code == 2
 
 
