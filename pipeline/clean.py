@@ -12,8 +12,7 @@ packed. A job that was killed resumes after its last finished work item.
 
 import time
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 from rich.console import Console
@@ -25,8 +24,7 @@ from pipeline.artifacts import claims
 from pipeline.artifacts.claims import MANIFEST
 from pipeline.artifacts.intent import Intent, claimed, finish
 from pipeline.beam.options import pipeline_options, runs_here
-from pipeline.beam.workspace import Workspace, check_files, clear, workspace_key
-from pipeline.cleaning import shards
+from pipeline.beam.workspace import check_files, clear
 from pipeline.cleaning.corpus_files.cautions import cautions
 from pipeline.cleaning.corpus_files.manifest import (
     languages_with_pages,
@@ -35,23 +33,22 @@ from pipeline.cleaning.corpus_files.manifest import (
 )
 from pipeline.cleaning.graph import work_of
 from pipeline.cleaning.growth.facts import write_facts
-from pipeline.cleaning.growth.kept import Kept
-from pipeline.cleaning.growth.stages import Base
 from pipeline.cleaning.growth.summary import (
     addition_of,
     held_out_differences,
     kept_bytes,
     print_addition,
 )
-from pipeline.cleaning.job import VERSION, AnyRules, CleaningJob, trusts_declarations
+from pipeline.cleaning.job import CleaningJob, trusts_declarations
+from pipeline.cleaning.new_job import begin_job
 from pipeline.cleaning.outputs import output_paths, total_of
 from pipeline.cleaning.progress import progress_shown
 from pipeline.cleaning.request import STAGE, CleaningRequest, intent_of, resolved
-from pipeline.cleaning.shards import DEFAULT_CUT, Cut, InputFile
+from pipeline.cleaning.shards import DEFAULT_CUT, Cut
 from pipeline.cleaning.submission import run_job
 from pipeline.cleaning.tally import Tally
 from pipeline.corpus.data_card import write_cards
-from pipeline.corpus.manifests import lineage_of, read_corpus
+from pipeline.corpus.manifests import lineage_of
 from pipeline.corpus.vocabulary_training import advised_command
 from pipeline.terminal import Terminal, print_end
 
@@ -142,7 +139,7 @@ def carry_out(job: CleaningJob, request: CleaningRequest, console: Console) -> N
 def requested_job(request: CleaningRequest, cut: Cut) -> CleaningJob:
     """Returns the job of a request, whose directory is claimed."""
     cache = request.arguments.crawl_cache
-    job = job_of(
+    job = begin_job(
         request.out,
         request.rules,
         request.files,
@@ -150,7 +147,7 @@ def requested_job(request: CleaningRequest, cut: Cut) -> CleaningJob:
         in_waves=runs_here(request.options),
         cut=cut,
         growable=request.arguments.growable,
-        found=request.base,
+        kept=request.base,
     )
     return replace(
         job,
@@ -158,65 +155,4 @@ def requested_job(request: CleaningRequest, cut: Cut) -> CleaningJob:
         bad_words=request.bad_words,
         identifier=request.identifier,
         crawl_cache=cache and str(cache.absolute()),
-    )
-
-
-def job_of(
-    out: str,
-    rules: AnyRules,
-    files: Sequence[InputFile],
-    *,
-    identity: object = None,
-    in_waves: bool = True,
-    cut: Cut = DEFAULT_CUT,
-    growable: bool = False,
-    found: Kept | None = None,
-) -> CleaningJob:
-    """Returns the job for these files, and writes the list of its shards for the workers.
-
-    Args:
-        out: directory of the corpus.
-        rules: rule set that judges pages.
-        files: input files.
-        identity: everything else that determines the output, as JSON values.
-        in_waves: whether the runner holds what it groups in memory.
-        cut: sizes of shards, chunks and partitions.
-        growable: whether what an addition needs is kept beside the corpus.
-        found: what is kept beside the corpus that the files are added to; None for none.
-    """
-    groups = shards.shards(files, cut)
-    base, every = None if found is None else base_of(found), list(files)
-    if found is not None:
-        there = found.facts().input
-        groups = [[file.path for file in shard] for shard in there] + groups
-        every += [InputFile(file.path, file.size) for shard in there for file in shard]
-    version = (claims.SCHEMA_VERSION, VERSION)
-    # Not in the manifest: a copy of the input is the same input and has the same manifest.
-    stamps = [file.stamp for file in files]
-    follows_from = (version, rules.name, identity, groups, stamps, asdict(cut), growable)
-    workspace = Workspace(out, workspace_key(*follows_from))
-    workspace.write_shards(groups)
-    return CleaningJob(
-        workspace=workspace,
-        rules=rules,
-        shards=len(groups),
-        partitions=shards.partitions(every, cut),
-        in_waves=in_waves,
-        cut=cut,
-        growable=growable,
-        base=base,
-    )
-
-
-def base_of(found: Kept) -> Base:
-    """Returns the corpus that a job adds to."""
-    facts = found.facts()
-    return Base(
-        found=found,
-        shards=len(facts.input),
-        files=len(facts.files),
-        generation=facts.generation + 1,
-        thresholds=facts.thresholds,
-        held_out_up_to=facts.held_out_up_to,
-        pages={code: entry.kept for code, entry in read_corpus(found.corpus).languages.items()},
     )

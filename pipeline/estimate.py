@@ -20,9 +20,9 @@ from pathlib import Path
 from rich.table import Table
 
 from model.configuration_checks import ConfigurationError
-from pipeline import clean
 from pipeline.arguments import Estimate
 from pipeline.beam.options import pipeline_options
+from pipeline.cleaning import new_job, submission
 from pipeline.cleaning.input_files import input_files, is_listed
 from pipeline.cleaning.outputs import total_of
 from pipeline.cleaning.request import input_words
@@ -109,9 +109,9 @@ def sample(files: Sequence[InputFile], size: int) -> list[InputFile]:
 
 def measure(files: Sequence[InputFile], rules: str, directory: Path) -> Amounts:
     """Cleans the files and returns the amounts."""
-    job = clean.job_of(str(directory), named(rules), files)
+    job = new_job.begin_job(str(directory), named(rules), files)
     before = _core_seconds()
-    clean.run_job(job, pipeline_options(()))
+    submission.run_job(job, pipeline_options(()))
     counts = total_of(job).counts
     return Amounts(
         files=len(files),

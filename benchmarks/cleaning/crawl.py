@@ -35,10 +35,9 @@ from apache_beam.metrics.metric import MetricsFilter
 from data.demo import archive
 from data.demo.shipped_text import shipped_pages
 from data.reading.page import Page
-from pipeline import clean
 from pipeline.beam.counters import NAMESPACE
 from pipeline.beam.options import pipeline_options
-from pipeline.cleaning import shards, submission
+from pipeline.cleaning import new_job, shards, submission
 from pipeline.cleaning.corpus_files import write
 from pipeline.cleaning.input_files import input_files
 from pipeline.cleaning.outputs import total_of
@@ -84,7 +83,7 @@ def measure(count: int, directory: Path, out: str) -> dict[str, Any]:
     size = files[0].stat().st_size
     cut = Cut(shard_bytes=size, partition_bytes=size)
     found = input_files(map(str, files))
-    job = clean.job_of(f"{out}/{count}", named("mc4"), found, cut=cut, in_waves=False)
+    job = new_job.begin_job(f"{out}/{count}", named("mc4"), found, cut=cut, in_waves=False)
     counted: Counter[str] = Counter()
     largest: Counter[str] = Counter()
     began, cpu = time.monotonic(), time.process_time()

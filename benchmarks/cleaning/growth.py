@@ -27,11 +27,10 @@ import grown_web
 import tyro
 from apache_beam.metrics.metric import MetricsFilter
 
-from pipeline import clean
 from pipeline.beam import exchange
 from pipeline.beam.counters import NAMESPACE
 from pipeline.beam.options import pipeline_options
-from pipeline.cleaning import submission
+from pipeline.cleaning import new_job, submission
 from pipeline.cleaning.input_files import input_files
 from pipeline.cleaning.job import CleaningJob
 from pipeline.cleaning.outputs import total_of
@@ -100,7 +99,7 @@ def measure(paths: list[str], out: str) -> dict[str, Any]:
 
 
 def cleaned(paths: list[str], out: str, exchanged: Counter[str]) -> CleaningJob:
-    job = clean.job_of(out, named("mc4"), input_files(paths))
+    job = new_job.begin_job(out, named("mc4"), input_files(paths))
     options = pipeline_options(("--direct_num_workers=1",))
     submission.run_job(job, options, lambda run: add_sizes(run, exchanged))
     return job

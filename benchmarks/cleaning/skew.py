@@ -26,8 +26,8 @@ import grown_web
 from data.demo import archive
 from data.reading.page import Page
 from data.reading.web_archive import read
-from pipeline import clean
 from pipeline.beam.options import pipeline_options
+from pipeline.cleaning import new_job, submission
 from pipeline.cleaning.duplicate_lines import FindDuplicateLines, FindRepeatedHashes
 from pipeline.cleaning.input_files import input_files
 from pipeline.cleaning.newest_per_url import FindNewest
@@ -105,11 +105,11 @@ def measure(pages: Iterable[Page], directory: Path) -> dict:
     """Cleans the pages; returns CPU time and the bytes that the exchanges gave out."""
     files = write(pages, directory)
     found = input_files(map(str, files))
-    job = clean.job_of(str(directory / "out"), named("mc4"), found)
+    job = new_job.begin_job(str(directory / "out"), named("mc4"), found)
     wall, cpu = time.monotonic(), time.process_time()
     largest: Counter[str] = Counter()
     with groups_measured(largest):
-        clean.run_job(job, pipeline_options(("--direct_num_workers=1",)))
+        submission.run_job(job, pipeline_options(("--direct_num_workers=1",)))
     counts = total_of(job).counts
     kinds: Counter[str] = Counter()
     for (kind, _, detail), value in counts.items():

@@ -23,6 +23,7 @@ from data.stores import retry
 from pipeline import clean, inspect
 from pipeline.arguments import Clean, Inspect
 from pipeline.beam.options import pipeline_options
+from pipeline.cleaning import new_job, submission
 from pipeline.cleaning.input_files import input_files
 from pipeline.cleaning.outputs import total_of
 from pipeline.cleaning.read import READERS
@@ -334,14 +335,14 @@ def test_a_file_that_cannot_be_opened_ends_the_run_which_then_goes_on(tmp_path):
     archive, out = tmp_path / "x.warc.wet.gz", tmp_path / "out"
     archive.write_bytes(member_of(Page("https://t.example/", TEXT, "2026")))
     files, hidden = input_files([str(tmp_path / "*.gz")]), archive.rename(tmp_path / "hidden")
-    job = clean.job_of(str(out), rule_sets.none(), files)
+    job = new_job.begin_job(str(out), rule_sets.none(), files)
     with pytest.raises(
         DataError, match=r"x\.warc\.wet\.gz is a file of the input and cannot be read"
     ):
-        clean.run_job(job, pipeline_options(()))
+        submission.run_job(job, pipeline_options(()))
     assert job.workspace.done("read") == []
     hidden.rename(archive)
-    clean.run_job(job, pipeline_options(()))
+    submission.run_job(job, pipeline_options(()))
     assert total_of(job).counts["read", "", ""] == 5
     assert total_of(job).broken == {}
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from data.errors import DataError
 from data.rules import rule_sets
-from pipeline import clean, cli
+from pipeline import cli
 from pipeline.beam.options import pipeline_options
-from pipeline.cleaning import submission
+from pipeline.cleaning import new_job, submission
 from pipeline.cleaning.shards import InputFile
 from pipeline.credentials import redacted, refuse
 
@@ -92,7 +92,7 @@ def test_neither_graph_nor_options_hold_what_the_environment_does(tmp_path, monk
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
         monkeypatch.setenv(name, PLANTED)
     options = pipeline_options(["--s3_endpoint_url=http://planted-host"])
-    job = clean.job_of(str(tmp_path), rule_sets.none(), [InputFile("s3://bucket/a.wet", 1)])
+    job = new_job.begin_job(str(tmp_path), rule_sets.none(), [InputFile("s3://bucket/a.wet", 1)])
     pipeline = beam.Pipeline(options=options)
     submission.build(job, next(submission.graphs(job)), pipeline)
     graph = unpacked(pipeline.to_runner_api().SerializeToString())

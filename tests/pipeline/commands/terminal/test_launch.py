@@ -21,7 +21,7 @@ from data.demo.archive import write
 from data.errors import DataError
 from pipeline import arguments, clean, estimate, score
 from pipeline.beam.options import check_workers_reach, pipeline_options
-from pipeline.cleaning import submission
+from pipeline.cleaning import new_job, submission
 from pipeline.cleaning.input_files import input_files
 from pipeline.cleaning.line_keys import KEY
 from pipeline.cleaning.requested_rules import named
@@ -54,7 +54,7 @@ def test_the_graph_stays_small_whatever_the_input(tmp_path, rules):
         InputFile(f"gs://bucket/crawl-data/CC-MAIN-2026-01/{number:09}.warc.wet.gz", 120_000_000)
         for number in range(100_000)
     ]
-    job = clean.job_of(str(tmp_path), named(rules), files)
+    job = new_job.begin_job(str(tmp_path), named(rules), files)
     assert 1500 < job.shards <= 2 * MOST_SHARDS
     pipeline = beam.Pipeline(options=pipeline_options(()))
     submission.build(job, next(submission.graphs(job)), pipeline)
