@@ -33,8 +33,8 @@ from pipeline.beam.store_options import use_store_options
 from pipeline.beam.work_items import DoWork, WorkNumbers
 from pipeline.beam.workspace import SCRATCH, WORK, Workspace, clear, workspace_key
 from pipeline.cleaning.growth import delta
-from pipeline.cleaning.growth import kept as growth
-from pipeline.cleaning.growth.kept import Kept
+from pipeline.cleaning.growth import growth_files as growth
+from pipeline.cleaning.growth.growth_files import GrowthFiles
 from pipeline.corpus.all_files import PAGES, REJECTED, CorpusFile, corpus_files
 from pipeline.corpus.data_card import write_cards
 from pipeline.corpus.manifests import has_unique_lines, read_corpus
@@ -126,7 +126,7 @@ def run(arguments: Withdraw) -> None:
     request, console = resolved(arguments), Terminal(stderr=True, highlight=False)
     with output_lock(arguments.corpus, STAGE):
         workspace = begin(request, arguments)
-        grows = exists(Kept(request.corpus).facts_path)
+        grows = exists(GrowthFiles(request.corpus).facts_path)
         for folder in TEXT_FOLDERS:
             remove(join_path(request.corpus, folder))
         with console.status(f"withdraw: {len(request.files)} files"):

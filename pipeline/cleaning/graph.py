@@ -98,7 +98,7 @@ def stages(job: CleaningJob) -> list[Stage]:
         steps=steps,
         one_page_per_line=judge.one_page_per_line,
         decided=decided,
-        found=base and base.found,
+        growth=base and base.growth,
         base_shards=base.shards if base else 0,
     )
     return [*found, last]

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pipeline.artifacts import claims
 from pipeline.beam.workspace import Workspace, workspace_key
 from pipeline.cleaning import shards
-from pipeline.cleaning.growth.kept import Kept
+from pipeline.cleaning.growth.growth_files import GrowthFiles
 from pipeline.cleaning.growth.stages import Base
 from pipeline.cleaning.job import VERSION, AnyRules, CleaningJob
 from pipeline.cleaning.shards import DEFAULT_CUT, Cut, InputFile
@@ -22,7 +22,7 @@ def begin_job(
     in_waves: bool = True,
     cut: Cut = DEFAULT_CUT,
     growable: bool = False,
-    kept: Kept | None = None,
+    kept: GrowthFiles | None = None,
 ) -> CleaningJob:
     """Writes the list of a job's shards for its workers; returns the job.
 
@@ -60,11 +60,11 @@ def begin_job(
     )
 
 
-def base_of(kept: Kept) -> Base:
+def base_of(kept: GrowthFiles) -> Base:
     """Returns the corpus that a job adds to."""
     facts = kept.facts()
     return Base(
-        found=kept,
+        growth=kept,
         shards=len(facts.input),
         files=len(facts.files),
         generation=facts.generation + 1,

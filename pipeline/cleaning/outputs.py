@@ -61,7 +61,7 @@ def kept_files(job: CleaningJob) -> list[PlannedFile]:
     """
     if job.base is None:
         return []
-    files = job.base.found.facts().files
+    files = job.base.growth.facts().files
     found = tallies(job.workspace, KeepFile.step, len(files))
     return [
         file for file, tally in zip(files, found, strict=True) if not tally.counts[FILES, "", EMPTY]

@@ -21,7 +21,7 @@ from pipeline.artifacts.claims import digest_of_manifest
 from pipeline.artifacts.intent import Identity, Intent, Reading, files_of
 from pipeline.beam.options import check_workers_reach, pipeline_options
 from pipeline.beam.store_options import use_store_options
-from pipeline.cleaning.growth.kept import FOLDER, Kept
+from pipeline.cleaning.growth.growth_files import FOLDER, GrowthFiles
 from pipeline.cleaning.growth.request import check_new, completed
 from pipeline.cleaning.input_files import files_named, from_crawl, input_files, of_languages
 from pipeline.cleaning.job import VERSION, AnyRules, trusts_declarations
@@ -63,7 +63,7 @@ class CleaningRequest:
     identifier: str | None
     options: PipelineOptions
     files: Sequence[InputFile]
-    base: Kept | None
+    base: GrowthFiles | None
     not_read: Counter[str]
     identity: Identity
 
@@ -85,7 +85,7 @@ def resolved(arguments: Clean) -> CleaningRequest:
     languages = None if arguments.languages is None else codes(arguments.languages)
     options = pipeline_options(arguments.beam)
     use_store_options(options)
-    base = None if arguments.onto is None else Kept(absolute(arguments.onto))
+    base = None if arguments.onto is None else GrowthFiles(absolute(arguments.onto))
     check_workers_reach(options, [*files_named(arguments.input), *used_by_workers(arguments, base)])
     files = input_files(arguments.input, arguments.crawl_base)
     if base is not None:
@@ -111,7 +111,7 @@ def resolved(arguments: Clean) -> CleaningRequest:
     )
 
 
-def used_by_workers(arguments: Clean, base: Kept | None) -> list[str]:
+def used_by_workers(arguments: Clean, base: GrowthFiles | None) -> list[str]:
     """Returns the paths that workers open beside the input's."""
     places = [arguments.out, arguments.language_identifier, arguments.crawl_cache]
     named = [str(place) for place in places if place is not None]

@@ -165,5 +165,5 @@ class KeepCorpus(beam.PTransform):
             judged
             | "Files" >> beam.FlatMap(lambda _: range(files)).with_output_types(int)
             | "Spread" >> beam.Reshuffle()
-            | "KeepFile" >> DoWork(KeepFile(job.workspace, self._base.found))
+            | "KeepFile" >> DoWork(KeepFile(job.workspace, self._base.growth))
         )

@@ -18,9 +18,9 @@ from data.reading import page_table
 from data.reading.page import Dropped, Page
 from pipeline.beam.workspace import Workspace
 from pipeline.cleaning import identification_time
-from pipeline.cleaning.growth import kept
+from pipeline.cleaning.growth import growth_files
 from pipeline.cleaning.growth.corpus_rows import Outcomes, row_changes
-from pipeline.cleaning.growth.kept import ANSWERED, Kept, columns_of
+from pipeline.cleaning.growth.growth_files import ANSWERED, GrowthFiles, columns_of
 from pipeline.cleaning.growth.replay import Replay, Stages
 from pipeline.cleaning.growth.verdicts import Decided, before, changed_rows
 from pipeline.cleaning.judge import DUPLICATE_LINE, JudgePages
@@ -40,7 +40,7 @@ class JudgeChanged:
 
     judge: JudgePages
     stages: Stages
-    found: Kept
+    growth: GrowthFiles
     decided: Decided
     thresholds: Mapping[str, float]
 
@@ -77,7 +77,7 @@ class JudgeChanged:
 
     def _correct(self, tally: Tally, lost: Tally, number: int) -> None:
         """Adds the former counts of the shard, without those of the outcomes that are lost."""
-        tally.counts.update(self.found.tally(number).counts)
+        tally.counts.update(self.growth.tally(number).counts)
         tally.counts.subtract(lost.counts)
         # Every kept page counts its duplicate lines, none included.
         codes = {code for (kind, code, _), n in tally.counts.items() if kind == "kept" and n}
@@ -91,21 +91,25 @@ class JudgeChanged:
         """Yields both outcomes of the changed pages, chunk by chunk."""
         if not self.judge.one_page_per_line:
             return  # no page meets another
-        web, found = self.stages.has_near_duplicates, self.found
-        answers = columns_of(found.path(kept.ANSWERS, number), ANSWERED) if web else NO_ANSWERS
-        was, now = before(found, number, self.thresholds), self.decided.now(number)
+        web, growth = self.stages.has_near_duplicates, self.growth
+        answers = (
+            columns_of(growth.path(growth_files.ANSWERS, number), ANSWERED) if web else NO_ANSWERS
+        )
+        was, now = before(growth, number, self.thresholds), self.decided.now(number)
         changed = changed_rows(was, now, answers)
-        recorded = last_outcomes.read(found.path(kept.OUTCOMES, number), changed)
+        recorded = last_outcomes.read(growth.path(growth_files.OUTCOMES, number), changed)
         sides = [
             Replay.of(verdicts, changed, self.judge, self.stages, known)
             for verdicts, known in ((was, recorded), (now, {}))
         ]
-        decided.copy(found.path(kept.OUTCOMES, number), changed)
+        decided.copy(growth.path(growth_files.OUTCOMES, number), changed)
         newly = np.setdiff1d(now.duplicates, was.duplicates)
-        for at, rows in _chunks(found, number, changed):
+        for at, rows in _chunks(growth, number, changed):
             read = rows[is_among(rows, newly)] if web else rows
-            texts = _pages_at(found.path(kept.PAGES, number), at, read)
-            known = _pages_at(found.path(kept.DESCRIBED, number), at, rows if web else rows[:0])
+            texts = _pages_at(growth.path(growth_files.PAGES, number), at, read)
+            known = _pages_at(
+                growth.path(growth_files.DESCRIBED, number), at, rows if web else rows[:0]
+            )
             pairs = [
                 Outcomes(*(side.outcome(row, texts.get(row), known.get(row)) for side in sides))
                 for row in rows.tolist()
@@ -115,10 +119,12 @@ class JudgeChanged:
             yield pairs
 
 
-def _chunks(found: Kept, shard: int, changed: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+def _chunks(
+    growth: GrowthFiles, shard: int, changed: np.ndarray
+) -> Iterator[tuple[int, np.ndarray]]:
     """Yields the number of each chunk with changed pages, and their rows."""
     first = 0
-    for at, versions in enumerate(spill.batches(found.path(kept.VERSIONS, shard))):
+    for at, versions in enumerate(spill.batches(growth.path(growth_files.VERSIONS, shard))):
         end = first + versions.num_rows
         rows = changed[slice(*np.searchsorted(changed, [first, end]))]
         if len(rows):

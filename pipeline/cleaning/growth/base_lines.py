@@ -10,9 +10,9 @@ from data.stores.temporary_folders import temporary_folder
 from pipeline.beam.waves import Waves
 from pipeline.beam.workspace import Workspace
 from pipeline.cleaning.exchange import numbers_of
-from pipeline.cleaning.growth import kept
+from pipeline.cleaning.growth import growth_files
 from pipeline.cleaning.growth.base_pages import asked_rows, described_pages
-from pipeline.cleaning.growth.kept import CLAIMED, Kept, columns_of
+from pipeline.cleaning.growth.growth_files import CLAIMED, GrowthFiles, columns_of
 from pipeline.cleaning.growth.verdicts import Columns, claims_path
 from pipeline.cleaning.line_keys import KEY, SpillLineKeys, keys_of, write_keys
 from pipeline.cleaning.near_duplicates.choice import ChoosePages
@@ -35,7 +35,7 @@ class TakeLineKeys:
     """
 
     workspace: Workspace
-    found: Kept
+    growth: GrowthFiles
     line_hashes: LineHashes
     asked: frozenset[str] | None
     addresses: Waves
@@ -46,14 +46,14 @@ class TakeLineKeys:
 
     def __call__(self, number: int) -> Tally:
         """Takes those of one shard."""
-        was = columns_of(self.found.path(kept.CLAIMS, number), CLAIMED)
+        was = columns_of(self.growth.path(growth_files.CLAIMS, number), CLAIMED)
         rows = self._rows(number, was)
         stays = is_among(was[ROW], rows)
         claims = [{name: column[stays] for name, column in was.items()}]
         with temporary_folder() as scratch:
             keys = SortedKeys(KEY, scratch, self.partitions)
-            for kind in (kept.LINES, kept.REPEATS):
-                for some in spilled_keys(self.found.path(kind, number), KEY):
+            for kind in (growth_files.LINES, growth_files.REPEATS):
+                for some in spilled_keys(self.growth.path(kind, number), KEY):
                     at = np.searchsorted(was["first"], some["line"], side="right") - 1
                     keys.add(some[stays[at]])
             claims += self._new_claims(number, np.setdiff1d(rows, was[ROW]), was, keys)
@@ -68,7 +68,7 @@ class TakeLineKeys:
         if self.asked is None:
             older = numbers_of(space, FindNewest.step, self.addresses, shard)
             return np.sort(was[ROW][~is_among(was[ROW], older)])
-        asked = asked_rows(self.found, space, shard, self.asked, self.addresses)
+        asked = asked_rows(self.growth, space, shard, self.asked, self.addresses)
         leaves = numbers_of(space, ChoosePages.step, self.candidates, shard)
         return np.setdiff1d(np.array(sorted(asked), np.uint32), leaves)
 
@@ -78,7 +78,7 @@ class TakeLineKeys:
         line = int((was["first"] + was["lines"]).max(initial=0))
         if not len(rows):
             return found
-        for pages, some in described_pages(self.found, self.workspace, shard, rows):
+        for pages, some in described_pages(self.growth, self.workspace, shard, rows):
             new = keys_of(pages, self.line_hashes, line)
             lines = np.array([page.text.count("\n") + 1 for page in pages], np.uint32)
             first = (line + np.cumsum(lines) - lines).astype(np.uint32)

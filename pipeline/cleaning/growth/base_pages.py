@@ -16,8 +16,8 @@ from pipeline.beam.waves import Waves
 from pipeline.beam.workspace import SCRATCH, Workspace
 from pipeline.cleaning.corpus_files import broken_records
 from pipeline.cleaning.exchange import numbers_of
-from pipeline.cleaning.growth import kept
-from pipeline.cleaning.growth.kept import ANSWERED, Kept, columns_of
+from pipeline.cleaning.growth import growth_files
+from pipeline.cleaning.growth.growth_files import ANSWERED, GrowthFiles, columns_of
 from pipeline.cleaning.growth.verdicts import languages
 from pipeline.cleaning.judgement import mc4_languages
 from pipeline.cleaning.near_duplicates.choice import PACKED, SpillCandidates, write_candidates
@@ -44,7 +44,7 @@ class TakePages:
     """Takes the broken records of a shard, and its versions where addresses are compared."""
 
     workspace: Workspace
-    found: Kept
+    growth: GrowthFiles
     one_page_per_address: bool
 
     step = ReadShard.step
@@ -52,12 +52,12 @@ class TakePages:
     def __call__(self, number: int) -> Tally:
         """Takes those of one shard."""
         space = self.workspace
-        taken = {kept.BROKEN: broken_records.spilled(space, self.step, number)}
+        taken = {growth_files.BROKEN: broken_records.spilled(space, self.step, number)}
         if self.one_page_per_address:
-            taken[kept.VERSIONS] = versions_path(space, number)
+            taken[growth_files.VERSIONS] = versions_path(space, number)
         for kind, path in taken.items():
-            copy_file(self.found.path(kind, number), path, f"{space.directory}/{SCRATCH}")
-        return Tally(broken=self.found.tally(number).broken)
+            copy_file(self.growth.path(kind, number), path, f"{space.directory}/{SCRATCH}")
+        return Tally(broken=self.growth.tally(number).broken)
 
 
 @dataclass(frozen=True)
@@ -65,14 +65,14 @@ class CountAnswers:
     """Counts the probabilities of languages, of pages that are still the newest."""
 
     workspace: Workspace
-    found: Kept
+    growth: GrowthFiles
     addresses: Waves
 
     step = DescribePages.step
 
     def __call__(self, number: int) -> Tally:
         """Counts those of one shard."""
-        answers = columns_of(self.found.path(kept.ANSWERS, number), ANSWERED)
+        answers = columns_of(self.growth.path(growth_files.ANSWERS, number), ANSWERED)
         older = numbers_of(self.workspace, FindNewest.step, self.addresses, number)
         here = ~is_among(answers[ROW], older)
         steps = np.rint(np.minimum(answers["language_probability"][here], 1.0) * STEPS)
@@ -81,18 +81,18 @@ class CountAnswers:
 
 
 def asked_rows(
-    found: Kept, workspace: Workspace, shard: int, asked: frozenset[str], addresses: Waves
+    growth: GrowthFiles, workspace: Workspace, shard: int, asked: frozenset[str], addresses: Waves
 ) -> dict[int, str]:
     """Returns the language of each page that may be a near-duplicate, by its row.
 
     Args:
-        found: what is kept beside the corpus.
+        growth: what is kept beside the corpus.
         workspace: workspace of the job.
         shard: number of the shard.
         asked: languages that were requested.
         addresses: waves of the exchange of addresses.
     """
-    answers = columns_of(found.path(kept.ANSWERS, shard), ANSWERED)
+    answers = columns_of(growth.path(growth_files.ANSWERS, shard), ANSWERED)
     older = numbers_of(workspace, FindNewest.step, addresses, shard)
     newest = ~is_among(answers[ROW], older)
     codes = languages(answers, thresholds_of(workspace, shard))
@@ -102,20 +102,20 @@ def asked_rows(
 
 
 def described_pages(
-    found: Kept, workspace: Workspace, shard: int, rows: Rows
+    growth: GrowthFiles, workspace: Workspace, shard: int, rows: Rows
 ) -> Iterator[tuple[list[Page], Rows]]:
     """Yields the described pages with these rows, chunk by chunk.
 
     Their language is that which the current thresholds give them.
 
     Args:
-        found: what is kept beside the corpus.
+        growth: what is kept beside the corpus.
         workspace: workspace of the job, whose thresholds decide languages.
         shard: number of the shard.
         rows: rows of the pages, sorted.
     """
     thresholds = thresholds_of(workspace, shard)
-    for batch in spill.batches(found.path(kept.DESCRIBED, shard)):
+    for batch in spill.batches(growth.path(growth_files.DESCRIBED, shard)):
         some = with_rows(batch, rows)
         pages = (
             page._replace(
@@ -131,7 +131,7 @@ class TakeMinHashKeys:
     """Takes the MinHash keys of pages whose language is as before; computes those of the others."""
 
     workspace: Workspace
-    found: Kept
+    growth: GrowthFiles
     asked: frozenset[str]
     addresses: Waves
     partitions: int
@@ -141,24 +141,24 @@ class TakeMinHashKeys:
 
     def __call__(self, number: int) -> Tally:
         """Takes those of one shard."""
-        space, found = self.workspace, self.found
-        now = asked_rows(found, space, number, self.asked, self.addresses)
+        space, growth = self.workspace, self.growth
+        now = asked_rows(growth, space, number, self.asked, self.addresses)
         same, other = self._by_language(number, now)
         with temporary_folder() as scratch:
             keys = SortedKeys(KEY, scratch, self.partitions)
-            for some in spilled_keys(found.path(kept.MINHASH, number), KEY):
+            for some in spilled_keys(growth.path(growth_files.MINHASH, number), KEY):
                 keys.add(some[is_among(some["row"], same)])
             if len(other):
-                for pages, rows in described_pages(found, space, number, other):
+                for pages, rows in described_pages(growth, space, number, other):
                     keys.add(keys_of(pages, rows))
             write_keys(space, number, keys)
         return Tally()
 
     def _by_language(self, shard: int, now: dict[int, str]) -> tuple[Rows, Rows]:
         """Returns the rows of pages with the same language as before, and those of the others."""
-        answers = columns_of(self.found.path(kept.ANSWERS, shard), ANSWERED)
+        answers = columns_of(self.growth.path(growth_files.ANSWERS, shard), ANSWERED)
         was = dict(zip(answers[ROW].tolist(), languages(answers, self.thresholds), strict=True))
-        older = set(self.found.numbers(kept.DUPLICATES, shard).tolist())
+        older = set(self.growth.numbers(growth_files.DUPLICATES, shard).tolist())
         same = [row for row, code in now.items() if was[row] == code and row not in older]
         rows = np.array(sorted(same), np.uint32)
         return rows, np.setdiff1d(np.array(sorted(now), np.uint32), rows)
@@ -169,7 +169,7 @@ class TakeCandidates:
     """Spills the candidates among a shard's described pages."""
 
     workspace: Workspace
-    found: Kept
+    growth: GrowthFiles
     partitions: int
 
     step = SpillCandidates.step
@@ -178,10 +178,10 @@ class TakeCandidates:
         """Processes one shard."""
         space = self.workspace
         grouped, groups = groups_of(space, number)
-        answers = columns_of(self.found.path(kept.ANSWERS, number), ANSWERED)
+        answers = columns_of(self.growth.path(growth_files.ANSWERS, number), ANSWERED)
         rows = answers[ROW][is_among(page_numbers(number, answers[ROW]), grouped)]
         with spill.writer(space, space.spill(self.step, number), PACKED) as file:
-            for pages, some in described_pages(self.found, space, number, rows):
+            for pages, some in described_pages(self.growth, space, number, rows):
                 at = np.searchsorted(grouped, page_numbers(number, some))
                 write_candidates(file, pages, some, groups[at], (number, self.partitions))
         return Tally()

@@ -22,7 +22,7 @@ from pipeline.cleaning.corpus_files.broken_records import write_table
 from pipeline.cleaning.corpus_files.corpus_plan import PlannedFile
 from pipeline.cleaning.growth import delta
 from pipeline.cleaning.growth.corpus_rows import GONE, gone_path
-from pipeline.cleaning.growth.kept import GrowthFacts, Kept
+from pipeline.cleaning.growth.growth_files import GrowthFacts, GrowthFiles
 from pipeline.cleaning.spills import spill
 from pipeline.cleaning.tally import Tally
 
@@ -36,14 +36,14 @@ class KeepFile:
     """Copies a file of the corpus, or writes it again without the rows that left."""
 
     workspace: Workspace
-    found: Kept
+    growth: GrowthFiles
 
     step = "files"
 
     def __call__(self, number: int) -> Tally:
         """Keeps one file."""
-        file = _facts(self.found).files[number]
-        source = join_path(self.found.corpus, file.name)
+        file = _facts(self.growth).files[number]
+        source = join_path(self.growth.corpus, file.name)
         target = join_path(self.workspace.out, file.name)
         gone = gone_of(self.workspace, file)
         table = read_rows(source) if gone else None
@@ -64,8 +64,8 @@ def _tally(what: str, found: int) -> Tally:
 
 
 @functools.lru_cache(maxsize=1)
-def _facts(found: Kept) -> GrowthFacts:
-    return found.facts()
+def _facts(growth: GrowthFiles) -> GrowthFacts:
+    return growth.facts()
 
 
 def gone_of(workspace: Workspace, file: PlannedFile) -> dict[tuple[str, str], int]:

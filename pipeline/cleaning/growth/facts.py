@@ -9,7 +9,12 @@ from data.rules.web_rules import WebRuleSet
 from data.stores.json_files import write_json
 from pipeline.arguments import Clean
 from pipeline.cleaning.corpus_files.corpus_plan import PlannedFile, PlannedGroup
-from pipeline.cleaning.growth.kept import GrowthFacts, InputRecord, Kept, ShareHeldOut
+from pipeline.cleaning.growth.growth_files import (
+    GrowthFacts,
+    GrowthFiles,
+    InputRecord,
+    ShareHeldOut,
+)
 from pipeline.cleaning.job import VERSION, CleaningJob
 from pipeline.cleaning.near_duplicates.languages import thresholds_of
 from pipeline.cleaning.outputs import kept_files, planned_groups
@@ -27,7 +32,7 @@ def write_facts(
     files: Sequence[InputFile],
 ) -> None:
     """Writes the settings, last of what is kept beside a corpus."""
-    base = job.base and job.base.found.facts()
+    base = job.base and job.base.growth.facts()
     plans = planned_groups(job, tally)
     named = (arguments.validation_share, arguments.validation_minimum) != (None, None)
     held_out = job.rules.held_out
@@ -53,7 +58,7 @@ def write_facts(
         held_out_up_to=(base.held_out_up_to if base else {}) | _held_out(plans),
         thresholds=dict(thresholds_of(job.workspace, 0)) if has_thresholds else {},
     )
-    write_json(Kept(job.workspace.out).facts_path, to_builtins(facts))
+    write_json(GrowthFiles(job.workspace.out).facts_path, to_builtins(facts))
 
 
 def new_files(plans: Sequence[PlannedGroup]) -> list[PlannedFile]:

@@ -15,9 +15,9 @@ from data.stores.copies import copy_file
 from data.stores.files import size_of
 from pipeline.beam.workspace import SCRATCH, Workspace
 from pipeline.cleaning.corpus_files import broken_records
-from pipeline.cleaning.growth import delta, kept
+from pipeline.cleaning.growth import delta, growth_files
 from pipeline.cleaning.growth.corpus_rows import GONE_ROWS
-from pipeline.cleaning.growth.kept import ANSWERED, CLAIMED, Kept
+from pipeline.cleaning.growth.growth_files import ANSWERED, CLAIMED, GrowthFiles
 from pipeline.cleaning.growth.verdicts import Columns, Decided, Verdicts, claims_path
 from pipeline.cleaning.line_keys import SpillLineKeys, keys_path, repeats_path
 from pipeline.cleaning.near_duplicates import keys as minhash_keys
@@ -40,7 +40,7 @@ class KeepShard:
     Attributes:
         steps: names of the steps whose counts are kept.
         one_page_per_line: whether pages meet other pages at all; else only counts are kept.
-        found: what is kept beside the base corpus, if any.
+        growth: what is kept beside the base corpus, if any.
         base_shards: number of its shards.
     """
 
@@ -48,7 +48,7 @@ class KeepShard:
     steps: tuple[str, ...]
     one_page_per_line: bool
     decided: Decided
-    found: Kept | None
+    growth: GrowthFiles | None
     base_shards: int
 
     step = "keep"
@@ -60,12 +60,12 @@ class KeepShard:
         if self.one_page_per_line:
             self._keep_verdicts(number)
         self._keep_counts(number)
-        sizes = {kind: size_of(self._path(kind, number)) or 0 for kind in KINDS}
+        sizes = {kind: size_of(self._path(kind, number)) or 0 for kind in growth_files.KINDS}
         return Tally(counts=Counter({(KEPT_BYTES, "", kind): n for kind, n in sizes.items() if n}))
 
     @property
-    def _kept(self) -> Kept:
-        return Kept(self.workspace.out)
+    def _kept(self) -> GrowthFiles:
+        return GrowthFiles(self.workspace.out)
 
     @property
     def _scratch(self) -> str:
@@ -77,23 +77,26 @@ class KeepShard:
     def _sources(self, number: int) -> Iterator[tuple[str, str]]:
         """Yields the files to copy: kind and path."""
         space, web = self.workspace, self.decided.has_near_duplicates
-        yield kept.BROKEN, broken_records.spilled(space, ReadShard.step, number)
+        yield growth_files.BROKEN, broken_records.spilled(space, ReadShard.step, number)
         if not self.one_page_per_line:
             return
-        yield kept.VERSIONS, versions_path(space, number)
-        yield kept.LINES, keys_path(space, number)
-        yield kept.REPEATS, repeats_path(space, number)
-        yield kept.OUTCOMES, last_outcomes.path_of(space, number)
+        yield growth_files.VERSIONS, versions_path(space, number)
+        yield growth_files.LINES, keys_path(space, number)
+        yield growth_files.REPEATS, repeats_path(space, number)
+        yield growth_files.OUTCOMES, last_outcomes.path_of(space, number)
         if web:
-            yield kept.MINHASH, minhash_keys.keys_path(space, number)
-        if self.found is not None and number < self.base_shards:
-            for kind in (kept.PAGES, *((kept.DESCRIBED, kept.ANSWERS) if web else ())):
-                yield kind, self.found.path(kind, number)
-            yield kept.CLAIMS, claims_path(space, number)
+            yield growth_files.MINHASH, minhash_keys.keys_path(space, number)
+        if self.growth is not None and number < self.base_shards:
+            for kind in (
+                growth_files.PAGES,
+                *((growth_files.DESCRIBED, growth_files.ANSWERS) if web else ()),
+            ):
+                yield kind, self.growth.path(kind, number)
+            yield growth_files.CLAIMS, claims_path(space, number)
         else:
-            yield kept.PAGES, space.spill(ReadShard.step, number)
+            yield growth_files.PAGES, space.spill(ReadShard.step, number)
             if web:
-                yield kept.DESCRIBED, space.spill(DescribePages.step, number)
+                yield growth_files.DESCRIBED, space.spill(DescribePages.step, number)
 
     def _keep_verdicts(self, number: int) -> None:
         if number < self.base_shards:
@@ -101,7 +104,7 @@ class KeepShard:
             return
         claims = claims_of(self.workspace, number)
         columns = [claims[name] for name in CLAIMED.names]
-        spill.write(self.workspace, self._path(kept.CLAIMS, number), CLAIMED, columns)
+        spill.write(self.workspace, self._path(growth_files.CLAIMS, number), CLAIMED, columns)
         if self.decided.has_near_duplicates:
             self._keep_answers(number)
         self._write(self.decided.of(number, claims), number)
@@ -109,17 +112,17 @@ class KeepShard:
     def _write(self, verdicts: Verdicts, number: int) -> None:
         space = self.workspace
         for kind, numbers in (
-            (kept.DUPLICATES, verdicts.duplicates),
-            (kept.LEAVES, verdicts.leaves),
-            (kept.LOST, verdicts.lost),
+            (growth_files.DUPLICATES, verdicts.duplicates),
+            (growth_files.LEAVES, verdicts.leaves),
+            (growth_files.LOST, verdicts.lost),
         ):
             spill.write_numbers(space, self._path(kind, number), numbers)
         sizes = [verdicts.sizes[name] for name in SIZES.names]
-        spill.write(space, self._path(kept.SIZES, number), SIZES, sizes)
+        spill.write(space, self._path(growth_files.SIZES, number), SIZES, sizes)
 
     def _keep_answers(self, number: int) -> None:
         space = self.workspace
-        path = self._path(kept.ANSWERS, number)
+        path = self._path(growth_files.ANSWERS, number)
         with spill.writer(space, path, ANSWERED) as file:
             for batch in spill.batches(space.spill(DescribePages.step, number)):
                 file.write_batch(batch.select(ANSWERED.names))
@@ -136,12 +139,6 @@ class KeepShard:
         with space.publish(self._kept.tally_path(number)) as unfinished:
             value = json.dumps(Tally(counts, broken).as_json(), ensure_ascii=False)
             unfinished.write_text(value, encoding="utf-8")
-
-
-KINDS = (
-    kept.PAGES, kept.VERSIONS, kept.BROKEN, kept.DESCRIBED, kept.ANSWERS, kept.MINHASH, kept.LINES,
-    kept.REPEATS, kept.OUTCOMES, kept.CLAIMS, kept.DUPLICATES, kept.LEAVES, kept.SIZES, kept.LOST,
-)  # fmt: skip
 
 
 def claims_of(workspace: Workspace, shard: int) -> Columns:

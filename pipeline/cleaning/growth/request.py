@@ -13,7 +13,7 @@ from data.stores.json_files import read_json
 from pipeline.arguments import Clean
 from pipeline.artifacts.claims import MANIFEST
 from pipeline.beam.workspace import absent
-from pipeline.cleaning.growth.kept import GrowthFacts, Kept
+from pipeline.cleaning.growth.growth_files import GrowthFacts, GrowthFiles
 from pipeline.cleaning.input_files import identity
 from pipeline.cleaning.shards import InputFile
 from pipeline.corpus.manifests import read_corpus
@@ -35,7 +35,7 @@ def completed(arguments: Clean, version: int) -> Clean:
             )
         return arguments
     read_corpus(arguments.onto)
-    found = Kept(absolute(arguments.onto))
+    found = GrowthFiles(absolute(arguments.onto))
     facts = found.facts()
     if facts.version != version:
         raise DataError(
@@ -59,14 +59,14 @@ def completed(arguments: Clean, version: int) -> Clean:
     )
 
 
-def _files_of(found: Kept, facts: GrowthFacts) -> Iterator[str]:
+def _files_of(growth: GrowthFiles, facts: GrowthFacts) -> Iterator[str]:
     """Yields the files that an addition reads: the corpus's, and what is kept of each shard."""
-    manifest = read_json(join_path(found.corpus, MANIFEST), dict[str, Any])
+    manifest = read_json(join_path(growth.corpus, MANIFEST), dict[str, Any])
     for file in facts.files:
-        yield join_path(found.corpus, file.name)
+        yield join_path(growth.corpus, file.name)
     for shard in range(len(facts.input)):
-        yield found.tally_path(shard)
-        yield from (found.path(kind, shard) for kind in manifest["kept_beside"])
+        yield growth.tally_path(shard)
+        yield from (growth.path(kind, shard) for kind in manifest["kept_beside"])
 
 
 def _contradictions(arguments: Clean, facts: GrowthFacts) -> Iterator[str]:

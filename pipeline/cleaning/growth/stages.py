@@ -16,7 +16,7 @@ from pipeline.cleaning.growth.base_pages import (
     TakePages,
 )
 from pipeline.cleaning.growth.delta import JudgeAdded
-from pipeline.cleaning.growth.kept import Kept
+from pipeline.cleaning.growth.growth_files import GrowthFiles
 from pipeline.cleaning.growth.replay import Stages
 from pipeline.cleaning.growth.verdicts import Decided
 from pipeline.cleaning.judge import JudgePages
@@ -50,7 +50,7 @@ class Base:
     """The corpus that a job adds to.
 
     Attributes:
-        found: what is kept beside it.
+        growth: what is kept beside it.
         shards: number of its shards.
         files: number of its files.
         generation: number of additions, the job's included.
@@ -59,7 +59,7 @@ class Base:
         pages: number of its kept pages by language.
     """
 
-    found: Kept
+    growth: GrowthFiles
     shards: int
     files: int
     generation: int
@@ -89,25 +89,25 @@ class AdditionContext:
 
 def work_on_base(base: Base, context: AdditionContext, judge: JudgePages) -> dict[str, WorkStep]:
     """Returns the work on shards of the base corpus, by the name of its step."""
-    space, found, decided = judge.workspace, base.found, context.decided
+    space, growth, decided = judge.workspace, base.growth, context.decided
     thresholds = dict(base.thresholds)
     steps: list[WorkStep] = [
-        TakePages(space, found, judge.one_page_per_line),
-        JudgeChanged(judge, context.stages, found, decided, thresholds),
+        TakePages(space, growth, judge.one_page_per_line),
+        JudgeChanged(judge, context.stages, growth, decided, thresholds),
     ]
     if context.line_hashes is not None:
         steps.append(
             TakeLineKeys(
-                space, found, context.line_hashes, context.asked,
+                space, growth, context.line_hashes, context.asked,
                 decided.addresses, decided.candidates, decided.lines.partitions,
             )
         )  # fmt: skip
     if context.asked is not None:
         addresses = decided.addresses
         steps += [
-            CountAnswers(space, found, addresses),
-            TakeMinHashKeys(space, found, context.asked, addresses, context.minhash, thresholds),
-            TakeCandidates(space, found, decided.candidates.partitions),
+            CountAnswers(space, growth, addresses),
+            TakeMinHashKeys(space, growth, context.asked, addresses, context.minhash, thresholds),
+            TakeCandidates(space, growth, decided.candidates.partitions),
         ]
     return {step.step: step for step in steps}
 

@@ -14,8 +14,8 @@ from pipeline.beam.waves import NO_WAVES, Waves
 from pipeline.beam.workspace import Workspace
 from pipeline.cleaning.duplicate_lines import duplicate_lines_of
 from pipeline.cleaning.exchange import numbers_of
-from pipeline.cleaning.growth import kept
-from pipeline.cleaning.growth.kept import Kept, columns_of
+from pipeline.cleaning.growth import growth_files
+from pipeline.cleaning.growth.growth_files import GrowthFiles, columns_of
 from pipeline.cleaning.line_keys import SpillLineKeys
 from pipeline.cleaning.near_duplicates.choice import ChoosePages, sizes_path
 from pipeline.cleaning.near_duplicates.languages import thresholds_of
@@ -82,22 +82,22 @@ class Decided:
 
     def now(self, shard: int) -> Verdicts:
         """Returns the verdicts on a shard of the base corpus."""
-        return self.of(shard, columns_of(claims_path(self.workspace, shard), kept.CLAIMED))
+        return self.of(shard, columns_of(claims_path(self.workspace, shard), growth_files.CLAIMED))
 
 
 def _none(name: str) -> np.ndarray:
     return pa.array([], SIZES.field(name).type).to_numpy()
 
 
-def before(found: Kept, shard: int, thresholds: Mapping[str, float]) -> Verdicts:
+def before(growth: GrowthFiles, shard: int, thresholds: Mapping[str, float]) -> Verdicts:
     """Returns the verdicts that are kept beside a corpus."""
     return Verdicts(
-        found.numbers(kept.DUPLICATES, shard),
+        growth.numbers(growth_files.DUPLICATES, shard),
         thresholds,
-        found.numbers(kept.LEAVES, shard),
-        columns_of(found.path(kept.SIZES, shard), SIZES),
-        columns_of(found.path(kept.CLAIMS, shard), kept.CLAIMED),
-        found.numbers(kept.LOST, shard),
+        growth.numbers(growth_files.LEAVES, shard),
+        columns_of(growth.path(growth_files.SIZES, shard), SIZES),
+        columns_of(growth.path(growth_files.CLAIMS, shard), growth_files.CLAIMED),
+        growth.numbers(growth_files.LOST, shard),
     )
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pipeline.cleaning.growth.kept import CLAIMED
+from pipeline.cleaning.growth.growth_files import CLAIMED
 from pipeline.cleaning.growth.verdicts import Verdicts, changed_rows
 from pipeline.cleaning.spills.page_spill import ROW
 from pipeline.cleaning.spills.spilled_pages import SIZES

@@ -19,7 +19,7 @@ from data.errors import DataError
 from pipeline import clean
 from pipeline.arguments import Clean
 from pipeline.cleaning.growth import delta
-from pipeline.cleaning.growth.kept import Kept
+from pipeline.cleaning.growth.growth_files import GrowthFiles
 
 WITH_SHARE = ("mswitch-web", "demo")  # rules that hold out a share of each language
 
@@ -133,7 +133,7 @@ def test_adding_twice_is_cleaning_three_at_once(tmp_path, rules):
     cleaned(tmp_path / "2", inputs[2], onto=str(tmp_path / "1"))
     agree(tmp_path / "2", tmp_path / "all")
     check_delta(tmp_path / "1", tmp_path / "2")
-    bounds = [Kept(str(tmp_path / name)).facts().held_out_up_to for name in "012"]
+    bounds = [GrowthFiles(str(tmp_path / name)).facts().held_out_up_to for name in "012"]
     for earlier, later in itertools.pairwise(bounds):
         assert all(later[code] <= earlier[code] for code in earlier)
     assert rules == "mc4" or bounds[2] != bounds[0]

@@ -34,6 +34,10 @@ LEAVES = "leaves"  # rows of near-duplicates
 SIZES = "sizes"  # of what other candidates stand for
 OUTCOMES = "outcomes"  # of the last rules
 LOST = "lost"  # lines that another page keeps
+KINDS = (
+    *(PAGES, VERSIONS, BROKEN, DESCRIBED, ANSWERS, MINHASH, LINES, REPEATS),
+    *(CLAIMS, DUPLICATES, LEAVES, SIZES, OUTCOMES, LOST),
+)
 TALLY = "tally"
 
 # A page whose lines are compared, with the number of its first line and of its lines.
@@ -94,7 +98,7 @@ class GrowthFacts(Struct, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True)
-class Kept:
+class GrowthFiles:
     """The files that are kept beside the corpus in the directory `corpus`."""
 
     corpus: str
