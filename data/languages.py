@@ -112,11 +112,13 @@ def codes(names: Iterable[str] | None) -> tuple[str, ...]:
         names: codes, aliases or English names; one string may hold several, with commas between.
 
     Raises:
-        DataError: if there is no such language.
+        DataError: if there is no such language, or no name at all.
     """
     if names is None:
         return tuple(language.code for language in all_languages())
     each = [one for name in names for one in name.split(",") if one.strip()]
+    if not each:
+        raise DataError("No language was named; write codes such as sw, or leave --languages out.")
     return tuple(dict.fromkeys(get(one).code for one in each))
 
 

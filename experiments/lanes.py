@@ -55,9 +55,9 @@ def run_chains(chains: Sequence[Sequence[Task]]) -> None:
             for task in chain:
                 if not failed.is_set():
                     run(task, core)
-        except SystemExit as failure:
+        except BaseException as failure:
             failed.set()
-            print(f"{failure} What else runs is waited for.", file=sys.stderr, flush=True)
+            print(f"{failure}\nWhat else runs is waited for.", file=sys.stderr, flush=True)
             raise
         finally:
             free.put(core)

@@ -86,6 +86,7 @@ def run(argv: list[str]) -> int:
         else:
             execute(argv[0] if argv else "", command_of(argv))
     except REFUSALS as error:
+        check_no_signal()
         print_message(f"mswitch: {redacted(str(error))}")
         return 2
     except Preempted as stopped:
@@ -94,6 +95,7 @@ def run(argv: list[str]) -> int:
     except Exception as error:
         if isinstance(error, BrokenPipeError) and output_is_cut_off():
             return CUT_OFF_STATUS
+        check_no_signal()
         if (sentence := system_failure(error)) is None:
             raise
         print_message(f"mswitch: {argv[0]} met {redacted(sentence)}")

@@ -127,10 +127,9 @@ def check_values(argv: list[str]) -> None:
         ArtifactError: if one has.
     """
     for option, value in itertools.pairwise([*argv, "end"]):
-        if option.startswith("--") and (value == "" or option.endswith("=")):
-            raise ArtifactError(
-                f"{argv[0]} was given {option.rstrip('=')} with an empty value; write one."
-            )
+        name, separator, own = option.partition("=")
+        if name.startswith("--") and (own if separator else value) == "":
+            raise ArtifactError(f"{argv[0]} was given {name} with an empty value; write one.")
 
 
 def check_paths(name: str, command: Any) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from data.examples.task_examples import TaskExamples
+from data.languages import codes
 from data.tokens.tokenizer import MODEL_FILE, load
 from model.loss.distillation import DistillationConfig
 from pipeline.arguments import Finetune
@@ -77,6 +78,8 @@ def each(arguments: Finetune) -> Iterator[Finetune]:
         ArtifactError: if seeds are given twice, several hosts would join for each run, or a task
             lacks examples of a language.
     """
+    if arguments.languages:
+        arguments = replace(arguments, languages=codes(arguments.languages))
     seeds, languages, hosts = arguments.seeds, arguments.languages, arguments.hosts.count
     check_seeds(seeds, arguments.overrides)
     if hosts > 1 and (seeds or arguments.each_language):

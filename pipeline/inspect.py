@@ -119,7 +119,7 @@ def described_by(directory: Place) -> str:
         return CLAIM
     raise ArtifactError(
         f"An artifact was expected in {directory}, which {held_instead(directory)}; name a "
-        "directory that a stage has finished, or a run."
+        "directory that a stage has finished, or a run that trains."
     )
 
 

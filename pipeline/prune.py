@@ -78,7 +78,7 @@ def resolved(arguments: Prune) -> PruneRequest:
         ArtifactError: if there is no such sparse run, checkpoint or routing, or too little is kept.
         DataError: if a language is unknown, or has no held-out pages.
     """
-    codes = requested_languages(arguments.languages)
+    codes = list(languages.codes(arguments.languages))
     about = find_finished_run(arguments.run)
     source = recipe_of(about, arguments.run)
     count = requested_count(arguments, source.model.switch)
@@ -145,19 +145,6 @@ def requested_text(arguments: Prune, source: Recipe, codes: Sequence[str]) -> To
             "out."
         )
     return blocks
-
-
-def requested_languages(words: Sequence[str]) -> list[str]:
-    """Returns the codes of languages.
-
-    Raises:
-        ArtifactError: if there is none.
-        DataError: if one is unknown.
-    """
-    codes = languages.codes(words)
-    if not codes:
-        raise ArtifactError("--languages was empty; name the languages that the run is to serve.")
-    return list(codes)
 
 
 def requested_count(arguments: Prune, switch: SwitchConfig | None) -> int:

@@ -82,7 +82,7 @@ def measure(count: int, directory: Path, out: str) -> dict[str, Any]:
     files = [written(number, directory) for number in range(count)]
     size = files[0].stat().st_size
     cut = Cut(shard_bytes=size, partition_bytes=size)
-    found = input_files(map(str, files))
+    found = input_files([str(file) for file in files])
     job = new_job.begin_job(f"{out}/{count}", named("mc4"), found, cut=cut, in_waves=False)
     counted: Counter[str] = Counter()
     largest: Counter[str] = Counter()

@@ -104,7 +104,7 @@ def lopsided(count: int) -> Iterator[Page]:
 def measure(pages: Iterable[Page], directory: Path) -> dict:
     """Cleans the pages; returns CPU time and the bytes that the exchanges gave out."""
     files = write(pages, directory)
-    found = input_files(map(str, files))
+    found = input_files([str(file) for file in files])
     job = new_job.begin_job(str(directory / "out"), named("mc4"), found)
     wall, cpu = time.monotonic(), time.process_time()
     largest: Counter[str] = Counter()

@@ -194,15 +194,6 @@ def held_instead(directory: Path | str) -> str:
     return f"holds no {MANIFEST}" if is_directory(directory) else instead_of_directory(directory)
 
 
-def stage_of(directory: Path | str) -> str | None:
-    """Returns the stage that finished a directory; None if none did.
-
-    Raises:
-        DataError: if its manifest is damaged.
-    """
-    return read_head(directory).stage if is_finished(directory) else None
-
-
 def read_manifest(directory: Path | str, stage: str, body: type[Body]) -> Body:
     """Returns the manifest of a finished stage, local or remote.
 

@@ -113,4 +113,4 @@ def how_it_ended(reason: str) -> str:
             f"A worker process was killed (status {status}), as is done when memory is short; run "
             "fewer, for example -- --direct_num_workers=1."
         )
-    return f"A worker process ended by itself ({reason}); what it printed is above."
+    return f"A worker process ended before its work did ({reason}); report this."

@@ -7,18 +7,19 @@ from data.corpus_manifest import CorpusManifest
 from data.rules.rule_sets import none
 from data.stores.files import join_path
 from data.stores.json_files import read_json
-from pipeline.artifacts.claims import MANIFEST, digest_of_manifest, read_manifest, stage_of
+from pipeline.artifacts.claims import MANIFEST, digest_of_manifest, head_in, read_manifest
 
 CLEAN, SELECT = "clean", "select"
 
 
 def corpus_stage(directory: Path | str) -> str:
-    """Returns the command that wrote a corpus; `clean` where no command finished the directory.
+    """Returns the command that wrote a corpus, or is to finish it; `clean` where none has begun.
 
     Raises:
         DataError: if its manifest is damaged.
     """
-    return SELECT if stage_of(directory) == SELECT else CLEAN
+    head = head_in(directory)
+    return SELECT if head and head.stage == SELECT else CLEAN
 
 
 def read_corpus(directory: Path | str) -> CorpusManifest:

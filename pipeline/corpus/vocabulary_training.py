@@ -1,6 +1,5 @@
 """A vocabulary's training as the user requested it: arguments resolved and checked."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ from pipeline.errors import ArtifactError
 STAGE = "vocabulary"
 BYTES = 256  # pieces of the byte fallback
 LEAST = SENTINELS + BYTES + len((PADDING, EOS, UNKNOWN)) + 1  # ids, with one piece
-ADVISED = 4096  # ids for a first training; a small text has pieces for fewer
+ADVISED = 4096  # ids for a first training
 REPETITIONS = 10  # of a small text in the sample that is advised
 
 
@@ -114,21 +113,18 @@ def check_training(arguments: Vocabulary) -> None:
 
 
 def advised_command(corpus: str, languages: Mapping[str, Any]) -> str:
-    """Returns the words of a training that a corpus has text for; none if it has no training page.
+    """Returns the words of a first training on a corpus; none if it has no page to train on.
 
-    Text of n characters has pieces for at least 360 + 3.8 sqrt(n) ids, measured on English,
-    Swahili, Amharic and Chinese of 1,400 to 300,000 characters.
+    A text that is too small for the size is told so within seconds, with a size that fits: its
+    sample repeats it no more than ten times.
 
     Args:
         corpus: directory of the corpus.
         languages: counts by language of its manifest.
     """
-    known = [one for code, one in languages.items() if code != UNDETERMINED]
-    if not any(one["kept"] for one in known):
+    known = [one for code, one in languages.items() if one["kept"] and code != UNDETERMINED]
+    if not known:
         return ""
-    characters = sum(one["characters"] for one in known)
-    pieces = LEAST + int(3.5 * math.sqrt(characters))
-    size = min(ADVISED, pieces // 64 * 64 if pieces > 1024 else pieces)
-    sample = characters * REPETITIONS
+    sample = sum(one["characters"] for one in known) * REPETITIONS
     small = f" --sample-characters {sample}" if sample < Vocabulary.sample_characters else ""
-    return f"vocabulary --corpus {corpus} --size {size}{small} --out vocabulary"
+    return f"vocabulary --corpus {corpus} --size {ADVISED}{small} --out vocabulary"

@@ -164,13 +164,16 @@ def _is_imported(directory: Place) -> bool:
 def read_metrics(path: Place) -> list[dict[str, float | None]]:
     """Returns the lines of a run's log; none if there is no log.
 
+    A last line without its end is left out: it is being written, or a kill cut it and the next
+    start of the run repairs it.
+
     Raises:
         ArtifactError: if a line is broken.
     """
     if not exists(path):
         return []
     try:
-        lines = read_bytes(path).splitlines()
+        *lines, _ = read_bytes(path).split(b"\n")
         return [decode_json(line, dict[str, float | None], str(path)) for line in lines if line]
     except DataError as error:
         raise ArtifactError(

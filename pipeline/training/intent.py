@@ -1,6 +1,5 @@
 """What a training would do: what `--dry-run` of `pretrain`, `distill` and `finetune` prints."""
 
-import contextlib
 from collections.abc import Sequence
 from statistics import median
 
@@ -10,7 +9,6 @@ from model.memory import checkpoint_bytes
 from model.transformer import parameter_count, transformer_shapes
 from pipeline.artifacts.claims import Claim
 from pipeline.artifacts.intent import Intent, Reading, bytes_in_words, check_unused, look
-from pipeline.errors import ArtifactError
 from pipeline.recipe import named
 from pipeline.recipe.recipe import Recipe
 from pipeline.runs.directory import saved_steps
@@ -81,10 +79,8 @@ def work_of(recipe: Recipe, done: int) -> str:
 
 def expected_time(recipe: Recipe, out: Place, done: int) -> str:
     """Returns the time of the steps that are left at the speed of those that were logged."""
-    seconds: list[float] = []
-    with contextlib.suppress(ArtifactError):  # the last line is cut; the real start repairs it
-        lines = read_metrics(out / "metrics.jsonl")
-        seconds = [one for line in lines if (one := line.get("seconds"))]
+    lines = read_metrics(out / "metrics.jsonl")
+    seconds = [one for line in lines if (one := line.get("seconds"))]
     if seconds:
         left, pace = recipe.steps - done, median(seconds)
         return (

@@ -39,6 +39,9 @@ def test_codes_are_found_by_english_names_and_between_commas():
     assert codes(["Swahili,he", " Haitian Creole , sw"]) == ("sw", "iw", "ht")
     with pytest.raises(DataError, match="did you mean swahili"):
         codes(["swahil"])
+    for nothing in ([], [""], [",", " "]):
+        with pytest.raises(DataError, match="No language was named"):
+            codes(nothing)
 
 
 def test_codes():

@@ -57,6 +57,10 @@ def test_a_warning_in_a_worker_is_shown_as_it_was_logged(tmp_path):
     assert 'WARNING:worker:"naïve" \n 文' in told
 
 
+def test_what_work_prints_is_shown(tmp_path):
+    assert "shown" in printed("import sys; print('shown', file=sys.stderr)", tmp_path)
+
+
 def test_a_bug_in_a_worker_shows_where_it_is(tmp_path):
     told = printed("{}['lost']", tmp_path)
     assert "KeyError: 'lost'" in told
@@ -65,9 +69,9 @@ def test_a_bug_in_a_worker_shows_where_it_is(tmp_path):
 
 @pytest.mark.parametrize(
     ("status", "sentence"),
-    [("-9", "was killed (status -9)"), ("137", "was killed"), ("-11", "ended by itself")],
+    [("-9", "was killed (status -9)"), ("137", "was killed"), ("-11", "return code -11")],
 )
 def test_only_a_killed_process_is_said_to_lack_memory(status, sentence):
     told = how_it_ended(f"Worker subprocess exited with return code {status}")
     assert sentence in told
-    assert ("memory" in told) == (sentence != "ended by itself")
+    assert ("memory" in told) == ("killed" in sentence)

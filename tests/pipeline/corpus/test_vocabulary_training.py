@@ -1,26 +1,35 @@
+import re
+from dataclasses import replace
+
 import pytest
+from small_corpora import texts_of, write_corpus
 
-from data.demo.shipped_text import pages_of
-from data.languages import get
+from data.errors import DataError
+from pipeline import vocabulary
 from pipeline.command_line import parse
+from pipeline.corpus.manifests import read_corpus
 from pipeline.corpus.vocabulary_training import ADVISED, advised_command
-from pipeline.vocabulary import train
 
 
-@pytest.mark.parametrize("code", ["en", "sw", "de", "vi"])
-@pytest.mark.parametrize("pages", [10, None])
-def test_a_corpus_has_text_for_the_training_that_is_advised(code, pages):
-    texts = [page.text for page in pages_of(get(code))][:pages]
-    characters = sum(map(len, texts))
-    counts = {code: {"kept": len(texts), "characters": characters}}
-    asked = parse(advised_command("corpus", counts).split())
-    repeated = texts * (asked.sample_characters // characters)
-    train((line for text in repeated for line in text.split("\n")), asked.size, 0.99)
+def counts_of(**characters: int) -> dict[str, dict[str, int]]:
+    return {code: {"kept": 1, "characters": number} for code, number in characters.items()}
+
+
+def test_a_small_corpus_is_told_a_size_that_fits(tmp_path):
+    corpus = write_corpus(tmp_path / "corpus", {"sw": texts_of("sw", 40), "en": texts_of("en", 9)})
+    entries = read_corpus(corpus).languages
+    counts = counts_of(**{code: entry.characters for code, entry in entries.items()})
+    asked = parse(advised_command(str(corpus), counts).split())
+    asked = replace(asked, out=tmp_path / "vocabulary")
+    assert asked.sample_characters == 10 * sum(entry.characters for entry in entries.values())
+    with pytest.raises(DataError, match="the text has pieces for at most") as told:
+        vocabulary.run(asked)
+    (size,) = re.findall("give --size ([0-9]+) or less", str(told.value))
+    vocabulary.run(replace(asked, size=int(size)))
+    assert (tmp_path / "vocabulary/manifest.json").exists()
 
 
 def test_a_large_corpus_needs_no_more_than_the_usual_settings():
-    counts = {"sw": {"kept": 9, "characters": 10**8}, "und": {"kept": 1, "characters": 10}}
-    assert (
-        advised_command("a", counts) == f"vocabulary --corpus a --size {ADVISED} --out vocabulary"
-    )
-    assert not advised_command("a", {"und": {"kept": 1, "characters": 10}})
+    usual = f"vocabulary --corpus a --size {ADVISED} --out vocabulary"
+    assert advised_command("a", counts_of(sw=10**8, und=10)) == usual
+    assert not advised_command("a", counts_of(und=10))

@@ -52,9 +52,10 @@ SWALLOWED = "try: os.kill(os.getpid(), 2); time.sleep(99)\n    except BaseExcept
     "follows",
     [
         "raise ImportError('numpy failed to import')",
+        "from data.errors import DataError; raise DataError('install the extra')",
         "from pipeline.training.preemption import Preemption; Preemption('recipes').__enter__()",
     ],
-    ids=["an-error", "training"],
+    ids=["an-error", "a-refusal", "training"],
 )
 def test_an_interruption_that_a_library_swallows_stops_the_command_all_the_same(follows):
     status, printed = ended(SWALLOWED + follows)

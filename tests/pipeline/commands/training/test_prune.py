@@ -124,7 +124,7 @@ def test_a_run_without_an_evaluation_of_its_step_is_to_be_evaluated(pretrained, 
     [
         ({"keep": "0"}, "--keep was 0.0"),
         ({"keep": "nan"}, "--keep was nan"),
-        ({"languages": ","}, "--languages was empty"),
+        ({"languages": ","}, "No language was named"),
         ({"languages": "sw,tlh"}, "'tlh' is not one of mC4's"),
         ({"languages": "sw,yo"}, "The experts of yo were asked for"),
     ],

@@ -14,7 +14,8 @@ def training(tmp_path):
     claim(tmp_path / "run", "pretrain", {"steps": 100}, {})
     (tmp_path / "run/recipe.json").write_text("{}")
     lines = ({"step": step, "loss_nats": 9 - step / 16, "steps": 16} for step in (16, 32, 48))
-    (tmp_path / "run/metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    written = "".join(json.dumps(line) + "\n" for line in lines)
+    (tmp_path / "run/metrics.jsonl").write_text(written + '{"step": 64, "loss_')
     return str(tmp_path / "run")
 
 
