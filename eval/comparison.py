@@ -1,4 +1,4 @@
-"""Two sides compared per language: the rows and the summary of `report.json`.
+"""Compares two sides per language: computes what `language_gain` declares.
 
 The 101 languages of mC4 are counted. The six Latin-script variants (`ru-Latn`, ...) are reported
 beside them and never counted. A gain is baseline minus candidate: positive means that the candidate

@@ -145,7 +145,7 @@ class ReportContents:
 
     @property
     def intervals_over(self) -> str:
-        """The sources of chance that intervals include: `pages`, or those and runs."""
+        """The sources of chance that the intervals include, in words."""
         several = [one.name for one in (self.baseline, self.candidate) if len(one.runs) > 1]
         if not several:
             return "pages only"

@@ -94,6 +94,8 @@ class SwitchConfig:
     quantile_rate: float = 0.0
     shared_mlp: int = 0
 
+    SECTION = "model.switch."
+
     def __post_init__(self):
         at_least_one(
             self,
@@ -108,12 +110,13 @@ class SwitchConfig:
         )
         if self.choices > self.experts:
             raise ConfigurationError(
-                f"choices was {self.choices} of {self.experts} experts; it must be at most experts."
+                f"model.switch.choices was {self.choices} of {self.experts} experts; it must be at "
+                "most experts."
             )
         for name, words in (("dispatch", Dispatch), ("balance_loss_over", Balanced)):
             if (value := getattr(self, name)) not in get_args(words):
                 raise ConfigurationError(
-                    f"{name} was {value!r}; it must be {' or '.join(get_args(words))}."
+                    f"model.switch.{name} was {value!r}; it must be {' or '.join(get_args(words))}."
                 )
         positive(self, "router_scale", "expert_output_scale")
         # Factor 0 leaves `minimum_capacity`: Transformers configures the capacity itself.
@@ -128,14 +131,14 @@ class SwitchConfig:
     def _check_biases(self) -> None:
         if self.bias_rate and self.quantile_rate:
             raise ConfigurationError(
-                f"bias_rate was {self.bias_rate} and quantile_rate {self.quantile_rate}; biases "
-                "follow one rule, so leave one of them 0."
+                f"model.switch.bias_rate was {self.bias_rate} and quantile_rate "
+                f"{self.quantile_rate}; biases follow one rule, so leave one of them 0."
             )
         if self.quantile_rate and self.choices == self.experts:
             raise ConfigurationError(
-                f"quantile_rate was {self.quantile_rate} with {self.choices} choices of "
-                f"{self.experts} experts; without an expert that is not chosen there is nothing to "
-                "balance, so leave it 0."
+                f"model.switch.quantile_rate was {self.quantile_rate} with {self.choices} choices "
+                f"of {self.experts} experts; without an expert that is not chosen there is nothing "
+                "to balance, so leave it 0."
             )
 
     @property
@@ -238,6 +241,8 @@ class ModelConfig:
     switch: SwitchConfig | None = None
     activation_dtype: Literal["float32", "bfloat16"] = "bfloat16"
 
+    SECTION = "model."
+
     def __post_init__(self):
         at_least_one(self, "embed", "heads", "head", "mlp", "layers")
         positive(self, "initialization_scale")
@@ -247,12 +252,13 @@ class ModelConfig:
         )
         if self.vocabulary_rows % 128:
             raise ConfigurationError(
-                f"vocabulary_rows was {self.vocabulary_rows}; round it up to a multiple of 128."
+                f"model.vocabulary_rows was {self.vocabulary_rows}; round it up to a multiple of "
+                "128."
             )
         if self.switch is not None and self.layers % self.switch.every:
             raise ConfigurationError(
-                f"switch.every was {self.switch.every} with {self.layers} layers; the number of "
-                "layers must be a multiple of it."
+                f"model.switch.every was {self.switch.every} with {self.layers} layers; the number "
+                "of layers must be a multiple of it."
             )
 
     @property

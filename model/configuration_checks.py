@@ -1,4 +1,8 @@
-"""Checks of a configuration's fields; each failure is one sentence that names the field."""
+"""Checks of a configuration's fields; each failure is one sentence that names the field.
+
+A configuration that is part of a recipe has a `SECTION`, so that the name is the one that `--set`
+takes.
+"""
 
 import itertools
 import math
@@ -46,7 +50,7 @@ def not_negative(config: object, *names: str) -> None:
     Raises:
         ConfigurationError: if a field is not; the message names it.
     """
-    require(config, names, lambda value: 0 <= value < math.inf, "a number, at least 0")
+    require(config, names, lambda value: 0 <= value < math.inf, "0 or more")
 
 
 def require(
@@ -65,4 +69,5 @@ def require(
     """
     for name in names:
         if not holds(value := getattr(config, name)):
-            raise ConfigurationError(f"{name} was {value}; it must be {requirement}.")
+            whole = f"{getattr(config, 'SECTION', '')}{name}"
+            raise ConfigurationError(f"{whole} was {value}; it must be {requirement}.")

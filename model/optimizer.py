@@ -99,6 +99,8 @@ class OptimizerConfig(Rate):
     largest_gradient_norm: float = 1e3
     rate_from: tuple[RateFrom, ...] = ()
 
+    SECTION = "optimizer."
+
     def __post_init__(self):
         super().__post_init__()
         if self.rule not in ("adafactor", "adamw"):

@@ -9,6 +9,7 @@ import unicodedata
 from collections.abc import Iterator
 
 from data import scripts
+from data.privacy.spans import with_margin
 
 # Six digits, as in the Mexican RFC; the most characters between two are the three of "12 - 34".
 DENSE = re.compile(r"\d(?:[^\d\n]{0,3}\d){5,}")
@@ -37,16 +38,8 @@ def with_ascii_digits(text: str) -> str:
 
 
 def dense_places(text: str) -> Iterator[tuple[int, int]]:
-    """Yields where six digits or more stand close together, with a margin; in order, disjoint."""
-    begin = end = 0
-    for found in DENSE.finditer(text):
-        if found.start() - MARGIN > end:
-            if end:
-                yield begin, end
-            begin = max(found.start() - MARGIN, 0)
-        end = min(found.end() + MARGIN, len(text))
-    if end:
-        yield begin, end
+    """Returns where six digits or more stand close together, with a margin; in order, disjoint."""
+    return with_margin((found.span() for found in DENSE.finditer(text)), MARGIN, len(text))
 
 
 @functools.cache

@@ -19,7 +19,17 @@ import regex
 from data.privacy.addresses import LATIN, REPLACED_IPS, email_addresses, ip_addresses
 from data.privacy.digits import dense_places, with_ascii_digits
 from data.privacy.national_numbers import national_numbers
-from data.privacy.spans import EMAIL, IP, KINDS, NATIONAL_NUMBER, PHONE, Span, blanked, disjoint
+from data.privacy.spans import (
+    EMAIL,
+    IP,
+    KINDS,
+    NATIONAL_NUMBER,
+    PHONE,
+    Span,
+    blanked,
+    disjoint,
+    with_margin,
+)
 from data.privacy.telephones import telephone_numbers
 
 SPANS = pa.list_(pa.struct([("kind", pa.string()), ("begin", pa.int32()), ("end", pa.int32())]))
@@ -61,25 +71,14 @@ def spans_of(text: str, language: str) -> list[Span]:
     while last:
         for begin, end, _ in last:
             characters[begin:end] = "<" * (end - begin)
+        places = [(span.begin, span.end) for span in sorted(last)]
         last = [
             span
-            for begin, end in _around(last, len(characters))
+            for begin, end in with_margin(places, REACH, len(characters))
             for span in _uncovered(characters, begin, end, language)
         ]
         found += last
     return sorted(found)
-
-
-def _around(spans: Sequence[Span], length: int) -> Iterator[tuple[int, int]]:
-    """Yields the text near each span, where it may have hidden another, in order and disjoint."""
-    begin = end = 0
-    for span in sorted(spans):
-        if span.begin - REACH > end:
-            if end:
-                yield begin, end
-            begin = span.begin - REACH
-        end = min(span.end + REACH, length)
-    yield max(begin, 0), end
 
 
 def _uncovered(characters: Sequence[str], begin: int, end: int, language: str) -> Iterator[Span]:

@@ -1,6 +1,6 @@
 """A span of personal data, and the choice among spans that overlap."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 EMAIL, IP, PHONE, NATIONAL_NUMBER = "email", "ip", "phone", "national_number"
@@ -30,6 +30,27 @@ def blanked(text: str, spans: Sequence[Span]) -> str:
         parts += [text[done:begin], "<" * (end - max(begin, done))]
         done = max(end, done)
     return "".join([*parts, text[done:]])
+
+
+def with_margin(
+    places: Iterable[tuple[int, int]], margin: int, length: int
+) -> Iterator[tuple[int, int]]:
+    """Yields the text within a margin of each place, in order and disjoint.
+
+    Args:
+        places: begins and ends, in order of their begins.
+        margin: characters on both sides.
+        length: characters of the text.
+    """
+    begin = end = 0
+    for first, last in places:
+        if first - margin > end:
+            if end:
+                yield begin, end
+            begin = first - margin
+        end = min(last + margin, length)
+    if end:
+        yield begin, end
 
 
 def disjoint(spans: Iterable[Span]) -> list[Span]:

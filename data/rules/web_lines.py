@@ -137,7 +137,7 @@ def _reason(line: str, words: int) -> str | None:
 
 @functools.cache
 def _terminals() -> frozenset[str]:
-    """Returns the most common end marks, for a test that is faster than the pattern."""
+    """Returns all characters that end a sentence, for a test that is faster than the pattern."""
     return frozenset(map(chr, scripts.characters_with(r"\p{Sentence_Terminal}").tolist()))
 
 

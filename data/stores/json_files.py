@@ -75,19 +75,33 @@ def decode_json(content: bytes, shape: type[Shape] | GenericAlias, place: str) -
             json.dumps(value, ensure_ascii=False).encode()  # refuses half of a surrogate pair
     except (ValueError, RecursionError) as error:
         raise _refusal(place, error) from error
-    return of_shape(value, shape, place)
+    try:
+        return of_shape(value, shape, place)
+    except WrongShape as error:
+        raise _refusal(place, error.reason) from error
+
+
+class WrongShape(DataError):
+    """A value without the expected fields; the message is for whoever wrote it."""
+
+    def __init__(self, place: str, reason: Exception):
+        said = textwrap.shorten(str(reason), LONGEST_REASON, placeholder=" ...")
+        super().__init__(
+            f"{place} should have the expected fields and does not ({said}); correct it."
+        )
+        self.reason = reason
 
 
 def of_shape(value: Any, shape: type[Shape] | GenericAlias, place: str) -> Shape:
-    """Returns a JSON value as the given shape.
+    """Returns a value of JSON or YAML as the given shape.
 
     Raises:
-        DataError: if the value has another shape.
+        WrongShape: if the value has another shape.
     """
     try:
         return msgspec.convert(value, shape, str_keys=True)  # JSON has no other keys
     except (msgspec.ValidationError, UnicodeEncodeError, RecursionError) as error:
-        raise _refusal(place, error) from error  # a key of YAML may be half of a surrogate pair
+        raise WrongShape(place, error) from error  # a key of YAML may be half of a surrogate pair
 
 
 def write_json(path: str | Path, value: Any) -> None:

@@ -48,7 +48,7 @@ class Predictions:
         answers: all right answers of each example.
         prediction: generated text.
         likeliest_label: label with the smallest loss; None for a task without labels.
-        overlaps: whether the example shares a run of words with the pretraining corpus.
+        overlaps: whether the example shares an n-gram with the pretraining corpus.
         compared: whether that was looked for; where it was not, `overlaps` is False.
     """
 
@@ -93,7 +93,7 @@ def table_of(
         examples: the examples.
         predictions: generated text per example.
         label_nats: loss of each of the task's labels; no columns where there are none.
-        overlaps: positions of examples that share a run of words with the pretraining corpus;
+        overlaps: positions of examples that share an n-gram with the pretraining corpus;
             None if that was not looked for.
     """
     labels = task.labels if label_nats.shape[1] else ()

@@ -45,6 +45,8 @@ class DistillationConfig:
     temperature: float = 1.0
     initialization: Initialization = "non-experts"
 
+    SECTION = "distillation."
+
     def __post_init__(self):
         if not 0 <= self.hard_share <= 1:
             raise ConfigurationError(

@@ -39,6 +39,8 @@ class MeshShape:
     slices: int = 1
     expert_slices: int = 1
 
+    SECTION = "mesh."
+
     def __post_init__(self):
         at_least_one(self, "data", "expert", "model", "slices", "expert_slices")
 

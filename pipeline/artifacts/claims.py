@@ -28,7 +28,7 @@ from data.stores.files import (
     read_bytes,
     remove,
 )
-from data.stores.json_files import of_shape, read_json, write_json
+from data.stores.json_files import read_json, write_json
 from pipeline.artifacts.differences import json_differences
 from pipeline.errors import ArtifactError
 
@@ -219,7 +219,7 @@ def read_manifest(directory: Path | str, stage: str, body: type[Body]) -> Body:
         )
     _check_schema(directory, stage, head)
     path = join_path(directory, MANIFEST)
-    return of_shape(read_json(path, dict[str, Any]), body, path)
+    return read_json(path, body)
 
 
 def digest_of_manifest(directory: Path | str) -> str:
