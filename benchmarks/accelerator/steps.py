@@ -105,7 +105,7 @@ def measured(step: CompiledStep, timed: int, directory: Path) -> dict[str, Any]:
 def beside_bound(step: CompiledStep, seconds: float) -> dict[str, Any]:
     """Returns MFU as measured and at most, by the plan; nothing where peak rates are unknown."""
     recipe, devices = step.recipe, step.topology
-    useful = step_flops(recipe.model, recipe.rows, recipe.lengths.inputs, recipe.lengths.targets)
+    useful = step_flops(recipe)
     peak = peak_flops(devices.kind)
     if peak is None or step.program is None:
         return {}

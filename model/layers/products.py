@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
-from model.sharding.exchanges import gather_stored, on_devices, sum_to_stored
+from model.sharding.exchanges import gather_stored, on_devices, sum_over_model, sum_to_stored
 from model.sharding.layouts import spec, storage
 
 
@@ -134,9 +134,7 @@ def _own_rows(ids: Array, rows: int) -> Array:
 def _summed_over_model(partial: Array, before: str, after: str) -> Array:
     """Returns the sum over the model axis if a dimension that it splits is gone."""
     split = {name for name in before.split() if spec(name)[0] == "model"}
-    if split <= set(after.split()) or jax.lax.axis_size("model") == 1:
-        return partial
-    return jax.lax.psum(partial, "model")
+    return partial if split <= set(after.split()) else sum_over_model(partial)
 
 
 def _parts(dimensions: str) -> tuple[str, str, str]:

@@ -25,8 +25,8 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Array, Bool, Float, Int
 
-from model.loss.token_loss import Objective, TokenTerms, sum_over_ids, token_loss
-from model.sharding.exchanges import gather_stored, on_devices, sum_to_stored
+from model.loss.token_loss import Objective, TokenTerms, token_loss
+from model.sharding.exchanges import gather_stored, on_devices, sum_over_model, sum_to_stored
 from model.sharding.layouts import spec, storage
 
 TILE = 16  # tokens; the rows of a bfloat16 tile on TPUs
@@ -219,7 +219,7 @@ def _of_chunk(
         return None, (terms, None)
     x, matrix = chunk.xs[0], matrices[0]
     gradient = (gradient * chunk.weight[:, None]).astype(x.dtype)
-    of_x = sum_over_ids(_product("tv,ev->te", gradient, matrix)).astype(x.dtype)
+    of_x = sum_over_model(_product("tv,ev->te", gradient, matrix)).astype(x.dtype)
     of_matrix = _product("te,tv->ev", x, gradient)
     return of_matrix if total is None else total + of_matrix, (terms, of_x)
 

@@ -61,7 +61,7 @@ def token_loss(
     log_z = _log_z(logits)
     is_label = _is_label(label, logits.shape[-1])
     # Compared, not indexed: an index would gather ids that are split over devices.
-    label_logit = sum_over_ids(jnp.sum(jnp.where(is_label, logits, 0.0), axis=-1))
+    label_logit = sum_over_model(jnp.sum(jnp.where(is_label, logits, 0.0), axis=-1))
     known = (label >= 0) & (label < logits.shape[-1] * jax.lax.axis_size("model"))
     nats = log_z - jnp.where(known, label_logit, jnp.nan)
     gradient = (hard + 2 * objective.z_loss_weight * log_z)[:, None] * _softmax(logits, log_z)
@@ -71,15 +71,10 @@ def token_loss(
     softened, soft_targets = logits / temperature, teachers[0] / temperature
     soft_targets = _softmax(soft_targets, _log_z(soft_targets))
     soft_log_z = _log_z(softened)
-    soft = soft_log_z - sum_over_ids(jnp.sum(soft_targets * softened, axis=-1))
+    soft = soft_log_z - sum_over_model(jnp.sum(soft_targets * softened, axis=-1))
     of_soft = temperature * (_softmax(softened, soft_log_z) - soft_targets)
     gradient += (1 - hard) * of_soft
     return TokenTerms(nats, jnp.square(log_z), temperature**2 * soft), gradient
-
-
-def sum_over_ids(x: Float[Array, "*x"]) -> Float[Array, "*x"]:
-    """Returns the sum of the partial sums over each device's ids."""
-    return x if jax.lax.axis_size("model") == 1 else sum_over_model(x)
 
 
 def _is_label(label: Int[Array, " tokens"], ids: int) -> Bool[Array, "tokens ids"]:
@@ -91,7 +86,7 @@ def _log_z(logits: Float[Array, "tokens ids"]) -> Float[Array, " tokens"]:
     largest = jnp.max(logits, axis=-1)
     if jax.lax.axis_size("model") > 1:
         largest = jax.lax.pmax(largest, "model")
-    return largest + jnp.log(sum_over_ids(jnp.sum(jnp.exp(logits - largest[:, None]), axis=-1)))
+    return largest + jnp.log(sum_over_model(jnp.sum(jnp.exp(logits - largest[:, None]), axis=-1)))
 
 
 def _softmax(

@@ -82,7 +82,7 @@ def least_flops(recipe: Recipe) -> float:
     Under full remat a block's forward pass is computed again, but for its last product.
     """
     inputs, targets = recipe.lengths.inputs, recipe.lengths.targets
-    useful = step_flops(recipe.model, recipe.rows, inputs, targets)
+    useful = step_flops(recipe)
     if recipe.remat != "full":
         return useful
     parts = forward_flops_by_part(recipe.model, inputs, targets)

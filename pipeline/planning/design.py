@@ -106,7 +106,7 @@ def least_share(step: CompiledStep, roofline: Roofline) -> float:
         return 0.0
     of_kernels = roofline.kernel_flops * len(step.topology.devices)
     explained = explained_flops(recipe, of_kernels=of_kernels)
-    return _useful(recipe) / explained / (1 + TOLERANCE)
+    return step_flops(recipe) / explained / (1 + TOLERANCE)
 
 
 def all_to_alls(recipe: Recipe) -> int:
@@ -143,8 +143,4 @@ def _between_slices(roofline: Roofline, kind: str, *, of_counts: bool = False) -
 
 def _share(step: CompiledStep, roofline: Roofline) -> float:
     done = roofline.products.flops * len(step.topology.devices)
-    return _useful(step.recipe) / done
-
-
-def _useful(recipe: Recipe) -> int:
-    return step_flops(recipe.model, recipe.rows, recipe.lengths.inputs, recipe.lengths.targets)
+    return step_flops(step.recipe) / done

@@ -70,7 +70,7 @@ def work_figures(step: CompiledStep, roofline: Roofline) -> Iterator[Figure]:
     """Yields the work of a step: FLOPs, expert slots, memory traffic, bytes sent."""
     recipe, section = step.recipe, "work per step"
     devices = len(step.topology.devices)
-    useful = step_flops(recipe.model, recipe.rows, recipe.lengths.inputs, recipe.lengths.targets)
+    useful = step_flops(recipe)
     done = roofline.products.flops * devices
     yield Figure(section, "model FLOPs", useful, "FLOPs", "derived")
     yield Figure(section, "matrix FLOPs of the program, all devices", done, "FLOPs", "compiled")
@@ -131,7 +131,7 @@ def time_figures(
         yield Figure(section, name, seconds, "s", "assumed")
     yield Figure(section, "hops of all collectives, without their bytes", hops, "s", "assumed")
     bound, binding = max((seconds, name) for name, seconds in speeds.items())
-    useful = step_flops(recipe.model, recipe.rows, recipe.lengths.inputs, recipe.lengths.targets)
+    useful = step_flops(recipe)
     tokens = recipe.rows * (recipe.lengths.inputs + recipe.lengths.targets)
     days = bound * recipe.steps / 86_400
     hours = days * 24 * chips

@@ -19,7 +19,6 @@ from pipeline.planning.hlo.instruction import Instruction
 from pipeline.planning.hlo.origins import Origin, origin_of
 from pipeline.planning.hlo.program import Program
 
-REDUCTIONS = ("all-reduce", "reduce-scatter", "collective-permute")
 RAGGED = "ragged-all-to-all"
 KINDS = ("all-to-all", RAGGED, "all-gather", "all-reduce", "reduce-scatter", "collective-permute")
 
@@ -86,14 +85,7 @@ def collectives(program: Program, mesh: dict[str, int], parameters: int) -> list
         if computation in fusions:
             place = fusions[computation]
             kind, size = _fused(kind, size, program.computations[computation])
-        origin = origin_of(
-            program,
-            *place,
-            parameters,
-            reduced=kind in REDUCTIONS,
-            scattered=kind == "reduce-scatter",
-            axes=axes,
-        )
+        origin = origin_of(program, *place, parameters, kind=kind, axes=axes)
         found.append(Collective(kind, origin, axes, group, times, size, _pairs(instruction)))
     return found
 

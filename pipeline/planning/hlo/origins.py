@@ -42,6 +42,7 @@ STACK = "dynamic-update-slice"
 CALLS = ("call", "call-start", "async-start")
 IN_MODEL = "jvp("  # part of the name of every operation of the forward and backward pass
 BACKWARD = "transpose("  # part of the name of every operation of the backward pass
+SUMS = ("all-reduce", "reduce-scatter", "collective-permute")  # or, the last, parts of sums
 BATCH_AXES = {"replica", "data", "slice", "expert"}
 Origin = Literal["parameters", "gradients", "optimizer", "activations", "counts", "reports"]
 
@@ -52,9 +53,8 @@ def origin_of(
     instruction: Instruction,
     parameters: int,
     *,
-    reduced: bool = False,
-    scattered: bool = False,
-    axes: tuple[str, ...] = (),
+    kind: str,
+    axes: tuple[str, ...],
 ) -> Origin:
     """Returns the origin of the value that a collective moves.
 
@@ -63,10 +63,9 @@ def origin_of(
         computation: name of the computation that holds the collective.
         instruction: the collective, or the fusion that holds it.
         parameters: number of the step's first arguments that are the model's arrays.
-        reduced: True for a sum over devices, or a part of one. In the backward pass it is of
-            gradients if it crosses the axes that split the batch.
-        scattered: True for a reduce-scatter. The loss makes gradients in the forward pass, and
-            activations are not scattered across the axes that split the batch.
+        kind: kind of the collective. In the backward pass a sum over the axes that split the batch
+            is of gradients; so is a reduce-scatter in the forward pass, where the loss makes them,
+            as activations are not scattered across these axes.
         axes: mesh axes that the collective crosses.
     """
     vector = all(len(array.shape) <= 1 for array in instruction.results)
@@ -78,10 +77,10 @@ def origin_of(
     if sources and None not in sources:
         in_model = all(source is not None and source < parameters for source in sources)
         return "parameters" if in_model else "optimizer"
-    if not reduced:
+    if kind not in SUMS:
         return "activations" if IN_MODEL in instruction.operation else "optimizer"
     operation = _operation(instruction, program.computations[computation])
-    if (BACKWARD in operation or scattered) and set(axes) <= BATCH_AXES:
+    if (BACKWARD in operation or kind == "reduce-scatter") and set(axes) <= BATCH_AXES:
         return "gradients"
     return "activations" if IN_MODEL in operation else "optimizer"
 

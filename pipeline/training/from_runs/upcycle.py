@@ -171,8 +171,7 @@ class Upcycling(Origin):
 
     def to_json(self, run: PreparedRun) -> dict[str, Any]:
         """Returns what recipe.json and the manifest record; `flops` are those of training."""
-        recipe, lengths = self.dense, self.dense.lengths
-        flops = step_flops(recipe.model, recipe.rows, lengths.inputs, lengths.targets)
+        recipe = self.dense
         return {
             "run": str(self.parent),
             "recipe": recipe.name,
@@ -180,7 +179,7 @@ class Upcycling(Origin):
             "step": self.at,
             "begins_at": self.first_step(run),
             "parameters": self.about.parameters,
-            "flops": None if self.imported else flops * self.at,
+            "flops": None if self.imported else step_flops(recipe) * self.at,
             "logits": self.logits,
             "noise": self.noise,
         }

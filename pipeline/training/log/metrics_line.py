@@ -76,8 +76,9 @@ def speed(recipe: Recipe, seconds: float) -> dict[str, float]:
     tokens = recipe.rows * (lengths.inputs + lengths.targets)
     found = {"seconds": seconds, "tokens_per_second": tokens / seconds}
     if peak := peak_flops(jax.devices()[0].device_kind):
-        flops = step_flops(recipe.model, recipe.rows, lengths.inputs, lengths.targets)
-        found["model_flops_utilization"] = flops / seconds / (peak * jax.device_count())
+        found["model_flops_utilization"] = (
+            step_flops(recipe) / seconds / (peak * jax.device_count())
+        )
     return found
 
 

@@ -1,6 +1,8 @@
 import json
 import pickle
+import threading
 import time
+from typing import ClassVar
 
 import fsspec
 import msgspec
@@ -28,22 +30,30 @@ TOKENS = {"en": 30_000, "sw": 5_000, "yo": 900}
 
 
 class UnreliableFileSystem(LocalFileSystem):
-    """A store of which every other transfer fails and one in six is cut short."""
+    """A store of which every other transfer of a file fails and one in six is cut short.
+
+    Counted by file: of a common count the threads of one file might get every odd number.
+    """
 
     protocol = "unreliable"
     transfers = 0
+    of_file: ClassVar[dict[str, int]] = {}
+    counting = threading.Lock()
 
     @classmethod
     def _strip_protocol(cls, path):
         return str(path).removeprefix("unreliable://")
 
     def get_file(self, path1, path2, callback=None, **kwargs):
-        UnreliableFileSystem.transfers += 1
-        if self.transfers % 2:
+        with self.counting:
+            UnreliableFileSystem.transfers += 1
+            number = self.of_file.get(path1, len(self.of_file)) + 1
+            self.of_file[path1] = number
+        if number % 2:
             raise OSError("connection reset")
         with open(path1, "rb") as source, open(path2, "wb") as target:
             content = source.read()
-            target.write(content if self.transfers % 3 else content[: len(content) // 2])
+            target.write(content if number % 3 else content[: len(content) // 2])
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -97,7 +107,7 @@ def test_examples_from_a_store_that_fails_are_the_same(tmp_path, local, monkeypa
     verify_contents(blocks)
     assert first_batches(blocks, 5) == first_batches(local, 5)
     files = len(list(local.directory.rglob("*-of-*")))
-    assert UnreliableFileSystem.transfers > 2 * files
+    assert UnreliableFileSystem.transfers > files
     assert blocks.pages("sw", "validation")[0].url == local.pages("sw", "validation")[0].url
 
 
@@ -119,7 +129,7 @@ def test_blocks_can_be_asked_for_ahead(tmp_path, local):
     files = pickle.loads(pickle.dumps(staged(local, tmp_path).files))
     wanted = [shard.records for shard in local.shards("en", "train")]
     files.prefetch([*wanted, *wanted])
-    deadline = time.monotonic() + 600
+    deadline = time.monotonic() + 120
     places = [files.cache.directory / file.sha256 for file in wanted]
     while not all(place.exists() for place in places):
         assert time.monotonic() < deadline

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from pipeline.hardware.peaks import peak_flops
@@ -21,4 +23,6 @@ def test_the_flops_of_t5_bases_step_by_hand():
     feed_forward = 2 * width * 3072 * (inputs + targets)
     products = 12 * (projections + scores + feed_forward) + targets * width * 32_128
     assert 2 * products == 141_981_401_088
-    assert step_flops(named.get("t5-base").model, 7, inputs, targets) == 7 * 3 * 2 * products
+    recipe = named.get("t5-base")
+    assert (recipe.lengths.inputs, recipe.lengths.targets) == (inputs, targets)
+    assert step_flops(replace(recipe, rows=7)) == 7 * 3 * 2 * products

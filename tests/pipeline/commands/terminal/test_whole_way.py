@@ -348,7 +348,7 @@ def test_export_and_import_through_transformers_files(way, here):
         ([*CLEAN, "--input={way}/archive/*.gz", "--out={way}"], "already holds"),
         (["tokenize", "--corpus={way}/none", "--vocabulary={way}/vocabulary", "--out=x"], "exist"),
         (["pretrain", "--recipe=mt6", "--tokens={way}/tokens", "--out=x"], "'mt6' is unknown"),
-        (["pretrain", "--recipe=mt5-demo", "--tokens={way}/corpus", "--out=x"], "'clean'"),
+        (["pretrain", "--recipe=mt5-demo", "--tokens={way}/corpus", "--out=x"], "holds clean"),
         (["pretrain", "--recipe=mt5-demo", "--tokens={way}/tokens", "--out=x"], "vocabulary rows"),
         (["pretrain", "--recipe=mt5-demo", "--tokens={way}/tokens", "--out={way}/mt5",
           "--set", "model.vocabulary_rows=1408", "mesh.data=3"], "needs 3 devices; found 1"),
