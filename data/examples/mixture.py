@@ -13,15 +13,13 @@ means the same for a vocabulary and for the run trained with it. All weights are
 1; a language without a positive weight is an error and is not dropped silently.
 """
 
-import csv
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from data.errors import DataError
-from data.languages import get
+from data.examples.given_weights import given_weights
 
 SETTINGS = (
     "temperature:ALPHA (mT5: temperature:0.3), proportional, uniform, "
@@ -60,7 +58,7 @@ def parse(mixture: str, sizes: TextSizes) -> dict[str, float]:
                 sizes.characters, _number(epochs, mixture), _number(budget, mixture)
             )
         case "weights", _ if value:
-            return given_weights(Path(value), sizes.pages)
+            return _normalized(given_weights(Path(value), sizes.pages))
     raise _unknown(mixture)
 
 
@@ -114,62 +112,6 @@ def unimax_weights(
         given[code] = min(left / (len(characters) - len(given)), characters[code] * epochs)
         left -= given[code]
     return _normalized({code: given[code] for code in characters})
-
-
-def given_weights(path: Path, pages: Mapping[str, int]) -> dict[str, float]:
-    """Returns the weights in a user's file; languages that are not in it are not trained on.
-
-    Raises:
-        DataError: if the file cannot be read, a weight is not positive, or a language is listed
-            twice or has no pages.
-    """
-    given = [(get(code).code, _number(value, str(path))) for code, value in _read(path)]
-    weights = dict(given)
-    if len(weights) < len(given):
-        raise DataError(
-            f"{path} gives {_twice(path)} more than one weight; leave one line of each."
-        )
-    unusable = [code for code, weight in weights.items() if not weight > 0]
-    if unusable or not weights:
-        raise DataError(
-            f"{path} gives no positive weight to {', '.join(unusable) or 'any language'}; "
-            "leave out languages that are not trained on."
-        )
-    absent = [code for code in weights if pages.get(code, 0) < 1]
-    if absent:
-        raise DataError(
-            f"{path} gives weights to {', '.join(absent)}, of which there is no training page; "
-            "take them out of the file or add text."
-        )
-    return _normalized(weights)
-
-
-def _read(path: Path) -> list[tuple[str, str]]:
-    if not path.is_file():
-        raise DataError(
-            f"The mixture reads weights from {path}, which is not a file; check the path."
-        )
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        if text.lstrip().startswith("{"):
-            # As pairs: a dict would silently keep the last of two weights.
-            pairs = json.loads(text, object_pairs_hook=list)
-            return [(code, str(value)) for code, value in pairs]
-        rows = csv.reader(text.splitlines(), delimiter="\t")
-        return [(code, value) for code, value in filter(None, rows)]
-    except (ValueError, TypeError, RecursionError, csv.Error) as error:
-        raise DataError(
-            f'{path} should hold JSON such as {{"sw": 0.5}} or a language, a tab and a weight per '
-            f"line, and does not ({error}); use one of these formats."
-        ) from error
-
-
-def _twice(path: Path) -> str:
-    """Returns the languages that a file lists more than once, with their names in the file."""
-    names: dict[str, list[str]] = {}
-    for name, _ in _read(path):
-        names.setdefault(get(name).code, []).append(name)
-    return ", ".join(f"{code} ({', '.join(of)})" for code, of in names.items() if len(of) > 1)
 
 
 def _check_sizes(sizes: Mapping[str, int] | Mapping[str, float], what: str) -> None:
