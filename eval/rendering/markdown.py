@@ -193,7 +193,7 @@ def _students(report: ReportContents) -> list[str]:
         ("the paper, table 7", "–", _percent(smaller), _percent(kept), "–", "–")
         for smaller, kept in distillation.PAPER
     ]
-    head = ("student", "seed numbers", "compression", "gain kept", "95% interval", "median language")
+    head = "student", "seed numbers", "compression", "gain kept", "95% interval", "median language"
     sentences = [distillation.sentence(one, report.candidate.name) for one in report.students]
     return [paragraph(" ".join(sentences)), table(head, rows)]
 

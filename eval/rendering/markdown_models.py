@@ -28,7 +28,7 @@ def models(report: ReportContents) -> list[str]:
 
 
 def _models(report: ReportContents) -> str:
-    head = ("model", "recipe", "parameters", "steps", "seed numbers", "mean gain", "better", "worse")
+    head = "model", "recipe", "parameters", "steps", "seed numbers", "mean gain", "better", "worse"
     sides = [
         (report.facts[0], None, ""),
         (report.facts[1], report.summary, report.unit.value),
