@@ -21,7 +21,7 @@ from probes import NAMES, probes_of
 
 from data.examples.held_out_batches import batches, held_out_pages
 from model.batch import Batch
-from model.stack import Call
+from model.call import Call
 from pipeline.arguments.shared import CacheOptions
 from pipeline.runs.directory import saved_steps
 from pipeline.runs.open import load_run, restore

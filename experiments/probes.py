@@ -29,9 +29,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from model.batch import PADDING, Batch
+from model.call import Call
 from model.layers.attention import Attention
 from model.layers.plain_attention import MASKED
-from model.stack import Call, Layer, Stack, StackInputs
+from model.stack import Layer, Stack, StackInputs
 from model.transformer import Output, Transformer
 
 NEAR = 2  # tokens on each side of a sentinel that count as next to it

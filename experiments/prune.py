@@ -31,12 +31,12 @@ from data.examples.held_out_batches import HeldOutBatch, HeldOutPage, batches
 from data.languages import get
 from data.tokens.blocks import TokenBlocks
 from model.batch import Batch
+from model.call import Call
 from model.config import ModelConfig
 from model.conversions.refitting import refitted
 from model.conversions.student import ExpertUse, expert_use
 from model.decoding.never_dropping import never_dropping
 from model.dimensions import by_path
-from model.stack import Call
 from model.switch.merging import merged_arrays
 from model.switch.pruning import (
     expert_axes,

@@ -14,10 +14,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from model.batch import Batch
+from model.call import Call, Microbatch
 from model.loss.distillation import Distillation
 from model.loss.training_loss import Losses, RowLosses, combine, training_loss
 from model.row_parts import join_rows, split_rows
-from model.stack import Call, Microbatch
 from model.switch.balancing import without_expert_biases
 from model.transformer import Transformer
 

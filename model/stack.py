@@ -15,78 +15,22 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from model.batch import Batch, Visible
-from model.config import ModelConfig, Remat, SwitchConfig
+from model.batch import Visible
+from model.call import Call
+from model.config import ModelConfig, SwitchConfig
 from model.layers.attention import Attention
 from model.layers.dropout import NO_DROPOUT, Dropout
 from model.layers.feed_forward import FeedForward
 from model.layers.norm import RMSNorm
 from model.layers.position_bias import PositionBias
 from model.remat import rematerialized
-from model.row_parts import row_numbers
 from model.sharding.layouts import constrain
 from model.switch.switch_layer import Routing, SwitchLayer
 
-
-class Microbatch(NamedTuple):
-    """One step of gradient accumulation.
-
-    Attributes:
-        number: position in the batch, from 0.
-        total: number of microbatches per batch.
-        source_tokens, target_tokens: numbers of real tokens in the whole batch.
-    """
-
-    number: Int[Array, ""] | int
-    total: int
-    source_tokens: Int[Array, ""]
-    target_tokens: Int[Array, ""]
-
-    @staticmethod
-    def whole(batch: Batch) -> "Microbatch":
-        """Returns a batch as its only microbatch."""
-        return Microbatch(0, 1, jnp.sum(batch.is_source), jnp.sum(batch.is_target))
-
-
 # Numbers of the places of dropout: within a stack, and within a layer.
 BLOCKS, INPUT, OUTPUT = range(3)
-WEIGHTS, ATTENDED, CROSS_WEIGHTS, CROSS_ATTENDED, HIDDEN, FED_FORWARD = range(6)
-# Folded into the stack's key for dropout; a block's number is, for its router's noise.
-DROPOUT = 2**32 - 1
+WEIGHTS, AFTER_ATTENTION, CROSS_WEIGHTS, AFTER_CROSS_ATTENTION, HIDDEN, FED_FORWARD = range(6)
 UNROLLED = 4  # blocks; 4 layers take 12 % fewer CPU-seconds than scanned and compile quickly
-
-
-class Call(NamedTuple):
-    """The inputs of a forward pass besides weights and tokens.
-
-    Attributes:
-        mesh: the devices.
-        key: key of the router's jitter and of expert dropout; None outside training.
-        remat: what the backward pass keeps of a block.
-        microbatch: position in gradient accumulation; None if the batch is computed at once.
-        logits_bytes: largest size of the logits on a device; the loss computes more in chunks.
-        dropout: rate of dropout in training, of everything but experts' hidden units.
-    """
-
-    mesh: Mesh
-    key: Key[Array, ""] | None = None
-    remat: Remat = "none"
-    microbatch: Microbatch | None = None
-    logits_bytes: int = 2**30
-    dropout: float = 0.0
-
-    @property
-    def training(self) -> bool:
-        """True if the forward pass has randomness."""
-        return self.key is not None
-
-    def dropout_of(self, rows: int) -> Dropout:
-        """Returns the dropout of this pass over a batch, or a microbatch, of rows."""
-        if self.key is None or self.dropout == 0:
-            return NO_DROPOUT
-        part, parts = (0, 1) if self.microbatch is None else self.microbatch[:2]
-        key = jax.random.fold_in(self.key, DROPOUT)
-        return Dropout.of_rows(self.dropout, key, row_numbers(rows, part, parts, self.mesh))
 
 
 class Layer(eqx.Module):
@@ -240,7 +184,7 @@ class Stack(eqx.Module):
         y = layer.self_attention(
             y, y, self.position_bias, inputs.visible, mesh, dropout.at(WEIGHTS)
         )
-        y = dropout.at(ATTENDED)(y)
+        y = dropout.at(AFTER_ATTENTION)(y)
         if layer.cross_attention is None or layer.cross_norm is None:
             return y
         assert inputs.source is not None  # the decoder's
@@ -249,20 +193,20 @@ class Stack(eqx.Module):
         z = layer.cross_attention(
             z, inputs.source, None, inputs.visible_source, mesh, dropout.at(CROSS_WEIGHTS)
         )
-        return y + dropout.at(CROSS_ATTENDED)(z)
+        return y + dropout.at(AFTER_CROSS_ATTENTION)(z)
 
     def _switch(self, layer: SwitchLayer, x, is_token, call: Call, number, dropout: Dropout):
         assert self.switch is not None  # only a sparse stack has switch layers
         key = None if call.key is None else jax.random.fold_in(call.key, number)
         routing = self.switch.routing(decoder=self.decoder, training=call.training)
-        number_of, of = (0, 1) if call.microbatch is None else call.microbatch[:2]
+        microbatch, microbatches = call.part
         return layer(
             x,
             is_token,
             routing,
             key=key,
             mesh=call.mesh,
-            microbatch=number_of,
-            microbatches=of,
+            microbatch=microbatch,
+            microbatches=microbatches,
             dropout=dropout,
         )

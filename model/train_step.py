@@ -16,10 +16,10 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int, PyTree
 
 from model.accumulation import gradients_of
 from model.batch import Batch
+from model.call import Call
 from model.loss.distillation import Distillation
 from model.loss.training_loss import Losses
 from model.nonfinite import Trace, gradient_squares
-from model.stack import Call
 from model.switch.balancing import rebalanced, without_expert_biases
 from model.switch.router_moves import router_moves
 from model.transformer import Transformer

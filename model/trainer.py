@@ -17,6 +17,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Int, Key, PyTree
 
 from model.batch import Batch
+from model.call import Call
 from model.config import ModelConfig, Remat
 from model.decoding.cached_decoding import cached_decoder
 from model.decoding.generation import Sampling, generate
@@ -30,7 +31,6 @@ from model.optimizer import (
     matrix_stacks,
 )
 from model.sharding.layouts import batch_sharding, moment_sharding, parameter_shardings, replicated
-from model.stack import Call
 from model.switch.balancing import without_expert_biases
 from model.train_step import TrainState, step_function
 from model.transformer import Transformer, transformer_shapes
@@ -109,7 +109,7 @@ def make_trainer(
         config: the network.
         optimizer_config: the update rule.
         steps: number of updates in the whole run, which the learning rate may depend on.
-        seed: seed of weights and of the router's jitter.
+        seed: seed of weights and of all noise.
         mesh: the devices.
         accumulate: microbatches per batch; more need less memory.
         remat: what the backward pass keeps of a block.

@@ -13,12 +13,13 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from model.batch import Batch
+from model.call import Call
 from model.config import ModelConfig
 from model.layers.initialization import kernel
 from model.layers.products import lookup
 from model.loss.cross_entropy import LogitFactors
 from model.precision import summed_in_float32
-from model.stack import Call, Stack, StackInputs, StackOutput
+from model.stack import Stack, StackInputs, StackOutput
 from model.switch.switch_layer import Routing
 
 

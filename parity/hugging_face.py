@@ -26,12 +26,12 @@ import transformers
 from material import hugging_face_cases as cases
 
 from model.batch import Batch
+from model.call import Call
 from model.hugging_face.config import import_config
 from model.hugging_face.modeling_mswitch import MSwitchConfig, MSwitchForConditionalGeneration
 from model.hugging_face.weights import COPIES, export_state, import_state
 from model.loss.cross_entropy import Computation, Labels, cross_entropy
 from model.sharding.mesh import MeshShape, make_mesh
-from model.stack import Call
 from model.transformer import Transformer
 
 FROZEN = Path(__file__).parents[1] / "tests/model/hugging_face/reference.json"

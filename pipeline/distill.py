@@ -14,10 +14,10 @@ from itertools import islice
 import equinox as eqx
 import jax
 
+from model.call import Call
 from model.conversions.student import ExpertUse, expert_use, with_teachers_weights
 from model.loss.distillation import Distillation, DistillationConfig
 from model.sharding.mesh import make_mesh
-from model.stack import Call
 from model.train_step import TrainState
 from model.transformer import Transformer
 from pipeline.arguments import Distill

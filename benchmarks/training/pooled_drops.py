@@ -26,8 +26,8 @@ from data.examples.loader import batches
 from data.stores.json_files import read_json
 from data.tokens.blocks import TokenBlocks
 from data.tokens.manifest import TokenManifest
+from model.call import Call
 from model.config import expert_capacity
-from model.stack import Call
 from model.switch.capacity_dispatch import assign_slots
 from pipeline.hardware.batch_rows import to_devices
 from pipeline.runs.open import load_run, restore

@@ -25,12 +25,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from model.batch import Batch
+from model.call import Call
 from model.config import ModelConfig, SwitchConfig
 from model.loss.training_loss import training_loss
 from model.optimizer import OptimizerConfig
 from model.sharding.exchanges import over_devices
 from model.sharding.mesh import MeshShape, make_mesh
-from model.stack import Call
 from model.switch.capacity_dispatch import capacity_dispatch
 from model.switch.experts import Experts
 from model.switch.switch_layer import SwitchLayer

@@ -23,9 +23,10 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
 from model.batch import Batch
+from model.call import Call
 from model.decoding.never_dropping import never_dropping
 from model.layers.feed_forward import activated
-from model.stack import Call, Layer, Stack, StackInputs
+from model.stack import Layer, Stack, StackInputs
 from model.switch.switch_layer import SwitchLayer
 from model.transformer import Transformer
 

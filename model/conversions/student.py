@@ -20,8 +20,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Num
 
 from model.batch import Batch
+from model.call import Call
 from model.layers.feed_forward import FeedForward
-from model.stack import Call, Layer, Stack
+from model.stack import Layer, Stack
 from model.switch.switch_layer import Routing, SwitchLayer
 from model.transformer import Transformer
 

@@ -14,9 +14,10 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
 from model.batch import Batch
+from model.call import Call
 from model.decoding.never_dropping import never_dropping
 from model.layers.attention import KeysValues
-from model.stack import Call, Layer
+from model.stack import Layer
 from model.transformer import Transformer
 
 EOS = 1  # as in T5's vocabularies

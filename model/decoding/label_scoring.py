@@ -10,9 +10,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from model.batch import PADDING, Batch
+from model.call import Call
 from model.decoding.never_dropping import never_dropping
 from model.loss.cross_entropy import Computation, Labels, LogitFactors, cross_entropy
-from model.stack import Call
 from model.transformer import Transformer
 
 

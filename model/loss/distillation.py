@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
 from model.batch import Batch
+from model.call import Call
 from model.configuration_checks import ConfigurationError, positive
 from model.loss.cross_entropy import LogitFactors
 from model.loss.token_loss import Objective
-from model.stack import Call
 from model.transformer import Transformer
 
 Initialization = Literal["random", "non-experts", "experts-mean"]

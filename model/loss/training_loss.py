@@ -18,10 +18,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from model.batch import Batch
+from model.call import Call, Microbatch
 from model.loss.cross_entropy import Computation, Labels, RowTerms, cross_entropy
 from model.loss.distillation import Distillation
 from model.loss.token_loss import Objective
-from model.stack import Call, Microbatch
 from model.switch.routing import batch_balance_loss
 from model.switch.routing_sums import LayerRouting, RowRouting, layer_routing, row_routing
 from model.switch.switch_layer import Routing

@@ -8,9 +8,9 @@ from small_networks import drawn, mesh_of
 
 from experiments import probes
 from model.batch import Batch
+from model.call import Call
 from model.config import ModelConfig
 from model.sharding.mesh import MeshShape
-from model.stack import Call
 
 SENTINEL = 127  # <extra_id_0>; the next ones are the ids below it
 BATCH = Batch(

@@ -14,10 +14,10 @@ from small_networks import assert_close, drawn_like, mesh_of
 
 from model.accumulation import gradients_of
 from model.batch import Batch
+from model.call import Call
 from model.config import ModelConfig, SwitchConfig
 from model.sharding.layouts import batch_sharding, parameter_shardings
 from model.sharding.mesh import MeshShape
-from model.stack import Call
 from model.transformer import transformer_shapes
 
 ROWS, SOURCE, TARGET = 16, 8, 4

@@ -15,9 +15,9 @@ import pytest
 from small_networks import batch, config, drawn_like, mesh_of
 
 from model.accumulation import gradients_of
+from model.call import Call
 from model.sharding.layouts import batch_sharding, parameter_shardings
 from model.sharding.mesh import MeshShape
-from model.stack import Call
 from model.transformer import transformer_shapes
 
 TOLERANCES = [("dense", 0.03), ("switch", 0.1)]

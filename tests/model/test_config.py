@@ -9,10 +9,10 @@ import pytest
 from small_networks import mesh_of
 
 from model.batch import Batch
+from model.call import Call
 from model.config import ModelConfig, SwitchConfig, expert_capacity
 from model.configuration_checks import ConfigurationError
 from model.flops import forward_flops
-from model.stack import Call
 from model.transformer import transformer_shapes
 
 

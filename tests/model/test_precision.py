@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import pytest
 
 from model.batch import Batch
+from model.call import Call
 from model.config import ModelConfig, SwitchConfig
 from model.loss.training_loss import training_loss
 from model.sharding.mesh import MeshShape, make_mesh
-from model.stack import Call
 from model.transformer import transformer_shapes
 
 EXPERTS = 6  # unlike any other size, so that it identifies the router

@@ -11,10 +11,11 @@ import pytest
 from small_networks import drawn, mesh_of
 
 from model.batch import Visible
+from model.call import Call
 from model.config import ModelConfig, Remat, SwitchConfig
 from model.remat import KEPT
 from model.sharding.mesh import MeshShape
-from model.stack import Call, StackInputs
+from model.stack import StackInputs
 
 ALL = Visible(None, False, None, None)
 CONFIG = ModelConfig(

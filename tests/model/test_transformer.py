@@ -9,8 +9,8 @@ import numpy as np
 from small_networks import drawn, mesh_of
 
 from model.batch import Batch
+from model.call import Call
 from model.config import ModelConfig, SwitchConfig
-from model.stack import Call
 
 CONFIG = ModelConfig(
     vocabulary_rows=128, embed=16, heads=2, head=8, mlp=24, layers=2, activation_dtype="float32"

@@ -16,9 +16,9 @@ from jaxtyping import Array, Int, Num
 
 from eval.experts.usage import Usage, by_language, columns, together
 from model.batch import Batch
+from model.call import Call
 from model.decoding.never_dropping import never_dropping
 from model.loss.training_loss import row_routings
-from model.stack import Call
 from model.switch.routing_sums import RowRouting
 from model.transformer import Transformer
 

@@ -23,12 +23,12 @@ from data.examples.task_examples import cut_ids, padded
 from data.tasks.description import Task
 from data.tasks.examples import TaskExample
 from data.tokens.tokenizer import PADDING, Tokenizer
+from model.call import Call
 from model.decoding.beam_search import Beams, beam_search
 from model.decoding.cached_decoding import cached_decoder
 from model.decoding.generation import Sampling, generate
 from model.decoding.label_scoring import label_nats
 from model.sharding.layouts import batch_sharding, replicated
-from model.stack import Call
 from model.trainer import Trainer
 from model.transformer import Transformer
 from pipeline.training.tasks.expert_use import routed, usage_columns

@@ -21,10 +21,10 @@ from data.tasks.examples import TaskExample
 from data.tokens.tokenizer import Tokenizer
 from eval.tasks.sentences import SCHEMA
 from model.batch import Batch
+from model.call import Call
 from model.decoding.never_dropping import never_dropping
 from model.loss.scoring import score
 from model.sharding.layouts import batch_sharding, replicated
-from model.stack import Call
 from model.trainer import Trainer
 from pipeline.hardware.batch_rows import to_devices
 from pipeline.recipe.recipe import Recipe

@@ -10,13 +10,14 @@ import pytest
 from small_networks import config, drawn, mesh_of
 
 from model.batch import Batch
+from model.call import Call
 from model.configuration_checks import ConfigurationError
 from model.decoding.beam_search import Beams, beam_search
 from model.decoding.cached_decoding import EOS, cached_decoder
 from model.decoding.generation import Sampling, generate
 from model.decoding.never_dropping import never_dropping
 from model.sharding.mesh import MeshShape
-from model.stack import Call, StackInputs
+from model.stack import StackInputs
 
 LENGTH, SOURCE, IDS = 7, 8, 6  # EOS is one of few ids, so that targets of all lengths are likely
 LONG = Beams(number=3, alpha=2.5, offset=0.0)

@@ -8,11 +8,11 @@ import pytest
 from small_networks import ROWS, SOURCE, batch, config, drawn, mesh_of
 
 from model.batch import Batch
+from model.call import Call
 from model.decoding.label_scoring import label_nats
 from model.decoding.never_dropping import never_dropping
 from model.sharding.layouts import batch_sharding, parameter_shardings
 from model.sharding.mesh import MeshShape
-from model.stack import Call
 
 LABELS = np.array([[5, 9, 1, 0], [5, 1, 0, 0], [70, 80, 90, 1]], np.int32)
 

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from model.batch import Batch
+from model.call import Call
 from model.config import ModelConfig, SwitchConfig
 from model.configuration_checks import ConfigurationError
 from model.hugging_face.config import export_config, import_config
 from model.hugging_face.weights import COPIES, export_state, import_state, weight_names
 from model.loss.cross_entropy import Computation, Labels, cross_entropy
 from model.sharding.mesh import MeshShape, make_mesh
-from model.stack import Call
 from model.transformer import Transformer, transformer_shapes
 
 ROOT = Path(__file__).parents[3]

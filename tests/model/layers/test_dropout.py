@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from small_networks import batch, config, drawn_like, mesh_of
 
+from model.call import Call
 from model.layers.dropout import NO_DROPOUT, Dropout
 from model.layers.plain_attention import plain_attention
-from model.stack import Call
 from model.transformer import transformer_shapes
 
 ROWS, QUERIES, KEYS, HEADS, HEAD = 3, 5, 7, 2, 4

@@ -12,6 +12,7 @@ import pytest
 from small_networks import assert_close, drawn, mesh_of, start
 
 from model.batch import Batch
+from model.call import Call
 from model.config import ModelConfig, SwitchConfig
 from model.configuration_checks import ConfigurationError
 from model.loss.cross_entropy import Computation, Labels, LogitFactors, cross_entropy
@@ -21,7 +22,6 @@ from model.loss.training_loss import training_loss
 from model.optimizer import OptimizerConfig
 from model.sharding.layouts import batch_sharding, parameter_shardings
 from model.sharding.mesh import MeshShape
-from model.stack import Call
 from model.trainer import make_trainer
 
 ROWS, SOURCE, TARGET, IDS = 8, 16, 8, 128

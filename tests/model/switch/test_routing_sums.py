@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from small_networks import ROWS, SWITCH, batch, config, drawn, mesh_of, trainer
 
+from model.call import Call
 from model.loss.training_loss import training_loss
-from model.stack import Call
 from model.switch.routing_sums import row_routing
 
 
