@@ -19,6 +19,7 @@ from pipeline import clean, estimate, inspect, vocabulary
 from pipeline.arguments import Clean, Estimate, Inspect, Vocabulary
 from pipeline.beam import workspace
 from pipeline.beam.workspace import Workspace
+from pipeline.cleaning import new_job
 from pipeline.cleaning.shards import Cut
 from pipeline.corpus.funnel import read_funnel
 
@@ -146,7 +147,7 @@ def test_nothing_of_another_version_survives(store, expected, monkeypatch, capsy
     for path in there.rglob("*.parquet"):
         path.write_bytes(b"of another version")
     (there / "pages/sw/train-00000-of-00009.parquet").write_bytes(b"of another version")
-    monkeypatch.setattr(clean, "VERSION", "another version")
+    monkeypatch.setattr(new_job, "VERSION", "another version")
     cleaned(out)
     assert "begins anew" in " ".join(capsys.readouterr().err.split())
     assert contents(there) == expected
