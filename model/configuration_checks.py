@@ -50,7 +50,7 @@ def not_negative(config: object, *names: str) -> None:
     Raises:
         ConfigurationError: if a field is not; the message names it.
     """
-    require(config, names, lambda value: 0 <= value < math.inf, "0 or more")
+    require(config, names, lambda value: 0 <= value < math.inf, "a finite number, 0 or more")
 
 
 def require(

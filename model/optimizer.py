@@ -30,6 +30,7 @@ from model.configuration_checks import (
     at_least_one,
     not_negative,
     positive,
+    require,
 )
 from model.dimensions import Names, dimension_names, is_names
 
@@ -59,10 +60,8 @@ class Rate:
     def __post_init__(self):
         positive(self, "scale")
         at_least_one(self, "hold_steps")
-        if not 0 <= self.decay_from <= 1:
-            raise ConfigurationError(
-                f"decay_from was {self.decay_from}; it is a share of the run, between 0 and 1."
-            )
+        shares = "a share of the run, from 0 to 1"
+        require(self, ("decay_from",), lambda value: 0 <= value <= 1, shares)
         not_negative(self, "warm_up_steps")
 
 

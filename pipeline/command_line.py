@@ -81,6 +81,11 @@ def split_beam_options(argv: list[str]) -> tuple[list[str], tuple[str, ...]]:
     return argv[:at], tuple(argv[at + 1 :])
 
 
+def option_of(word: str) -> str:
+    """Returns the option that a word begins, such as `--crawl-cache`; "" for a value."""
+    return word.partition("=")[0].replace("_", "-") if word.startswith("--") else ""
+
+
 def check_repeated(argv: list[str]) -> None:
     """Checks that no option of one value is given twice; those of several are merged.
 
@@ -88,7 +93,7 @@ def check_repeated(argv: list[str]) -> None:
         ArtifactError: if one is.
     """
     kind = COMMANDS.get(argv[0]) if argv else None
-    names = [word.removeprefix("--").partition("=")[0] for word in argv if word.startswith("--")]
+    names = [name.removeprefix("--") for name in map(option_of, argv) if name]
     for field in fields(kind) if kind else ():
         name = field.name.replace("_", "-")
         if names.count(name) > 1 and "tuple" not in str(field.type):
@@ -106,13 +111,13 @@ def merge_repeated(argv: list[str]) -> list[str]:
     values: dict[str, list[str]] = {"": []}
     current = values[""]
     for word in options:
-        if word.startswith("--"):
-            name, separator, value = word.partition("=")
+        if name := option_of(word):
+            _, separator, value = word.partition("=")
             current = values.setdefault(name, [])
             current += [value] if separator else []
         else:
             current.append(word)
-    names = [word.partition("=")[0] for word in options if word.startswith("--")]
+    names = [name for name in map(option_of, options) if name]
     if len(names) == len(set(names)):
         return argv
     return command + [

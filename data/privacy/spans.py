@@ -38,7 +38,7 @@ def with_margin(
     """Yields the text within a margin of each place, in order and disjoint.
 
     Args:
-        places: begins and ends, in order of their begins.
+        places: begins and ends, in order and disjoint.
         margin: characters on both sides.
         length: characters of the text.
     """

@@ -175,8 +175,10 @@ def remove(path: str | Path) -> None:
 
 
 def _children(directory: str | Path) -> list[Path]:
-    found = Path(directory)
-    return sorted(found.iterdir()) if found.is_dir() else []
+    try:
+        return sorted(Path(directory).iterdir())
+    except (FileNotFoundError, NotADirectoryError):  # another process may have just removed it
+        return []
 
 
 def _entries(directory: str | Path, *kinds: str) -> dict[str, dict[str, Any]]:

@@ -26,6 +26,8 @@ Shape = TypeVar("Shape")
 MOST_BYTES = 1 << 30  # mT5's corpus in shards of 256 MB has a manifest of 40 MB
 READS = 32  # at once; one after another, 300,000 small files of a store would take hours
 LONGEST_REASON = 300  # characters of an error, which may quote the file
+# A key of YAML may be half of a surrogate pair.
+WRONG_SHAPE = (msgspec.ValidationError, UnicodeEncodeError, RecursionError)
 ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
@@ -76,32 +78,29 @@ def decode_json(content: bytes, shape: type[Shape] | GenericAlias, place: str) -
     except (ValueError, RecursionError) as error:
         raise _refusal(place, error) from error
     try:
-        return of_shape(value, shape, place)
-    except WrongShape as error:
-        raise _refusal(place, error.reason) from error
-
-
-class WrongShape(DataError):
-    """A value without the expected fields; the message is for whoever wrote it."""
-
-    def __init__(self, place: str, reason: Exception):
-        said = textwrap.shorten(str(reason), LONGEST_REASON, placeholder=" ...")
-        super().__init__(
-            f"{place} should have the expected fields and does not ({said}); correct it."
-        )
-        self.reason = reason
+        return _converted(value, shape)
+    except WRONG_SHAPE as error:
+        raise _refusal(place, error) from error
 
 
 def of_shape(value: Any, shape: type[Shape] | GenericAlias, place: str) -> Shape:
     """Returns a value of JSON or YAML as the given shape.
 
     Raises:
-        WrongShape: if the value has another shape.
+        DataError: if the value has another shape.
     """
     try:
-        return msgspec.convert(value, shape, str_keys=True)  # JSON has no other keys
-    except (msgspec.ValidationError, UnicodeEncodeError, RecursionError) as error:
-        raise WrongShape(place, error) from error  # a key of YAML may be half of a surrogate pair
+        return _converted(value, shape)
+    except WRONG_SHAPE as error:
+        reason = textwrap.shorten(str(error), LONGEST_REASON, placeholder=" ...")
+        raise DataError(
+            f"{place} should have the expected fields and does not ({reason}); correct it, or "
+            "restore it if mswitch wrote it."
+        ) from error
+
+
+def _converted(value: Any, shape: type[Shape] | GenericAlias) -> Shape:
+    return msgspec.convert(value, shape, str_keys=True)  # JSON has no other keys
 
 
 def write_json(path: str | Path, value: Any) -> None:

@@ -29,7 +29,7 @@ def _task(task: TaskComparison, sides: tuple[str, str]) -> list[str]:
 
 
 def _means(task: TaskComparison, sides: tuple[str, str]) -> str:
-    head = ("trained on", "score", *sides, "gain", "better", "worse", "seeds")
+    head = ("trained on", "score", *sides, "gain", "better", "worse", "seed numbers")
     rows = [
         (mode.name, one.label, *words.three(one.mean), *_counts(one), words.seeds(mode))
         for mode in task.modes

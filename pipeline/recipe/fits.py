@@ -64,7 +64,7 @@ def _check_pools(recipe: Recipe) -> None:
         if routing.pooled_groups > 1 and rows * length < routing.pool_tokens:
             groups = rows * length // routing.group_tokens
             raise ConfigurationError(
-                f"{stack}_pooled_groups={routing.pooled_groups} was given with "
+                f"model.switch.{stack}_pooled_groups={routing.pooled_groups} was given with "
                 f"accumulate={recipe.accumulate}; a device's part of the batch has {groups} of "
                 "these groups. Set accumulate=1, or pools that a device's part holds whole."
             )
@@ -79,9 +79,10 @@ def _check_batch_loss(recipe: Recipe) -> None:
     switch = recipe.model.switch
     if switch is not None and switch.balance_loss_over == "batch" and recipe.accumulate > 1:
         raise ConfigurationError(
-            f"balance_loss_over=batch was given with accumulate={recipe.accumulate}; a part's "
-            "gradient needs the loads of all parts. Set accumulate=1, or balance by bias_rate or "
-            "quantile_rate, which parts do not change."
+            "model.switch.balance_loss_over=batch was given with "
+            f"accumulate={recipe.accumulate}; a part's gradient needs the loads of all parts. Set "
+            "accumulate=1, or balance by model.switch.bias_rate or model.switch.quantile_rate, "
+            "which parts do not change."
         )
 
 

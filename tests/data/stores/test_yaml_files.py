@@ -33,7 +33,7 @@ def test_numbers_are_those_of_json(tmp_path, text, value):
         ("a: &x [1]\nb: *x", "an alias in .*line 2.*; write its value"),
         ("a: 1\na: 2", "a key twice"),
         ("a: !!python/object/apply:os.getcwd []", "could not determine a constructor"),
-        ("- 1\n- 2", "Expected `object`, got `array`"),
+        ("- 1\n- 2", "Expected `object`, got `array`.*; correct it"),
         ("", "Expected `object`, got `null`"),
         ("[" * 2000, "should hold YAML and does not"),
         ("a: " + "x" * MOST_BYTES, "at most 1,048,576 bytes"),

@@ -38,6 +38,8 @@ def test_everything_after_two_dashes_is_for_beam():
 def test_one_value_given_twice_is_an_error(capsys):
     assert cli.run(["evaluate", "--run", "a", "--run=b", "--tokens", "t"]) == 2
     assert "evaluate was given --run 2 times; give it once." in capsys.readouterr().err
+    assert cli.run(["clean", "--crawl_cache", "a", "--crawl-cache=b", "--out", "o"]) == 2
+    assert "clean was given --crawl-cache 2 times; give it once." in capsys.readouterr().err
     with pytest.raises(SystemExit) as stopped:
         cli.run(["pretrain", "--tokens", "t", "--hosts.count", "1", "--hosts.count", "2"])
     assert stopped.value.code == 2
