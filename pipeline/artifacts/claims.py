@@ -28,7 +28,7 @@ from data.stores.files import (
     read_bytes,
     remove,
 )
-from data.stores.json_files import read_json, write_json
+from data.stores.json_files import of_shape, read_json, write_json
 from pipeline.artifacts.differences import json_differences
 from pipeline.errors import ArtifactError
 
@@ -206,20 +206,17 @@ def read_manifest(directory: Path | str, stage: str, body: type[Body]) -> Body:
         ArtifactError: if it is missing, unfinished, or another stage's.
         DataError: if it is damaged.
     """
-    head = head_in(directory)
-    if head is None or head.stage != stage or not is_finished(directory):
+    path = join_path(directory, MANIFEST)
+    manifest = read_json(path, dict[str, Any]) if exists(path) else None  # once: it may have 40 MB
+    head = head_in(directory) if manifest is None else of_shape(manifest, Head, path)
+    if manifest is None or head is None or head.stage != stage:
         other = head is not None and head.stage != stage
+        do = f"name the --out of `mswitch {stage}`" if other else f"run {stage} to its end first"
         raise ArtifactError(
-            f"{stage} output was expected in {directory}, which {held_instead(directory)}; "
-            + (
-                f"name the --out of `mswitch {stage}`."
-                if other
-                else f"run {stage} to its end first."
-            )
+            f"{stage} output was expected in {directory}, which {held_instead(directory)}; {do}."
         )
     _check_schema(directory, stage, head)
-    path = join_path(directory, MANIFEST)
-    return read_json(path, body)
+    return of_shape(manifest, body, path)
 
 
 def digest_of_manifest(directory: Path | str) -> str:

@@ -1,5 +1,4 @@
-"""Corpora as later stages read them: one or more outputs of `mswitch clean` or
-`mswitch select` as one.
+"""Corpora as later stages read them: one or more outputs of `clean` or `select` as one.
 
 Each is a local directory or an address on an object store. A file of pages is fetched whole when
 all of its text is read, because text is nearly all of it. When only its footer or its first texts

@@ -115,8 +115,8 @@ def check_training(arguments: Vocabulary) -> None:
 def advised_command(corpus: str, languages: Mapping[str, Any]) -> str:
     """Returns the words of a first training on a corpus; none if it has no page to train on.
 
-    A text that is too small for the size is told so within seconds, with a size that fits: its
-    sample repeats it no more than ten times.
+    The sample repeats a small text at most ten times, so where the size does not fit, `vocabulary`
+    names one that does within seconds.
 
     Args:
         corpus: directory of the corpus.
