@@ -21,9 +21,8 @@ from data.languages import get
 from eval.language_loss import Unit
 from eval.side import Side
 from eval.statistics import intervals
-from eval.statistics.fieller import RatioSet, ratio_set
 from eval.statistics.intervals import Scores
-from eval.statistics.standard_error import Contributions, standard_error
+from eval.statistics.retained_gain import retained_set
 
 # Table 7, teachers of 1.1, 2.0, 3.8, 7.4 and 14.7 billion parameters, a student of 223 million.
 PAPER = ((0.82, 0.37), (0.90, 0.32), (0.95, 0.30), (0.97, 0.27), (0.99, 0.28))
@@ -153,40 +152,6 @@ def _ratio(
     contributions = [side.contributions() for side in counted]
     bounds = retained_set(contributions, kept_gain, gain).bounds
     return (None, None, None) if bounds is None else (kept_gain / gain, *bounds)
-
-
-def retained_set(sides: Sequence[Contributions], kept_gain: float, gain: float) -> RatioSet:
-    """Returns Fieller's set of the gain kept, from at least two pages.
-
-    The degrees of freedom are those of student's gain − ratio × teacher's gain, at the estimate.
-
-    Args:
-        sides: contributions to the loss, or to the score, of baseline, teacher and student.
-        kept_gain: the student's gain.
-        gain: the teacher's gain.
-    """
-    baseline, teacher, student = sides
-
-    def error(ratio: float, of_student: float):
-        """Returns the standard error of of_student × student's gain − ratio × teacher's gain."""
-        found = standard_error(
-            [
-                baseline.times(of_student - ratio),
-                teacher.times(ratio),
-                student.times(-of_student),
-            ]
-        )
-        assert found is not None  # there are two pages
-        return found
-
-    of_student, of_teacher = error(0.0, 1.0).variance, error(1.0, 0.0).variance
-    return ratio_set(
-        kept_gain,
-        gain,
-        variances=(of_student, of_teacher),
-        covariance=(of_student + of_teacher - error(1.0, 1.0).variance) / 2,
-        quantile=error(kept_gain / gain, 1.0).quantile,
-    )
 
 
 def sentence(student: Student, teacher: str) -> str:

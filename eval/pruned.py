@@ -54,7 +54,7 @@ def pruned_models(candidate: Side, further: Sequence[Further]) -> list[Pruned]:
         if one.pruning is None or one.unit is not Unit.NATS_PER_TOKEN:
             continue
         lost = {
-            code: _loss(one.runs, code) - _loss(candidate, code) for code in candidate.languages
+            code: _loss(one.side, code) - _loss(candidate, code) for code in candidate.languages
         }
         experts = one.facts.experts
         assert experts is not None  # a pruned model has experts

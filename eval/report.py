@@ -99,7 +99,7 @@ class ReportContents:
     @property
     def models(self) -> tuple[Side, ...]:
         """Both sides and the further models."""
-        return self.baseline, self.candidate, *(one.runs for one in self.further)
+        return self.baseline, self.candidate, *(one.side for one in self.further)
 
     @property
     def pruned(self) -> list[Pruned]:

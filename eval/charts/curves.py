@@ -4,6 +4,7 @@ import altair as alt
 
 from eval.charts import models
 from eval.charts.marks import NARROWEST_PIXELS, legend_columns
+from eval.charts.parts import Picture
 from eval.language_loss import Unit
 from eval.report import ReportContents
 from eval.side import Side
@@ -14,14 +15,14 @@ DASHES = [[5, 3], [1, 0], [8, 3], [2, 2], [8, 3, 2, 3], [3, 6]]
 def sides(report: ReportContents) -> list[Side]:
     """Returns the models whose losses have the unit of the report: both sides come first."""
     further = [
-        one.runs
+        one.side
         for one in report.further
         if one.unit is report.unit or report.unit is Unit.BITS_PER_BYTE
     ]
     return [report.baseline, report.candidate, *further]
 
 
-def chart(report: ReportContents) -> alt.LayerChart | alt.FacetChart:
+def chart(report: ReportContents) -> Picture:
     """Returns held-out loss over steps; the page fills in the rows of the chosen language.
 
     Thick lines are means over the runs of a side. Thin lines are single runs, where there are

@@ -5,9 +5,9 @@ from typing import Any
 
 import altair as alt
 
+from eval.charts.parts import INK, Picture
 from eval.distillation import PAPER, Student
 
-_INK: dict[str, Any] = {"color": "var(--ink-soft)", "fontSize": 11}
 _KEPT = "↑ better · share of the teacher’s gain kept"
 _X = (
     alt.X("compression:Q", title="compression →")
@@ -24,7 +24,7 @@ _TOOLTIP = [
 ]
 
 
-def picture(students: Sequence[Student]) -> dict[str, alt.LayerChart | alt.FacetChart]:
+def picture(students: Sequence[Student]) -> dict[str, Picture]:
     """Returns the chart; nothing if no student has both numbers."""
     rows = [
         {
@@ -51,7 +51,7 @@ def _paper() -> list[alt.Chart]:
     return [
         paper.mark_line(color="var(--quiet)", strokeDash=[4, 3]),
         paper.mark_point(color="var(--quiet)", filled=True, shape="diamond", size=60),
-        first.mark_text(align="left", dx=6, dy=-10, **_INK, text="the paper, table 7"),
+        first.mark_text(align="left", dx=6, dy=-10, **INK, text="the paper, table 7"),
     ]
 
 
@@ -63,5 +63,5 @@ def _students(rows: list[dict[str, Any]]) -> list[alt.Chart]:
             y=alt.Y("low:Q", title=_KEPT), y2="high:Q"
         ),
         ours.mark_point(color="var(--candidate)", filled=True, size=70).encode(y=_Y),
-        ours.mark_text(align="right", dx=-8, **_INK).encode(y=_Y, text="name:N"),
+        ours.mark_text(align="right", dx=-8, **INK).encode(y=_Y, text="name:N"),
     ]

@@ -4,12 +4,11 @@ from collections.abc import Mapping
 
 import altair as alt
 
+from eval.charts.parts import ROW_PIXELS, Picture, language_tooltip
 from eval.language_gain import LanguageGain
 
-_ROW_PIXELS = 17
 
-
-def chart(gains: Mapping[str, LanguageGain]) -> alt.Chart:
+def chart(gains: Mapping[str, LanguageGain]) -> Picture:
     """Returns bytes per token of each language, one row per script."""
     rows = [
         {"name": g.name, "script": g.script, "bytes": g.bytes_per_token, "page": g.tokens_per_page}
@@ -25,11 +24,10 @@ def chart(gains: Mapping[str, LanguageGain]) -> alt.Chart:
             .axis(tickCount=6)
             .scale(zero=False, nice=False, padding=14),
             y=alt.Y("script:N", sort=order, title=None).axis(grid=True, ticks=False),
-            tooltip=[
-                alt.Tooltip("name:N", title="language"),
+            tooltip=language_tooltip(
                 alt.Tooltip("bytes:Q", title="bytes per token", format=".2f"),
                 alt.Tooltip("page:Q", title="tokens per page", format=",.0f"),
-            ],
+            ),
         )
-        .properties(width="container", height=_ROW_PIXELS * len(order) + 20)
+        .properties(width="container", height=ROW_PIXELS * len(order) + 20)
     )

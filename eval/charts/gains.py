@@ -1,19 +1,29 @@
 """Gains per language with their intervals, as a list and against training text.
 
-The key to the colours of the verdicts stands in the page, not in the charts. A few intervals that
-are much longer than most would flatten all gains. So an interval is drawn up to two typical half
-widths beyond the range of the gains (`interval_limits`), and an arrow marks an end that is cut.
-Few languages become rows on a wide screen too.
+The key to the colours of the verdicts stands in the page, not in the charts. An arrow marks an end
+of an interval that is cut. Few languages become rows on a wide screen too.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 import altair as alt
 import numpy as np
 
-from eval.charts.marks import Picture
+from eval.charts.parts import (
+    FEWEST_COLUMNS,
+    INK,
+    ROW_PIXELS,
+    Estimate,
+    Picture,
+    gain_tooltip,
+    interval_limits,
+    language_tooltip,
+    line_at,
+    names_across,
+    names_down,
+)
 from eval.language_gain import LanguageGain
 from eval.report import ReportContents, speedup_text
 
@@ -30,66 +40,38 @@ _SHAPE = alt.Shape("verdict:N", legend=None).scale(
     domain=_VERDICTS, range=["circle", "circle", "diamond"]
 )
 _VERDICT = {"color": _COLOUR, "shape": _SHAPE}
-_TOOLTIP = [
-    alt.Tooltip("name:N", title="language"),
-    alt.Tooltip("gain:Q", title="gain", format="+.4f"),
-    alt.Tooltip("low:Q", title="interval from", format="+.4f"),
-    alt.Tooltip("high:Q", title="to", format="+.4f"),
+_TOOLTIP = language_tooltip(
+    *gain_tooltip(digits=4),
     alt.Tooltip("verdict:N"),
     alt.Tooltip("speedup:N", title="step speed-up"),
     alt.Tooltip("tokens:Q", title="training tokens", format=",.0f"),
     alt.Tooltip("pages:Q", title="held-out pages"),
-]
+)
 _INTERVALS = alt.Chart().mark_rule(strokeWidth=2, opacity=0.45)
 _DOTS = alt.Chart().mark_point(filled=True, size=44, opacity=1, cursor="pointer")
-_ZERO = alt.Chart(alt.Data(values=[{}])).mark_rule(color="var(--ink)", strokeWidth=1)
-_INK: dict[str, Any] = {"color": "var(--ink-soft)", "fontSize": 11}
-_ROW_PIXELS = 17
 _NAMED_AT_EACH_END = 3
-_HALF_WIDTHS = 2  # typical half widths beyond the gains up to which an interval is drawn
-FEWEST_COLUMNS = 24  # fewer languages become rows: columns would stand too far apart
 
 
-def interval_limits(gains: Mapping[str, LanguageGain]) -> tuple[float, float]:
-    """Returns the values between which intervals are drawn; zero is between them."""
-    return limits_of([(gain.gain, gain.low, gain.high) for gain in gains.values()])
-
-
-def limits_of(
-    estimates: Sequence[tuple[float, float | None, float | None]],
-) -> tuple[float, float]:
-    """Returns the limits for gains, each with the ends of its interval."""
-    known = [one for one in estimates if one[1] is not None]
-    every = [0.0, *(one[0] for one in estimates)]
-    if not known:
-        return min(every), max(every)
-    ends = np.array(known, float)
-    reach = _HALF_WIDTHS * float(np.median(ends[:, 2] - ends[:, 1])) / 2
-    low, high = float(ends[:, 1].min()), float(ends[:, 2].max())
-    return min(max(low, min(every) - reach), *every), max(min(high, max(every) + reach), *every)
+def estimates(gains: Mapping[str, LanguageGain]) -> list[Estimate]:
+    """Returns the gains with the ends of their intervals."""
+    return [Estimate(gain.gain, gain.low, gain.high) for gain in gains.values()]
 
 
 def wide(report: ReportContents, gains: Mapping[str, LanguageGain]) -> Picture:
     """Returns the chart for a wide screen: one column per language, best first."""
     if len(gains) < FEWEST_COLUMNS:
         return tall(report, gains)
-    names = alt.X("name:N", sort=None, title=None).axis(
-        labelAngle=-90, labelFontSize=10, labelOverlap=False, labelLimit=120, ticks=False
-    )
     title = f"↑ {report.candidate.name} better · gain, {report.unit.value}"
-    layers = _layers(report, gains, "y", partial(alt.Y, title=title), x=names)
+    layers = _layers(report, gains, "y", partial(alt.Y, title=title), x=names_across())
     return layers.properties(width="container", height=360)
 
 
 def tall(report: ReportContents, gains: Mapping[str, LanguageGain]) -> Picture:
     """Returns the chart for a phone: one row per language, best first."""
-    names = alt.Y("name:N", sort=None, title=None).axis(
-        labelOverlap=False, labelLimit=110, ticks=False
-    )
     title = f"gain, {report.unit.value} · {report.candidate.name} better →"
     axis = alt.Axis(orient="top", tickCount=4)
-    layers = _layers(report, gains, "x", partial(alt.X, title=title, axis=axis), y=names)
-    return layers.properties(width="container", height=_ROW_PIXELS * len(gains) + 60)
+    layers = _layers(report, gains, "x", partial(alt.X, title=title, axis=axis), y=names_down())
+    return layers.properties(width="container", height=ROW_PIXELS * len(gains) + 60)
 
 
 def _layers(
@@ -105,7 +87,7 @@ def _layers(
     return alt.layer(
         _INTERVALS.encode(**names, **interval, color=_COLOUR),
         *_arrows(rows, axis, value, **names),
-        _ZERO.encode(**{axis: alt.datum(0)}),
+        line_at(0.0, axis),
         *_nulls(report, gains, axis, value, **names),
         _DOTS.encode(**names, **{axis: value("gain:Q")}, **_VERDICT, tooltip=_TOOLTIP),
         data=alt.Data(values=rows),
@@ -168,9 +150,9 @@ def by_tokens(report: ReportContents, gains: Mapping[str, LanguageGain]) -> Pict
     }
     names = alt.Chart().encode(**place)  # placed towards the middle, so that no name is cut
     layers = alt.layer(
-        names.mark_text(align="left", dx=8, **_INK).encode(text="right_of:N"),
-        names.mark_text(align="right", dx=-8, **_INK).encode(text="left_of:N"),
-        _ZERO.encode(y=alt.datum(0)),
+        names.mark_text(align="left", dx=8, **INK).encode(text="right_of:N"),
+        names.mark_text(align="right", dx=-8, **INK).encode(text="left_of:N"),
+        line_at(0.0, "y"),
         _DOTS.encode(**place, **_VERDICT, tooltip=_TOOLTIP),
         data=alt.Data(values=rows),
     )
@@ -189,20 +171,17 @@ def _crowded(row: dict[str, Any], before: list[dict[str, Any]]) -> bool:
 
 
 def _gain_rows(gains: Mapping[str, LanguageGain]) -> list[dict[str, Any]]:
-    limits = interval_limits(gains)
+    drawn = estimates(gains)
+    limits = interval_limits(drawn)
     return [
         {
             "code": code,
             "name": gain.name,
-            "gain": gain.gain,
-            "low": gain.low,
-            "high": gain.high,
-            "from": None if gain.low is None else max(gain.low, limits[0]),
-            "to": None if gain.high is None else min(gain.high, limits[1]),
+            **estimate.fields(limits),
             "verdict": VERDICTS[gain.verdict],
             "speedup": speedup_text(gain),
             "tokens": gain.training_tokens,
             "pages": gain.held_out_pages,
         }
-        for code, gain in gains.items()
+        for (code, gain), estimate in zip(gains.items(), drawn, strict=True)
     ]

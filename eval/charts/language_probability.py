@@ -11,12 +11,17 @@ from typing import Any
 import altair as alt
 
 from eval import language_probability
-from eval.charts.gains import FEWEST_COLUMNS
-from eval.charts.marks import Picture
+from eval.charts.parts import (
+    FEWEST_COLUMNS,
+    ROW_PIXELS,
+    Picture,
+    language_tooltip,
+    line_at,
+    names_across,
+    names_down,
+)
 from eval.funnel import PROBABILITY_BINS, Funnel, FunnelRow
 
-_ROW_PIXELS = 17
-_HALF = alt.Chart(alt.Data(values=[{}])).mark_rule(color="var(--ink)", strokeDash=[3, 3])
 _LIGHTEST = 0.3  # opacity of the bin below the last one
 
 
@@ -32,24 +37,20 @@ def pictures(funnel: Funnel | None) -> dict[str, Picture]:
 
 def _wide(rows: tuple[FunnelRow, ...]) -> Picture:
     """Returns the chart with one column per language, least certain first."""
-    names = alt.X("name:N", sort=None, title=None).axis(
-        labelAngle=-90, labelFontSize=10, labelOverlap=False, labelLimit=120, ticks=False
-    )
     share = alt.Y("from:Q", title="↓ surer · share of kept pages", scale=alt.Scale(domain=[0, 1]))
-    bars = _bars(rows).encode(x=names, y=share.axis(format=".0%", tickCount=4), y2="to:Q")
-    return alt.layer(bars, _HALF.encode(y=alt.datum(0.5))).properties(width="container", height=320)
+    bars = _bars(rows).encode(x=names_across(), y=share.axis(format=".0%", tickCount=4), y2="to:Q")
+    return alt.layer(bars, line_at(0.5, "y", strokeDash=[3, 3])).properties(
+        width="container", height=320
+    )
 
 
 def _tall(rows: tuple[FunnelRow, ...]) -> Picture:
     """Returns the chart with one row per language, least certain first."""
-    names = alt.Y("name:N", sort=None, title=None).axis(
-        labelOverlap=False, labelLimit=110, ticks=False
-    )
     share = alt.X("from:Q", title="← surer · share of kept pages", scale=alt.Scale(domain=[0, 1]))
     axis = alt.Axis(format=".0%", tickCount=4, orient="top")
-    bars = _bars(rows).encode(y=names, x=share.axis(axis), x2="to:Q")
-    return alt.layer(bars, _HALF.encode(x=alt.datum(0.5))).properties(
-        width="container", height=_ROW_PIXELS * len(rows) + 60
+    bars = _bars(rows).encode(y=names_down(), x=share.axis(axis), x2="to:Q")
+    return alt.layer(bars, line_at(0.5, "x", strokeDash=[3, 3])).properties(
+        width="container", height=ROW_PIXELS * len(rows) + 60
     )
 
 
@@ -88,12 +89,11 @@ def _bars(rows: tuple[FunnelRow, ...]) -> alt.Chart:
     shade = alt.FillOpacity("step:Q", legend=None).scale(
         domain=[0, language_probability.LAST_BIN], range=[1, _LIGHTEST]
     )
-    tooltip = [
-        alt.Tooltip("name:N", title="language"),
+    tooltip = language_tooltip(
         alt.Tooltip("steps:N", title="probability"),
         alt.Tooltip("share:Q", title="share of kept pages", format=".1%"),
         alt.Tooltip("pages:Q", format=",.0f"),
         alt.Tooltip("kept:Q", title="kept pages", format=",.0f"),
-    ]
+    )
     bars = alt.Chart(alt.Data(values=segments(rows))).mark_bar()
     return bars.encode(fill=colour, fillOpacity=shade, tooltip=tooltip)

@@ -10,11 +10,10 @@ from typing import Any, NamedTuple
 
 import altair as alt
 
-Picture = alt.Chart | alt.LayerChart | alt.FacetChart
+from eval.charts.parts import ROW_PIXELS, Picture, line_at, names_across, names_down
 
 SHAPES = ("circle", "square", "triangle-up", "cross", "triangle-down")
-ROW_PIXELS = 9  # per mark and language
-LEAST_ROW_PIXELS = 17
+MARK_PIXELS = 9  # per mark and language
 ENTRY_PIXELS, CHARACTER_PIXELS = 40, 7  # of a legend's entry, and of a character of its name
 NARROWEST_PIXELS = 300  # for a legend beside the axis, on a screen of 390 pixels
 
@@ -35,12 +34,7 @@ class Marks(NamedTuple):
 
 def wide(rows: Sequence[Mapping[str, Any]], marks: Marks, title: str) -> Picture:
     """Returns the picture with a column per language."""
-    place = {
-        "x": alt.X("name:N", sort=None, title=None).axis(
-            labelAngle=-90, labelFontSize=10, labelOverlap=False, labelLimit=120, ticks=False
-        ),
-        "xOffset": _offset(alt.XOffset, marks),
-    }
+    place = {"x": names_across(), "xOffset": _offset(alt.XOffset, marks)}
     ends = {"y": alt.Y("from:Q"), "y2": "to:Q"}
     layers = _layers(rows, marks, place, {"y": alt.Y("gain:Q", title=title)}, ends, "y")
     return layers.properties(width="container", height=360)
@@ -55,15 +49,10 @@ def tall(rows: Sequence[Mapping[str, Any]], marks: Marks, title: str, around: in
         title: title of the axis.
         around: pixels of the legend and the axis.
     """
-    place = {
-        "y": alt.Y("name:N", sort=None, title=None).axis(
-            labelOverlap=False, labelLimit=110, ticks=False
-        ),
-        "yOffset": _offset(alt.YOffset, marks),
-    }
+    place = {"y": names_down(), "yOffset": _offset(alt.YOffset, marks)}
     x = alt.X("gain:Q", title=title, axis=alt.Axis(orient="top", tickCount=4))
     layers = _layers(rows, marks, place, {"x": x}, {"x": alt.X("from:Q"), "x2": "to:Q"}, "x")
-    row = max(LEAST_ROW_PIXELS, ROW_PIXELS * len(marks.colours))
+    row = max(ROW_PIXELS, MARK_PIXELS * len(marks.colours))
     height = row * len({one["code"] for one in rows}) + around
     return layers.properties(width="container", height=height)
 
@@ -93,10 +82,9 @@ def _layers(
     colour = alt.Color(field, title=None, legend=legend).scale(domain=names, range=colours)
     shape = alt.Shape(field, title=None).scale(domain=names, range=list(SHAPES[: len(names)]))
     drawn = alt.Chart().encode(**place, color=colour, tooltip=list(marks.tooltip))
-    zero = alt.Chart(alt.Data(values=[{}])).mark_rule(color="var(--ink)", strokeWidth=1)
     return alt.layer(
         drawn.mark_rule(strokeWidth=1.5, opacity=0.45).encode(**interval),
-        zero.encode(**{axis: alt.datum(0)}),
+        line_at(0.0, axis),
         drawn.mark_point(filled=True, size=26, opacity=1).encode(**value, shape=shape),
         data=alt.Data(values=list(rows)),
     )

@@ -6,8 +6,15 @@ from typing import Any
 import altair as alt
 
 from eval.charts import marks as marked
-from eval.charts.gains import FEWEST_COLUMNS, interval_limits
-from eval.charts.marks import Marks, Picture
+from eval.charts.gains import estimates
+from eval.charts.marks import Marks
+from eval.charts.parts import (
+    FEWEST_COLUMNS,
+    Picture,
+    gain_tooltip,
+    interval_limits,
+    language_tooltip,
+)
 from eval.language_gain import LanguageGain
 from eval.report import ReportContents
 
@@ -46,13 +53,7 @@ def colours(report: ReportContents) -> dict[str, str]:
 
 
 def _marks(report: ReportContents, compared: Mapping[str, Any]) -> Marks:
-    tooltip = [
-        alt.Tooltip("name:N", title="language"),
-        alt.Tooltip("model:N"),
-        alt.Tooltip("gain:Q", format="+.4f"),
-        alt.Tooltip("low:Q", title="interval from", format="+.4f"),
-        alt.Tooltip("high:Q", title="to", format="+.4f"),
-    ]
+    tooltip = language_tooltip(alt.Tooltip("model:N"), *gain_tooltip(digits=4))
     of = colours(report)
     return Marks("model", {name: of[name] for name in compared}, tooltip)
 
@@ -61,20 +62,13 @@ def _rows(
     report: ReportContents, compared: Mapping[str, dict[str, LanguageGain]]
 ) -> list[dict[str, Any]]:
     """Returns one row per language and model, in the candidate's order of languages."""
-    limits = [interval_limits(gains) for gains in compared.values()]
-    low, high = min(one[0] for one in limits), max(one[1] for one in limits)
+    drawn = {
+        name: dict(zip(gains, estimates(gains), strict=True)) for name, gains in compared.items()
+    }
+    limits = [interval_limits(one.values()) for one in drawn.values()]
+    widest = min(low for low, _ in limits), max(high for _, high in limits)
     return [
-        {
-            "code": code,
-            "name": gain.name,
-            "model": name,
-            "gain": gain.gain,
-            "low": gain.low,
-            "high": gain.high,
-            "from": None if gain.low is None else max(gain.low, low),
-            "to": None if gain.high is None else min(gain.high, high),
-        }
-        for code in compared[report.candidate.name]
-        for name, gains in compared.items()
-        for gain in (gains[code],)
+        {"code": code, "name": gain.name, "model": name, **drawn[name][code].fields(widest)}
+        for code, gain in compared[report.candidate.name].items()
+        for name in compared
     ]

@@ -20,7 +20,7 @@ from eval.charts import (
     speedup,
     tasks,
 )
-from eval.charts.marks import Picture
+from eval.charts.parts import Picture
 from eval.report import ReportContents
 
 Spec = dict[str, Any]

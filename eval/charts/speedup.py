@@ -15,11 +15,11 @@ from typing import Any
 import altair as alt
 import numpy as np
 
+from eval.charts.parts import INK, Picture, language_tooltip, line_at, names_down
 from eval.language_gain import LanguageGain
 from eval.statistics import step_speedup
 from eval.statistics.null_comparison import NullComparison
 
-_INK: dict[str, Any] = {"color": "var(--ink-soft)", "fontSize": 11}
 _COLOUR = alt.condition("datum.slower", alt.value("var(--baseline)"), alt.value("var(--candidate)"))
 _MOST_BINS = 14
 _FEWEST_IN_A_HISTOGRAM = 12  # fewer would share one bar or two
@@ -34,16 +34,14 @@ _NICE_WIDTHS = (0.02, 0.05, 0.1, 0.2, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 25.0, 100.
 _PAPERS_MEAN = f"the paper’s mean: {step_speedup.PAPER_MEAN:.0f}×"
 
 
-def chart(
-    gains: Mapping[str, LanguageGain], nulls: Sequence[NullComparison]
-) -> alt.LayerChart | alt.FacetChart:
+def chart(gains: Mapping[str, LanguageGain], nulls: Sequence[NullComparison]) -> Picture:
     """Returns the histogram, or a bar per language where they are few."""
     if len(gains) < _FEWEST_IN_A_HISTOGRAM:
         return _bars(gains)
     return _histogram(gains, nulls)
 
 
-def _bars(gains: Mapping[str, LanguageGain]) -> alt.LayerChart | alt.FacetChart:
+def _bars(gains: Mapping[str, LanguageGain]) -> Picture:
     """Returns one bar per language that begins at 1, on a logarithmic axis."""
     rows = [
         {"code": code, "name": gain.name, "speedup": gain.step_speedup, "from": 1.0}
@@ -57,32 +55,24 @@ def _bars(gains: Mapping[str, LanguageGain]) -> alt.LayerChart | alt.FacetChart:
         x=alt.X("speedup:Q", title="step speed-up, logarithmic (→ faster)")
         .scale(type="log", domain=domain, nice=False)
         .axis(format="~g", tickCount=6),
-        y=alt.Y("name:N", sort=None, title=None).axis(
-            labelOverlap=False, labelLimit=110, ticks=False
-        ),
-        tooltip=[
-            alt.Tooltip("name:N", title="language"),
-            alt.Tooltip("speedup:Q", title="step speed-up", format=".3f"),
-        ],
+        y=names_down(),
+        tooltip=language_tooltip(alt.Tooltip("speedup:Q", title="step speed-up", format=".3f")),
     )
     bars = base.mark_bar(cornerRadius=2, height=14, cursor="pointer").encode(
         x2="from:Q", color=_COLOUR
     )
     numbers = [
         base.transform_filter(("" if slower else "!") + "datum.slower")
-        .mark_text(**_INK, **place)
+        .mark_text(**INK, **place)
         .encode(text="label:N")
         for slower, place in _BESIDE_THE_BAR.items()
         if any(row["slower"] is slower for row in rows)  # Vega warns of a layer without rows
     ]
-    one = alt.Chart(alt.Data(values=[{}])).mark_rule(color="var(--ink)", strokeWidth=1)
-    layers = [bars, one.encode(x=alt.datum(1)), *numbers]
+    layers = [bars, line_at(1.0, "x"), *numbers]
     return alt.layer(*layers).properties(width="container", height=_ROW_PIXELS * len(rows) + 20)
 
 
-def _histogram(
-    gains: Mapping[str, LanguageGain], nulls: Sequence[NullComparison]
-) -> alt.LayerChart | alt.FacetChart:
+def _histogram(gains: Mapping[str, LanguageGain], nulls: Sequence[NullComparison]) -> Picture:
     """Returns the histogram."""
     between_seeds = [
         [gain.step_speedup for gain in one.gains.values() if not gain.script_variant]
@@ -118,14 +108,14 @@ def _papers_mean(rows: list[dict[str, Any]]) -> list[alt.Chart]:
     if not at:
         end = alt.Chart(alt.Data(values=[{}]))
         text = f"{_PAPERS_MEAN} →"
-        return [end.mark_text(align="right", x="width", y=_ABOVE, **_INK, text=text)]
+        return [end.mark_text(align="right", x="width", y=_ABOVE, **INK, text=text)]
     line = alt.Chart(alt.Data(values=[rows[at[0]]])).encode(x=alt.X("speedup:N", sort=None))
     towards_middle = (
         {"align": "left", "dx": 6} if at[0] < len(rows) / 2 else {"align": "right", "dx": -6}
     )
     return [
         line.mark_rule(color="var(--ink)", strokeDash=[4, 3]),
-        line.mark_text(y=_ABOVE, **towards_middle, **_INK, text=_PAPERS_MEAN),
+        line.mark_text(y=_ABOVE, **towards_middle, **INK, text=_PAPERS_MEAN),
     ]
 
 

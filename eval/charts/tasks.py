@@ -7,8 +7,15 @@ import altair as alt
 
 from data.languages import get
 from eval.charts import marks as marked
-from eval.charts.gains import FEWEST_COLUMNS, limits_of
-from eval.charts.marks import Marks, Picture
+from eval.charts.marks import Marks
+from eval.charts.parts import (
+    FEWEST_COLUMNS,
+    Estimate,
+    Picture,
+    gain_tooltip,
+    interval_limits,
+    language_tooltip,
+)
 from eval.report import ReportContents
 from eval.tasks.compared import Compared, Scores
 from eval.tasks.words import shown
@@ -33,15 +40,12 @@ def pictures(report: ReportContents) -> dict[str, Picture]:
 
 
 def _marks(modes: list[str]) -> Marks:
-    tooltip = [
-        alt.Tooltip("name:N", title="language"),
+    tooltip = language_tooltip(
         alt.Tooltip("mode:N", title="trained on"),
         alt.Tooltip("baseline:Q", format=".1f"),
         alt.Tooltip("candidate:Q", format=".1f"),
-        alt.Tooltip("gain:Q", format="+.1f"),
-        alt.Tooltip("low:Q", title="interval from", format="+.1f"),
-        alt.Tooltip("high:Q", title="to", format="+.1f"),
-    ]
+        *gain_tooltip(digits=1),
+    )
     colours = (f"var(--{one})" for one in COLOURS)
     return Marks("mode", dict(zip(modes, colours, strict=False)), tooltip)
 
@@ -52,7 +56,7 @@ def _rows(by_mode: Mapping[str, Scores]) -> list[dict[str, Any]]:
     codes = {code: None for one in by_mode.values() for code in one.languages}
     order = sorted(codes, key=lambda code: -first[code].gain.value if code in first else 0.0)
     gains = [one.gain for scores in by_mode.values() for one in scores.languages.values()]
-    limits = limits_of([(gain.value, gain.low, gain.high) for gain in gains])
+    limits = interval_limits(Estimate(gain.value, gain.low, gain.high) for gain in gains)
     return [
         _row(code, mode, shown(one.languages[code]), limits)
         for code in order
@@ -64,16 +68,11 @@ def _rows(by_mode: Mapping[str, Scores]) -> list[dict[str, Any]]:
 
 def _row(code: str, mode: str, found: Compared, limits: tuple[float, float]) -> dict[str, Any]:
     """Returns a row, whose interval is drawn within the limits."""
-    low, high = found.gain.low, found.gain.high
     return {
         "code": code,
         "name": get(code).name,
         "mode": mode,
         "baseline": found.baseline.value,
         "candidate": found.candidate.value,
-        "gain": found.gain.value,
-        "low": low,
-        "high": high,
-        "from": None if low is None else max(low, limits[0]),
-        "to": None if high is None else min(high, limits[1]),
+        **Estimate(found.gain.value, found.gain.low, found.gain.high).fields(limits),
     }

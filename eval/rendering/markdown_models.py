@@ -1,7 +1,8 @@
 """The part of `report.md` on more than two models: one row per model, and one per language."""
 
 from data.languages import get
-from eval.further import Further, LossInterval, losses_of
+from eval.further import Further
+from eval.loss_intervals import LossInterval, losses_of
 from eval.rendering.markdown_text import paragraph, table
 from eval.report import ReportContents
 

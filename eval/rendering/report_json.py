@@ -6,8 +6,9 @@ from typing import Any
 from eval import side
 from eval.cautions import cautions
 from eval.experts.rows import experts_to_json
-from eval.further import Further, losses_of
+from eval.further import Further
 from eval.language_loss import Unit
+from eval.loss_intervals import losses_of
 from eval.report import ReportContents, shared_total
 from eval.side import Side
 from eval.statistics.null_comparison import NullComparison

@@ -12,7 +12,7 @@ unbounded: the teacher's gain is within noise, or the runs of a side are too few
 
 from dataclasses import dataclass
 
-from eval.distillation import retained_set
+from eval.statistics.retained_gain import retained_set
 from eval.tasks.metrics import Metric
 from eval.tasks.scores import Estimate, Runs, mean_contributions, mean_gain, mean_score
 

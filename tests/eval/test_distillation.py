@@ -7,6 +7,7 @@ import pytest
 
 from eval import distillation
 from eval.statistics.intervals import Scores
+from eval.statistics.retained_gain import retained_set
 from eval.statistics.standard_error import standard_error
 
 PAGES = 60
@@ -87,7 +88,7 @@ def test_a_set_that_is_unbounded_says_so_and_still_holds_the_ratio():
     sides = [scores(3.0, 1), scores(2.999, 2), scores(2.9985, 3)]
     baseline, teacher, student = (side.loss() for side in sides)
     contributions = [side.contributions() for side in sides]
-    found = distillation.retained_set(contributions, baseline - student, baseline - teacher)
+    found = retained_set(contributions, baseline - student, baseline - teacher)
     assert found.bounds is None
     assert found.holds((baseline - student) / (baseline - teacher))
 

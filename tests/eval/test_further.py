@@ -9,8 +9,9 @@ from small_reports import CODES, facts, made_of, make, side
 from vl_convert import vegalite_to_vega
 
 from eval.charts.specs import specs
-from eval.further import further, loss_interval, losses_of
+from eval.further import further
 from eval.language_loss import Unit
+from eval.loss_intervals import loss_interval, losses_of
 from eval.rendering.html import to_html
 
 
