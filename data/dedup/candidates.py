@@ -15,6 +15,7 @@ from jaxtyping import Int64, Integer, Shaped, UInt64
 
 from data.dedup.hashed_words import chunks_of
 from data.dedup.minhash import Shingles, shingle_length, shingles_of
+from data.sorted_numbers import distinct
 
 HEADER = np.dtype(
     [
@@ -78,7 +79,7 @@ def candidates_from(shingles: Shingles, characters: Sequence[int]) -> Candidates
         characters: number of characters of each page.
     """
     ends = shingles.offsets.astype(np.int64).tolist()
-    sets = [_distinct(shingles.hashes[first:last]) for first, last in itertools.pairwise(ends)]
+    sets = [distinct(shingles.hashes[first:last]) for first, last in itertools.pairwise(ends)]
     headers = np.zeros(len(sets), HEADER)
     headers["characters"], headers["shingles"] = characters, list(map(len, sets))
     digests = b"".join(xxhash.xxh3_128_digest(one.data) for one in sets)
@@ -128,14 +129,6 @@ def spans(
     lengths = lengths.astype(np.int64)
     shift = begins - np.cumsum(lengths) + lengths
     return np.arange(lengths.sum()) + np.repeat(shift, lengths)
-
-
-def _distinct(hashes: UInt64[np.ndarray, " all"]) -> UInt64[np.ndarray, " distinct"]:
-    hashes.sort()
-    new = np.empty(len(hashes), bool)
-    new[:1] = True
-    np.not_equal(hashes[1:], hashes[:-1], out=new[1:])
-    return hashes[new]
 
 
 def _concatenated(sets: Sequence[np.ndarray]) -> UInt64[np.ndarray, " shingles"]:

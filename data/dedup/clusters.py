@@ -17,6 +17,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int64, UInt64
 
+from data.sorted_numbers import distinct_pairs, is_first, lengths_of
+
 Edges = UInt64[np.ndarray, "edges 2"]
 
 
@@ -43,10 +45,10 @@ def edges(keys: UInt64[np.ndarray, " entries"], pages: UInt64[np.ndarray, " entr
     """
     order = np.lexsort((pages, keys))
     keys, pages = keys[order], pages[order]
-    begins = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1]))[: len(keys)])
-    smallest = np.repeat(pages[begins], np.diff(np.append(begins, len(keys))))
-    pairs = np.stack((pages, smallest), axis=1)
-    return np.unique(pairs[pages != smallest], axis=0)
+    first = is_first(keys)
+    smallest = np.repeat(pages[first], lengths_of(first))
+    linked = pages != smallest
+    return np.stack(distinct_pairs(pages[linked], smallest[linked]), axis=1)
 
 
 def clusters(pairs: Edges) -> Clusters:

@@ -24,7 +24,7 @@ import numpy as np
 from jaxtyping import UInt64
 
 from data.dedup.clusters import Edges
-from data.dedup.repeated import is_first
+from data.sorted_numbers import distinct_pairs, is_first, lengths_of
 from data.splitmix64 import splitmix64
 
 Nodes = UInt64[np.ndarray, " nodes"]
@@ -77,11 +77,7 @@ def contracted(edges: Edges, moves: Moves) -> UInt64[np.ndarray, "fewer 2"]:
     one, other = moved(edges, moves).T
     low, high = np.minimum(one, other), np.maximum(one, other)
     low, high = low[low != high], high[low != high]
-    order = np.lexsort((high, low))
-    low, high = low[order], high[order]
-    new = np.ones(len(low), bool)
-    new[1:] = (low[1:] != low[:-1]) | (high[1:] != high[:-1])
-    return np.stack((low[new], high[new]), axis=1)
+    return np.stack(distinct_pairs(low, high), axis=1)
 
 
 def moved(labels: UInt64[np.ndarray, "*some"], moves: Moves) -> UInt64[np.ndarray, "*some"]:
@@ -99,9 +95,9 @@ def _first(node: Nodes, to: Nodes, number: int) -> Moves:
     order = np.argsort(node)
     node, to, rank = node[order], to[order], rank[order]
     if len(node):
-        begins = np.flatnonzero(is_first(node))
-        least = np.minimum.reduceat(rank, begins)
-        chosen = rank == np.repeat(least, np.diff(begins, append=len(node)))
+        first = is_first(node)
+        least = np.minimum.reduceat(rank, np.flatnonzero(first))
+        chosen = rank == np.repeat(least, lengths_of(first))
         node, to = node[chosen], to[chosen]
     once = is_first(node)
     return Moves(node[once], to[once])

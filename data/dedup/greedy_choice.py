@@ -20,6 +20,7 @@ from jaxtyping import Int64, Shaped, UInt64
 from data.dedup.candidates import Candidates, chosen, spans
 from data.dedup.minhash import BANDS, Shingles, keys_of
 from data.dedup.similarity import Similarity
+from data.sorted_numbers import distinct_pairs, is_first, lengths_of
 from data.splitmix64 import splitmix64
 
 LISTED = 64  # kept pages that a key lists, pages of a block, pages of a group without other keys
@@ -69,7 +70,7 @@ class KeptPages:
         """Returns (page, listed page) of each member, each pair once, in order."""
         counts = self._counts[members.key]
         listed = self._rows[spans(self._begins[members.key], counts)]
-        return _once(np.repeat(members.row, counts), listed)
+        return distinct_pairs(np.repeat(members.row, counts), listed)
 
 
 def greedy_choice(pages: Candidates, already_kept: int = 0) -> Rows:
@@ -147,20 +148,10 @@ def _pairs_among(members: Members) -> tuple[Pairs, Pairs]:
     order = np.argsort(members.key, kind="stable")
     row, before = members.row[order], _numbers_in_runs(members.key[order])
     earlier = row[spans(np.arange(len(row)) - before, before)]
-    return _once(np.repeat(row, before), earlier)
-
-
-def _once(
-    page: Int64[np.ndarray, " all"], earlier: Int64[np.ndarray, " all"]
-) -> tuple[Pairs, Pairs]:
-    order = np.lexsort((earlier, page))
-    page, earlier = page[order], earlier[order]
-    new = np.ones(len(page), bool)
-    new[1:] = (page[1:] != page[:-1]) | (earlier[1:] != earlier[:-1])
-    return page[new], earlier[new]
+    return distinct_pairs(np.repeat(row, before), earlier)
 
 
 def _numbers_in_runs(values: Shaped[np.ndarray, " rows"]) -> Rows:
     """Returns each value's index in its run of equal values."""
-    begins = np.flatnonzero(np.concatenate(([True], values[1:] != values[:-1]))[: len(values)])
-    return np.arange(len(values)) - np.repeat(begins, np.diff(np.append(begins, len(values))))
+    first = is_first(values)
+    return np.arange(len(values)) - np.repeat(np.flatnonzero(first), lengths_of(first))

@@ -20,7 +20,7 @@ from data.composition import composed
 from data.splitmix64 import splitmix64
 
 # Characters with the content of an English word (5.98 characters), medians in parallel text.
-CHARACTERS_PER_WORD = {"Hans": 1.8, "Jpan": 3, "Thai": 6, "Laoo": 6, "Khmr": 6, "Mymr": 6}
+_PER_WORD = {"Hans": 1.8, "Jpan": 3.0, "Thai": 6.0, "Laoo": 6.0, "Khmr": 6.0, "Mymr": 6.0}
 CHUNK_CHARACTERS = 1 << 18  # code points that are processed at once: about 20 MB
 
 BASE = 0x9E3779B97F4A7C15 | 2  # 3 modulo 4, so that swapped neighbours have different hashes
@@ -48,8 +48,13 @@ def length_of(words: int, language: str) -> int:
         language: code of the language. Its units are words; in scripts without spaces, characters.
             Spaces separate words in "und" and in languages that are not mC4's.
     """
+    return round(words * (characters_per_word(language) or 1))
+
+
+def characters_per_word(language: str) -> float | None:
+    """Returns how many characters have the content of a word, or None if spaces separate words."""
     found = languages.find(language)
-    return words if found is None else round(words * CHARACTERS_PER_WORD.get(found.script, 1))
+    return None if found is None else _PER_WORD.get(found.script)
 
 
 def chunks_of(texts: Iterable[str]) -> Iterator[list[str]]:

@@ -21,7 +21,7 @@ import xxhash
 from jaxtyping import Bool, UInt64
 
 from data.composition import composed
-from data.dedup.repeated import has_equal
+from data.sorted_numbers import has_equal
 from data.urls import url_hash
 
 Hashes = UInt64[np.ndarray, "lines 2"]

@@ -27,6 +27,7 @@ from jaxtyping import Int64, UInt64
 
 from data.dedup.candidates import HEADER, Candidates, headers_of, spans, unpacked
 from data.dedup.greedy_choice import greedy_choice
+from data.sorted_numbers import is_first, lengths_of
 from data.stores.temporary_folders import temporary_folder
 
 PART_SHINGLES = 1 << 22  # 32 MB
@@ -80,9 +81,9 @@ def _distinct(headers: np.ndarray) -> tuple[Stands, Rows]:
     """Returns the first page of each set of shingles, in order, and for each page its number."""
     by_set = np.lexsort([headers[name] for name in ("second", "first", "group")])
     keys = headers[["group", "first", "second"]][by_set]
-    new = np.concatenate(([True], keys[1:] != keys[:-1]))[: len(keys)]
+    new = is_first(keys)
     first = np.empty(len(headers), np.int64)  # lexsort is stable: the first of a run is the first
-    first[by_set] = np.repeat(by_set[new], np.diff(np.append(np.flatnonzero(new), len(keys))))
+    first[by_set] = np.repeat(by_set[new], lengths_of(new))
     return np.unique(first, return_inverse=True)
 
 
@@ -91,15 +92,15 @@ def _parts(headers: np.ndarray) -> Iterator[Rows]:
     ends = np.cumsum(headers["shingles"].astype(np.int64))
     begins = ends - headers["shingles"].astype(np.int64)
     group = headers["group"]
-    new = np.concatenate(([True], group[1:] != group[:-1]))[: len(group)]
+    new = is_first(group)
     number = np.cumsum(new) - 1
     base = begins[new][number]
     size = np.append(begins[new], ends[-1:])[number + 1] - base
     large = size > PART_SHINGLES
     of_groups, of_slices = base // PART_SHINGLES, (begins - base) // PART_SHINGLES
     part = np.stack([np.where(large, number, -1), np.where(large, of_slices, of_groups)])
-    cuts = np.flatnonzero((part[:, 1:] != part[:, :-1]).any(axis=0)) + 1
-    yield from (rows for rows in np.split(np.arange(len(group)), cuts) if len(rows))
+    begins = np.flatnonzero(is_first(*part))
+    yield from np.split(np.arange(len(group)), begins)[1:]
 
 
 def _kept_before(headers: np.ndarray, stands: Stands, row: int) -> Rows:

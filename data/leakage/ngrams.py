@@ -26,7 +26,7 @@ from data.dedup.hashed_words import (
     prefix_sums,
     span_hashes,
 )
-from data.dedup.repeated import distinct, is_among
+from data.sorted_numbers import distinct, distinct_pairs, is_among
 
 NGRAM_WORDS = 13
 # A look-up in a table of bytes excludes most words of pages before a binary search.
@@ -148,17 +148,8 @@ def _ngrams(
         hashes.append(span_hashes(words.hashes, starts, starts + length))
         of_ngrams.append(owners[done + of_text])
         done += len(some)
-    return np.concatenate(firsts), _once(length, np.concatenate(hashes), np.concatenate(of_ngrams))
-
-
-def _once(
-    length: int, hashes: UInt64[np.ndarray, " all"], owners: Int[np.ndarray, " all"]
-) -> NGrams:
-    order = np.lexsort((owners, hashes))
-    hashes, owners = hashes[order], owners[order]
-    differs = np.ones(len(order), bool)
-    differs[1:] = (hashes[1:] != hashes[:-1]) | (owners[1:] != owners[:-1])
-    return NGrams(length, hashes[differs], owners[differs])
+    pairs = distinct_pairs(np.concatenate(hashes), np.concatenate(of_ngrams))
+    return np.concatenate(firsts), NGrams(length, *pairs)
 
 
 def _room(words: Words) -> Int[np.ndarray, " words"]:

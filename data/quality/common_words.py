@@ -16,13 +16,13 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Int64, UInt64
 
-from data.dedup.hashed_words import span_hashes
-from data.dedup.repeated import is_among
+from data.dedup.hashed_words import characters_per_word, span_hashes
 from data.quality import characters as kind
 from data.quality.equal import Equal, equal
 from data.quality.hashes import hash_of
 from data.quality.repetition import most_frequent
-from data.quality.words import Words, characters_per_word
+from data.quality.words import Words
+from data.sorted_numbers import is_among, lengths_of
 from data.splitmix64 import splitmix64
 
 MOST_WORDS = 32  # per page
@@ -107,13 +107,11 @@ def _runs(words: Words, size: int) -> Places:
 
 def _counted(found: Equal, hashes: int) -> tuple[Places, Places]:
     """Returns the first place of each hash, and how often the hash occurs."""
-    begins = np.flatnonzero(found.is_first)
     once = np.ones(hashes, bool)
     once[found.places] = False
-    first = np.concatenate((found.places[begins], np.flatnonzero(once)))
-    counts = np.ones(len(first), np.int64)
-    counts[: len(begins)] = np.diff(np.append(begins, len(found.places)))
-    return first, counts
+    first = np.concatenate((found.places[found.is_first], np.flatnonzero(once)))
+    lengths = lengths_of(found.is_first)
+    return first, np.concatenate((lengths, np.ones(len(first) - len(lengths), np.int64)))
 
 
 def _texts(words: Words, first: Places, size: int) -> list[str]:

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int64, UInt64
 
+from data.sorted_numbers import is_first
+
 
 class Equal(NamedTuple):
     """Places whose hash occurs more than once: those of one hash together, in ascending order.
@@ -20,7 +22,7 @@ class Equal(NamedTuple):
     @property
     def is_first(self) -> Bool[np.ndarray, " equal"]:
         """Whether each place is the first one of its hash."""
-        return np.diff(self.groups, prepend=-1) > 0
+        return is_first(self.groups)
 
 
 def equal(hashes: UInt64[np.ndarray, " hashes"]) -> Equal:

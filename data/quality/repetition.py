@@ -13,10 +13,11 @@ In scripts without spaces an n-gram is as many characters as have the content of
 import numpy as np
 from jaxtyping import Float32, Int64, UInt64
 
-from data.dedup.hashed_words import of_spans, prefix_sums
+from data.dedup.hashed_words import characters_per_word, of_spans, prefix_sums
 from data.quality.equal import Equal, equal
 from data.quality.lines import share
-from data.quality.words import Words, characters_per_word
+from data.quality.words import Words
+from data.sorted_numbers import is_first, lengths_of
 from data.splitmix64 import splitmix64
 
 TOP, REPEATED = (2, 3, 4), (5, 6, 7, 8, 9, 10)
@@ -110,11 +111,9 @@ def _most_frequent(words: Words, found: Equal, n: int) -> Int64[np.ndarray, " pa
     result = np.zeros(pages, np.int64)
     long_enough = np.flatnonzero(np.diff(words.offsets) >= n)
     result[long_enough] = _characters(words, words.offsets[long_enough], n) + n - 1
-    begins = np.flatnonzero(found.is_first)
-    first = found.places[begins]
-    counts = np.diff(np.append(begins, len(found.groups)))
+    first, counts = found.places[found.is_first], lengths_of(found.is_first)
     best = most_frequent(words, first, counts)
-    best = best[np.flatnonzero(np.diff(words.pages[first[best]], prepend=-1))]
+    best = best[is_first(words.pages[first[best]])]
     result[words.pages[first[best]]] = counts[best] * (_characters(words, first[best], n) + n - 1)
     return result
 
@@ -125,7 +124,7 @@ def _left_to_right(words: Words, found: Equal, n: int) -> Int64[np.ndarray, " pa
     An n-gram was read before if its first place was read, or a later one. Places inside of an
     n-gram that counts are not read.
     """
-    first = found.places[np.flatnonzero(found.is_first)][found.groups]
+    first = found.places[found.is_first][found.groups]
     order = np.argsort(found.places)
     order = order[~found.is_first[order]]
     taken, later, free = [], set(), 0

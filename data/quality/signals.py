@@ -23,6 +23,7 @@ from data.quality.lines import line_signals, share
 from data.quality.pages import Pages, joined
 from data.quality.repetition import REPEATED, TOP, per_page, repetition
 from data.quality.words import Words, words
+from data.sorted_numbers import lengths_of
 
 SHARES = (
     "dup_line_frac",
@@ -118,7 +119,8 @@ def _symbols(
         return np.bincount(numbers, weights, minlength=len(pages.texts))
 
     dots = positions[codes == ord(".")]
-    begins = np.flatnonzero(np.diff(dots, prepend=-2) != 1)
-    runs = np.diff(np.append(begins, len(dots)))
+    begins = np.diff(dots, prepend=-2) != 1
     ellipses = per_page(positions[codes == ord("…")])
-    return per_page(positions[codes == ord("#")]), ellipses + per_page(dots[begins], runs // 3)
+    return per_page(positions[codes == ord("#")]), ellipses + per_page(
+        dots[begins], lengths_of(begins) // 3
+    )

@@ -29,10 +29,10 @@ import msgspec
 import numpy as np
 
 from data import languages
+from data.dedup.hashed_words import characters_per_word
 from data.quality.common_words import listed_stop_words
 from data.quality.histograms import WORD_LENGTH, Histograms, histograms, steps_of, summed
 from data.quality.parameters import ENGLISH_THRESHOLDS, Thresholds, fineweb2
-from data.quality.words import characters_per_word
 
 __all__ = ["Histograms", "Thresholds", "derived", "fineweb2", "histograms", "summed"]
 

@@ -13,8 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float64, Int64, UInt16, UInt32
 
-from data import languages
-from data.dedup.hashed_words import CHARACTERS_PER_WORD
+from data.dedup.hashed_words import characters_per_word
 from data.quality import characters as kind
 from data.quality.marks import Around, cut_at_marks
 from data.quality.pages import Pages
@@ -50,13 +49,6 @@ class Words(NamedTuple):
     def has_letters(self) -> Bool[np.ndarray, " words"]:
         """Whether each word has a letter, or is a sign of a script without spaces."""
         return (self.kinds & (kind.ALPHABETIC | kind.UNSPACED)) != 0
-
-
-def characters_per_word(language: str) -> float | None:
-    """Returns how many characters have the content of a word, or None if spaces separate words."""
-    found = languages.find(language)
-    number = None if found is None else CHARACTERS_PER_WORD.get(found.script)
-    return None if number is None else float(number)
 
 
 def words(pages: Pages, language: str) -> Words:

@@ -23,13 +23,13 @@ import numpy as np
 import xxhash
 from jaxtyping import UInt64
 
-from data.dedup.repeated import distinct, is_among
 from data.errors import DataError
 from data.reading import text_lines
 from data.reading.page import BrokenRecord
 from data.rights.addresses import domains, folders, host_and_page
 from data.rights.list_entries import entries
 from data.rights.reasons import BLOCKED, Reasons
+from data.sorted_numbers import distinct, is_among
 from data.stores.files import exists, local_copy
 
 Hashes = UInt64[np.ndarray, " entries"]

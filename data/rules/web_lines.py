@@ -38,7 +38,7 @@ from data.rules.cleaned_lines import Cleaned
 
 FEWEST_WORDS = 5
 LONGEST_WORD_CHARACTERS = 1000
-CHARACTERS_PER_WORD = 6  # with its space: English UDHR 5.98
+WEIGHT_PER_WORD = 6  # characters with a space: English UDHR 5.98
 ELLIPSES = ("...", "…", "。。。", "⋯")
 TAIL_CHARACTERS = 12  # the end of a line, which is searched for its end mark
 CITATION = regex.compile(r"\[\d*\]")
@@ -82,7 +82,7 @@ def measure(text: str) -> Measured:
     unspaced = np.where(kinds == scripts.UNSPACED, weights, 0)
     ends = np.flatnonzero(codes == ord("\n"))
     begun, unspaced, all_weights = (_per_line(each, ends) for each in (begins, unspaced, weights))
-    words = begun + unspaced // (CHARACTERS_PER_WORD * scripts.HALVES)
+    words = begun + unspaced // (WEIGHT_PER_WORD * scripts.HALVES)
     return Measured(all_weights - scripts.HALVES, words)  # without the newline
 
 

@@ -5,8 +5,7 @@ import re
 from collections import Counter
 from typing import Any
 
-from data.dedup.hashed_words import CHARACTERS_PER_WORD
-from data.languages import find
+from data.dedup.hashed_words import characters_per_word
 from data.quality import characters as kind
 from data.quality import marks as rules
 from data.quality.common_words import LONGEST_WORD, MOST_WORDS, listed_stop_words
@@ -18,11 +17,6 @@ def has(character: str, bits: int) -> bool:
     return bool(FLAGS[ord(character)] & bits)
 
 
-def per_word(language: str) -> float | None:
-    found = find(language)
-    return None if found is None else CHARACTERS_PER_WORD.get(found.script)
-
-
 def words(text: str, language: str) -> list[str]:
     if language in rules.EVERY_MARK:
         return cut_at_every_mark(text, language)
@@ -30,7 +24,7 @@ def words(text: str, language: str) -> list[str]:
         word
         for run in text.split()
         for piece in pieces(run, language)
-        for word in (unspaced(piece) if per_word(language) else [piece])
+        for word in (unspaced(piece) if characters_per_word(language) else [piece])
     ]
 
 
@@ -192,7 +186,7 @@ def share(part: float, whole: float) -> float:
 
 
 def signals(text: str, language: str) -> dict[str, Any]:
-    found, scale = words(text, language), per_word(language)
+    found, scale = words(text, language), characters_per_word(language)
     weight = [1 / scale if scale and has(w[0], kind.UNSPACED) else 1.0 for w in found]
     content = [any(has(c, kind.CONTENT) for c in word) for word in found]
     letters = [any(has(c, kind.ALPHABETIC | kind.UNSPACED) for c in word) for word in found]
@@ -238,7 +232,7 @@ def signals(text: str, language: str) -> dict[str, Any]:
 
 
 def common_words(text: str, language: str) -> dict[str, int]:
-    scale = per_word(language)
+    scale = characters_per_word(language)
     if not scale or scale < 4:
         counts = Counter(
             word

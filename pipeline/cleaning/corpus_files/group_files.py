@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from data.rules.held_out import BEFORE_ALL, AsPublished, OneIn, ShareOfEachLanguage
+from data.sorted_numbers import is_first
 from data.urls import number
 
 PAGES_PER_FILE = 10_000  # 30 to 120 MB of text
@@ -196,7 +197,7 @@ def _cut(runs: np.ndarray, share: float) -> list[int]:
     total = float(sizes.sum())
     count = max(1, round(np.ceil(total)))
     index = np.floor(before * (count / total)) if total else np.zeros(len(runs))
-    begins = np.flatnonzero(np.diff(index, prepend=-1))
+    begins = np.flatnonzero(is_first(index))
     return [*begins.tolist(), len(runs)]
 
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data.dedup.repeated import is_among
 from data.reading import page_table
 from data.reading.page import Dropped, Page
+from data.sorted_numbers import is_among
 from pipeline.beam.workspace import Workspace
 from pipeline.cleaning import identification_time
 from pipeline.cleaning.growth import growth_files

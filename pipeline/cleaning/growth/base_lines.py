@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from data.dedup.line_dedup import LineHashes
-from data.dedup.repeated import is_among
+from data.sorted_numbers import is_among
 from data.stores.temporary_folders import temporary_folder
 from pipeline.beam.waves import Waves
 from pipeline.beam.workspace import Workspace

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data.dedup.repeated import is_among
 from data.language_id.thresholds import STEPS, decide
 from data.reading import page_table
 from data.reading.page import Page
+from data.sorted_numbers import is_among
 from data.stores.copies import copy_file
 from data.stores.temporary_folders import temporary_folder
 from pipeline.beam.waves import Waves

@@ -21,10 +21,10 @@ from data.dedup.candidates import (
     unpacked,
 )
 from data.dedup.line_dedup import rank_of
-from data.dedup.repeated import is_among
 from data.dedup.representatives import representatives
 from data.reading import page_table
 from data.reading.page import Page
+from data.sorted_numbers import is_among
 from pipeline.beam.waves import Parts, Wave, Waves
 from pipeline.beam.workspace import Workspace
 from pipeline.cleaning.exchange import ends_of

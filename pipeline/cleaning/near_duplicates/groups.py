@@ -15,7 +15,7 @@ from jaxtyping import UInt64
 
 from data.dedup.clusters import Edges
 from data.dedup.components import Moves, contracted, moved, pointers, proposals
-from data.dedup.repeated import distinct, is_among
+from data.sorted_numbers import distinct, is_among
 from pipeline.beam.waves import Parts, Wave, Waves
 from pipeline.beam.workspace import Workspace
 from pipeline.cleaning.exchange import by_partition

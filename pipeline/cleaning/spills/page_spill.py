@@ -8,9 +8,9 @@ import pyarrow as pa
 from jaxtyping import UInt32
 from numpy import ndarray
 
-from data.dedup.repeated import is_among
 from data.reading import page_table
 from data.reading.page import Dropped, Page, Rejected
+from data.sorted_numbers import is_among
 from pipeline.beam.workspace import Workspace
 from pipeline.cleaning import identification_time
 from pipeline.cleaning.spills import sorted_runs, spill

@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.dedup.line_dedup import unicode_line_hashes
-from data.dedup.repeated import distinct, has_equal, is_among, repeated
 from data.errors import DataError
 from data.reading.page import Page
 from pipeline.beam.waves import Wave, Waves
@@ -39,16 +38,6 @@ def test_a_mask_returns_to_the_keys_that_were_sent(keys, partitions):
     sent = dict(by_partition(mask, hashes, part, partitions))
     answers = {n: packed_mask(np.frombuffer(one, np.uint8).astype(bool)) for n, one in sent.items()}
     assert mask_over(hashes, part, partitions, answers).tolist() == mask.astype(bool).tolist()
-
-
-@given(st.lists(st.integers(0, 5)))
-def test_numbers_that_occur_twice(numbers):
-    found = np.array(numbers, np.uint32)
-    twice = sorted({one for one in numbers if numbers.count(one) > 1})
-    assert repeated(found).tolist() == twice
-    assert distinct(found).tolist() == sorted({*numbers})
-    assert has_equal(found).tolist() == [one in twice for one in numbers]
-    assert is_among(found, repeated(found)).tolist() == has_equal(found).tolist()
 
 
 @given(st.integers(0, 99), st.integers(1, 40), st.sampled_from([8, 32, 64]))
