@@ -33,12 +33,8 @@ from data.tokens.blocks import TokenBlocks
 from model.batch import Batch
 from model.call import Call
 from model.config import ModelConfig
-from model.conversions.refitting import refitted
-from model.conversions.student import ExpertUse, expert_use
-from model.decoding.never_dropping import never_dropping
-from model.dimensions import by_path
-from model.switch.merging import merged_arrays
-from model.switch.pruning import (
+from model.conversions.merging import merged_arrays
+from model.conversions.pruning import (
     expert_axes,
     kept_count,
     most_important,
@@ -46,6 +42,10 @@ from model.switch.pruning import (
     pruned_arrays,
     pruned_config,
 )
+from model.conversions.refitting import refitted
+from model.conversions.student import ExpertUse, expert_use
+from model.decoding.never_dropping import never_dropping
+from model.dimensions import by_path
 from model.trainer import Trainer
 from model.transformer import Transformer
 from pipeline.arguments import CacheOptions

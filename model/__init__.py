@@ -6,7 +6,7 @@ What to read first:
     layers/, kernels/             attention, feed-forward, norms, logits; attention on a device
     switch/                       routing, dispatch and the layer (its package has a reading order)
     sharding/                     meshes, and the table of layouts
-    loss/, optimizer, train_step, trainer       from a batch to the next state
+    loss/, optimizer, rate, train_step, trainer    from a batch to the next state
     checkpoints/, conversions/, hugging_face/   states on disk, other networks' weights
     decoding/                     answers: greedy, sampled, by beams
 

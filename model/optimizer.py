@@ -7,77 +7,28 @@ The learning rate is T5's 1 / sqrt(max(step, 10,000)), which is therefore relati
 
 AdamW (Loshchilov and Hutter 2019) keeps two moments of the parameter's size. Its rate is absolute,
 so a recipe with AdamW sets `scale` (0.1 makes the rate 0.001) and `warm_up_steps`.
-
-Scanned blocks and experts are stacked in one array here, but the optimizer treats each as a
-separate matrix: clipping and scaling over a whole stack was measured to make the updates of a small
-layer 70 times too large. `per_matrix` maps any Optax transformation over the stacked dimensions.
 """
 
-import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, ArrayLike, Float, PyTree
+from jaxtyping import Array, ArrayLike, Float
 
 from model.configuration_checks import (
     ConfigurationError,
     ascending,
-    at_least_one,
     not_negative,
-    positive,
-    require,
 )
-from model.dimensions import Names, dimension_names, is_names
+from model.per_matrix import matrix_stacks, per_matrix
+from model.rate import Rate, RateFrom, rate_of
 
-STACKED = ("blocks", "experts")  # leading dimensions along which each element is one matrix
 DECAY_EXPONENT = 0.8
 CLIPPING_THRESHOLD = 1.0
 FIRST_DECAY, SECOND_DECAY, EPSILON = 0.9, 0.999, 1e-8  # of AdamW, as published
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rate:
-    """A learning rate over steps: scale / sqrt(max(step, hold_steps)), then linearly to 0.
-
-    Attributes:
-        scale: numerator of the rate; 1 in T5.
-        hold_steps: steps of constant rate; 10,000 in T5, which makes the rate 0.01.
-        decay_from: share of the run after which the rate falls linearly to 0; 1 means never, as
-            in T5. Short runs need the decay for a fair comparison at their end.
-        warm_up_steps: steps over which the rate rises linearly; 0 in T5.
-    """
-
-    scale: float = 1.0
-    hold_steps: int = 10_000
-    decay_from: float = 1.0
-    warm_up_steps: int = 0
-
-    def __post_init__(self):
-        positive(self, "scale")
-        at_least_one(self, "hold_steps")
-        shares = "a share of the run, from 0 to 1"
-        require(self, ("decay_from",), lambda value: 0 <= value <= 1, shares)
-        not_negative(self, "warm_up_steps")
-
-
-@dataclass(frozen=True, kw_only=True)
-class RateFrom(Rate):
-    """A rate from one step on: that of a run which has had it from its first step.
-
-    Attributes:
-        step: number of steps made before.
-    """
-
-    step: int
-
-    def __post_init__(self):
-        super().__post_init__()
-        at_least_one(self, "step")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,20 +83,6 @@ def learning_rate(config: OptimizerConfig, steps: int) -> Callable[[ArrayLike], 
     return schedule
 
 
-def rate_of(config: Rate, steps: int) -> Callable[[ArrayLike], Array]:
-    """Returns one rate as a function of the step, counted from 0, in a run of `steps`."""
-    start = config.decay_from * steps
-
-    def schedule(count: ArrayLike) -> Float[Array, ""]:
-        step = jnp.asarray(count, jnp.float32)
-        rate = config.scale / jnp.sqrt(jnp.maximum(step, config.hold_steps))
-        left = jnp.clip((steps - step) / jnp.maximum(steps - start, 1.0), 0.0, 1.0)
-        warm = jnp.minimum((step + 1) / max(config.warm_up_steps, 1), 1.0)
-        return rate * left * warm
-
-    return schedule
-
-
 def make_optimizer(config: OptimizerConfig, model: eqx.Module) -> optax.GradientTransformation:
     """Returns the optimizer of a model (arrays or shapes; only dimension names are read).
 
@@ -175,87 +112,3 @@ def adamw(weight_decay: float) -> optax.GradientTransformation:
 
 def _is_matrix(leaf: Any) -> bool:
     return leaf.ndim > 1
-
-
-@dataclass(frozen=True)
-class MatrixStack:
-    """A parameter as a stack of matrices.
-
-    Attributes:
-        stacked: number of leading dimensions along which each element is one matrix.
-        shape: shape of the parameter, with heads and their width joined as in T5's attention
-            matrices.
-    """
-
-    stacked: int
-    shape: tuple[int, ...]
-
-
-def matrix_stacks(model: eqx.Module) -> PyTree[MatrixStack]:
-    """Returns each array of a model as a stack of matrices."""
-    return jax.tree.map(
-        lambda names, leaf: _matrix_stack(names, leaf.shape),
-        dimension_names(model),
-        model,
-        is_leaf=is_names,
-    )
-
-
-def _matrix_stack(names: Names, shape: tuple[int, ...]) -> MatrixStack:
-    folded: list[int] = []
-    for position, (name, size) in enumerate(zip(names, shape, strict=True)):
-        if name == "head" and names[position - 1] == "heads":
-            folded[-1] *= size
-        else:
-            folded.append(size)
-    stacked = itertools.takewhile(lambda name: name in STACKED, names)  # a router ends in experts
-    return MatrixStack(len(list(stacked)), tuple(folded))
-
-
-class PerMatrixState(NamedTuple):
-    """The inner state of each parameter, stacked like the parameter."""
-
-    states: PyTree
-
-
-def per_matrix(
-    inner: optax.GradientTransformation, stacks: PyTree[MatrixStack]
-) -> optax.GradientTransformation:
-    """Applies a transformation to each matrix of stacked parameters separately.
-
-    Args:
-        inner: a transformation of one array.
-        stacks: each parameter as a stack of matrices.
-    """
-
-    def init_one(parameter: Array, stack: MatrixStack) -> PyTree:
-        return _nested_vmap(inner.init, stack.stacked)(parameter.reshape(stack.shape))
-
-    def update_one(
-        update: Array, stack: MatrixStack, parameter: Array, state: PyTree
-    ) -> tuple[Array, PyTree]:
-        matrices = update.reshape(stack.shape), state, parameter.reshape(stack.shape)
-        moved, state = _nested_vmap(inner.update, stack.stacked)(*matrices)
-        return moved.reshape(update.shape), state
-
-    def init(parameters: PyTree) -> PerMatrixState:
-        return PerMatrixState(jax.tree.map(init_one, parameters, stacks))
-
-    def update(
-        updates: PyTree, state: PerMatrixState, parameters: PyTree = None
-    ) -> tuple[PyTree, PerMatrixState]:
-        both = jax.tree.map(update_one, updates, stacks, parameters, state.states)
-        outer = jax.tree.structure(updates)
-        pairs = outer.flatten_up_to(both)
-        return (
-            outer.unflatten([update for update, _ in pairs]),
-            PerMatrixState(outer.unflatten([state for _, state in pairs])),
-        )
-
-    return optax.GradientTransformation(init, update)  # pyright: ignore[reportArgumentType]
-
-
-def _nested_vmap(function: Callable[..., Any], depth: int) -> Callable[..., Any]:
-    for _ in range(depth):
-        function = jax.vmap(function)
-    return function

@@ -23,13 +23,8 @@ from model.decoding.cached_decoding import cached_decoder
 from model.decoding.generation import Sampling, generate
 from model.loss.distillation import Distillation
 from model.loss.scoring import Scores, score
-from model.optimizer import (
-    OptimizerConfig,
-    PerMatrixState,
-    learning_rate,
-    make_optimizer,
-    matrix_stacks,
-)
+from model.optimizer import OptimizerConfig, learning_rate, make_optimizer
+from model.per_matrix import PerMatrixState, matrix_stacks
 from model.sharding.layouts import batch_sharding, moment_sharding, parameter_shardings, replicated
 from model.switch.balancing import without_expert_biases
 from model.train_step import TrainState, step_function

@@ -17,7 +17,7 @@ from model.call import Call
 from model.config import ModelConfig
 from model.layers.initialization import kernel
 from model.layers.products import lookup
-from model.loss.cross_entropy import LogitFactors
+from model.loss.chunks import LogitFactors
 from model.precision import summed_in_float32
 from model.stack import Stack, StackInputs, StackOutput
 from model.switch.switch_layer import Routing

@@ -27,10 +27,11 @@ from material import hugging_face_cases as cases
 
 from model.batch import Batch
 from model.call import Call
-from model.hugging_face.config import import_config
+from model.hugging_face.import_config import import_config
 from model.hugging_face.modeling_mswitch import MSwitchConfig, MSwitchForConditionalGeneration
 from model.hugging_face.weights import COPIES, export_state, import_state
-from model.loss.cross_entropy import Computation, Labels, cross_entropy
+from model.loss.chunks import Computation, Labels
+from model.loss.cross_entropy import cross_entropy
 from model.sharding.mesh import MeshShape, make_mesh
 from model.transformer import Transformer
 

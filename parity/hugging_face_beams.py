@@ -22,7 +22,7 @@ from material import hugging_face_cases as cases
 
 from model.decoding.beam_search import Beams, beam_search
 from model.decoding.cached_decoding import EOS, cached_decoder
-from model.hugging_face.config import import_config
+from model.hugging_face.import_config import import_config
 from model.hugging_face.weights import import_state
 from model.sharding.mesh import MeshShape, make_mesh
 from model.transformer import Transformer

@@ -24,7 +24,7 @@ from material import hugging_face_cases as cases
 
 from model.batch import Batch
 from model.config import ModelConfig
-from model.hugging_face.config import import_config
+from model.hugging_face.import_config import import_config
 from model.hugging_face.weights import export_state, import_state
 from model.loss.training_loss import Z_LOSS_WEIGHT
 from model.optimizer import OptimizerConfig

@@ -27,7 +27,8 @@ from data.stores.files import read_bytes
 from data.stores.json_files import write_json
 from data.tokens.tokenizer import MODEL_FILE, load, sentinel_pieces
 from data.tokens.tokenizer_json import tokenizer_json
-from model.hugging_face.config import MODELING, export_config
+from model.hugging_face.config_fields import MODELING
+from model.hugging_face.export_config import export_config
 from model.hugging_face.weight_files import INDEX, WEIGHTS, index_of, weight_files
 from model.hugging_face.weights import exported_arrays, exported_shapes
 from model.trainer import Trainer

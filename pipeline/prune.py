@@ -25,8 +25,8 @@ from eval.experts.importance import expert_use
 from eval.experts.sharing import WRITTEN
 from model.batch import Batch
 from model.config import SwitchConfig
+from model.conversions.pruning import kept_count, most_important, pruned_config
 from model.sharding.mesh import MeshShape
-from model.switch.pruning import kept_count, most_important, pruned_config
 from model.transformer import parameter_count
 from pipeline.arguments import Prune
 from pipeline.artifacts.claims import Claim, digest_of_manifest

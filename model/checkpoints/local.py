@@ -10,14 +10,12 @@ A fingerprint of each array is stored with it and compared on restore
 array with a flipped byte without an error.
 """
 
-import functools
 import logging
 import shutil
-import sys
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import TypeVar
 
 import jax
 import numpy as np
@@ -26,7 +24,9 @@ from jax.experimental import multihost_utils
 from jaxtyping import PyTree
 
 from model.checkpoints.errors import CheckpointError, beginning, damaged, not_written, reason
+from model.checkpoints.late_reads import silence_late_reads
 from model.checkpoints.orbax_clock import use_monotonic_clock
+from model.checkpoints.retention import Kept
 from model.checkpoints.table import (
     FINGERPRINTS,
     check_unaltered,
@@ -36,34 +36,9 @@ from model.checkpoints.table import (
 )
 
 State = TypeVar("State", bound=PyTree)
-KEPT = 2
 VIEW_SECONDS = 90
 UNFINISHED = "*.orbax-checkpoint-tmp*"
 DAMAGED = "damaged"  # name under which damaged checkpoints are set aside; never deleted
-
-
-class Kept(NamedTuple):
-    """Which checkpoints Orbax does not delete.
-
-    Attributes:
-        every: interval of steps to keep; 0 for none.
-        chosen: returns further steps to keep, such as the best one so far.
-    """
-
-    every: int
-    chosen: Callable[[], Collection[int]]
-
-    def of(self, steps: Sequence[int]) -> list[bool]:
-        """Returns which of these steps to keep: the last two, and those named above."""
-        chosen, last = self.chosen(), steps[-KEPT:]
-        return [
-            step in last or step in chosen or bool(self.every and step % self.every == 0)
-            for step in steps
-        ]
-
-    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
-        """Returns what Orbax asks for: which of its checkpoints to keep."""
-        return self.of([one.step for one in checkpoints])
 
 
 class Checkpoints:
@@ -134,7 +109,7 @@ class Checkpoints:
         Raises:
             CheckpointError: if files are missing or altered.
         """
-        _silence_late_reads()
+        silence_late_reads()
         failure: Exception | None = None
         table = {}
         try:
@@ -164,7 +139,7 @@ class Checkpoints:
         Raises:
             CheckpointError: if files are missing or altered.
         """
-        _silence_late_reads()
+        silence_late_reads()
         try:
             table = requested_table(shapes)
             item = {name: table[name] for name in (*names, FINGERPRINTS)}
@@ -224,24 +199,3 @@ def _on_every_host(here: bool) -> bool:
     if jax.process_count() == 1:
         return here
     return bool(multihost_utils.process_allgather(np.bool_(here)).all())
-
-
-@functools.cache
-def _silence_late_reads() -> None:
-    """Silences the errors that follow a failed read, from the first restore on.
-
-    If one array of a damaged checkpoint cannot be read, Orbax raises and closes its event loop.
-    Every other read (145 were counted) would then print its own traceback: that its error was never
-    retrieved, or that the loop is closed. `restore` raises the first error.
-    """
-    logging.getLogger("asyncio").addFilter(
-        lambda record: "exception was never retrieved" not in record.getMessage()
-    )
-    report = sys.unraisablehook
-
-    def report_others(unraisable: "sys.UnraisableHookArgs") -> None:
-        text = str(unraisable.exc_value)
-        if "Event loop is closed" not in text and "while reading array" not in text:
-            report(unraisable)
-
-    sys.unraisablehook = report_others

@@ -33,7 +33,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
 from model.config import SwitchConfig
-from model.optimizer import PerMatrixState
+from model.per_matrix import PerMatrixState
 from model.stack import Stack
 from model.switch.switch_layer import SwitchLayer
 from model.train_step import TrainState

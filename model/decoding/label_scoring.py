@@ -12,7 +12,8 @@ from jaxtyping import Array, Float, Int
 from model.batch import PADDING, Batch
 from model.call import Call
 from model.decoding.never_dropping import never_dropping
-from model.loss.cross_entropy import Computation, Labels, LogitFactors, cross_entropy
+from model.loss.chunks import Computation, Labels, LogitFactors
+from model.loss.cross_entropy import cross_entropy
 from model.transformer import Transformer
 
 

@@ -22,7 +22,7 @@ from typing import Literal, NamedTuple, get_args
 from model.batch import Batch
 from model.call import Call
 from model.configuration_checks import ConfigurationError, positive
-from model.loss.cross_entropy import LogitFactors
+from model.loss.chunks import LogitFactors
 from model.loss.token_loss import Objective
 from model.transformer import Transformer
 

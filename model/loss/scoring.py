@@ -14,7 +14,8 @@ import jax.numpy as jnp
 from model.batch import Batch
 from model.call import Call
 from model.config import ModelConfig
-from model.loss.cross_entropy import Computation, Labels, cross_entropy
+from model.loss.chunks import Computation, Labels
+from model.loss.cross_entropy import cross_entropy
 from model.loss.training_loss import RowLosses, row_losses, row_routings
 from model.row_parts import join_rows, split_rows
 from model.sharding.layouts import batch_shards

@@ -19,7 +19,8 @@ from jaxtyping import Array, Float, Int
 
 from model.batch import Batch
 from model.call import Call, Microbatch
-from model.loss.cross_entropy import Computation, Labels, RowTerms, cross_entropy
+from model.loss.chunks import Computation, Labels, RowTerms
+from model.loss.cross_entropy import cross_entropy
 from model.loss.distillation import Distillation
 from model.loss.token_loss import Objective
 from model.switch.routing import batch_balance_loss

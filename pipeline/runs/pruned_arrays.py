@@ -8,9 +8,9 @@ from jaxtyping import Float, Int
 
 from data.stores.addresses import Place
 from model.checkpoints.table import with_shardings
+from model.conversions.merging import merged_arrays
+from model.conversions.pruning import expert_axes, of_stack, pruned_arrays
 from model.dimensions import by_path
-from model.switch.merging import merged_arrays
-from model.switch.pruning import expert_axes, of_stack, pruned_arrays
 from model.trainer import Trainer
 from model.transformer import Transformer
 from pipeline.runs.stored_checkpoints import open_checkpoints

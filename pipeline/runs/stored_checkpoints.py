@@ -25,7 +25,8 @@ from data.stores.json_files import MOST_BYTES, decode_json, write_json
 from data.stores.kvstores import kvstore
 from model.checkpoints import stored_arrays
 from model.checkpoints.errors import CheckpointError, beginning, damaged, not_written
-from model.checkpoints.local import Checkpoints, Kept
+from model.checkpoints.local import Checkpoints
+from model.checkpoints.retention import Kept
 from model.checkpoints.stored_arrays import StoredArrays
 from model.checkpoints.table import (
     FINGERPRINTS,

@@ -14,7 +14,7 @@ from data.examples.mixture import parse
 from data.examples.schedule import make_schedule
 from data.stores.addresses import Place
 from data.tokens.blocks import TokenBlocks
-from model.checkpoints.local import KEPT
+from model.checkpoints.retention import KEPT
 from model.memory import checkpoint_bytes
 from model.sharding.mesh import make_mesh
 from pipeline.artifacts.intent import nearest

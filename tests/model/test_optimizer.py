@@ -11,17 +11,9 @@ from small_networks import drawn
 from model.config import ModelConfig, SwitchConfig
 from model.configuration_checks import ConfigurationError
 from model.dimensions import dimension_names, is_names
-from model.optimizer import (
-    MatrixStack,
-    OptimizerConfig,
-    RateFrom,
-    adafactor,
-    adamw,
-    learning_rate,
-    make_optimizer,
-    matrix_stacks,
-    per_matrix,
-)
+from model.optimizer import OptimizerConfig, adafactor, adamw, learning_rate, make_optimizer
+from model.per_matrix import MatrixStack, matrix_stacks, per_matrix
+from model.rate import RateFrom
 from model.transformer import transformer_shapes
 
 

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple, TypeVar
 
 from data.stores.addresses import Place
 from data.stores.json_files import of_shape
-from model.optimizer import OptimizerConfig, Rate, RateFrom
+from model.optimizer import OptimizerConfig
+from model.rate import Rate, RateFrom
 from pipeline.arguments import Pretrain
 from pipeline.artifacts.claims import head_in
 from pipeline.artifacts.differences import json_differences

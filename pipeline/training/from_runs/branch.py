@@ -19,7 +19,7 @@ from data.stores.addresses import Place
 from data.stores.files import exists
 from data.tokens.blocks import TokenBlocks
 from model import NUMERICS_VERSION
-from model.optimizer import RateFrom
+from model.rate import RateFrom
 from model.trainer import Trainer
 from pipeline.artifacts.claims import head_in
 from pipeline.artifacts.differences import json_differences

@@ -11,11 +11,11 @@ from small_networks import SWITCH, batch, config, drawn, mesh_of
 from switch_oracle import gelu
 
 from model.call import Call
+from model.conversions.pruning import expert_axes, pruned_arrays, pruned_config
 from model.conversions.refitting import RIDGE, refitted
 from model.decoding.never_dropping import never_dropping
 from model.dimensions import by_path
 from model.stack import StackInputs
-from model.switch.pruning import expert_axes, pruned_arrays, pruned_config
 from model.transformer import Transformer, transformer_shapes
 
 KEPT = np.array([[1, 4, 6], [0, 2, 7]])

@@ -15,9 +15,11 @@ from model.batch import Batch
 from model.call import Call
 from model.config import ModelConfig, SwitchConfig
 from model.configuration_checks import ConfigurationError
-from model.hugging_face.config import export_config, import_config
+from model.hugging_face.export_config import export_config
+from model.hugging_face.import_config import import_config
 from model.hugging_face.weights import COPIES, export_state, import_state, weight_names
-from model.loss.cross_entropy import Computation, Labels, cross_entropy
+from model.loss.chunks import Computation, Labels
+from model.loss.cross_entropy import cross_entropy
 from model.sharding.mesh import MeshShape, make_mesh
 from model.transformer import Transformer, transformer_shapes
 

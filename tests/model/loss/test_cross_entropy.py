@@ -8,14 +8,8 @@ import numpy as np
 import pytest
 from small_networks import assert_close, mesh_of
 
-from model.loss.cross_entropy import (
-    Computation,
-    Labels,
-    LogitFactors,
-    RowTerms,
-    chunk_tokens,
-    cross_entropy,
-)
+from model.loss.chunks import Computation, Labels, LogitFactors, RowTerms, chunk_tokens
+from model.loss.cross_entropy import cross_entropy
 from model.loss.token_loss import Objective
 from model.sharding.mesh import MeshShape
 

@@ -15,7 +15,8 @@ from model.batch import Batch
 from model.call import Call
 from model.config import ModelConfig, SwitchConfig
 from model.configuration_checks import ConfigurationError
-from model.loss.cross_entropy import Computation, Labels, LogitFactors, cross_entropy
+from model.loss.chunks import Computation, Labels, LogitFactors
+from model.loss.cross_entropy import cross_entropy
 from model.loss.distillation import Distillation, DistillationConfig
 from model.loss.token_loss import Objective
 from model.loss.training_loss import training_loss

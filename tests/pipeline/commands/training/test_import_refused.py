@@ -11,7 +11,7 @@ from data.stores.json_files import read_json, write_json
 from data.tokens.tokenizer import MODEL_FILE
 from model.config import ModelConfig
 from model.configuration_checks import ConfigurationError
-from model.hugging_face.config import export_config
+from model.hugging_face.export_config import export_config
 from model.hugging_face.weights import exported_shapes
 from pipeline import import_hf
 from pipeline.arguments import ImportHf

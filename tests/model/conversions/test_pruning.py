@@ -15,14 +15,14 @@ from small_networks import SWITCH as SWITCH_OF_ALL
 from small_networks import config, drawn, mesh_of
 from switch_case import EXPERTS, SWITCH, layer, tokens
 
-from model.dimensions import by_path
-from model.switch.pruning import (
+from model.conversions.pruning import (
     expert_axes,
     kept_count,
     most_important,
     pruned_arrays,
     pruned_config,
 )
+from model.dimensions import by_path
 from model.switch.switch_layer import SwitchLayer
 from model.transformer import transformer_shapes
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import switch_oracle
 
-from model.switch.merging import LayerExperts, joined_by, merged, merged_arrays
+from model.conversions.merging import LayerExperts, joined_by, merged, merged_arrays
 
 EXPERTS, EMBED, MLP = 5, 6, 7
 KEPT = np.array([1, 4])
