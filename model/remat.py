@@ -21,10 +21,11 @@ from typing import Any
 import jax
 
 from model.config import Remat
-from model.kernels.attention import STATISTICS
 
+# Names under which values are marked where they are computed.
 EXCHANGED = "exchanged"
 ATTENDED = "attended"
+STATISTICS = "attention_statistics"
 MULTIPLIED = "multiplied"
 
 KEPT: dict[Remat, tuple[str, ...]] = {

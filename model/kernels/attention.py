@@ -15,8 +15,7 @@ from jaxtyping import Array, Bool, Float, Int
 from model.kernels.arguments import PADDING, Arguments, Numbers, Platform, Setting
 from model.kernels.gpu import passes as gpu
 from model.kernels.tpu import passes as tpu
-
-STATISTICS = "attention_statistics"  # name under which rematerialization may keep them
+from model.remat import STATISTICS
 
 
 def fused_attention(

@@ -15,14 +15,13 @@ from jaxtyping import Array, Float
 from model.batch import Visible
 from model.kernels.arguments import Arguments, Numbers, Platform, Setting
 from model.kernels.attention import (
-    STATISTICS,
     attention_backward,
     attention_forward,
     example_numbers,
     is_supported,
 )
 from model.layers.position_bias import PositionBias
-from model.remat import ATTENDED
+from model.remat import ATTENDED, STATISTICS
 from model.sharding.exchanges import on_devices
 from model.sharding.layouts import BATCH_AXES, spec
 

@@ -10,11 +10,10 @@ import pytest
 from small_networks import mesh_of
 
 from model.batch import Visible
-from model.kernels.attention import STATISTICS
 from model.layers.fused_attention import fused
 from model.layers.plain_attention import plain_attention
 from model.layers.position_bias import PositionBias
-from model.remat import KEPT, rematerialized
+from model.remat import KEPT, STATISTICS, rematerialized
 from model.sharding.mesh import MeshShape
 
 HEADS, LENGTH = 4, 13
