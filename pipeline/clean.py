@@ -69,7 +69,6 @@ def run(arguments: Clean, cut: Cut = DEFAULT_CUT) -> None:
     with claimed(intent) as found:
         if found is claims.Claim.FINISHED:
             clear(request.out)
-            console.print(f"clean: {arguments.out} is already finished; nothing to do.")
             return
         job = requested_job(request, cut)
         carry_out(job, request, console)

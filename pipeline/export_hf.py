@@ -44,7 +44,7 @@ from pipeline.runs.directory import checkpoint_read, find_run, requested_step
 from pipeline.runs.model_card import model_card
 from pipeline.runs.open import load_run, restore
 from pipeline.runs.seen_by_all import wait_until_seen
-from pipeline.terminal import Terminal, print_end
+from pipeline.terminal import print_end
 
 CONFIG, VOCABULARY, README = "config.json", "spiece.model", "README.md"
 LOADED_WITH_CODE = f"; load it with trust_remote_code=True, which runs {MODELING}.py of that folder"
@@ -119,7 +119,6 @@ def export(arguments: ExportHf, request: ExportRequest) -> None:
     with ExitStack() as held:
         found = on_first_host(lambda: held.enter_context(claimed(request.intent)).value)
         if found == Claim.FINISHED.value:
-            Terminal(stderr=True).print(f"export-hf: {arguments.out} is finished.")
             return
         arrays, _ = restore(arguments.run, request.trainer, request.step)
         if is_first():

@@ -40,7 +40,7 @@ from pipeline.errors import ArtifactError
 from pipeline.export_hf import CONFIG, VOCABULARY
 from pipeline.recipe.recipe import Recipe
 from pipeline.runs.open import trainer_here
-from pipeline.terminal import Terminal, print_end
+from pipeline.terminal import print_end
 from pipeline.training.description import describe_run
 from pipeline.training.from_runs.first_weights import write_first_checkpoint
 from pipeline.training.save_errors import explain_save_errors
@@ -97,10 +97,8 @@ def intents(arguments: ImportHf) -> list[Intent]:
 def run(arguments: ImportHf) -> None:
     """Writes the run; does nothing if it is finished."""
     weights, recipe, inputs, intent = resolved(arguments)
-    console = Terminal(stderr=True)
     with claimed(intent) as found:
         if found is Claim.FINISHED:
-            console.print(f"import-hf: {arguments.out} is finished.")
             return
         with explain_save_errors(arguments.out):
             vocabulary = with_sentinels(arguments.directory / VOCABULARY)

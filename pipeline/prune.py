@@ -41,7 +41,7 @@ from pipeline.runs.directory import (
 )
 from pipeline.runs.open import recipe_of
 from pipeline.runs.routing_files import routing_file
-from pipeline.terminal import Terminal, print_end
+from pipeline.terminal import print_end
 from pipeline.tokens.checks import check_holds_windows
 from pipeline.tokens.open_blocks import cached_nowhere, open_blocks
 from pipeline.training.description import describe_run
@@ -178,7 +178,6 @@ def run(arguments: Prune) -> None:
     request = resolved(arguments)
     with claimed(request.intent) as found:
         if found is Claim.FINISHED:
-            Terminal(stderr=True).print(f"prune: {arguments.out} is finished.")
             return
         pruning = request.pruning
         with explain_save_errors(arguments.out):

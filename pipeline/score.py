@@ -84,7 +84,7 @@ def resolved(arguments: Score) -> ScoreRequest:
         stage=STAGE,
         reads=reads,
         writes=f"{len(files):,} tables of scores and manifest.json",
-        out=absolute(arguments.out),
+        out=arguments.out,
         identity=Identity({}, inputs),
         work=f"scores of {pages:,} pages",
     )
@@ -110,7 +110,6 @@ def run(arguments: Score) -> None:
     with claimed(request.intent) as found:
         if found is Claim.FINISHED:
             clear(out)
-            console.print(f"score: {arguments.out} is finished.")
             return
         workspace = Workspace(out, key_of(request))
         workspace.forget_stale([PAGES])

@@ -158,7 +158,7 @@ def intent_of(
             *([files_of("lists", " ".join(lists), lists)] if lists else ()),
         ],
         writes=f"{PAGES}/, {REJECTED}/ and manifest.json",
-        out=absolute(arguments.out),
+        out=arguments.out,
         identity=Identity(
             settings_of(arguments, rules),
             digests | {f"list {one}": digest_of_contents(one) for one in lists},
@@ -197,7 +197,6 @@ def run(arguments: Select) -> None:
     with claimed(request.intent) as found:
         if found is Claim.FINISHED:
             clear(out)
-            console.print(f"select: {arguments.out} is finished.")
             return
         workspace = Workspace(out, key_of(request))
         workspace.forget_stale([PAGES, REJECTED])

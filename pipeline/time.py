@@ -33,7 +33,7 @@ from pipeline.runs.directory import RECIPE, checkpoint_read, find_finished_run, 
 from pipeline.runs.finished import read_metrics
 from pipeline.runs.open import recipe_of
 from pipeline.runs.step_times import FILE, STAGE, MeasuredRun, Round, StepTimesRecord
-from pipeline.terminal import Terminal, print_end
+from pipeline.terminal import print_end
 from pipeline.tokens.open_blocks import cached_nowhere, open_blocks
 from pipeline.training.changes.later_tokens import later_digests, open_later
 from pipeline.training.intent import tokens_read
@@ -191,7 +191,6 @@ def run(arguments: Time) -> None:
     request = resolved(arguments)
     with claimed(request.intent) as found:
         if found is Claim.FINISHED:
-            Terminal(stderr=True).print(f"{STAGE}: {arguments.out} is finished.")
             return
         keep_compiled_programs()
         with explain_memory(arguments):

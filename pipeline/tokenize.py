@@ -53,7 +53,6 @@ def run(arguments: Tokenize) -> None:
     with claimed(request.intent) as found:
         if found is Claim.FINISHED:
             clear(out)
-            console.print(f"tokenize: {arguments.out} is finished.")
             return
         workspace = begin(out, shards, request)
         dtype = str(token_dtype(vocabulary.vocabulary_size).str)

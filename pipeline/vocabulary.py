@@ -76,9 +76,7 @@ def adopt(arguments: Vocabulary, path: Path) -> None:
     intent = adoption(arguments, path)
     content = with_sentinels(path)
     with claimed(intent) as found:
-        if found is Claim.FINISHED:
-            Terminal(stderr=True).print(f"vocabulary: {arguments.out} is finished.")
-        else:
+        if found is not Claim.FINISHED:
             conclude(arguments.out, intent, content, {})
 
 
@@ -127,7 +125,6 @@ def train_on_corpus(training: VocabularyTraining) -> None:
     console = Terminal(stderr=True)
     with claimed(training.intent) as found:
         if found is Claim.FINISHED:
-            console.print(f"vocabulary: {arguments.out} is finished.")
             return
         sentences = sample(training.files, quotas, training_pages(arguments.corpus))
         with (

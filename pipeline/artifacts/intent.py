@@ -18,7 +18,7 @@ from pipeline.artifacts import claims
 from pipeline.artifacts.claims import Claim
 from pipeline.artifacts.output_lock import check_free, check_no_links, output_lock
 from pipeline.errors import WRITABLE, ArtifactError
-from pipeline.terminal import print_lines
+from pipeline.terminal import Terminal, print_lines
 
 UNKNOWN = "nothing is known to predict it from"
 
@@ -90,14 +90,17 @@ class Intent:
 
 @contextmanager
 def claimed(intent: Intent) -> Iterator[Claim]:
-    """Holds the lock on the intent's directory, and claims it.
+    """Holds the lock on the intent's directory, and claims it; prints if it is finished.
 
     Raises:
         LockHeld: if another command holds the lock.
         ArtifactError: if the directory holds something else.
     """
     with output_lock(intent.place, intent.stage):
-        yield claim(intent)
+        found = claim(intent)
+        if found is Claim.FINISHED:
+            Terminal(stderr=True).print(f"{intent.stage}: {intent.place} is finished.")
+        yield found
 
 
 def claim(intent: Intent) -> Claim:

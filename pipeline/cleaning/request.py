@@ -166,7 +166,7 @@ def intent_of(request: CleaningRequest) -> Intent:
         stage=STAGE,
         reads=list(readings(request)),
         writes=f"{', '.join(folders(asked))} and manifest.json",
-        out=request.out,
+        out=asked.out,
         identity=request.identity,
         work=f"rules {request.rules.name}, {languages}{skipped if request.not_read else ''}",
         time=f"not measured; `{estimate_command(asked)}` cleans a sample and predicts it",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from data.stores.digests import digest_of_bytes
-from data.stores.files import absolute, exists, join_path, read_bytes
+from data.stores.files import exists, join_path, read_bytes
 from data.tokens.character_map import check_character_maps
 from data.tokens.manifest import Shard, VocabularyManifest
 from data.tokens.tokenizer import MODEL_FILE
@@ -79,7 +79,7 @@ def resolved(arguments: Tokenize) -> TokenRequest:
             ),
         ],
         writes=f"{len(shards):,} shards of token blocks, {MODEL_FILE} and manifest.json",
-        out=absolute(arguments.out),
+        out=arguments.out,
         identity=Identity({}, inputs),
         work=f"tokens of {vocabulary.vocabulary_size:,} ids",
     )

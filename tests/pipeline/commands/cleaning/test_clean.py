@@ -160,7 +160,7 @@ def test_the_same_command_again_does_nothing_and_another_one_is_refused(demo, ca
     before = (demo / "manifest.json").stat().st_mtime_ns
     pattern = str(demo.parent / "archive" / "*.warc.wet.gz")
     clean.run(Clean(input=(pattern,), rules="demo", out=demo))
-    assert "already finished" in capsys.readouterr().err
+    assert "is finished" in capsys.readouterr().err
     assert (demo / "manifest.json").stat().st_mtime_ns == before
     with pytest.raises(ArtifactError, match="rules: there 'demo', asked 'mc4'"):
         clean.run(Clean(input=(pattern,), rules="mc4", out=demo))
