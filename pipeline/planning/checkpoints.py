@@ -87,13 +87,13 @@ def checkpoint_figures(step: CompiledStep, roofline: Roofline) -> Iterator[Figur
     yield Figure(
         section, f"at most per host, of {planned.hosts}", planned.host / 1e9, "GB", "derived"
     )
-    if (speeds := roofline.seconds) is None:
+    if (least := roofline.seconds) is None:
         return
     name = f"copied at {COPY_BANDWIDTH / 1e9:g} GB/s per host, while the loop waits"
     yield Figure(section, name, planned.blocked, "s", "assumed")
     name = f"whole at {STORE_BANDWIDTH / 1e9:g} GB/s per host, after"
     yield Figure(section, name, planned.written, "s", "assumed")
     for hours in FAILURES:
-        steps = planned.steps_between(max(speeds.values()), hours)
+        steps = planned.steps_between(max(least.values()), hours)
         name = f"checkpoint_every, with a failure per {hours} hours"
         yield Figure(section, name, steps, "steps", "assumed")

@@ -107,7 +107,7 @@ def link_bytes(collectives: list[Collective]) -> dict[str, float]:
 
 def time_figures(
     recipe: Recipe,
-    speeds: dict[str, float] | None,
+    least: dict[str, float] | None,
     hops: float,
     *,
     chips: int,
@@ -118,26 +118,26 @@ def time_figures(
 
     Args:
         recipe: what is trained.
-        speeds: least time by resource.
+        least: least seconds of a step by resource.
         hops: time of the hops of all collectives.
         chips: number of chips, which are paid for.
         peak: FLOPs per second of all devices.
         price: money per chip-hour; 0 if unknown.
     """
-    if speeds is None:
+    if least is None:
         return
     section = "time, at best"
-    for name, seconds in speeds.items():
+    for name, seconds in least.items():
         yield Figure(section, name, seconds, "s", "assumed")
     yield Figure(section, "hops of all collectives, without their bytes", hops, "s", "assumed")
-    bound, binding = max((seconds, name) for name, seconds in speeds.items())
+    bound, binding = max((seconds, name) for name, seconds in least.items())
     useful = step_flops(recipe)
     tokens = recipe.rows * (recipe.lengths.inputs + recipe.lengths.targets)
     days = bound * recipe.steps / 86_400
     hours = days * 24 * chips
     yield Figure(section, "step, all of these overlapping", bound, "s", "assumed")
     yield Figure(section, "binding", binding, "", "assumed")
-    yield Figure(section, "step, none overlapping", sum(speeds.values()), "s", "assumed")
+    yield Figure(section, "step, none overlapping", sum(least.values()), "s", "assumed")
     yield Figure(section, "model FLOPs utilization", useful / bound / peak, "", "assumed")
     yield Figure(section, "tokens per second", tokens / bound, "", "assumed")
     yield Figure(section, f"{recipe.steps:,} steps", days, "days", "assumed")
