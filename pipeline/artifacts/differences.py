@@ -1,20 +1,28 @@
 """Differences between two JSON values, named by their paths."""
 
+from collections.abc import Iterator
 from typing import Any
 
 
-def json_differences(found: Any, wanted: Any, name: str = "") -> list[str]:
-    """Returns one line per value that differs between two JSON values, named by its path."""
+def json_differences(found: Any, wanted: Any, name: str = "", *, other: str = "asked") -> list[str]:
+    """Returns one line per value that differs between two JSON values, named by its path.
+
+    Args:
+        found: one value, which is said to be there.
+        wanted: the other one.
+        name: path of both.
+        other: word for the other one.
+    """
     if isinstance(found, dict) and isinstance(wanted, dict):
         keys = sorted(found.keys() | wanted.keys())
         return [
             line
             for key in keys
             for line in json_differences(
-                found.get(key), wanted.get(key), f"{name}.{key}".lstrip(".")
+                found.get(key), wanted.get(key), f"{name}.{key}".lstrip("."), other=other
             )
         ]
-    return [] if found == wanted else [f"{name}: there {found!r}, asked {wanted!r}"]
+    return [] if found == wanted else [f"{name}: there {found!r}, {other} {wanted!r}"]
 
 
 def json_leaves(value: Any, name: str = "") -> dict[str, Any]:
@@ -26,3 +34,17 @@ def json_leaves(value: Any, name: str = "") -> dict[str, Any]:
         for key, part in value.items()
         for path, leaf in json_leaves(part, f"{name}.{key}".lstrip(".")).items()
     }
+
+
+def unknown_fields(given: Any, known: Any, name: str = "") -> Iterator[str]:
+    """Yields the paths of the fields that another JSON value of the same shape does not have."""
+    if isinstance(given, (list, tuple)) and isinstance(known, (list, tuple)):
+        given, known = dict(enumerate(given)), dict(enumerate(known))
+    if not (isinstance(given, dict) and isinstance(known, dict)):
+        return
+    for key, part in given.items():
+        path = f"{name}.{key}".lstrip(".")
+        if key in known:
+            yield from unknown_fields(part, known[key], path)
+        else:
+            yield path

@@ -97,7 +97,7 @@ def set_compiler_flags(*, deterministic: bool) -> None:
         sets.append(DETERMINISTIC[kind])
     for flags in sets:
         if reason := untested(flags.compiler):
-            if deterministic and kind and flags is DETERMINISTIC.get(kind):
+            if flags in DETERMINISTIC.values():
                 raise ArtifactError(
                     f"--deterministic was given, and {reason}; install a tested version, or leave "
                     "the option out."
@@ -111,9 +111,10 @@ def set_compiler_flags(*, deterministic: bool) -> None:
 
 def accelerator(devices: Path = Path("/dev")) -> str | None:
     """Returns `tpu`, `gpu` (NVIDIA's) or None, without starting JAX."""
-    if has_chips():
-        return "tpu"
-    return "gpu" if any(devices.glob("nvidia[0-9]*")) else None
+    # First: `has_chips` is also true of a GPU machine in Google's cloud, for its network card.
+    if any(devices.glob("nvidia[0-9]*")):
+        return "gpu"
+    return "tpu" if has_chips() else None
 
 
 def untested(compiler: str) -> str | None:

@@ -14,7 +14,7 @@ from model.configuration_checks import ConfigurationError, ascending, require
 from model.loss.distillation import DistillationConfig
 from model.optimizer import OptimizerConfig
 from model.sharding.mesh import MeshShape
-from pipeline.artifacts.differences import json_leaves
+from pipeline.artifacts.differences import unknown_fields
 from pipeline.errors import ArtifactError
 from pipeline.recipe.finetuning import FinetuningConfig
 from pipeline.recipe.mixture_from import MixtureFrom
@@ -194,8 +194,8 @@ def recipe_from_json(value: dict[str, Any], place: str = "The recipe") -> Recipe
         ArtifactError: if a setting is unknown.
     """
     recipe = of_shape(value, Recipe, place)
-    if unknown := json_leaves(value).keys() - json_leaves(asdict(recipe)).keys():
-        names = ", ".join(sorted(unknown))
+    if unknown := sorted(unknown_fields(value, asdict(recipe))):
+        names = ", ".join(unknown)
         names = names if len(names) <= LONGEST_LIST else names[:LONGEST_LIST] + "..."
         raise ArtifactError(
             f"{place} has the settings {names}, which this version does not know; correct "

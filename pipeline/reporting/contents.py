@@ -33,6 +33,7 @@ from pipeline.runs import (
 from pipeline.runs.finished import FinishedRun
 from pipeline.runs.sentence_files import sentence_comparisons, sentence_files
 from pipeline.runs.sides_of_tasks import task_comparisons
+from pipeline.runs.students import check_students
 from pipeline.runs.training_text import check_text, training_text
 
 
@@ -49,7 +50,7 @@ def contents(arguments: Report) -> ReportContents:
     differences = comparable.differences(baseline, candidate, allowed=arguments.allow_differences)
     check_text(arguments.corpus, arguments.tokens, candidate)
     students = [finished.read_run(directory) for directory in arguments.student]
-    comparable.check_students(
+    check_students(
         students,
         sides_of_runs.longest(baseline)[0],
         sides_of_runs.longest(candidate),
@@ -158,8 +159,12 @@ def _tasks(
     return task_comparisons(
         arguments.baseline_tasks,
         arguments.candidate_tasks,
-        (baseline[0].experts, candidate[0].experts),
+        (_digests(baseline), _digests(candidate)),
     )
+
+
+def _digests(runs: Sequence[FinishedRun]) -> list[str]:
+    return [claims.digest_of_manifest(run.directory) for run in runs]
 
 
 def _sentences(

@@ -8,7 +8,8 @@ from pipeline.errors import ArtifactError
 from pipeline.runs import finetuned_runs, finished, further_models
 from pipeline.runs.step_times import STAGE
 
-TASKS = ("baseline_tasks", "candidate_tasks")
+SIDES = "baseline", "candidate"
+TASKS = "baseline_tasks", "candidate_tasks"
 
 
 def check_named_once(arguments: Report) -> None:
@@ -17,26 +18,27 @@ def check_named_once(arguments: Report) -> None:
     Raises:
         ArtifactError: if one is.
     """
-    for name in ("baseline", "candidate", "student", *TASKS):
-        named = [further_models.identity(one) for one in getattr(arguments, name)]
-        option = name.replace("_", "-")
-        if twice := [one for one in dict.fromkeys(named) if named.count(one) > 1]:
+    named = {
+        name: [further_models.identity(one) for one in getattr(arguments, name)]
+        for name in (*SIDES, "student", *TASKS)
+    }
+    for name, runs in named.items():
+        if twice := [one for one in dict.fromkeys(runs) if runs.count(one) > 1]:
+            option = name.replace("_", "-")
             raise ArtifactError(f"--{option} names {', '.join(twice)} twice; name each run once.")
     if bool(arguments.baseline_tasks) != bool(arguments.candidate_tasks):
         raise ArtifactError(
             f"--baseline-tasks names {len(arguments.baseline_tasks)} runs and --candidate-tasks "
             f"{len(arguments.candidate_tasks)}; gains on tasks need runs of both sides."
         )
-    sides = [
-        {further_models.identity(one) for one in side}
-        for side in (arguments.baseline, arguments.candidate)
-    ]
-    if both := sorted(sides[0] & sides[1]):
-        raise ArtifactError(
-            f"--baseline and --candidate both name {', '.join(both)}; a run against itself has no "
-            "gain: name two runs."
-        )
-    further_models.check_named_once(arguments.also, sides[0] | sides[1])
+    for one, other in (SIDES, TASKS):
+        if both := sorted({*named[one]} & {*named[other]}):
+            options = f"--{one} and --{other}".replace("_", "-")
+            raise ArtifactError(
+                f"{options} both name {', '.join(both)}; a run against itself has no gain: name "
+                "two runs."
+            )
+    further_models.check_named_once(arguments.also, {run for name in SIDES for run in named[name]})
 
 
 def digests(arguments: Report) -> dict[str, str]:

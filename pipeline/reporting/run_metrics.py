@@ -31,11 +31,21 @@ def spread_over_tenths(runs: Sequence[FinishedRun], name: str) -> float | None:
 
 
 def mean_of_last_tenth(runs: Sequence[FinishedRun], name: str) -> float | None:
-    """Returns the mean of a metric over the last tenth of each run, or None if not recorded."""
-    values = [
-        value
-        for run in runs
-        for line in run.metrics[-max(1, len(run.metrics) // 10) :]
+    """Returns the mean over runs of a metric's mean over the last tenth of each one's steps.
+
+    None where no run recorded it. A line counts for the steps that it covers: a run that was
+    stopped has a line for fewer.
+    """
+    means = [mean for run in runs if (mean := _mean_of_last_tenth(run, name)) is not None]
+    return fmean(means) if means else None
+
+
+def _mean_of_last_tenth(run: FinishedRun, name: str) -> float | None:
+    recorded = [
+        (line.get("step") or 0, value, line.get("steps") or 1)
+        for line in run.metrics
         if (value := line.get(name)) is not None
     ]
-    return fmean(values) if values else None
+    late = [one for one in recorded if one[0] > 0.9 * run.last_step] or recorded[-1:]
+    _, values, steps = zip(*late, strict=True) if late else ((), (), ())
+    return fmean(values, steps) if values else None

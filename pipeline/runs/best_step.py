@@ -25,7 +25,7 @@ class BestStep(Struct, frozen=True):
 
     step: Count
     score: float
-    scores: dict[str, float]
+    scores: dict[int, float]
 
 
 def best_step(directory: Place) -> int | None:
@@ -37,13 +37,12 @@ def best_step(directory: Place) -> int | None:
 def recorded_scores(directory: Place) -> dict[int, float]:
     """Returns the score at each evaluated step; none before the first evaluation."""
     path = directory / BEST
-    found = read_json(path, BestStep).scores if exists(path) else {}
-    return {int(step): score for step, score in found.items()}
+    return read_json(path, BestStep).scores if exists(path) else {}
 
 
 def record_score(directory: Place, step: int, score: float) -> None:
     """Adds the score of a step, which completes its evaluation."""
     scores = recorded_scores(directory) | {step: score}
     best = max(sorted(scores), key=lambda one: scores[one])
-    named = {str(one): scores[one] for one in sorted(scores)}
-    write_json(directory / BEST, {"step": best, "score": scores[best], "scores": named})
+    ordered = dict(sorted(scores.items()))
+    write_json(directory / BEST, {"step": best, "score": scores[best], "scores": ordered})

@@ -12,29 +12,24 @@ Two runs may be compared under three conditions:
 * Every evaluation scored the same held-out pages with the same targets.
 
 Other held-out pages are always refused. Every other difference is refused too, or listed where the
-user allows it. A student is compared without its teacher and without how it was taught, and an
-upcycled run without the dense run that it began as.
+user allows it. An upcycled run is compared without the dense run that it began as.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import msgspec
-
 from eval import language_loss
 from eval.run_facts import Difference
 from pipeline.artifacts.differences import json_differences, json_leaves
 from pipeline.errors import ArtifactError
 from pipeline.runs.finished import FinishedRun
-from pipeline.runs.record import UPCYCLED, RecordedTeacher
-from pipeline.runs.sides_of_runs import lengths
+from pipeline.runs.record import UPCYCLED
+from pipeline.runs.sides_of_runs import last_rate, lengths
 
 # May differ: none changes what a step computes, except the seed, which is meant to.
 _FREE = {"name", "seed", "mesh", "remat", "accumulate", "logits_mib"}
 _FREE |= {"evaluate_every", "checkpoint_every", "log_every", "keep_every"}
-_DISTILLATION = "distillation"  # the part of a recipe that only a student has
-_TEACHER = "teacher"  # the input that only a student has
 
 
 def differences(
@@ -47,19 +42,17 @@ def differences(
     """
     runs = [*baseline, *candidate]
     for other in runs[1:]:
-        _check_same_pages(runs[0], other)
+        check_same_pages(runs[0], other)
     for first, *others in (baseline, candidate):
         for other in others:
-            _check_same_targets(first, other, "runs of one side need one vocabulary")
+            check_same_targets(first, other, "runs of one side need one vocabulary")
             _check_same_architecture(first, other)
     _check_same_lengths(baseline, candidate)
     several = len(lengths(baseline)) > 1
     if not allowed:
         (_check_same_recipes_by_length if several else _check_same_recipes)(runs)
         for other in runs[1:]:
-            _check_same_targets(
-                runs[0], other, "--allow-differences compares them in bits per byte"
-            )
+            check_same_targets(runs[0], other, "--allow-differences compares them in bits per byte")
     fields = [json_leaves(_fixed(run)) for run in (_without_lengths(runs) if several else runs)]
     names = dict.fromkeys(name for one in fields for name in one)
     rows = [(name, tuple(_plain(one.get(name)) for one in fields)) for name in names]
@@ -69,81 +62,6 @@ def differences(
         for name, values in rows
         if len(set(values)) > 1
     )
-
-
-def check_students(
-    students: Sequence[FinishedRun],
-    baseline: FinishedRun,
-    teachers: Sequence[FinishedRun],
-    *,
-    differences_allowed: bool,
-) -> None:
-    """Checks that students are dense runs like the baseline, except for their distillation.
-
-    Raises:
-        ArtifactError: if one is not; or has no teacher, or one that is not among `teachers`; or if
-            students of one name were distilled with different settings, so that they are not seeds
-            of one recipe.
-    """
-    named: dict[str, FinishedRun] = {}
-    for student in students:
-        _check_same_distillation(named.setdefault(student.recipe["name"], student), student)
-        _check_teacher(student, teachers)
-        _check_same_pages(baseline, student)
-        _check_same_targets(baseline, student, "a student needs its teacher's vocabulary")
-        if student.switch is not None:
-            raise ArtifactError(
-                f"{student.directory} was named as a student and has experts; name dense runs."
-            )
-        _check_has_teacher(student)
-        if not differences_allowed:
-            _check_same_recipe(baseline, _without_distillation(student))
-
-
-def _check_has_teacher(student: FinishedRun) -> None:
-    if student.recipe.get(_DISTILLATION) is None:
-        raise ArtifactError(
-            f"{student.directory} was named as a student and has no teacher; name a run that "
-            "`mswitch distill` wrote."
-        )
-
-
-def _without_distillation(student: FinishedRun) -> FinishedRun:
-    """Returns the student without the settings and inputs that only students have."""
-    recipe = {key: value for key, value in student.recipe.items() if key != _DISTILLATION}
-    inputs = {key: value for key, value in _inputs(student).items() if key != _TEACHER}
-    return replace(
-        student, recipe=recipe, about=msgspec.structs.replace(student.about, inputs=inputs)
-    )
-
-
-def _check_same_distillation(first: FinishedRun, other: FinishedRun) -> None:
-    ours, theirs = (run.recipe.get(_DISTILLATION) for run in (first, other))
-    if lines := json_differences(ours, theirs, _DISTILLATION):
-        raise ArtifactError(
-            f"{first.directory} and {other.directory} are students of one name, "
-            f"{first.recipe['name']!r}, and were distilled with different settings "
-            f"({'; '.join(lines)}); distill one of them with another --set name=NAME."
-        )
-
-
-def _check_teacher(student: FinishedRun, teachers: Sequence[FinishedRun]) -> None:
-    """Checks that the recorded teacher of a student is one of the candidate's longest runs."""
-    teacher = student.about.teacher
-    if teacher is None or any(_taught(teacher, run) for run in teachers):
-        return
-    raise ArtifactError(
-        f"The teacher of {student.directory} is step {teacher.step:,} of {teacher.recipe}, seed "
-        f"{teacher.seed}, of {teacher.parameters:,} parameters, which is not the end of one of the "
-        "candidate's longest runs; name it with --candidate."
-    )
-
-
-def _taught(teacher: RecordedTeacher, run: FinishedRun) -> bool:
-    """Returns whether a run is the teacher; a recorded step of 0 is imported, or not recorded."""
-    same = teacher.recipe, teacher.seed, teacher.parameters
-    of_run = run.recipe["name"], run.recipe["seed"], run.about.parameters
-    return same == of_run and teacher.step in (0, run.last_step)
 
 
 def _check_same_lengths(baseline: Sequence[FinishedRun], candidate: Sequence[FinishedRun]) -> None:
@@ -159,36 +77,34 @@ def _check_same_lengths(baseline: Sequence[FinishedRun], candidate: Sequence[Fin
 def _check_same_recipes(runs: Sequence[FinishedRun]) -> None:
     """Checks runs of one length per side, whose lengths are equal, too."""
     for other in runs[1:]:
-        _check_same_recipe(runs[0], other)
+        check_same_recipe(runs[0], other)
 
 
 def _check_same_recipes_by_length(runs: Sequence[FinishedRun]) -> None:
     """Checks that all runs agree but for the length, and runs of one length in everything."""
     firsts = {run.last_step: run for run in reversed(runs)}
     for run in runs:
-        _check_same_recipe(firsts[run.last_step], run)
-        _check_same_recipe(_without_length(runs[0]), _without_length(run))
+        check_same_recipe(firsts[run.last_step], run)
+        check_same_recipe(_without_length(runs[0]), _without_length(run))
 
 
 def _without_lengths(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
     """Returns runs of several lengths without their steps; without their decays if those agree."""
-    decays = {(run.last_step, _decay_from(run)) for run in runs}
+    decays = {(run.last_step, last_rate(run).get("decay_from")) for run in runs}
     if len(decays) == len(lengths(runs)):
         return [_without_length(run) for run in runs]
     return [_without_steps(run) for run in runs]
 
 
-def _decay_from(run: FinishedRun) -> float | None:
-    return run.recipe.get("optimizer", {}).get("decay_from")
-
-
 def _without_length(run: FinishedRun) -> FinishedRun:
     """Returns a run without its steps and without the share of them before the decay."""
     run = _without_steps(run)
-    if optimizer := run.recipe.get("optimizer"):
-        kept = {name: value for name, value in optimizer.items() if name != "decay_from"}
-        return replace(run, recipe={**run.recipe, "optimizer": kept})
-    return run
+    if not (optimizer := run.recipe.get("optimizer")):
+        return run
+    kept = {name: value for name, value in last_rate(run).items() if name != "decay_from"}
+    if changed := optimizer.get("rate_from"):
+        kept = {**optimizer, "rate_from": (*changed[:-1], kept)}
+    return replace(run, recipe={**run.recipe, "optimizer": kept})
 
 
 def _without_steps(run: FinishedRun) -> FinishedRun:
@@ -198,21 +114,25 @@ def _without_steps(run: FinishedRun) -> FinishedRun:
 def _check_same_architecture(first: FinishedRun, other: FinishedRun) -> None:
     """Checks that two runs of one side are seeds or lengths of one network."""
     ours, theirs = (run.recipe["model"]["switch"] for run in (other, first))
-    if lines := json_differences(theirs, ours, "model.switch"):
+    if lines := json_differences(theirs, ours, "model.switch", other="here"):
         raise ArtifactError(
             f"{first.directory} and {other.directory} are named on one side and have other experts "
-            f"({'; '.join(lines).replace('asked', 'here')}); a side has one architecture, so name "
-            "the other with --also NAME=RUN."
+            f"({'; '.join(lines)}); a side has one architecture, so name the other with --also "
+            "NAME=RUN."
         )
 
 
-def _check_same_recipe(first: FinishedRun, other: FinishedRun) -> None:
-    lines = json_differences(_fixed(first), _fixed(other))
-    if lines:
+def check_same_recipe(first: FinishedRun, other: FinishedRun) -> None:
+    """Checks that two runs agree in their recipes, inputs and numerics.
+
+    Raises:
+        ArtifactError: if they differ beyond the feed-forward, the name and the seed.
+    """
+    if lines := json_differences(_fixed(first), _fixed(other), other="here"):
         raise ArtifactError(
             f"{first.directory} and {other.directory} differ in more than the feed-forward, "
-            f"the name and the seed ({'; '.join(lines).replace('asked', 'here')}); "
-            "compare runs of one recipe, or add --allow-differences: the report then lists them."
+            f"the name and the seed ({'; '.join(lines)}); compare runs of one recipe, or add "
+            "--allow-differences: the report then lists them."
         )
 
 
@@ -224,7 +144,7 @@ def _fixed(run: FinishedRun) -> dict[str, Any]:
     if optimizer := recipe.get("optimizer"):
         rates = _by_step(optimizer.get("rate_from", ()))
         recipe |= {"optimizer": {**optimizer, "rate_from": rates}}
-    digests = {f"digest of the {name}": digest for name, digest in _inputs(run).items()}
+    digests = {f"digest of the {name}": digest for name, digest in inputs_of(run).items()}
     numerics = {} if run.imported else {"version of the numerics": run.about.numerics_version}
     return recipe | {"model": model} | digests | numerics
 
@@ -238,7 +158,7 @@ def _by_step(entries: Sequence[Mapping[str, Any]], without: str = "") -> dict[st
     return {str(one["step"]): {k: v for k, v in one.items() if k not in named} for one in entries}
 
 
-def _inputs(run: FinishedRun) -> Mapping[str, str]:
+def inputs_of(run: FinishedRun) -> Mapping[str, str]:
     """Returns the digests of a run's inputs without the dense run that a Switch began as.
 
     The report shows that one, with its bill.
@@ -250,7 +170,12 @@ def _plain(value: Any) -> str:
     return "not recorded" if value is None else str(value)
 
 
-def _check_same_pages(one: FinishedRun, other: FinishedRun) -> None:
+def check_same_pages(one: FinishedRun, other: FinishedRun) -> None:
+    """Checks that two runs scored the same held-out pages.
+
+    Raises:
+        ArtifactError: if they did not.
+    """
     if not language_loss.same_pages(one.pages, other.pages):
         raise ArtifactError(
             f"{one.directory} and {other.directory} scored different held-out pages "
@@ -259,7 +184,12 @@ def _check_same_pages(one: FinishedRun, other: FinishedRun) -> None:
         )
 
 
-def _check_same_targets(one: FinishedRun, other: FinishedRun, what_to_do: str) -> None:
+def check_same_targets(one: FinishedRun, other: FinishedRun, what_to_do: str) -> None:
+    """Checks that two runs cut their pages into the same targets.
+
+    Raises:
+        ArtifactError: if they did not; its end is `what_to_do`.
+    """
     if not language_loss.same_targets(one.pages, other.pages):
         raise ArtifactError(
             f"{one.directory} and {other.directory} cut the same held-out pages into different "

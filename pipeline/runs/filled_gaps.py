@@ -97,7 +97,7 @@ def start_of(text: str, cells: int) -> str:
         if cell_len(kept + character) > cells - len(CUT):
             break
         kept += character
-    return (kept + CUT)[: max(cells, 0)]
+    return kept + CUT if cells >= len(CUT) else CUT[: max(cells, 0)]
 
 
 def end_of(text: str, cells: int) -> str:
@@ -109,4 +109,4 @@ def end_of(text: str, cells: int) -> str:
         kept = kept[1:]
     while kept and cell_len(kept[0]) == 0:  # a mark without its letter
         kept = kept[1:]
-    return (CUT + kept)[: max(cells, 0)] if cells < len(CUT) else CUT + kept
+    return CUT + kept if cells >= len(CUT) else CUT[: max(cells, 0)]

@@ -34,14 +34,14 @@ class FinetunedRun:
     Attributes:
         directory: its directory.
         seed: its seed.
-        experts: number of experts per switch layer; None for a dense run.
+        start: digest of the manifest of the run that it began as.
         trained_on: training languages; all if empty.
         files: predictions of the best step, by task.
     """
 
     directory: Place
     seed: int
-    experts: int | None
+    start: str | None
     trained_on: tuple[str, ...]
     files: Mapping[str, Place]
 
@@ -69,9 +69,9 @@ def read_finetuned(directory: Place) -> FinetunedRun:
     Raises:
         ArtifactError: if there is none, or a task has no predictions.
     """
-    recipe = find_finished_run(directory).recipe
-    finetuning, switch = recipe.get("finetuning"), recipe["model"]["switch"]
-    if not finetuning:
+    about = find_finished_run(directory)
+    recipe = about.recipe
+    if not (finetuning := recipe.get("finetuning")):
         raise ArtifactError(
             f"A fine-tuned run was expected in {directory}, which holds one that learned no task; "
             "name a directory that `mswitch finetune` wrote."
@@ -79,7 +79,7 @@ def read_finetuned(directory: Place) -> FinetunedRun:
     return FinetunedRun(
         directory=directory,
         seed=recipe["seed"],
-        experts=switch and switch["experts"],
+        start=about.inputs.get("start"),
         trained_on=tuple(sorted({get(code).code for code in finetuning["languages"]})),
         files={name: _predictions_of(directory, name) for name in finetuning["tasks"]},
     )

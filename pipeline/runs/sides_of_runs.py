@@ -5,7 +5,8 @@ each seed, give curves of final losses: one point per length. Runs of equal seed
 seed's runs are one unit of chance.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from eval.side import Points, Side
 from pipeline.errors import ArtifactError
@@ -51,9 +52,13 @@ def lengths(runs: Sequence[FinishedRun]) -> tuple[int, ...]:
 
 def decays(run: FinishedRun) -> bool:
     """Returns whether a run's learning rate falls to 0 at its end."""
+    return last_rate(run).get("decay_from", 1) < 1
+
+
+def last_rate(run: FinishedRun) -> Mapping[str, Any]:
+    """Returns the settings of the learning rate at the end of a run."""
     optimizer = run.recipe.get("optimizer", {})
-    rates = optimizer, *optimizer.get("rate_from", ())
-    return rates[-1].get("decay_from", 1) < 1
+    return (optimizer, *optimizer.get("rate_from", ()))[-1]
 
 
 def _check_seeds(runs: Sequence[FinishedRun]) -> None:

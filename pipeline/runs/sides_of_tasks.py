@@ -3,7 +3,7 @@
 Runs of the mode "each language alone" are put together per seed. JAX is not imported.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -49,13 +49,13 @@ Cells = dict[tuple[str, str], Cell]  # by task and mode
 def task_comparisons(
     baseline: Sequence[Place],
     candidate: Sequence[Place],
-    experts: tuple[int | None, int | None],
+    starts: tuple[Collection[str], Collection[str]],
 ) -> tuple[TaskComparison, ...]:
     """Returns both sides' scores on every task; none without runs.
 
     Args:
         baseline, candidate: directories of fine-tuned runs.
-        experts: experts per switch layer of each side's pretrained runs.
+        starts: digests of the manifests of each side's pretrained runs.
 
     Raises:
         ArtifactError: if a run is none of its side, or the sides have other tasks or modes.
@@ -64,7 +64,7 @@ def task_comparisons(
     sides = [
         cells(name, [read_finetuned(one) for one in directories], of_side)
         for name, directories, of_side in zip(
-            ("baseline", "candidate"), (baseline, candidate), experts, strict=True
+            ("baseline", "candidate"), (baseline, candidate), starts, strict=True
         )
     ]
     check_same_cells(*sides)
@@ -72,20 +72,20 @@ def task_comparisons(
     return tuple(_comparison(task, *sides) for task in tasks)
 
 
-def cells(side: str, runs: Sequence[FinetunedRun], experts: int | None) -> Cells:
+def cells(side: str, runs: Sequence[FinetunedRun], starts: Collection[str]) -> Cells:
     """Returns the runs of a side by task and mode.
 
     Raises:
-        ArtifactError: if a run has other experts than its side, two have one mode and seed, or a
-            task has several descriptions or splits.
+        ArtifactError: if a run began as none of its side, two have one mode and seed, or a task
+            has several descriptions or splits.
         DataError: if a file is damaged.
     """
     grouped: dict[tuple[str, str], dict[int, list[FinetunedRun]]] = {}
     for run in runs:
-        if run.experts != experts:
+        if run.start not in starts:
             raise ArtifactError(
-                f"--{side}-tasks names {run.directory}, which has {_experts(run.experts)}, and the "
-                f"{side} has {_experts(experts)}; name runs fine-tuned from the {side}."
+                f"--{side}-tasks names {run.directory}, which was fine-tuned from none of the runs "
+                f"of --{side}; name one that was, or the run that it began as."
             )
         for task in run.files:
             grouped.setdefault((task, run.mode), {}).setdefault(run.seed, []).append(run)
@@ -95,20 +95,7 @@ def cells(side: str, runs: Sequence[FinetunedRun], experts: int | None) -> Cells
 def _cell(key: tuple[str, str], by_seed: Mapping[int, Sequence[FinetunedRun]]) -> Cell:
     task, mode = key
     runs = [run for of_seed in by_seed.values() for run in of_seed]
-    for of_seed in by_seed.values():
-        parts = [run.trained_on for run in of_seed]
-        if len(set(parts)) < len(parts) or (mode != ALONE and len(parts) > 1):
-            raise ArtifactError(
-                f"{of_seed[0].directory} and {of_seed[-1].directory} have one seed and were "
-                f"trained on the same languages of {task} ({mode}); name one of them."
-            )
-    if mode != ALONE and len({run.trained_on for run in runs}) > 1:
-        other = next(run for run in runs if run.trained_on != runs[0].trained_on)
-        raise ArtifactError(
-            f"{runs[0].directory} and {other.directory} were trained on different languages of "
-            f"{task} ({', '.join(runs[0].trained_on)} against {', '.join(other.trained_on)}); "
-            "seeds of one side need the same."
-        )
+    _check_training_languages(task, mode, by_seed)
     paths = [run.files[task] for run in runs]
     descriptions = [read_task_of(path) for path in paths]
     splits = [path.name.partition("-")[0] for path in paths]
@@ -125,6 +112,27 @@ def _cell(key: tuple[str, str], by_seed: Mapping[int, Sequence[FinetunedRun]]) -
         {seed: _together(task, by_seed[seed]) for seed in sorted(by_seed)},
         None if mode == ALONE else _expert_use(task, by_seed[min(by_seed)][0]),
     )
+
+
+def _check_training_languages(
+    task: str, mode: str, by_seed: Mapping[int, Sequence[FinetunedRun]]
+) -> None:
+    """Checks that no seed was trained on the same languages twice, or seeds on different ones."""
+    for of_seed in by_seed.values():
+        parts = [run.trained_on for run in of_seed]
+        if len(set(parts)) < len(parts) or (mode != ALONE and len(parts) > 1):
+            raise ArtifactError(
+                f"{of_seed[0].directory} and {of_seed[-1].directory} have one seed and were "
+                f"trained on the same languages of {task} ({mode}); name one of them."
+            )
+    first, *others = (of_seed[0] for of_seed in by_seed.values())
+    other = next((run for run in others if run.trained_on != first.trained_on), None)
+    if mode != ALONE and other is not None:
+        raise ArtifactError(
+            f"{first.directory} and {other.directory} were trained on different languages of "
+            f"{task} ({', '.join(first.trained_on)} against {', '.join(other.trained_on)}); "
+            "seeds of one side need the same."
+        )
 
 
 def _expert_use(task: str, run: FinetunedRun) -> ExpertSharing | None:
@@ -193,7 +201,3 @@ def _mode(name: str, baseline: Cell, candidate: Cell) -> Mode:
 def _order(mode: str) -> tuple[int, str]:
     """Returns the place of a mode: all languages first, each language alone last."""
     return (0 if mode == ALL else 2 if mode == ALONE else 1), mode
-
-
-def _experts(number: int | None) -> str:
-    return "no experts" if number is None else f"{number} experts per layer"

@@ -25,6 +25,7 @@ def write_finetuned(
     directory: Path,
     *,
     experts: int | None,
+    start: str = "",
     seed: int = 0,
     languages: Sequence[str] = (),
     codes: Sequence[str] = CODES,
@@ -32,7 +33,11 @@ def write_finetuned(
     sentences: int = 30,
     questions: bool = False,
 ) -> Path:
-    """Writes a run that was fine-tuned on topics, and on questions too; its numbers are noise."""
+    """Writes a run that was fine-tuned on topics, and on questions too; its numbers are noise.
+
+    It began as the run whose manifest has the digest `start`, by default as one named for its kind.
+    """
+    start = start or kind(experts)
     draw = 1000 * seed + 10 * (experts or 0) + len(languages)
     tables = [(CLASSIFICATION, classified(draw, tuple(codes), sentences))]
     if questions:
@@ -45,7 +50,7 @@ def write_finetuned(
         "finetuning": {"tasks": [task.name for task, _ in tables], "languages": list(languages)},
     }
     directory.mkdir(parents=True)
-    write_json(directory / "recipe.json", {"recipe": recipe})
+    write_json(directory / "recipe.json", {"recipe": recipe, "inputs": {"start": start}})
     for task, table in tables:
         for step in (STEP, 400):  # the later one is not the best
             made = table.slice(0, 5) if step > STEP else table
@@ -69,13 +74,20 @@ def routing_of(table: pa.Table, experts: int) -> dict[str, list]:
     return columns(Usage(load, 0 * tokens, 0.5 * tokens, tokens, 0.5 * load), codes, every=2)
 
 
-def write_both_sides(root: Path) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+def kind(experts: int | None) -> str:
+    """Returns what a run is, in a word."""
+    return "dense" if experts is None else "switch"
+
+
+def write_both_sides(
+    root: Path, starts: tuple[Path, Path]
+) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
     """Writes two seeds per side, trained on all languages, on English, and on each alone."""
     sides = []
-    for name, experts in (("dense", None), ("switch", 8)):
-        runs = []
+    for start, experts in zip(starts, (None, 8), strict=True):
+        name, runs = kind(experts), []
         for seed in (0, 1):
-            of = {"experts": experts, "seed": seed}
+            of = {"experts": experts, "seed": seed, "start": claims.digest_of_manifest(start)}
             runs.append(write_finetuned(root / f"{name}-{seed}", questions=True, **of))
             runs.append(write_finetuned(root / f"{name}-en-{seed}", languages=("en",), **of))
             runs += [

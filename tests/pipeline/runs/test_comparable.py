@@ -10,8 +10,9 @@ from synthetic_runs import write_run
 
 from eval.run_facts import Difference
 from pipeline.errors import ArtifactError
-from pipeline.runs.comparable import check_students, differences
+from pipeline.runs.comparable import differences
 from pipeline.runs.finished import FinishedRun, read_run
+from pipeline.runs.students import check_students
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +89,20 @@ def test_a_decay_that_differs_within_one_length_is_listed(dense, sparse):
         differences(baseline, shorter, allowed=False)
     (listed,) = differences(baseline, shorter, allowed=True)
     assert listed == Difference("optimizer.decay_from", ("0.5", "0.75"), ("0.5", "0.5"))
+
+
+def test_the_decay_of_a_later_rate_is_the_decay_of_a_length(dense, sparse):
+    def of(run: FinishedRun, length: int, scale: float = 0.5) -> FinishedRun:
+        rate = {"step": 300, "scale": scale, "decay_from": length / 1_000}
+        settings = {"optimizer": {"decay_from": 1.0, "rate_from": [rate]}, "steps": length}
+        pages = run.evaluations[run.last_step]
+        return replace(run, recipe=run.recipe | settings, evaluations={length: pages})
+
+    baseline, candidate = ([of(run, n) for n in (500, 750)] for run in (dense, sparse))
+    assert differences(baseline, candidate, allowed=False) == ()
+    slower = [of(sparse, n, 0.25) for n in (500, 750)]
+    with pytest.raises(ArtifactError, match=r"rate_from\.300\.scale: there 0\.5, here 0\.25"):
+        differences(baseline, slower, allowed=False)
 
 
 def test_runs_of_other_numerics_need_permission(dense):

@@ -10,7 +10,7 @@ from synthetic_runs import STEPS, write_routing, write_run
 from data.errors import DataError
 from pipeline import cli
 from pipeline.errors import ArtifactError
-from pipeline.reporting.run_metrics import spread_over_tenths
+from pipeline.reporting.run_metrics import mean_of_last_tenth, spread_over_tenths
 from pipeline.runs.comparable import differences
 from pipeline.runs.finished import read_run
 
@@ -54,6 +54,26 @@ def test_step_times_that_change_within_a_run_are_a_spread(tmp_path):
         spreads.append(spread_over_tenths([read_run(run)], "seconds"))
     assert spreads == pytest.approx([1.0, 3.0, 1.0])
     assert spread_over_tenths([], "seconds") is None
+
+
+def test_the_last_tenth_is_of_steps_and_each_run_counts_alike(tmp_path):
+    """One run logs each step late, one every tenth, and one was stopped in its last tenth."""
+    last = STEPS[-1]
+    logged = [
+        [(step, 1, 2.0) for step in range(last - 9, last + 1)],
+        [(step, 10, 4.0) for step in range(10, last + 1, 10)],
+        [(last - last // 20, last // 20, 9.0), (last, 1, 7.0)],
+    ]
+    runs = []
+    for number, lines in enumerate(logged):
+        run = write_run(tmp_path / str(number), experts=8)
+        found = [{"step": at, "steps": steps, "loss_nats": loss} for at, steps, loss in lines]
+        (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in found))
+        runs.append(read_run(run))
+    stopped = (9.0 * (last // 20) + 7.0) / (last // 20 + 1)
+    found = mean_of_last_tenth(runs, "loss_nats")
+    assert found == pytest.approx((2.0 + 4.0 + stopped) / 3)
+    assert mean_of_last_tenth(runs, "dropped_share") is None
 
 
 def test_a_damaged_evaluation_is_one_sentence_and_other_names_are_none(tmp_path):

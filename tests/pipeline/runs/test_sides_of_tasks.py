@@ -11,6 +11,8 @@ from pipeline.errors import ArtifactError
 from pipeline.runs.finetuned_runs import read_finetuned
 from pipeline.runs.sides_of_tasks import task_comparisons
 
+STARTS = ["dense"], ["switch"]
+
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
@@ -34,7 +36,11 @@ def runs(tmp_path_factory):
 @pytest.mark.parametrize(
     "baseline, candidate, message",
     [
-        (["dense"], ["dense"], "names .*dense, which has no experts, and the candidate has 8"),
+        (
+            ["dense"],
+            ["dense"],
+            "names .*dense, which was fine-tuned from none of the runs of --cand",
+        ),
         (["dense"], ["sw"], "The candidate has no run on topics trained on all languages"),
         (["dense"], ["sparse", "sw"], "The baseline has no run on topics .* Swahili only"),
         (["dense"], ["sparse", "twin"], "have one seed and were trained on the same languages"),
@@ -46,12 +52,12 @@ def runs(tmp_path_factory):
 def test_sides_that_do_not_compare_are_one_sentence(runs, baseline, candidate, message):
     sides = ([runs[name] for name in side] for side in (baseline, candidate))
     with pytest.raises(ArtifactError, match=message):
-        task_comparisons(*sides, (None, 8))
+        task_comparisons(*sides, STARTS)
 
 
 def test_other_examples_are_one_sentence(runs):
     with pytest.raises(DataError, match="the same examples"):
-        task_comparisons([runs["dense"]], [runs["shorter"]], (None, 8))
+        task_comparisons([runs["dense"]], [runs["shorter"]], STARTS)
 
 
 def test_other_right_answers_under_the_same_names_are_one_sentence(runs, tmp_path):
@@ -65,7 +71,7 @@ def test_other_right_answers_under_the_same_names_are_one_sentence(runs, tmp_pat
     answers[0] = ["another"]
     pq.write_table(table.set_column(at, table.field(at), [answers]), path)
     with pytest.raises(DataError, match="other right answers for examples of one name"):
-        task_comparisons([runs["dense"]], [corrected], (None, 8))
+        task_comparisons([runs["dense"]], [corrected], STARTS)
 
 
 def test_the_mode_is_the_training_languages(runs):
@@ -77,7 +83,7 @@ def test_the_mode_is_the_training_languages(runs):
 
 
 def test_predictions_are_those_of_the_best_step(runs):
-    (task,) = task_comparisons([runs["dense"]], [runs["sparse"]], (None, 8))
+    (task,) = task_comparisons([runs["dense"]], [runs["sparse"]], STARTS)
     assert (task.name, task.split) == ("topics", "test")
     (mode,) = task.modes
     assert mode.examples == 4 * 30  # the last step, which is not the best, has five

@@ -73,7 +73,9 @@ def test_opens_whole_at_every_width(browser, finished, width, dark):
 def four_models(finished, tmp_path_factory) -> Path:
     """A report with two models beside its sides, one of two seeds, and two tasks."""
     root = tmp_path_factory.mktemp("models")
-    baseline_tasks, candidate_tasks = write_both_sides(root / "tuned")
+    baseline_tasks, candidate_tasks = write_both_sides(
+        root / "tuned", (finished / "dense0", finished / "switch0")
+    )
     wide = [
         write_run(root / f"wide{seed}", experts=None, seed=seed, gain=0.5, parameters=3_456_789)
         for seed in (0, 1)

@@ -18,6 +18,7 @@ from vl_convert import vegalite_to_vega
 from eval.charts.specs import specs
 from pipeline import report
 from pipeline.arguments import Report
+from pipeline.artifacts.claims import digest_of_manifest
 from pipeline.errors import ArtifactError
 from pipeline.runs.sides_of_tasks import task_comparisons
 
@@ -39,7 +40,7 @@ def made(tmp_path_factory):
             level=60.0 - (experts or 0),
             cut=[] if experts else [3],
         )
-    baseline, candidate = write_both_sides(root / "tuned")
+    baseline, candidate = write_both_sides(root / "tuned", (root / "dense", root / "switch"))
     arguments = Report(
         baseline=(root / "dense",),
         candidate=(root / "switch",),
@@ -144,7 +145,8 @@ def test_markdown_and_page_show_modes_side_by_side(made):
 
 
 def test_the_picture_has_a_mark_per_language_and_mode(made):
-    found = task_comparisons(made.baseline_tasks, made.candidate_tasks, (None, 8))
+    starts = [[digest_of_manifest(*runs)] for runs in (made.baseline, made.candidate)]
+    found = task_comparisons(made.baseline_tasks, made.candidate_tasks, tuple(starts))
     drawn = specs(make(tasks=found))
     for name in ("task-0-wide", "task-0-tall", "task-1-wide", "task-1-tall"):
         vegalite_to_vega(drawn[name])
@@ -162,7 +164,7 @@ def test_development_data_of_labels_have_no_score_of_text(tmp_path):
         write_finetuned(tmp_path / name, experts=experts, split="development", questions=True)
         for name, experts in (("dense", None), ("switch", 8))
     )
-    qa, topics = task_comparisons((dense,), (switch,), (None, 8))
+    qa, topics = task_comparisons((dense,), (switch,), (["dense"], ["switch"]))
     assert topics.split == "development"
     assert topics.labels == ["accuracy by likelihood", "accuracy by likelihood, without overlaps"]
     assert qa.labels == ["F1", "exact match"]  # without labels, text chooses the step
@@ -175,6 +177,7 @@ def test_both_sides_are_needed_and_each_run_once(made, tmp_path):
         ((), "gains on tasks need runs of both sides"),
         ((*runs, runs[0]), "--candidate-tasks names .* twice"),
         (made.candidate, "A finished run was expected"),
+        (made.baseline_tasks, "--baseline-tasks and --candidate-tasks both name"),
     ):
         with pytest.raises(ArtifactError, match=message):
             report.run(replace(asked, candidate_tasks=changed))
