@@ -161,6 +161,7 @@ def test_loss_falls_and_randomness_is_the_steps(stepped):
     assert again.losses.loss_nats == first
 
 
+@pytest.mark.slow
 def test_the_noise_of_a_step_is_its_own():
     """The same weights on the same batch lose otherwise at another step, by router jitter."""
     jittered = dataclasses.replace(SWITCH, jitter=0.3)
@@ -217,6 +218,7 @@ def test_a_step_that_is_not_finite_or_exploded_changes_nothing(factor):
     assert not bool(metrics.skipped)
 
 
+@pytest.mark.slow
 def test_squares_that_overflow_are_skipped_at_any_limit():
     """The loss is finite and the norm is infinite, which is no larger than the limit."""
     optimizer = OptimizerConfig(hold_steps=100, largest_gradient_norm=np.inf)

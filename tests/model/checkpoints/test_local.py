@@ -54,6 +54,7 @@ def test_an_altered_checkpoint_is_noticed_and_older_ones_are_left(one, tmp_path,
     again.close()
 
 
+@pytest.mark.slow
 def test_a_wall_clock_that_is_set_forward_does_not_end_a_save(one, tmp_path, monkeypatch):
     years = itertools.count(time.time(), 365 * 86_400)
     monkeypatch.setattr(time, "time", lambda: next(years))

@@ -88,6 +88,7 @@ def test_a_layers_fit_is_numpys_least_squares_with_the_old_matrix_as_prior(whole
         np.testing.assert_allclose(found[expert], expected, atol=2e-3)
 
 
+@pytest.mark.slow
 def test_only_the_last_matrices_change_and_outputs_come_nearer(whole, pruned, fitted):
     """On the text that they were fitted on; two small batches are too little for other text."""
     before, after = by_path(pruned), by_path(fitted)

@@ -125,6 +125,7 @@ def test_the_only_expert_with_tokens_is_the_mean():
     np.testing.assert_allclose(mean.down, 0.5 * switch.down[2], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_use_counts_every_real_token_once_and_its_gate():
     teacher, generator = drawn(config(2), 0), np.random.default_rng(3)
     inputs, targets = (generator.integers(3, 128, (6, size)).astype(np.int32) for size in (12, 6))

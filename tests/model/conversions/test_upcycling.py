@@ -70,6 +70,7 @@ def test_the_first_function_is_the_dense_one(every, kind, tied):
     np.testing.assert_allclose(sparse, dense, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_so_it_is_with_two_experts_per_token():
     dense, sparse = upcycled_logits(config(switch(choices=2, router_scale=0.2)))
     np.testing.assert_allclose(sparse, dense, rtol=1e-5, atol=1e-5)

@@ -159,6 +159,7 @@ def test_the_reported_loss_is_the_labels_alone():
     assert float(taught.soft_loss_nats) == pytest.approx(slow, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_the_teacher_of_a_training_step_has_neither_noise_nor_the_training_capacity():
     teacher = network(replace(SWITCH, jitter=0.3, capacity_factor_training=0.5), 1)
     of = Distillation(DistillationConfig(hard_share=0.7, temperature=2.0), teacher)

@@ -15,7 +15,11 @@ from model.sharding.mesh import MeshShape
 
 
 @pytest.mark.parametrize("kind", ["dense", "switch"])
-@pytest.mark.parametrize("shape", [MeshShape(), MeshShape(data=2, expert=2)], ids=str)
+@pytest.mark.parametrize(
+    "shape",
+    [pytest.param(MeshShape(), marks=pytest.mark.slow), MeshShape(data=2, expert=2)],
+    ids=str,
+)
 def test_scores_do_not_depend_on_the_parts(kind, shape, monkeypatch):
     """Parts of two rows on one device or of one row on each of four."""
     arrays, static = eqx.partition(drawn(config(kind)), eqx.is_array)

@@ -20,6 +20,7 @@ def watched(tmp_path_factory) -> Watched:
     return watched_clean(tmp_path_factory.mktemp("watched"), *options, **SECRETS)
 
 
+@pytest.mark.slow
 def test_the_servers_of_a_job_listen_on_loopback_only(watched):
     assert watched.status == 0, watched.output.decode()
     assert watched.listening

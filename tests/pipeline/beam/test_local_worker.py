@@ -40,25 +40,25 @@ def test_a_worker_that_is_killed_ends_the_job(tmp_path):
 
 
 def test_an_error_that_a_user_can_mend_is_not_logged_by_the_worker(tmp_path):
-    """Nor does a folder `data` of the user's hide ours from the worker."""
+    """What the work printed and warned of before is shown as it was.
+
+    Nor does a folder `data` of the user's hide ours from the worker.
+    """
     Path(tmp_path, "data").mkdir()
     Path(tmp_path, "data/__init__.py").write_text("raise ImportError('the wrong package')")
-    told = printed("raise DataError('x is 404.')", tmp_path)
+    told = printed(
+        "import logging, sys; print('shown', file=sys.stderr); "
+        """logging.getLogger('x').warning('"naïve" \\n 文'); raise DataError('x is 404.')""",
+        tmp_path,
+    )
     assert told.rstrip().endswith(
         "data.errors.DataError: x is 404. (The same command resumes where the job stopped.)"
     )
+    assert "shown" in told
+    assert 'WARNING:worker:"naïve" \n 文' in told
     assert "ERROR:apache_beam" not in told
     assert "Error processing instruction" not in told
     assert told.count("Original traceback") == 0
-
-
-def test_a_warning_in_a_worker_is_shown_as_it_was_logged(tmp_path):
-    told = printed("""import logging; logging.getLogger('x').warning('"naïve" \\n 文')""", tmp_path)
-    assert 'WARNING:worker:"naïve" \n 文' in told
-
-
-def test_what_work_prints_is_shown(tmp_path):
-    assert "shown" in printed("import sys; print('shown', file=sys.stderr)", tmp_path)
 
 
 def test_a_bug_in_a_worker_shows_where_it_is(tmp_path):

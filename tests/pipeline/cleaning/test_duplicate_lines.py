@@ -61,7 +61,7 @@ def lost_lines(shards: list[list[list[Page]]]) -> list[list[int]]:
 
 @settings(deadline=None, max_examples=40)
 @given(shards=SHARDS, bits=st.integers(0, 3), at_once=st.integers(1, 8), order=st.integers(0, 99))
-@pytest.mark.parametrize("small", [False, True])
+@pytest.mark.parametrize("small", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_each_line_stays_on_one_page(tmp_path_factory, shards, bits, at_once, order, small):
     """With one short hash for many lines, and groups larger than what is compared at one time."""
     space = Workspace(str(tmp_path_factory.mktemp("lines")), "key")

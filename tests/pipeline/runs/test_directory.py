@@ -163,10 +163,8 @@ def test_another_vocabulary_takes_two_commands(whole, blocks):
     assert "`mswitch tokenize --corpus CORPUS --vocabulary VOCABULARY" in str(error.value)
 
 
-@pytest.mark.parametrize(
-    "command",
-    ["pretrain", *(pytest.param(c, marks=pytest.mark.slow) for c in ("distill", "import-hf"))],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["pretrain", "distill", "import-hf"])
 def test_a_full_disk_at_the_first_checkpoint_is_one_message(
     command, whole, tokens, tmp_path, monkeypatch
 ):

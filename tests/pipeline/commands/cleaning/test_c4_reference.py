@@ -43,6 +43,7 @@ def test_every_page_made_by_hand_falls_to_its_rule(tmp_path, rules):
     assert len(HAND_MADE[rules]) > 40
 
 
+@pytest.mark.slow
 def test_what_is_compared_is_what_was_pinned(tmp_path):
     """A change of a reader or of the material must not change the comparison without a word."""
     readable = [material("readable").copy(archive, tmp_path) for archive in ARCHIVES["small"]]

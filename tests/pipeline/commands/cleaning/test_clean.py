@@ -79,6 +79,7 @@ def manifest(demo) -> dict:
     return json.loads((demo / "manifest.json").read_text())
 
 
+@pytest.mark.slow
 def test_the_demo_keeps_and_holds_out_pages_of_101_languages(manifest, demo):
     languages = manifest["languages"]
     assert len(languages) == 101

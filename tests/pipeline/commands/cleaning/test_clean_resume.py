@@ -122,6 +122,7 @@ def test_the_cut_does_not_change_the_pages(pattern, whole, tmp_path):
     assert contents(tmp_path / "out") == whole
 
 
+@pytest.mark.slow
 def test_killed_at_any_write_it_goes_on_and_ends_the_same(pattern, whole, tmp_path):
     out, draw, kills = tmp_path / "out", random.Random(7), 0
     tallies: dict[Path, int] = {}

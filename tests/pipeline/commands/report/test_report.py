@@ -211,6 +211,7 @@ def test_another_vocabulary_is_compared_by_bits_per_byte(finished, tmp_path, wit
         report.run(replace(arguments, candidate=mixed, allow_differences=True))
 
 
+@pytest.mark.slow
 def test_numbers_recomputed_by_another_program(finished, tmp_path, capsys):
     runs = []
     for side, kind in (("baseline", "dense"), ("candidate", "switch")):
@@ -273,6 +274,7 @@ def test_models_that_were_not_named_are_refused():
     recompute_contents.check_names("students", ["kept", "kept"], ["kept"])
 
 
+@pytest.mark.slow
 def test_decayed_runs_of_several_lengths_are_points_of_one_curve(finished, tmp_path):
     """Each seed of each side has runs of 300, 600 and 1,100 steps that end in a decay."""
     sides = {"baseline": [], "candidate": []}

@@ -19,6 +19,7 @@ FIRST = "document.querySelector('#language-table tbody tr:not([hidden]) th').tex
 OPEN = "[...document.querySelectorAll('{}')].filter((one) => !one.closest('details:not([open])'))"
 CHARTS = OPEN.format(".chart")
 
+pytestmark = pytest.mark.slow
 
 # Words of charts that do not lie within them.
 CUT = """[...document.querySelectorAll('.chart svg')].flatMap((drawn) => {
@@ -98,7 +99,6 @@ def four_models(finished, tmp_path_factory) -> Path:
     return root / "out/index.html"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("width, dark", [(1280, False), (1280, True), (390, False), (390, True)])
 def test_four_models_are_drawn_and_told_apart(browser, four_models, width, dark):
     browser.open(four_models, width=width, dark=dark)
@@ -262,7 +262,6 @@ def test_experts_and_folded_tables(browser, finished):
     _is_quiet(browser, page)
 
 
-@pytest.mark.slow
 def test_one_language_and_one_run_per_side_are_enough(browser, tmp_path, monkeypatch):
     """Such as English only; also a language that never reaches its target."""
     for name, gain in (("better", 1.0), ("worse", -1.0)):

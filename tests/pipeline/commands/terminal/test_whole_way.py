@@ -31,6 +31,8 @@ from data.demo import archive, shipped_text
 from pipeline import cli
 from pipeline.demo import commands
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[4]
 LANGUAGES = ("cs", "fr", "hi", "ja", "yo", "zu")
 REMOVED = "sw"
@@ -149,7 +151,6 @@ def files_of_at_most(size: int):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-@pytest.mark.slow
 def test_a_full_disk_is_one_sentence_and_the_same_command_resumes(way, here, tmp_path):
     shutil.copytree(way / "mt5", tmp_path / "run")
     shutil.rmtree(tmp_path / "run/evaluation")
@@ -298,7 +299,6 @@ def test_evaluate_again_gives_the_same_file(way, here):
     assert pq.read_table(path).equals(before)
 
 
-@pytest.mark.slow
 def test_export_and_import_through_transformers_files(way, here):
     """An exported and imported run has the same bits, and trains further with another optimizer."""
     sentence = "Tous les <extra_id_0> naissent libres."

@@ -95,6 +95,7 @@ def tokens(tmp_path_factory, corpus, vocabulary) -> Path:
     return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mixture", ["temperature:0.3", "proportional", "unimax:2:9000"])
 def test_the_vocabulary_is_trained_on_the_mixture_of_pretraining(tmp_path, corpus, tokens, mixture):
     """One setting gives one set of weights, from clean pages as from token blocks.
