@@ -11,8 +11,8 @@ class ForwardFlops(NamedTuple):
     Attributes:
         projections: FLOPs of query, key, value and output of every attention.
         scores: FLOPs of queries with keys, and of weights with values.
-        feed_forward: FLOPs of each token through one expert. The router and empty expert slots are
-            not counted, so sparse equals dense by definition.
+        feed_forward: FLOPs of each token through its experts. The router and empty expert slots
+            are not counted, so with one expert per token sparse equals dense by definition.
         shared_experts: FLOPs of each token through the shared experts.
         logits: FLOPs of the logits of every target position.
     """
@@ -38,11 +38,12 @@ def forward_flops_by_part(config: ModelConfig, inputs: int, targets: int) -> For
     projections = one_projection * (4 * inputs + 6 * targets + 2 * inputs)
     scores = 2 * width * (inputs * inputs + targets * targets + targets * inputs)
     one_wide = matrices * config.embed * (inputs + targets)
-    shared_mlp = 0 if config.switch is None else config.switch.shared_mlp
+    switch = config.switch
+    more, shared_mlp = (0, 0) if switch is None else (switch.choices - 1, switch.shared_mlp)
     return ForwardFlops(
         projections=2 * config.layers * projections,
         scores=2 * config.layers * scores,
-        feed_forward=2 * config.layers * one_wide * config.mlp,
+        feed_forward=2 * (config.layers + more * config.blocks) * one_wide * config.mlp,
         shared_experts=2 * config.blocks * one_wide * shared_mlp,
         logits=2 * targets * config.embed * config.vocabulary_rows,
     )

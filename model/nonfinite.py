@@ -41,7 +41,8 @@ class GradientSite(NamedTuple):
 
     Attributes:
         depth: position in the forward pass, the same for all parameters of a layer.
-        layer: name such as `decoder layer 3`, or `embedding` outside of layers.
+        layer: name such as `decoder layer 3`, counted from 1 within the stack as in a report, or
+            `embedding` outside of layers.
         parameter: name within the layer.
     """
 
@@ -88,7 +89,7 @@ def _site(path: tuple, block: int, layers_per_block: int) -> GradientSite:
     stage = STAGES.index(top)
     if len(rest) > 2 and rest[0] == "blocks":
         layer = block * layers_per_block + int(rest[1])
-        return GradientSite((stage, layer), f"{top} layer {layer}", ".".join(rest[2:]))
+        return GradientSite((stage, layer), f"{top} layer {layer + 1}", ".".join(rest[2:]))
     # Gradients of a stack's biases are sums over its layers: a fault in any layer reaches them.
     depth = 10**6 if rest and rest[0] != "position_bias" else -1
     return GradientSite((stage, depth), top, ".".join(rest) or top)
@@ -105,8 +106,11 @@ def skip_cause(trace: Trace, sites: list[GradientSite], limit: float) -> str:
     squares = np.asarray(trace.gradient_squares)
     nonfinite = [site for site, square in zip(sites, squares, strict=True) if not square < np.inf]
     lost = not np.isfinite(trace.row_loss_nats).all()  # a wrong target has a finite gradient
-    if len(nonfinite) == len(sites) or (lost and not nonfinite):
-        return _forward_cause(int(np.min(trace.row_finite_layers)), sites)
+    broken = _broken_layer(int(np.min(trace.row_finite_layers)), sites)
+    if len(nonfinite) in (0, len(sites)) and (lost or (nonfinite and broken)):
+        if broken:
+            return f"the forward pass stopped being finite in {broken}"
+        return "every layer was finite in the forward pass and the loss was not"
     if nonfinite:
         last = max(nonfinite, key=lambda site: site.depth)
         return f"the gradient stopped being finite in {last.layer} ({last.parameter})"
@@ -119,15 +123,12 @@ def skip_cause(trace: Trace, sites: list[GradientSite], limit: float) -> str:
     )
 
 
-def _forward_cause(finite_layers: int, sites: list[GradientSite]) -> str:
-    """Returns the same if the loss itself is nonfinite.
+def _broken_layer(finite_layers: int, sites: list[GradientSite]) -> str | None:
+    """Returns the first layer with nonfinite output; None if all layers are finite.
 
     Args:
         finite_layers: smallest number of finite layers of any row.
         sites: gradient sites of the model; each layer has some.
     """
     order = sorted({(site.depth, site.layer) for site in sites if " layer " in site.layer})
-    inside = [layer for _, layer in order]
-    if finite_layers < len(inside):
-        return f"the forward pass stopped being finite in {inside[finite_layers]}"
-    return "every layer was finite in the forward pass and the loss was not"
+    return order[finite_layers][1] if finite_layers < len(order) else None

@@ -1,4 +1,4 @@
-"""The functions of a run, each compiled once: first state, training step, scoring, generation.
+"""The functions of a run, each compiled once: first state, training step, scoring.
 
 The model is split once into arrays and static structure (`eqx.partition`), and each function is a
 plain `jax.jit` over arrays: `filter_jit` would split it again at every call. The state of a step is
@@ -14,13 +14,11 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
-from jaxtyping import Array, Int, Key, PyTree
+from jaxtyping import Array, Key, PyTree
 
 from model.batch import Batch
 from model.call import Call
 from model.config import ModelConfig, Remat
-from model.decoding.cached_decoding import cached_decoder
-from model.decoding.generation import Sampling, generate
 from model.loss.distillation import Distillation
 from model.loss.scoring import Scores, score
 from model.optimizer import OptimizerConfig, learning_rate, make_optimizer
@@ -33,7 +31,6 @@ from model.transformer import Transformer, transformer_shapes
 # Key of the first weights within the seed's. The keys of steps are `fold_in(key, step)`, which is
 # also what `split` returns first, so a plain split would share its keys with the first steps.
 FIRST_WEIGHTS = 2**32 - 1
-FILLED_TOKENS = 16  # of a held-out gap that is shown; spans have 3 on average
 
 
 @dataclass(frozen=True)
@@ -47,9 +44,8 @@ class Trainer:
         shardings: sharding of each array of the state, in its structure.
         init: function that draws the first state from the seed.
         step: (state, batch, *teacher_arrays) to (state, metrics); the state is donated.
-        score: (arrays, batch) to loss and routing sums per row, with evaluation's capacity.
-        fill: (arrays, inputs, number of ids) to the `FILLED_TOKENS` tokens that the network writes
-            greedily; compiled at its first call.
+        score: (arrays, batch) to loss and routing sums per row, with evaluation's capacity;
+            compiled at its first call.
         teacher_arrays: arrays of the teacher, passed to every step; empty without a teacher.
     """
 
@@ -59,20 +55,14 @@ class Trainer:
     shardings: Any
     init: Callable[[], TrainState]
     step: jax.stages.Wrapped | jax.stages.Compiled
-    score: jax.stages.Wrapped | jax.stages.Compiled
-    fill: jax.stages.Wrapped
+    score: jax.stages.Wrapped
     teacher_arrays: tuple[PyTree, ...] = ()
 
     def compiled(self, state: TrainState, batch: Batch) -> "Trainer":
-        """Returns a trainer with `step` and `score` compiled for arrays of these shapes."""
+        """Returns a trainer whose `step` is compiled for arrays of these shapes."""
         if isinstance(self.step, jax.stages.Compiled):
             return self
-        assert isinstance(self.score, jax.stages.Wrapped)
-        return replace(
-            self,
-            step=self.step.lower(state, batch, *self.teacher_arrays).compile(),
-            score=self.score.lower(state.arrays, batch).compile(),
-        )
+        return replace(self, step=self.step.lower(state, batch, *self.teacher_arrays).compile())
 
     def begin_with(self, arrays: PyTree) -> TrainState:
         """Returns the first state with these weights, without drawing others as `init` does."""
@@ -137,8 +127,11 @@ def make_trainer(
         shardings=shardings,
         init=jax.jit(init, out_shardings=shardings),
         step=_jitted_step(step, shardings, mesh, teacher_arrays),
-        score=_jitted_on_rows(scoring, shardings, mesh),
-        fill=_jitted_on_rows(_filling(static, key, mesh), shardings, mesh, replicated(mesh)),
+        score=jax.jit(
+            scoring,
+            in_shardings=(shardings.arrays, batch_sharding(mesh)),
+            out_shardings=replicated(mesh),
+        ),
         teacher_arrays=teacher_arrays,
     )
 
@@ -160,17 +153,6 @@ def _scoring(static: Transformer, call: Call, accumulate: int) -> Callable[[PyTr
     return lambda arrays, batch: score(eqx.combine(arrays, static), batch, call, accumulate)
 
 
-def _filling(static: Transformer, key: Key[Array, ""], mesh: Mesh) -> Callable[..., Array]:
-    def fill(
-        arrays: PyTree, inputs: Int[Array, "batch source"], ids: Int[Array, ""]
-    ) -> Int[Array, "batch length"]:
-        model = eqx.combine(arrays, static)
-        decoder = cached_decoder(model, inputs, length=FILLED_TOKENS, ids=ids, mesh=mesh)
-        return generate(decoder, key, Sampling())
-
-    return fill
-
-
 def _jitted_step(
     step: Callable[..., Any], shardings: Any, mesh: Mesh, teacher_arrays: tuple[PyTree, ...]
 ) -> jax.stages.Wrapped:
@@ -180,17 +162,6 @@ def _jitted_step(
         in_shardings=(shardings, batch_sharding(mesh), *teacher),
         out_shardings=(shardings, replicated(mesh)),
         donate_argnums=0,
-    )
-
-
-def _jitted_on_rows(
-    function: Callable[..., Any], shardings: Any, mesh: Mesh, *others: Any
-) -> jax.stages.Wrapped:
-    """Jits a function of the model's arrays, rows of a batch, and arguments of other layouts."""
-    return jax.jit(
-        function,
-        in_shardings=(shardings.arrays, batch_sharding(mesh), *others),
-        out_shardings=replicated(mesh),
     )
 
 

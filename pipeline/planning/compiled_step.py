@@ -110,7 +110,6 @@ def compile_step(recipe: Recipe, topology: Topology, dense: Recipe | None = None
     step = CompiledStep(recipe, topology, memory, program, arrays, split=split, dense=dense)
     if not step.step_fits:
         return step
-    assert isinstance(trainer.score, jax.stages.Wrapped)
     resident = {"optimizer": sizes.pop("optimizer")}
     scoring, _ = _compiled(trainer.score.lower(state.arrays, batch), topology, sizes, resident)
     upcycling = None if dense is None else _upcycling(dense, trainer, recipe, topology)

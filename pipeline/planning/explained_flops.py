@@ -21,7 +21,7 @@ def explained_flops(recipe: Recipe, *, of_kernels: float) -> float:
     """
     parts = forward_flops_by_part(recipe.model, recipe.lengths.inputs, recipe.lengths.targets)
     scores = 0 if of_kernels else parts.scores
-    feed_forward = parts.feed_forward * slots_per_token(recipe)
+    feed_forward = parts.feed_forward * computed_per_needed(recipe)
     layers = parts.projections + scores + feed_forward + parts.shared_experts
     layers += router_flops(recipe)
     # Kept is what `model.remat` names. Weights of attention are not, where it is not a kernel: the
@@ -34,14 +34,15 @@ def explained_flops(recipe: Recipe, *, of_kernels: float) -> float:
     return recipe.rows * (3 * (layers + parts.logits) + again) + of_kernels
 
 
-def slots_per_token(recipe: Recipe) -> float:
-    """Returns the computed expert slots per token, averaged over dense and sparse feed-forwards."""
+def computed_per_needed(recipe: Recipe) -> float:
+    """Returns computed expert slots ÷ assignments, averaged over dense and sparse feed-forwards."""
     switch = recipe.model.switch
     if switch is None:
         return 1.0
     slots = expert_slots(recipe)
-    of_sparse = switch.choices * (1.0 if slots is None else slots.slots / slots.assignments)
-    return (switch.every - 1 + of_sparse) / switch.every
+    of_sparse = 1.0 if slots is None else slots.slots / slots.assignments
+    dense = switch.every - 1
+    return (dense + switch.choices * of_sparse) / (dense + switch.choices)
 
 
 def router_flops(recipe: Recipe) -> int:

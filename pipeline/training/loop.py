@@ -157,6 +157,8 @@ class _Loop(NamedTuple):
                 jax.block_until_ready(before)
                 before = metrics
             self.log.step(step + 1, metrics)
+            if (step + 1) % recipe.log_every == 0:
+                self.checkpoints.check()
             stop = self.preemption.reached()
             if stop or (step + 1) % recipe.checkpoint_every == 0 or step + 1 == recipe.steps:
                 self.log.write_line(step + 1)

@@ -53,24 +53,30 @@ def test_the_squares_are_the_norm(gradients):
 
 
 def test_the_last_spoiled_layer_is_named(gradients):
-    """Block 1, second of two layers: layer 3; what lies before it in the network is its victim."""
+    """Block 1, second of two layers: layer 4; what lies before it in the network is its victim."""
     broken = spoiled(gradients, lambda m: m.decoder.blocks[1].feed_forward.up, 1)
     broken = spoiled(broken, lambda m: m.decoder.blocks[0].self_attention.query, 1)
     broken = spoiled(broken, lambda m: m.encoder.blocks[0].feed_forward.up, 0)
     broken = spoiled(broken, lambda m: m.embedding, 5)
     for bias in ("encoder", "decoder"):  # whose gradients are sums over layers
         broken = spoiled(broken, lambda m, of=bias: getattr(m, of).position_bias.table, 0)
-    assert "in decoder layer 3 (feed_forward.up)" in cause(broken)
+    assert "in decoder layer 4 (feed_forward.up)" in cause(broken)
 
 
 def test_the_largest_is_named_where_gradients_exploded(gradients):
     grown = spoiled(gradients, lambda m: m.encoder.blocks[1].feed_forward.router, 0, 1e6)
-    assert "100% of its square came from encoder layer 1 (feed_forward.router)" in cause(grown)
+    assert "100% of its square came from encoder layer 2 (feed_forward.router)" in cause(grown)
 
 
 def test_the_layer_in_which_a_row_first_broke_is_named(gradients):
     broken = jax.tree.map(lambda leaf: leaf * jnp.nan, gradients)
-    assert "forward pass stopped being finite in encoder layer 2" in cause(broken)
+    assert "forward pass stopped being finite in encoder layer 3" in cause(broken)
+
+
+def test_squares_that_overflow_leave_the_loss_finite(gradients):
+    """All gradients are 1e20: finite, and so is the forward pass."""
+    large = jax.tree.map(lambda leaf: leaf * 2e20, gradients)
+    assert "the gradient stopped being finite in logits" in cause(large, finite=8)
 
 
 def test_a_loss_of_a_wrong_target_has_finite_gradients(gradients):
@@ -97,9 +103,9 @@ def accumulating_trainer() -> Trainer:
 @pytest.mark.parametrize(
     ("pick", "layer"),
     [
-        (lambda m: m.encoder.blocks[1].self_attention.query, "encoder layer 3"),
-        (lambda m: m.decoder.blocks[0].feed_forward.up, "decoder layer 2"),
-        (lambda m: m.decoder.blocks[1].feed_forward.down, "decoder layer 3"),  # every expert's
+        (lambda m: m.encoder.blocks[1].self_attention.query, "encoder layer 4"),
+        (lambda m: m.decoder.blocks[0].feed_forward.up, "decoder layer 3"),
+        (lambda m: m.decoder.blocks[1].feed_forward.down, "decoder layer 4"),  # every expert's
         (lambda m: m.logits, "every layer was finite"),
     ],
 )

@@ -236,8 +236,8 @@ def test_squares_that_overflow_are_skipped_at_any_limit():
 @pytest.mark.parametrize(
     ("kind", "pick", "layer"),
     [
-        ("switch", lambda m: m.encoder.blocks[0].feed_forward.down, "encoder layer 0"),
-        ("dense", lambda m: m.decoder.blocks[0].feed_forward.up, "decoder layer 1"),
+        ("switch", lambda m: m.encoder.blocks[0].feed_forward.down, "encoder layer 1"),
+        ("dense", lambda m: m.decoder.blocks[0].feed_forward.up, "decoder layer 2"),
         ("dense", lambda m: m.logits, "every layer was finite"),
     ],
 )

@@ -46,10 +46,11 @@ class LiveView:
         name: name of the recipe.
         steps: number of steps of the run.
         console: console to draw on.
+        layers: names of the switch layers, in the order of their numbers.
     """
 
-    def __init__(self, name: str, steps: int, console: Console):
-        self.name, self.steps, self.console = name, steps, console
+    def __init__(self, name: str, steps: int, console: Console, layers: Sequence[str] = ()):
+        self.name, self.steps, self.console, self.layers = name, steps, console, layers
         self.gaps: Sequence[FilledGap] = ()
         self.faults: Sequence[RouterFault] = ()
         self.live = Live(console=console, refresh_per_second=2, transient=False)
@@ -87,12 +88,18 @@ class LiveView:
             shares: share of the time so far, by activity.
             activity: current activity other than stepping.
         """
-        cells = numbers(line, self.steps)
+        cells = numbers(self.named(line), self.steps)
         if not self.console.is_terminal:
             self.print_line(f"{self.name}: " + ", ".join(f"{name} {text}" for name, text in cells))
             return
         contents = self.group(line, cells, shares, activity)
         self.live.update(Panel(contents, title=Text(self.name), title_align="left"))
+
+    def named(self, line: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Returns a line with the name of its worst layer, if names are known, for the number."""
+        if not self.layers or "worst_layer" not in line:
+            return line
+        return {**line, "worst_layer": self.layers[line["worst_layer"] - 1]}
 
     def group(
         self,

@@ -54,15 +54,16 @@ def target_tokens(losses: Sequence[Losses]) -> int:
 def worst_layer(layers: Sequence[LayerRouting]) -> dict[str, float]:
     """Returns the switch layer with the busiest expert, and that expert's load over an even load.
 
-    The load is 1 if routing is even, and the number of experts if all tokens choose one expert.
-    Returns {} for a dense network.
+    Switch layers are counted from 1, the encoder's before the decoder's. The load is 1 if routing
+    is even, and the number of experts if all tokens choose one expert. Returns {} for a dense
+    network.
     """
     if not layers:
         return {}
     load = np.sum([one.load for one in layers], axis=0)
     busiest = load.max(axis=1) / np.maximum(load.mean(axis=1), 1e-9)
     worst = int(np.argmax(busiest))
-    return {"worst_layer": worst, "worst_layer_load": float(busiest[worst])}
+    return {"worst_layer": worst + 1, "worst_layer_load": float(busiest[worst])}
 
 
 def speed(recipe: Recipe, seconds: float) -> dict[str, float]:

@@ -1,9 +1,9 @@
 """The log of a run: `metrics.jsonl`, TensorBoard events and a live view in the terminal.
 
 Step times exclude compiling, evaluating and checkpointing, which `time_account.py` books apart. A
-line is due every `log_every` steps and at every checkpoint, so a resumed run writes the same lines
-as an uninterrupted one. In a store, files are written whole: before each checkpoint, which counts
-on their lines, after each evaluation and at the end.
+line is due every `log_every` steps and at every checkpoint. A resumed run writes the same lines as
+an uninterrupted one, but for one line where it was stopped. In a store, files are written whole:
+before each checkpoint, which counts on their lines, after each evaluation and at the end.
 """
 
 import json
@@ -31,7 +31,7 @@ from pipeline.training.log import skipped_steps, time_account
 from pipeline.training.log.event_file import EventFile
 from pipeline.training.log.live_view import LiveView
 from pipeline.training.log.metrics_line import curves, speed, summary
-from pipeline.training.log.router_watch import EVERY, RouterWatch
+from pipeline.training.log.router_watch import EVERY, RouterWatch, switch_layers
 from pipeline.training.log.skipped_steps import SkippedSteps
 from pipeline.training.log.time_account import TimeAccount
 from pipeline.training.log.tracking import Tracking
@@ -67,7 +67,7 @@ class MetricsLog:
         self.account, self.tracking = account, tracking
         self.lines = GrowingFile(out / "metrics.jsonl")
         self.waiting: list[StepMetrics] = []
-        self.view = LiveView(recipe.name, recipe.steps, console)
+        self.view = LiveView(recipe.name, recipe.steps, console, switch_layers(sites))
         self.skipped = SkippedSteps(recipe, out, sites, languages, self.view.print_line)
         warm_up = recipe.optimizer.warm_up_steps
         self.watch = RouterWatch(
@@ -102,8 +102,7 @@ class MetricsLog:
         if step % EVERY == 0:
             with self.account.spend("logging"):
                 self.view.show_faults(self.watch.look(step - 1, in_flight=1))
-        every = self.recipe.log_every, self.recipe.checkpoint_every
-        if any(step % one == 0 for one in every) or step == self.recipe.steps:
+        if step % self.recipe.log_every == 0:
             self.write_line(step)
 
     def write_line(self, step: int) -> None:

@@ -57,7 +57,7 @@ class RouterWatch:
         self.stage, self.lines, self.print_line = stage, GrowingFile(out / FILE), print_line
         routers = of_routers(sites)
         self.order = sorted(range(len(routers)), key=lambda at: routers[at].depth)
-        self.layers = [routers[at].layer for at in self.order]
+        self.layers = switch_layers(sites)
         self.waiting: list[StepMetrics] = []
         self.window: deque[tuple] = deque(maxlen=WINDOW)
         self.last_look: list[RouterFault] = []
@@ -102,3 +102,8 @@ class RouterWatch:
     def _record(self, step: int, fault: RouterFault) -> None:
         self.lines.add(json.dumps({"step": step, **fault._asdict()}))
         self.print_line(f"{self.stage}: alarm at step {step:,}: {fault.sentence()}.")
+
+
+def switch_layers(sites: Sequence[GradientSite]) -> list[str]:
+    """Returns the names of the switch layers, the encoder's before the decoder's."""
+    return [one.layer for one in sorted(of_routers(sites), key=lambda one: one.depth)]

@@ -7,6 +7,7 @@ another place. Only what is added is recorded: no code, no package list, nothing
 import importlib
 import os
 import secrets
+import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -41,11 +42,13 @@ class WandbRun:
 
     Args:
         run: the library's run.
-        directory: directory of the training run.
+        directory: directory of the training run, or a temporary one in its place.
+        is_temporary: whether the directory goes with the run.
     """
 
-    def __init__(self, run: Any, directory: Path):
+    def __init__(self, run: Any, directory: Path, is_temporary: bool):
         self.run, self.identity, self.directory = run, str(run.id), directory
+        self.is_temporary = is_temporary
 
     def add(self, numbers: Mapping[str, float], step: int) -> None:
         """Adds numbers of a step, by name."""
@@ -56,6 +59,8 @@ class WandbRun:
         self.run.summary["state"] = state
         self.run.finish(exit_code=int(state == "failed"))
         _remove_links(self.directory)
+        if self.is_temporary:
+            shutil.rmtree(self.directory)
 
 
 def start(tracked: TrackedRun) -> WandbRun:
@@ -74,7 +79,7 @@ def start(tracked: TrackedRun) -> WandbRun:
     )
     run.define_metric("*", step_metric=STEP)
     _remove_links(directory)
-    return WandbRun(run, directory)
+    return WandbRun(run, directory, is_temporary=not isinstance(here, Path))
 
 
 def _remove_links(directory: Path) -> None:

@@ -26,7 +26,7 @@ from data.tokens.tokenizer import PADDING, Tokenizer
 from model.call import Call
 from model.decoding.beam_search import Beams, beam_search
 from model.decoding.cached_decoding import cached_decoder
-from model.decoding.generation import Sampling, generate
+from model.decoding.greedy import written_greedily
 from model.decoding.label_scoring import label_nats
 from model.sharding.layouts import batch_sharding, replicated
 from model.trainer import Trainer
@@ -50,15 +50,6 @@ class Answers(NamedTuple):
 
 class Stop(Exception):
     """The predictions were abandoned."""
-
-
-def generated(
-    model: Transformer, inputs: Int[Array, "batch source"], *, length: int, ids: int, mesh: Mesh
-) -> Int[Array, "batch length"]:
-    """Returns greedily generated targets."""
-    key = jax.random.key(0)  # greedy decoding ignores it
-    decoder = cached_decoder(model, inputs, length=length, ids=ids, mesh=mesh)
-    return generate(decoder, key, Sampling())
 
 
 def searched(
@@ -99,7 +90,7 @@ class Predictor:
         inputs: int,
         targets: int,
         beams: int = 1,
-        logits_bytes: int = 2**30,
+        logits_bytes: int,
     ):
         self.mesh, self.tokenizer, self.task = trainer.mesh, tokenizer, task
         self.rows, self.inputs, self.targets = rows, inputs, targets
@@ -121,7 +112,7 @@ class Predictor:
             in_shardings=(*shardings, shardings[1]),
             out_shardings=replicated(trainer.mesh),
         )
-        write = generated if beams == 1 else functools.partial(searched, beams=beams)
+        write = written_greedily if beams == 1 else functools.partial(searched, beams=beams)
         self._generate = program(
             lambda arrays, inputs: write(
                 eqx.combine(arrays, trainer.static),

@@ -10,7 +10,7 @@ from model.sharding.mesh import MeshShape
 from pipeline.planning.between_slices import SliceTransfer
 from pipeline.planning.compiled_step import CompiledStep
 from pipeline.planning.design import all_to_alls, faults, least_share
-from pipeline.planning.explained_flops import explained_flops, slots_per_token
+from pipeline.planning.explained_flops import computed_per_needed, explained_flops
 from pipeline.planning.hlo.collectives import Collective
 from pipeline.planning.hlo.flops import Products
 from pipeline.planning.memory import Memory
@@ -144,10 +144,10 @@ def test_weights_of_attention_are_computed_again_where_it_is_no_kernel():
 
 def test_expert_slots_are_explained():
     """Every layer of Switch-C is sparse, with 1,280 slots per 626 tokens."""
-    assert slots_per_token(get("switch-c")) == pytest.approx(1280 / 626)
-    assert slots_per_token(get("t5-base")) == 1
+    assert computed_per_needed(get("switch-c")) == pytest.approx(1280 / 626)
+    assert computed_per_needed(get("t5-base")) == 1
     # Every other layer of Switch-Base is, with a quarter more slots than tokens.
-    assert slots_per_token(get("switch-base")) == pytest.approx(1.125, abs=0.01)
+    assert computed_per_needed(get("switch-base")) == pytest.approx(1.125, abs=0.01)
 
 
 def test_what_kernels_state_is_explained_in_place_of_the_scores():

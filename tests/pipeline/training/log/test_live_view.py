@@ -11,10 +11,12 @@ from pipeline.terminal import Terminal
 from pipeline.training.log.live_view import LiveView, duration, numbers
 from pipeline.training.log.metrics_line import summary
 
+LAYERS = ["decoder layer 2"]
+
 
 def test_the_live_view_shows_every_number():
     console = Console(force_terminal=True, width=120, file=io.StringIO())
-    view = LiveView("switch-demo", 100, console)
+    view = LiveView("switch-demo", 100, console, LAYERS)
     known = {"tokens_per_second": 1234.0, "seconds": 90.0, "model_flops_utilization": 0.413}
     line = {
         "step": 60,
@@ -26,10 +28,11 @@ def test_the_live_view_shows_every_number():
     with view:
         view.show(line, {"stepping": 0.5, "waiting_for_data": 0.01}, "evaluating")
     shown = Text.from_ansi(console.file.getvalue()).plain  # pyright: ignore[reportAttributeAccessIssue]
-    for name, value in numbers(line, 100):
+    for name, value in numbers(view.named(line), 100):
         assert f"{name} {value}" in shown
     expected = (
-        "step 60 of 100", "loss 2.0000", "MFU 41.3%", "dropped 25.0%", "worst layer 0",
+        "step 60 of 100", "loss 2.0000", "MFU 41.3%", "dropped 25.0%",
+        "worst layer decoder layer 2",
         "busiest expert 2.0 x even", "left 1:00:00", "skipped 2", "held-out loss 5.1250",
         "waiting for data 1.0%", "evaluating",
     )  # fmt: skip
@@ -39,7 +42,7 @@ def test_the_live_view_shows_every_number():
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_nothing_is_cut_or_beyond_the_terminal(width):
     console = Console(force_terminal=True, width=width, file=io.StringIO(), legacy_windows=False)
-    view = LiveView("switch-demo", 1_000_000, console)
+    view = LiveView("switch-demo", 1_000_000, console, LAYERS)
     known = {"tokens_per_second": 1234567.0, "seconds": 9.0, "model_flops_utilization": 0.413}
     line = {"step": 654_321, **summary([step_metrics()]), **known, "held_out_loss_nats": 5.125}
     arabic, chinese = "يولد جميع الناس أحرارا ", "人人生而自由在尊严和权利上"
@@ -54,7 +57,7 @@ def test_nothing_is_cut_or_beyond_the_terminal(width):
     shown = Text.from_ansi(console.file.getvalue()).plain  # pyright: ignore[reportAttributeAccessIssue]
     assert {cell_len(row) for row in shown.splitlines() if "│" in row} == {width}
     assert max(map(cell_len, shown.splitlines())) <= width
-    for name, value in numbers(line, 1_000_000):
+    for name, value in numbers(view.named(line), 1_000_000):
         assert f"{name} {value}" in shown
     assert all(f"{code}: ..." in shown for code in ("ar", "zh"))
     assert shown.count("(was: ") >= 2

@@ -14,7 +14,7 @@ def test_losses_are_summed_before_they_are_divided():
     assert line["loss_nats"] == pytest.approx(2.0)
     assert line["dropped_share"] == pytest.approx(0.25)
     assert line["skipped"] == 0
-    assert (line["worst_layer"], line["worst_layer_load"]) == (0, 2.0)
+    assert (line["worst_layer"], line["worst_layer_load"]) == (1, 2.0)
 
 
 def test_the_tokens_of_a_line_may_be_more_than_an_int32_counts():
