@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from rich.console import Console
 
 from pipeline.arguments import Plan
+from pipeline.artifacts.intent import check_writable
 from pipeline.errors import ArtifactError
 from pipeline.planning.cheapest import Goal
 from pipeline.planning.checkpoints import checkpoint_figures
@@ -51,20 +52,22 @@ def run(arguments: Plan) -> None:
         ConfigurationError: if the recipe's sizes do not divide, or options contradict.
     """
     check_options(arguments)
-    if arguments.cheapest:
-        plan_cheapest(arguments)
-    elif arguments.topology.startswith("cpu:"):
-        on_cpu()
-        compile_and_print(arguments)
-    else:
-        try:
+    if arguments.out is not None:
+        check_writable(arguments.out.parent)
+    try:
+        if arguments.cheapest:
+            plan_cheapest(arguments)
+        elif arguments.topology.startswith("cpu:"):
+            on_cpu()
+            compile_and_print(arguments)
+        else:
             in_own_process(compile_and_print, arguments)
-        except Aborted as error:
-            raise ArtifactError(
-                f"The compiler aborted on {arguments.recipe} for {arguments.topology}; its output "
-                "is above. Try another slice, fewer devices (a smaller model), or another version "
-                "of the compiler."
-            ) from error
+    except Aborted as error:
+        devices = arguments.topology or ", ".join(arguments.slices)
+        raise ArtifactError(
+            f"The compiler aborted on {arguments.recipe} for {devices}; its output is above. Try "
+            "another slice, fewer devices (a smaller model), or another version of the compiler."
+        ) from error
 
 
 def plan_cheapest(arguments: Plan) -> None:
@@ -209,7 +212,7 @@ def try_remedies(step: CompiledStep, console: Console, price: float) -> list[Tri
         console.print(f"  {change}: {least}{need:.1f} of {has:.1f} GiB, {verdict}")
         program = changed.program if changed.fits else None
         found = None if program is None else roofline(changed, program)
-        if changed.fits and not any(one.step.fits for one in tried):
+        if changed.fits:
             console.print(table_of(list(figures_of(changed, found, price))))
         tried.append(TriedChange(change, changed, wrong_in(changed, found)))
     if not any(one.step.fits for one in tried):

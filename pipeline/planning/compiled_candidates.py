@@ -41,7 +41,7 @@ def find_cheapest(
     console.print(HEADING)
 
     def compiled(candidate: Candidate) -> Planned:
-        plan = planned_or_aborted(candidate)
+        plan = planned_or_refused(candidate)
         console.print(line_of(plan, goal))
         return plan
 
@@ -65,12 +65,14 @@ def slice_of(name: str, slices: int) -> Slice:
     return Slice(name, len(devices.devices), devices.chips, devices.memory, peak)
 
 
-def planned_or_aborted(candidate: Candidate) -> Planned:
-    """Returns the plan of a candidate, which does not fit if the compiler aborts on it."""
+def planned_or_refused(candidate: Candidate) -> Planned:
+    """Returns the plan of a candidate, which does not fit if the compiler refuses it or aborts."""
     try:
         return in_own_process(planned, candidate)
     except Aborted:
         return _plan(candidate, math.inf, "the compiler aborts")
+    except ConfigurationError as error:
+        return _plan(candidate, math.inf, f"refused: {error}")
 
 
 def planned(candidate: Candidate) -> Planned:
@@ -97,8 +99,8 @@ def line_of(plan: Planned, goal: Goal) -> str:
     if math.isinf(plan.seconds):
         numbers = f"{'-':>8} {'-':>7} {'-':>11} {'-':>11}"
     else:
-        money = goal.money(plan)
-        numbers = f"{plan.seconds:8.3f} {plan.days:7.2f} {plan.chip_hours:11,.0f} {money:11,.0f}"
+        money = f"{goal.money(plan):,.0f}" if goal.prices else "-"
+        numbers = f"{plan.seconds:8.3f} {plan.days:7.2f} {plan.chip_hours:11,.0f} {money:>11}"
     return f"{plan.slice:14} {numbers}  {plan.settings} {plan.remark}".rstrip()
 
 
@@ -109,10 +111,9 @@ def conclusion(best: Planned | None, goal: Goal, left: int) -> Iterator[str]:
     if best is None:
         yield "None of these fits and reaches the goal; name larger slices, or allow more."
         return
-    yield (
-        f"Chosen: {best.slice}, {best.days:.2f} days at best, {best.chip_hours:,.0f} chip-hours, "
-        f"{goal.money(best):,.0f} money"
-    )
+    money = f", {goal.money(best):,.0f} money" if goal.prices else ""
+    hours = f"{best.chip_hours:,.0f} chip-hours"
+    yield f"Chosen: {best.slice}, {best.days:.2f} days at best, {hours}{money}"
 
 
 def to_json(plans: Sequence[Planned], best: Planned | None) -> dict[str, Any]:

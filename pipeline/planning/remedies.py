@@ -8,7 +8,6 @@ learns. A recipe whose parameters, moments and gradients alone exceed the memory
 import math
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import NamedTuple
 
 from model.configuration_checks import ConfigurationError
 from pipeline.errors import ArtifactError
@@ -22,25 +21,13 @@ from pipeline.recipe.recipe import Recipe
 MICROBATCHES = (2, 4, 8, 16)
 
 
-class Remedy(NamedTuple):
-    """A change that was tried.
-
-    Attributes:
-        change: command-line options that make the change.
-        step: compiled step of the changed recipe.
-    """
-
-    change: str
-    step: CompiledStep
-
-
-def remedies(step: CompiledStep) -> Iterator[Remedy]:
-    """Yields each change after compiling it, until one fits."""
+def remedies(step: CompiledStep) -> Iterator[tuple[str, CompiledStep]]:
+    """Yields the options of each change after compiling the changed recipe, until one fits."""
     for change, recipe, devices in _tries(step.recipe, step.topology):
         if not _may_fit(recipe, devices):
             continue
         tried = compile_step(recipe, devices, step.dense)
-        yield Remedy(change, tried)
+        yield change, tried
         if tried.fits:
             return
 

@@ -12,6 +12,8 @@ from pipeline.recipe.overrides import override
 from pipeline.recipe.recipe import Recipe
 from pipeline.training.from_runs.upcycle import SHAPE, check_one_shape
 
+CHOSEN = {"mesh.data", "mesh.expert", "mesh.model", "remat", "accumulate"}  # by --cheapest
+
 
 def check_options(arguments: Plan) -> None:
     """Checks that a plan has one topology, and a search has slices.
@@ -51,6 +53,17 @@ def _check_belongs(arguments: Plan) -> None:
             f"{given} with --cheapest, which plans --slices instead; leave one of them out."
             if arguments.cheapest
             else f"{given} without --cheapest, which reads them; add it, or plan --topology alone."
+        )
+    settings = {setting.partition("=")[0] for setting in arguments.overrides}
+    if arguments.cheapest and (chosen := sorted(settings & CHOSEN)):
+        raise ConfigurationError(
+            f"--set {' and '.join(chosen)} {'were' if chosen[1:] else 'was'} given with "
+            "--cheapest, which chooses them; leave one of them out."
+        )
+    if arguments.budget is not None and not arguments.price:
+        raise ConfigurationError(
+            f"--budget {arguments.budget:g} was given without the --price of a chip-hour, of which "
+            "it is a multiple; add it, for example --price v5p=4.2 h100=2.5."
         )
     for name in ("days", "budget"):
         if asked[name] is not None and not asked[name] > 0:

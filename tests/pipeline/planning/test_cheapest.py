@@ -12,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.configuration_checks import ConfigurationError
+from pipeline.planning import compiled_candidates
 from pipeline.planning.candidates import Candidate, Slice, chains, least_flops
 from pipeline.planning.cheapest import Goal, Planned, bound, choice, search
+from pipeline.planning.own_process import Aborted
 from pipeline.planning.prices import prices
 from pipeline.recipe.named import get
 from pipeline.recipe.overrides import override
@@ -185,3 +187,25 @@ def test_prices_are_per_generation(texts, found):
 def test_a_missing_or_wrong_price_is_an_error_of_one_sentence(texts, message):
     with pytest.raises(ConfigurationError, match=message):
         prices(texts, ["v5p", "h100"])
+
+
+@pytest.mark.parametrize(
+    ("failure", "remark"),
+    [(Aborted(), "the compiler aborts"), (ConfigurationError("No room."), "refused: No room.")],
+)
+def test_one_candidate_that_is_refused_does_not_end_the_search(monkeypatch, failure, remark):
+    def compiled(*_):
+        raise failure
+
+    monkeypatch.setattr(compiled_candidates, "in_own_process", compiled)
+    plan = compiled_candidates.planned_or_refused(ways()[0][0])
+    assert (plan.fits, plan.seconds, plan.remark) == (False, math.inf, remark)
+
+
+def test_without_prices_no_money_is_named():
+    plan = Planned("v5p:2x2x4", "remat=full", 16, True, 2.0, 1000)
+    for known, money in ({}, False), ({"v5p": 4.2}, True):
+        goal = Goal(known)
+        (chosen,) = compiled_candidates.conclusion(plan, goal, 0)
+        assert ("money" in chosen) == money
+        assert compiled_candidates.line_of(plan, goal).split()[4] == ("37" if money else "-")

@@ -52,17 +52,17 @@ def compiled(monkeypatch):
 def test_the_first_change_that_fits_ends_the_search(compiled, available, changes):
     recipe = with_mesh(get("mt5-demo"), 4)
     tried = list(remedies(CompiledStep(recipe, devices(available), EMPTY, None, 0)))
-    assert [one.change for one in tried] == changes
-    assert [one.step.fits for one in tried] == [False] * (len(changes) - 1) + [True]
+    assert [change for change, _ in tried] == changes
+    assert [step.fits for _, step in tried] == [False] * (len(changes) - 1) + [True]
     assert len(compiled) == len(changes)
 
 
 def test_more_devices_for_the_experts_come_first(compiled):
     recipe = dataclasses.replace(get("switch-demo"), remat="full")
     recipe = dataclasses.replace(recipe, mesh=dataclasses.replace(recipe.mesh, data=4))
-    first = next(remedies(CompiledStep(recipe, devices(9), EMPTY, None, 0)))
-    assert first.change == "--set mesh.data=1 mesh.expert=4"
-    assert first.step.recipe.mesh.expert == 4
+    change, step = next(remedies(CompiledStep(recipe, devices(9), EMPTY, None, 0)))
+    assert change == "--set mesh.data=1 mesh.expert=4"
+    assert step.recipe.mesh.expert == 4
 
 
 def test_a_change_is_printed_with_all_of_its_settings(compiled):
@@ -72,17 +72,17 @@ def test_a_change_is_printed_with_all_of_its_settings(compiled):
         ["mesh.data=2", "mesh.model=2", "optimizer.rule=adamw", "optimizer.weight_decay=0.1"],
     )
     tried = list(remedies(CompiledStep(recipe, devices(5), EMPTY, None, 0)))
-    changes = [one.change for one in tried]
+    changes = [change for change, _ in tried]
     assert changes[0] == "--set mesh.data=1 mesh.expert=4 mesh.model=1"
     assert "--set optimizer.rule=adafactor optimizer.weight_decay=0.0 remat=full" in changes
-    for one in tried:
-        assert override(recipe, one.change.split()[1:]) == one.step.recipe
+    for change, step in tried:
+        assert override(recipe, change.split()[1:]) == step.recipe
 
 
 def test_what_is_tried_begins_as_the_same_dense_run(compiled):
     dense = with_mesh(get("mt5-demo"), 4)
     step = CompiledStep(with_mesh(get("switch-demo"), 4), devices(10), EMPTY, None, 0, dense=dense)
-    assert next(remedies(step)).step.dense == dense
+    assert next(remedies(step))[1].dense == dense
 
 
 def test_a_recipe_whose_parameters_alone_do_not_fit_is_not_compiled(compiled, monkeypatch):
@@ -97,6 +97,6 @@ def test_a_recipe_whose_parameters_alone_do_not_fit_is_not_compiled(compiled, mo
     tried = list(
         remedies(CompiledStep(with_mesh(get("mt5-demo"), 4), devices(0.001), EMPTY, None, 0))
     )
-    assert [one.change for one in tried] == ["--topology v5p:2x2x2 --set remat=full"]
+    assert [change for change, _ in tried] == ["--topology v5p:2x2x2 --set remat=full"]
     assert asked == ["v5p:2x2x2"]
     assert len(compiled) == 1
