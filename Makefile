@@ -33,7 +33,7 @@ own-text: install
 test: install
 	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest
 
-# What is marked slow: killed and resumed runs, several hosts, further meshes, object stores.
+# What is marked slow: whole ways, browsers, killed and resumed runs, several hosts, further meshes.
 test-slow: install
 	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -m slow
 

@@ -4,25 +4,25 @@ from collections.abc import Iterator
 from typing import Any
 
 
-def json_differences(found: Any, wanted: Any, name: str = "", *, other: str = "asked") -> list[str]:
+def json_differences(found: Any, second: Any, name: str = "", *, other: str = "asked") -> list[str]:
     """Returns one line per value that differs between two JSON values, named by its path.
 
     Args:
         found: one value, which is said to be there.
-        wanted: the other one.
+        second: another one.
         name: path of both.
-        other: word for the other one.
+        other: word for the second value.
     """
-    if isinstance(found, dict) and isinstance(wanted, dict):
-        keys = sorted(found.keys() | wanted.keys())
+    if isinstance(found, dict) and isinstance(second, dict):
+        keys = sorted(found.keys() | second.keys())
         return [
             line
             for key in keys
             for line in json_differences(
-                found.get(key), wanted.get(key), f"{name}.{key}".lstrip("."), other=other
+                found.get(key), second.get(key), f"{name}.{key}".lstrip("."), other=other
             )
         ]
-    return [] if found == wanted else [f"{name}: there {found!r}, {other} {wanted!r}"]
+    return [] if found == second else [f"{name}: there {found!r}, {other} {second!r}"]
 
 
 def json_leaves(value: Any, name: str = "") -> dict[str, Any]:
