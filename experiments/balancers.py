@@ -42,9 +42,10 @@ from word_pieces import ROWS
 from data.stores.files import exists
 from pipeline.arguments.shared import CacheOptions
 from pipeline.recipe.overrides import override
+from pipeline.runs.evaluation_paths import evaluation_file
 from pipeline.runs.open import load_run, restore, trainer_here
 from pipeline.tokens.open_blocks import open_blocks
-from pipeline.training.evaluation.evaluation_file import evaluation_file, write_evaluation
+from pipeline.training.evaluation.evaluation_file import write_evaluation
 from pipeline.training.evaluation.held_out import HeldOut
 
 RECIPE = "switch-multilingual"

@@ -31,6 +31,7 @@ from pipeline.runs.directory import (
     find_run,
     requested_step,
 )
+from pipeline.runs.evaluation_paths import evaluation_file
 from pipeline.runs.finished import evaluated_steps
 from pipeline.runs.open import load_run, restore
 from pipeline.runs.seen_by_all import wait_until_seen
@@ -38,7 +39,6 @@ from pipeline.terminal import print_end
 from pipeline.tokens.checks import check_held_out, check_holds_windows
 from pipeline.tokens.open_blocks import cached_nowhere, open_blocks
 from pipeline.training.evaluation.evaluation_file import (
-    evaluation_file,
     scored_tokens,
     write_evaluation,
 )

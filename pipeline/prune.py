@@ -39,8 +39,8 @@ from pipeline.runs.directory import (
     find_finished_run,
     requested_step,
 )
+from pipeline.runs.evaluation_paths import routing_file
 from pipeline.runs.open import recipe_of
-from pipeline.runs.routing_files import routing_file
 from pipeline.terminal import print_end
 from pipeline.tokens.checks import check_holds_windows
 from pipeline.tokens.open_blocks import cached_nowhere, open_blocks

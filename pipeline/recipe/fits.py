@@ -100,10 +100,11 @@ def check_memory(recipe: Recipe) -> None:
     devices = len(jax.local_devices()) if device.platform == "cpu" else 1
     needs = least_memory(recipe)
     if needs * devices > has:
+        more = "" if device.platform == "cpu" else "use more devices, "
         raise ConfigurationError(
             f"{recipe.name} needs at least {needs * devices / GIB:.1f} GiB on "
             f"{f'{devices} devices of ' if devices > 1 else ''}{device.device_kind} (parameters, "
-            f"moments, gradients, loss), which has {has / GIB:.1f} GiB; use more devices, "
+            f"moments, gradients, loss), which has {has / GIB:.1f} GiB; {more}"
             "raise accumulate, or lower rows."
         )
 

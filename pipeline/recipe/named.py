@@ -16,7 +16,7 @@ from pipeline.recipe.overrides import near_matches
 from pipeline.recipe.recipe import Recipe, recipe_from_json
 
 YAML = (".yaml", ".yml")  # endings; any other is JSON
-RECIPES: tuple[Callable[[], Recipe], ...] = (
+_FUNCTIONS: tuple[Callable[[], Recipe], ...] = (
     small.mt5_demo,
     small.switch_demo,
     small.mt5_laptop,
@@ -42,16 +42,17 @@ RECIPES: tuple[Callable[[], Recipe], ...] = (
     published.switch_c,
     published.switch_1_75t,
 )
+RECIPES = {one.__name__.replace("_", "-"): one for one in _FUNCTIONS}
 
 
 def names() -> list[str]:
     """Returns the names of all recipes."""
-    return [recipe.__name__.replace("_", "-") for recipe in RECIPES]
+    return list(RECIPES)
 
 
 def summary(name: str) -> str:
     """Returns the first line of a recipe's documentation."""
-    return (RECIPES[names().index(name)].__doc__ or "").split("\n")[0]
+    return (RECIPES[name].__doc__ or "").split("\n")[0]
 
 
 def requested(name: str, config: Path | None) -> Recipe:
@@ -97,7 +98,7 @@ def get(name: str) -> Recipe:
     Raises:
         ArtifactError: if the name is unknown; the message offers near matches.
     """
-    if name not in names():
+    if name not in RECIPES:
         near = near_matches(name, names())
         raise ArtifactError(f"Recipe {name!r} is unknown.{near} `mswitch recipes` lists them.")
-    return RECIPES[names().index(name)]()
+    return RECIPES[name]()

@@ -14,6 +14,7 @@ from data.control_characters import escape_controls
 from data.stores.addresses import Place
 from data.stores.files import exists
 from data.stores.parquet_files import read_table
+from pipeline.runs.evaluation_paths import gaps_file
 from pipeline.runs.finished import evaluated_steps
 
 SCHEMA = pa.schema(
@@ -38,11 +39,6 @@ class FilledGap(NamedTuple):
     filled: str
     hidden: str
     after: str
-
-
-def gaps_file(directory: Place, step: int) -> Place:
-    """Returns the path of the gaps that an evaluation filled."""
-    return directory / "evaluation" / f"gaps-step={step}.parquet"
 
 
 def read_gaps(directory: Place, step: int) -> list[FilledGap]:

@@ -18,7 +18,7 @@ from eval.tasks.predictions import MAY_BE_NULL, SCHEMA
 from pipeline.errors import ArtifactError
 from pipeline.runs.best_step import BEST, best_step
 from pipeline.runs.directory import RECIPE, find_finished_run
-from pipeline.runs.routing_files import routing_beside
+from pipeline.runs.evaluation_paths import routing_beside
 from pipeline.runs.task_files import DESCRIPTION, predictions_file
 
 ALL, ALONE = "all languages", "each language alone"

@@ -4,7 +4,6 @@ A run is a directory that `mswitch pretrain`, `distill`, `finetune`, `prune` or 
 Runs are only read here, never written.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,12 +17,10 @@ from eval import language_loss
 from eval.language_loss import PageLosses
 from pipeline.artifacts import claims
 from pipeline.errors import ArtifactError
-from pipeline.runs.directory import find_run
+from pipeline.runs.directory import RECIPE, find_run
+from pipeline.runs.evaluation_paths import FOLDER, OF_STEP, evaluation_file, routing_beside
 from pipeline.runs.record import MixtureRecord, RunRecord
-from pipeline.runs.routing_files import routing_beside
 from pipeline.runs.sentence_files import SENTENCES, sentence_files
-
-_EVALUATION = re.compile(r"step=(0|[1-9][0-9]{0,17}).parquet")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,9 +88,9 @@ def evaluation_files(directory: Place) -> dict[int, Place]:
 
 def evaluated_steps(directory: Place) -> dict[int, Place]:
     """Returns a run's evaluation files by step, ascending; none if it was never evaluated."""
-    folder = directory / "evaluation"
-    found = {int(of[1]): of[0] for of in map(_EVALUATION.fullmatch, names_in(folder)) if of}
-    return {step: folder / name for step, name in sorted(found.items())}
+    names = map(OF_STEP.fullmatch, names_in(directory / FOLDER))
+    steps = sorted(int(of[2]) for of in names if of is not None and of[1] is None)
+    return {step: evaluation_file(directory, step) for step in steps}
 
 
 def read_run(directory: Place) -> FinishedRun:
@@ -137,12 +134,14 @@ def read_run(directory: Place) -> FinishedRun:
 
 def files_read(directory: Place) -> dict[str, Place]:
     """Returns the files of a run that a report reads, by a name of each."""
-    names = ("recipe.json", "metrics.jsonl", "mixture.json")
+    names = (RECIPE, "metrics.jsonl", "mixture.json")
     files = {name: directory / name for name in names if exists(directory / name)}
-    files |= {str(step): path for step, path in evaluation_files(directory).items()}
-    routing = last_routing(directory)
-    files |= {"routing": routing} if routing else {}
-    texts = sentence_files(directory, max(evaluation_files(directory)))
+    evaluations = evaluation_files(directory)
+    files |= {str(step): path for step, path in evaluations.items()}
+    last = max(evaluations)
+    if exists(routing := routing_beside(evaluations[last])):
+        files["routing"] = routing
+    texts = sentence_files(directory, last)
     return files | {f"{SENTENCES}/{name}": path for name, path in texts.items()}
 
 

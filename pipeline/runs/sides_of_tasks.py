@@ -19,8 +19,8 @@ from eval.tasks.metrics import metrics_of
 from eval.tasks.predictions import Predictions, from_table
 from pipeline.errors import ArtifactError
 from pipeline.runs.best_step import best_step
+from pipeline.runs.evaluation_paths import routing_beside
 from pipeline.runs.finetuned_runs import ALL, ALONE, TEST, FinetunedRun, read_finetuned
-from pipeline.runs.routing_files import routing_beside
 from pipeline.runs.task_files import read_task_of
 
 

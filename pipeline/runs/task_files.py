@@ -20,7 +20,7 @@ from eval.experts import sharing as expert_sharing
 from eval.tasks import character_f
 from eval.tasks.metrics import metrics_of
 from eval.tasks.predictions import MAY_BE_NULL, SCHEMA, Predictions, from_table
-from pipeline.runs.routing_files import routing_beside
+from pipeline.runs.evaluation_paths import routing_beside
 
 DESCRIPTION = "task.json"
 

@@ -4,7 +4,6 @@ One row per page; every later number about a language is recomputed from these r
 network, `routing-step=N.parquet` holds one row per switch layer and language.
 """
 
-import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -17,11 +16,9 @@ from data.stores.files import local_copy, names_in, remove
 from data.stores.parquet_files import sentences_for
 from eval.experts import sharing as expert_sharing
 from eval.language_loss import SCHEMA
-from pipeline.runs.routing_files import routing_beside
+from pipeline.runs.evaluation_paths import FOLDER, OF_STEP, evaluation_file, routing_beside
 
 COLUMNS = SCHEMA.append(pa.field("windows", pa.int32()))
-OF_STEP = re.compile(r"(?:routing-|gaps-)?step=(\d+)\.parquet")
-
 TOKENS = b"tokens"  # metadata key: digest of the manifest of the scored token blocks
 
 
@@ -48,16 +45,11 @@ class Evaluation(NamedTuple):
         return {code: nats / tokens for code, (nats, tokens) in sums.items() if tokens}
 
 
-def evaluation_file(directory: Place, step: int) -> Place:
-    """Returns the path of a step's evaluation in a run directory."""
-    return directory / "evaluation" / f"step={step}.parquet"
-
-
 def forget_evaluations(directory: Place, gone: Callable[[int], bool]) -> None:
     """Removes all files of the evaluations of some steps; of each one, the file of pages first."""
-    folder = directory / "evaluation"
+    folder = directory / FOLDER
     found = [(name, OF_STEP.fullmatch(name)) for name in names_in(folder)]
-    files = [name for name, of in found if of is not None and gone(int(of[1]))]
+    files = [name for name, of in found if of is not None and gone(int(of[2]))]
     for name in sorted(files, key=lambda one: not one.startswith("step=")):
         remove(folder / name)
 

@@ -10,8 +10,9 @@ from data.stores.addresses import Place
 from data.stores.files import exists
 from model.trainer import Trainer
 from pipeline.hardware.coordination import is_first
+from pipeline.runs.evaluation_paths import evaluation_file
 from pipeline.runs.filled_gaps import FilledGap
-from pipeline.training.evaluation.evaluation_file import evaluation_file, write_evaluation
+from pipeline.training.evaluation.evaluation_file import write_evaluation
 from pipeline.training.evaluation.filled_gaps import GapFiller, write_gaps
 from pipeline.training.evaluation.held_out import HeldOut
 

@@ -26,7 +26,8 @@ from model.decoding.greedy import written_greedily
 from model.sharding.layouts import batch_sharding, batch_shards, expert_shards, replicated
 from model.trainer import Trainer
 from pipeline.recipe.recipe import Recipe
-from pipeline.runs.filled_gaps import SCHEMA, FilledGap, gaps_file
+from pipeline.runs.evaluation_paths import gaps_file
+from pipeline.runs.filled_gaps import SCHEMA, FilledGap
 from pipeline.training.evaluation.held_out import HeldOut
 
 PER_EVALUATION = 2

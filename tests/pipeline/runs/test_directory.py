@@ -30,11 +30,11 @@ from pipeline.recipe.finetuning import FinetuningConfig
 from pipeline.recipe.overrides import override
 from pipeline.recipe.recipe import recipe_to_json
 from pipeline.runs.directory import RECIPE as RECIPE_FILE
+from pipeline.runs.evaluation_paths import evaluation_file
 from pipeline.runs.finished import evaluation_files
 from pipeline.runs.open import load_run, restore, trainer_here
 from pipeline.tokens.checks import check_holds_windows
 from pipeline.training.description import describe_run
-from pipeline.training.evaluation.evaluation_file import evaluation_file
 from pipeline.training.from_runs import teacher
 from pipeline.training.from_runs.first_weights import check_weights, write_first_checkpoint
 

@@ -26,8 +26,8 @@ from pipeline.recipe import named
 from pipeline.recipe.finetuned import finetuned
 from pipeline.runs.best_step import best_step, record_score
 from pipeline.runs.directory import requested_step, saved_steps
+from pipeline.runs.evaluation_paths import routing_beside
 from pipeline.runs.open import load_run, restore
-from pipeline.runs.routing_files import routing_beside
 from pipeline.runs.task_files import check_metric, read_predictions, read_task_of
 from pipeline.training.tasks.evaluation import TaskEvaluator
 from pipeline.training.tasks.finetuning_run import Programs
