@@ -30,7 +30,7 @@ from model.stack import Layer, Stack, StackInputs
 from model.switch.switch_layer import SwitchLayer
 from model.transformer import Transformer
 
-RIDGE = 0.001
+RIDGE = 0.001  # chosen here; any small number keeps the systems of little text solvable
 
 
 class Moments(NamedTuple):

@@ -28,10 +28,8 @@ class Dropout(NamedTuple):
     row_keys: Key[Array, " batch"] | None = None
 
     @staticmethod
-    def of_rows(rate: float, key: Key[Array, ""] | None, rows: Int[Array, " batch"]) -> "Dropout":
-        """Returns the dropout of rows with these numbers; none without a key or a rate."""
-        if key is None or rate == 0:
-            return Dropout()
+    def of_rows(rate: float, key: Key[Array, ""], rows: Int[Array, " batch"]) -> "Dropout":
+        """Returns the dropout of rows with these numbers."""
         return Dropout(rate, jax.vmap(lambda row: jax.random.fold_in(key, row))(rows))
 
     def at(self, place: Int[Array, ""] | int) -> "Dropout":

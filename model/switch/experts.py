@@ -46,8 +46,8 @@ class Experts(NamedTuple):
     total: int
     dropout_rate: float
     key: Key[Array, ""] | None
-    microbatch: Int[Array, ""] | int = 0
-    microbatches: int = 1
+    microbatch: Int[Array, ""]
+    microbatches: int
 
     def __call__(
         self,

@@ -33,7 +33,6 @@ class Preemption:
 
     def __init__(self, stage: str):
         self._stage = stage
-        self._received = threading.Event()
         self._signals = Signals(self._first, self._second)
         self._counting, self._points = threading.Lock(), 0
         self._stop_at: int | None = None
@@ -69,7 +68,6 @@ class Preemption:
         end.start()
         with self._counting:
             self._stop_at = agreed(self._points, max, "stop") + 1
-        self._received.set()
 
     def _end(self) -> None:
         say(f"{self._stage}: could not save within {GRACE_SECONDS} s; {RESUMES}")

@@ -17,7 +17,7 @@ from model.batch import Batch
 from pipeline.errors import ArtifactError
 from pipeline.hardware.batch_rows import to_devices
 
-WINDOWS = 128  # per language
+WINDOWS = 128  # per language (docs/decisions/pruning.md)
 ROWS = 32
 
 

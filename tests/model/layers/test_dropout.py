@@ -52,9 +52,8 @@ def test_places_have_masks_of_their_own():
 
 
 def test_there_is_none_without_a_rate_or_a_key():
-    rows = jnp.arange(ROWS)
-    assert Dropout.of_rows(0.0, jax.random.key(0), rows) == NO_DROPOUT
-    assert Dropout.of_rows(0.1, None, rows) == NO_DROPOUT
+    without = Call(mesh_of(), jax.random.key(0)), Call(mesh_of(), None, dropout=0.1)
+    assert [call.dropout_of(ROWS) for call in without] == [NO_DROPOUT, NO_DROPOUT]
 
 
 @pytest.mark.slow

@@ -3,13 +3,14 @@ import subprocess
 import sys
 
 HANGS = """
-import os, signal, threading
+import os, signal, threading, time
 signal.signal({number}, signal.SIG_DFL)  # which a shell's background ignores
 from pipeline.training import preemption
 preemption.GRACE_SECONDS = 0.2
 with preemption.Preemption("pretrain") as listening:
     os.kill(os.getpid(), {number})
-    listening._received.wait()
+    while listening._stop_at is None:
+        time.sleep(0.01)
     assert listening.reached() and listening.reached()
     {then}
 """
