@@ -84,6 +84,11 @@ class Upcycling(Origin):
         """Whether the parent has never been trained here, so that it has no moments."""
         return self.at == 0
 
+    @property
+    def known_step(self) -> int:
+        """The parent's step, at which a run begins unless its examples begin anew."""
+        return self.at
+
     def checks(self, begun: bool) -> Sequence[Check]:
         """Returns the comparison with the dense run, which resumed runs need too."""
         return [self.check]
