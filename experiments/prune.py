@@ -159,7 +159,7 @@ class Subject:
         nats, tokens = 0.0, 0
         for batch in self.pages[code]:
             rows = {"inputs": batch.inputs, "targets": batch.targets, "language": batch.page}
-            losses, _ = trainer.score(arrays, to_devices(rows, trainer.mesh, ROWS))
+            losses, _ = trainer.score(arrays, to_devices(rows, trainer.mesh, ROWS), 0)
             nats += float(np.sum(np.asarray(losses.loss_nats)[batch.page >= 0], dtype=np.float64))
             tokens += int(np.sum(np.asarray(losses.target_tokens)[batch.page >= 0]))
         return nats / tokens

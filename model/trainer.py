@@ -44,8 +44,8 @@ class Trainer:
         shardings: sharding of each array of the state, in its structure.
         init: function that draws the first state from the seed.
         step: (state, batch, *teacher_arrays) to (state, metrics); the state is donated.
-        score: (arrays, batch) to loss and routing sums per row, with evaluation's capacity;
-            compiled at its first call.
+        score: (arrays, batch, number of languages) to loss sums per row and routing sums per
+            language, with evaluation's capacity; compiled at its first call.
         teacher_arrays: arrays of the teacher, passed to every step; empty without a teacher.
     """
 
@@ -129,6 +129,7 @@ def make_trainer(
         step=_jitted_step(step, shardings, mesh, teacher_arrays),
         score=jax.jit(
             scoring,
+            static_argnums=2,
             in_shardings=(shardings.arrays, batch_sharding(mesh)),
             out_shardings=replicated(mesh),
         ),
@@ -149,8 +150,12 @@ def _first_state(
     return init
 
 
-def _scoring(static: Transformer, call: Call, accumulate: int) -> Callable[[PyTree, Batch], Scores]:
-    return lambda arrays, batch: score(eqx.combine(arrays, static), batch, call, accumulate)
+def _scoring(static: Transformer, call: Call, accumulate: int) -> Callable[..., Scores]:
+    def scoring(arrays: PyTree, batch: Batch, languages: int) -> Scores:
+        model = eqx.combine(arrays, static)
+        return score(model, batch, call, languages=languages, accumulate=accumulate)
+
+    return scoring
 
 
 def _jitted_step(

@@ -58,7 +58,7 @@ def main() -> None:
 
     def forward() -> None:
         for _ in range(count):
-            jax.block_until_ready(trainer.score(arrays, batch))
+            jax.block_until_ready(trainer.score(arrays, batch, len(held_out.languages)))
 
     forward()  # compiles
     programs = trainer.score._cache_size()

@@ -1,4 +1,4 @@
-"""Scores of the rows of a batch, without training: loss sums and routing sums.
+"""Scores of a batch, without training: loss sums of rows and routing sums of languages.
 
 A batch is scored in parts of whole pools of routing groups, one after the other, so scoring takes
 less memory than the training step of the same recipe: it keeps no activations, and a part is at
@@ -19,34 +19,37 @@ from model.loss.cross_entropy import cross_entropy
 from model.loss.training_loss import RowLosses, row_losses, row_routings
 from model.row_parts import join_rows, split_rows
 from model.sharding.layouts import batch_shards
-from model.switch.routing_sums import RowRouting
+from model.switch.routing_sums import LanguageRouting, language_routing
 from model.transformer import Transformer
 
 # Input tokens per device and part, at least: a device multiplies 8,192 tokens of T5-Base for as
 # long as it reads or gathers the weights, so smaller parts would take more time.
 LEAST_TOKENS = 8192
 
-Scores = tuple[RowLosses, RowRouting | None]
+Scores = tuple[RowLosses, LanguageRouting | None]
 
 
-def score(model: Transformer, batch: Batch, call: Call, accumulate: int = 1) -> Scores:
-    """Returns the loss sums and routing sums of each row.
+def score(
+    model: Transformer, batch: Batch, call: Call, *, languages: int, accumulate: int = 1
+) -> Scores:
+    """Returns the loss sums of each row, and the routing sums of each language.
 
     Args:
         model: the network.
         batch: the batch; its rows are whole routing groups on each device.
         call: mesh and size of the logits; without a key.
+        languages: number of languages.
         accumulate: microbatches of training; a part is no larger than one.
     """
     rows = len(batch.inputs) // batch_shards(call.mesh)
     lengths = batch.inputs.shape[1], batch.targets.shape[1]
     parts = part_count(model.config, rows, *lengths, accumulate)
     if parts == 1:
-        return _scores(model, batch, call)
+        return _scores(model, batch, call, languages)
     split = jax.tree.map(lambda rows: split_rows(rows, parts, call.mesh), batch)
-    losses, routing = jax.lax.map(lambda part: _scores(model, part, call), split)
+    losses, routing = jax.lax.map(lambda part: _scores(model, part, call, languages), split)
     join = functools.partial(join_rows, mesh=call.mesh)
-    return jax.tree.map(join, losses), jax.tree.map(jax.vmap(join, in_axes=1), routing)
+    return jax.tree.map(join, losses), jax.tree.map(lambda sums: jnp.sum(sums, axis=0), routing)
 
 
 def part_count(config: ModelConfig, rows: int, inputs: int, targets: int, accumulate: int) -> int:
@@ -81,13 +84,15 @@ def _whole_pools(config: ModelConfig, inputs: int, targets: int) -> bool:
     return not (inputs % encoder.pool_tokens or targets % decoder.pool_tokens)
 
 
-def _scores(model: Transformer, batch: Batch, call: Call) -> Scores:
+def _scores(model: Transformer, batch: Batch, call: Call, languages: int) -> Scores:
     output = model(batch, call)
     _, terms = cross_entropy(
         Computation(call.mesh, call.logits_bytes),
         model.logit_factors(output.decoded),
         Labels(batch.targets, batch.is_target, jnp.ones(())),
     )
-    switch = model.config.switch
-    routing = None if switch is None else row_routings(output, batch, switch.experts)
+    switch, routing = model.config.switch, None
+    if switch is not None:
+        rows = row_routings(output, batch, switch.experts)
+        routing = language_routing(rows, batch.language, languages)
     return row_losses(terms, output, batch), routing

@@ -1,4 +1,4 @@
-"""Routing statistics as sums over real tokens, by switch layer and row, hence by language.
+"""Routing statistics as sums over real tokens, by switch layer and row or language.
 
 Switch layers are numbered from the encoder's first to the decoder's last. Whoever reads the sums
 computes means and shares: a language's dropped share is the sum of its rows' dropped assignments
@@ -29,6 +29,16 @@ class RowRouting(NamedTuple):
     entropy_nats: Num[Array, "layers batch"]
     tokens: Int[Array, "layers batch"]
     gate: Float[Array, "layers batch experts"]
+
+
+class LanguageRouting(NamedTuple):
+    """`RowRouting`, summed over the rows of each language."""
+
+    load: Int[Array, "layers languages experts"]
+    dropped: Int[Array, "layers languages"]
+    entropy_nats: Num[Array, "layers languages"]
+    tokens: Int[Array, "layers languages"]
+    gate: Float[Array, "layers languages experts"]
 
 
 class LayerRouting(NamedTuple):
@@ -62,6 +72,25 @@ def row_routing(
         tokens=jnp.broadcast_to(jnp.sum(is_token, axis=-1), routing.kept.shape[:2]),
         gate=jnp.sum(jnp.where(is_assigned, routing.gate[..., None], 0.0), axis=(2, 3)),
     )
+
+
+def language_routing(
+    rows: RowRouting, language: Int[Array, " batch"], languages: int
+) -> LanguageRouting:
+    """Returns the sums over the rows of each language.
+
+    Args:
+        rows: sums of each row. Those of all rows are never gathered: Switch-C's are 0.9 GiB.
+        language: number of each row's language; one below 0 counts nowhere.
+        languages: number of languages.
+    """
+    is_of = language[:, None] == jnp.arange(languages)
+
+    def summed(part: Num[Array, "layers batch *rest"]) -> Num[Array, "layers languages *rest"]:
+        here = is_of.reshape(1, *is_of.shape, *(1,) * (part.ndim - 2))
+        return jnp.sum(jnp.where(here, part[:, :, None], 0), axis=1)
+
+    return LanguageRouting(*map(summed, rows))
 
 
 def layer_routing(rows: RowRouting, expert_slots: Int[Array, " layers"]) -> LayerRouting:

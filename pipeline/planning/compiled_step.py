@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
+from data.languages import all_languages
 from model.batch import Batch
 from model.conversions.upcycling import LOGITS
 from model.dimensions import dimension_names, is_names
@@ -34,6 +35,8 @@ LESS_EFFORT: Any = {"exec_time_optimization_effort": -1.0}
 # TPU7x runs its collectives on sparse cores, where libtpu 0.0.42 aborts on an all-reduce ("Check
 # failed: std::abs(inc) < core_count()", offload_collective_strategies.cc).
 ON_TENSOR_CORES: Any = {"xla_tpu_enable_sparse_core_collective_offload_all_reduce": False}
+
+LANGUAGES = len(all_languages())  # whose experts a scoring counts apart
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,9 @@ def compile_step(recipe: Recipe, topology: Topology, dense: Recipe | None = None
     if not step.step_fits:
         return step
     resident = {"optimizer": sizes.pop("optimizer")}
-    scoring, _ = _compiled(trainer.score.lower(state.arrays, batch), topology, sizes, resident)
+    scoring, _ = _compiled(
+        trainer.score.lower(state.arrays, batch, LANGUAGES), topology, sizes, resident
+    )
     upcycling = None if dense is None else _upcycling(dense, trainer, recipe, topology)
     return replace(step, scoring=scoring, upcycling=upcycling)
 

@@ -16,16 +16,14 @@ from data.examples.held_out_batches import HeldOutBatch, batches, held_out_pages
 from data.examples.span_corruption import Lengths
 from data.tokens.blocks import TokenBlocks
 from data.tokens.tokenizer import MODEL_FILE, load
-from eval.experts.usage import Usage, by_language, columns, together
+from eval.experts.usage import Usage, columns, together
 from eval.held_out_loss import ScoredBatch, hidden_bytes, page_losses
-from model.batch import Batch
-from model.loss.training_loss import RowLosses
-from model.switch.routing_sums import RowRouting
+from model.loss.scoring import Scores
 from model.trainer import Trainer
 from pipeline.hardware.batch_rows import Share, sum_over_hosts, to_devices, whole
 from pipeline.training.evaluation.evaluation_file import Evaluation
 
-Dispatched = tuple[HeldOutBatch, tuple[RowLosses, RowRouting | None]]
+Dispatched = tuple[HeldOutBatch, Scores]
 
 
 class HeldOut:
@@ -105,7 +103,7 @@ class HeldOut:
         for batch in self.batches:
             if stop():
                 return None
-            dispatched = batch, trainer.score(arrays, self._on_devices(batch, trainer))
+            dispatched = batch, self._score(trainer, arrays, batch)
             if ahead is not None:
                 scored.append(self._fetch(ahead, usage))
             ahead = dispatched
@@ -121,11 +119,12 @@ class HeldOut:
         """Returns the row losses of a batch on the host; appends its routing sums to `usage`."""
         batch, (losses, routing) = dispatched
         if routing is not None:
-            language = self.language_of_page[batch.page]
-            usage.append(by_language(jax.device_get(routing), language, len(self.languages)))
+            sums = jax.device_get(routing)
+            usage.append(Usage(*(np.asarray(part, np.float64) for part in sums)))
         return batch.page, np.asarray(losses.loss_nats), np.asarray(losses.target_tokens)
 
-    def _on_devices(self, batch: HeldOutBatch, trainer: Trainer) -> Batch:
-        owners = batch.page[batch.cut]
-        held_out = {"inputs": batch.inputs, "targets": batch.targets, "language": owners}
-        return to_devices(held_out, trainer.mesh, self.rows, self.share)
+    def _score(self, trainer: Trainer, arrays: Any, batch: HeldOutBatch) -> Scores:
+        language = self.language_of_page[batch.page[batch.cut]].astype(np.int32)
+        held_out = {"inputs": batch.inputs, "targets": batch.targets, "language": language}
+        rows = to_devices(held_out, trainer.mesh, self.rows, self.share)
+        return trainer.score(arrays, rows, len(self.languages))

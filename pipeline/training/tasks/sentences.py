@@ -101,7 +101,8 @@ def row_nats(
     def losses(arrays: Any, batch: Batch) -> jax.Array:
         model = eqx.combine(arrays, trainer.static)
         model = never_dropping(model, lengths.inputs, lengths.targets)
-        return score(model, batch, Call(mesh, logits_bytes=recipe.logits_bytes))[0].loss_nats
+        call = Call(mesh, logits_bytes=recipe.logits_bytes)
+        return score(model, batch, call, languages=0)[0].loss_nats
 
     found = [
         np.asarray(losses(arrays, to_devices(batch, mesh, recipe.rows)), np.float64)

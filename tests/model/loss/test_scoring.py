@@ -24,12 +24,15 @@ def test_scores_do_not_depend_on_the_parts(kind, shape, monkeypatch):
     """Parts of two rows on one device or of one row on each of four."""
     arrays, static = eqx.partition(drawn(config(kind)), eqx.is_array)
     mesh = mesh_of(shape)
+    call = Call(mesh)
     arrays = jax.device_put(arrays, parameter_shardings(arrays, mesh))
     rows = jax.device_put(batch(), batch_sharding(mesh))
 
     def scores(least):
         monkeypatch.setattr(scoring, "LEAST_TOKENS", least)
-        run = jax.jit(lambda arrays, rows: score(eqx.combine(arrays, static), rows, Call(mesh)))
+        run = jax.jit(
+            lambda arrays, rows: score(eqx.combine(arrays, static), rows, call, languages=3)
+        )
         return run.lower(arrays, rows).as_text().count("stablehlo.while"), run(arrays, rows)
 
     least = 2 * SOURCE if shape == MeshShape() else SOURCE

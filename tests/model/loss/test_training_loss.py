@@ -67,9 +67,9 @@ def test_scores_do_not_depend_on_row_order():
     """Dense: each row's loss is its own; the sums agree with what a training step reports."""
     one, model = trainer("dense"), drawn(config("dense"))
     arrays, _ = eqx.partition(model, eqx.is_array)
-    rows, _ = one.score(arrays, batch())
+    rows, _ = one.score(arrays, batch(), 0)
     order = np.argsort(np.random.default_rng(0).random(ROWS))
-    shuffled, _ = one.score(arrays, jax.tree.map(lambda leaf: leaf[order], batch()))
+    shuffled, _ = one.score(arrays, jax.tree.map(lambda leaf: leaf[order], batch()), 0)
     np.testing.assert_allclose(rows.loss_nats[order], shuffled.loss_nats, rtol=1e-5)
     call = Call(mesh_of(), jax.random.key(0))
     _, (losses, _) = eqx.filter_jit(training_loss)(model, batch(), call)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from small_networks import ROWS, SWITCH, batch, config, drawn, mesh_of, trainer
 
+from eval.experts.usage import by_language
 from model.call import Call
 from model.loss.training_loss import training_loss
 from model.switch.routing_sums import row_routing
@@ -77,8 +78,22 @@ def test_gates_and_drops_are_counted_token_by_token(choices):
     assert 0 < losses.dropped_share == pytest.approx(1 - kept / every)
 
 
+def scored(model, language, languages):
+    rows = replace(batch(), language=jnp.array(language, jnp.int32))
+    return trainer("switch").score(eqx.filter(model, eqx.is_array), rows, languages)[1]
+
+
+def test_languages_are_sums_of_their_rows(model):
+    """Of which the last has none; a row of no language counts nowhere."""
+    language = np.array([2, 0, -1, 0, 2, 1, 0, -1])
+    alone = scored(model, range(ROWS), ROWS)
+    expected = by_language([np.asarray(part) for part in alone], language, 4)
+    for sums, part in zip(scored(model, language, 4), expected, strict=True):
+        np.testing.assert_allclose(sums, part, rtol=1e-6)
+
+
 def test_rows_add_up_to_layers(model):
-    _, rows = trainer("switch").score(eqx.filter(model, eqx.is_array), batch())
+    rows = scored(model, range(ROWS), ROWS)
     assert rows.load.shape == (2, ROWS, 8)
     assert rows.tokens.tolist() == [
         batch().is_source.sum(axis=1).tolist(),

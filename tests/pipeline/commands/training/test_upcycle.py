@@ -175,7 +175,8 @@ def test_what_is_planned_is_what_runs(switch, dense, begun, tmp_path, monkeypatc
     state, _ = restore_state(training.out, training.trainer, AT)
     batch = next(device_batches(training, AT))
     step, score = training.trainer.step, training.trainer.score
-    ran = [step.lower(state, batch).as_text(), score.lower(state.arrays, batch).as_text(), *ran]
+    scored = score.lower(state.arrays, batch, compiled_step.LANGUAGES)
+    ran = [step.lower(state, batch).as_text(), scored.as_text(), *ran]
     monkeypatch.setattr(compiled_step, "_compiled", recorded)
     parent, _ = load_run(dense)
     compile_step(training.recipe, topology("cpu:8", 1), parent)
