@@ -63,7 +63,15 @@ def ours(
     recipe, trainer = load_run(run)
     arrays, _ = restore(run, trainer, step)
     tokenizer, length = load(run / MODEL_FILE), recipe.lengths.inputs
-    predictor = Predictor(trainer, tokenizer, task, rows=ROWS, inputs=length, targets=WRITTEN)
+    predictor = Predictor(
+        trainer,
+        tokenizer,
+        task,
+        rows=ROWS,
+        inputs=length,
+        targets=WRITTEN,
+        logits_bytes=recipe.logits_bytes,
+    )
     answers = predictor.answers(arrays, examples, lambda: False, with_text=True)
     assert answers is not None  # nothing stops it
     ids, _ = cut_ids([example.input for example in examples], tokenizer, length)

@@ -23,7 +23,7 @@ from eval.tasks.compared import codes_of
 
 
 def context(one: ReportContents) -> dict[str, Any]:
-    """Returns everything."""
+    """Returns all values and functions that the templates use."""
     return {
         **_everywhere(one),
         **_pictures(one),

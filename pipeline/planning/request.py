@@ -62,8 +62,8 @@ def _check_belongs(arguments: Plan) -> None:
         )
     if arguments.budget is not None and not arguments.price:
         raise ConfigurationError(
-            f"--budget {arguments.budget:g} was given without the --price of a chip-hour, of which "
-            "it is a multiple; add it, for example --price v5p=4.2 h100=2.5."
+            f"--budget {arguments.budget:g} was given without --price, which names the money of a "
+            "chip-hour; add it, for example --price v5p=4.2 h100=2.5."
         )
     for name in ("days", "budget"):
         if asked[name] is not None and not asked[name] > 0:

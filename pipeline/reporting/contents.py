@@ -30,6 +30,7 @@ from pipeline.runs import (
     sides_of_runs,
     upcycled_runs,
 )
+from pipeline.runs.directory import find_finished_run
 from pipeline.runs.finished import FinishedRun
 from pipeline.runs.sentence_files import sentence_comparisons, sentence_files
 from pipeline.runs.sides_of_tasks import task_comparisons
@@ -155,7 +156,9 @@ def _further(
 def _tasks(
     arguments: Report, baseline: Sequence[FinishedRun], candidate: Sequence[FinishedRun]
 ) -> tuple[TaskComparison, ...]:
-    """Returns the scores of the fine-tuned runs."""
+    """Returns the scores of the fine-tuned runs; none without any."""
+    if not arguments.baseline_tasks:
+        return ()
     return task_comparisons(
         arguments.baseline_tasks,
         arguments.candidate_tasks,
@@ -164,6 +167,9 @@ def _tasks(
 
 
 def _digests(runs: Sequence[FinishedRun]) -> list[str]:
+    """Returns what fine-tuned runs recorded of the runs that they began as."""
+    for run in runs:
+        find_finished_run(run.directory)  # or refuses
     return [claims.digest_of_manifest(run.directory) for run in runs]
 
 

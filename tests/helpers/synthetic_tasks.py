@@ -82,10 +82,14 @@ def kind(experts: int | None) -> str:
 def write_both_sides(
     root: Path, starts: tuple[Path, Path]
 ) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
-    """Writes two seeds per side, trained on all languages, on English, and on each alone."""
+    """Writes two seeds per side, trained on all languages, on English, and on each alone.
+
+    They began as the runs `starts`, which become finished.
+    """
     sides = []
     for start, experts in zip(starts, (None, 8), strict=True):
         name, runs = kind(experts), []
+        claims.finish(start, "pretrain", {}, {}, {})
         for seed in (0, 1):
             of = {"experts": experts, "seed": seed, "start": claims.digest_of_manifest(start)}
             runs.append(write_finetuned(root / f"{name}-{seed}", questions=True, **of))

@@ -91,6 +91,12 @@ def test_a_shared_expert_counts_as_a_wider_feed_forward():
     assert forward_flops(half, 64, 32) == forward_flops(wider, 64, 32)
 
 
+def test_each_expert_of_a_token_counts():
+    pairs = dataclasses.replace(CONFIG, layers=2, switch=switch(every=2, choices=2))
+    wider = dataclasses.replace(CONFIG, layers=2, mlp=3 * CONFIG.mlp // 2)
+    assert forward_flops(pairs, 64, 32) == forward_flops(wider, 64, 32)
+
+
 def test_flops_equal_the_compilers():
     """XLA's own count of the forward pass of one block; norms and softmax are the 6 % it adds."""
     arrays, static = eqx.partition(

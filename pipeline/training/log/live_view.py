@@ -29,7 +29,7 @@ CELLS = (
 )
 SPARSE_CELLS = (
     ("dropped", "dropped_share", "{:.1%}"),
-    ("worst layer", "worst_layer", "{}"),
+    ("busiest layer", "worst_layer", "{}"),
     ("its busiest expert", "worst_layer_load", "{:.1f} x even"),
 )
 HELD_OUT_CELLS = (

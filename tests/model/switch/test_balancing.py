@@ -105,10 +105,7 @@ def test_a_network_moves_half_the_way_to_the_share_of_its_choices():
 
 
 @pytest.fixture(
-    scope="module",
-    params=[
-        pytest.param(one, marks=pytest.mark.slow) for one in ("sign, shared expert", "quantile")
-    ],
+    scope="module", params=["sign, shared expert", pytest.param("quantile", marks=pytest.mark.slow)]
 )
 def stepped(request):
     """Two steps on one device: the states and the metrics."""

@@ -36,8 +36,11 @@ def test_the_users_flags_stay(given, result):
     assert merged(OURS, given) == result
 
 
-def test_the_accelerator_is_known_without_jax(tmp_path):
+def test_the_accelerator_is_known_without_jax(tmp_path, monkeypatch):
+    """A GPU machine in Google's cloud also has a network card of Google's, as TPUs have."""
     assert accelerator(tmp_path) is None
+    monkeypatch.setattr(compiler_flags, "has_chips", lambda: True)
+    assert accelerator(tmp_path) == "tpu"
     (tmp_path / "nvidia0").touch()
     assert accelerator(tmp_path) == "gpu"
 

@@ -37,6 +37,13 @@ def test_settings_of_balancing_are_written_only_if_they_are_set():
         assert recipe_from_json(written) == changed
 
 
+def test_a_misspelt_setting_of_a_later_rate_is_refused():
+    written = recipe_to_json(named.get("mt5-demo"))
+    written["optimizer"]["rate_from"] = [{"step": 500, "scal": 0.1}]
+    with pytest.raises(ArtifactError, match=r"the settings optimizer\.rate_from\.0\.scal,"):
+        recipe_from_json(written)
+
+
 def test_a_slope_of_position_biases_is_written_only_if_it_is_set():
     """As settings of balancing: the recipes of earlier runs have none."""
     plain = recipe_to_json(named.get("mt5-demo"))

@@ -176,7 +176,7 @@ def test_both_sides_are_needed_and_each_run_once(made, tmp_path):
     for changed, message in (
         ((), "gains on tasks need runs of both sides"),
         ((*runs, runs[0]), "--candidate-tasks names .* twice"),
-        (made.candidate, "A finished run was expected"),
+        (made.candidate, "A fine-tuned run was expected"),
         (made.baseline_tasks, "--baseline-tasks and --candidate-tasks both name"),
     ):
         with pytest.raises(ArtifactError, match=message):

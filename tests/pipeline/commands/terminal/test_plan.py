@@ -133,7 +133,7 @@ def test_an_unknown_topology_is_an_error_of_one_sentence(capsys):
         ("--topology cpu:8 --days=7 --most=9", "--days and --most were given without"),
         ("--cheapest --slices v5e:2x2 --days=0", "--days 0 was given, which no run keeps to"),
         ("--cheapest --slices v5e:2x2 --price 2 --budget=-1", "--budget -1 was given"),
-        ("--cheapest --slices v5e:2x2 --budget 90", "--budget 90 was given without the --price"),
+        ("--cheapest --slices v5e:2x2 --budget 90", "--budget 90 was given without --price"),
         ("--cheapest --slices v5e:2x2 --set remat=full", "--set remat was given with --cheapest"),
         ("--topology cpu:8 --price much", "--price was given 'much'"),
     ],

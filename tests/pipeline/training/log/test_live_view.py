@@ -32,7 +32,7 @@ def test_the_live_view_shows_every_number():
         assert f"{name} {value}" in shown
     expected = (
         "step 60 of 100", "loss 2.0000", "MFU 41.3%", "dropped 25.0%",
-        "worst layer decoder layer 2",
+        "busiest layer decoder layer 2",
         "busiest expert 2.0 x even", "left 1:00:00", "skipped 2", "held-out loss 5.1250",
         "waiting for data 1.0%", "evaluating",
     )  # fmt: skip
