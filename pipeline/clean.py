@@ -86,7 +86,7 @@ def run(arguments: Clean, cut: Cut = DEFAULT_CUT) -> None:
             f"pages of {languages_with_pages(body)} languages in {arguments.out}",
             cautions(
                 body,
-                str(request.rules.held_out),
+                request.rules.held_out,
                 request.languages,
                 declared=trusts_declarations(request.rules),
             ),

@@ -122,6 +122,9 @@ def compile_and_print(arguments: Plan) -> None:
     chosen = next((one for one in tried if one.step.fits), TriedChange("", step, wrong))
     check_as_designed(chosen.step, chosen.faults)
     if chosen.step.fits:
+        if generation == "cpu" and devices.chips > 1:
+            simulated = f"XLA_FLAGS=--xla_force_host_platform_device_count={devices.chips}"
+            console.print(f"To simulate these devices, put {simulated} before a command.")
         words = training_command(arguments.recipe, chosen.step.recipe, arguments.upcycle)
         print_next("plan", words)
 

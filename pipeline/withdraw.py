@@ -11,7 +11,7 @@ Scores of the corpus belong to its former rows, and `select` refuses them.
 The same command again after a kill finishes the withdrawal; another one waits until it is finished.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -134,16 +134,31 @@ def run(arguments: Withdraw) -> None:
         records = workspace.records(FindSites.step, len(request.files), CountsRecord)
         counts = Counts.total(records)
         pages = sum(n for (kind, _, _), n in counts.counts.items() if kind == HOSTS)
+        path = join_path(request.corpus, MANIFEST)
+        before = body = read_json(path, dict[str, Any])
         if pages:
-            path = join_path(request.corpus, MANIFEST)
             entry = {"key": workspace.key, "reason": arguments.reason, "sites": arguments.sites}
-            body = manifest_without(read_json(path, dict[str, Any]), counts, entry)
+            body = manifest_without(before, counts, entry)
             write_cards(request.corpus, body)
             write_json(path, body)
         remove(workspace.out)
         files = counts.number("files", "")
         made = f"{pages:,} pages removed from {files} of {len(request.files)} files"
-        print_end(STAGE, made, [*set_aside([request.sites]), *([NO_GROWTH] if grows else [])], "")
+        said = [*set_aside([request.sites]), *of_languages(before, body)]
+        print_end(STAGE, made, [*said, *([NO_GROWTH] if grows else [])], "")
+
+
+def of_languages(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
+    """Yields what a withdrawal did to languages, from the manifests before and after it."""
+    if before is after:
+        yield "No page of the corpus is of these sites; nothing was changed."
+    was, now = before["languages"], after["languages"]
+    bare = [code for code, one in now.items() if was[code]["held_out"] > one["held_out"] == 0]
+    if bare:
+        yield (
+            f"No page is held out any more in {', '.join(bare)}: runs on these tokens are not "
+            "evaluated there."
+        )
 
 
 def begin(request: WithdrawRequest, arguments: Withdraw) -> Workspace:

@@ -164,8 +164,16 @@ def check_fit(
             ("experts", switch.experts, expert),
             *([("shared_mlp", switch.shared_mlp, size["model"])] if switch.shared_mlp else []),
             ("embed", config.embed, size["data"]),
-            ("encoder tokens of a device", rows * inputs // shards, switch.encoder_group_tokens),
-            ("decoder tokens of a device", rows * targets // shards, switch.decoder_group_tokens),
+            (
+                f"encoder tokens of a device, {inputs} per row",
+                rows * inputs // shards,
+                switch.encoder_group_tokens,
+            ),
+            (
+                f"decoder tokens of a device, {targets} per row",
+                rows * targets // shards,
+                switch.decoder_group_tokens,
+            ),
             *_pool_divisions("encoder", config, rows * inputs // shards, expert),
             *_pool_divisions("decoder", config, rows * targets // shards, expert),
         ]
@@ -173,9 +181,11 @@ def check_fit(
         f"{what} ({n}) must be a multiple of {by}" for what, n, by in divisions if n % by or n < by
     ]
     if misfits:
+        axes = " ".join(f"{name}={count}" for name, count in size.items() if count > 1)
         raise ConfigurationError(
-            f"The recipe does not fit a mesh of {size}: {'; '.join(misfits)}. "
-            "Change the mesh, the batch or the group sizes."
+            f"The sizes of the recipe do not divide over {axes or 'one device'}: "
+            f"{'; '.join(misfits)}; change the mesh, rows, inputs or model.switch's "
+            "encoder_group_tokens and decoder_group_tokens."
         )
 
 

@@ -6,7 +6,7 @@ language with both splits. Its fields are those of https://huggingface.co/docs/h
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -126,11 +126,25 @@ def description(body: Mapping[str, Any], codes: Sequence[str]) -> str:
     entries = body["languages"].values()
     kept, characters = (sum(one[name] for one in entries) for name in ("kept", "characters"))
     rejected = sum(sum(one["rejected"].values()) for one in entries)
-    share = rejected / max(kept + rejected, 1)
+    share = rejected_share(body, body["languages"])
     return (
         f"{kept:,} web pages with {characters:,} characters in {len(codes)} languages, one per "
         f"row. {rejected:,} pages ({share:.1%}) were rejected, each for one reason."
     )
+
+
+def rejected_share(body: Mapping[str, Any], codes: Iterable[str]) -> float:
+    """Returns the share of the pages of some languages that were rejected.
+
+    Withdrawn pages count as they did before: requests of owners do not change it.
+    """
+    kept = rejected = 0
+    for code in codes:
+        one = body["languages"][code]
+        gone = [of["languages"].get(code, {}) for of in body.get("withdrawals", ())]
+        kept += one["kept"] + sum(of.get("kept", 0) for of in gone)
+        rejected += sum(one["rejected"].values()) + sum(of.get("rejected", 0) for of in gone)
+    return rejected / max(kept + rejected, 1)
 
 
 def size_category(pages: int) -> str:
@@ -148,8 +162,7 @@ def table(body: Mapping[str, Any]) -> Iterator[str]:
     yield "| language | pages | held out | characters | rejected | most rejected for |"
     yield "|---|---:|---:|---:|---:|---|"
     for code, one in body["languages"].items():
-        rejected = sum(one["rejected"].values())
-        share = rejected / max(one["kept"] + rejected, 1)
+        share = rejected_share(body, [code])
         most = Counter(one["rejected"]).most_common(MOST_REASONS)
         reasons = ", ".join(f"{name} {count:,}" for name, count in most)
         yield (

@@ -82,9 +82,8 @@ def store(address: str) -> Finding:
     """Returns whether an address on an object store can be listed."""
     try:
         return Finding(f"store {address}", f"lists {len(names_in(address)):,} names")
-    except DataError as error:
-        remedy = "correct the address, the credentials or the network"
-        return Finding(f"store {address}", str(error), remedy, True)
+    except DataError as error:  # which says what to do
+        return Finding(f"store {address}", str(error).removesuffix("."), stops=True)
 
 
 def terminal(encoding: str, columns: int) -> Iterator[Finding]:

@@ -30,7 +30,6 @@ from pipeline.runs import (
     sides_of_runs,
     upcycled_runs,
 )
-from pipeline.runs.directory import find_finished_run
 from pipeline.runs.finished import FinishedRun
 from pipeline.runs.sentence_files import sentence_comparisons, sentence_files
 from pipeline.runs.sides_of_tasks import task_comparisons
@@ -167,10 +166,9 @@ def _tasks(
 
 
 def _digests(runs: Sequence[FinishedRun]) -> list[str]:
-    """Returns what fine-tuned runs recorded of the runs that they began as."""
-    for run in runs:
-        find_finished_run(run.directory)  # or refuses
-    return [claims.digest_of_manifest(run.directory) for run in runs]
+    """Returns what fine-tuned runs recorded of the runs that they began as: finished ones."""
+    there = [run.directory for run in runs if claims.is_finished(run.directory)]
+    return [claims.digest_of_manifest(directory) for directory in there]
 
 
 def _sentences(

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from data.languages import UNDETERMINED
+from data.rules.held_out import ShareOfEachLanguage
 
 MOST = 0.5  # share of the pages above which one reason, or damage, is named
 NAMED = 10  # languages in a sentence
@@ -20,7 +21,7 @@ HOLD_OUT = (
 
 def cautions(
     body: Mapping[str, Any],
-    rule: str,
+    rule: object,
     requested: Sequence[str] | None = None,
     *,
     declared: bool = False,
@@ -29,7 +30,7 @@ def cautions(
 
     Args:
         body: body of the manifest.
-        rule: rule of the held-out pages, in words.
+        rule: rule of the held-out pages.
         requested: languages that the user named; None for all.
         declared: whether languages are those that pages declare.
     """
@@ -54,6 +55,23 @@ def cautions(
         yield f"No page is held out ({rule}), so no run can be evaluated; {HOLD_OUT}."
     elif without:
         yield f"No page is held out in {_listed(without)} ({rule}); {HOLD_OUT}, or go on without."
+    if isinstance(rule, ShareOfEachLanguage) and "addition" not in body:
+        yield from _of_shared_addresses(languages, kept, rule)
+
+
+def _of_shared_addresses(
+    languages: Mapping[str, Any], kept: Mapping[str, int], rule: ShareOfEachLanguage
+) -> Iterator[str]:
+    """Yields where far more pages are held out than asked: those of one address go together."""
+    asked = {code: rule.count(pages) for code, pages in kept.items()}
+    more = [code for code, count in asked.items() if languages[code]["held_out"] > 2 * count]
+    if more:
+        code = max(more, key=lambda one: languages[one]["held_out"])
+        found = f"{languages[code]['held_out']:,} pages for {asked[code]:,}"
+        yield (
+            f"Pages of {_listed(more)} share an address and are held out together ({code}: "
+            f'{found}); give each record a "url" of its own, or none where it names a source.'
+        )
 
 
 def _of_input(body: Mapping[str, Any], kept: int) -> Iterator[str]:

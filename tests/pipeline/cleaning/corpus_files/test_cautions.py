@@ -2,6 +2,7 @@ import re
 
 import pytest
 
+from data.rules.held_out import share_of_each_language
 from pipeline.cleaning.corpus_files.cautions import cautions
 
 
@@ -49,3 +50,11 @@ def test_pages_with_an_unknown_code_are_counted_where_languages_are_declared():
 def test_a_corpus_of_a_published_split_is_led_to_its_validation_files():
     (said,) = cautions(body(sw=(9, 0, {})), "those published as such")
     assert "with its validation files too" in said
+
+
+def test_pages_of_one_address_that_are_held_out_together_are_named():
+    rule = share_of_each_language(0.0, minimum=5)
+    (said,) = cautions(body(sw=(70, 5, {}), yo=(60, 30, {})), rule)
+    assert "Pages of yo share an address" in said
+    assert "(yo: 30 pages for 5)" in said
+    assert list(cautions(body(sw=(70, 6, {}), yo=(8, 4, {})), rule)) == []

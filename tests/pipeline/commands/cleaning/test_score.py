@@ -8,6 +8,7 @@ import pytest
 from fineweb2_file import FILE
 from small_corpora import texts_of, write_corpus
 
+from data.errors import DataError
 from data.language_id import language_columns
 from data.privacy.personal_data import personal_data
 from data.quality.signals import signals
@@ -45,6 +46,13 @@ def test_a_corpus_that_lacks_a_file_is_refused(corpus, tmp_path):
     next((tmp_path / "corpus").glob("pages/sw/train-*.parquet")).unlink()
     with pytest.raises(ArtifactError, match="pages of sw by its manifest, and its files hold"):
         run(Score(corpus=str(tmp_path / "corpus"), out=str(tmp_path / "scores")))
+
+
+def test_a_benchmark_that_is_not_there_is_refused(corpus, tmp_path):
+    asked = Score(corpus=str(corpus), out=str(tmp_path / "scores"), benchmarks=("no.jsonl",))
+    with pytest.raises(DataError, match=r"The benchmark no\.jsonl does not exist; check its path"):
+        run(asked)
+    assert not (tmp_path / "scores").exists()
 
 
 def tables(directory):

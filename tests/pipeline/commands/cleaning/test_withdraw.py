@@ -12,6 +12,7 @@ from pipeline import cli
 from pipeline.arguments import Withdraw
 from pipeline.artifacts.claims import MANIFEST
 from pipeline.beam.workspace import Workspace
+from pipeline.corpus.data_card import rejected_share
 from pipeline.corpus.manifests import read_corpus
 from pipeline.errors import ArtifactError
 from pipeline.selection.withdraw_files import RemoveSites
@@ -163,11 +164,27 @@ def test_lines_that_are_no_site_are_named(corpus, tmp_path, capfd):
     assert {row["url"].split("/")[2] for row in rows_in(corpus)} >= {"site2.sw.example"}
 
 
-def test_again_there_is_nothing_to_remove(corpus, sites):
+def test_again_there_is_nothing_to_remove(corpus, sites, capfd):
     withdraw(corpus, sites)
     manifest = (corpus / MANIFEST).read_bytes()
+    capfd.readouterr()
     withdraw(corpus, sites)
     assert (corpus / MANIFEST).read_bytes() == manifest
+    assert "No page of the corpus is of these sites" in capfd.readouterr().err
+
+
+def test_a_language_that_loses_its_last_held_out_pages_is_named(corpus, tmp_path, capfd):
+    """And the share of rejected pages in the card stays what cleaning made it."""
+    share = rejected_share(json.loads((corpus / MANIFEST).read_text()), ["sw"])
+    held_out = [row for row in rows_in(corpus) if row["split"] == "validation"]
+    path = tmp_path / "sites.txt"
+    path.write_text("".join(f"{row['url']}\n" for row in held_out if row["language"] == "sw"))
+    withdraw(corpus, str(path))
+    printed = " ".join(capfd.readouterr().err.split())
+    assert "No page is held out any more in sw: runs on these tokens" in printed
+    body = json.loads((corpus / MANIFEST).read_text())
+    assert body["languages"]["sw"]["held_out"] == 0 < body["languages"]["en"]["held_out"]
+    assert rejected_share(body, ["sw"]) == share
 
 
 def test_a_reason_is_needed(corpus, sites):
