@@ -82,7 +82,7 @@ def store(address: str) -> Finding:
     """Returns whether an address on an object store can be listed."""
     try:
         return Finding(f"store {address}", f"lists {len(names_in(address)):,} names")
-    except DataError as error:  # which says what to do
+    except DataError as error:  # its sentence ends with what to do
         return Finding(f"store {address}", str(error).removesuffix("."), stops=True)
 
 

@@ -100,7 +100,11 @@ def test_everything_that_does_not_fit_is_reported_at_once():
     mesh = make_mesh(MeshShape(data=2, expert=2, model=2))
     with pytest.raises(ConfigurationError) as error:
         check_fit(CONFIG, mesh, rows=6, inputs=10, targets=5)
-    for part in ("rows of a batch (6)", "encoder tokens of a device, 10 per row (15)", "decoder tokens"):
+    for part in (
+        "rows of a batch (6)",
+        "encoder tokens of a device, 10 per row (15)",
+        "decoder tokens",
+    ):
         assert part in str(error.value)
 
 
