@@ -16,11 +16,10 @@ from typing import Any
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from data.corpus_manifest import CorpusManifest
-from data.errors import DataError
 from data.leakage.benchmark_texts import absolute_place, digest_of
 from data.rules.web_rules import mswitch_web
 from data.stores.digests import digest_of_contents
-from data.stores.files import absolute, exists, join_path
+from data.stores.files import absolute, join_path
 from pipeline.arguments import Score
 from pipeline.artifacts.claims import SCHEMA_VERSION, Claim, digest_of_manifest
 from pipeline.artifacts.intent import Identity, Intent, Reading, claimed, files_of, finish
@@ -73,9 +72,6 @@ def resolved(arguments: Score) -> ScoreRequest:
     pages = sum(entry.kept for entry in corpus.languages.values())
     files = corpus_files(arguments.corpus)
     inputs = {"corpus": digest_of_manifest(arguments.corpus)}
-    for one in arguments.benchmarks:
-        if not exists(one):
-            raise DataError(f"The benchmark {one} does not exist; check its path.")
     inputs |= {f"benchmark {one}": digest_of(one) for one in arguments.benchmarks}
     size = sum(file.size for file in files)
     reads = [Reading("corpus", arguments.corpus, len(files), size, f"{pages:,} pages")]

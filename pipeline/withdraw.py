@@ -18,6 +18,7 @@ from typing import Any
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from data.errors import DataError
+from data.languages import UNDETERMINED
 from data.rights.reasons import BLOCKED
 from data.stores.digests import digest_of_contents
 from data.stores.files import absolute, directories_in, exists, join_path, remove
@@ -149,15 +150,19 @@ def run(arguments: Withdraw) -> None:
 
 
 def of_languages(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
-    """Yields what a withdrawal did to languages, from the manifests before and after it."""
+    """Yields what withdrawals did to languages, from the manifests before and after this one."""
     if before is after:
-        yield "No page of the corpus is of these sites; nothing was changed."
-    was, now = before["languages"], after["languages"]
-    bare = [code for code, one in now.items() if was[code]["held_out"] > one["held_out"] == 0]
+        yield "No page of the corpus is of these sites any more."
+    bare = [
+        code
+        for code, one in after["languages"].items()
+        if code != UNDETERMINED and one["kept"] and not one["held_out"]
+        and any(of["languages"].get(code, {}).get("kept") for of in after.get("withdrawals", ()))
+    ]  # fmt: skip
     if bare:
         yield (
-            f"No page is held out any more in {', '.join(bare)}: runs on these tokens are not "
-            "evaluated there."
+            f"No page is held out any more in {', '.join(bare)}: a run on tokens made from this "
+            "corpus is not evaluated there."
         )
 
 

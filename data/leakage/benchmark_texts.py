@@ -50,8 +50,20 @@ def absolute_place(path: str) -> str:
 
 
 def digest_of(path: str) -> str:
-    """Returns a digest of a benchmark: of a file's bytes, or of the texts of a task."""
-    return digest_of_value(list(texts_of(path))) if is_task(path) else digest_of_contents(path)
+    """Returns a digest of a benchmark: of a file's bytes, or of the texts of a task.
+
+    Raises:
+        DataError: if there is no such file, or a task cannot be read.
+    """
+    if is_task(path):
+        return digest_of_value(list(texts_of(path)))
+    _check_exists(path)
+    return digest_of_contents(path)
+
+
+def _check_exists(path: str) -> None:
+    if not exists(path):
+        raise DataError(f"The benchmark {path} does not exist; check its path.")
 
 
 def _is_shipped(path: str) -> bool:
@@ -72,11 +84,10 @@ def texts_of(path: str) -> Iterator[str]:
         data = read_task(path)
         for example in (*data.development, *data.test):
             yield from example.texts
-    elif exists(path):
+    else:
+        _check_exists(path)
         with local_copy(path) as here:
             yield from _of_file(here, path)
-    else:
-        raise DataError(f"The benchmark {path} does not exist; check its path.")
 
 
 def _of_file(path: Path, name: str) -> Iterator[str]:

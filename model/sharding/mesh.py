@@ -143,6 +143,9 @@ def _check_slices(shape: MeshShape) -> None:
         )
 
 
+GROUPS = ", which follow from rows, inputs and model.switch's encoder_ and decoder_group_tokens"
+
+
 def check_fit(
     config: ModelConfig, mesh: Mesh | AbstractMesh, rows: int, inputs: int, targets: int
 ) -> None:
@@ -182,10 +185,10 @@ def check_fit(
     ]
     if misfits:
         axes = " ".join(f"{name}={count}" for name, count in size.items() if count > 1)
+        groups = GROUPS if config.switch else ""
         raise ConfigurationError(
             f"The sizes of the recipe do not divide over {axes or 'one device'}: "
-            f"{'; '.join(misfits)}; change the mesh, rows, inputs or model.switch's "
-            "encoder_group_tokens and decoder_group_tokens."
+            f"{'; '.join(misfits)}; change the mesh or these sizes{groups}."
         )
 
 

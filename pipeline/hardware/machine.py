@@ -83,7 +83,8 @@ def store(address: str) -> Finding:
     try:
         return Finding(f"store {address}", f"lists {len(names_in(address)):,} names")
     except DataError as error:  # its sentence ends with what to do
-        return Finding(f"store {address}", str(error).removesuffix("."), stops=True)
+        found, _, remedy = str(error).removesuffix(".").rpartition("; ")
+        return Finding(f"store {address}", found, remedy, True)
 
 
 def terminal(encoding: str, columns: int) -> Iterator[Finding]:

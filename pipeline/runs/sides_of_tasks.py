@@ -85,7 +85,7 @@ def cells(side: str, runs: Sequence[FinetunedRun], starts: Collection[str]) -> C
         if run.start not in starts:
             raise ArtifactError(
                 f"--{side}-tasks names {run.directory}, which was fine-tuned from none of the runs "
-                f"of --{side}; name one that was, or the run that it began as."
+                f"of --{side} that are finished; name one that was, or the run that it began as."
             )
         for task in run.files:
             grouped.setdefault((task, run.mode), {}).setdefault(run.seed, []).append(run)

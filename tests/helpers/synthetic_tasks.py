@@ -89,7 +89,7 @@ def write_both_sides(
     sides = []
     for start, experts in zip(starts, (None, 8), strict=True):
         name, runs = kind(experts), []
-        claims.finish(start, "pretrain", {}, {}, {})
+        claims.finish(start, "pretrain", {}, {}, {"side": name})
         for seed in (0, 1):
             of = {"experts": experts, "seed": seed, "start": claims.digest_of_manifest(start)}
             runs.append(write_finetuned(root / f"{name}-{seed}", questions=True, **of))

@@ -1,7 +1,7 @@
 """What a user should know about a finished corpus before the next command reads it.
 
 Computed from the manifest's body alone: nothing kept, mostly broken, one reason for most pages,
-requested languages without pages, nothing held out.
+requested languages without pages, nothing held out, or many pages held out together.
 """
 
 from collections import Counter
@@ -69,8 +69,9 @@ def _of_shared_addresses(
         code = max(more, key=lambda one: languages[one]["held_out"])
         found = f"{languages[code]['held_out']:,} pages for {asked[code]:,}"
         yield (
-            f"Pages of {_listed(more)} share an address and are held out together ({code}: "
-            f'{found}); give each record a "url" of its own, or none where it names a source.'
+            f"Pages of {_listed(more)} share an address or a text and are held out together "
+            f'({code}: {found}); give each document a "url" of its own, or none where it names a '
+            "source."
         )
 
 

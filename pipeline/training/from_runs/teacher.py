@@ -7,7 +7,7 @@ when the student is resumed.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from jax.sharding import Mesh
@@ -18,11 +18,13 @@ from data.stores.files import exists
 from data.stores.json_files import read_json
 from data.tokens.blocks import TokenBlocks
 from model.checkpoints.fingerprints import fingerprint
+from model.config import ModelConfig
 from model.configuration_checks import ConfigurationError
 from model.transformer import Transformer, parameter_count
 from pipeline.artifacts.claims import digest_of_manifest
 from pipeline.artifacts.differences import json_differences
 from pipeline.errors import ArtifactError
+from pipeline.recipe import named
 from pipeline.recipe.fits import check_divides
 from pipeline.recipe.recipe import Recipe
 from pipeline.recipe.trainer import trainer_on
@@ -30,6 +32,7 @@ from pipeline.runs.directory import check_same_vocabulary, find_finished_run
 from pipeline.runs.open import recipe_of, restore
 from pipeline.runs.record import RunRecord
 from pipeline.training.from_runs.first_weights import weight_layout
+from pipeline.training.from_runs.upcycle import SHAPE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,12 +151,28 @@ def check_student(teacher: Teacher, recipe: Recipe) -> None:
         )
     dense = replace(teacher.recipe.model, switch=None)
     if first != "random" and weight_layout(dense) != weight_layout(recipe.model):
+        there, asked = (_shape(model) for model in (dense, recipe.model))
         raise ArtifactError(
             f"{teacher.directory} has another shape than recipe {recipe.name} "
-            f"({'; '.join(json_differences(asdict(dense), asdict(recipe.model)))}), so its weights "
-            "do not fit; name the teacher's baseline, or add "
+            f"({'; '.join(json_differences(there, asked))}), so its weights do not fit; name "
+            f"{' or '.join(_fitting(dense)) or 'a dense recipe of that shape'}, or add "
             "--set distillation.initialization=random."
         )
+
+
+def _shape(model: ModelConfig) -> dict[str, Any]:
+    return {name: getattr(model, name) for name in SHAPE}
+
+
+def _fitting(dense: ModelConfig) -> list[str]:
+    """Returns the named dense recipes of a network's shape, whatever their vocabularies."""
+    models = {name: named.get(name).model for name in named.names()}
+    return [
+        name
+        for name, model in models.items()
+        if model.switch is None
+        and _shape(replace(model, vocabulary_rows=dense.vocabulary_rows)) == _shape(dense)
+    ]
 
 
 def check_same_teacher(out: Place, record: Mapping[str, Any]) -> None:

@@ -42,6 +42,7 @@ from pipeline.runs.open import recipe_of, restore_state
 from pipeline.runs.record import UPCYCLED, RunRecord
 from pipeline.runs.seen_by_all import wait_until_seen
 from pipeline.training.changes.later_tokens import later_inputs
+from pipeline.training.checks import check_disk
 from pipeline.training.from_runs.first_weights import write_first_checkpoint
 from pipeline.training.from_runs.origin import Check, Origin
 from pipeline.training.from_runs.upcycled_state import Beginning, first_state
@@ -86,7 +87,7 @@ class Upcycling(Origin):
 
     @property
     def known_step(self) -> int:
-        """The parent's step, at which a run begins unless its examples begin anew."""
+        """The parent's step; where examples begin anew, `with_inputs` checks the disk from 0 on."""
         return self.at
 
     def checks(self, begun: bool) -> Sequence[Check]:
@@ -95,7 +96,7 @@ class Upcycling(Origin):
 
     def with_inputs(self, prepared: PreparedRun, begun: bool) -> PreparedRun:
         """Returns the run with what identifies its first state among its inputs."""
-        self.first_step(prepared)  # or refuses
+        check_disk(prepared.recipe, prepared.out, self.first_step(prepared))  # or refuses
         return prepared.with_input(UPCYCLED, self.identity())
 
     def reads(self) -> Sequence[Reading]:

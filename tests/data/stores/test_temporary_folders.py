@@ -5,6 +5,7 @@ import signal
 import tempfile
 from pathlib import Path
 
+import pytest
 from forked import CONTEXT
 
 from data.stores.temporary_folders import PREFIX, temporary_folder
@@ -31,6 +32,7 @@ def killed(root: Path) -> int:
     return worker.pid
 
 
+@pytest.mark.slow
 def test_the_next_process_removes_what_a_killed_one_left(tmp_path, monkeypatch):
     first = killed(tmp_path)
     assert [folder.name.split("-")[2] for folder in left(tmp_path)] == [str(first)]

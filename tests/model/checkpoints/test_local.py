@@ -91,6 +91,7 @@ def test_a_full_disk_is_reported_and_older_checkpoints_are_left(tmp_path, monkey
     again.close()
 
 
+@pytest.mark.slow
 def test_a_file_that_one_host_alone_reads_is_missed_by_both(tmp_path):
     """The host that fails must not leave the other one in a barrier of Orbax."""
     launcher = (str(Path(__file__).parent / "damaged_hosts.py"),)

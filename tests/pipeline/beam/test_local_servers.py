@@ -27,6 +27,7 @@ def test_the_servers_of_a_job_listen_on_loopback_only(watched):
     assert watched.listening <= LOOPBACK
 
 
+@pytest.mark.slow
 def test_planted_secrets_are_in_nothing_that_a_job_hands_out_or_writes(watched):
     found = (name for name, said in watched.handed_out.items() if HARMLESS.encode() in said)
     assert {name.split()[0] for name in found} >= {"command", "options", "provision"}

@@ -61,6 +61,7 @@ def test_an_error_that_a_user_can_mend_is_not_logged_by_the_worker(tmp_path):
     assert told.count("Original traceback") == 0
 
 
+@pytest.mark.slow
 def test_a_bug_in_a_worker_shows_where_it_is(tmp_path):
     told = printed("{}['lost']", tmp_path)
     assert "KeyError: 'lost'" in told

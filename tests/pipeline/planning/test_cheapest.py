@@ -65,7 +65,7 @@ def best_by_brute_force(plans: list[Planned], goal: Goal) -> Planned | None:
     return None if best is None else best[1]
 
 
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 10_000), by_budget=st.booleans(), limit=st.floats(0.9, 4))
 def test_the_search_finds_what_brute_force_finds(seed, by_budget, limit):
     """The limit is in units of the fastest plan's days, or of the cheapest plan's money."""

@@ -55,6 +55,6 @@ def test_a_corpus_of_a_published_split_is_led_to_its_validation_files():
 def test_pages_of_one_address_that_are_held_out_together_are_named():
     rule = share_of_each_language(0.0, minimum=5)
     (said,) = cautions(body(sw=(70, 5, {}), yo=(60, 30, {})), rule)
-    assert "Pages of yo share an address" in said
+    assert "Pages of yo share an address or a text" in said
     assert "(yo: 30 pages for 5)" in said
     assert list(cautions(body(sw=(70, 6, {}), yo=(8, 4, {})), rule)) == []

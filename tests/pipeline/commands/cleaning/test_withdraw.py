@@ -170,7 +170,7 @@ def test_again_there_is_nothing_to_remove(corpus, sites, capfd):
     capfd.readouterr()
     withdraw(corpus, sites)
     assert (corpus / MANIFEST).read_bytes() == manifest
-    assert "No page of the corpus is of these sites" in capfd.readouterr().err
+    assert "No page of the corpus is of these sites any more." in capfd.readouterr().err
 
 
 def test_a_language_that_loses_its_last_held_out_pages_is_named(corpus, tmp_path, capfd):
@@ -181,7 +181,7 @@ def test_a_language_that_loses_its_last_held_out_pages_is_named(corpus, tmp_path
     path.write_text("".join(f"{row['url']}\n" for row in held_out if row["language"] == "sw"))
     withdraw(corpus, str(path))
     printed = " ".join(capfd.readouterr().err.split())
-    assert "No page is held out any more in sw: runs on these tokens" in printed
+    assert "No page is held out any more in sw: a run on tokens" in printed
     body = json.loads((corpus / MANIFEST).read_text())
     assert body["languages"]["sw"]["held_out"] == 0 < body["languages"]["en"]["held_out"]
     assert rejected_share(body, ["sw"]) == share

@@ -15,6 +15,8 @@ from data.tokens.tokenizer import MODEL_FILE
 from pipeline import cli
 from pipeline.artifacts.intent import bytes_in_words
 
+pytestmark = pytest.mark.slow
+
 PAGES = 12  # in each of two languages, of which two are held out
 OUT = "OUT"
 

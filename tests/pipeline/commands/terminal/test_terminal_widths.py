@@ -78,6 +78,7 @@ def test_a_report_ends_in_whole_sentences(finished, tmp_path, monkeypatch):
     check(found)
 
 
+@pytest.mark.slow
 def test_all_recipes_are_listed_whole():
     check(captures(["recipes"], (60,)))  # 25 networks are counted each time
 
