@@ -4,8 +4,8 @@
 
 Tokens and lengths are those of `word_pieces.py`, which must have tokenized in the same directory.
 Embedding, heads and feed-forward are three times as wide as in its recipes; the numbers of heads
-and layers stay. A step has 4.8 times the FLOPs. Two seeds are four runs, each of three hours on one
-core by estimate. A finished run is not repeated, and one that was cut short resumes.
+and layers stay. A step has 4.8 times the FLOPs. Two seeds are four runs, each of some 80 minutes on
+one core. A finished run is not repeated, and one that was cut short resumes.
 """
 
 from collections.abc import Sequence
