@@ -127,7 +127,7 @@ def description(body: Mapping[str, Any], codes: Sequence[str]) -> str:
     kept, characters = (sum(one[name] for one in entries) for name in ("kept", "characters"))
     rejected = sum(sum(one["rejected"].values()) for one in entries)
     share = rejected_share(body, body["languages"])
-    before = " before withdrawals" if body.get("withdrawals") else ""
+    before = " before withdrawals" if _own_withdrawals(body) else ""
     return (
         f"{kept:,} web pages with {characters:,} characters in {len(codes)} languages, one per "
         f"row. {rejected:,} pages ({share:.1%}{before}) were rejected, each for one reason."
@@ -137,17 +137,21 @@ def description(body: Mapping[str, Any], codes: Sequence[str]) -> str:
 def rejected_share(body: Mapping[str, Any], codes: Iterable[str]) -> float:
     """Returns the share of the pages of some languages that were rejected.
 
-    Withdrawn pages count as they did before: requests of owners do not change it. Those of a
-    selection's source were never its own.
+    Withdrawn pages count as they did before: requests of owners do not change it.
     """
     kept = rejected = 0
-    withdrawals = () if "history" in body else body.get("withdrawals", ())
+    withdrawals = _own_withdrawals(body)
     for code in codes:
         one = body["languages"][code]
         gone = [of["languages"].get(code, {}) for of in withdrawals]
         kept += one["kept"] + sum(of.get("kept", 0) for of in gone)
         rejected += sum(one["rejected"].values()) + sum(of.get("rejected", 0) for of in gone)
     return rejected / max(kept + rejected, 1)
+
+
+def _own_withdrawals(body: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """Returns the withdrawals from a cleaned corpus; a selection also lists those of its source."""
+    return () if "history" in body else body.get("withdrawals", ())
 
 
 def size_category(pages: int) -> str:
