@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,11 +21,15 @@ def tokens(tmp_path_factory, make_blocks) -> Path:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory) -> Path:
+def finished(tmp_path_factory) -> Iterator[Path]:
     """The report of two synthetic runs per side in `out/`, the runs beside it."""
     from synthetic_runs import write_report  # the plotting libraries, which few tests need
 
-    return write_report(tmp_path_factory.mktemp("report"))
+    directory = write_report(tmp_path_factory.mktemp("report"))
+    written = {path: path.stat().st_mtime_ns for path in directory.rglob("*")}
+    yield directory
+    # A test that writes here changes what another finds, depending on their order.
+    assert {path: path.stat().st_mtime_ns for path in directory.rglob("*")} == written
 
 
 @pytest.fixture(scope="session")

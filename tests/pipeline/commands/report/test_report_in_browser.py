@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -74,17 +75,19 @@ def test_opens_whole_at_every_width(browser, finished, width, dark):
 def four_models(finished, tmp_path_factory) -> Path:
     """A report with two models beside its sides, one of two seeds, and two tasks."""
     root = tmp_path_factory.mktemp("models")
-    baseline_tasks, candidate_tasks = write_both_sides(
-        root / "tuned", (finished / "dense0", finished / "switch0")
+    # Copies, because write_both_sides finishes them and other tests read `finished`.
+    dense, switch = (
+        Path(shutil.copytree(finished / name, root / name)) for name in ("dense0", "switch0")
     )
+    baseline_tasks, candidate_tasks = write_both_sides(root / "tuned", (dense, switch))
     wide = [
         write_run(root / f"wide{seed}", experts=None, seed=seed, gain=0.5, parameters=3_456_789)
         for seed in (0, 1)
     ]
     report.run(
         Report(
-            baseline=(finished / "dense0", finished / "dense1"),
-            candidate=(finished / "switch0", finished / "switch1"),
+            baseline=(dense, finished / "dense1"),
+            candidate=(switch, finished / "switch1"),
             also=(
                 *(f"a wider mT5={one}" for one in wide),
                 f"small={write_run(root / 'small', experts=None, gain=-0.2)}",

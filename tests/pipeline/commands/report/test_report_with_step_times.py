@@ -128,9 +128,10 @@ def test_damaged_or_missing_step_times_are_refused(asked, tmp_path):
     path.write_text(path.read_text().replace("0.8", "0.7"))
     with pytest.raises(ArtifactError, match="differs from its checksum in the manifest"):
         report.run(asked)
-    for directory, said in ((tmp_path / "none", "does not exist; run time"), (
-        asked.baseline[0], "no manifest.json"
-    )):  # fmt: skip
+    for directory, said in (
+        (tmp_path / "none", "does not exist; run time"),
+        (asked.baseline[0], r"which holds no manifest\.json; run time to its end first"),
+    ):
         with pytest.raises(ArtifactError, match=said):
             report.run(dataclasses.replace(asked, step_times=directory))
     assert not asked.out.exists()
