@@ -48,7 +48,6 @@ def main() -> None:
 
 def measure(sizes: Any) -> dict[str, Any]:
     """Returns all measurements of this process, of the sizes in sizes.py."""
-    import jax
 
     from benchmarks.accelerator.kernel_parity import parity
     from benchmarks.accelerator.machine import description, here
@@ -61,7 +60,7 @@ def measure(sizes: Any) -> dict[str, Any]:
         sys.exit("This machine has an accelerator and JAX finds none; install its plugin first.")
     print(f"{len(devices.devices)} x {devices.kind}: kernels", flush=True)
     found: dict[str, Any] = {"machine": description(devices)}
-    found["kernels"] = parity(sizes.attention, jax.devices()[0].platform)
+    found["kernels"] = parity(sizes.attention)
     count = len(devices.devices)
     planned = {
         side: fitting(candidates(recipe, sizes, count), devices)

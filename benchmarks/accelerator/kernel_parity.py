@@ -10,26 +10,28 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from model.kernels.attention import fused_attention
-from model.layers.position_bias import BUCKETS, bucket
+from model.batch import Visible
+from model.layers.fused_attention import KERNELS
+from model.layers.fused_attention import fused as fused_attention
+from model.layers.position_bias import BUCKETS, PositionBias, bucket
+from model.sharding.mesh import MeshShape, make_mesh
 
 NAMES = ("output", "query", "keys", "values", "table")
 
 
-def parity(attention: tuple[int, int, int, int, int], platform: str) -> dict[str, Any]:
+def parity(attention: tuple[int, int, int, int, int]) -> dict[str, Any]:
     """Returns the relative errors of kernel and plain attention, by kind, type and array."""
     found = {}
     for kind in ("encoder", "decoder", "cross"):
         arrays, gradient, mask = inputs(attention, cross=kind == "cross")
         with jax.default_matmul_precision("highest"):
-            reference = results(plain, arrays, gradient, mask, kind, attention, "")
-            float32 = results(fused, arrays, gradient, mask, kind, attention, platform)
+            reference = results(plain, arrays, gradient, mask, kind, attention)
+            float32 = results(fused, arrays, gradient, mask, kind, attention)
         half = [array.astype(jnp.bfloat16) for array in arrays[:3]] + arrays[3:]
         slope = gradient.astype(jnp.bfloat16)
-        sides = {"kernel": (fused, platform), "plain": (plain, "")}
         bfloat16 = {
-            name: results(side, half, slope, mask, kind, attention, where)
-            for name, (side, where) in sides.items()
+            name: results(side, half, slope, mask, kind, attention)
+            for name, side in {"kernel": fused, "plain": plain}.items()
         }
         found[kind] = {"kernel, float32": errors(float32, reference)} | {
             f"{name}, bfloat16": errors(one, reference) for name, one in bfloat16.items()
@@ -53,11 +55,11 @@ def inputs(attention: tuple[int, int, int, int, int], cross: bool) -> tuple[list
     return arrays, drawn(rows, queries, width), real
 
 
-def results(attend, arrays, gradient, mask, kind, attention, platform) -> list[np.ndarray]:
+def results(attend, arrays, gradient, mask, kind, attention) -> list[np.ndarray]:
     """Returns output and gradients, in the order of `NAMES`."""
 
     def function(*arrays):
-        return attend(*arrays, mask, kind, attention[3], platform)
+        return attend(*arrays, mask, kind, attention[3])
 
     def both(arrays, gradient):
         output, backward = jax.vjp(function, *arrays)
@@ -66,23 +68,22 @@ def results(attend, arrays, gradient, mask, kind, attention, platform) -> list[n
     return [np.asarray(one, np.float32) for one in jax.jit(both)(arrays, gradient)]
 
 
-def fused(query, keys, values, table, mask, kind, heads, platform) -> jax.Array:
+def fused(query, keys, values, table, mask, kind, heads) -> jax.Array:
     """The kernel; interpreted where there is no accelerator."""
+    device = jax.devices()[0]
     return fused_attention(
         query,
         keys,
         values,
-        None if kind == "cross" else table,
-        mask,
-        heads=heads,
-        bidirectional=kind == "encoder",
-        causal=kind == "decoder",
-        platform="tpu" if platform == "tpu" else "gpu",
-        interpret=platform == "cpu",
+        None if kind == "cross" else PositionBias(table, bidirectional=kind == "encoder"),
+        Visible(mask, kind == "decoder", None, None),
+        heads,
+        make_mesh(MeshShape(), [device]),
+        interpret=None if device.platform in KERNELS else "gpu",
     )
 
 
-def plain(query, keys, values, table, mask, kind, heads, _) -> jax.Array:
+def plain(query, keys, values, table, mask, kind, heads) -> jax.Array:
     """Attention that writes all scores, as in T5's paper."""
     parts = [one.reshape(*one.shape[:2], heads, -1) for one in (query, keys, values)]
     scores = jnp.einsum("bqhd,bkhd->bhqk", parts[0], parts[1], preferred_element_type=jnp.float32)

@@ -58,7 +58,7 @@ def fused(
     heads: int,
     mesh: Mesh,
     *,
-    interpret: bool = False,
+    interpret: Platform | None = None,
 ) -> Float[Array, "batch queries width"]:
     """Returns attention as `plain_attention` does, without writing scores to memory.
 
@@ -68,15 +68,15 @@ def fused(
         visible: which keys a query attends to.
         heads: number of heads.
         mesh: the devices.
-        interpret: True to run a TPU's kernel on any device, slowly, for tests.
+        interpret: kind of device whose kernel is run on any other, slowly, for tests.
     """
     is_key, causal, query_example, key_example = visible
     setting = Setting(
         heads=heads // mesh.shape["model"],
         bidirectional=bias is not None and bias.bidirectional,
         causal=causal,
-        platform="tpu" if interpret else KERNELS[mesh.devices.flat[0].platform],
-        interpret=interpret,
+        platform=interpret or KERNELS[mesh.devices.flat[0].platform],
+        interpret=interpret is not None,
     )
     biases = None if bias is None else bias.biases
     numbers = example_numbers(is_key, query_example, key_example)

@@ -15,19 +15,17 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import SingleDeviceSharding
 
-from model.kernels.attention import fused_attention
 from model.layers.fused_attention import has_kernel
 from model.sharding.mesh import MeshShape, make_mesh
 from pipeline.planning.topology import topology
+from tests.helpers.kernels_of_a_device import fused_attention
 
 ROWS, HEAD = 2, 64
 # Heads of a device, source and target tokens; Switch-C's 30 heads are split over two devices.
 SIZES = {"t5-base": (12, 512, 114), "mt5-base": (12, 1024, 229), "switch-c": (15, 512, 114)}
 
 
-def compiled(
-    device, platform, heads: int, queries: int, keys: int, *, biased: bool, causal: bool
-) -> str:
+def compiled(device, heads: int, queries: int, keys: int, *, biased: bool, causal: bool) -> str:
     """Returns the program of one attention and its gradients on one device."""
     here = SingleDeviceSharding(device)
     like = functools.partial(jax.ShapeDtypeStruct, sharding=here)
@@ -37,7 +35,7 @@ def compiled(
 
     def run(query, keys, values, table, mask, gradient):
         options = {"heads": heads, "bidirectional": not causal, "causal": causal}
-        call = functools.partial(fused_attention, key_mask=mask, platform=platform, **options)
+        call = functools.partial(fused_attention, key_mask=mask, device=device, **options)
         value, backward = jax.vjp(call, query, keys, values, table)
         return value, backward(gradient)
 
@@ -54,7 +52,7 @@ def main(name: str, lengths: Sequence[int]) -> None:
     """Prints the programs of the recipes' attentions, or of mt5-base's encoder at other lengths."""
     jax.config.update("jax_platforms", "cpu")
     device = topology(name).devices[0]
-    compile_for = functools.partial(compiled, device, "gpu" if name.startswith("h") else "tpu")
+    compile_for = functools.partial(compiled, device)
     programs = {
         str(tokens): compile_for(12, tokens, tokens, biased=True, causal=False)
         for tokens in lengths

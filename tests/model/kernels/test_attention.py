@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import Mesh, PartitionSpec
+from kernels_of_a_device import fused_attention
 from plain_attention import Case, plain_attention
 
-from model.kernels.attention import fused_attention, is_supported
+from model.kernels.attention import is_supported
 
 PLATFORMS = ("tpu", "gpu")
 CASES = {
@@ -55,7 +55,7 @@ def assert_close(found, expected, tolerance: float):
 @pytest.mark.parametrize("platform", PLATFORMS)
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_equals_plain_attention(case, platform):
-    fused = functools.partial(fused_attention, platform=platform, interpret=True)
+    fused = functools.partial(fused_attention, interpret=platform)
     assert_close(value_and_gradients(fused, case), value_and_gradients(plain_attention, case), 1e-5)
 
 
@@ -63,37 +63,8 @@ def test_equals_plain_attention(case, platform):
 def test_in_bfloat16_it_is_as_close_to_float32_as_plain_attention(platform):
     """Both round weights and score gradients to 8 bits: 1 % of an array's largest number."""
     case = Case(29, 37, padded=True, dtype=jnp.bfloat16)
-    fused = functools.partial(fused_attention, platform=platform, interpret=True)
+    fused = functools.partial(fused_attention, interpret=platform)
     assert_close(value_and_gradients(fused, case), value_and_gradients(plain_attention, case), 1e-2)
-
-
-@pytest.mark.parametrize("platform", PLATFORMS)
-def test_on_a_mesh_the_tables_gradient_is_the_sum_over_rows(platform):
-    """Rows over 4 devices and heads over 2; the table is whole on each device of an axis."""
-    case = Case(13, 29, heads=2, padded=True)
-    differentiated, masks, gradient = case.arrays(rows=4)
-    mesh = Mesh(np.array(jax.devices()[:8]).reshape(4, 2), ("data", "model"))
-    wide, table, mask = (
-        PartitionSpec("data", None, "model"),
-        PartitionSpec(None, "model"),
-        PartitionSpec("data"),
-    )
-    options = case.options | {"heads": 1, "platform": platform, "interpret": True}
-    local = jax.shard_map(
-        functools.partial(fused_attention, **options),
-        mesh=mesh,
-        in_specs=(wide, wide, wide, table, mask),
-        out_specs=wide,
-        check_vma=False,
-    )
-
-    def gradients(attention):
-        arrays = tuple(differentiated.values())
-        value, backward = jax.vjp(lambda *x: attention(*x, masks["key_mask"]), *arrays)
-        return dict(zip(("value", *differentiated), (value, *backward(gradient)), strict=True))
-
-    plain = functools.partial(plain_attention, **case.options)
-    assert_close(jax.jit(gradients, static_argnums=0)(local), gradients(plain), 1e-5)
 
 
 def test_lengths_beyond_the_memory_of_a_tpu_are_left_to_the_plain_path():

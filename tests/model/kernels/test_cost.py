@@ -2,8 +2,8 @@
 
 import jax
 import jax.numpy as jnp
+from kernels_of_a_device import fused_attention
 
-from model.kernels.attention import fused_attention
 from model.kernels.cost import Operand, estimate
 
 
@@ -44,7 +44,7 @@ def costs(platform: str, queries: int, keys: int) -> list[tuple[int, int, int]]:
     heads, head, rows = 4, 64, 3
     arrays = [jnp.zeros((rows, n, heads * head), jnp.bfloat16) for n in (queries, keys, keys)]
     table = jnp.zeros((32, heads))
-    options = {"heads": heads, "bidirectional": True, "causal": False, "platform": platform}
+    options = {"heads": heads, "bidirectional": True, "causal": False, "interpret": platform}
 
     def run(*x):
         return jax.vjp(lambda *x: fused_attention(*x, **options), *x)[1](arrays[0])

@@ -3,6 +3,8 @@
 `tests/model/kernels` compares kernels in every setting; here rows and heads are split.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -37,14 +39,15 @@ def plainly(rows, bias, visible, mesh):
     return plain_attention(*rows, bias(*lengths), visible.mask(*lengths), HEADS)
 
 
-def by_kernel(rows, bias, visible, mesh):
-    return fused(*rows, bias, visible, HEADS, mesh, interpret=True)
+def by_kernel(rows, bias, visible, mesh, platform="tpu"):
+    return fused(*rows, bias, visible, HEADS, mesh, interpret=platform)
 
 
-@pytest.mark.parametrize("slope", [0.0, 0.5])
-def test_values_and_gradients_are_those_of_the_plain_path(slope):
+@pytest.mark.parametrize(("platform", "slope"), [("tpu", 0.0), ("tpu", 0.5), ("gpu", 0.5)])
+def test_values_and_gradients_are_those_of_the_plain_path(platform, slope):
     mesh = mesh_of(MeshShape(data=2, expert=2, model=2))
-    found, expected = slopes(by_kernel, mesh, slope), slopes(plainly, mesh, slope)
+    kernel = functools.partial(by_kernel, platform=platform)
+    found, expected = slopes(kernel, mesh, slope), slopes(plainly, mesh, slope)
     for ours, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5 * np.abs(theirs).max())
 
