@@ -6,6 +6,8 @@ import importlib
 import itertools
 import operator
 import re
+import shutil
+import textwrap
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
@@ -13,6 +15,8 @@ from typing import Annotated, Any
 
 import tyro
 from tyro import _strings
+from tyro._backends import _tyro_help_formatting
+from tyro._backends._tyro_help_formatting import format_help
 
 from pipeline import arguments
 from pipeline.errors import ArtifactError
@@ -44,6 +48,8 @@ COMMANDS: dict[str, type] = {
 
 SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:")  # first part of an address parsed as a path
 
+BOX = frozenset("╭│╰")  # one of them is in every line of a box of options
+
 DESCRIPTION = """Raw web pages in 101 languages go in at one end; a report of what a Switch
 Transformer gains over mT5, language by language, comes out at the other."""
 
@@ -63,6 +69,7 @@ def check_command(argv: list[str]) -> None:
 def parse(argv: list[str]) -> Any:
     """Returns a command's arguments; exits with a usage message if they cannot be parsed."""
     _strings.remove_single_line_breaks = unwrapped  # tyro's keeps breaks before indented lines
+    _tyro_help_formatting.format_help = help_lines  # tyro's has descriptions on one line
     commands = [Annotated[kind, tyro.conf.subcommand(name)] for name, kind in COMMANDS.items()]
     union: Any = functools.reduce(operator.or_, commands)
     return tyro.cli(union, prog="mswitch", description=DESCRIPTION, args=argv)
@@ -71,6 +78,21 @@ def parse(argv: list[str]) -> Any:
 def unwrapped(text: str) -> str:
     """Returns help text without the line breaks of its source; blank lines stay."""
     return re.sub(r"(?<!\n)\n[ \t]*(?!\n)", " ", text)
+
+
+@functools.wraps(format_help)
+def help_lines(*words: Any, **parts: Any) -> list[str]:
+    """Returns the lines of a help text; those of no box are wrapped to the terminal."""
+    width = shutil.get_terminal_size().columns
+    folded = functools.partial(textwrap.wrap, width=width, break_on_hyphens=False)
+    text = "\n".join(format_help(*words, **parts))
+    text = text.replace(f"{{{','.join(COMMANDS)}}}", "COMMAND ...")  # a box lists them
+    # Boxes have their width already; a blank line has nothing to wrap.
+    return [
+        part
+        for line in text.split("\n")
+        for part in ([line] if not line.strip() or BOX & {*line} else folded(line))
+    ]
 
 
 def split_beam_options(argv: list[str]) -> tuple[list[str], tuple[str, ...]]:

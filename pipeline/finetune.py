@@ -7,7 +7,7 @@ predictions on test data end the run (docs/decisions/fine-tuning.md).
 """
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 from data.examples.task_examples import TaskExamples
@@ -17,28 +17,24 @@ from model.loss.distillation import DistillationConfig
 from pipeline.arguments import Finetune
 from pipeline.artifacts.claims import Claim, digest_of_manifest
 from pipeline.artifacts.intent import Intent
-from pipeline.corpus.manifests import read_corpus
 from pipeline.errors import ArtifactError
 from pipeline.hardware.host_watch import joined
 from pipeline.recipe.finetuned import finetuned, with_groups
 from pipeline.recipe.overrides import check_seeds, override
 from pipeline.recipe.recipe import Recipe
-from pipeline.runs.directory import check_same_vocabulary, checkpoint_read, find_finished_run
+from pipeline.runs.directory import checkpoint_read, find_finished_run
 from pipeline.runs.open import recipe_of
-from pipeline.runs.task_files import check_metric
-from pipeline.tokens.checks import check_blocks
 from pipeline.tokens.open_blocks import cached_nowhere, open_blocks
-from pipeline.training.checks import check_all, check_mixture, machine_checks
+from pipeline.training.checks import check_all
 from pipeline.training.from_runs import teacher as teachers
-from pipeline.training.from_runs.first_weights import check_network, start_from
+from pipeline.training.from_runs.first_weights import start_from
 from pipeline.training.from_runs.teacher import check_same_teacher
 from pipeline.training.intent import intent_of
 from pipeline.training.prepared import claim_run, locked_by_first_host, unchecked_run
-from pipeline.training.profiling import check_profile
 from pipeline.training.run import carry_out
+from pipeline.training.tasks.checks import checks_of
 from pipeline.training.tasks.evaluation import TaskEvaluator
 from pipeline.training.tasks.finetuning_run import (
-    PRETRAINING_MIXTURE,
     Programs,
     Request,
     compiled,
@@ -46,16 +42,7 @@ from pipeline.training.tasks.finetuning_run import (
     make_training,
     predict_test,
 )
-from pipeline.training.tasks.given_tasks import (
-    Finetuning,
-    check_begins_with_run,
-    check_evaluates_saved_steps,
-    check_mixed_pretraining,
-    check_teaches_tasks,
-    check_trains,
-    read_tasks,
-    trainable,
-)
+from pipeline.training.tasks.given_tasks import Finetuning, read_tasks, tasks_read, trainable
 
 
 def run(arguments: Finetune) -> None:
@@ -113,10 +100,12 @@ def requested_intent(arguments: Finetune) -> Intent:
     """Returns what one run would do."""
     with cached_nowhere(arguments) as uncached:
         request = resolved(uncached)
-    weights = [checkpoint_read("run", arguments.run, None)]
+    more = [checkpoint_read("run", arguments.run, None)]
     if arguments.teacher is not None:
-        weights.append(checkpoint_read("teacher", arguments.teacher, None))
-    return intent_of(request.prepared, arguments.tokens, weights)
+        more.append(checkpoint_read("teacher", arguments.teacher, None))
+    given = request.finetuning
+    more += tasks_read(arguments.task, given, given.sources(request.prepared.recipe))
+    return intent_of(request.prepared, arguments.tokens, more)
 
 
 def resolved(arguments: Finetune) -> Request:
@@ -134,37 +123,14 @@ def resolved(arguments: Finetune) -> Request:
     prepared = unchecked_run(arguments, recipe)
     blocks = open_blocks(arguments.tokens, arguments.cache) if arguments.tokens else None
     teacher = None if arguments.teacher is None else teachers.find(arguments.teacher)
-    checks: list[Callable[[], object]] = [
-        *(functools.partial(check_trains, data) for data in tasks),
-        *(functools.partial(check_metric, data.task) for data in tasks),
-        functools.partial(check_network, arguments.run, pretrained, recipe),
-        functools.partial(check_evaluates_saved_steps, recipe),
-        functools.partial(check_mixed_pretraining, recipe, blocks),
-        functools.partial(check_profile, arguments.profile, recipe.steps),
-        functools.partial(finetuning.schedule, recipe, mixed=blocks is not None),
-        *machine_checks(recipe, arguments.out),
-    ]
-    if arguments.corpus is not None:
-        checks.append(functools.partial(read_corpus, arguments.corpus))
-    if blocks is not None:
-        pretraining = replace(recipe, mixture=PRETRAINING_MIXTURE)
-        checks += [
-            functools.partial(check_same_vocabulary, arguments.run, blocks),
-            functools.partial(check_blocks, blocks),
-            functools.partial(check_mixture, pretraining, blocks),
-        ]
-    if teacher is not None:
-        checks += [
-            functools.partial(check_teaches_tasks, teacher, recipe, finetuning),
-            functools.partial(check_begins_with_run, recipe),
-        ]
-    check_all(recipe.name, checks)
+    request = Request(replace(prepared, blocks=blocks), finetuning, teacher)
+    check_all(recipe.name, checks_of(arguments, pretrained, request))
     inputs = {"start": digest_of_manifest(arguments.run), **finetuning.digests}
     if blocks is not None:
         inputs["tokens"] = digest_of_manifest(blocks.directory)
     if teacher is not None:
         inputs["teacher"] = teacher.identity
-    return Request(replace(prepared, inputs=inputs, blocks=blocks), finetuning, teacher)
+    return request._replace(prepared=replace(request.prepared, inputs=inputs))
 
 
 def requested_recipe(arguments: Finetune, pretrained: Recipe, finetuning: Finetuning) -> Recipe:
@@ -206,7 +172,8 @@ def run_one(arguments: Finetune, programs: Programs | None) -> Programs | None:
             check_same_teacher(arguments.out, programs.record["teacher"])
         training = make_training(request, programs)
         assert isinstance(training.examples, TaskExamples)
-        for line in request.finetuning.lost(training.examples):
+        lengths = prepared.recipe.lengths
+        for line in request.finetuning.lost(training.examples.sources, lengths):
             training.announce(line)
         training = replace(training, trainer=compiled(training))
         start_from(arguments.run, arguments.out, training.trainer, prepared.recipe)

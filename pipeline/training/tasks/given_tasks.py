@@ -11,17 +11,18 @@ from data.errors import DataError
 from data.examples.mixture import TextSizes, parse
 from data.examples.pretraining_examples import Examples
 from data.examples.schedule import Schedule, make_schedule
-from data.examples.span_corruption import lengths_for_inputs
+from data.examples.span_corruption import Lengths
 from data.examples.task_examples import PRETRAINING, Source, TaskExamples, encoded
 from data.languages import get
 from data.stores.addresses import Place
-from data.stores.digests import digest_of_contents, digest_of_value
+from data.stores.digests import digest_of_value
+from data.tasks.description import find_task
 from data.tasks.examples import TaskData, TaskExample, read_task
-from data.tokens.blocks import TokenBlocks
-from data.tokens.tokenizer import MODEL_FILE, Tokenizer
+from data.tasks.patterns import task_files
+from data.tokens.tokenizer import Tokenizer
+from pipeline.artifacts.intent import Reading, files_of
 from pipeline.errors import ArtifactError
 from pipeline.recipe.recipe import Recipe
-from pipeline.training.from_runs.teacher import Teacher, check_fills_groups, check_student
 
 LONGEST = 512  # decoder tokens that are chosen for a task, at most
 MULTIPLE = 8  # of the chosen decoder tokens
@@ -84,14 +85,14 @@ class Finetuning(NamedTuple):
             return learned
         return max(learned, self.targets)
 
-    def lost(self, examples: TaskExamples) -> Iterator[str]:
+    def lost(self, sources: Sequence[Source], lengths: Lengths) -> Iterator[str]:
         """Yields a sentence per task with rows that are not examples, and per cut kind of text."""
         for data in self.tasks:
             yield from rows_set_aside(data)
-        for one in examples.sources:
+        for one in sources:
             for count, what, length in (
-                (one.cut_inputs, "inputs", examples.inputs),
-                (one.cut_targets, "targets", examples.targets),
+                (one.cut_inputs, "inputs", lengths.inputs),
+                (one.cut_targets, "targets", lengths.targets),
             ):
                 if count:
                     yield (
@@ -140,6 +141,37 @@ class Finetuning(NamedTuple):
             weights = {name: (1 - share) * weight for name, weight in weights.items()}
             weights[PRETRAINING] = share
         return make_schedule(weights, recipe.seed)
+
+
+def tasks_read(
+    words: Sequence[str], given: Finetuning, sources: Sequence[Source]
+) -> Iterator[Reading]:
+    """Yields tasks as something that is read.
+
+    Args:
+        words: tasks as the user names them.
+        given: the same, read.
+        sources: their training examples as ids.
+    """
+    for word, data in zip(words, given.tasks, strict=True):
+        _, directory = find_task(word)
+        files = (file.path for file in task_files(data.task, directory))
+        own = [one for one in sources if one.name.startswith(f"{data.task.name}/")]
+        yield files_of(f"task {data.task.name}", directory, files, _holds(data, own))
+
+
+def _holds(data: TaskData, sources: Sequence[Source]) -> str:
+    """Returns how many examples a task has, and how many of its texts are cut, in words."""
+    parts = {"training": data.train, "development": data.development, "test": data.test}
+    counts = ", ".join(f"{len(part):,} {name}" for name, part in parts.items())
+    cuts = {
+        "inputs": sum(one.cut_inputs for one in sources),
+        "targets": sum(one.cut_targets for one in sources),
+    }
+    cut = " and ".join(f"{count:,} {what}" for what, count in cuts.items() if count)
+    lost = f", {cut} of training lose their end" if cut else ""
+    languages = "1 language" if len(sources) == 1 else f"{len(sources)} languages"
+    return f"{counts} examples, trained in {languages}{lost}"
 
 
 def rows_set_aside(data: TaskData) -> Iterator[str]:
@@ -205,91 +237,3 @@ def trainable(tasks: Sequence[TaskData], languages: Sequence[str]) -> tuple[str,
                 f"development examples of {', '.join(lacking)}; name others with --languages."
             )
     return tuple(named)
-
-
-def check_trains(data: TaskData) -> None:
-    """Checks that a task has training and development examples.
-
-    Raises:
-        ArtifactError: if a split is missing.
-    """
-    for split in ("train", "development"):
-        if not getattr(data, split):
-            raise ArtifactError(
-                f"Fine-tuning needs a {split} split of task {data.task.name}, whose description "
-                f"has {', '.join(data.task.splits)}; add it to `splits` there."
-            )
-
-
-def check_teaches_tasks(teacher: Teacher, recipe: Recipe, finetuning: Finetuning) -> None:
-    """Checks that a fine-tuned run can teach a dense one the same tasks.
-
-    Raises:
-        ArtifactError: if its vocabulary or its tasks differ, the student is sparse, or its batches
-            do not fill the teacher's routing groups.
-    """
-    check_student(teacher, recipe)
-    check_fills_groups(teacher, recipe)
-    if digest_of_contents(teacher.directory / MODEL_FILE) != digest_of_contents(
-        finetuning.vocabulary
-    ):
-        raise ArtifactError(
-            f"{teacher.directory} and {finetuning.vocabulary.parent} have different vocabularies, "
-            "so probabilities of the one mean nothing to the other; name runs of one vocabulary."
-        )
-    ours, theirs = finetuning.digests, teacher.inputs
-    if other := [name for name, digest in ours.items() if theirs.get(name) != digest]:
-        raise ArtifactError(
-            f"{teacher.directory} was not fine-tuned on {', '.join(other)} as it is given here; "
-            "name a run that was, with the same languages."
-        )
-
-
-def check_begins_with_run(recipe: Recipe) -> None:
-    """Checks that no setting gives a fine-tuned student other first weights than those of `--run`.
-
-    Raises:
-        ArtifactError: if `distillation.initialization` does.
-    """
-    assert recipe.distillation is not None  # a student's recipe
-    if recipe.distillation.initialization != "random":
-        raise ArtifactError(
-            f"distillation.initialization was {recipe.distillation.initialization}, and a "
-            "fine-tuned student begins with the weights of --run; leave it out."
-        )
-
-
-def check_evaluates_saved_steps(recipe: Recipe) -> None:
-    """Checks that every evaluated step has a checkpoint, of which the best is kept.
-
-    Raises:
-        ArtifactError: if one has none.
-    """
-    if not recipe.evaluate_every or recipe.evaluate_every % recipe.checkpoint_every:
-        raise ArtifactError(
-            f"evaluate_every was {recipe.evaluate_every} with checkpoint_every "
-            f"{recipe.checkpoint_every}; fine-tuning keeps the best evaluated checkpoint, so "
-            "evaluate_every must be a multiple of checkpoint_every."
-        )
-
-
-def check_mixed_pretraining(recipe: Recipe, blocks: TokenBlocks | None) -> None:
-    """Checks that pretraining is mixed in only with tokens to read, and with room for its targets.
-
-    Raises:
-        ArtifactError: if it is not.
-    """
-    config = recipe.finetuning
-    assert config is not None  # a recipe of `mswitch finetune`
-    if bool(config.pretraining_share) != (blocks is not None):
-        raise ArtifactError(
-            f"finetuning.pretraining_share was {config.pretraining_share} "
-            f"{'with' if blocks else 'without'} --tokens; pretraining is mixed in with both, "
-            "for example --tokens DIR --pretraining-share 0.01."
-        )
-    needed = lengths_for_inputs(recipe.inputs).targets
-    if blocks is not None and needed > config.targets:
-        raise ArtifactError(
-            f"finetuning.targets was {config.targets}, and pretraining of {recipe.inputs} inputs "
-            f"has {needed} targets in a row; set finetuning.targets={needed} or more."
-        )

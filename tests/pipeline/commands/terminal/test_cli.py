@@ -90,12 +90,15 @@ def test_an_option_is_one_paragraph_of_help(capsys, monkeypatch):
     assert any("what the command would refuse; write nothing." in line for line in lines)
 
 
-@pytest.mark.parametrize("command", [[], ["clean"], ["pretrain"]], ids=str)
-def test_help_is_printed(command, capsys):
+@pytest.mark.parametrize("command", [[], *([name] for name in command_line.COMMANDS)], ids=str)
+def test_help_fits_a_terminal_of_80_columns(command, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit) as stopped:
         cli.run([*command, "--help"])
     assert stopped.value.code == 0
-    assert "usage: mswitch" in capsys.readouterr().out
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("usage: mswitch")
+    assert [line for line in lines if len(line) > 80] == []
 
 
 @pytest.mark.parametrize("name", command_line.COMMANDS)

@@ -29,9 +29,10 @@ from pipeline.runs.directory import requested_step, saved_steps
 from pipeline.runs.evaluation_paths import routing_beside
 from pipeline.runs.open import load_run, restore
 from pipeline.runs.task_files import check_metric, read_predictions, read_task_of
+from pipeline.training.tasks.checks import check_mixed_pretraining
 from pipeline.training.tasks.evaluation import TaskEvaluator
 from pipeline.training.tasks.finetuning_run import Programs
-from pipeline.training.tasks.given_tasks import Finetuning, check_mixed_pretraining
+from pipeline.training.tasks.given_tasks import Finetuning
 from pipeline.training.tasks.scoring import TaskScoring, check_may_replace
 from pipeline.training.tasks.sentences import sentence_losses
 
@@ -276,10 +277,24 @@ def test_what_training_loses_is_counted(tuned):
     recipe, data = replace(load_run(tuned)[0], inputs=16), read_task(str(TOPICS))
     data = data._replace(set_aside={"other_split": 1_200, "no_answers": 3})
     finetuning = Finetuning((data,), load(tuned / MODEL_FILE), tuned / MODEL_FILE)
-    first, *cut = finetuning.lost(finetuning.examples(recipe, None))
+    first, *cut = finetuning.lost(finetuning.sources(recipe), recipe.lengths)
     assert first == "topics: 1,203 rows set aside (1,200 other_split, 3 no_answers)."
     assert cut
     assert all("inputs have more than 16 tokens and lost their end." in one for one in cut)
+
+
+def test_a_dry_run_names_tasks_and_what_they_lose(pretrained, tmp_path, one_device, capsys):
+    short = [one.replace("inputs=48", "inputs=16") for one in SETTINGS]
+    assert finetune(pretrained / "switch", tmp_path / "run", "--dry-run", settings=short) == 0
+    printed = capsys.readouterr().out
+    data = {one: read_task(str(one)) for one in (TOPICS, QUESTIONS)}
+    for path, one in data.items():
+        line = next(line for line in printed.splitlines() if f"read task {one.task.name}: " in line)
+        counts = f"{len(one.train):,} training, {len(one.development):,} development, "
+        assert counts + f"{len(one.test):,} test examples, trained in " in line
+        assert line.endswith(f"in {path.parent}"), line
+    assert "inputs of training lose their end" in printed
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow
