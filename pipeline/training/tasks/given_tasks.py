@@ -161,7 +161,7 @@ def tasks_read(
 
 
 def _holds(data: TaskData, sources: Sequence[Source]) -> str:
-    """Returns how many examples a task has, and how many of its texts are cut, in words."""
+    """Returns the numbers of examples of a task, and of its texts that are cut, in words."""
     parts = {"training": data.train, "development": data.development, "test": data.test}
     counts = ", ".join(f"{len(part):,} {name}" for name, part in parts.items())
     cuts = {
