@@ -1,6 +1,6 @@
 """Connected components in rounds through the engine: memory from 1 to 10 million edges.
 
-    python benchmarks/cleaning/components.py [--sizes EDGES ...]
+    PYTHONPATH=.:tests/helpers python benchmarks/cleaning/components.py [--sizes EDGES ...]
 
 Edges are those of pages that share keys: clusters of 2 to 8 pages, one chain of a tenth of all
 edges, and one star of a tenth. They lie where a job has them: each shard has the pairs of its
@@ -25,8 +25,8 @@ from typing import Any
 import numpy as np
 import tyro
 from apache_beam.metrics.metric import MetricsFilter
+from clusters_in_memory import clusters
 
-from data.dedup.clusters import clusters
 from data.splitmix64 import splitmix64
 from pipeline.beam.counters import NAMESPACE
 from pipeline.beam.job import running

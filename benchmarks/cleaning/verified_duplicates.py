@@ -34,12 +34,13 @@ import near_duplicates
 import numpy as np
 
 from data.dedup.candidates import candidates_of, packed
-from data.dedup.clusters import clusters, edges
+from data.dedup.edges import edges
 from data.dedup.minhash import BANDS, band_keys, shingle_length, shingles_of
 from data.dedup.representatives import representatives
 from data.languages import all_languages
 
 sys.path.append(str(Path(__file__).parents[2] / "tests/helpers"))
+from clusters_in_memory import clusters
 from planted_pages import PlantedPages
 
 RESULT = Path(__file__).parents[1] / "results/verified_duplicates.json"

@@ -23,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import UInt64
 
-from data.dedup.clusters import Edges
+from data.dedup.edges import Edges
 from data.sorted_numbers import distinct_pairs, is_first, lengths_of
 from data.splitmix64 import splitmix64
 

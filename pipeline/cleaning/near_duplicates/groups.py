@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import UInt64
 
-from data.dedup.clusters import Edges
 from data.dedup.components import Moves, contracted, moved, pointers, proposals
+from data.dedup.edges import Edges
 from data.sorted_numbers import distinct, is_among
 from pipeline.beam.waves import Parts, Wave, Waves
 from pipeline.beam.workspace import Workspace

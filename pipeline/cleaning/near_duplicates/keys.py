@@ -12,7 +12,7 @@ import pyarrow as pa
 from jaxtyping import UInt32, UInt64
 
 from data.dedup import minhash
-from data.dedup.clusters import Edges, edges
+from data.dedup.edges import Edges, edges
 from data.language_id.thresholds import MedianLessDeviation
 from data.reading.page import Page
 from data.splitmix64 import splitmix64

@@ -5,6 +5,7 @@ import itertools
 
 import numpy as np
 import pytest
+from clusters_in_memory import clusters
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from plain_shingles import shingle_set
@@ -13,7 +14,7 @@ from slow_choice import SlowPage, groups, is_similar, slow_choice
 
 from data.dedup import greedy_choice, representatives
 from data.dedup.candidates import candidates_of, chosen, packed
-from data.dedup.clusters import clusters, edges
+from data.dedup.edges import edges
 from data.dedup.line_dedup import rank_of
 from data.dedup.minhash import BANDS, band_keys, shingle_length
 

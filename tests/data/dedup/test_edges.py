@@ -1,8 +1,9 @@
 import numpy as np
+from clusters_in_memory import clusters
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.dedup.clusters import clusters, edges
+from data.dedup.edges import edges
 
 ENTRIES = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 25)), max_size=60)
 
