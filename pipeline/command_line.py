@@ -7,7 +7,6 @@ import itertools
 import operator
 import re
 import shutil
-import textwrap
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from tyro._backends._tyro_help_formatting import format_help
 
 from pipeline import arguments
 from pipeline.errors import ArtifactError
+from pipeline.terminal import broken
 
 COMMANDS: dict[str, type] = {
     "clean": arguments.Clean,
@@ -49,6 +49,7 @@ COMMANDS: dict[str, type] = {
 SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:")  # first part of an address parsed as a path
 
 BOX = frozenset("╭│╰")  # one of them is in every line of a box of options
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 DESCRIPTION = """Raw web pages in 101 languages go in at one end; a report of what a Switch
 Transformer gains over mT5, language by language, comes out at the other."""
@@ -80,18 +81,21 @@ def unwrapped(text: str) -> str:
     return re.sub(r"(?<!\n)\n[ \t]*(?!\n)", " ", text)
 
 
+def without_colours(text: str) -> str:
+    """Returns what a terminal shows of a text."""
+    return COLOUR.sub("", text)
+
+
 @functools.wraps(format_help)
 def help_lines(*words: Any, **parts: Any) -> list[str]:
     """Returns the lines of a help text; those of no box are wrapped to the terminal."""
-    width = shutil.get_terminal_size().columns
-    folded = functools.partial(textwrap.wrap, width=width, break_on_hyphens=False)
     text = "\n".join(format_help(*words, **parts))
     text = text.replace(f"{{{','.join(COMMANDS)}}}", "COMMAND ...")  # a box lists them
-    # Boxes have their width already; a blank line has nothing to wrap.
+    width = shutil.get_terminal_size().columns
+    # Lines of boxes have their width already.
     return [
-        part
+        line if BOX & {*line} else broken(line, width, seen=without_colours)
         for line in text.split("\n")
-        for part in ([line] if not line.strip() or BOX & {*line} else folded(line))
     ]
 
 

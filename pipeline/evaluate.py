@@ -169,7 +169,7 @@ def score(arguments: Evaluate) -> None:
     losses = evaluation.losses.values()
     loss = f"held-out loss {fmean(losses):.4f} nats, " if losses else ""
     made = f"{loss}{len(held_out.pages):,} held-out pages, in {path}"
-    print_end("evaluate", made, following=f"inspect {arguments.run}")
+    print_end("evaluate", made, following=("inspect", arguments.run))
 
 
 def check_asked(arguments: Evaluate) -> None:
@@ -237,7 +237,7 @@ def score_tasks(arguments: Evaluate) -> None:
         texts
     )
     if is_first():
-        print_end("evaluate", "; ".join(said), following=f"inspect {arguments.run}")
+        print_end("evaluate", "; ".join(said), following=("inspect", arguments.run))
 
 
 def check_tokens(arguments: Evaluate, blocks: TokenBlocks) -> None:

@@ -182,7 +182,7 @@ def announce(out: Place, request: ExportRequest, holds: Mapping[str, Any]) -> No
         "export-hf",
         f"step {request.step} as {kind}, {holds['arrays']} arrays{several}, in {out}"
         + (LOADED_WITH_CODE if modeling_code(request.config) else ""),
-        following=f"inspect {out}",
+        following=("inspect", out),
     )
 
 

@@ -1,7 +1,6 @@
 """`mswitch fill`: the text that a run generates for the gaps of a text, greedily or sampled."""
 
 import re
-import shlex
 from typing import NamedTuple
 
 import jax
@@ -81,8 +80,7 @@ def run(arguments: Fill) -> None:
         text = filled(arguments)
         if is_first():
             print_lines(*text.split("\n"))
-            following = ["export-hf", "--run", str(arguments.run), "--out", "exported"]
-            print_next("fill", shlex.join(following))
+            print_next("fill", "export-hf", "--run", arguments.run, "--out", "exported")
 
 
 def filled(arguments: Fill) -> str:

@@ -112,7 +112,7 @@ def run(arguments: ImportHf) -> None:
         print_end(
             "import-hf",
             f"{parameter_count(model):,} parameters in {arguments.out}",
-            following=f"evaluate --run {arguments.out} --tokens tokens",
+            following=("evaluate", "--run", arguments.out, "--tokens", "tokens"),
         )
 
 

@@ -24,10 +24,11 @@ def run(arguments: Recipes) -> None:
     if arguments.name:
         name = arguments.name
         print_one(named.get(name))
-        print_next("recipes", f"pretrain --recipe {name} --tokens tokens --out runs/{name}")
+        words = "--recipe", name, "--tokens", "tokens", "--out", f"runs/{name}"
+        print_next("recipes", "pretrain", *words)
     else:
         print_all()
-        print_next("recipes", "recipes NAME")
+        print_next("recipes", "recipes", "NAME")
 
 
 def print_one(recipe: named.Recipe) -> None:

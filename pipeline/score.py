@@ -127,11 +127,13 @@ def run(arguments: Score) -> None:
         finish(request.intent, body)
         clear(out)
         pages = sum(entry["pages"] for entry in body["languages"].values())
+        places = "--corpus", arguments.corpus, "--scores", arguments.out
+        following = "select", *places, "--out", "selected"
         print_end(
             STAGE,
             f"{pages:,} pages of {len(body['languages'])} languages scored, in {arguments.out}",
             (),
-            f"select --corpus {arguments.corpus} --scores {arguments.out} --out selected",
+            following,
         )
 
 

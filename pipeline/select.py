@@ -18,8 +18,8 @@ from msgspec.structs import asdict
 from data.corpus_manifest import CorpusManifest
 from data.rights.reasons import BLOCKED
 from data.rights.robots_files import check_robots_file
-from data.stores.digests import digest_of_contents, digest_of_value
-from data.stores.files import absolute, join_path
+from data.stores.digests import digest_of_contents, digest_of_files, digest_of_value
+from data.stores.files import absolute, join_path, size_of
 from data.stores.json_files import read_json
 from eval.late_costs import uneven
 from pipeline.arguments import Select
@@ -161,10 +161,20 @@ def intent_of(
         out=arguments.out,
         identity=Identity(
             settings_of(arguments, rules),
-            digests | {f"list {one}": digest_of_contents(one) for one in lists},
+            digests | digests_of_lists(arguments),
         ),
         work=f"late rules for {pages:,} pages",
     )
+
+
+def digests_of_lists(arguments: Select) -> dict[str, str]:
+    """Returns the digest of each list, and one of the names and sizes of robots.txt archives."""
+    lists = (*arguments.blocked, *arguments.opted_out)
+    found = {f"list {one}": digest_of_contents(one) for one in lists}
+    if arguments.robots:  # those of a crawl are tens of thousands of files
+        robots = ((one, size_of(one) or 0) for one in arguments.robots)
+        found["robots"] = digest_of_files(robots)
+    return found
 
 
 def settings_of(arguments: Select, rules: LateRules) -> Mapping[str, Any]:

@@ -7,9 +7,10 @@ through this file.
 
 import copy
 import io
+import shlex
 import shutil
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -133,7 +134,9 @@ def print_lines(*lines: str) -> None:
         print(escape_controls(line))
 
 
-def print_end(stage: str, made: str, cautions: Iterable[str] = (), following: str = "") -> None:
+def print_end(
+    stage: str, made: str, cautions: Iterable[str] = (), following: Sequence[object] = ()
+) -> None:
     """Prints on standard error what a stage made, what to know about it, and the next command.
 
     Args:
@@ -146,15 +149,16 @@ def print_end(stage: str, made: str, cautions: Iterable[str] = (), following: st
     for caution in cautions:
         print_message(f"{stage}: caution: {caution}")
     if following:
-        print_next(stage, following)
+        print_next(stage, *following)
 
 
-def print_next(stage: str, following: str) -> None:
+def print_next(stage: str, *following: object) -> None:
     """Prints on standard error the command that follows, after `mswitch`.
 
     On a terminal it goes on in lines of its own, in a form that a shell reads as one command.
     """
-    _print_parts(f"{stage}: next: mswitch {following}", " --", " \\\n    ")
+    command = shlex.join(["mswitch", *map(str, following)])
+    _print_parts(f"{stage}: next: {command}", " --", " \\\n    ")
 
 
 def print_message(message: str) -> None:
@@ -173,7 +177,13 @@ def _print_parts(message: str, between: str, line_break: str) -> None:
     sys.stderr.flush()
 
 
-def broken(text: str, width: int, between: str = " ", line_break: str = "\n") -> str:
+def broken(
+    text: str,
+    width: int,
+    between: str = " ",
+    line_break: str = "\n",
+    seen: Callable[[str], str] = str,
+) -> str:
     """Returns a text in lines of at most `width` terminal cells, where no word is longer.
 
     Args:
@@ -181,13 +191,14 @@ def broken(text: str, width: int, between: str = " ", line_break: str = "\n") ->
         width: cells of the terminal.
         between: where a line may be broken; but for its first space it begins the next line.
         line_break: what is written in the place of that space.
+        seen: what a terminal shows of a text, where that is not all of it.
     """
     first, *others = text.split(between)
     indent, rest = line_break.rpartition("\n")[2], cell_len(line_break.partition("\n")[0])
     lines = [first]
     for part in others:
         part = between[1:] + part
-        if cell_len(f"{lines[-1]} {part}") + rest <= width:
+        if cell_len(seen(f"{lines[-1]} {part}")) + rest <= width:
             lines[-1] += f" {part}"
         else:
             lines.append(indent + part)

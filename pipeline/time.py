@@ -247,6 +247,6 @@ def versions() -> dict[str, Any]:
 
 def announce(arguments: Time, record: StepTimesRecord) -> None:
     """Prints medians, ratio and interval, and the command that uses them."""
-    sides = f"--baseline {arguments.baseline} --candidate {arguments.candidate}"
-    following = f"report {sides} --step-times {arguments.out} --out report"
+    sides = "--baseline", arguments.baseline, "--candidate", arguments.candidate
+    following = "report", *sides, "--step-times", arguments.out, "--out", "report"
     print_end(STAGE, f"{record.in_words()}, in {arguments.out / FILE}", following=following)

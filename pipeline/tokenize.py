@@ -80,7 +80,7 @@ def run(arguments: Tokenize) -> None:
             "tokenize",
             f"{described(languages)}, in {arguments.out}",
             cautions(languages),
-            f"pretrain --recipe mt5-laptop --tokens {arguments.out} --out runs/mt5",
+            ("pretrain", "--recipe=mt5-laptop", "--tokens", arguments.out, "--out", "runs/mt5"),
         )
 
 

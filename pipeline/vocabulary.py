@@ -172,7 +172,7 @@ def conclude(
         "vocabulary",
         f"{tokenizer.size:,} ids ({SENTINELS} sentinels) in {path}; a network needs "
         f"{tokenizer.rows:,} vocabulary rows",
-        following=f"tokenize --corpus {' '.join(corpora)} --vocabulary {out} --out tokens",
+        following=("tokenize", "--corpus", *corpora, "--vocabulary", out, "--out", "tokens"),
     )
 
 

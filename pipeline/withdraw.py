@@ -41,7 +41,7 @@ from pipeline.corpus.data_card import write_cards
 from pipeline.corpus.manifests import has_unique_lines, read_corpus
 from pipeline.errors import ArtifactError
 from pipeline.selection.late_rules import listed, set_aside
-from pipeline.selection.withdraw_files import FindSites, RemoveSites
+from pipeline.selection.withdraw_files import FindSites, RemoveSites, blank_details
 from pipeline.selection.withdrawn import manifest_without
 from pipeline.terminal import Terminal, print_end
 
@@ -132,9 +132,10 @@ def run(arguments: Withdraw) -> None:
             remove(join_path(request.corpus, folder))
         with console.status(f"withdraw: {len(request.files)} files"):
             remove_sites(request, workspace)
+            blank_details(workspace, request.corpus, request.sites)
         records = workspace.records(FindSites.step, len(request.files), CountsRecord)
         counts = Counts.total(records)
-        pages = sum(n for (kind, _, _), n in counts.counts.items() if kind == HOSTS)
+        pages = counts.number(HOSTS, "")
         path = join_path(request.corpus, MANIFEST)
         before = body = read_json(path, dict[str, Any])
         if pages:
@@ -146,13 +147,14 @@ def run(arguments: Withdraw) -> None:
         files = counts.number("files", "")
         made = f"{pages:,} pages removed from {files} of {len(request.files)} files"
         said = [*set_aside([request.sites]), *of_languages(before, body)]
-        print_end(STAGE, made, [*said, *([NO_GROWTH] if grows else [])], "")
+        print_end(STAGE, made, [*said, *([NO_GROWTH] if grows else [])])
 
 
 def of_languages(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
     """Yields what withdrawals did to languages, from the manifests before and after this one."""
     if before is after:
-        yield "No page of the corpus is of these sites any more."
+        again = " any more" if before.get("withdrawals") else ""
+        yield f"No page of the corpus is of these sites{again}."
     bare = [
         code
         for code, one in after["languages"].items()

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Float, Int64
 
 from data.languages import UNDETERMINED
 
@@ -66,12 +66,17 @@ def fineweb2() -> MedianLessDeviation:
 
 
 def counts(probabilities: Iterable[float]) -> Counts:
-    """Returns the histogram of probabilities: [i] counts those nearest to i / 1000.
+    """Returns the histogram of probabilities: [i] counts those nearest to i / 1000."""
+    steps = steps_of(np.fromiter(probabilities, float))
+    return np.bincount(steps, minlength=STEPS + 1).astype(np.int64)
 
-    Probabilities above 1, which come from fastText's rounding (1.00001), count as 1.
+
+def steps_of(probabilities: Float[np.ndarray, " pages"]) -> Int64[np.ndarray, " pages"]:
+    """Returns the nearest step of each probability.
+
+    Those above 1, which come from fastText's rounding (1.00001), count as 1.
     """
-    nearest = np.rint(np.fromiter(probabilities, float) * STEPS).astype(np.int64)
-    return np.bincount(np.clip(nearest, 0, STEPS), minlength=STEPS + 1).astype(np.int64)
+    return np.rint(np.clip(probabilities, 0, 1) * STEPS).astype(np.int64)
 
 
 def decide(language: str, probability: float, thresholds: Mapping[str, float]) -> str:

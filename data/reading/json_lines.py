@@ -7,6 +7,7 @@ A line of 32 MB may hold millions of objects, each of 50 times its bytes, so the
 
 import codecs
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,8 +18,10 @@ from data.reading.page_record import defect_of, page_of
 from data.reading.published_names import Published, published_as
 from data.reading.text_lines import Line
 
-# At most 130 bytes each, so 64 MB; a page with as many commas is too long for every rule set.
-MOST_VALUES = 500_000
+MOST_VALUES = 500_000  # at most 130 bytes each, so 64 MB
+MARKS = (b"{", b"[", b",")  # one before each value but the first
+# Possessive, and to the end of the line if no quote ends it: the time is that of reading the line.
+STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz")
 
 
@@ -48,7 +51,7 @@ def values(path: Path) -> Iterator[JsonValue | BrokenRecord]:
 
 
 def _value(path: Path, line: Line) -> JsonValue | BrokenRecord:
-    if sum(map(line.content.count, (b"{", b"[", b","))) > MOST_VALUES:
+    if _has_too_many_values(line.content):
         return BrokenRecord.at(path, line.offset, "too_many_values")
     try:
         return JsonValue(line.offset, json.loads(_without_mark(line.content).decode("utf-8")))
@@ -56,6 +59,13 @@ def _value(path: Path, line: Line) -> JsonValue | BrokenRecord:
         return BrokenRecord.at(path, line.offset, "invalid_utf8", str(error))
     except (ValueError, RecursionError) as error:
         return BrokenRecord.at(path, line.offset, "not_json", str(error))
+
+
+def _has_too_many_values(content: bytes) -> bool:
+    """Returns whether a line has more values than memory is kept for; marks in texts are none."""
+    if sum(map(content.count, MARKS)) <= MOST_VALUES:
+        return False
+    return sum(map(STRING.sub(b"", content).count, MARKS)) > MOST_VALUES
 
 
 def _without_mark(content: bytes) -> bytes:

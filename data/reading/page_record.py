@@ -3,10 +3,10 @@
 A record needs `text`; it may have `url`, `timestamp`, `language` (or `lang`) and `split`. A
 timestamp is text, or a date or time of Parquet; one of another type makes a record broken. A record
 of a test split is set aside: it is neither trained on nor evaluated. Any other unknown split is
-ignored. A page without an address has the digest of its text as one, so equal texts are one page
-and lie in one split. The file's name supplies a missing language or split (`published_names`).
-Other fields are ignored. Text with a lone surrogate (possible in JSON, not in UTF-8) is broken like
-invalid UTF-8 in an archive.
+ignored. A page without an address, or with an empty one, has the digest of its text as one, so
+equal texts are one page and lie in one split. The file's name supplies a missing language or split
+(`published_names`). Other fields are ignored. Text with a lone surrogate (possible in JSON, not in
+UTF-8) is broken like invalid UTF-8 in an archive.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ def defect_of(record: Any, published: Published) -> str | None:
         return "not_an_object"
     for field in ("text", "url"):
         value = record.get(field)
-        if field == "url" and value is None:
+        if field == "url" and value in (None, ""):
             continue
         if not isinstance(value, str) or not value.strip():
             return f"no_{field}"

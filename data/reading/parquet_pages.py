@@ -3,7 +3,7 @@
 Each row is a record with the fields of `page_record`. Rows are read in batches, so memory does not
 grow with the file. A truncated Parquet file has no footer and is one broken record; damage inside a
 file loses the rows from there on. A value that Python cannot have loses its row alone. Offsets are
-row numbers.
+row numbers. Times of nanoseconds lose what is below a microsecond, which Python's times lack.
 
 A value has the limit of a JSON line; all values of a file together have that of `parquet_limits`.
 """
@@ -57,13 +57,25 @@ def _rows(path: Path) -> Iterator[Page | BrokenRecord]:
                 continue
             for batch in file.iter_batches(BATCH_ROWS, row_groups=[group], columns=columns):
                 sizes = text_bytes(batch)
-                for record, size in zip(_records(batch, sum(sizes)), sizes, strict=True):
+                found = _records(in_microseconds(batch), sum(sizes))
+                for record, size in zip(found, sizes, strict=True):
                     left -= size + NUMBER_BYTES * batch.num_columns
                     if left < 0:
                         yield BrokenRecord.at(path, row, "too_large", "and all rows after it")
                         return
                     yield _page(path, row, record, size, published)
                     row += 1
+
+
+def in_microseconds(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Returns a batch without times of nanoseconds, which Arrow makes by pandas, if it is there."""
+    fields = [
+        field.with_type(pa.timestamp("us", field.type.tz))
+        if pa.types.is_timestamp(field.type) and field.type.unit == "ns"
+        else field
+        for field in batch.schema
+    ]
+    return batch.cast(pa.schema(fields), safe=False)
 
 
 def _records(batch: pa.RecordBatch, size: int) -> Iterator[dict[str, Any] | str]:

@@ -9,14 +9,18 @@ from data.rights.hosts import ascii_host, split
 ENCODED = re.compile(r"%([0-9a-fA-F]{2})")
 UNRESERVED = re.compile(r"[A-Za-z0-9._~-]").fullmatch
 KEPT = "/?:@!$&'()*+,;=%"  # RFC 3986's delimiters, which mean something else once encoded
+OF_TEXT = re.compile(r"sha256:[0-9a-f]{32}").fullmatch  # as a page without an address has one
 NORMAL = re.compile(rf"[A-Za-z0-9._~{re.escape(KEPT.replace('%', ''))}-]*").fullmatch
 
 
 def host_and_page(url: str) -> tuple[str, str]:
     """Returns host and page of an address, the page without a slash at the end.
 
-    The page is "" for a host's first page. Both are "" if the address is malformed.
+    The page is "" for a host's first page. Both are "" if the address is malformed. The digest that
+    a page without an address has instead is its own host.
     """
+    if OF_TEXT(url):
+        return url, ""
     parts = split(url)
     if parts is None:
         return "", ""

@@ -7,6 +7,7 @@ A list has one entry per line in UTF-8, plain or gzipped; lines that begin with 
 * An address, with a scheme or a slash, such as `example.org/forum` or `https://example.org/forum`:
   that page and all below it, on that host alone, with or without `www.`. `https://example.org/`
   are so the pages of that host, and not those of `shop.example.org`.
+* The `sha256:...` that a page without an address has as its `url`: that page.
 
 Entries are kept as hashes of 64 bits: 80 MB for ten million. Of 10^10 pages with ten look-ups each,
 0.05 are then expected to be refused by chance. Other lines are set aside and counted. So are mail

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from data.rights.addresses import host_and_page, key
+from data.rights.addresses import OF_TEXT, host_and_page, key
 from data.rights.hosts import split
 
 HOSTS_FILE = re.compile(r"(?:0\.0\.0\.0|127\.0\.0\.1|::1?)(?:\s+|$)")
@@ -44,6 +44,8 @@ def entries(line: str) -> Iterator[Entry | None]:
 
 
 def _entry(name: str) -> Entry | None:
+    if OF_TEXT(name):
+        return Entry(name, False)
     name = WILDCARD.sub("", name)
     parts = split(name)
     if NO_ADDRESS(name) or parts is None or "@" in parts.netloc or ".." in parts.netloc:

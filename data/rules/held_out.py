@@ -86,19 +86,19 @@ class ShareOfEachLanguage:
 
 @dataclass(frozen=True, kw_only=True)
 class ShareOfUnsplitPages(ShareOfEachLanguage):
-    """Holds out a share of each language's pages where none was published with a split."""
+    """Holds out a share of each language's pages where none was published as held out."""
 
     def check(self, url: str, split: str) -> None:
-        """Checks that a page has no published split, which the share would mix with others.
+        """Checks that a page was not published for validation, where it could become training text.
 
         Raises:
-            DataError: if it has one.
+            DataError: if it was.
         """
-        if split:
+        if split == "validation":
             raise DataError(
-                f"{url} was published in the split {split!r}, and --validation-share or "
-                "--validation-minimum would mix published splits; leave both out, name its "
-                "published validation files too and another --out, or choose other rules than none."
+                f"{url} was published in the split 'validation', and --validation-share or "
+                "--validation-minimum would mix it with training text; leave both out, or choose "
+                "other rules than none."
             )
 
 

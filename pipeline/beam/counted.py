@@ -1,6 +1,6 @@
 """Counts of a work item: sums by (kind, language, detail), which add up over items in any order."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,26 +21,38 @@ class CountsRecord(Struct, frozen=True):
 
 @dataclass
 class Counts:
-    """Counts of one work item, or their sum; language or detail is "" where it does not apply."""
+    """Counts of one work item, or their sum; language or detail is "" where it does not apply.
 
-    counts: Counter[Key] = field(default_factory=Counter)
+    Attributes:
+        counts: by kind and language, and then by detail.
+    """
+
+    counts: dict[tuple[str, str], Counter[str]] = field(
+        default_factory=lambda: defaultdict(Counter)
+    )
 
     def add(self, kind: str, language: str, detail: str = "", number: int = 1) -> None:
         """Adds a number to a count."""
-        self.counts[kind, language, detail] += number
+        self.counts[kind, language][detail] += number
 
     def details(self, kind: str, language: str) -> dict[str, int]:
         """Returns the counts of a kind and language by detail, in order, without zeros."""
-        found = {d: n for (k, code, d), n in self.counts.items() if (k, code) == (kind, language)}
+        found = self.counts.get((kind, language), {})
         return {detail: found[detail] for detail in sorted(found) if found[detail]}
 
     def number(self, kind: str, language: str) -> int:
         """Returns the sum of a kind and language over all details."""
-        return sum(self.details(kind, language).values())
+        return sum(self.counts.get((kind, language), {}).values())
 
     def as_json(self) -> dict[str, Any]:
         """Returns the counts as a JSON value."""
-        return {"counts": sorted([*key, value] for key, value in self.counts.items())}
+        return {
+            "counts": sorted(
+                [*key, detail, number]
+                for key, details in self.counts.items()
+                for detail, number in details.items()
+            )
+        }
 
     def counters(self) -> Mapping[str, int]:
         """Returns what a work item adds to the job's counters: sums by kind and detail.
@@ -48,15 +60,16 @@ class Counts:
         Hosts are counted together: every worker reports each counter by its name, again and again.
         """
         values: Counter[str] = Counter()
-        for (kind, _, detail), number in self.counts.items():
-            values[f"{kind}/{detail}" if detail and kind != HOSTS else kind] += number
+        for (kind, _), details in self.counts.items():
+            for detail, number in details.items():
+                values[f"{kind}/{detail}" if detail and kind != HOSTS else kind] += number
         return values
 
     @classmethod
     def total(cls, records: Iterable[CountsRecord]) -> "Counts":
         """Returns the sum of the records of work items."""
-        counts: Counter[Key] = Counter()
+        total = cls()
         for record in records:
-            for kind, code, detail, number in record.counts:
-                counts[kind, code, detail] += number
-        return cls(counts)
+            for one in record.counts:
+                total.add(*one)
+        return total

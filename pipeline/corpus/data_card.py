@@ -150,8 +150,9 @@ def rejected_share(body: Mapping[str, Any], codes: Iterable[str]) -> float:
 
 
 def _own_withdrawals(body: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    """Returns the withdrawals from a cleaned corpus; a selection also lists those of its source."""
-    return () if "history" in body else body.get("withdrawals", ())
+    """Returns the withdrawals from this corpus; a selection also lists those of its source."""
+    found = body.get("withdrawals", ())
+    return found[body.get("carried_withdrawals", 0) :]
 
 
 def size_category(pages: int) -> str:

@@ -23,7 +23,8 @@ from pipeline.errors import ArtifactError
 STAGE = "vocabulary"
 BYTES = 256  # pieces of the byte fallback
 LEAST = SENTINELS + BYTES + len((PADDING, EOS, UNKNOWN)) + 1  # ids, with one piece
-ADVISED = 4096  # ids for a first training
+ADVISED, ADVISED_OF_LITTLE = 4096, 2048  # ids for a first training
+LITTLE = 1_000_000  # characters of a corpus that may have fewer pieces than ADVISED
 REPETITIONS = 10  # of a small text in the sample that is advised
 
 
@@ -112,7 +113,7 @@ def check_training(arguments: Vocabulary) -> None:
             raise ArtifactError(f"{name} was {value:g}; give a number {wanted}.")
 
 
-def advised_command(corpus: str, languages: Mapping[str, Any]) -> str:
+def advised_command(corpus: str, languages: Mapping[str, Any]) -> list[str]:
     """Returns the words of a first training on a corpus; none if it has no page to train on.
 
     The sample repeats a small text at most ten times, so where the size does not fit, `vocabulary`
@@ -124,7 +125,10 @@ def advised_command(corpus: str, languages: Mapping[str, Any]) -> str:
     """
     known = [one for code, one in languages.items() if one["kept"] and code != UNDETERMINED]
     if not known:
-        return ""
-    sample = sum(one["characters"] for one in known) * REPETITIONS
-    small = f" --sample-characters {sample}" if sample < Vocabulary.sample_characters else ""
-    return f"vocabulary --corpus {corpus} --size {ADVISED}{small} --out vocabulary"
+        return []
+    characters = sum(one["characters"] for one in known)
+    size, sample = ADVISED if characters > LITTLE else ADVISED_OF_LITTLE, characters * REPETITIONS
+    words = ["vocabulary", "--corpus", corpus, "--size", str(size)]
+    if sample < Vocabulary.sample_characters:
+        words += ["--sample-characters", str(sample)]
+    return [*words, "--out", "vocabulary"]

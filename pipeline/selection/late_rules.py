@@ -16,6 +16,7 @@ import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 
 from data.languages import NO_LANGUAGE, UNDETERMINED
@@ -123,4 +124,5 @@ def _language_reason(combined: str, share: float | None, language: str, least: f
         return "not_a_language"
     if combined != language:
         return "other_language"
-    return "mixed_languages" if share is not None and share < least else None
+    # The least share is rounded as shares are, so that equal ones pass.
+    return "mixed_languages" if share is not None and share < np.float32(least) else None

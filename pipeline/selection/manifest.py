@@ -48,6 +48,7 @@ def manifest_of(
         "rules": dict(source.get("rules", {})) | {"late": [*before.rules.late, dict(rules)]},
         "languages": languages,
         "history": [*source.get("history", []), _decided_before(source)],
+        "carried_withdrawals": len(source.get("withdrawals", ())),
         "input": {"records": sum(entry.kept for entry in before.languages.values())},
     }
 

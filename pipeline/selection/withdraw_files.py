@@ -13,11 +13,12 @@ from jaxtyping import Bool
 
 from data.rights.hosts import host_of
 from data.rights.reasons import BLOCKED
-from data.stores.files import join_path, local_copy
+from data.stores.files import exists, join_path, local_copy
 from data.stores.parquet_files import sentences_for
 from data.stores.ranges import open_ranges
 from pipeline.beam.counted import HOSTS, Counts, CountsRecord
 from pipeline.beam.workspace import Workspace
+from pipeline.cleaning.corpus_files import broken_records
 from pipeline.corpus.all_files import PAGES, CorpusFile
 from pipeline.selection.late_rules import listed
 from pipeline.selection.select_files import count_gone, count_kept, count_lost
@@ -82,6 +83,29 @@ class RemoveSites:
             with self.workspace.publish(path) as unfinished:
                 pq.write_table(stay, unfinished, compression="zstd")
         return Counts()
+
+
+def blank_details(workspace: Workspace, corpus: str, sites: tuple[str, ...]) -> None:
+    """Removes listed addresses from the list of broken records, which keep their place."""
+    path = join_path(corpus, broken_records.NAME)
+    if not exists(path):
+        return
+    with sentences_for(path), local_copy(path) as here, pq.ParquetFile(here) as file:
+        if not any(rows_of(_details(one), sites).any() for one in file.iter_batches()):
+            return
+        at = file.schema_arrow.get_field_index("detail")
+        with (
+            workspace.publish(path) as unfinished,
+            pq.ParquetWriter(unfinished, file.schema_arrow, compression="zstd") as rows,
+        ):
+            for batch in file.iter_batches(broken_records.ROWS_PER_GROUP):
+                of_sites, details = rows_of(_details(batch), sites), _details(batch)
+                left = ["" if gone else one for one, gone in zip(details, of_sites, strict=True)]
+                rows.write_batch(batch.set_column(at, "detail", pa.array(left, pa.string())))
+
+
+def _details(records: pa.RecordBatch) -> list[str]:
+    return records["detail"].to_pylist()
 
 
 def rows_of(urls: list[str], sites: tuple[str, ...]) -> Bool[np.ndarray, " pages"]:

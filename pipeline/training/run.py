@@ -108,12 +108,12 @@ def carry_out(
         print_end(stage, result_of(out), following=following(prepared.recipe, out))
 
 
-def following(recipe: Recipe, out: Place) -> str:
+def following(recipe: Recipe, out: Place) -> tuple[object, ...]:
     """Returns the words of the command that compares a finished run, or shows it."""
     if not recipe.evaluate_every or recipe.finetuning is not None:
-        return f"inspect {out}"
+        return "inspect", out
     sides = ("RUN", out) if recipe.model.switch else (out, "RUN")
-    return f"report --baseline {sides[0]} --candidate {sides[1]} --out report"
+    return "report", "--baseline", sides[0], "--candidate", sides[1], "--out", "report"
 
 
 def make_examples(

@@ -104,6 +104,9 @@ def _of_reasons(body: Mapping[str, Any]) -> Iterator[str]:
 
 EXPECTED = {
     "no_text": ' (a record needs text in its field "text")',
+    "no_url": ' (a "url" is text, or left out)',
+    "invalid_timestamp": ' (a "timestamp" is text in ISO 8601, or left out)',
+    "too_many_values": " (a record is one page, and not many)",
     "not_json": " (each line is to be one JSON object)",
     "not_an_object": ' (each line is to be one JSON object, with text in its field "text")',
 }

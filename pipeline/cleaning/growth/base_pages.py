@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data.language_id.thresholds import STEPS, decide
+from data.language_id.thresholds import decide, steps_of
 from data.reading import page_table
 from data.reading.page import Page
 from data.sorted_numbers import is_among
@@ -75,8 +75,8 @@ class CountAnswers:
         answers = columns_of(self.growth.path(growth_files.ANSWERS, number), ANSWERED)
         older = numbers_of(self.workspace, FindNewest.step, self.addresses, number)
         here = ~is_among(answers[ROW], older)
-        steps = np.rint(np.minimum(answers["language_probability"][here], 1.0) * STEPS)
-        pairs = zip(answers["identified_language"][here], steps.astype(int).tolist(), strict=True)
+        steps = steps_of(answers["language_probability"][here])
+        pairs = zip(answers["identified_language"][here], steps.tolist(), strict=True)
         return Tally(counts=Counter((CERTAINTY, code, str(step)) for code, step in pairs))
 
 

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from data.language_id.thresholds import STEPS, MedianLessDeviation
+from data.language_id.thresholds import STEPS, MedianLessDeviation, steps_of
 from pipeline.beam.waves import Parts, Wave
 from pipeline.beam.workspace import Workspace
 from pipeline.cleaning.judgement import Judgement
@@ -41,8 +41,8 @@ class DescribePages:
                 self.workspace, number, self.judgements
             ):
                 files.write(passed, dropped, rows)
-                for page in passed:
-                    step = round(min(page.language_probability, 1.0) * STEPS)
+                steps = steps_of(np.array([page.language_probability for page in passed], float))
+                for page, step in zip(passed, steps.tolist(), strict=True):
                     files.tally.counts[CERTAINTY, page.identified_language, str(step)] += 1
         return files.tally
 

@@ -64,7 +64,9 @@ def test_a_byte_order_mark_is_no_text(tmp_path):
 def test_a_page_without_an_address_is_known_by_its_text(tmp_path):
     path = tmp_path / "x.jsonl"
     texts = ["Habari ya asubuhi.", "Karibu.", "Karibu."]
-    path.write_text("\n".join(json.dumps({"text": t, "language": "sw"}) for t in texts) + "\n")
+    rows = [{"text": text, "language": "sw"} for text in texts]
+    rows[2]["url"] = ""
+    path.write_text("\n".join(map(json.dumps, rows)) + "\n")
     first, second, again = read(path)
     assert isinstance(first, Page)
     assert first.url.startswith("sha256:")
@@ -80,7 +82,7 @@ def test_a_page_without_an_address_is_known_by_its_text(tmp_path):
         (b'["text"]\n', "not_an_object"),
         (line(text=None), "no_text"),
         (line(text=" \n"), "no_text"),
-        (line(url=""), "no_url"),
+        (line(url=" "), "no_url"),
         (line(url=7), "no_url"),
         (b'{"url": "u", "text": "caf\xe9"}\n', "invalid_utf8"),
         (line(text="lone \ud800 surrogate"), "invalid_utf8"),
@@ -148,6 +150,22 @@ def test_a_line_of_very_many_values_is_not_read(tmp_path, value, monkeypatch):
     broken, page = read(path)
     assert broken == BrokenRecord(f"{tmp_path.name}/x.jsonl", 0, "too_many_values")
     assert isinstance(page, Page)
+
+
+@pytest.mark.parametrize("text", ["1,2," * 40, '\\",[{' * 40, '"' + ',"\\' * 40])
+def test_marks_in_a_text_are_no_values(tmp_path, text, monkeypatch):
+    monkeypatch.setattr(json_lines, "MOST_VALUES", 100)
+    (tmp_path / "x.jsonl").write_bytes(line(text=text))
+    (page,) = read(tmp_path / "x.jsonl")
+    assert isinstance(page, Page)
+    assert page.text == text
+
+
+@pytest.mark.parametrize("part", [b'"', b'\\"', b'"\\', b",", b'",'])
+def test_a_hostile_line_is_counted_in_the_time_of_its_length(monkeypatch, part):
+    """A search that began anew at each quote would take minutes."""
+    monkeypatch.setattr(json_lines, "MOST_VALUES", 0)
+    assert json_lines._has_too_many_values(b"[" + part * (1 << 20)) in (True, False)
 
 
 @given(st.binary(max_size=200))

@@ -1,4 +1,5 @@
 import os
+import sys
 from datetime import date, datetime, time
 from pathlib import Path
 
@@ -44,6 +45,18 @@ def test_dates_and_times_are_timestamps(tmp_path, value, timestamp):
     pq.write_table(pa.Table.from_pylist([ROWS[0] | {"timestamp": value}]), tmp_path / "a.parquet")
     (page,) = read(tmp_path / "a.parquet")
     assert page.timestamp == timestamp
+
+
+@pytest.mark.parametrize("pandas", [True, False], ids=["pandas", "no pandas"])
+def test_nanoseconds_are_read_alike_with_and_without_pandas(tmp_path, monkeypatch, pandas):
+    """Workers that hold only the wheel have none; Arrow makes times of nanoseconds by it."""
+    if not pandas:
+        monkeypatch.setitem(sys.modules, "pandas", None)
+    times = pa.array([1_700_000_000_123_456_789], pa.timestamp("ns", "UTC"))
+    table = pa.table({"text": ["Habari."], "url": ["https://a.example/"], "timestamp": times})
+    pq.write_table(table, tmp_path / "a.parquet")
+    (page,) = read(tmp_path / "a.parquet")
+    assert page.timestamp == "2023-11-14T22:13:20.123456+00:00"
 
 
 @pytest.mark.parametrize("value", [1556150400, 1556150400.0, time(12), b"2019-04-25", True])

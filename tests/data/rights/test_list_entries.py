@@ -1,5 +1,6 @@
 import pytest
 
+from data.reading.page_record import address_of
 from data.rights.list_entries import Entry, entries
 
 
@@ -53,6 +54,12 @@ def test_a_scheme_or_a_slash_makes_an_address(line, name):
 )  # fmt: skip
 def test_what_would_never_match_or_match_too_much_is_no_entry(line):
     assert list(entries(line)) == [None]
+
+
+def test_a_page_without_an_address_is_named_by_the_digest_of_its_text():
+    digest = address_of("Habari.")
+    assert list(entries(digest)) == [Entry(digest, False)]
+    assert list(entries(digest[:-1])) == [None]
 
 
 @pytest.mark.parametrize("line", ["", "  ", "# a.org", "\t# a@b", "#", "0.0.0.0 # a.org"])

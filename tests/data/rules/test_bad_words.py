@@ -55,7 +55,7 @@ def test_lists_are_read_by_language(tmp_path):
     files = {"en": "zounds\n\n", "fr": "un\n", "fr-CA-u-sd-caqc": "deux\n", "he": "x\n",
              "README.md": "words\n", "LICENSE": "words\n"}  # fmt: skip
     for name, text in files.items():
-        (tmp_path / name).write_text(text)
+        (tmp_path / name).write_text(text, encoding="utf-8-sig" if name == "en" else "utf-8")
     assert read(tmp_path) == {"en": {"zounds"}, "fr": {"un", "deux"}, "iw": {"x"}}
 
 

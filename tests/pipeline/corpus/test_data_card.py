@@ -9,7 +9,14 @@ import pytest
 from huggingface_hub import DatasetCard
 
 from data.reading.page_table import WRITTEN
-from pipeline.corpus.data_card import METADATA, README, check_license, size_category, write_cards
+from pipeline.corpus.data_card import (
+    METADATA,
+    README,
+    check_license,
+    rejected_share,
+    size_category,
+    write_cards,
+)
 from pipeline.errors import ArtifactError
 
 CODES = {"iw": "heb", "ru-Latn": "rus", "sw": "swa"}
@@ -93,6 +100,18 @@ def test_late_rules_and_withdrawals_are_in_the_card(corpus):
     assert "* quality: corpus\n* mask: email, ip\n" in text
     assert "* 7 pages of 1 hosts\n* 7 pages of 1,500 hosts" in text
     assert "a.example" not in text
+
+
+def test_a_withdrawal_from_a_selection_does_not_change_its_rejected_share():
+    entry = {"kept": 50, "rejected": {"blocked_domain": 50}}
+    carried = {"hosts": {}, "languages": {"sw": {"kept": 30, "rejected": 9}}}
+    own = {"hosts": {}, "languages": {"sw": {"kept": 25, "rejected": 0}}}
+    before = {
+        "languages": {"sw": entry}, "history": [{}], "carried_withdrawals": 1,
+        "withdrawals": [carried],
+    }  # fmt: skip
+    after = {**before, "withdrawals": [carried, own], "languages": {"sw": entry | {"kept": 25}}}
+    assert rejected_share(before, ["sw"]) == rejected_share(after, ["sw"]) == 0.5
 
 
 @pytest.mark.parametrize("name", ["x | y", "<script>", "a\nb", ""])

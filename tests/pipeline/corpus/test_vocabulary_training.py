@@ -19,7 +19,7 @@ def test_a_small_corpus_is_told_a_size_that_fits(tmp_path):
     corpus = write_corpus(tmp_path / "corpus", {"sw": texts_of("sw", 40), "en": texts_of("en", 9)})
     entries = read_corpus(corpus).languages
     counts = counts_of(**{code: entry.characters for code, entry in entries.items()})
-    asked = parse(advised_command(str(corpus), counts).split())
+    asked = parse(advised_command(str(corpus), counts))
     asked = replace(asked, out=tmp_path / "vocabulary")
     assert asked.sample_characters == 10 * sum(entry.characters for entry in entries.values())
     with pytest.raises(DataError, match="the text has pieces for at most") as told:
@@ -31,5 +31,5 @@ def test_a_small_corpus_is_told_a_size_that_fits(tmp_path):
 
 def test_a_large_corpus_needs_no_more_than_the_usual_settings():
     usual = f"vocabulary --corpus a --size {ADVISED} --out vocabulary"
-    assert advised_command("a", counts_of(sw=10**8, und=10)) == usual
+    assert advised_command("a", counts_of(sw=10**8, und=10)) == usual.split()
     assert not advised_command("a", counts_of(und=10))

@@ -149,10 +149,18 @@ def test_published_splits_are_not_mixed(tmp_path):
     with pytest.raises(DataError, match="published in the split 'validation'"):
         run(tmp_path / "out", published(tmp_path), validation_minimum=1)
     assert not (tmp_path / "out").exists()
-    split = [{"text": TEXT, "url": "https://a.example/", "split": "train"}]
+    split = [{"text": TEXT, "url": "https://a.example/", "split": "validation"}]
     pd.DataFrame(split).to_parquet(tmp_path / "x.parquet")
-    with pytest.raises(DataError, match=r"a\.example/ was published in the split 'train'"):
+    with pytest.raises(DataError, match=r"a\.example/ was published in the split 'validation'"):
         run(tmp_path / "out", [tmp_path / "x.parquet"], validation_minimum=1)
+
+
+def test_of_text_that_was_published_for_training_alone_a_share_is_held_out(tmp_path):
+    rows = [{"text": f"{TEXT} {n}", "language": "sw"} for n in range(20)]
+    pd.DataFrame(rows).to_parquet(tmp_path / "train-00000-of-00001.parquet")
+    run(tmp_path / "out", [tmp_path / "train-00000-of-00001.parquet"], validation_minimum=4)
+    manifest = json.loads((tmp_path / "out/manifest.json").read_text())
+    assert manifest["languages"]["sw"]["held_out"] == 4
 
 
 def test_what_was_written_is_an_input(passed, tmp_path):

@@ -21,7 +21,7 @@ from pipeline.arguments import Score, Select, Withdraw
 from pipeline.artifacts.claims import MANIFEST
 from pipeline.beam.waves import Wave
 from pipeline.beam.workspace import Workspace
-from pipeline.corpus.manifests import read_corpus
+from pipeline.corpus.manifests import has_unique_lines, read_corpus
 from pipeline.corpus.pages import training_pages
 from pipeline.errors import ArtifactError
 from pipeline.score import run as score
@@ -124,6 +124,11 @@ def test_only_masked_text_differs(corpus, selected):
         "en": {"email": 1},
         "sw": {},
     }
+
+
+def test_of_masked_text_lines_may_be_equal(corpus, selected):
+    assert has_unique_lines(read_corpus(corpus))
+    assert not has_unique_lines(read_corpus(selected))
 
 
 def test_the_manifest_counts_the_rows(corpus, selected):
@@ -305,6 +310,7 @@ LINES = [" ".join(f"neno{number}" for number in range(at, at + 7)) for at in ran
         ({"combined_language": NO_LANGUAGE}, {"languages": True}, "not_a_language"),
         ({"combined_language": "en"}, {}, None),
         ({"language_share": 0.4}, {"languages": True, "least_share": 0.5}, "mixed_languages"),
+        ({"language_share": 0.7}, {"languages": True, "least_share": 0.7}, None),
         ({"language_share": None}, {"languages": True, "least_share": 0.5}, None),
         ({"benchmarks": ["xnli"]}, {"benchmarks": True}, "benchmark_text"),
         ({"benchmarks": ["xnli"]}, {}, None),

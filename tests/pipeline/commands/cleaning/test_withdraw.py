@@ -4,14 +4,19 @@ import contextlib
 import json
 from collections import Counter
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from small_corpora import rows_in, texts_of, write_corpus
 
+from data.reading.page import BrokenRecord
+from data.reading.page_record import address_of
 from data.stores import json_files
 from pipeline import cli
 from pipeline.arguments import Withdraw
 from pipeline.artifacts.claims import MANIFEST
 from pipeline.beam.workspace import Workspace
+from pipeline.cleaning.corpus_files import broken_records
 from pipeline.corpus.data_card import rejected_share
 from pipeline.corpus.manifests import read_corpus
 from pipeline.errors import ArtifactError
@@ -66,6 +71,29 @@ def test_text_that_a_killed_cleaning_left_is_gone_too(corpus, sites):
     assert intent.writes.endswith("removes growth/, delta/, work/")
     withdraw(corpus, sites)
     assert not list(corpus.rglob("00000.arrow"))
+
+
+def test_a_page_without_an_address_is_withdrawn_by_its_digest(corpus, tmp_path):
+    path = next((corpus / "pages/sw").glob("train-*.parquet"))
+    table, digest = pq.read_table(path), address_of("Habari.")
+    urls = [digest, *table["url"].to_pylist()[1:]]
+    pq.write_table(table.set_column(table.schema.get_field_index("url"), "url", [urls]), path)
+    (tmp_path / "sites.txt").write_text(digest)
+    withdraw(corpus, str(tmp_path / "sites.txt"))
+    assert [row["url"] for row in rows_in(corpus) if row["url"] in urls] == urls[1:]
+
+
+def test_listed_addresses_of_broken_records_are_blanked_and_the_rest_stays(corpus, sites):
+    details = ["https://site1.sw.example/x", "https://other.example/", "", "line 3: no text"]
+    records = [BrokenRecord("a/b.warc", n, "no_text", one) for n, one in enumerate(details)]
+    path = corpus / broken_records.NAME
+    path.parent.mkdir()
+    pq.write_table(pa.Table.from_batches([broken_records.batch(records)]), path)
+    withdraw(corpus, sites)
+    left = pq.read_table(path)
+    assert left["detail"].to_pylist() == ["", *details[1:]]
+    assert left["offset"].to_pylist() == [0, 1, 2, 3]
+    assert left.schema == broken_records.SCHEMA
 
 
 def test_rejected_pages_of_a_listed_site_are_gone_too(corpus, tmp_path):

@@ -11,6 +11,7 @@ import pytest
 
 from pipeline import cli, command_line, own_packages, recipes
 from pipeline.arguments import Tokenize
+from pipeline.terminal import broken
 
 
 @pytest.mark.parametrize(
@@ -99,6 +100,12 @@ def test_help_fits_a_terminal_of_80_columns(command, capsys, monkeypatch):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("usage: mswitch")
     assert [line for line in lines if len(line) > 80] == []
+
+
+def test_colours_of_a_terminal_take_no_room():
+    coloured = " ".join(f"\x1b[1m{word}\x1b[0m\x1b[m" for word in ["usage:", "mswitch", "inspect"])
+    assert broken(coloured, 30, seen=command_line.without_colours) == coloured
+    assert broken(coloured, 15, seen=command_line.without_colours).count("\n") == 1
 
 
 @pytest.mark.parametrize("name", command_line.COMMANDS)
