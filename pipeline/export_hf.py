@@ -11,6 +11,7 @@ and the model is loaded with `trust_remote_code=True`. A network that has no for
 experts per token) is refused before anything is written.
 """
 
+import math
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -25,7 +26,7 @@ from data.stores.atomic import atomic_write, write_bytes, write_text
 from data.stores.digests import digest_of_contents
 from data.stores.files import read_bytes
 from data.stores.json_files import write_json
-from data.tokens.tokenizer import MODEL_FILE, load, sentinel_pieces
+from data.tokens.tokenizer import MODEL_FILE, Tokenizer, load, sentinel_pieces
 from data.tokens.tokenizer_json import tokenizer_json
 from model.hugging_face.config_fields import MODELING
 from model.hugging_face.export_config import export_config
@@ -84,11 +85,11 @@ def resolved(arguments: ExportHf) -> ExportRequest:
         name: digest_of_contents(arguments.run / name) for name in ("recipe.json", MODEL_FILE)
     }
     parameters = parameter_count(trainer.shapes)
+    size = 4 * sum(map(math.prod, exported_shapes(recipe.model).values()))
     intent = Intent(
         stage="export-hf",
         reads=[checkpoint_read("run", arguments.run, step)],
-        writes=f"{CONFIG}, {WEIGHTS} of {bytes_in_words(4 * parameters)}, {VOCABULARY}, tokenizer, "
-        f"{README}",
+        writes=f"{CONFIG}, {WEIGHTS} of {bytes_in_words(size)}, {VOCABULARY}, tokenizer, {README}",
         out=arguments.out,
         identity=Identity(settings_of(arguments, step), inputs),
         work=f"step {step:,} as {config['architectures'][0]}, {parameters:,} parameters",
@@ -121,33 +122,49 @@ def export(arguments: ExportHf, request: ExportRequest) -> None:
         if found == Claim.FINISHED.value:
             return
         arrays, _ = restore(arguments.run, request.trainer, request.step)
+        described = write_description(arguments, request) if is_first() else {}
+        network = request.trainer.model(arrays)
+        weights = write_weights(arguments.out, network)
         if is_first():
-            write_description(arguments, request)
-        holds = write_weights(arguments.out, request.trainer.model(arrays))
-        if is_first():
-            finish(request.intent, holds)
-            announce(arguments.out, request, holds)
+            count = len(exported_shapes(network.config))
+            finish(request.intent, {"arrays": count, "files": {**described, **weights}})
+            announce(arguments.out, request, count, weights)
 
 
-def write_description(arguments: ExportHf, request: ExportRequest) -> None:
-    """Writes everything but the weights."""
-    out, config = arguments.out, request.config
-    write_json(out / CONFIG, config)
-    write_json(out / "generation_config.json", generation_config())
-    write_tokenizer(arguments.run / MODEL_FILE, out, request.recipe.inputs)
+def write_description(arguments: ExportHf, request: ExportRequest) -> dict[str, str]:
+    """Writes everything but the weights; returns the checksum of each file by its name."""
+    out, config, about = arguments.out, request.config, find_run(arguments.run)
+    model = read_bytes(arguments.run / MODEL_FILE)
+    files = {
+        CONFIG: config,
+        "generation_config.json": generation_config(),
+        VOCABULARY: model,
+        "tokenizer.json": tokenizer_json(model),
+        "tokenizer_config.json": tokenizer_config(load(arguments.run / MODEL_FILE), request.recipe),
+        README: model_card(arguments.run, about, request.step, config, arguments.license),
+    }
     if code := modeling_code(config):
-        write_text(out / f"{MODELING}.py", code)
-    about = find_run(arguments.run)
-    card = model_card(arguments.run, about, request.step, config, arguments.license)
-    write_text(out / README, card)
+        files[f"{MODELING}.py"] = code
+    for name, content in files.items():
+        write_as(out / name, content)
+    return {name: digest_of_contents(out / name) for name in files}
 
 
-def write_weights(out: Place, network: Transformer) -> dict[str, Any]:
+def write_as(path: Place, content: Any) -> None:
+    """Writes text or bytes as they are, and anything else as JSON."""
+    if isinstance(content, bytes):
+        write_bytes(path, content)
+    elif isinstance(content, str):
+        write_text(path, content)
+    else:
+        write_json(path, content)
+
+
+def write_weights(out: Place, network: Transformer) -> dict[str, str]:
     """Writes the weights, one file after the other; every host must call this.
 
     Returns:
-        The manifest's entries for them: number of arrays, and checksums. Empty but on the first
-        host.
+        The checksum of each file by its name, on the first host.
     """
     shapes = exported_shapes(network.config)
     files = weight_files(shapes)
@@ -155,12 +172,10 @@ def write_weights(out: Place, network: Transformer) -> dict[str, Any]:
         file: write_file(out / file, exported_arrays(network, names))
         for file, names in files.items()
     }
-    if not is_first():
-        return {}
-    if len(files) == 1:
-        return {"arrays": len(shapes), "sha256": digests[WEIGHTS]}
+    if not is_first() or len(files) == 1:
+        return digests
     write_json(out / INDEX, index_of(files, shapes))
-    return {"arrays": len(shapes), "sha256": digest_of_contents(out / INDEX), "files": digests}
+    return {**digests, INDEX: digest_of_contents(out / INDEX)}
 
 
 def write_file(path: Place, arrays: Iterator[tuple[str, np.ndarray]]) -> str:
@@ -174,13 +189,13 @@ def write_file(path: Place, arrays: Iterator[tuple[str, np.ndarray]]) -> str:
         return digest_of_contents(unfinished)
 
 
-def announce(out: Place, request: ExportRequest, holds: Mapping[str, Any]) -> None:
+def announce(out: Place, request: ExportRequest, arrays: int, weights: Mapping[str, str]) -> None:
     """Prints what was exported."""
     kind = request.config["architectures"][0]
-    several = f" of {len(holds['files'])} files" if "files" in holds else ""
+    several = f" of {len(weights) - 1} files" if INDEX in weights else ""
     print_end(
         "export-hf",
-        f"step {request.step} as {kind}, {holds['arrays']} arrays{several}, in {out}"
+        f"step {request.step} as {kind}, {arrays} arrays{several}, in {out}"
         + (LOADED_WITH_CODE if modeling_code(request.config) else ""),
         following=("inspect", out),
     )
@@ -193,22 +208,18 @@ def modeling_code(config: Mapping[str, Any]) -> str:
     return (resources.files("model.hugging_face") / f"{MODELING}.py").read_text(encoding="utf-8")
 
 
-def write_tokenizer(model: Place, out: Place, longest: int) -> None:
-    """Writes the vocabulary in the files that Transformers reads."""
-    content = read_bytes(model)
-    write_bytes(out / VOCABULARY, content)
-    write_json(out / "tokenizer.json", tokenizer_json(content))
-    pieces = load(model).processor
-    settings = {
+def tokenizer_config(tokenizer: Tokenizer, recipe: Recipe) -> dict[str, Any]:
+    """Returns the settings of a tokenizer that Transformers reads."""
+    pieces = tokenizer.processor
+    return {
         # This class loads tokenizer.json unchanged; T5Tokenizer would rebuild it without bytes.
         "tokenizer_class": "PreTrainedTokenizerFast",
-        "model_max_length": longest,
+        "model_max_length": recipe.inputs,
         "pad_token": pieces.IdToPiece(0),
         "eos_token": pieces.IdToPiece(1),
         "unk_token": pieces.IdToPiece(2),
         "additional_special_tokens": sentinel_pieces()[::-1],
     }
-    write_json(out / "tokenizer_config.json", settings)
 
 
 def generation_config() -> dict[str, int]:

@@ -5,7 +5,7 @@ Of a run that is not finished it shows how far it has come.
 
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -19,7 +19,6 @@ from data.stores.json_files import read_json
 from data.stores.json_shapes import Count, Digest
 from data.tokens.manifest import VocabularyManifest
 from data.tokens.tokenizer import MODEL_FILE, load
-from model.hugging_face.weight_files import INDEX, WEIGHTS
 from pipeline.arguments import Inspect
 from pipeline.artifacts.claims import (
     CLAIM,
@@ -31,6 +30,7 @@ from pipeline.artifacts.claims import (
     read_head,
     read_manifest,
 )
+from pipeline.artifacts.differences import json_leaves, words_of
 from pipeline.corpus.show import inspect_clean
 from pipeline.errors import ArtifactError
 from pipeline.runs.directory import RECIPE
@@ -50,17 +50,17 @@ from pipeline.training.log.show import (
 
 
 class ReportManifest(Struct, frozen=True):
-    """The manifest of a report, and the part of report.json that it repeats."""
+    """The manifest of a report."""
 
     sentence: str
+    files: dict[str, Digest]
 
 
 class Exported(Struct, frozen=True):
     """The manifest of an export."""
 
     arrays: Count
-    sha256: Digest  # of the weights, or of the index of several files
-    files: dict[str, Digest] = {}
+    files: dict[str, Digest]
 
 
 def run(arguments: Inspect) -> None:
@@ -75,7 +75,6 @@ def run(arguments: Inspect) -> None:
         print_lines(*json.dumps(json_of(arguments.directory), indent=2).split("\n"))
 
 
-REPORT = ("report.json", "report.md", "index.html")
 TRAINED = ("pretrain", "distill", "finetune")
 RUNS = (*TRAINED, "import-hf", "prune")  # stages that make a run
 
@@ -127,34 +126,23 @@ def print_head(head: Head, console: Console) -> None:
     """Prints the stage, the versions and the settings of an artifact."""
     written = f", schema {head.schema_version}, mswitch {head.code_version}"
     console.print(head.stage + ("" if head.schema_version is None else written))
-    for key, value in head.settings.items():
-        console.print(f"  {key}: {value}")
+    for path, value in json_leaves(head.settings).items():
+        console.print(f"  {path}: {words_of(value)}")
 
 
 def inspect_vocabulary(directory: Place, console: Console) -> None:
     """Checks the model against its checksum and loads it."""
     manifest = read_manifest(directory, "vocabulary", VocabularyManifest)
-    path = directory / MODEL_FILE
-    if not exists(path) or digest_of_contents(path) != manifest.sha256:
-        raise ArtifactError(
-            f"{path} differs from its checksum in the manifest; train the vocabulary again."
-        )
-    console.print(f"{load(path).size:,} ids, checksum correct")
+    check_files(directory, {MODEL_FILE: manifest.sha256}, "train the vocabulary")
+    console.print(f"{load(directory / MODEL_FILE).size:,} ids, checksum correct")
 
 
 def inspect_report(directory: Place, console: Console) -> None:
-    """Checks the report's sentence against the manifest and prints it."""
-    sentence = read_manifest(directory, "report", ReportManifest).sentence
-    if missing := [name for name in REPORT if not exists(directory / name)]:
-        raise ArtifactError(
-            f"{directory} should hold {', '.join(missing)}, which is missing; write the report "
-            "again."
-        )
-    if read_json(directory / "report.json", ReportManifest).sentence != sentence:
-        raise ArtifactError(
-            f"{directory}/report.json differs from the manifest; write the report again."
-        )
-    console.print(sentence)
+    """Checks the report's files and prints its sentence."""
+    manifest = read_manifest(directory, "report", ReportManifest)
+    check_files(directory, manifest.files, "write the report")
+    console.print(manifest.sentence)
+    console.print(f"{len(manifest.files)} files, checksums correct")
 
 
 def inspect_step_times(directory: Place, console: Console) -> None:
@@ -166,16 +154,29 @@ def inspect_step_times(directory: Place, console: Console) -> None:
 
 
 def inspect_export(directory: Place, console: Console) -> None:
-    """Checks the files of weights against their checksums in the manifest."""
+    """Checks all exported files, of which one may be code that a reader runs."""
     manifest = read_manifest(directory, "export-hf", Exported)
-    main = INDEX if manifest.files else WEIGHTS
-    for name, digest in {main: manifest.sha256, **manifest.files}.items():
+    check_files(directory, manifest.files, "export the run")
+    console.print(f"{manifest.arrays} arrays, {len(manifest.files)} files, checksums correct")
+
+
+def check_files(directory: Place, files: Mapping[str, str], remedy: str) -> None:
+    """Checks files of an artifact against the checksums in its manifest.
+
+    Args:
+        directory: the artifact.
+        files: SHA-256 by name.
+        remedy: what makes the artifact again, in words.
+
+    Raises:
+        ArtifactError: if one is missing or differs.
+    """
+    for name, digest in files.items():
         path = directory / name
         if not exists(path) or digest_of_contents(path) != digest:
             raise ArtifactError(
-                f"{path} differs from its checksum in the manifest; export the run again."
+                f"{path} is missing or differs from its checksum in the manifest; {remedy} again."
             )
-    console.print(f"{manifest.arrays} arrays, checksum correct")
 
 
 INSPECTORS: dict[str, Callable[[Place, Console], None]] = {

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from data.stores.addresses import Place
 from data.stores.atomic import write_text
+from data.stores.digests import digest_of_contents
 from data.stores.files import exists, join_path, read_bytes
 from data.stores.json_files import write_json
 from eval.cautions import cautions
@@ -46,7 +47,8 @@ def run(arguments: Report) -> None:
         write_json(arguments.out / "report.json", to_json(report))
         write_text(arguments.out / "report.md", to_markdown(report))
         write_text(arguments.out / "index.html", to_html(report))
-        finish(intent, {"sentence": sentences(report)})
+        files = {name: digest_of_contents(arguments.out / name) for name in FILES}
+        finish(intent, {"sentence": sentences(report), "files": files})
     measured = report.time_sentence if report.step_times else ""
     more = report.null_sentence, measured, report.bill_sentence
     lines = [sentences(report), *filter(None, more)]

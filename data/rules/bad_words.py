@@ -118,7 +118,7 @@ def _language(name: str) -> str:
 
 def _text_of(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")  # a mark of the byte order is no word's
+        return path.read_text(encoding="utf-8-sig")  # a byte-order mark is not part of a word
     except UnicodeDecodeError as error:
         raise DataError(
             f"List of bad words {path} should be UTF-8 and is not ({error}); convert it."

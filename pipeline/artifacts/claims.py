@@ -9,7 +9,8 @@ stage's inputs, and the package's version for whoever reads it.
 
 import enum
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
@@ -36,6 +37,8 @@ SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
 CLAIM = "unfinished.json"
 Body = TypeVar("Body")
+
+DIGEST = re.compile(r"[0-9a-f]{64}").fullmatch
 
 
 class Head(Struct, frozen=True, kw_only=True):
@@ -252,8 +255,18 @@ def _identity(stage: str, settings: Mapping[str, Any], inputs: Mapping[str, str]
 
 
 def _refusal(directory: Path | str, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
-    lines = "; ".join(json_differences(dict(found), dict(wanted)))
-    return (
-        f"{directory} was made with other settings ({lines}); "
-        "use the same settings, name another directory, or remove it."
-    )
+    """Returns in what an output differs from what is asked; both are of one stage."""
+    settings = json_differences(found.get("settings", {}), wanted["settings"])
+    inputs = list(_other_inputs(found.get("inputs", {}), wanted["inputs"]))
+    kinds = {"with other settings": settings, "from other inputs": inputs}
+    made = " and ".join(f"{kind} ({'; '.join(some)})" for kind, some in kinds.items() if some)
+    return f"{directory} was made {made}; ask for the same, name another directory, or remove it."
+
+
+def _other_inputs(found: Mapping[str, str], wanted: Mapping[str, str]) -> Iterator[str]:
+    for name in sorted(found.keys() | wanted.keys()):
+        there, asked = found.get(name), wanted.get(name)
+        if there != asked and there and asked and DIGEST(there) and DIGEST(asked):
+            yield f"{name}: another, or changed since"
+        else:
+            yield from json_differences(there, asked, name)

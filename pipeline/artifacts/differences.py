@@ -22,7 +22,22 @@ def json_differences(found: Any, second: Any, name: str = "", *, other: str = "a
                 found.get(key), second.get(key), f"{name}.{key}".lstrip("."), other=other
             )
         ]
-    return [] if found == second else [f"{name}: there {found!r}, {other} {second!r}"]
+    if found == second:
+        return []
+    return [f"{name}: there {words_of(found)}, {other} {words_of(second)}"]
+
+
+def words_of(value: Any) -> str:
+    """Returns a JSON value in words, for people."""
+    if value is None:
+        return "not set"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(words_of, value)) or "none"
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {words_of(part)}" for key, part in value.items()) or "none"
+    return str(value)
 
 
 def json_leaves(value: Any, name: str = "") -> dict[str, Any]:

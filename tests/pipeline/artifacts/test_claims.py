@@ -1,7 +1,7 @@
 import pytest
 
 from data.errors import DataError
-from data.stores.digests import digest_of_files
+from data.stores.digests import digest_of_files, digest_of_value
 from pipeline.artifacts.claims import (
     SCHEMA_VERSION,
     Claim,
@@ -34,11 +34,23 @@ def test_other_settings_are_refused_with_the_difference(tmp_path, done):
     claim(tmp_path / "out", "clean", {"rules": "mc4", "languages": ["sw"]}, {})
     if done:
         finish(tmp_path / "out", "clean", {"rules": "mc4", "languages": ["sw"]}, {}, {})
-    with pytest.raises(ArtifactError, match=r"settings.rules: there 'mc4', asked 'demo'"):
+    with pytest.raises(ArtifactError, match=r"settings \(rules: there mc4, asked demo\)"):
         claim(tmp_path / "out", "clean", {"rules": "demo", "languages": ["sw"]}, {})
     holds = f"which holds {'' if done else 'unfinished '}clean output; name another"
     with pytest.raises(ArtifactError, match=holds):
         claim(tmp_path / "out", "tokenize", {"rules": "mc4", "languages": ["sw"]}, {})
+
+
+def test_other_inputs_are_refused_by_their_names(tmp_path):
+    """The words of a command may be the same when the files that they name have changed."""
+    digests = [digest_of_value(number) for number in range(2)]
+    claim(tmp_path / "out", "clean", {"rules": "mc4"}, {"files": digests[0], "teacher": "seed 0"})
+    says = r"was made from other inputs \(files: another, or changed since; teacher: there seed 0"
+    with pytest.raises(ArtifactError, match=says):
+        claim(tmp_path / "out", "clean", {"rules": "mc4"}, {"files": digests[1]})
+    says = r"with other settings \(rules: there mc4, asked demo\) and from other inputs \(teacher: "
+    with pytest.raises(ArtifactError, match=says):
+        claim(tmp_path / "out", "clean", {"rules": "demo"}, {"files": digests[0]})
 
 
 def test_foreign_content_is_not_touched(tmp_path):
@@ -67,7 +79,7 @@ def test_differences_are_named_by_their_path():
     found = {"a": {"b": 1, "c": [1]}, "d": 2}
     assert json_differences(found, {"a": {"b": 2, "c": [1]}, "e": None}) == [
         "a.b: there 1, asked 2",
-        "d: there 2, asked None",
+        "d: there 2, asked not set",
     ]
     assert json_differences(found, found) == []
 

@@ -43,7 +43,7 @@ def test_unfair_comparisons_are_refused(dense, tmp_path, changes, message):
 def test_runs_of_other_inputs_need_permission(dense, tmp_path, name):
     """First weights, mixture file, vocabulary, teacher: none of them is the feed-forward."""
     other = read_run(write_run(tmp_path / "other", experts=8, made_from={name: "sha"}))
-    with pytest.raises(ArtifactError, match=f"digest of the {name}: there None, here 'sha'"):
+    with pytest.raises(ArtifactError, match=f"digest of the {name}: there not set, here sha"):
         differences([dense], [other], allowed=False)
     assert differences([dense], [other], allowed=True) == (
         Difference(f"digest of the {name}", ("not recorded",), ("sha",)),
@@ -59,7 +59,7 @@ def test_a_mixture_or_a_rate_that_changed_needs_permission(tmp_path):
         return read_run(write_run(tmp_path / name, experts=experts, **changes))
 
     plain, there = run("plain", None), run("there", 8, "there", ({"step": 90, "scale": 0.5},))
-    message = "mixture_from.80: there None, here {'mixture': 'uniform'}; optimizer.rate_from.90: "
+    message = "mixture_from.80: there not set, here mixture: uniform; optimizer.rate_from.90: "
     with pytest.raises(ArtifactError, match=message):
         differences([plain], [there], allowed=False)
     moved = run("moved", None, "here", ({"step": 90, "scale": 0.5},))
@@ -126,7 +126,7 @@ def test_a_student_is_a_distilled_run(dense, sparse, tmp_path):
         for name in ("teacher", "start")
     }
     check(read_run(taught["teacher"]))
-    with pytest.raises(ArtifactError, match="digest of the start: there None, here 'sha'"):
+    with pytest.raises(ArtifactError, match="digest of the start: there not set, here sha"):
         check(read_run(taught["start"]))
 
 

@@ -163,7 +163,7 @@ def test_the_same_command_again_does_nothing_and_another_one_is_refused(demo, ca
     clean.run(Clean(input=(pattern,), rules="demo", out=demo))
     assert "is finished" in capsys.readouterr().err
     assert (demo / "manifest.json").stat().st_mtime_ns == before
-    with pytest.raises(ArtifactError, match="rules: there 'demo', asked 'mc4'"):
+    with pytest.raises(ArtifactError, match="rules: there demo, asked mc4"):
         clean.run(Clean(input=(pattern,), rules="mc4", out=demo))
 
 

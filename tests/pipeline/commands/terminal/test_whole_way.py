@@ -259,7 +259,7 @@ def test_inspection_notices_an_altered_checkpoint_and_an_altered_export(way, her
     run, export = tmp_path / "run", tmp_path / "export"
     shutil.copytree(way / "mt5", run)
     assert here("export-hf", "--run", str(run), "--out", str(export)).returncode == 0
-    assert "checksum correct" in here("inspect", str(export)).stdout
+    assert "files, checksums correct" in here("inspect", str(export)).stdout
     arrays = sorted(run.glob("checkpoints/*/**/d/*"), key=lambda path: path.stat().st_size)[-1]
     for path in (arrays, export / "model.safetensors"):
         content = bytearray(path.read_bytes())

@@ -228,7 +228,7 @@ def test_another_vocabulary_is_refused(tmp_path, corpus, vocabulary, tokens):
     make_vocabulary(corpus, 430, other)
     done = tokenize(corpus, other, tokens)
     assert done.returncode == 2
-    assert "other settings (inputs.vocabulary" in " ".join(done.stderr.split())
+    assert "from other inputs (vocabulary: another" in " ".join(done.stderr.split())
 
 
 def test_a_vocabulary_that_was_altered_is_refused(tmp_path, corpus, vocabulary):

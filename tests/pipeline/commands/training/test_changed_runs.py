@@ -129,15 +129,15 @@ def test_what_a_run_records_stays(command, changing, planned, more, tmp_path, ca
 @pytest.mark.parametrize(
     ("settings", "options", "message"),
     [
-        ((), ["--mixture-from=8=proportional"], "mixture: there 'uniform', asked 'proportional'"),
+        ((), ["--mixture-from=8=proportional"], "mixture: there uniform, asked proportional"),
         (("steps=20",), ["--mixture-from=11=uniform"], "has made 12; name a step that is not"),
         (("steps=20",), ["--rate-from=25=scale=2"], "Another rate was asked from step 25 on"),
         ((), ["--rate-from=7=scale=3"], "scale: there 0.5, asked 3.0"),
         ((), ["--rate-from=13=speed=3"], "speed='3' sets no rate"),
         ((), ["--mixture-from=soon"], "write STEP=VALUE once per step"),
-        (("steps=9",), [], "settings.steps: there 12, asked 9"),
-        (("steps=20", "rows=16"), [], "settings.rows: there 8, asked 16"),
-        (("steps=20", "optimizer.hold_steps=9"), [], "settings.optimizer.hold_steps: there"),
+        (("steps=9",), [], "steps: there 12, asked 9"),
+        (("steps=20", "rows=16"), [], "rows: there 8, asked 16"),
+        (("steps=20", "optimizer.hold_steps=9"), [], "optimizer.hold_steps: there"),
     ],
 )
 def test_other_changes_are_refused(command, planned, capsys, settings, options, message):

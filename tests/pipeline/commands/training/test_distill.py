@@ -140,14 +140,14 @@ def test_other_settings_or_another_teacher_are_refused(
 ):
     assert cli.run(command(whole, *MESH, "distillation.hard_share=0.5")) == 2
     printed = capsys.readouterr().err
-    assert "settings.distillation.hard_share: there 0.75, asked 0.5" in printed
+    assert "distillation.hard_share: there 0.75, asked 0.5" in printed
     other = tmp_path / "other"
     shutil.copytree(pretrained, other)
     manifest = json.loads((other / "manifest.json").read_text())
     manifest["code_version"] = "another"
     (other / "manifest.json").write_text(json.dumps(manifest))
     assert cli.run(command(whole, *MESH, by=other)) == 2
-    assert "inputs.teacher: there 'switch-demo, seed 0, " in capsys.readouterr().err
+    assert "inputs (teacher: there switch-demo, seed 0, " in capsys.readouterr().err
 
 
 @pytest.mark.slow

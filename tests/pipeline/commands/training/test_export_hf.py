@@ -40,7 +40,15 @@ def test_a_gated_switch_leaves_with_its_code_and_comes_back(pretrained, tmp_path
         assert (one / f"{module}.py").exists()
         assert name in classes
     assert config["architectures"][0] in classes
+    written = {path.name for path in one.iterdir()} - {"manifest.json"}
+    assert set(read_json(one / "manifest.json", dict)["files"]) == written
     assert cli.run(["inspect", str(one)]) == 0
+    for name in written:
+        content = (one / name).read_bytes()
+        (one / name).write_bytes(content[:-1])
+        assert cli.run(["inspect", str(one)]) == 2
+        assert f"{name} is missing or differs" in " ".join(capfd.readouterr().err.split())
+        (one / name).write_bytes(content)
 
 
 def test_the_card_has_the_recipe_the_data_and_a_loss_per_language(pretrained, tmp_path):

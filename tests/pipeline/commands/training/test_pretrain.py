@@ -134,8 +134,8 @@ def test_two_hosts_are_one(command, pretrained, tmp_path):
 def test_another_recipe_is_refused_with_the_difference(command, pretrained, capsys):
     assert cli.run(command(pretrained, "optimizer.scale=0.5", "model.embed=32")) == 2
     printed = capsys.readouterr().err
-    assert "settings.optimizer.scale: there 1.0, asked 0.5" in printed
-    assert "settings.model.embed: there 16, asked 32" in printed
+    assert "optimizer.scale: there 1.0, asked 0.5" in printed
+    assert "model.embed: there 16, asked 32" in printed
 
 
 @pytest.mark.parametrize("devices", [1, 3, 8])
