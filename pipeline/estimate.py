@@ -10,7 +10,6 @@ starting workers and waiting for the store take time.
 import bisect
 import math
 import resource
-import shlex
 import tempfile
 import time
 from collections.abc import Sequence
@@ -82,7 +81,7 @@ def run(arguments: Estimate) -> None:
         f"Extrapolated from {part:.1%} of the input by {by}, cleaned in one process here; "
         "starting workers and waiting for a store are not included."
     )
-    print_next("estimate", f"clean {shlex.join(input_words(arguments))} --out corpus")
+    print_next("estimate", "clean", *input_words(arguments), "--out", "corpus")
 
 
 def share_of(some: Sequence[InputFile], files: Sequence[InputFile]) -> tuple[float, str]:

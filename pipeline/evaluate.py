@@ -131,7 +131,7 @@ def page_intent(arguments: Evaluate) -> Intent:
     with cached_nowhere(arguments) as uncached:
         request = resolved(uncached)
     run, blocks = arguments.run, request.blocks
-    pages = sum(blocks.counts("validation", "pages").values())
+    pages = len(request.held_out.pages)
     shards = [one for code in blocks.languages("validation") for one in blocks.shards(code, SCORED)]
     size = sum(one.file_bytes for one in shards)
     return Intent(

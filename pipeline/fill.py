@@ -19,6 +19,7 @@ from pipeline.hardware.coordination import is_first
 from pipeline.hardware.host_watch import joined
 from pipeline.recipe.recipe import SEEDS
 from pipeline.runs.directory import checkpoint_read
+from pipeline.runs.filled_gaps import NOTHING
 from pipeline.runs.open import load_run, restore
 from pipeline.terminal import print_lines, print_next
 
@@ -75,16 +76,28 @@ def intents(arguments: Fill) -> list[Intent]:
 
 
 def run(arguments: Fill) -> None:
-    """Prints the generated text: each gap's sentinel, then its filling."""
+    """Prints the text, with what was generated for each gap in brackets."""
     with joined(arguments.hosts, "fill"):
-        text = filled(arguments)
+        text = with_fillings(arguments.text, filled(arguments))
         if is_first():
             print_lines(*text.split("\n"))
             print_next("fill", "export-hf", "--run", arguments.run, "--out", "exported")
 
 
+def with_fillings(text: str, generated: str) -> str:
+    """Returns a text with each gap's filling in brackets, and what else was generated left out.
+
+    Args:
+        text: text with gaps.
+        generated: the gaps' sentinels, each with its filling after it; one may lack.
+    """
+    _, *parts = _GAP.split(generated)
+    fillings = dict(zip(parts[-2::-2], parts[::-2], strict=True))  # the first of equal numbers
+    return _GAP.sub(lambda gap: f"[{fillings.get(gap[1], '').strip() or NOTHING}]", text)
+
+
 def filled(arguments: Fill) -> str:
-    """Returns the generated text, on every host."""
+    """Returns the generated text, on every host: each gap's sentinel, then its filling."""
     inputs, sampling, tokenizer, trainer = resolved(arguments)
     arrays, _ = restore(arguments.run, trainer, None)
     mesh = trainer.mesh

@@ -7,7 +7,6 @@ not fit, changes are compiled until one does.
 """
 
 import math
-import shlex
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -86,7 +85,7 @@ def plan_cheapest(arguments: Plan) -> None:
         write(arguments.out, to_json(plans, best))
     if best is not None:
         chosen = override(recipe, best.settings.split())
-        print_next("plan", training_command(arguments.recipe, chosen))
+        print_next("plan", *training_command(arguments.recipe, chosen))
 
 
 class TriedChange(NamedTuple):
@@ -126,7 +125,7 @@ def compile_and_print(arguments: Plan) -> None:
             simulated = f"XLA_FLAGS=--xla_force_host_platform_device_count={devices.chips}"
             console.print(f"To simulate these devices, put {simulated} before a command.")
         words = training_command(arguments.recipe, chosen.step.recipe, arguments.upcycle)
-        print_next("plan", words)
+        print_next("plan", *words)
 
 
 def print_plan(step: CompiledStep, figures: Sequence[Figure], moves: int, console: Console) -> None:
@@ -164,7 +163,7 @@ def wrong_in(step: CompiledStep, found: Roofline | None) -> list[str]:
     return [] if found is None else list(faults(step, found))
 
 
-def training_command(name: str, recipe: Recipe, upcycle: str = "") -> str:
+def training_command(name: str, recipe: Recipe, upcycle: str = "") -> list[str]:
     """Returns the words that train a planned recipe on the devices that it was planned for.
 
     Args:
@@ -175,7 +174,7 @@ def training_command(name: str, recipe: Recipe, upcycle: str = "") -> str:
     settings = settings_between(named.get(name), recipe)
     words = ["pretrain", "--recipe", name, "--tokens", "tokens", "--out", f"runs/{name}"]
     words += ["--upcycle", f"runs/{upcycle}"] if upcycle else []
-    return shlex.join([*words, *(["--set", *settings] if settings else [])])
+    return [*words, *(["--set", *settings] if settings else [])]
 
 
 def slices_of(devices: Topology) -> str:

@@ -82,13 +82,20 @@ def least_width(table: Table) -> int:
     Numbers are what is aligned to the right. Their columns are kept at their full width, but for
     heads of several words.
     """
-    return sum(map(_least_width_of, table.columns)) + 1
+    return _width_of(table, map(_least_cells, table.columns))
 
 
-def _least_width_of(column: Column) -> int:
-    """Returns the least width of a column, with padding and a border."""
-    shortest = _longest_word(column)
-    return 3 + (shortest if column.justify == "right" else min(shortest, SHORTEST_TEXT))
+def _width_of(table: Table, cells: Iterable[int]) -> int:
+    """Returns the width of columns of a table that have so many cells, with padding and borders."""
+    _, right, _, left = table.padding
+    border = 0 if table.box is None else 1
+    return border + sum(one + left + right + border for one in cells)
+
+
+def _least_cells(column: Column) -> int:
+    """Returns the least number of cells of a column."""
+    shortest, is_whole = _longest_word(column), column.no_wrap and column.ratio is None
+    return shortest if is_whole or column.justify == "right" else min(shortest, SHORTEST_TEXT)
 
 
 def _longest_word(column: Column) -> int:
@@ -99,7 +106,8 @@ def _longest_word(column: Column) -> int:
 
 def hold_numbers(table: Table, width: int) -> None:
     """Fixes the columns of numbers of a table that must be narrowed, so that only text is cut."""
-    whole = sum(3 + max(_longest_word(one), len(str(one.header))) for one in table.columns) + 1
+    longest = (max(_longest_word(one), len(str(one.header))) for one in table.columns)
+    whole = _width_of(table, longest)
     for column in table.columns:
         if column.justify == "right" and whole > width:
             column.min_width, column.no_wrap = _longest_word(column), True
@@ -113,8 +121,8 @@ def parts_of(table: Table, width: int) -> list[Table]:
     first, *others = table.columns
     groups: list[list[Column]] = [[]]
     for column in others:
-        beside = sum(map(_least_width_of, [first, *groups[-1], column])) + 1
-        if groups[-1] and beside > width:
+        beside = map(_least_cells, [first, *groups[-1], column])
+        if groups[-1] and _width_of(table, beside) > width:
             groups.append([])
         groups[-1].append(column)
     return [_with_columns(table, [first, *group]) for group in groups]

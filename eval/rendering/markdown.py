@@ -12,6 +12,8 @@ from eval.rendering.markdown_text import bullets, heading, paragraph, table
 from eval.report import ReportContents, shared_total, speedup_text
 from eval.verdict import sentences
 
+MANY = 1000  # from which on a number has no decimals, and commas
+
 
 def to_markdown(report: ReportContents) -> str:
     """Returns `report.md`."""
@@ -230,8 +232,10 @@ def _plain(value: object) -> str:
     if value is None:
         return "–"
     if isinstance(value, tuple):
-        return ", ".join(str(one) for one in value)
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+        return ", ".join(map(_plain, value))
+    if isinstance(value, float) and abs(value) < MANY:
+        return f"{value:.4g}"
+    return f"{value:,.0f}" if isinstance(value, int | float) and abs(value) >= MANY else str(value)
 
 
 def _percent(value: float | None) -> str:

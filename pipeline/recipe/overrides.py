@@ -52,11 +52,16 @@ def _add(changes: dict[str, Any], value: Any, path: list[str], text: str, whole:
         if dataclasses.is_dataclass(value)
         else []
     )
+    if value is None:
+        raise ArtifactError(
+            f"--set {whole} was given, and the recipe has no {whole.rpartition(f'.{path[0]}')[0]}; "
+            "choose one that has (for model.switch a sparse one, such as switch-laptop)."
+        )
     if path[0] not in known:
         offer = near_matches(path[0], known)
         raise ArtifactError(
             f"--set {whole} was given; there is no field {path[0]!r}.{offer} "
-            f"Known: {', '.join(known) or 'none, it is not set'}."
+            f"Known: {', '.join(known) or 'none'}."
         )
     current = getattr(value, path[0])
     if len(path) > 1:

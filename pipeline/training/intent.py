@@ -10,7 +10,7 @@ from model.transformer import parameter_count, transformer_shapes
 from pipeline.artifacts.claims import Claim
 from pipeline.artifacts.intent import Intent, Reading, bytes_in_words, check_unused, look
 from pipeline.recipe import named
-from pipeline.recipe.recipe import Recipe
+from pipeline.recipe.recipe import Recipe, with_rows
 from pipeline.runs.directory import saved_steps
 from pipeline.runs.finished import read_metrics
 from pipeline.training.changes.allowed_changes import agreement_of
@@ -87,7 +87,9 @@ def expected_time(recipe: Recipe, out: Place, done: int) -> str:
             f"{duration(left * pace)} at {pace:.3g} s per step, as logged so far; evaluations and "
             "checkpoints come on top"
         )
-    if recipe.name in named.names():
-        command = f"mswitch plan --recipe {recipe.name} --topology TOPOLOGY"
+    rows = recipe.model.vocabulary_rows
+    if recipe.name in named.names() and recipe == with_rows(named.get(recipe.name), rows):
+        options = f"--recipe {recipe.name} --set model.vocabulary_rows={rows}"
+        command = f"mswitch plan {options} --topology TOPOLOGY"
         return f"not measured before the first steps; `{command}` bounds it on TPUs and GPUs"
     return "not measured before the first steps"

@@ -23,7 +23,8 @@ from pipeline.artifacts.claims import finish
 from pipeline.errors import PREEMPTED_STATUS, Preempted
 from pipeline.hardware.batch_rows import share_of
 from pipeline.hardware.coordination import is_first
-from pipeline.recipe.recipe import Recipe, recipe_to_json
+from pipeline.recipe import named
+from pipeline.recipe.recipe import Recipe, recipe_to_json, with_rows
 from pipeline.recipe.trainer import trainer_on
 from pipeline.runs.changes import changes_to_json, recorded_changes
 from pipeline.terminal import print_end
@@ -103,15 +104,33 @@ def carry_out(
     last()
     if is_first():
         changes = changes_to_json(recorded_changes(out))
+        tokens = prepared.blocks and prepared.blocks.directory
         body = {"steps": steps, **more} | ({"changes": changes} if changes else {})
         finish(out, stage, *prepared.identity, body)
-        print_end(stage, result_of(out), following=following(prepared.recipe, out))
+        print_end(stage, result_of(out), following=following(prepared.recipe, out, tokens))
 
 
-def following(recipe: Recipe, out: Place) -> tuple[object, ...]:
-    """Returns the words of the command that compares a finished run, or shows it."""
+def counterpart(recipe: Recipe) -> str:
+    """Returns the sparse recipe to compare a dense one with; "" if it is not as it was named."""
+    rows, name = recipe.model.vocabulary_rows, recipe.name.replace("mt5-", "switch-")
+    if not {recipe.name, name} <= set(named.names()) or name == recipe.name:
+        return ""
+    return name if recipe == with_rows(named.get(recipe.name), rows) else ""
+
+
+def following(recipe: Recipe, out: Place, tokens: Place | None = None) -> tuple[object, ...]:
+    """Returns the words of the command that makes or compares the other side of a finished run.
+
+    Args:
+        recipe: the run's recipe.
+        out: its directory.
+        tokens: its token blocks; None for a run on tasks.
+    """
     if not recipe.evaluate_every or recipe.finetuning is not None:
         return "inspect", out
+    if tokens is not None and (sparse := counterpart(recipe)):
+        place = out.parent / sparse
+        return "pretrain", "--recipe", sparse, "--tokens", tokens, "--out", place
     sides = ("RUN", out) if recipe.model.switch else (out, "RUN")
     return "report", "--baseline", sides[0], "--candidate", sides[1], "--out", "report"
 

@@ -6,7 +6,7 @@ nothing else is ended. Jobs are commands as a user types them, in processes of t
 change: work items are small (`small_pieces.py`), so that little text makes many of them.
 
 The text is every fourth page of `../shared/data/web` beside the checkout, or all of what
-MSWITCH_WEB names; where neither exists, the demo's archive of shipped text.
+MSWITCH_WEB names; where neither exists, pages made of shipped text (`shuffled_pages.py`).
 """
 
 import contextlib
@@ -26,6 +26,7 @@ import many_lines
 import pyarrow.parquet as pq
 import pytest
 import raw_archives
+from shuffled_pages import shuffled_pages
 
 from data.demo import archive
 from data.rights.hosts import host_of
@@ -39,6 +40,7 @@ SMALL_PIECES = str(Path(__file__).with_name("small_pieces.py"))
 LAUNCH = ROOT / "docs/launch.md"
 CLAIMED_MEGABYTES = 1_100  # more than two heaps of 512 MiB, 1,074 MB
 RULES = ("mc4", "mswitch-web")
+PAGES_MADE = 20  # per language, where no web page lies beside the checkout
 PATIENCE_SECONDS = 600.0  # a busy machine must not fail a test
 Mswitch = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -188,7 +190,7 @@ def raw(tmp_path_factory) -> Path:
     if beside.exists():
         raw_archives.write_every(4, beside, directory)
     else:
-        archive.write(directory)
+        archive.write(directory, shuffled_pages(PAGES_MADE))
     return directory
 
 

@@ -33,7 +33,7 @@ SPARSE_CELLS = (
     ("its busiest expert", "worst_layer_load", "{:.1f} x even"),
 )
 HELD_OUT_CELLS = (
-    ("held-out loss", "held_out_loss_nats", "{:.4f}"),
+    ("held-out loss", "held_out_loss_nats", "{:.4f} nats"),
     ("held-out score", "held_out_score", "{:.1f} %"),
 )
 SKIPPED_CELL = ("skipped", "skipped", "{}")
@@ -146,9 +146,11 @@ def numbers(line: Mapping[str, Any], steps: int) -> list[tuple[str, str]]:
         *([SKIPPED_CELL] if line.get("skipped") else ()),
     ]
     cells = [("step", f"{line['step']:,} of {steps:,}")]
-    cells += [
-        (name, form.format(line[key])) for name, key, form in shown if line.get(key) is not None
-    ]
+    for name, key, form in shown:
+        if line.get(key) is not None:
+            # An evaluation comes after the line of its step, so a line has that of an earlier one.
+            at = f" (step {line['held_out_step']:,})" if key.startswith("held_out") else ""
+            cells.append((name, form.format(line[key]) + at))
     if line.get("seconds"):
         cells.append(("left", duration(line["seconds"] * (steps - line["step"]))))
     return cells

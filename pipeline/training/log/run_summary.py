@@ -60,7 +60,7 @@ def summaries(directory: Place) -> Iterator[StepSummary]:
 
 def table_of(found: list[StepSummary]) -> Table:
     """Returns the steps as a table."""
-    names = ("step", "held-out loss", "training loss", "tokens/s", "time")
+    names = ("step", "held-out nats", "training nats", "tokens/s", "time")
     table = Table(*(Column(name, justify="right") for name in names), box=None)
     for one in found:
         table.add_row(
@@ -80,7 +80,7 @@ def result(directory: Place) -> str:
     if scored:
         first, last = scored[0], scored[-1]
         before = f" (at step {first.step:,}: {first.held_out_nats:.4f})" if first != last else ""
-        parts.append(f"held-out loss {last.held_out_nats:.4f} nats{before}")
+        parts.append(f"held-out loss {last.held_out_nats:.4f} nats, mean of languages{before}")
     if found and found[-1].tokens_per_second is not None:
         parts.append(f"{found[-1].tokens_per_second:,.0f} tokens per second")
     return ", ".join([*parts, f"in {directory}"])

@@ -1,5 +1,7 @@
 """What `mswitch inspect` shows of a run: its steps, after its checkpoints were verified."""
 
+from statistics import fmean
+
 from msgspec import Struct
 from rich.console import Console
 
@@ -7,14 +9,16 @@ from data.stores.addresses import Place
 from data.stores.json_files import read_json
 from data.stores.json_shapes import Count
 from pipeline.artifacts.claims import MANIFEST, read_manifest
+from pipeline.artifacts.differences import words_of
 from pipeline.corpus.pages import page_count
 from pipeline.errors import ArtifactError
+from pipeline.runs.best_step import best_step, recorded_scores
 from pipeline.runs.changes import lines_of as changed_settings
 from pipeline.runs.directory import saved_steps
 from pipeline.runs.filled_gaps import latest_gaps, line_of
 from pipeline.runs.finetuned_runs import read_finetuned
 from pipeline.runs.finished import evaluated_steps
-from pipeline.runs.task_files import read_predictions
+from pipeline.runs.task_files import read_predictions, read_task_of, scores_by_language
 from pipeline.training.log.run_summary import summaries, table_of
 
 INDENT = "  "
@@ -37,8 +41,9 @@ def inspect_run(directory: Place, console: Console) -> None:
     from pipeline.runs.open import load_run, restore  # JAX, which data artifacts do not need
 
     evaluations = evaluated_steps(directory)
-    rows = [page_count(str(path)) for path in evaluations.values()]
-    console.print(f"{len(evaluations)} evaluations of {max(rows, default=0)} held-out pages")
+    if evaluations:
+        pages = max(page_count(str(path)) for path in evaluations.values())
+        console.print(f"{len(evaluations)} evaluations of {pages:,} held-out pages")
     _, trainer = load_run(directory)
     steps = saved_steps(directory)
     for step in steps:
@@ -50,15 +55,17 @@ def inspect_run(directory: Place, console: Console) -> None:
             f"are {steps}; restore checkpoints/{trained_to}, or train the run again."
         )
     print_progress(directory, console)
-    trained = f"trained to step {trained_to}; checkpoints at steps {steps}"
-    console.print(f"{trained}, every array matches its fingerprint")
+    console.print(
+        f"trained to step {trained_to}; checkpoints at steps {words_of(steps)}, every array "
+        "matches its fingerprint"
+    )
 
 
 def print_unfinished(directory: Place, console: Console) -> None:
     """Prints how far a run has come that trains or was stopped; nothing of it is verified."""
     print_progress(directory, console)
     steps = saved_steps(directory)
-    saved = f"checkpoints at steps {steps}" if steps else "no checkpoint"
+    saved = f"checkpoints at steps {words_of(steps)}" if steps else "no checkpoint"
     console.print(f"unfinished, {saved}; nothing was verified")
 
 
@@ -78,11 +85,21 @@ def inspect_pruned(directory: Place, console: Console) -> None:
 
 
 def inspect_finetuned(directory: Place, console: Console) -> None:
-    """Checks the checkpoints as a run's, and reads the predictions of the best step."""
+    """Checks the checkpoints as a run's, and prints the scores, from predictions of the best."""
     inspect_run(directory, console)
+    best = best_step(directory)
+    for step, score in recorded_scores(directory).items():
+        which = ", the best" if step == best else ""
+        before = ", the weights before" if step == 0 else ""
+        console.print(f"step {step:,}: {score:.1f} % on development data{before}{which}")
     for name, path in read_finetuned(directory).files.items():
-        count = len(read_predictions(path).language)
-        console.print(f"{name}: {count:,} predictions in {path.name}", highlight=False)
+        predictions = read_predictions(path)
+        scores = scores_by_language(read_task_of(path), predictions)
+        console.print(
+            f"{name}: {fmean(scores.values()):.1f} %, mean of {len(scores)} languages, of "
+            f"{len(predictions.language):,} predictions in {path.name}",
+            highlight=False,
+        )
 
 
 def print_gaps(directory: Place, console: Console) -> None:

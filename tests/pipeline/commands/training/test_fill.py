@@ -3,7 +3,7 @@ import pytest
 from data.errors import DataError
 from data.tokens.tokenizer import EOS, PADDING
 from model.configuration_checks import ConfigurationError
-from pipeline.fill import check_numbers, encode_with_gaps
+from pipeline.fill import check_numbers, encode_with_gaps, with_fillings
 
 
 @pytest.mark.parametrize(
@@ -52,3 +52,17 @@ def test_a_gap_is_its_sentinel_between_the_texts_around_it(tokenizer):
     first = tokenizer.first_sentinel
     expected = [*tokenizer.encode("habari "), first, *tokenizer.encode(" ya "), first - 1, EOS]
     assert found.tolist() == expected + [PADDING] * (64 - len(expected))
+
+
+@pytest.mark.parametrize(
+    ("generated", "text"),
+    [
+        ("<extra_id_0> ya <extra_id_1> sana <extra_id_2> x", "Habari [ya] leo [sana]."),
+        ("<extra_id_1> sana <extra_id_1> x", "Habari [-] leo [sana]."),
+        ("<extra_id_0>  <extra_id_0> x", "Habari [-] leo [-]."),
+        ("maneno", "Habari [-] leo [-]."),
+        ("", "Habari [-] leo [-]."),
+    ],
+)
+def test_fillings_stand_in_their_gaps_and_others_are_left_out(generated, text):
+    assert with_fillings("Habari <extra_id_0> leo <extra_id_1>.", generated) == text

@@ -311,7 +311,15 @@ def test_a_fine_tuned_run_is_inspected_like_any_other(tuned, tmp_path, capsys):
     run = tmp_path / "run"
     shutil.copytree(tuned, run)
     assert mswitch("inspect", run) == 0
-    assert "fingerprint" in capsys.readouterr().out
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "fingerprint" in printed
+    assert "held-out pages" not in printed
+    best = json.loads((run / "best.json").read_text())
+    marked = f"step {best['step']}: {best['score']:.1f} % on development data, the best"
+    assert marked in printed
+    assert re.search(
+        r"topics: [0-9.]+ %, mean of [0-9] languages, of [0-9]+ predictions in", printed
+    )
     damaged = next(path for path in run.glob("checkpoints/*/**/d/*") if path.is_file())
     damaged.write_bytes(bytes(damaged.stat().st_size))
     assert mswitch("inspect", run) == 2

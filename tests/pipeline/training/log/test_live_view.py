@@ -24,6 +24,7 @@ def test_the_live_view_shows_every_number():
         **known,
         "skipped": 2,
         "held_out_loss_nats": 5.125,
+        "held_out_step": 50,
     }
     with view:
         view.show(line, {"stepping": 0.5, "waiting_for_data": 0.01}, "evaluating")
@@ -33,7 +34,8 @@ def test_the_live_view_shows_every_number():
     expected = (
         "step 60 of 100", "loss 2.0000", "MFU 41.3%", "dropped 25.0%",
         "busiest layer decoder layer 2",
-        "busiest expert 2.0 x even", "left 1:00:00", "skipped 2", "held-out loss 5.1250",
+        "busiest expert 2.0 x even", "left 1:00:00", "skipped 2",
+        "held-out loss 5.1250 nats (step 50)",
         "waiting for data 1.0%", "evaluating",
     )  # fmt: skip
     assert [part for part in expected if part not in shown] == []
@@ -44,7 +46,8 @@ def test_nothing_is_cut_or_beyond_the_terminal(width):
     console = Console(force_terminal=True, width=width, file=io.StringIO(), legacy_windows=False)
     view = LiveView("switch-demo", 1_000_000, console, LAYERS)
     known = {"tokens_per_second": 1234567.0, "seconds": 9.0, "model_flops_utilization": 0.413}
-    line = {"step": 654_321, **summary([step_metrics()]), **known, "held_out_loss_nats": 5.125}
+    held_out = {"held_out_loss_nats": 5.125, "held_out_step": 654_000}
+    line = {"step": 654_321, **summary([step_metrics()]), **known, **held_out}
     arabic, chinese = "يولد جميع الناس أحرارا ", "人人生而自由在尊严和权利上"
     gaps = [
         FilledGap(code, text * 9, text, text, text * 9)

@@ -35,7 +35,9 @@ def test_a_run_is_shown_at_each_evaluation_and_at_its_end(tmp_path):
     assert (last.tokens_per_second, last.seconds) == (200.0, 20.0)
     assert (end.step, end.held_out_nats, end.loss_nats) == (15, None, 7.5)
     said = result(tmp_path)
-    assert said.startswith("15 steps, held-out loss 3.0000 nats (at step 0: 6.0000), 200 tokens")
+    assert said.startswith(
+        "15 steps, held-out loss 3.0000 nats, mean of languages (at step 0: 6.0000), 200 tokens"
+    )
 
 
 def test_a_run_without_evaluations_is_shown_by_its_log(tmp_path):
