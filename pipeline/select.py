@@ -149,12 +149,13 @@ def intent_of(
 ) -> Intent:
     """Returns what the job would do."""
     lists, size = lists_of(arguments), sum(file.size for file in files)
+    scores = corpus_files(arguments.scores)
     digests = {name: digest_of_manifest(getattr(arguments, name)) for name in ("corpus", "scores")}
     return Intent(
         stage=SELECT,
         reads=[
             Reading("corpus", arguments.corpus, len(files), size, f"{pages:,} pages"),
-            Reading("scores", arguments.scores, len(files), None),
+            Reading("scores", arguments.scores, len(scores), sum(file.size for file in scores)),
             *([files_of("lists", " ".join(lists), lists)] if lists else ()),
         ],
         writes=f"{PAGES}/, {REJECTED}/ and manifest.json",

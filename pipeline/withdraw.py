@@ -33,6 +33,7 @@ from pipeline.beam.options import check_workers_reach, pipeline_options
 from pipeline.beam.store_options import use_store_options
 from pipeline.beam.work_items import DoWork, WorkNumbers
 from pipeline.beam.workspace import SCRATCH, WORK, Workspace, clear, workspace_key
+from pipeline.cleaning.corpus_files import broken_records
 from pipeline.cleaning.growth import delta
 from pipeline.cleaning.growth import growth_files as growth
 from pipeline.cleaning.growth.growth_files import GrowthFiles
@@ -132,7 +133,8 @@ def run(arguments: Withdraw) -> None:
             remove(join_path(request.corpus, folder))
         with console.status(f"withdraw: {len(request.files)} files"):
             remove_sites(request, workspace)
-            blank_details(workspace, request.corpus, request.sites)
+            broken = join_path(request.corpus, broken_records.NAME)
+            blank_details(workspace, broken, request.sites)
         records = workspace.records(FindSites.step, len(request.files), CountsRecord)
         counts = Counts.total(records)
         pages = counts.number(HOSTS, "")

@@ -18,7 +18,6 @@ from data.stores.parquet_files import sentences_for
 from data.stores.ranges import open_ranges
 from pipeline.beam.counted import HOSTS, Counts, CountsRecord
 from pipeline.beam.workspace import Workspace
-from pipeline.cleaning.corpus_files import broken_records
 from pipeline.corpus.all_files import PAGES, CorpusFile
 from pipeline.selection.late_rules import listed
 from pipeline.selection.select_files import count_gone, count_kept, count_lost
@@ -85,9 +84,8 @@ class RemoveSites:
         return Counts()
 
 
-def blank_details(workspace: Workspace, corpus: str, sites: tuple[str, ...]) -> None:
-    """Removes listed addresses from the list of broken records, which keep their place."""
-    path = join_path(corpus, broken_records.NAME)
+def blank_details(workspace: Workspace, path: str, sites: tuple[str, ...]) -> None:
+    """Removes listed addresses from a list of broken records, if it exists; the records stay."""
     if not exists(path):
         return
     with sentences_for(path), local_copy(path) as here, pq.ParquetFile(here) as file:
@@ -98,7 +96,7 @@ def blank_details(workspace: Workspace, corpus: str, sites: tuple[str, ...]) -> 
             workspace.publish(path) as unfinished,
             pq.ParquetWriter(unfinished, file.schema_arrow, compression="zstd") as rows,
         ):
-            for batch in file.iter_batches(broken_records.ROWS_PER_GROUP):
+            for batch in file.iter_batches():
                 of_sites, details = rows_of(_details(batch), sites), _details(batch)
                 left = ["" if gone else one for one, gone in zip(details, of_sites, strict=True)]
                 rows.write_batch(batch.set_column(at, "detail", pa.array(left, pa.string())))
