@@ -131,7 +131,8 @@ def page_intent(arguments: Evaluate) -> Intent:
     with cached_nowhere(arguments) as uncached:
         request = resolved(uncached)
     run, blocks = arguments.run, request.blocks
-    pages = len(request.held_out.pages)
+    most, counts = request.recipe.held_out_pages, blocks.counts("validation", "pages")
+    pages = sum(min(count, most) if most else count for count in counts.values())
     shards = [one for code in blocks.languages("validation") for one in blocks.shards(code, SCORED)]
     size = sum(one.file_bytes for one in shards)
     return Intent(

@@ -232,7 +232,7 @@ def _plain(value: object) -> str:
     if value is None:
         return "–"
     if isinstance(value, tuple):
-        return ", ".join(map(_plain, value))
+        return ", ".join(_plain(one) if isinstance(one, float) else str(one) for one in value)
     if isinstance(value, float) and abs(value) < MANY:
         return f"{value:.4g}"
     return f"{value:,.0f}" if isinstance(value, int | float) and abs(value) >= MANY else str(value)

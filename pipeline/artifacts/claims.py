@@ -260,6 +260,7 @@ def _refusal(directory: Path | str, found: Mapping[str, Any], wanted: Mapping[st
     inputs = list(_other_inputs(found.get("inputs", {}), wanted["inputs"]))
     kinds = {"with other settings": settings, "from other inputs": inputs}
     made = " and ".join(f"{kind} ({'; '.join(some)})" for kind, some in kinds.items() if some)
+    made = made or "by another version, which knows other settings"
     return f"{directory} was made {made}; ask for the same, name another directory, or remove it."
 
 

@@ -152,7 +152,7 @@ def rejected_share(body: Mapping[str, Any], codes: Iterable[str]) -> float:
 def _own_withdrawals(body: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     """Returns the withdrawals from this corpus; a selection also lists those of its source."""
     found = body.get("withdrawals", ())
-    return found[body.get("carried_withdrawals", 0) :]
+    return found[body.get("carried_withdrawals", len(found) if "history" in body else 0) :]
 
 
 def size_category(pages: int) -> str:

@@ -89,7 +89,7 @@ def blank_details(workspace: Workspace, path: str, sites: tuple[str, ...]) -> No
     if not exists(path):
         return
     with sentences_for(path), local_copy(path) as here, pq.ParquetFile(here) as file:
-        if not any(rows_of(_details(one), sites).any() for one in file.iter_batches()):
+        if not any(named_in(one, sites).any() for one in file.iter_batches()):
             return
         at = file.schema_arrow.get_field_index("detail")
         with (
@@ -97,9 +97,15 @@ def blank_details(workspace: Workspace, path: str, sites: tuple[str, ...]) -> No
             pq.ParquetWriter(unfinished, file.schema_arrow, compression="zstd") as rows,
         ):
             for batch in file.iter_batches():
-                of_sites, details = rows_of(_details(batch), sites), _details(batch)
-                left = ["" if gone else one for one, gone in zip(details, of_sites, strict=True)]
+                parts = zip(_details(batch), named_in(batch, sites), strict=True)
+                left = ["" if gone else detail for detail, gone in parts]
                 rows.write_batch(batch.set_column(at, "detail", pa.array(left, pa.string())))
+
+
+def named_in(records: pa.RecordBatch, sites: tuple[str, ...]) -> Bool[np.ndarray, " records"]:
+    """Returns which details are a listed address, or begin with one before the error's text."""
+    details = _details(records)
+    return rows_of(details, sites) | rows_of([one.partition(": ")[0] for one in details], sites)
 
 
 def _details(records: pa.RecordBatch) -> list[str]:

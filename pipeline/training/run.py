@@ -8,6 +8,7 @@ resumed run computes what an uninterrupted run computes: bit for bit on the same
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -104,27 +105,30 @@ def carry_out(
     last()
     if is_first():
         changes = changes_to_json(recorded_changes(out))
-        tokens = prepared.blocks and prepared.blocks.directory
+        tokens = prepared.blocks and prepared.blocks.address
         body = {"steps": steps, **more} | ({"changes": changes} if changes else {})
         finish(out, stage, *prepared.identity, body)
         print_end(stage, result_of(out), following=following(prepared.recipe, out, tokens))
 
 
 def counterpart(recipe: Recipe) -> str:
-    """Returns the sparse recipe to compare a dense one with; "" if it is not as it was named."""
-    rows, name = recipe.model.vocabulary_rows, recipe.name.replace("mt5-", "switch-")
-    if not {recipe.name, name} <= set(named.names()) or name == recipe.name:
-        return ""
-    return name if recipe == with_rows(named.get(recipe.name), rows) else ""
+    """Returns the named recipe that differs in its experts alone; "" if there is none."""
+    rows = recipe.model.vocabulary_rows
+    for name in named.names():
+        sparse = with_rows(named.get(name), rows)
+        dense = replace(sparse, name=recipe.name, model=replace(sparse.model, switch=None))
+        if sparse.model.switch is not None and dense == recipe:
+            return name
+    return ""
 
 
-def following(recipe: Recipe, out: Place, tokens: Place | None = None) -> tuple[object, ...]:
+def following(recipe: Recipe, out: Place, tokens: object | None = None) -> tuple[object, ...]:
     """Returns the words of the command that makes or compares the other side of a finished run.
 
     Args:
         recipe: the run's recipe.
         out: its directory.
-        tokens: its token blocks; None for a run on tasks.
+        tokens: its token blocks, as the user named them; None for a run on tasks.
     """
     if not recipe.evaluate_every or recipe.finetuning is not None:
         return "inspect", out

@@ -5,6 +5,7 @@ from statistics import fmean
 from msgspec import Struct
 from rich.console import Console
 
+from data.errors import DataError
 from data.stores.addresses import Place
 from data.stores.json_files import read_json
 from data.stores.json_shapes import Count
@@ -94,12 +95,13 @@ def inspect_finetuned(directory: Place, console: Console) -> None:
         console.print(f"step {step:,}: {score:.1f} % on development data{before}{which}")
     for name, path in read_finetuned(directory).files.items():
         predictions = read_predictions(path)
-        scores = scores_by_language(read_task_of(path), predictions)
-        console.print(
-            f"{name}: {fmean(scores.values()):.1f} %, mean of {len(scores)} languages, of "
-            f"{len(predictions.language):,} predictions in {path.name}",
-            highlight=False,
-        )
+        counted = f"{len(predictions.language):,} predictions in {path.name}"
+        try:
+            scores = scores_by_language(read_task_of(path), predictions)
+            mean = f"{fmean(scores.values()):.1f} %, mean of {len(scores)} languages, of {counted}"
+        except DataError:  # the metric's library is not installed
+            mean = counted
+        console.print(f"{name}: {mean}", highlight=False)
 
 
 def print_gaps(directory: Place, console: Console) -> None:

@@ -165,7 +165,7 @@ def test_marks_in_a_text_are_no_values(tmp_path, text, monkeypatch):
 def test_a_hostile_line_is_counted_in_the_time_of_its_length(monkeypatch, part):
     """A search that began anew at each quote would take minutes."""
     monkeypatch.setattr(json_lines, "MOST_VALUES", 0)
-    assert json_lines._has_too_many_values(b"[" + part * (1 << 20)) in (True, False)
+    assert json_lines._has_too_many_values(b"[" + part * (1 << 20))
 
 
 @given(st.binary(max_size=200))

@@ -8,7 +8,7 @@ from pipeline import command_line
 from pipeline.recipe import named
 from pipeline.recipe.recipe import with_rows
 from pipeline.training.intent import expected_time
-from pipeline.training.run import following
+from pipeline.training.run import counterpart, following
 
 
 def words(recipe, tokens="tokens") -> list[str]:
@@ -22,6 +22,21 @@ def test_after_a_dense_recipe_comes_its_sparse_counterpart():
         "pretrain --recipe switch-laptop --tokens tokens --out runs/switch-laptop"
     )
     assert command_line.parse(found).recipe == "switch-laptop"
+
+
+def test_a_counterpart_differs_in_its_experts_alone():
+    found = {name: counterpart(named.get(name)) for name in named.names()}
+    assert found["mt5-base"] == "mswitch-base"
+    assert found["mt5-demo"] == "switch-demo"
+    for dense, sparse in found.items():
+        if sparse:
+            ours, theirs = named.get(dense), named.get(sparse)
+            assert ours.model == replace(theirs.model, switch=None)
+            assert (ours.rows, ours.inputs, ours.steps) == (
+                theirs.rows,
+                theirs.inputs,
+                theirs.steps,
+            )
 
 
 def test_a_changed_recipe_and_a_sparse_one_are_compared():

@@ -299,7 +299,7 @@ def test_another_server_or_list_is_another_corpus(crawl, tmp_path):
         with pytest.raises(ArtifactError, match=r"made with other settings .*crawl_base"):
             run(tmp_path / "out", [paths], crawl_base=other)
     paths.write_bytes(gzip.compress(b"another-crawl/a.warc.wet.gz"))
-    with pytest.raises(ArtifactError, match=r"made with other settings .*crawl"):
+    with pytest.raises(ArtifactError, match=r"made from other inputs .*crawl"):
         run(tmp_path / "out", [paths], crawl_base=base)
     assert len(asked) == 1
 

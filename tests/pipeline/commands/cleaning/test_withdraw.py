@@ -84,15 +84,17 @@ def test_a_page_without_an_address_is_withdrawn_by_its_digest(corpus, tmp_path):
 
 
 def test_listed_addresses_of_broken_records_are_blanked_and_the_rest_stays(corpus, sites):
-    details = ["https://site1.sw.example/x", "https://other.example/", "", "line 3: no text"]
+    listed = "https://site0.en.example/page/1"
+    gone = ["https://site1.sw.example/x", f"{listed}: 'utf-8' codec can't decode byte 0xe9"]
+    details = [*gone, "https://other.example/", "", "line 3: no text"]
     records = [BrokenRecord("a/b.warc", n, "no_text", one) for n, one in enumerate(details)]
     path = corpus / broken_records.NAME
     path.parent.mkdir()
     pq.write_table(pa.Table.from_batches([broken_records.batch(records)]), path)
     withdraw(corpus, sites)
     left = pq.read_table(path)
-    assert left["detail"].to_pylist() == ["", *details[1:]]
-    assert left["offset"].to_pylist() == [0, 1, 2, 3]
+    assert left["detail"].to_pylist() == ["", "", *details[2:]]
+    assert left["offset"].to_pylist() == [0, 1, 2, 3, 4]
     assert left.schema == broken_records.SCHEMA
 
 
