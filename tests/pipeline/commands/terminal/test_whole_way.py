@@ -353,7 +353,7 @@ def test_export_and_import_through_transformers_files(way, here):
         (["pretrain", "--recipe=mt5-demo", "--tokens={way}/tokens", "--out={way}/mt5",
           "--set", "model.vocabulary_rows=1408", "mesh.data=3"], "needs 3 devices; found 1"),
         (["pretrain", "--recipe=mt5-demo", "--tokens={way}/tokens", "--out={way}/mt5",
-          "--set", "model.vocabulary_rows=1408"], r"settings\.steps: there 4, asked 400"),
+          "--set", "model.vocabulary_rows=1408"], "steps: there 4, asked 400"),
         (["evaluate", "--run={way}/mt5", "--tokens={way}/tokens", "--step=5"], "Checkpoint 5"),
         (["report", "--baseline={way}/none", "--candidate={way}/switch", "--out=x"], "none"),
         (["inspect", "{way}/archive"], "manifest"),
