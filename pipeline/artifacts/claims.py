@@ -13,9 +13,9 @@ import re
 from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from data.stores.atomic import TEMPORARY
 from data.stores.digests import digest_of_bytes
@@ -52,7 +52,7 @@ class Head(Struct, frozen=True, kw_only=True):
         code_version: version of the package.
     """
 
-    stage: str
+    stage: Annotated[str, Meta(max_length=32)]  # a message names it
     settings: dict[str, Any] = {}
     inputs: dict[str, str] = {}
     schema_version: int | None = None

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from data.errors import DataError
@@ -88,3 +90,10 @@ def test_files_are_known_by_name_and_size():
     first = digest_of_files([("here/a", 3)])
     assert digest_of_files([("s3://there/a", 3)]) == first
     assert first not in (digest_of_files([("here/a", 5)]), digest_of_files([("here/b", 3)]))
+
+
+def test_a_stage_that_no_command_has_is_one_sentence(tmp_path):
+    (tmp_path / "manifest.json").write_text(json.dumps({"stage": "[" * 100_000}))
+    with pytest.raises(DataError) as told:
+        read_manifest(tmp_path, "clean", dict)
+    assert len(str(told.value)) < 500
