@@ -89,7 +89,7 @@ def with_fillings(text: str, generated: str) -> str:
 
     Args:
         text: text with gaps.
-        generated: the gaps' sentinels, each with its filling after it; one may lack.
+        generated: the gaps' sentinels, each with its filling after it; some may be missing.
     """
     _, *parts = _GAP.split(generated)
     fillings = dict(zip(parts[-2::-2], parts[::-2], strict=True))  # the first of equal numbers

@@ -68,14 +68,15 @@ def _rows(path: Path) -> Iterator[Page | BrokenRecord]:
 
 
 def in_microseconds(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Returns a batch without times of nanoseconds, which Arrow makes by pandas, if it is there."""
-    fields = [
-        field.with_type(pa.timestamp("us", field.type.tz))
-        if pa.types.is_timestamp(field.type) and field.type.unit == "ns"
-        else field
-        for field in batch.schema
-    ]
-    return batch.cast(pa.schema(fields), safe=False)
+    """Returns a batch with times of microseconds.
+
+    To make Python's times of nanoseconds Arrow needs pandas, which workers may lack.
+    """
+    schema = batch.schema
+    for at, field in enumerate(schema):
+        if pa.types.is_timestamp(field.type) and field.type.unit == "ns":
+            schema = schema.set(at, field.with_type(pa.timestamp("us", field.type.tz)))
+    return batch if schema == batch.schema else batch.cast(schema, safe=False)
 
 
 def _records(batch: pa.RecordBatch, size: int) -> Iterator[dict[str, Any] | str]:

@@ -9,7 +9,7 @@ from data.rights.hosts import ascii_host, split
 ENCODED = re.compile(r"%([0-9a-fA-F]{2})")
 UNRESERVED = re.compile(r"[A-Za-z0-9._~-]").fullmatch
 KEPT = "/?:@!$&'()*+,;=%"  # RFC 3986's delimiters, which mean something else once encoded
-OF_TEXT = re.compile(r"sha256:[0-9a-f]{32}").fullmatch  # as a page without an address has one
+OF_TEXT = re.compile(r"sha256:[0-9a-f]{32}").fullmatch  # what a page without an address has instead
 NORMAL = re.compile(rf"[A-Za-z0-9._~{re.escape(KEPT.replace('%', ''))}-]*").fullmatch
 
 

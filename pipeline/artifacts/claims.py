@@ -254,19 +254,25 @@ def _identity(stage: str, settings: Mapping[str, Any], inputs: Mapping[str, str]
     return json.loads(json.dumps({"stage": stage, "settings": settings, "inputs": inputs}))
 
 
-def _refusal(directory: Path | str, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
-    """Returns in what an output differs from what is asked; both are of one stage."""
-    settings = json_differences(found.get("settings", {}), wanted["settings"])
-    inputs = list(_other_inputs(found.get("inputs", {}), wanted["inputs"]))
+def _refusal(directory: Path | str, found: Mapping[str, Any], requested: Mapping[str, Any]) -> str:
+    """Returns a sentence on how an output differs from the requested one.
+
+    Args:
+        directory: the output's directory.
+        found: settings and inputs that it was made with.
+        requested: those of the command, of the same stage.
+    """
+    settings = json_differences(found.get("settings", {}), requested["settings"])
+    inputs = list(_other_inputs(found.get("inputs", {}), requested["inputs"]))
     kinds = {"with other settings": settings, "from other inputs": inputs}
     made = " and ".join(f"{kind} ({'; '.join(some)})" for kind, some in kinds.items() if some)
     made = made or "by another version, which knows other settings"
     return f"{directory} was made {made}; ask for the same, name another directory, or remove it."
 
 
-def _other_inputs(found: Mapping[str, str], wanted: Mapping[str, str]) -> Iterator[str]:
-    for name in sorted(found.keys() | wanted.keys()):
-        there, asked = found.get(name), wanted.get(name)
+def _other_inputs(found: Mapping[str, str], requested: Mapping[str, str]) -> Iterator[str]:
+    for name in sorted(found.keys() | requested.keys()):
+        there, asked = found.get(name), requested.get(name)
         if there != asked and there and asked and DIGEST(there) and DIGEST(asked):
             yield f"{name}: another, or changed since"
         else:

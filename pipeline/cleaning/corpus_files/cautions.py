@@ -106,7 +106,7 @@ EXPECTED = {
     "no_text": ' (a record needs text in its field "text")',
     "no_url": ' (a "url" is text, or left out)',
     "invalid_timestamp": ' (a "timestamp" is text in ISO 8601, or left out)',
-    "too_many_values": " (a record is one page, and not many)",
+    "too_many_values": " (a record of more than 500,000 JSON values is not read as a page)",
     "not_json": " (each line is to be one JSON object)",
     "not_an_object": ' (each line is to be one JSON object, with text in its field "text")',
 }
