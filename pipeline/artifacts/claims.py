@@ -52,7 +52,7 @@ class Head(Struct, frozen=True, kw_only=True):
         code_version: version of the package.
     """
 
-    stage: Annotated[str, Meta(max_length=32)]  # a message names it
+    stage: Annotated[str, Meta(max_length=100)]  # a message names it
     settings: dict[str, Any] = {}
     inputs: dict[str, str] = {}
     schema_version: int | None = None
