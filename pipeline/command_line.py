@@ -73,7 +73,9 @@ def parse(argv: list[str]) -> Any:
     _tyro_help_formatting.format_help = help_lines  # tyro's has descriptions on one line
     commands = [Annotated[kind, tyro.conf.subcommand(name)] for name, kind in COMMANDS.items()]
     union: Any = functools.reduce(operator.or_, commands)
-    return tyro.cli(union, prog="mswitch", description=DESCRIPTION, args=argv)
+    # Without: each option that may be left out offers Python's None as a value.
+    config = (tyro.conf.DisallowNone,)
+    return tyro.cli(union, prog="mswitch", description=DESCRIPTION, args=argv, config=config)
 
 
 def unwrapped(text: str) -> str:

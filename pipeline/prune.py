@@ -236,5 +236,5 @@ def announce(arguments: Prune, request: PruneRequest) -> None:
         "prune",
         f"{request.intent.work}, {before:,} parameters before and {after:,} after, with at most "
         f"{bytes_in_words(peak)} of memory, in {arguments.out}",
-        following=("evaluate", "--run", arguments.out, "--tokens", "tokens"),
+        following=("evaluate", "--run", arguments.out, "--tokens", arguments.tokens or "tokens"),
     )

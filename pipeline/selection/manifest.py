@@ -84,13 +84,15 @@ def _language(counts: Counts, code: str, before: Any) -> dict[str, Any]:
 def print_summary(console: Console, body: Mapping[str, Any], seconds: float) -> None:
     """Prints the numbers of pages kept and rejected, by reason, and of passages masked."""
     entries = list(body["languages"].values())
+    asked = dict.fromkeys(body["rules"]["late"][-1]["mask"], 0)  # a kind that no page has is told
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_row("pages", f"{body['input']['records']:,}")
     table.add_row("kept", f"{sum(one['kept'] for one in entries):,}")
-    for field, words in (("rejected", "rejected"), ("masked", "masked")):
-        total = sum((Counter(one[field]) for one in entries), Counter())
+    for field, total in (("rejected", Counter()), ("masked", Counter(asked))):
+        for one in entries:
+            total.update(one[field])
         for name, number in total.most_common():
-            table.add_row(f"{words}: {name}", f"{number:,}")
+            table.add_row(f"{field}: {name}", f"{number:,}")
     table.add_row("lines that no page has now", f"{sum(one['lines_gone'] for one in entries):,}")
     copies = sum(one["copies_gone"] for one in entries)
     table.add_row("near-duplicates that are gone too", f"{copies:,}")
