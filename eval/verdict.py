@@ -7,6 +7,7 @@ They count better and worse languages alike, and those that do not reach the bas
 quality.
 """
 
+from eval.further import Further
 from eval.language_gain import Summary
 from eval.report import ReportContents
 from eval.statistics.step_speedup import MOST_AT_BOUND
@@ -100,6 +101,24 @@ def speed_sentence(report: ReportContents) -> str:
         f"It reaches {report.baseline.name}’s final quality in {reached or 'none'} of "
         f"{summary.languages}; the mean step speed-up is {summary.mean_step_speedup:.2f} "
         f"({interval})."
+    )
+
+
+def further_sentences(report: ReportContents) -> list[str]:
+    """Returns the mean gain of each further model and in how many languages it shows."""
+    return [_further_sentence(report.baseline.name, one) for one in report.further]
+
+
+def _further_sentence(baseline: str, one: Further) -> str:
+    summary = one.summary
+    mean, low, high = summary.mean_gain, summary.mean_gain_low, summary.mean_gain_high
+    if mean is None or low is None or high is None:
+        return f"{one.name}: no language has two held-out pages."
+    return (
+        f"{one.name}: mean gain over {baseline} {_signed(mean)} {one.unit.value} (95% interval "
+        f"{_signed(low)} to {_signed(high)}); better beyond noise in "
+        f"{summary.languages_improved_significantly} of {summary.languages} languages, worse in "
+        f"{summary.languages_worse_significantly}."
     )
 
 

@@ -17,7 +17,7 @@ from eval.cautions import cautions
 from eval.rendering.html import to_html
 from eval.rendering.markdown import to_markdown
 from eval.rendering.report_json import to_json
-from eval.verdict import sentences
+from eval.verdict import further_sentences, sentences
 from pipeline.arguments import Report
 from pipeline.artifacts import claims
 from pipeline.artifacts.claims import MANIFEST, is_finished
@@ -52,7 +52,7 @@ def run(arguments: Report) -> None:
     measured = report.time_sentence if report.step_times else ""
     more = report.null_sentence, measured, report.bill_sentence
     lines = [sentences(report), *filter(None, more)]
-    lines += [f"- {caution}" for caution in cautions(report)]
+    lines += [*further_sentences(report), *(f"- {caution}" for caution in cautions(report))]
     for line in (*lines, f"The report is in {arguments.out / 'index.html'}"):
         Terminal().print(line, highlight=False)
 

@@ -13,6 +13,7 @@ from eval.further import further
 from eval.language_loss import Unit
 from eval.loss_intervals import loss_interval, losses_of
 from eval.rendering.html import to_html
+from eval.verdict import further_sentences
 
 
 def model(baseline, name, final, seed, **counts):
@@ -45,6 +46,18 @@ def test_the_candidate_as_a_further_model_has_the_candidates_numbers():
     assert {code: one.gain for code, one in again.gains.items()} == {
         code: one.gain for code, one in report.gains.items()
     }
+
+
+def test_a_further_model_has_a_sentence():
+    report = make()
+    wide = model(report.baseline, "wide", (2.5, 2.8, 3.1, 2.0), 3)
+    (said,) = further_sentences(made_of(report.baseline, report.candidate, further=(wide,)))
+    mean, low, high = (getattr(wide.summary, f"mean_gain{end}") for end in ("", "_low", "_high"))
+    assert said == (
+        f"wide: mean gain over mT5 {mean:+.3f} nats per token (95% interval {low:+.3f} to "
+        f"{high:+.3f}); better beyond noise in 2 of 3 languages, worse in 1."
+    )
+    assert further_sentences(report) == []
 
 
 def test_models_are_drawn_in_the_unit_of_the_report_alone():
