@@ -1,4 +1,8 @@
-"""`mswitch fill`: the text that a run generates for the gaps of a text, greedily or sampled."""
+"""`mswitch fill`: the text that a run generates for the gaps of a text, greedily or sampled.
+
+A run that answers, fine-tuned here or imported, also takes a text without a gap: its answer is all
+that it generates.
+"""
 
 import re
 from typing import NamedTuple
@@ -14,6 +18,7 @@ from model.decoding.generation import Sampling, generate
 from model.sharding.layouts import batch_sharding, batch_shards, replicated
 from model.trainer import Trainer
 from pipeline.arguments import Fill
+from pipeline.artifacts.claims import head_in
 from pipeline.artifacts.intent import Intent
 from pipeline.hardware.coordination import is_first
 from pipeline.hardware.host_watch import joined
@@ -24,6 +29,7 @@ from pipeline.runs.open import load_run, restore
 from pipeline.terminal import print_lines, print_next
 
 _GAP = re.compile("<extra_id_([0-9]+)>")
+ANSWERING = ("finetune", "import-hf")  # stages whose runs may have learned to answer
 
 
 class FillRequest(NamedTuple):
@@ -48,7 +54,8 @@ def resolved(arguments: Fill) -> FillRequest:
     Raises:
         ConfigurationError: if a number is out of its range.
         ArtifactError: if there is no such run.
-        DataError: if the text has no gap, gaps that are not numbered in order, or is too long.
+        DataError: if the text has gaps that are not numbered in order, is too long, or has no gap
+            and the run has not learned to answer.
     """
     check_numbers(arguments.tokens, arguments.seed)
     sampling = Sampling(
@@ -56,6 +63,7 @@ def resolved(arguments: Fill) -> FillRequest:
     )
     recipe, trainer = load_run(arguments.run)
     tokenizer = load(arguments.run / MODEL_FILE)
+    check_gaps(arguments)
     inputs = encode_with_gaps(arguments.text, tokenizer, recipe.inputs)
     return FillRequest(inputs, sampling, tokenizer, trainer)
 
@@ -76,7 +84,7 @@ def intents(arguments: Fill) -> list[Intent]:
 
 
 def run(arguments: Fill) -> None:
-    """Prints the text, with what was generated for each gap in brackets."""
+    """Prints the text, with what was generated for each gap in brackets; or the answer to it."""
     with joined(arguments.hosts, "fill"):
         text = with_fillings(arguments.text, filled(arguments))
         if is_first():
@@ -88,9 +96,11 @@ def with_fillings(text: str, generated: str) -> str:
     """Returns a text with each gap's filling in brackets, and what else was generated left out.
 
     Args:
-        text: text with gaps.
+        text: text with gaps; without one, all that was generated is the answer.
         generated: the gaps' sentinels, each with its filling after it; some may be missing.
     """
+    if not _GAP.search(text):
+        return generated.strip() or NOTHING
     _, *parts = _GAP.split(generated)
     fillings = dict(zip(parts[-2::-2], parts[::-2], strict=True))  # the first of equal numbers
     return _GAP.sub(lambda gap: f"[{fillings.get(gap[1], '').strip() or NOTHING}]", text)
@@ -135,17 +145,31 @@ def check_numbers(tokens: int, seed: int) -> None:
         raise ConfigurationError(f"--seed was {seed}; it must be from 0 to {SEEDS - 1}.")
 
 
+def check_gaps(arguments: Fill) -> None:
+    """Checks that the text has a gap, or that the run may have learned to answer.
+
+    Raises:
+        DataError: if neither is so.
+    """
+    head = head_in(arguments.run)
+    if not _GAP.search(arguments.text) and (head is None or head.stage not in ANSWERING):
+        raise DataError(
+            f"The text has no gap, and {arguments.run} was not fine-tuned to answer one; write "
+            "<extra_id_0> where text is to be filled in."
+        )
+
+
 def encode_with_gaps(text: str, tokenizer: Tokenizer, length: int) -> np.ndarray:
     """Returns the padded ids of a text with `<extra_id_N>` gaps.
 
     Args:
-        text: text with the gaps <extra_id_0>, <extra_id_1>, ... in this order.
+        text: text with the gaps <extra_id_0>, <extra_id_1>, ... in this order, or without.
         tokenizer: the run's tokenizer.
         length: input tokens per row of the run.
 
     Raises:
-        DataError: if the text has no gap, gaps that are not numbered in order, more gaps than a
-            vocabulary has sentinels, more tokens than `length`, or characters that are none.
+        DataError: if gaps are not numbered in order or more than a vocabulary's sentinels, or the
+            text has no token, more tokens than `length`, or characters that are none.
     """
     try:
         text.encode()
@@ -165,15 +189,14 @@ def encode_with_gaps(text: str, tokenizer: Tokenizer, length: int) -> np.ndarray
     ids: list[int] = []
     for number, before in enumerate(parts[::2]):
         ids += [*tokenizer.encode(before).tolist(), tokenizer.first_sentinel - number]
-    ids += [*tokenizer.encode(rest).tolist(), EOS]
+    ids += tokenizer.encode(rest).tolist()
     if gaps > SENTINELS:
         raise DataError(
             f"The text has {gaps} gaps, and a vocabulary has {SENTINELS} sentinels; fill the text "
             "in parts."
         )
-    if not gaps or len(ids) > length:
+    if not 0 < len(ids) < length:
         raise DataError(
-            f"The text has {gaps} gaps and {len(ids)} tokens; it needs at least the gap "
-            f"<extra_id_0> and at most {length} tokens."
+            f"The text has {len(ids)} tokens, and the run takes 1 to {length - 1}; give another."
         )
-    return np.array(ids + [PADDING] * (length - len(ids)), np.int32)
+    return np.array([*ids, EOS] + [PADDING] * (length - len(ids) - 1), np.int32)

@@ -97,10 +97,11 @@ class Report(StageArguments):
 
 @dataclass(frozen=True, kw_only=True)
 class Fill(StageArguments):
-    """Fill the gaps of a text with a run's model."""
+    """Fill the gaps of a text with a run's model, or answer a text."""
 
     text: Annotated[str, tyro.conf.Positional]
-    """Text with the gaps <extra_id_0>, <extra_id_1>, ..."""
+    """Text with the gaps <extra_id_0>, <extra_id_1>, ...; for a fine-tuned or imported run also one
+    without a gap, in the words of its task, which is answered."""
     run: RunPlace
     """Directory that `mswitch pretrain`, `finetune`, `distill`, `prune` or `import-hf` wrote."""
     tokens: int = 32

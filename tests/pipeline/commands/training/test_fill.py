@@ -1,9 +1,13 @@
+import json
+from contextlib import nullcontext
+
 import pytest
 
 from data.errors import DataError
 from data.tokens.tokenizer import EOS, PADDING
 from model.configuration_checks import ConfigurationError
-from pipeline.fill import check_numbers, encode_with_gaps, with_fillings
+from pipeline.arguments import Fill
+from pipeline.fill import check_gaps, check_numbers, encode_with_gaps, with_fillings
 
 
 @pytest.mark.parametrize(
@@ -45,6 +49,29 @@ def test_text_that_is_not_utf8_is_one_sentence(tokenizer):
     text = b"caf\xe9 <extra_id_0>".decode("utf-8", "surrogateescape")
     with pytest.raises(DataError, match="expected in UTF-8"):
         encode_with_gaps(text, tokenizer, 64)
+
+
+@pytest.mark.parametrize(("stage", "answers"), [("pretrain", False), ("finetune", True)])
+def test_a_text_without_a_gap_is_for_a_run_that_answers(tmp_path, stage, answers):
+    (tmp_path / "manifest.json").write_text(json.dumps({"stage": stage}))
+    check_gaps(Fill(text="a <extra_id_0>", run=tmp_path))
+    refused = pytest.raises(DataError, match="The text has no gap, and .* was not fine-tuned")
+    with nullcontext() if answers else refused:
+        check_gaps(Fill(text="topic: the dog sleeps", run=tmp_path))
+
+
+def test_a_text_without_a_gap_is_its_tokens_and_an_end(tokenizer):
+    ids = tokenizer.encode("habari ya leo").tolist()
+    assert encode_with_gaps("habari ya leo", tokenizer, len(ids) + 1).tolist() == [*ids, EOS]
+    with pytest.raises(DataError, match=f"has {len(ids)} tokens, and the run takes 1 to"):
+        encode_with_gaps("habari ya leo", tokenizer, len(ids))
+    with pytest.raises(DataError, match="has 0 tokens"):
+        encode_with_gaps(" ", tokenizer, 64)
+
+
+def test_all_that_is_generated_answers_a_text_without_a_gap():
+    assert with_fillings("topic: the dog sleeps", " animal ") == "animal"
+    assert with_fillings("topic: the dog sleeps", "") == "-"
 
 
 def test_a_gap_is_its_sentinel_between_the_texts_around_it(tokenizer):

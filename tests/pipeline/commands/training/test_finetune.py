@@ -166,6 +166,16 @@ def test_evaluate_predicts_what_finetune_did_and_scores_sentences(tuned, tmp_pat
 
 
 @pytest.mark.slow
+def test_fill_answers_as_a_text_was_predicted(tuned, capsys):
+    path = tuned / f"tasks/topics/test-step={best_step(tuned)}.parquet"
+    predicted = pq.read_table(path)["prediction"].to_pylist()
+    (example, *_), (answer, *_) = read_task(str(TOPICS)).test, predicted
+    capsys.readouterr()
+    assert mswitch("fill", "--run", tuned, "--tokens", 8, example.input) == 0
+    assert capsys.readouterr().out.splitlines()[0] == answer
+
+
+@pytest.mark.slow
 def test_evaluate_loses_nothing_that_predictions_hold(tuned, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(tuned, run)
