@@ -8,7 +8,8 @@ What is kept for a later addition (growth/) has their text, and the difference t
 (delta/) their addresses, so both are removed first.
 Scores of the corpus belong to its former rows, and `select` refuses them.
 
-The same command again after a kill finishes the withdrawal; another one waits until it is finished.
+The same command again after a kill finishes the withdrawal. Once any file may have changed, another
+withdrawal is refused until it is finished.
 """
 
 from collections.abc import Iterator, Mapping

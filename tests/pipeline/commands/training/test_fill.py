@@ -55,7 +55,7 @@ def test_text_that_is_not_utf8_is_one_sentence(tokenizer):
 def test_a_text_without_a_gap_is_for_a_run_that_answers(tmp_path, stage, answers):
     (tmp_path / "manifest.json").write_text(json.dumps({"stage": stage}))
     check_gaps(Fill(text="a <extra_id_0>", run=tmp_path))
-    refused = pytest.raises(DataError, match="The text has no gap, and .* was not fine-tuned")
+    refused = pytest.raises(DataError, match=r"The text has no gap, and .* was not fine-tuned")
     with nullcontext() if answers else refused:
         check_gaps(Fill(text="topic: the dog sleeps", run=tmp_path))
 
