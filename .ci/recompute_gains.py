@@ -2,7 +2,7 @@
 
 import numpy as np
 import pandas as pd
-from recompute_statistics import put_together
+from recompute_statistics import freedom_of_sum, put_together
 from scipy import stats
 
 
@@ -69,11 +69,11 @@ def mean_gain(sides: list[list[pd.DataFrame]], *unit: str) -> dict[str, float | 
         scale = (count - 1) / count
         each.append(losses)
         pages.append((((moved[0].mean(axis=0) - moved[1].mean(axis=0)) ** 2).sum()) * scale)
-        free.append(count - 1)
+        free.append(count - 1.0)
         parts.append([((m - m.mean(axis=0)) ** 2).sum() * scale for m in moved])
     names = ("mean_gain", "mean_gain_low", "mean_gain_high")
     if not each:
-        return dict.fromkeys(names)
+        return {**dict.fromkeys(names), "mean_gain_languages": 0}
     languages, of_runs, means = len(each), [], []
     for at in (0, 1):
         by_run = np.mean([losses[at] for losses in each], axis=0)
@@ -82,9 +82,11 @@ def mean_gain(sides: list[list[pd.DataFrame]], *unit: str) -> dict[str, float | 
             rest = sum(part[at] for part in parts) / languages**2 / (count - 1)
             variance = max(by_run.var(ddof=1) - rest, 0.0) / count
             of_runs += [(variance, count - 1)] if variance else []
-    wide, freedom = put_together(sum(pages) / languages**2, sum(free), of_runs)
+    together = freedom_of_sum(list(zip(pages, free, strict=True)))
+    wide, freedom = put_together(sum(pages) / languages**2, together, of_runs)
     half, mean = stats.t.ppf(0.975, freedom) * wide, means[0] - means[1]
-    return dict(zip(names, (mean, mean - half, mean + half), strict=True))
+    found = dict(zip(names, (mean, mean - half, mean + half), strict=True))
+    return {**found, "mean_gain_languages": languages}
 
 
 def kept(sides: list[list[pd.DataFrame]]) -> tuple[float, float, float] | tuple[None, None, None]:
@@ -95,6 +97,9 @@ def kept(sides: list[list[pd.DataFrame]]) -> tuple[float, float, float] | tuple[
     gain, student = losses[0] - losses[1], losses[0] - losses[2]
     sides = scored(sides, "target_tokens")
     if gain <= 0 or len(sides[0][0]) < 2:
+        return None, None, None
+    alone, free = error([1, -1, 0], sides, *unit)
+    if alone * stats.t.ppf(0.975, free) >= gain:
         return None, None, None
     ratio = student / gain
     t = stats.t.ppf(0.975, error([1 - ratio, ratio, -1], sides, *unit)[1])

@@ -88,10 +88,21 @@ def compare_null(null: dict, one: Side, seeds: list[int], unit: tuple[str, str])
         same(f"null {code} gain", shown["gain"], gain)
         mine = scored([[r[r.language == code] for r in last(half)] for half in halves], unit[1])
         p_value = interval(mine, gain, *unit)[2] if len(mine[0][0]) > 1 else None
-        rows.append({"code": code, "gain": gain, "p_value": p_value})
-    table = pd.DataFrame(rows).set_index("code")
+        trained = all((curve.index > 0).sum() > 1 for curve in compared)
+        speedup = log_speedup(*(dict(curve[code]) for curve in compared)) if trained else None
+        ratio = None if speedup is None else math.exp(speedup)
+        same(f"null {code} speed-up", shown["step_speedup"], ratio)
+        rows.append({"code": code, "gain": gain, "p_value": p_value, "speedup": speedup})
+    table, summary = pd.DataFrame(rows).set_index("code"), null["summary"]
     counted = table[~table.index.str.endswith("-Latn")]
-    same("null better", null["summary"]["languages_improved"], int((counted.gain > 0).sum()))
+    same("null languages", summary["languages"], len(counted))
+    same("null better", summary["languages_improved"], int((counted.gain > 0).sum()))
+    same("null worse", summary["languages_worse"], int((counted.gain < 0).sum()))
+    known = counted.speedup.notna().all()
+    median = math.exp(counted.speedup.astype(float).median()) if known else None
+    same("null median speed-up", summary["median_step_speedup"], median)
+    for name, found in mean_gain(without_variants(halves), *unit).items():
+        same(f"null {name}", summary[name], found)
     tested = adjusted(counted.p_value.dropna().astype(float))
     found = counted.loc[tested.index[tested < 0.05]]
     for name, sign in (("improved", 1), ("worse", -1)):
@@ -112,16 +123,19 @@ def compare_languages(
         for at, name in enumerate(("baseline", "candidate")):
             same(f"{code} nats", shown[f"loss_nats_{name}"], in_nats[at][code].iloc[-1])
             same(f"{code} bits", shown[f"bits_per_byte_{name}"], in_bits[at][code].iloc[-1])
-        gain = compared[0][code].iloc[-1] - compared[1][code].iloc[-1]
+        mine = scored([[r[r.language == code] for r in last(one)] for one in sides], unit[1])
+        pages = len(mine[0][0])
+        gain = final_gain(compared, code, mine, unit)
+        bits_gain = gain if unit == bits else in_bits[0][code].iloc[-1] - in_bits[1][code].iloc[-1]
+        same(f"{code} gain in bits", shown["gain_bits_per_byte"], bits_gain)
         field = "gain_nats" if unit == nats else "gain_bits_per_byte"
         same(f"{code} gain", shown[field], gain)
         trained = all((curve.index > 0).sum() > 1 for curve in compared)
         both = [dict(curve[code]) for curve in compared]
         speedup = math.exp(log_speedup(*both)) if trained else None
         same(f"{code} speed-up", shown["step_speedup"], speedup)
-        mine = scored([[r[r.language == code] for r in last(one)] for one in sides], unit[1])
-        same(f"{code} pages", shown["held_out_pages"], len(mine[0][0]))
-        several = len(mine[0][0]) > 1
+        same(f"{code} pages", shown["held_out_pages"], pages)
+        several = pages > 1
         low, high, p_value = interval(mine, gain, *unit) if several else (None, None, None)
         same(f"{code} low", shown[f"{field}_low"], low)
         same(f"{code} high", shown[f"{field}_high"], high)
@@ -133,9 +147,20 @@ def compare_languages(
         rows.append(
             {"code": code, "gain": gain, "speedup": speedup, "p_value": p_value, "bound": bound}
             | {"variant": code.endswith("-Latn"), "shown": shown["p_value_adjusted"]}
+            | {"bits": bits_gain, "pages": pages}
             | {"every": max(ours) < min(theirs), "tokens": shown["training_tokens"]}
         )
     return pd.DataFrame(rows).set_index("code")
+
+
+def final_gain(
+    compared: list[pd.DataFrame], code: str, mine: list[list[pd.DataFrame]], unit: tuple[str, str]
+) -> float:
+    """Returns the gain over the pages that both sides score; of all pages where none is."""
+    if not len(mine[0][0]):
+        return compared[0][code].iloc[-1] - compared[1][code].iloc[-1]
+    theirs, ours = (np.mean([r[unit[0]].sum() / r[unit[1]].sum() for r in of]) for of in mine)
+    return float(theirs - ours)
 
 
 def compare_losses(losses: dict[str, dict], one: Side) -> None:
@@ -269,6 +294,8 @@ def compare_summary(table: pd.DataFrame, summary: dict[str, float], languages: i
         "languages_improved_significantly": int((significant.gain > 0).sum()),
         "languages_worse_significantly": int((significant.gain < 0).sum()),
         "languages_improved_in_every_run": int(counted.every.sum()),
+        "median_held_out_pages": float(counted.pages.median()),
+        "script_variants": int(table.variant.sum()),
     }
     known = counted[counted.tokens.fillna(0).astype(float) > 0]
     if min(known.gain.nunique(), known.tokens.nunique()) > 1:

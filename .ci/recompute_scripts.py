@@ -24,14 +24,14 @@ def compare_scripts(report: dict, table: pd.DataFrame, sides: list[Side], *unit:
     for name, one in shown.items():
         codes = scripts.index[scripts == name]
         mine = [[rows[rows.language.isin(codes)] for rows in last(each)] for each in sides]
-        bits = [report["languages"][code]["gain_bits_per_byte"] for code in codes]
+        bits = table.bits[codes][table.pages[codes] > 1]
         found = {
             "languages": len(codes),
             "languages_improved": int((counted.gain[codes] > 0).sum()),
             "languages_improved_significantly": int((significant[codes] > 0).sum()),
             "languages_worse": int((counted.gain[codes] < 0).sum()),
             "languages_worse_significantly": int((significant[codes] < 0).sum()),
-            "mean_gain_bits_per_byte": sum(bits) / len(bits),
+            "mean_gain_bits_per_byte": bits.mean() if len(bits) else None,
             **mean_gain(mine, *unit),
         }
         for field, value in found.items():

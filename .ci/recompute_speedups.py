@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 from recompute_sides import Side, last
-from recompute_statistics import put_together
+from recompute_statistics import freedom_of_sum, put_together
 
 
 def log_speedup(baseline: dict[int, float], candidate: dict[int, float]) -> float:
@@ -67,14 +67,17 @@ def mean_speedup(sides: list[Side], amount: str, size: str) -> tuple[float, floa
     mean, count = sum(each.values()) / len(each), len(each)
     if min(map(len, places.values())) < 2:
         return mean, math.nan, math.nan
-    of_pages = sum(
-        (len(places[code]) - 1) / len(places[code]) * (of(code, drop=at) - each[code]) ** 2
-        for code in languages
-        for at in places[code]
-    )
+    of_pages = [
+        (
+            sum((of(code, drop=at) - each[code]) ** 2 for at in places[code]) * (1 - 1 / pages),
+            pages - 1,
+        )
+        for code, pages in ((code, len(places[code])) for code in languages)
+    ]
+    total = sum(variance for variance, _ in of_pages)
     of_runs = []
     for which, one in enumerate(sides):
         if (runs := len(one)) > 1:
             means = [sum(of(c, run=(which, r)) for c in languages) / count for r in range(runs)]
             of_runs.append(((runs - 1) / runs * sum((m - mean) ** 2 for m in means), runs - 1))
-    return mean, *put_together(of_pages / count**2, len(names) - count, of_runs)
+    return mean, *put_together(total / count**2, freedom_of_sum(of_pages), of_runs)

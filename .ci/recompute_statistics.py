@@ -22,6 +22,14 @@ def put_together(
     return math.sqrt(total), 1 / inverse
 
 
+def freedom_of_sum(parts: list[tuple[float, float]]) -> float:
+    """Returns the degrees of freedom of a sum of variances, each given with its own."""
+    total = sum(variance for variance, _ in parts)
+    if not total:
+        return sum(free for _, free in parts)
+    return total**2 / sum(variance**2 / free for variance, free in parts)
+
+
 def adjusted(p_values: pd.Series) -> pd.Series:
     """Returns the p-values adjusted as by Benjamini and Hochberg."""
     ordered = p_values.sort_values(ascending=False)

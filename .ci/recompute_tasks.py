@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from recompute_metrics import METRICS, Function
-from recompute_statistics import adjusted, put_together, same
+from recompute_statistics import adjusted, freedom_of_sum, put_together, same
 from scipy import stats
 
 Rows = pd.DataFrame  # predictions of one run, with the columns `statistics` and `language`
@@ -44,8 +44,11 @@ def standard_error(sides: list[list[Part]]) -> tuple[float, float]:
     size = np.repeat(counts, counts)
     factor = np.sqrt((size - 1) / size) * size / (size - 1) / languages
 
-    def squares(values: np.ndarray) -> float:
-        return float((frame.assign(v=values).groupby("identity").v.sum() ** 2).sum())
+    frame["group"] = groups(frame.identity, language)
+
+    def squares(values: np.ndarray) -> pd.DataFrame:
+        sums = frame.assign(v=values).groupby(["group", "identity"]).v.sum() ** 2
+        return sums.groupby("group").agg(["sum", "count"])
 
     tables = [np.concatenate([part.influences for part in side], axis=1) for side in sides]
     of_pages = squares(sum(table.mean(axis=0) for table in tables) * factor)
@@ -54,16 +57,17 @@ def standard_error(sides: list[list[Part]]) -> tuple[float, float]:
         if (runs := len(table)) > 1:
             centred = table - table.mean(axis=0)
             effects = pd.DataFrame(centred.T).groupby(language).transform("sum").to_numpy().T
-            rest = sum(squares(row * factor) for row in centred - effects / size) / (runs - 1)
+            each = (squares(row * factor)["sum"].sum() for row in centred - effects / size)
+            rest = sum(each) / (runs - 1)
             between = (centred.sum(axis=1) / languages).var(ddof=1)
             if (variance := max(between - rest, 0.0) / runs) > 0:
                 of_runs.append((variance, runs - 1))
-    free = frame.identity.nunique() - groups(frame.identity, language)
-    return put_together(of_pages, free, of_runs)
+    free = freedom_of_sum([(v, n - 1) for v, n in of_pages.to_numpy().tolist() if n > 1])
+    return put_together(float(of_pages["sum"].sum()), free, of_runs)
 
 
-def groups(identity: pd.Series, language: np.ndarray) -> int:
-    """Returns the number of groups of languages that share sentences, directly or not."""
+def groups(identity: pd.Series, language: np.ndarray) -> list[int]:
+    """Returns each row's group: languages that share sentences, directly or not, are one."""
     found: list[tuple[set, set]] = []
     for code in np.unique(language):
         names, codes = set(identity[language == code]), {code}
@@ -72,7 +76,8 @@ def groups(identity: pd.Series, language: np.ndarray) -> int:
             if one[0] & names:
                 names, codes = names | one[0], codes | one[1]
         found = [*apart, (names, codes)]
-    return len(found)
+    number = {code: at for at, (_, codes) in enumerate(found) for code in codes}
+    return [number[code] for code in language]
 
 
 def compare_estimate(name: str, shown: dict, value: float, sides: list[list[Part]]) -> float | None:

@@ -113,7 +113,8 @@ def _few_evaluations(report: ReportContents) -> str:
         return ""
     both = report.baseline, report.candidate
     within_a_run = [one for one in both if one.trained and one.points is not Points.DECAYED]
-    fewest = min((len(one.steps) for one in within_a_run), default=FEWEST_EVALUATIONS)
+    counts = [sum(step > 0 for step in one.steps) for one in within_a_run]
+    fewest = min(counts, default=FEWEST_EVALUATIONS)
     if fewest >= FEWEST_EVALUATIONS:
         return ""
     return (

@@ -201,7 +201,7 @@ class _FinalLosses:
             p_value_adjusted=p_value_adjusted,
             bits_per_byte_baseline=bits[0],
             bits_per_byte_candidate=bits[1],
-            gain_bits_per_byte=bits[0] - bits[1],
+            gain_bits_per_byte=bits[0] - bits[1] if in_nats else gain.gain,
             gain_bits_per_byte_low=low_bits,
             gain_bits_per_byte_high=high_bits,
             step_speedup=speedup and speedup.ratio,

@@ -128,14 +128,15 @@ def retained(sides: Sequence[Scores]) -> Retained:
     baseline, teacher, kept = (side.loss() for side in sides)
     gain, kept_gain = baseline - teacher, baseline - kept
     low_gain = intervals.gain_interval(*sides[:2]).low
-    ratio, low, high = _ratio(sides, kept_gain, gain)
+    is_clear = low_gain is not None and low_gain > 0
+    ratio, low, high = _ratio(sides, kept_gain, gain) if is_clear else (None, None, None)
     return Retained(
         loss_nats_baseline=baseline,
         loss_nats_teacher=teacher,
         loss_nats_student=kept,
         gain_nats_teacher=gain,
         gain_nats_student=kept_gain,
-        gain_is_clear=low_gain is not None and low_gain > 0,
+        gain_is_clear=is_clear,
         gain_retained=ratio,
         gain_retained_low=low,
         gain_retained_high=high,
@@ -147,7 +148,7 @@ def _ratio(
 ) -> tuple[float | None, float | None, float | None]:
     """Returns the ratio of the gains and the ends of its set; None where it is unbounded."""
     counted = intervals.scored(sides)
-    if gain <= 0 or counted[0].sizes.size < 2:
+    if counted[0].sizes.size < 2:
         return None, None, None
     contributions = [side.contributions() for side in counted]
     bounds = retained_set(contributions, kept_gain, gain).bounds

@@ -39,7 +39,7 @@ class LanguageGain:
     * `p_value_adjusted` is None where nothing was tested: one held-out page, or a script variant.
     * `..._runs` are the losses of each run, in the order of the runs.
     * `step_speedup` is below 1 where the candidate ends worse. It and `step_speedup_is_bound` are
-      None where a side was not trained here.
+      None where a side was not trained here or has a single evaluation after step 0.
     * `held_out_pages` have a scored token; pages too short to hide one are counted as unscored.
     """
 
@@ -106,7 +106,7 @@ class Summary:
     * `languages_speedup_is_bound`: the target lies so far before a curve's first point that the
       speed-up is a bound.
     * `mean_step_speedup` is the geometric mean over all languages, with a 95% interval.
-    * Speed-ups are None where a side was not trained here.
+    * Speed-ups are None where a side was not trained here or has a single evaluation after step 0.
     * `gain_tokens_rank_correlation` is Spearman's, between gain and training tokens.
     """
 

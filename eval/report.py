@@ -141,7 +141,8 @@ class ReportContents:
     @property
     def time_sentence(self) -> str:
         """Step times of both sides and the time speed-up, or how to measure them."""
-        return step_times.sentence(self.step_times, (self.baseline.name, self.candidate.name))
+        names = self.baseline.name, self.candidate.name
+        return step_times.sentence(self.step_times, names, self.intervals_over)
 
     @property
     def intervals_over(self) -> str:

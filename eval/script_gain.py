@@ -25,7 +25,7 @@ class ScriptGain:
     * `scripts` are ISO 15924 codes: one, or those of one language each.
     * `mean_gain` is in the report's unit, over the languages with two scored pages or more, with a
       95% interval; None where there is no such language.
-    * `mean_gain_bits_per_byte` is over all languages.
+    * `mean_gain_languages` are these, and `mean_gain_bits_per_byte` is over them too.
     """
 
     scripts: tuple[str, ...]
@@ -37,7 +37,8 @@ class ScriptGain:
     mean_gain: float | None
     mean_gain_low: float | None
     mean_gain_high: float | None
-    mean_gain_bits_per_byte: float
+    mean_gain_languages: int
+    mean_gain_bits_per_byte: float | None
 
 
 def script_gains(
@@ -71,6 +72,7 @@ def _row(
     rows = [gains[code] for code in codes]
     verdicts = [row.verdict for row in rows]
     mean = mean_gain(baseline, candidate, unit, codes)
+    bits = [row.gain_bits_per_byte for row in rows if row.held_out_pages > 1]
     return ScriptGain(
         scripts=tuple(sorted({row.script for row in rows})),
         languages=len(rows),
@@ -81,5 +83,6 @@ def _row(
         mean_gain=mean and mean.mean,
         mean_gain_low=mean and mean.low,
         mean_gain_high=mean and mean.high,
-        mean_gain_bits_per_byte=float(np.mean([row.gain_bits_per_byte for row in rows])),
+        mean_gain_languages=len(bits),
+        mean_gain_bits_per_byte=float(np.mean(bits)) if bits else None,
     )

@@ -81,7 +81,8 @@ def speed_sentence(report: ReportContents) -> str:
         sides = report.baseline, report.candidate
         imported = [one.name for one in sides if not one.trained]
         if imported:
-            return f"No step speed-up is given: {' and '.join(imported)} was not trained here."
+            was = "was" if len(imported) == 1 else "were"
+            return f"No step speed-up is given: {' and '.join(imported)} {was} not trained here."
         single = [one.name for one in sides if not one.has_curve]
         were = "was" if len(single) == 1 else "were"
         names = " and ".join(single)

@@ -10,6 +10,7 @@ from eval.language_loss import Unit
 from eval.rendering import markdown_experts, markdown_models, markdown_tasks
 from eval.rendering.markdown_text import bullets, heading, paragraph, table
 from eval.report import ReportContents, shared_total, speedup_text
+from eval.script_gain import ScriptGain
 from eval.verdict import sentences
 
 MANY = 1000  # from which on a number has no decimals, and commas
@@ -91,6 +92,14 @@ def _held_out(report: ReportContents) -> list[str]:
     return [paragraph(f"{counted}: {named}." if named else f"{counted}.")]
 
 
+def _mean_of(one: ScriptGain) -> str:
+    if one.mean_gain is None:
+        return "–"
+    ends = f"[{one.mean_gain_low:+.3f}, {one.mean_gain_high:+.3f}]"
+    over = f" over {one.mean_gain_languages}" if one.mean_gain_languages < one.languages else ""
+    return f"{one.mean_gain:+.3f} {ends}{over}"
+
+
 def _scripts(report: ReportContents) -> list[str]:
     if not report.scripts:
         return []
@@ -99,10 +108,8 @@ def _scripts(report: ReportContents) -> list[str]:
             ", ".join(one.scripts),
             *map(str, (one.languages, one.languages_improved, one.languages_worse)),
             str(one.languages_improved_significantly + one.languages_worse_significantly),
-            "–"
-            if one.mean_gain is None
-            else f"{one.mean_gain:+.3f} [{one.mean_gain_low:+.3f}, {one.mean_gain_high:+.3f}]",
-            f"{one.mean_gain_bits_per_byte:+.4f}",
+            _mean_of(one),
+            "–" if (bits := one.mean_gain_bits_per_byte) is None else f"{bits:+.4f}",
         )
         for one in report.scripts
     ]

@@ -62,9 +62,11 @@ class Scores:
 
 def gain_interval(baseline: Scores, candidate: Scores) -> GainInterval:
     """Returns the gain of one language and its interval, from the losses of its pages."""
+    sides = scored((baseline, candidate))
+    pages = sides[0].sizes.size
+    if pages:  # with different vocabularies a page may be scored on one side only
+        baseline, candidate = sides
     gain = baseline.loss() - candidate.loss()
-    baseline, candidate = scored((baseline, candidate))
-    pages = candidate.sizes.size
     if pages < 2:
         return GainInterval(gain, pages, None, None, None)
     error = standard_error([baseline.contributions(), candidate.contributions().times(-1.0)])

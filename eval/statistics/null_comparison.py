@@ -7,6 +7,7 @@ than its side, so its noise tends to be greater than that of the result.
 """
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -55,11 +56,18 @@ def null_comparisons(side: Side, seeds: Sequence[int], unit: Unit) -> tuple[Null
 
 
 def divisions(runs: int) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
-    """Yields divisions of runs into two halves, each division once, at most `MOST_DIVISIONS`."""
+    """Yields divisions of runs into two halves, each division once.
+
+    Of more than `MOST_DIVISIONS` those are taken that lie evenly in their order: the first ones
+    would have the first runs in one half.
+    """
     halves = itertools.combinations(range(runs), runs // 2)
     both = ((half, tuple(sorted({*range(runs)} - {*half}))) for half in halves if half)
     once = (one for one in both if runs % 2 or 0 in one[0])
-    yield from itertools.islice(once, MOST_DIVISIONS)
+    count = math.comb(runs, runs // 2) // (1 if runs % 2 else 2)
+    every = max(count / MOST_DIVISIONS, 1)
+    chosen = {int(every * number) for number in range(MOST_DIVISIONS)}
+    yield from (one for number, one in enumerate(once) if number in chosen)
 
 
 def _compared(

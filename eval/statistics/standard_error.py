@@ -7,17 +7,20 @@ from its true value by a sum of contributions, one per run and page. Three varia
   page of share w that is left out moves a loss by exactly c ÷ (1 − w), c being its contribution.
   Contributions are means over runs. Pages of all sides are the same, so they are paired.
 * pages that say the same in several languages are one cluster. Their summands c ÷ (1 − w) are added
-  up before they are squared, so that they count as one draw. Degrees of freedom are the number of
-  clusters, less one for each group of languages that share clusters.
+  up before they are squared, so that they count as one draw. Languages that share clusters,
+  directly or through others, are one group; otherwise each language is a group of its own.
 * runs of each side: the variance of its runs' sums ÷ its number of runs, minus the part that pages
   explain: the interaction of runs and pages, from the two-way analysis of variance. The first
   variance counts that part already. A side with one run has no such variance, so its interval is
   over pages only.
 
-Degrees of freedom. The variances of both sides' runs are combined as by Satterthwaite (1946):
-1 ÷ Σ share² ÷ freedom. For pages and runs together the exponent is 3/2. With 2, intervals cover
-too little where the runs' variance, of one to three degrees of freedom, is as large as that of
-pages: it often appears small by chance, and the degrees of freedom then appear to be those of
+Degrees of freedom. The variance of each group of languages has the number of its clusters less one.
+The groups, and both sides' runs, are combined as by Satterthwaite (1946): 1 ÷ Σ share² ÷ freedom. A
+language with few pages has the greatest share and the least freedom. With the sum of all degrees of
+freedom, intervals of a mean over languages of 2, 100 and 100 pages covered 0.75, and these 0.87; of
+3, 60 and 60 pages 0.85 and 0.92. For pages and runs together the exponent is 3/2. With 2, intervals
+cover too little where the runs' variance, of one to three degrees of freedom, is as large as that
+of pages: it often appears small by chance, and the degrees of freedom then appear to be those of
 pages. Coverage: benchmarks/results/coverage.json. There is no random number here.
 """
 
@@ -96,9 +99,9 @@ def standard_error(sides: Sequence[Contributions]) -> StandardError | None:
     pages = np.bincount(languages)
     if pages.min(initial=2) < 2:
         return None
-    of_pages = _variance_of_pages(sides)
+    of_pages, freedom = _variances_of_pages(sides)
     of_runs = [(_variance_of_runs(side), len(side.values) - 1.0) for side in sides]
-    return combined(of_pages, _degrees_of_freedom(sides[0]), of_runs)
+    return combined(float(of_pages.sum()), freedom_of_sum(of_pages, freedom), of_runs)
 
 
 def combined(
@@ -111,35 +114,50 @@ def combined(
         freedom: its degrees of freedom.
         of_runs: variance and degrees of freedom of each side's mean over runs.
     """
-    parts = [part for part in of_runs if part[0] > 0]
-    runs = sum(variance for variance, _ in parts)
+    parts = np.array([part for part in of_runs if part[0] > 0]).reshape(-1, 2)
+    runs = float(parts[:, 0].sum())
     total = of_pages + runs
     if total == 0:
         return StandardError(0.0, freedom)
     inverse = (of_pages / total) ** EXPONENT / freedom
-    if parts:
-        inverse_of_runs = sum(variance**2 / free for variance, free in parts) / runs**2
-        inverse += (runs / total) ** EXPONENT * inverse_of_runs
+    if runs:
+        inverse += (runs / total) ** EXPONENT / freedom_of_sum(*parts.T)
     return StandardError(total, 1 / inverse)
 
 
-def _degrees_of_freedom(side: Contributions) -> float:
-    """Returns the number of clusters, less one for each group of languages that share them."""
-    if side.clusters is None:
-        return float((np.bincount(side.languages) - 1).sum())
-    pages, clusters = side.languages.size, np.unique(side.clusters).size
-    offset = side.clusters.max() + 1
-    edges = (np.ones(pages), (side.clusters, offset + side.languages))
-    size = offset + side.languages.max() + 1
-    groups = connected_components(coo_array(edges, shape=(size, size)), directed=False)[0]
-    unused = offset - clusters  # numbers without a page are components of their own
-    return float(clusters - (groups - unused))
+def freedom_of_sum(
+    variances: Float[np.ndarray, " parts"], freedom: Float[np.ndarray, " parts"]
+) -> float:
+    """Returns the degrees of freedom of a sum of independent variances, as by Satterthwaite."""
+    if (total := variances.sum()) == 0:
+        return float(freedom.sum())
+    return float(1 / ((variances / total) ** 2 / freedom).sum())
 
 
-def _variance_of_pages(sides: Sequence[Contributions]) -> float:
-    """Returns the variance over pages of the mean over runs."""
+def _variances_of_pages(
+    sides: Sequence[Contributions],
+) -> tuple[Float[np.ndarray, " groups"], Float[np.ndarray, " groups"]]:
+    """Returns each group's variance over pages of the mean over runs, and its freedom."""
     moved = [side.values.mean(axis=0) / (1 - side.shares) for side in sides]
-    return _sum_of_squares(np.sum(moved, axis=0)[None], sides[0])
+    squares, groups = _squares(np.sum(moved, axis=0), sides[0]), _groups(sides[0])
+    pages = np.bincount(_clusters(sides[0]), minlength=groups.size)
+    freedom = np.bincount(groups, pages > 0) - 1.0
+    several = freedom > 0  # the contributions to one cluster of a group sum to 0
+    return np.bincount(groups, squares)[several], freedom[several]
+
+
+def _clusters(side: Contributions) -> Int[np.ndarray, " pages"]:
+    return np.arange(side.languages.size) if side.clusters is None else side.clusters
+
+
+def _groups(side: Contributions) -> Int[np.ndarray, " clusters"]:
+    """Returns the group of each cluster: languages that share clusters are in one."""
+    if side.clusters is None:
+        return side.languages
+    pages, count = side.languages.size, side.clusters.max() + 1
+    edges = (np.ones(pages), (side.clusters, count + side.languages))
+    size = count + side.languages.max() + 1
+    return connected_components(coo_array(edges, shape=(size, size)), directed=False)[1][:count]
 
 
 def _variance_of_runs(side: Contributions) -> float:
@@ -150,16 +168,16 @@ def _variance_of_runs(side: Contributions) -> float:
     centred = side.values - side.values.mean(axis=0)
     effects = np.stack([np.bincount(side.languages, run) for run in centred])
     rest = centred - effects[:, side.languages] * side.shares
-    interaction = _sum_of_squares(rest / (1 - side.shares), side) / (runs - 1)
+    squares = sum(float(_squares(row, side).sum()) for row in rest / (1 - side.shares))
+    interaction = squares / (runs - 1)
     between = float(effects.sum(axis=1).var(ddof=1))
     return max(between - interaction, 0.0) / runs
 
 
-def _sum_of_squares(rows: np.ndarray, side: Contributions) -> float:
-    """Returns the sum of squares over clusters, (P − 1) ÷ P of each for a language of P pages."""
+def _squares(
+    row: Float[np.ndarray, " pages"], side: Contributions
+) -> Float[np.ndarray, " clusters"]:
+    """Returns the square of each cluster's sum, (P − 1) ÷ P of it for a language of P pages."""
     pages = np.bincount(side.languages)
     factors = ((pages - 1) / pages)[side.languages]
-    if side.clusters is None:
-        return float((rows**2 * factors).sum())
-    sums = [np.bincount(side.clusters, row * factors**0.5) for row in rows]
-    return float(np.square(sums).sum())
+    return np.bincount(_clusters(side), row * factors**0.5) ** 2

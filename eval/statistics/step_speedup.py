@@ -29,7 +29,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from eval.statistics.standard_error import StandardError, combined
+from eval.statistics.standard_error import StandardError, combined, freedom_of_sum
 
 # Switch, section 4.3: a mean of 5x over 101 languages, at least 4x in 91 % of them.
 PAPER_MEAN = 5.0
@@ -165,7 +165,7 @@ def error_of_mean(
     each = ratios(*means)
     moved = ratios(*(side.without_each_page() for side in sides)) - each[languages[scored]]
     weights = ((pages - 1) / pages)[languages[scored]]
-    of_pages = float((weights * moved**2).sum()) / each.size**2
+    of_pages = np.bincount(languages[scored], weights * moved**2) / each.size**2
     of_runs = []
     for at, side in enumerate(sides):
         if len(side.amounts) > 1:
@@ -176,7 +176,7 @@ def error_of_mean(
             squares = float(((np.array(means_of_rest) - each.mean()) ** 2).sum())
             count = len(side.amounts)
             of_runs.append((squares * (count - 1) / count, count - 1.0))
-    return combined(of_pages, float((pages - 1).sum()), of_runs)
+    return combined(float(of_pages.sum()), freedom_of_sum(of_pages, pages - 1.0), of_runs)
 
 
 class _Sums:

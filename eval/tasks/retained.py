@@ -56,8 +56,8 @@ def retained_score(
     if len(found) < len(means) + len(gains) or len(parts) < len(sides):
         return None
     of_teacher, of_student = found[3].value, found[4].value
-    bounds = None
-    if of_teacher > 0:
+    bounds, least = None, found[3].low
+    if least is not None and least > 0:
         bounds = retained_set(parts, of_student, of_teacher).bounds
     low, high = bounds or (None, None)
     return RetainedScore(

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from data.languages import get
 from data.stores.parquet_files import read_table
 from eval import comparison, distillation, further
 from eval.distillation import Student
@@ -21,6 +22,7 @@ from pipeline.artifacts import claims
 from pipeline.artifacts.source_commit import source_commit
 from pipeline.corpus.funnel import read_funnel
 from pipeline.corpus.held_out_lines import read_shared_lines
+from pipeline.errors import ArtifactError
 from pipeline.reporting.facts import facts_of, names_of
 from pipeline.reporting.step_times import step_times_of
 from pipeline.runs import (
@@ -80,6 +82,11 @@ def _report(
         sides_of_runs.side(name, runs)
         for name, runs in zip(names, (baseline, candidate), strict=True)
     ]
+    if all(get(code).is_script_variant for code in sides[1].languages):
+        raise ArtifactError(
+            f"The runs were evaluated on {', '.join(sides[1].languages)} alone, Latin-script "
+            "variants that no mean counts; evaluate them on tokens of other languages too."
+        )
     longest = [sides_of_runs.longest(runs) for runs in (baseline, candidate)]
     facts = [
         facts_of(one, last, every)

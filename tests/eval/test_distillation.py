@@ -101,6 +101,21 @@ def test_nothing_is_kept_of_a_gain_within_noise():
     assert worse.gain_retained is None
 
 
+def test_a_gain_within_noise_is_not_kept_where_other_runs_make_the_set_bounded():
+    """Degrees of freedom of the ratio are those of a baseline of many runs; the gain's are few."""
+    teacher = scores(2.9, 2, runs=2)
+    apart = np.array([[0.03], [-0.03]]) * teacher.sizes
+    teacher = Scores(teacher.amounts + apart, teacher.sizes)
+    sides = [scores(3.0, 1, runs=4), teacher, scores(2.99, 3)]
+    baseline, with_experts, student = (side.loss() for side in sides)
+    contributions = [side.contributions() for side in sides]
+    bounded = retained_set(contributions, baseline - student, baseline - with_experts).bounds
+    found = distillation.retained(sides)
+    assert bounded is not None
+    assert not found.gain_is_clear
+    assert found.gain_retained is found.gain_retained_low is None
+
+
 def test_a_page_without_a_scored_token_changes_nothing():
     sides = [scores(3.0, 1), scores(2.6, 2), scores(2.8, 3)]
     longer = [Scores(np.insert(one.amounts, 5, 0, 1), np.insert(one.sizes, 5, 0)) for one in sides]

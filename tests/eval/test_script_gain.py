@@ -2,10 +2,13 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
-from small_reports import make, side
+from small_reports import made_of, make, side
 
 from eval import comparison
+from eval.language_loss import HeldOutPages, PageLosses
+from eval.rendering.html import to_html
 from eval.rendering.markdown import to_markdown
 from eval.rendering.report_json import to_json
 from eval.script_gain import script_gains
@@ -26,6 +29,28 @@ def test_a_script_has_the_counts_and_the_mean_of_its_languages():
     assert (single.mean_gain, single.mean_gain_low, single.mean_gain_high) == pytest.approx(
         (ru.gain, ru.low, ru.high)
     )
+
+
+def test_a_language_of_one_page_is_in_no_mean_of_its_script():
+    def alone(one):
+        last = one.pages[0][-1]
+        code = last.held_out.language
+        keep = (code != "sw") | (np.cumsum(code == "sw") == 1)
+        held_out = HeldOutPages(code[keep], last.held_out.url[keep])
+        counts = (
+            getattr(last, name)[keep] for name in ("loss_nats", "target_tokens", "text_bytes")
+        )
+        pages = ((PageLosses(held_out, *counts),),)
+        return dataclasses.replace(one, steps=one.steps[-1:], pages=pages)
+
+    sides = [alone(one) for one in SIDES]
+    made = made_of(*sides)
+    latin, rows = made.scripts[0], made.gains
+    assert (latin.languages, latin.mean_gain_languages, rows["sw"].held_out_pages) == (2, 1, 1)
+    assert latin.mean_gain == pytest.approx(rows["en"].gain)
+    assert latin.mean_gain_bits_per_byte == pytest.approx(rows["en"].gain_bits_per_byte)
+    assert "over 1 |" in to_markdown(made)
+    assert ", over 1</td>" in to_html(made)
 
 
 def test_scripts_together_have_the_counts_of_the_summary():

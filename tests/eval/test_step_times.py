@@ -47,13 +47,16 @@ def test_medians_are_per_step_and_the_speedup_is_a_product():
     ],
 )
 def test_the_sentence_means_what_the_interval_does(factor, meaning):
-    assert sentence(step_times(measured(factor), STEPS), NAMES).endswith(meaning)
+    found = step_times(measured(factor), STEPS)
+    assert sentence(found, NAMES, "pages only").endswith(meaning)
 
 
 def test_without_a_step_speedup_there_is_a_ratio_alone():
     found = step_times(measured(1.25), None)
     assert found.time_speedup is found.time_speedup_low is None
-    assert sentence(found, NAMES).endswith("Without a step speed-up no time speed-up follows.")
+    assert sentence(found, NAMES, "pages only").endswith(
+        "Without a step speed-up no time speed-up follows."
+    )
     made = dataclasses.replace(make(), step_times=found)
     assert "Time: their product" not in to_html(made)
 

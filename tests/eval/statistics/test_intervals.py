@@ -129,7 +129,11 @@ def test_a_page_counts_where_both_sides_scored_it():
     baseline, candidate, sizes = synthetic(pages=8)
     empty_here = intervals.Scores(np.insert(baseline, 0, 0, 1), np.insert(sizes, 0, 0))
     there = intervals.Scores(np.insert(candidate, 0, 9.0, 1), np.insert(sizes, 0, 3))
-    assert intervals.gain_interval(empty_here, there).pages == 8
+    found = intervals.gain_interval(empty_here, there)
+    assert found.pages == 8
+    assert found == intervals.gain_interval(
+        intervals.Scores(baseline, sizes), intervals.Scores(candidate, sizes)
+    )
 
 
 @pytest.mark.simulation

@@ -33,7 +33,7 @@ def test_mean_of_languages_and_jackknife_over_pages():
     sides = side("mT5", (3.0,) * 4, 1), side("Switch", FINAL, 2)
     made = made_of(*sides)
     pages = [one.final_pages[0] for one in sides]
-    gains, squares = [], 0.0
+    gains, squares = [], np.zeros(3)
     for code in CODES[:3]:  # the last one is a script variant
         mine = np.flatnonzero(pages[0].held_out.language == code)
         nats, tokens = ([getattr(p, name)[mine] for p in pages] for name in
@@ -45,8 +45,10 @@ def test_mean_of_languages_and_jackknife_over_pages():
                 np.delete(n, at).sum() / np.delete(t, at).sum()
                 for n, t in zip(nats, tokens, strict=True)
             ]
-            squares += (PAGES - 1) / PAGES * (rest[0] - rest[1] - gains[-1]) ** 2
-    half = stats.t.ppf(0.975, 3 * (PAGES - 1)) * squares**0.5 / 3
+            moved = rest[0] - rest[1] - gains[-1]
+            squares[len(gains) - 1] += (PAGES - 1) / PAGES * moved**2
+    freedom = squares.sum() ** 2 / (squares**2 / (PAGES - 1)).sum()
+    half = stats.t.ppf(0.975, freedom) * squares.sum() ** 0.5 / 3
     mean = np.mean(gains)
     summary = made.summary
     assert summary.mean_gain_languages == 3

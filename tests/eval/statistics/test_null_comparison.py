@@ -19,6 +19,14 @@ def test_each_division_is_made_once(runs, count):
         assert len(other) - len(one) == runs % 2
 
 
+@pytest.mark.parametrize("runs", [7, 8])
+def test_of_many_divisions_those_are_made_that_mix_the_runs(runs):
+    found = list(divisions(runs))
+    assert len({frozenset(halves) for halves in found}) == len(found) == 10
+    together = [any({0, 1} <= set(half) for half in halves) for halves in found]
+    assert 2 < sum(together) < 8  # of the first ten all, or none
+
+
 def test_the_better_half_is_the_candidate():
     runs = [
         side("mT5", level, seed).pages[0] for seed, level in enumerate(((3.0,) * 4, (3.2,) * 4))

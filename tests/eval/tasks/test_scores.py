@@ -180,8 +180,9 @@ def test_sentences_that_no_other_language_has_are_draws_of_their_own():
         scores.language_scores([apart], ACCURACIES[0]),
     )
     variances = [((one.high - one.value) / stats.t.isf(0.025, 19)) ** 2 for one in each.values()]
+    freedom = sum(variances) ** 2 / sum(one**2 / 19 for one in variances)
     assert mean.high - mean.value == pytest.approx(
-        stats.t.isf(0.025, 38) * sum(variances) ** 0.5 / 2
+        stats.t.isf(0.025, freedom) * sum(variances) ** 0.5 / 2
     )
     shared = scores.mean_score([found], ACCURACIES[0])
     assert shared.value == pytest.approx(mean.value)

@@ -10,6 +10,7 @@ from collections import Counter
 from dataclasses import replace
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import recompute_contents
@@ -259,6 +260,41 @@ def test_a_report_that_holds_something_else_is_refused(read, change, says):
     change(report)
     with pytest.raises(SystemExit, match=says):
         recompute_contents.compare_contents(report, sides)
+
+
+@pytest.mark.parametrize(
+    "field", ["languages", "languages_worse", "mean_gain", "mean_gain_high", "median_step_speedup"]
+)
+def test_a_null_comparison_that_holds_something_else_is_refused(read, field):
+    report, sides = copy.deepcopy(read[0]), read[1]
+    null = report["nulls"][0]
+    unit = recompute_contents.NATS
+    recompute_report.compare_null(null, sides[0], report["baseline"]["seeds"], unit)
+    null["summary"][field] += 1
+    with pytest.raises(SystemExit, match="null "):
+        recompute_report.compare_null(null, sides[0], report["baseline"]["seeds"], unit)
+
+
+def test_gains_in_bits_are_recomputed_where_nats_are_the_unit(read):
+    report, sides = copy.deepcopy(read[0]), read[1]
+    rows = {code: report["languages"][code] for code in ("sw", "ru")}
+    table = recompute_report.compare_languages(rows, sides, recompute_contents.NATS)
+    assert table.bits["sw"] == pytest.approx(rows["sw"]["gain_bits_per_byte"])
+    rows["ru"]["gain_bits_per_byte"] += 1e-6
+    with pytest.raises(SystemExit, match="ru gain in bits"):
+        recompute_report.compare_languages(rows, sides, recompute_contents.NATS)
+
+
+def test_runs_of_script_variants_alone_are_refused(finished, tmp_path):
+    runs = []
+    for kind in ("dense0", "switch0"):
+        shutil.copytree(finished / kind, tmp_path / kind)
+        for path in (tmp_path / kind / "evaluation").glob("step=*.parquet"):
+            table = pq.read_table(path)
+            pq.write_table(table.filter(pc.equal(table["language"], "ru-Latn")), path)
+        runs.append((tmp_path / kind,))
+    with pytest.raises(ArtifactError, match="on ru-Latn alone, Latin-script variants that no mean"):
+        report.run(Report(baseline=runs[0], candidate=runs[1], out=tmp_path / "out"))
 
 
 def more(values, *path):
