@@ -1,8 +1,9 @@
 """`mswitch prune`: the experts of a run that some languages use, as a run with fewer experts.
 
 Reads the routing that `mswitch evaluate` recorded by language, expert and layer. The weights are
-read one array at a time, so the whole network is never in memory. The result is at the source's
-step and has its inputs, so it is evaluated on the same tokens and compared as the source is.
+read one array at a time, so the whole network is in memory only where --tokens names text to fit
+the kept experts on. The result is at the source's step and has its inputs, so it is evaluated on
+the same tokens and compared as the source is.
 docs/decisions/pruning.md.
 """
 

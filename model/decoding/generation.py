@@ -4,6 +4,7 @@ Sampling is as in other libraries: logits over temperature, then the `top_k` mos
 then of those the smallest set of at least `top_p` probability.
 """
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,6 +15,8 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from model.batch import PADDING
 from model.configuration_checks import ConfigurationError
 from model.decoding.cached_decoding import EOS, Cache, CachedDecoder
+
+COLDEST = 0.001  # temperature; float32 holds logits of up to 10³⁵ divided by it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,10 +35,11 @@ class Sampling:
     top_p: float = 1.0
 
     def __post_init__(self):
-        if self.temperature < 0 or self.top_k < 0 or not 0 < self.top_p <= 1:
+        is_greedy, is_sampled = self.temperature == 0, COLDEST <= self.temperature < math.inf
+        if not (is_greedy or is_sampled) or self.top_k < 0 or not 0 < self.top_p <= 1:
             raise ConfigurationError(
-                f"Sampling was {self}; temperature must be 0 or more, top_k 0 (all) or more, and "
-                "top_p above 0 and at most 1."
+                f"Sampling was {self}; temperature must be 0 or at least {COLDEST}, top_k 0 (all) "
+                "or more, and top_p above 0 and at most 1."
             )
         if self.temperature == 0 and (self.top_k or self.top_p < 1):
             raise ConfigurationError(

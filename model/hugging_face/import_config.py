@@ -42,6 +42,11 @@ def import_config(theirs: Mapping[str, Any], inputs: int, targets: int) -> Model
     activation: Any = _activation(kind, theirs)  # one of two words once it is checked
     if activation not in ("relu", "gated-gelu"):
         odd.append(f"the activation is {activation} and must be relu or (dense) gated-gelu")
+    if theirs["vocab_size"] % 128:
+        odd.append(
+            f"vocab_size is {theirs['vocab_size']} and must be a multiple of 128, as it is after "
+            "Transformers' resize_token_embeddings(pad_to_multiple_of=128)"
+        )
     if odd:
         raise ConfigurationError(
             f"The {kind} model cannot be imported: {'; '.join(odd)}; import a model with these."

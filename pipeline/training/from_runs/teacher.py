@@ -134,8 +134,8 @@ def check_student(teacher: Teacher, recipe: Recipe) -> None:
     """Checks that a recipe is dense and, unless it starts from random weights, of equal shape.
 
     Raises:
-        ArtifactError: if the recipe is sparse, its shape differs from the teacher's, or it is to be
-            the mean of experts beside which the teacher has a shared one.
+        ArtifactError: if the recipe is sparse, its shape or its vocabulary rows differ from the
+            teacher's, or it is to be the mean of experts beside which the teacher has a shared one.
     """
     if recipe.model.switch is not None:
         raise ArtifactError(
@@ -157,6 +157,12 @@ def check_student(teacher: Teacher, recipe: Recipe) -> None:
             f"({'; '.join(json_differences(there, asked))}), so its weights do not fit; name "
             f"{' or '.join(_fitting(dense)) or 'a dense recipe of that shape'}, or add "
             "--set distillation.initialization=random."
+        )
+    if recipe.model.vocabulary_rows not in (0, dense.vocabulary_rows):  # 0: as the tokens say
+        raise ArtifactError(
+            f"{teacher.directory} has {dense.vocabulary_rows} vocabulary rows and recipe "
+            f"{recipe.name} {recipe.model.vocabulary_rows}, and a student's logits are compared "
+            f"with its teacher's; add --set model.vocabulary_rows={dense.vocabulary_rows}."
         )
 
 

@@ -1,6 +1,7 @@
 """Decoding with a cache gives the tokens of the whole decoder run again for every token."""
 
 import dataclasses
+import math
 
 import equinox as eqx
 import jax
@@ -117,7 +118,11 @@ def test_sampling_has_the_shares_it_should(sampling, shares):
 
 @pytest.mark.parametrize(
     ("setting", "message"),
-    [({"temperature": -1.0}, "0 or more"), ({"top_p": 0.5}, "above 0"), ({"top_k": 3}, "above 0")],
+    [
+        *(({"temperature": bad}, "0 or at least") for bad in (-1.0, math.nan, math.inf, 1e-40)),
+        ({"top_p": 0.5}, "above 0"),
+        ({"top_k": 3}, "above 0"),
+    ],
 )
 def test_settings_that_mean_nothing(setting, message):
     with pytest.raises(ConfigurationError, match=message):

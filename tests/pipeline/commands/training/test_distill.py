@@ -219,6 +219,10 @@ def test_what_cannot_be_taught_is_refused(found, blocks, tmp_path):
     with pytest.raises(ArtifactError, match="a shared expert beside its experts"):
         teacher.check_student(beside, student("distillation.initialization=experts-mean"))
     teacher.check_student(beside, student())
+    rows = 2 * found.recipe.model.vocabulary_rows
+    other = f"model.vocabulary_rows={rows}", "distillation.initialization=random"
+    with pytest.raises(ArtifactError, match=rf"vocabulary rows and recipe .* {rows}, and a"):
+        teacher.check_student(found, student(*other))
     elsewhere = dataclasses.replace(found, inputs=found.inputs | {"tokens": "others"})
     with pytest.raises(ArtifactError, match="was trained on other tokens"):
         teacher.check_teaches(elsewhere, student(), blocks)
