@@ -4,6 +4,7 @@ import errno
 from collections.abc import Sequence
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+NO_MORE_FILES = (errno.EMFILE, errno.ENFILE)
 
 
 class CheckpointError(ValueError):
@@ -17,6 +18,10 @@ class CheckpointError(ValueError):
     def __init__(self, message: str, why: str = ""):
         super().__init__(message)
         self.why = why
+
+
+class NoRoomError(CheckpointError):
+    """This machine lacks the memory or the open files to read a checkpoint, which may be whole."""
 
 
 def not_written(
@@ -44,6 +49,25 @@ def damaged(directory: object, step: int, why: str) -> CheckpointError:
         "remove it if the run has another, which the same command then takes.",
         why,
     )
+
+
+def not_read(directory: object, step: int, failure: Exception | None) -> CheckpointError:
+    """Returns the error of a checkpoint that could not be read; None is another host's failure.
+
+    Lack of memory or of open files is this machine's, and no damage.
+    """
+    if failure is None:
+        return damaged(directory, step, "another host could not read it")
+    why = beginning(failure)
+    is_full = isinstance(failure, MemoryError) or "RESOURCE_EXHAUSTED" in str(failure)
+    if is_full or (isinstance(failure, OSError) and failure.errno in NO_MORE_FILES):
+        return NoRoomError(
+            f"Checkpoint {step} in {directory} could not be read on this machine ({why}); nothing "
+            "of it is damaged. Free memory or open files, or use more devices, and run the same "
+            "command again.",
+            why,
+        )
+    return damaged(directory, step, why)
 
 
 def none_readable(

@@ -14,8 +14,9 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Collection
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -23,7 +24,7 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 from jaxtyping import PyTree
 
-from model.checkpoints.errors import CheckpointError, beginning, damaged, not_written, reason
+from model.checkpoints.errors import CheckpointError, not_read, not_written, reason
 from model.checkpoints.late_reads import silence_late_reads
 from model.checkpoints.orbax_clock import use_monotonic_clock
 from model.checkpoints.retention import Kept
@@ -109,21 +110,10 @@ class Checkpoints:
         Raises:
             CheckpointError: if files are missing or altered.
         """
-        silence_late_reads()
-        failure: Exception | None = None
-        table = {}
-        try:
-            # Not through the manager, at whose barrier the others would wait for a failed host.
-            reader = ocp.StandardCheckpointHandler()
-            place = self.directory / str(step) / "default"
-            item = ocp.args.StandardRestore(requested_table(shapes))
-            table = reader.restore(place, args=item)  # pyright: ignore[reportArgumentType]
-        except Exception as error:  # classes of many libraries, as in save
-            failure = error
-        # What follows waits for all hosts, so none may leave alone.
-        if not _on_every_host(failure is None):
-            why = "another host could not read it" if failure is None else beginning(failure)
-            raise damaged(self.directory, step, why) from failure
+        # Not through the manager, at whose barrier the others would wait for a failed host.
+        reader = ocp.StandardCheckpointHandler()
+        item = ocp.args.StandardRestore(requested_table(shapes))
+        table = self._read(step, partial(reader.restore, args=item))
         return verified(self.directory, step, table, shapes)
 
     def restore_some(
@@ -139,21 +129,27 @@ class Checkpoints:
         Raises:
             CheckpointError: if files are missing or altered.
         """
-        silence_late_reads()
-        try:
-            table = requested_table(shapes)
-            item = {name: table[name] for name in (*names, FINGERPRINTS)}
-            restore = ocp.args.PyTreeRestore(
-                item=item,
-                restore_args=ocp.checkpoint_utils.construct_restore_args(item),
-                partial_restore=True,
-            )
-            with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
-                found = reader.restore(self.directory / str(step) / "default", args=restore)
-        except Exception as error:  # classes of many libraries, as in save
-            raise damaged(self.directory, step, beginning(error)) from error
+        table = requested_table(shapes)
+        some = {name: table[name] for name in (*names, FINGERPRINTS)}
+        arguments = ocp.checkpoint_utils.construct_restore_args(some)
+        item = ocp.args.PyTreeRestore(some, restore_args=arguments, partial_restore=True)
+        reader = ocp.PyTreeCheckpointHandler()
+        found = self._read(step, partial(reader.restore, args=item))
         check_unaltered(self.directory, step, found, shapes)
         return {name: found[name] for name in names}
+
+    def _read(self, step: int, read: Callable[[Any], Any]) -> dict[str, jax.Array]:
+        silence_late_reads()
+        failure: Exception | None = None
+        found = {}
+        try:
+            found = read(self.directory / str(step) / "default")
+        except Exception as error:  # classes of many libraries, as in save
+            failure = error
+        # What follows waits for all hosts, so none may leave alone.
+        if not _on_every_host(failure is None):
+            raise not_read(self.directory, step, failure) from failure
+        return found
 
     def set_aside(self, step: int) -> Path:
         """Moves a damaged checkpoint away, so that its step can be saved again.

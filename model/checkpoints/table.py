@@ -14,6 +14,7 @@ from model.dimensions import by_path
 
 State = TypeVar("State", bound=PyTree)
 FINGERPRINTS = ".fingerprints_by_position"
+ARRAYS = ".arrays"  # before the names of a network's weights, in the table of a training state
 
 
 def table_of(state: PyTree) -> dict[str, jax.Array]:

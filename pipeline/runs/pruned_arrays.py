@@ -7,15 +7,13 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from data.stores.addresses import Place
-from model.checkpoints.table import with_shardings
+from model.checkpoints.table import ARRAYS, with_shardings
 from model.conversions.merging import merged_arrays
 from model.conversions.pruning import expert_axes, of_stack, pruned_arrays
 from model.dimensions import by_path
 from model.trainer import Trainer
 from model.transformer import Transformer
 from pipeline.runs.stored_checkpoints import open_checkpoints
-
-ARRAYS = ".arrays"  # of a checkpoint, before the names of a network's arrays
 
 
 def read_pruned(

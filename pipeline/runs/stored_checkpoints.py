@@ -24,7 +24,7 @@ from data.stores.files import read_at_most, read_bytes, remove
 from data.stores.json_files import MOST_BYTES, decode_json, write_json
 from data.stores.kvstores import kvstore
 from model.checkpoints import stored_arrays
-from model.checkpoints.errors import CheckpointError, beginning, damaged, not_written
+from model.checkpoints.errors import CheckpointError, beginning, not_read, not_written
 from model.checkpoints.local import Checkpoints
 from model.checkpoints.retention import Kept
 from model.checkpoints.stored_arrays import StoredArrays
@@ -193,7 +193,7 @@ class StoredCheckpoints:
                 f"Checkpoint {step} in {self.directory} cannot be read ({why}); check the address "
                 "and the credentials, and run the same command again."
             )
-        return damaged(self.directory, step, why)
+        return not_read(self.directory, step, error)
 
     def _not_written(self, error: BaseException) -> CheckpointError:
         remedy = "Check the store and the credentials"

@@ -2,7 +2,7 @@
 
 import jax
 
-from model.checkpoints.errors import CheckpointError, none_readable
+from model.checkpoints.errors import CheckpointError, NoRoomError, none_readable
 from model.checkpoints.table import with_shardings
 from model.train_step import TrainState
 from model.trainer import Trainer
@@ -17,7 +17,8 @@ def resume(checkpoints: AnyCheckpoints, trainer: Trainer) -> tuple[TrainState, i
     the same numbers. It is set aside only after an older one was read.
 
     Raises:
-        CheckpointError: if there are checkpoints and none can be read.
+        CheckpointError: if there are checkpoints and none can be read, or this machine lacks the
+            memory to read one.
     """
     steps = on_first_host(checkpoints.steps)
     if not steps:
@@ -27,6 +28,8 @@ def resume(checkpoints: AnyCheckpoints, trainer: Trainer) -> tuple[TrainState, i
     for step in reversed(steps):
         try:
             state = checkpoints.restore(step, shapes)
+        except NoRoomError:
+            raise
         except CheckpointError as error:  # on all hosts
             damaged[step] = error
             continue

@@ -7,16 +7,18 @@ from pathlib import Path
 
 import equinox as eqx
 import jax
+import orbax.checkpoint as ocp
 import pytest
 from orbax.checkpoint.path import atomicity
 from small_networks import assert_close, start, trainer
 from started_hosts import run_hosts
 
 from model.checkpoints import table
-from model.checkpoints.errors import CheckpointError
+from model.checkpoints.errors import CheckpointError, NoRoomError
 from model.checkpoints.fingerprints import fingerprints
 from model.checkpoints.local import Checkpoints
 from model.checkpoints.table import with_shardings
+from pipeline.training.resume import resume
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +53,29 @@ def test_an_altered_checkpoint_is_noticed_and_older_ones_are_left(one, tmp_path,
     assert again.steps() == [1]
     again.restore(1, shapes)
     again.save(2, state)
+    again.close()
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [RuntimeError("RESOURCE_EXHAUSTED: Out of memory"), OSError(errno.EMFILE, "Too many open")],
+)
+def test_lack_of_memory_is_no_damage(one, tmp_path, monkeypatch, failure):
+    """A run then neither goes on from an older checkpoint nor sets this one aside."""
+
+    def fail(*_, **__):
+        raise failure
+
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    for step in (1, 2):
+        checkpoints.save(step, start(one))
+    checkpoints.close()
+    again = Checkpoints(tmp_path / "checkpoints")
+    with monkeypatch.context() as patch:
+        patch.setattr(ocp.StandardCheckpointHandler, "restore", fail)
+        with pytest.raises(NoRoomError, match=r"Checkpoint 2 in .* on this machine .*; nothing of"):
+            resume(again, one)
+    assert resume(again, one)[1:] == (2, [])
     again.close()
 
 
