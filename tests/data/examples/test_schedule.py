@@ -26,6 +26,17 @@ def test_ordinals_of_a_language_are_each_used_once():
         assert ordinals.tolist() == list(range(len(ordinals)))
 
 
+def test_each_seed_and_each_block_has_an_order_of_its_own():
+    weights = {code: 1.0 for code in "abcdefgh"}
+    one, other = (make_schedule(weights, seed).draw(np.arange(2 * BLOCK)) for seed in (1, 2))
+    pairs = [
+        (one.languages[:BLOCK], other.languages[:BLOCK]),
+        (one.languages[:BLOCK], one.languages[BLOCK:]),
+    ]
+    for first, second in pairs:
+        assert np.mean(first == second) == pytest.approx(1 / 8, abs=0.01)
+
+
 def test_draws_look_random_from_the_first():
     plan = make_schedule({code: 1.0 for code in "abcdefgh"}, seed=0)
     first = plan.draw(np.arange(64)).languages.tolist()

@@ -32,6 +32,7 @@ def test_only_labels_of_the_web_name_an_encoding(label):
         ("GBK", b"\x80", "€"),
         ("shift_jis", "①日本".encode("cp932"), "①日本"),
         ("euc-jp", b"\xad\xa1\xc6\xfc\xcb\xdc", "①日本"),
+        ("euc-jp", b"\xad\xea\xfc\xe2", "㈱髙"),
         ("euc-kr", "똠방각하".encode("cp949"), "똠방각하"),
         ("big5", "着".encode("big5hkscs"), "着"),
         ("iso-8859-1", b"\x93a\x94 \x80 \x81", "“a” € \x81"),

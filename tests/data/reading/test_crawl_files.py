@@ -1,15 +1,18 @@
+import io
 import random
 import subprocess
 import sys
 import threading
+from contextlib import nullcontext
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import requests
 
 from data.errors import DataError
 from data.reading import crawl_files
-from data.reading.crawl_files import LARGEST_BYTES, fetch, place_in
+from data.reading.crawl_files import LARGEST_BYTES, OneServer, fetch, place_in
 
 NAME = "crawl-data/A-2026-11/segments/1/wet/A-00000.warc.wet.gz"
 CONTENT = random.Random(0).randbytes(300_000)
@@ -36,8 +39,8 @@ class Handler(BaseHTTPRequestHandler):
         asked = self.headers.get("Range")
         self.server.ranges.append(asked)
         how = self.server.behaviour.pop(0) if self.server.behaviour else "well"
-        if how == "busy":
-            return self.send_error(503)
+        if how.startswith("busy "):
+            return self.send_error(int(how.removeprefix("busy ")))
         if how.startswith("redirect "):
             return self.redirect(how.removeprefix("redirect "))
         if self.path not in (f"/base/{NAME}", "/moved"):
@@ -96,7 +99,7 @@ def impatient(monkeypatch):
 
 @pytest.mark.parametrize(
     "behaviour",
-    [[], ["busy", "busy"], ["cut"], ["cut", "busy", "cut", "cut"], ["cut", "no ranges"],
+    [[], ["busy 503", "busy 408"], ["cut"], ["cut", "busy 429", "cut", "cut"], ["cut", "no ranges"],
      ["cut", "another range"], ["cut chunked"], ["chunked"], ["encoded"], ["redirect /moved"]],
 )  # fmt: skip
 def test_a_file_comes_whole_whatever_the_server_does(server, tmp_path, behaviour):
@@ -117,7 +120,7 @@ def test_a_transfer_goes_on_where_it_broke(server, tmp_path):
 
 @pytest.mark.parametrize("name", ["ETag", "Last-Modified"])
 def test_a_file_that_changed_meanwhile_is_fetched_anew(server, tmp_path, name):
-    server.headers, server.behaviour = {name: '"1"'}, ["cut"] + ["busy"] * 20
+    server.headers, server.behaviour = {name: '"1"'}, ["cut"] + ["busy 503"] * 20
     with pytest.raises(DataError, match="could not be fetched"):
         fetch(server.address, tmp_path)
     server.content, server.headers, server.behaviour = CONTENT[::-1], {name: '"2"'}, ["cut"]
@@ -140,7 +143,7 @@ def test_what_is_there_is_not_fetched_again(server, tmp_path):
 
 
 def test_a_file_that_never_comes_whole_is_an_error_and_goes_on_later(server, tmp_path, caplog):
-    server.behaviour = ["cut"] + ["busy"] * 20
+    server.behaviour = ["cut"] + ["busy 503"] * 20
     with pytest.raises(DataError, match=r"A-00000.* could not be fetched \(status 503\)"):
         fetch(server.address, tmp_path)
     (warning,) = (one.message for one in caplog.records if one.name == crawl_files.__name__)
@@ -206,6 +209,21 @@ def test_servers_have_folders_of_their_own(tmp_path):
     assert len({place_in(tmp_path, one) for one in addresses}) == len(addresses)
     with pytest.raises(DataError, match="leads out of its server"):
         place_in(tmp_path, "https://../x.gz")
+    with pytest.raises(DataError, match="leads out of its server"):
+        place_in(tmp_path, "https:///x.gz")
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "follows"),
+    [("http", "https", True), ("https", "https", True), ("https", "http", False)],
+)
+def test_an_encrypted_transfer_stays_encrypted(here, there, follows):
+    moved = requests.Response()
+    moved.raw = io.BytesIO()
+    moved.status_code, moved.url = 301, f"{here}://a.example/x.gz"
+    moved.headers["Location"] = f"{there}://a.example/y.gz"
+    with nullcontext() if follows else pytest.raises(DataError, match="redirects to another"):
+        assert OneServer().get_redirect_target(moved) == f"{there}://a.example/y.gz"
 
 
 def test_two_processes_fetch_a_file_once(server, tmp_path):

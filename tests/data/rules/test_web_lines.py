@@ -64,6 +64,8 @@ def test_menus_and_teasers_go(line):
         ("וַיְהִי־אֽוֹר׃", True),
         ("Wong iku lair mardika.\u200b", True),
         ("wait...", False),
+        ("続きを読む。。。", False),
+        ("阅读更多⋯", False),
         ("", False),
     ],
 )

@@ -48,6 +48,14 @@ def test_the_division_with_most_languages_is_found():
     whole = dataclasses.replace(side("mT5", (3.0,) * 4, 0), pages=tuple(runs))
     found = null_comparisons(whole, (7, 8, 9), Unit.NATS_PER_TOKEN)
     assert found[0].intervals_over == "over pages and the runs of one half"
+    means = [one.summary.mean_step_speedup for one in found]
+    largest = max(max(mean, 1 / mean) for mean in means)
+    beyond = max(one.summary.languages_improved_significantly for one in found)
+    assert null_comparison.sentence(found) == (
+        "The same comparison between seeds of one side: mT5 “better” in 3 of 3 languages (at most "
+        f"{beyond} beyond noise, over pages and the runs of one half), mean step speed-up "
+        f"{largest:.2f} or 1/{largest:.2f} at most, in 3 divisions of its runs."
+    )
     fewer = [
         dataclasses.replace(one, summary=dataclasses.replace(one.summary, languages_improved=count))
         for count, one in enumerate(found)

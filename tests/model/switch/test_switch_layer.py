@@ -104,6 +104,7 @@ def test_jitter_is_noise_on_the_routers_input():
     assert 0.7 - 1e-5 < noise.min() < 0.71
     assert 1.29 < noise.max() < 1.3 + 1e-5
     assert noise.std() == pytest.approx(0.6 / math.sqrt(12), rel=0.05)  # uniform
+    assert np.unique(noise.round(4)).size > 0.8 * noise.size  # no group has another's
     result = jax.jit(with_gradients(mesh_of(), switch))(layer(), *tokens())
     assert_equal(Loops(layer(), switch, noise=noise), result)
     assert SWITCH.routing(decoder=False, training=False).jitter == 0

@@ -3,6 +3,7 @@ import json
 import pytest
 
 from data.errors import DataError
+from data.stores.atomic import TEMPORARY
 from data.stores.digests import digest_of_files, digest_of_value
 from pipeline.artifacts.claims import (
     SCHEMA_VERSION,
@@ -29,6 +30,31 @@ def test_a_directory_goes_from_fresh_to_finished(tmp_path):
     assert manifest["kept"] == 3
     assert manifest["schema_version"] == SCHEMA_VERSION
     assert not (out / "unfinished.json").exists()
+
+
+def test_what_a_kill_leaves_does_not_stop_the_next_start(tmp_path):
+    (tmp_path / f".manifest.json.1{TEMPORARY}").touch()  # in a claim that was never written
+    assert claim(tmp_path, "clean", {}, {}) is Claim.FRESH
+    left = (tmp_path / "unfinished.json").read_bytes()
+    finish(tmp_path, "clean", {}, {}, {})
+    (tmp_path / "unfinished.json").write_bytes(left)  # between manifest and end
+    assert claim(tmp_path, "clean", {}, {}) is Claim.FINISHED
+    assert not (tmp_path / "unfinished.json").exists()
+
+
+def test_an_output_of_another_schema_is_refused(tmp_path):
+    claim(tmp_path, "clean", {}, {})
+    finish(tmp_path, "clean", {}, {}, {})
+    path = tmp_path / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 1}))
+    for read in (
+        lambda: claim(tmp_path, "clean", {}, {}),
+        lambda: read_manifest(tmp_path, "clean", dict),
+    ):
+        with pytest.raises(
+            ArtifactError, match=f"of schema 1, and this version has schema {SCHEMA_VERSION}"
+        ):
+            read()
 
 
 @pytest.mark.parametrize("done", [True, False])
