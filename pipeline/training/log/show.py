@@ -39,7 +39,7 @@ class Pruned(Struct, frozen=True):
 
 def inspect_run(directory: Place, console: Console) -> None:
     """Checks every array of every checkpoint against its fingerprint, and counts evaluations."""
-    from pipeline.runs.open import load_run, restore  # JAX, which data artifacts do not need
+    from pipeline.runs.open import load_run, restore_state  # JAX, which data artifacts do not need
 
     evaluations = evaluated_steps(directory)
     if evaluations:
@@ -48,7 +48,7 @@ def inspect_run(directory: Place, console: Console) -> None:
     _, trainer = load_run(directory)
     steps = saved_steps(directory)
     for step in steps:
-        restore(directory, trainer, step)
+        restore_state(directory, trainer, step)  # with the optimizer's
     trained_to = read_json(directory / MANIFEST, Trained).steps
     if trained_to not in steps:
         raise ArtifactError(
