@@ -37,7 +37,7 @@ class Retained:
         gain_nats_teacher, gain_nats_student: the baseline's loss minus that of teacher or student.
         gain_is_clear: whether the teacher's gain is above 0 beyond noise.
         gain_retained: student's gain ÷ teacher's gain; None where the teacher's gain is not above 0
-            or Fieller's set is unbounded.
+            beyond noise or Fieller's set is unbounded.
         gain_retained_low, gain_retained_high: ends of Fieller's 95% set.
     """
 
@@ -78,7 +78,7 @@ class Student:
 
     @property
     def compared(self) -> dict[str, Retained]:
-        """Languages and script variants whose share kept has a bounded interval."""
+        """Languages and script variants in which a share kept is given."""
         return {code: one for code, one in self.languages.items() if one.gain_retained is not None}
 
 
@@ -118,7 +118,7 @@ def student(
 
 
 def compared(students: Sequence[Student]) -> list[str]:
-    """Returns the languages in which the share of any student has a bounded interval."""
+    """Returns the languages in which a share of any student is given."""
     every = [student.compared for student in students]
     return [code for code in students[0].languages if any(code in one for one in every)]
 
@@ -172,7 +172,7 @@ def sentence(student: Student, teacher: str) -> str:
             if overall.gain_is_clear
             else f"{teacher}’s gain over all pages is within noise"
         )
-        return f"{student.name}: {noise}, so the share that is kept has no bounded interval."
+        return f"{student.name}: {noise}, so no share that is kept is given."
     variants = sum(get(code).is_script_variant for code in student.compared)
     beside = f", script variants beside them: {variants}" if variants else ""
     kept = f"keeps {overall.gain_retained:.0%}"
@@ -182,7 +182,7 @@ def sentence(student: Student, teacher: str) -> str:
     return (
         f"{student.name} {kept} of {teacher}’s gain{smaller} "
         f"(95% interval {overall.gain_retained_low:.0%} to {overall.gain_retained_high:.0%}; "
-        f"languages in which that share has a bounded interval: "
+        f"languages in which a share is given: "
         f"{len(student.compared) - variants}{beside})."
     )
 

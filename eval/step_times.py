@@ -120,7 +120,7 @@ def _in_time(times: StepTimes, names: tuple[str, str], over: str) -> str:
         return "Without a step speed-up no time speed-up follows."
     if low is None or high is None:
         return f"The mean time speed-up is {times.time_speedup:.2f}, without an interval."
-    ends = f"95% interval {low:.2f} to {high:.2f}, over {over} and the rounds"
+    ends = f"95% interval {low:.2f} to {high:.2f}, over {over.removesuffix(' only')} and the rounds"
     meaning = _meaning(low, high, *names)
     return f"The mean time speed-up is {times.time_speedup:.2f} ({ends}): {meaning}."
 

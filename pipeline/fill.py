@@ -29,7 +29,7 @@ from pipeline.runs.open import load_run, restore
 from pipeline.terminal import print_lines, print_next
 
 _GAP = re.compile("<extra_id_([0-9]+)>")
-ANSWERING = ("finetune", "import-hf")  # stages whose runs may have learned to answer
+ANSWERING = ("finetune", "import-hf", "prune")  # stages whose runs may have learned to answer
 
 
 class FillRequest(NamedTuple):

@@ -190,7 +190,7 @@ def _students(report: ReportContents) -> list[str]:
             _plain(one.seeds),
             _percent(one.compression),
             _percent(one.overall.gain_retained),
-            "unbounded"
+            ("unbounded" if one.overall.gain_is_clear else "within noise")
             if one.overall.gain_retained is None
             else f"{_percent(one.overall.gain_retained_low)} to "
             f"{_percent(one.overall.gain_retained_high)}",

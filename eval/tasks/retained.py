@@ -6,7 +6,7 @@ Reference: Fedus et al. 2022 (Switch Transformer), section 4.2 and table 8:
 
 Scores are means over languages. The interval is Fieller's set, as for losses
 (`eval/distillation.py`), in which all translations of a sentence are one draw. The ratio is None
-where the teacher's gain is not above 0, so that there is nothing to keep, or where Fieller's set is
+where the teacher's gain is not above 0 beyond noise, or where Fieller's set is
 unbounded: the teacher's gain is within noise, or the runs of a side are too few or differ much.
 """
 
@@ -24,8 +24,8 @@ class RetainedScore:
     Attributes:
         baseline, teacher, student: mean scores in percent.
         gain_teacher, gain_student: gains over the baseline in percentage points.
-        gain_retained: student's gain ÷ teacher's; None where the teacher's gain is not above 0 or
-            Fieller's set is unbounded.
+        gain_retained: student's gain ÷ teacher's; None where the teacher's gain is not above 0
+            beyond noise or Fieller's set is unbounded.
         gain_retained_low, gain_retained_high: ends of Fieller's 95% set.
     """
 

@@ -21,7 +21,7 @@ class CheckpointError(ValueError):
 
 
 class NoRoomError(CheckpointError):
-    """This machine lacks the memory or the open files to read a checkpoint, which may be whole."""
+    """A machine lacks the memory or the open files to read a checkpoint, which may be whole."""
 
 
 def not_written(
@@ -51,23 +51,33 @@ def damaged(directory: object, step: int, why: str) -> CheckpointError:
     )
 
 
-def not_read(directory: object, step: int, failure: Exception | None) -> CheckpointError:
-    """Returns the error of a checkpoint that could not be read; None is another host's failure.
+def not_read(
+    directory: object, step: int, failure: Exception | None, *, has_room: bool
+) -> CheckpointError:
+    """Returns the error of a checkpoint that could not be read.
 
-    Lack of memory or of open files is this machine's, and no damage.
+    Args:
+        directory: directory or address of the checkpoints.
+        step: step of the checkpoint.
+        failure: what this host met; None if another host could not read it.
+        has_room: whether no host lacked the memory or the open files (`lacks_room`).
     """
-    if failure is None:
-        return damaged(directory, step, "another host could not read it")
-    why = beginning(failure)
-    is_full = isinstance(failure, MemoryError) or "RESOURCE_EXHAUSTED" in str(failure)
-    if is_full or (isinstance(failure, OSError) and failure.errno in NO_MORE_FILES):
-        return NoRoomError(
-            f"Checkpoint {step} in {directory} could not be read on this machine ({why}); nothing "
-            "of it is damaged. Free memory or open files, or use more devices, and run the same "
-            "command again.",
-            why,
-        )
-    return damaged(directory, step, why)
+    why = "another host could not read it" if failure is None else beginning(failure)
+    if has_room:
+        return damaged(directory, step, why)
+    return NoRoomError(
+        f"Checkpoint {step} in {directory} could not be read for want of memory or of open files "
+        f"({why}), which is no sign of damage. Free memory, allow more open files, or use more "
+        "devices, and run the same command again.",
+        why,
+    )
+
+
+def lacks_room(failure: Exception | None) -> bool:
+    """Returns whether a failure is this machine's lack of memory or of open files."""
+    if isinstance(failure, OSError):
+        return failure.errno in NO_MORE_FILES
+    return isinstance(failure, MemoryError) or "RESOURCE_EXHAUSTED" in str(failure)
 
 
 def none_readable(

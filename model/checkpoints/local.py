@@ -24,7 +24,7 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 from jaxtyping import PyTree
 
-from model.checkpoints.errors import CheckpointError, not_read, not_written, reason
+from model.checkpoints.errors import CheckpointError, lacks_room, not_read, not_written, reason
 from model.checkpoints.late_reads import silence_late_reads
 from model.checkpoints.orbax_clock import use_monotonic_clock
 from model.checkpoints.retention import Kept
@@ -148,7 +148,8 @@ class Checkpoints:
             failure = error
         # What follows waits for all hosts, so none may leave alone.
         if not _on_every_host(failure is None):
-            raise not_read(self.directory, step, failure) from failure
+            has_room = _on_every_host(not lacks_room(failure))
+            raise not_read(self.directory, step, failure, has_room=has_room) from failure
         return found
 
     def set_aside(self, step: int) -> Path:

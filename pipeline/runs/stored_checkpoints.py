@@ -24,7 +24,7 @@ from data.stores.files import read_at_most, read_bytes, remove
 from data.stores.json_files import MOST_BYTES, decode_json, write_json
 from data.stores.kvstores import kvstore
 from model.checkpoints import stored_arrays
-from model.checkpoints.errors import CheckpointError, beginning, not_read, not_written
+from model.checkpoints.errors import CheckpointError, beginning, lacks_room, not_read, not_written
 from model.checkpoints.local import Checkpoints
 from model.checkpoints.retention import Kept
 from model.checkpoints.stored_arrays import StoredArrays
@@ -122,7 +122,7 @@ class StoredCheckpoints:
     def _read(self, step: int, table: Mapping[str, jax.ShapeDtypeStruct]) -> dict[str, jax.Array]:
         path = record_path(self.directory, step)
         content = read_at_most(path, MOST_BYTES)
-        failure: ValueError | None = None
+        failure: Exception | None = None
         arrays = []
         try:
             if content is None:
@@ -131,12 +131,11 @@ class StoredCheckpoints:
             folder = kvstore(self.directory / record.folder)
             numbers = {record.arrays.index(name): shape for name, shape in table.items()}
             arrays = stored_arrays.read(folder, numbers)
-        except ValueError as error:
+        except Exception as error:  # TensorStore, JAX and fsspec raise classes of many libraries
             failure = error
         # What follows waits for all hosts, so none may leave alone.
         if not agreed(failure is None, all):
-            other = ValueError("another host could not read it")
-            raise self._unreadable(step, failure or other) from failure
+            raise self._unreadable(step, failure) from failure
         return dict(zip(table, arrays, strict=True))
 
     def set_aside(self, step: int) -> Address:
@@ -185,15 +184,19 @@ class StoredCheckpoints:
         remove(record_path(self.directory, step))
         return 0
 
-    def _unreadable(self, step: int, error: ValueError) -> Exception:
-        """Returns the error of arrays that are damaged, or of a store that does not give them."""
-        why = beginning(error)
+    def _unreadable(self, step: int, error: Exception | None) -> Exception:
+        """Returns the error of arrays that are damaged, or of a store that does not give them.
+
+        Every host must call this; None is another host's failure.
+        """
+        has_room = agreed(not lacks_room(error), all)
+        why = "" if error is None else beginning(error)
         if why.startswith(AWAY):
             return DataError(
                 f"Checkpoint {step} in {self.directory} cannot be read ({why}); check the address "
                 "and the credentials, and run the same command again."
             )
-        return not_read(self.directory, step, error)
+        return not_read(self.directory, step, error, has_room=has_room)
 
     def _not_written(self, error: BaseException) -> CheckpointError:
         remedy = "Check the store and the credentials"

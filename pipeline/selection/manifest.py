@@ -84,7 +84,9 @@ def _language(counts: Counts, code: str, before: Any) -> dict[str, Any]:
 def print_summary(console: Console, body: Mapping[str, Any], seconds: float) -> None:
     """Prints the numbers of pages kept and rejected, by reason, and of passages masked."""
     entries = list(body["languages"].values())
-    asked = dict.fromkeys(body["rules"]["late"][-1]["mask"], 0)  # a kind that no page has is told
+    asked = dict.fromkeys(
+        body["rules"]["late"][-1]["mask"], 0
+    )  # a kind that no page has is shown as 0
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_row("pages", f"{body['input']['records']:,}")
     table.add_row("kept", f"{sum(one['kept'] for one in entries):,}")

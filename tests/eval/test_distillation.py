@@ -133,9 +133,9 @@ def test_the_sentence_counts_languages_as_the_median_does():
         median_over_languages=0.5, languages={"ru": kept, "ru-Latn": kept, "sw": kept},
     )  # fmt: skip
     found = distillation.sentence(student, "Switch")
-    assert found.endswith("has a bounded interval: 2, script variants beside them: 1).")
+    assert found.endswith("a share is given: 2, script variants beside them: 1).")
     without = dataclasses.replace(student, languages={"ru": kept})
-    assert distillation.sentence(without, "Switch").endswith("has a bounded interval: 1).")
+    assert distillation.sentence(without, "Switch").endswith("a share is given: 1).")
 
 
 def test_a_teacher_that_gains_nothing_is_not_called_noise():

@@ -48,7 +48,9 @@ def test_medians_are_per_step_and_the_speedup_is_a_product():
 )
 def test_the_sentence_means_what_the_interval_does(factor, meaning):
     found = step_times(measured(factor), STEPS)
-    assert sentence(found, NAMES, "pages only").endswith(meaning)
+    said = sentence(found, NAMES, "pages only")
+    assert said.endswith(meaning)
+    assert ", over pages and the rounds)" in said
 
 
 def test_without_a_step_speedup_there_is_a_ratio_alone():

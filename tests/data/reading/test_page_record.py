@@ -7,7 +7,7 @@ NOTHING = Published()
 
 
 @pytest.mark.parametrize("text", ["zzz", "2026-02-30", "2026-02-30T00:00:00Z", "yesterday"])
-def test_a_date_that_is_none_would_count_as_newer_than_any_real_one(text):
+def test_a_date_that_does_not_exist_is_a_defect(text):
     assert defect_of({"text": "x", "timestamp": text}, NOTHING) == "invalid_timestamp"
 
 
