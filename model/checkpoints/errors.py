@@ -67,7 +67,7 @@ def not_read(
         return damaged(directory, step, why)
     return NoRoomError(
         f"Checkpoint {step} in {directory} could not be read for want of memory or of open files "
-        f"({why}), which is no sign of damage. Free memory, allow more open files, or use more "
+        f"({why}), and may be whole. Free memory, allow more open files, or use more "
         "devices, and run the same command again.",
         why,
     )
