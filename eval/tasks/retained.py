@@ -6,8 +6,8 @@ Reference: Fedus et al. 2022 (Switch Transformer), section 4.2 and table 8:
 
 Scores are means over languages. The interval is Fieller's set, as for losses
 (`eval/distillation.py`), in which all translations of a sentence are one draw. The ratio is None
-where the teacher's gain is not above 0 beyond noise, or where Fieller's set is
-unbounded: the teacher's gain is within noise, or the runs of a side are too few or differ much.
+where the teacher's gain is not above 0 beyond noise, or where Fieller's set is unbounded, because
+the runs of a side are too few or differ much.
 """
 
 from dataclasses import dataclass

@@ -66,9 +66,9 @@ def not_read(
     if has_room:
         return damaged(directory, step, why)
     return NoRoomError(
-        f"Checkpoint {step} in {directory} could not be read for want of memory or of open files "
-        f"({why}), and may be whole. Free memory, allow more open files, or use more "
-        "devices, and run the same command again.",
+        f"Checkpoint {step} in {directory} could not be read because a host lacks memory or open "
+        f"files ({why}); it may be whole. Free memory, allow more open files, or use more devices, "
+        "and run the same command again.",
         why,
     )
 

@@ -74,7 +74,7 @@ def test_lack_of_memory_is_no_damage(one, tmp_path, monkeypatch, failure):
     with monkeypatch.context() as patch:
         patch.setattr(ocp.StandardCheckpointHandler, "restore", fail)
         with pytest.raises(
-            NoRoomError, match=r"Checkpoint 2 in .* for want of memory or of open files"
+            NoRoomError, match=r"Checkpoint 2 in .* because a host lacks memory or open files"
         ):
             resume(again, one)
     assert resume(again, one)[1:] == (2, [])
