@@ -47,12 +47,12 @@ class Arguments(multilingual.Arguments):
 
 def main(arguments: Arguments) -> None:
     """Runs what is not finished, seed by seed, and writes the report."""
-    compare(arguments, multilingual.ALL_LANGUAGES)
+    multilingual.prepare(arguments, arguments.out, multilingual.ALL_LANGUAGES)
+    compare(arguments)
 
 
-def compare(arguments: Arguments, text: multilingual.Text, *settings: str) -> None:
-    """Runs both sides with these further settings on this text, and writes the report."""
-    multilingual.prepare(arguments, arguments.out, text)
+def compare(arguments: Arguments, *settings: str) -> None:
+    """Runs both sides with these further settings on prepared text, and writes the report."""
     seeds, lengths = range(arguments.seeds), LENGTHS[: arguments.lengths]
     run_chains(
         [

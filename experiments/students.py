@@ -1,24 +1,26 @@
 """What dense students keep of a teacher that was trained for a whole length of the experiment.
 
-    python experiments/students.py [--out DIR] [--seeds 2] [--experts 16 64]
+    python experiments/students.py [--ids 2048] [--out DIR] [--seeds 2] [--experts 16 64]
 
-Teachers are the Switches of `word_pieces.py` (16 experts, compression 39 %) and of `variants.py`
-(64 experts, 73 %) with 3,968 steps. Students take 5, 10 and 20 % of these steps and begin with
-their teacher's non-expert weights, at the paper's 0.75 labels and 0.25 teacher. With 10 % there are
-two more: of labels alone, and of 0.25 labels at temperature 2.
+Teachers are Switches of 3,968 steps, with the text of `decayed.py` (2,048 ids: compression 67 %
+with 16 experts, 90 % with 64) or of `word_pieces.py` (8,192 ids: 39 and 73 %). Students take 5, 10
+and 20 % of these steps and begin with their teacher's non-expert weights, at the paper's 0.75
+labels and 0.25 teacher. With 10 % there are two more: of labels alone, and of 0.25 labels at
+temperature 2.
 
 Each student is counted twice: against a baseline of as many steps as its own, and against one of as
-many as student and teacher together, a branch of the trunk of `word_pieces.py`, which becomes
-longer for it. All of them have the same schedule: the rate falls to 0 over the last quarter.
-Prints the table. A seed takes two hours on one core, and its students of 64 experts one more. The
-results are in docs/results/students.md.
+many as student and teacher together, a branch of the trunk of seed and side, which becomes longer
+for it. All of them have the same schedule: the rate falls to 0 over the last quarter. Prints the
+table. A seed takes two hours on one core with 2,048 ids and four with 8,192; what `decayed.py`,
+`word_pieces.py` and `variants.py` have finished in the same directory is not repeated. The results
+are in docs/results/students.md.
 """
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import decayed
 import multilingual
@@ -37,11 +39,13 @@ TEACHERS = {16: "switch", 64: with_experts(64)}  # names of the runs
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arguments:
-    """Where the runs of the teachers are, and where these go."""
+class Arguments(multilingual.Arguments):
+    """Where the text is, and where runs are written."""
 
-    out: Path = word_pieces.Arguments.out
-    """Directory of `word_pieces.py`."""
+    ids: Literal[2048, 8192] = 2048
+    """Ids of the vocabulary: those of `decayed.py`, or of `word_pieces.py`."""
+    out: Path = decayed.Arguments.out
+    """Directory of `decayed.py`, or with 8,192 ids of `word_pieces.py`."""
     seeds: int = 2
     """Number of seeds."""
     experts: tuple[int, ...] = tuple(TEACHERS)
@@ -50,25 +54,18 @@ class Arguments:
 
 def main(arguments: Arguments) -> None:
     """Runs what is not finished, and prints the table."""
-    out, seeds = arguments.out, range(arguments.seeds)
-    check(out, seeds, arguments.experts)
-    taught = [students(out, seed, experts) for experts in arguments.experts for seed in seeds]
-    run_chains([*(baselines(out, seed) for seed in seeds), *taught])
+    out, seeds, rows = (
+        arguments.out,
+        range(arguments.seeds),
+        f"model.vocabulary_rows={arguments.ids}",
+    )
+    if arguments.ids == word_pieces.IDS:
+        word_pieces.prepare(arguments)
+    else:
+        multilingual.prepare(arguments, out, multilingual.ALL_LANGUAGES)
+    taught = [taught_by(out, seed, n, rows) for n in reversed(arguments.experts) for seed in seeds]
+    run_chains([*taught, *(baselines(out, seed, rows) for seed in seeds)])
     print(table(out, seeds, arguments.experts))
-
-
-def check(out: Path, seeds: Sequence[int], experts: Sequence[int]) -> None:
-    """Checks that teachers are made: these take hours.
-
-    Raises:
-        SystemExit: if one is not finished.
-    """
-    for run in (run for n in experts for run in teachers(n, seeds)):
-        if not (out / run / "manifest.json").exists():
-            raise SystemExit(
-                f"{out / run} is not finished; run word_pieces.py with --seeds {len(seeds)}, and "
-                "for 64 experts variants.py, or name other --experts."
-            )
 
 
 def teachers(experts: int, seeds: Sequence[int]) -> list[str]:
@@ -76,13 +73,16 @@ def teachers(experts: int, seeds: Sequence[int]) -> list[str]:
     return decayed.runs_of(TEACHERS[experts], seeds, [TEACHER])
 
 
-def baselines(out: Path, seed: int) -> list[Task]:
+def baselines(out: Path, seed: int, rows: str) -> list[Task]:
     """Returns baselines of as many steps as student and teacher together, and as a student."""
     together = [TEACHER + steps for steps in STEPS]
-    total = decayed.chain(out, "mt5", "mt5", seed, together, word_pieces.ROWS)
+    total = decayed.chain(out, "mt5", "mt5", seed, together, rows)
     own = [
         multilingual.pretrain(
-            out, f"mt5-{seed}/own-{steps}", "mt5-multilingual", "--set", *settings(seed, steps)
+            out,
+            f"mt5-{seed}/own-{steps}",
+            "mt5-multilingual",
+            *("--set", rows, *settings(seed, steps)),
         )
         for steps in STEPS
     ]
@@ -90,14 +90,20 @@ def baselines(out: Path, seed: int) -> list[Task]:
 
 
 def settings(seed: int, steps: int) -> tuple[str, ...]:
-    """Returns what runs without a trunk have beside their recipe."""
-    return f"seed={seed}", word_pieces.ROWS, f"steps={steps}", DECAY, f"evaluate_every={steps}"
+    """Returns what runs without a trunk have beside their recipe and rows."""
+    return f"seed={seed}", f"steps={steps}", DECAY, f"evaluate_every={steps}"
 
 
-def students(out: Path, seed: int, experts: int) -> list[Task]:
-    """Returns the students of a teacher."""
+def taught_by(out: Path, seed: int, experts: int, rows: str) -> list[Task]:
+    """Returns a teacher and its students."""
+    name, number = TEACHERS[experts], f"model.switch.experts={experts}"
     return [
-        distill(out, seed, experts, steps, name) for steps in STEPS for name in students_of(steps)
+        *decayed.chain(out, name, "switch", seed, [TEACHER], rows, number),
+        *(
+            distill(out, seed, experts, steps, student, rows)
+            for steps in STEPS
+            for student in students_of(steps)
+        ),
     ]
 
 
@@ -106,7 +112,7 @@ def students_of(steps: int) -> dict[str, tuple[str, ...]]:
     return VARIED if steps == STEPS[1] else STUDENTS
 
 
-def distill(out: Path, seed: int, experts: int, steps: int, name: str) -> Task:
+def distill(out: Path, seed: int, experts: int, steps: int, name: str, rows: str) -> Task:
     """Returns one student's run."""
     run = name_of_student(seed, experts, steps, name)
     command = (
@@ -115,7 +121,7 @@ def distill(out: Path, seed: int, experts: int, steps: int, name: str) -> Task:
         "--recipe=mt5-multilingual",
         f"--tokens={out}/tokens",
         f"--out={out}/{run}",
-        *("--set", f"name={name}", *settings(seed, steps)),
+        *("--set", f"name={name}", rows, *settings(seed, steps)),
         *students_of(steps)[name],
     )
     return Task(out / "logs" / f"{run}.log", command)

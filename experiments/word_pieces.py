@@ -42,6 +42,16 @@ class Arguments(decayed.Arguments):
 
 def main(arguments: Arguments) -> None:
     """Runs what is not finished, seed by seed, and writes the report."""
+    prepare(arguments)
+    decayed.compare(arguments, ROWS)
+
+
+def prepare(arguments: multilingual.Arguments) -> None:
+    """Makes token blocks with a vocabulary of even characters per token.
+
+    Raises:
+        SystemExit: if there are no documents.
+    """
     if not arguments.documents.is_dir():
         raise SystemExit(f"--documents was {arguments.documents}, which is not a directory.")
     mixture = arguments.out / "weights.json"
@@ -55,7 +65,7 @@ def main(arguments: Arguments) -> None:
             f"--mixture=weights:{mixture}",
         )
     )
-    decayed.compare(arguments, text, ROWS)
+    multilingual.prepare(arguments, arguments.out, text)
 
 
 def weights(documents: Path) -> dict[str, float]:
