@@ -196,8 +196,9 @@ def read(path: Path, arguments: Arguments) -> Results:
     results: Results = {}
     with path.open(newline="") as file:
         for row in csv.DictReader(file):
-            if tuple(row) != FIELDS or (found := [row["steps"], row["decay_from"]]) != asked:
-                there = found if tuple(row) == FIELDS else "other columns"
+            known = tuple(row) == FIELDS
+            there = [row["steps"], row["decay_from"]] if known else "other columns"
+            if there != asked:
                 raise SystemExit(
                     f"Runs of {asked} (steps, decay_from) were asked for, and {path} holds "
                     f"{there}; name another --out."

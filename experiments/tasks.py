@@ -98,15 +98,14 @@ def finetune(arguments: Arguments, mode: str, side: str, seed: int) -> Task:
 
 def kept(arguments: Arguments) -> str:
     """Returns what the students keep of their teachers' gain, as Markdown."""
-    sides = ("all/mt5", "all/switch", "distilled/mt5")
-    runs = [
+    baseline, teacher, student = (
         [predictions(arguments.out / f"{side}-{seed}") for seed in range(arguments.seeds)]
-        for side in sides
-    ]
+        for side in ("all/mt5", "all/switch", "distilled/mt5")
+    )
     lines = ["| score | baseline | teacher | student | teacher's gain | student's | kept |"]
     lines.append("|---|---|---|---|---|---|---|")
     for metric in ACCURACIES:
-        found = retained_score(*runs, metric)
+        found = retained_score(baseline, teacher, student, metric)
         assert found is not None  # every language has 204 sentences
         lines.append(f"| {metric.name} | {' | '.join(cells(found))} |")
     return "\n".join(lines)

@@ -15,11 +15,12 @@ from data.tokens.tokenizer import EOS, MODEL_FILE, PADDING, SENTINELS, Tokenizer
 from model.configuration_checks import ConfigurationError
 from model.decoding.cached_decoding import cached_decoder
 from model.decoding.generation import Sampling, generate
-from model.sharding.layouts import batch_sharding, batch_shards, replicated
+from model.sharding.layouts import batch_shards, replicated
 from model.trainer import Trainer
 from pipeline.arguments import Fill
 from pipeline.artifacts.claims import head_in
 from pipeline.artifacts.intent import Intent
+from pipeline.hardware.batch_rows import placed
 from pipeline.hardware.coordination import is_first
 from pipeline.hardware.host_watch import joined
 from pipeline.recipe.recipe import SEEDS
@@ -128,8 +129,7 @@ def filled(arguments: Fill) -> str:
     # One row of text; rows of padding fill the other devices of the batch axes.
     rows = np.full((batch_shards(mesh), len(inputs)), PADDING, np.int32)
     rows[0] = inputs
-    placed = jax.make_array_from_callback(rows.shape, batch_sharding(mesh), lambda part: rows[part])
-    written = np.asarray(fill(arrays, placed, jax.random.key(arguments.seed)))[0]
+    written = np.asarray(fill(arrays, placed(rows, mesh), jax.random.key(arguments.seed)))[0]
     return tokenizer.decode(written[written != PADDING])
 
 

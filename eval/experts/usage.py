@@ -51,9 +51,11 @@ def by_language(
     return Usage(*sums)
 
 
-def together(parts: Sequence[Usage]) -> Usage:
-    """Returns the sum of the usage of several batches or runs."""
-    return Usage(*(np.sum(np.stack(one), axis=0) for one in zip(*parts, strict=True)))
+def added(before: Usage | None, more: Usage) -> Usage:
+    """Returns the sums of two usages in float64; batches are added one by one, and none is kept."""
+    if before is None:
+        return Usage(*(np.asarray(part, np.float64) for part in more))
+    return Usage(*(sums + part for sums, part in zip(before, more, strict=True)))
 
 
 def columns(usage: Usage, languages: Sequence[str], every: int) -> dict[str, list[Any]]:

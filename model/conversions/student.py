@@ -17,13 +17,14 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Num
+from jaxtyping import Array, Float, Num
 
 from model.batch import Batch
 from model.call import Call
 from model.layers.feed_forward import FeedForward
+from model.loss.training_loss import row_routings
 from model.stack import Layer, Stack
-from model.switch.switch_layer import Routing, SwitchLayer
+from model.switch.switch_layer import SwitchLayer
 from model.transformer import Transformer
 
 
@@ -51,22 +52,10 @@ class ExpertUse(NamedTuple):
 
 def expert_use(teacher: Transformer, batch: Batch, call: Call) -> ExpertUse:
     """Returns the use of a sparse teacher's experts by a batch; uses of batches add up."""
-    output = teacher(batch, call)
-    assert output.encoder_routing is not None  # a sparse model
-    assert output.decoder_routing is not None
     switch = teacher.config.switch
-    assert switch is not None
-    encoder = _stack_use(output.encoder_routing, batch.is_source, switch.experts)
-    decoder = _stack_use(output.decoder_routing, batch.is_target, switch.experts)
-    return jax.tree.map(lambda *stacks: jnp.concatenate(stacks), encoder, decoder)
-
-
-def _stack_use(routing: Routing, is_token: Bool[Array, "batch length"], experts: int) -> ExpertUse:
-    # Compared, not scattered, as in `routing_sums`: a reduction that is never materialized.
-    is_assigned = routing.expert_index[..., None] == jnp.arange(experts)
-    is_assigned = is_assigned & is_token[None, :, :, None, None]
-    gate = jnp.where(is_assigned, routing.gate[..., None].astype(jnp.float32), 0.0)
-    return ExpertUse(jnp.sum(is_assigned, axis=(1, 2, 3)), jnp.sum(gate, axis=(1, 2, 3)))
+    assert switch is not None  # a sparse model
+    rows = row_routings(teacher(batch, call), batch, switch.experts)
+    return ExpertUse(jnp.sum(rows.load, axis=1), jnp.sum(rows.gate, axis=1))
 
 
 def with_teachers_weights(

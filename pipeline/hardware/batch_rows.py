@@ -118,6 +118,11 @@ def to_devices(
     return Batch(**{name: on_devices(array) for name, array in arrays.items()})
 
 
+def placed(rows: np.ndarray, mesh: Mesh) -> jax.Array:
+    """Returns rows that every host has, split over the batch axes of a mesh."""
+    return jax.make_array_from_callback(rows.shape, batch_sharding(mesh), lambda part: rows[part])
+
+
 def sum_over_hosts(numbers: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
     """Returns the sums of each host's numbers, on all hosts; every host must call this.
 
@@ -131,5 +136,5 @@ def sum_over_hosts(numbers: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
     mesh = Mesh([firsts[host] for host in range(count)], ("hosts",))
     whole, split = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), ("hosts",)))
     here = numbers[None].astype(np.int32)
-    placed = jax.make_array_from_process_local_data(split, here, (count, numbers.size))
-    return np.asarray(jax.jit(lambda one: one.sum(axis=0), out_shardings=whole)(placed))
+    all_hosts = jax.make_array_from_process_local_data(split, here, (count, numbers.size))
+    return np.asarray(jax.jit(lambda one: one.sum(axis=0), out_shardings=whole)(all_hosts))

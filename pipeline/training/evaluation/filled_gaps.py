@@ -25,6 +25,7 @@ from data.tokens.tokenizer import MODEL_FILE, Tokenizer, load
 from model.decoding.greedy import written_greedily
 from model.sharding.layouts import batch_sharding, batch_shards, expert_shards, replicated
 from model.trainer import Trainer
+from pipeline.hardware.batch_rows import placed
 from pipeline.recipe.recipe import Recipe
 from pipeline.runs.evaluation_paths import gaps_file
 from pipeline.runs.filled_gaps import SCHEMA, FilledGap
@@ -69,12 +70,9 @@ class GapFiller:
         rows = np.full((-(-PER_EVALUATION // axes) * axes, self.lengths.inputs), PADDING, np.int32)
         for row, (_, example) in zip(rows, chosen, strict=False):
             row[: len(example.inputs)] = example.inputs
-        placed = jax.make_array_from_callback(
-            rows.shape, batch_sharding(mesh), lambda part: rows[part]
-        )
         if mesh not in self.programs:
             self.programs[mesh] = greedy_program(trainer, tokenizer.size)
-        written = np.asarray(self.programs[mesh](arrays, placed))
+        written = np.asarray(self.programs[mesh](arrays, placed(rows, mesh)))
         return [
             first_gap(self.held_out.pages[page].language, example, row, tokenizer)
             for (page, example), row in zip(chosen, written, strict=False)

@@ -5,7 +5,7 @@ that have it on their devices, and all languages share one compiled program. `ms
 the training loop score through it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Any
 
@@ -16,14 +16,13 @@ from data.examples.held_out_batches import HeldOutBatch, batches, held_out_pages
 from data.examples.span_corruption import Lengths
 from data.tokens.blocks import TokenBlocks
 from data.tokens.tokenizer import MODEL_FILE, load
-from eval.experts.usage import Usage, columns, together
+from eval.experts.usage import Usage, added, columns
 from eval.held_out_loss import ScoredBatch, hidden_bytes, page_losses
 from model.loss.scoring import Scores
 from model.trainer import Trainer
 from pipeline.hardware.batch_rows import Share, sum_over_hosts, to_devices, whole
+from pipeline.hardware.one_ahead import Stop, one_ahead
 from pipeline.training.evaluation.evaluation_file import Evaluation
-
-Dispatched = tuple[HeldOutBatch, Scores]
 
 
 class HeldOut:
@@ -90,38 +89,35 @@ class HeldOut:
     ) -> Evaluation | None:
         """Returns the evaluation of these weights, or None if it was stopped.
 
-        One batch is computed on the devices while the results of the one before are fetched.
-
         Args:
             trainer: trainer of the run; its `score` is one program for all languages.
             arrays: weights to score.
             stop: called before every batch, on all hosts; True abandons the evaluation.
         """
         scored: list[ScoredBatch] = []
-        usage: list[Usage] = []
-        ahead: Dispatched | None = None
-        for batch in self.batches:
-            if stop():
-                return None
-            dispatched = batch, self._score(trainer, arrays, batch)
-            if ahead is not None:
-                scored.append(self._fetch(ahead, usage))
-            ahead = dispatched
-        if ahead is not None:
-            scored.append(self._fetch(ahead, usage))
+        usage: Usage | None = None
+        try:
+            for batch, (losses, routing) in one_ahead(self._scores(trainer, arrays, stop)):
+                row_losses = np.asarray(losses.loss_nats), np.asarray(losses.target_tokens)
+                scored.append((batch.page, *row_losses))
+                if routing is not None:
+                    usage = added(usage, Usage(*jax.device_get(routing)))
+        except Stop:
+            return None
         pages = page_losses(self.pages, scored, self.text_bytes)
         switch = trainer.static.config.switch
-        if switch is None:
+        if switch is None or usage is None:
             return Evaluation(pages, None)
-        return Evaluation(pages, columns(together(usage), self.languages, switch.every))
+        return Evaluation(pages, columns(usage, self.languages, switch.every))
 
-    def _fetch(self, dispatched: Dispatched, usage: list[Usage]) -> ScoredBatch:
-        """Returns the row losses of a batch on the host; appends its routing sums to `usage`."""
-        batch, (losses, routing) = dispatched
-        if routing is not None:
-            sums = jax.device_get(routing)
-            usage.append(Usage(*(np.asarray(part, np.float64) for part in sums)))
-        return batch.page, np.asarray(losses.loss_nats), np.asarray(losses.target_tokens)
+    def _scores(
+        self, trainer: Trainer, arrays: Any, stop: Callable[[], bool]
+    ) -> Iterator[tuple[HeldOutBatch, Scores]]:
+        """Yields each batch with its scores, which the devices may still compute."""
+        for batch in self.batches:
+            if stop():
+                raise Stop
+            yield batch, self._score(trainer, arrays, batch)
 
     def _score(self, trainer: Trainer, arrays: Any, batch: HeldOutBatch) -> Scores:
         language = self.language_of_page[batch.page[batch.cut]].astype(np.int32)

@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Int, Num
 
-from eval.experts.usage import Usage, by_language, columns, together
+from eval.experts.usage import Usage, added, by_language, columns
 from model.batch import Batch
 from model.call import Call
 from model.decoding.never_dropping import never_dropping
@@ -55,13 +55,14 @@ def usage_columns(
         every: distance between sparse feed-forward layers of a stack.
     """
     codes, of_example = np.unique(np.array(languages), return_inverse=True)
-    usage: list[Usage] = []
+    usage: Usage | None = None
     first = 0
     for routing in routings:
         rows = routing[0].shape[1]
         numbers = np.full(rows, -1)
         some = of_example[first : first + rows]
         numbers[: len(some)] = some
-        usage.append(by_language(routing, numbers, len(codes)))
+        usage = added(usage, by_language(routing, numbers, len(codes)))
         first += rows
-    return columns(together(usage), codes.tolist(), every)
+    assert usage is not None  # a task has examples
+    return columns(usage, codes.tolist(), every)

@@ -31,6 +31,8 @@ from model.decoding.label_scoring import label_nats
 from model.sharding.layouts import batch_sharding, replicated
 from model.trainer import Trainer
 from model.transformer import Transformer
+from pipeline.hardware.batch_rows import placed
+from pipeline.hardware.one_ahead import Stop, one_ahead
 from pipeline.training.tasks.expert_use import routed, usage_columns
 
 
@@ -46,10 +48,6 @@ class Answers(NamedTuple):
     texts: list[str]
     label_nats: Float[np.ndarray, "examples labels"]
     routing: dict[str, list[Any]] | None = None
-
-
-class Stop(Exception):
-    """The predictions were abandoned."""
 
 
 def searched(
@@ -184,22 +182,19 @@ class Predictor:
         batches: Iterable[tuple[jax.Array, ...]],
         stop: Callable[[], bool],
     ) -> Iterator[Any]:
-        """Yields a program's output for each batch, on the host; one batch is computed ahead."""
-        ahead = None
-        for batch in batches:
-            if stop():
-                raise Stop
-            ahead, before = program(arrays, *batch), ahead
-            if before is not None:
-                yield jax.device_get(before)
-        yield jax.device_get(ahead)
+        """Yields a program's output for each batch, on the host."""
+
+        def calls() -> Iterator[Any]:
+            for batch in batches:
+                if stop():
+                    raise Stop
+                yield program(arrays, *batch)
+
+        return map(jax.device_get, one_ahead(calls()))
 
     def _batches(self, ids: list, length: int) -> Iterator[jax.Array]:
-        sharding = batch_sharding(self.mesh)
         for first in range(0, len(ids), self.rows):
             rows = np.full((self.rows, length), PADDING, np.int32)
             some = padded(ids[first : first + self.rows], length)
             rows[: len(some)] = some
-            yield jax.make_array_from_callback(
-                rows.shape, sharding, lambda part, rows=rows: rows[part]
-            )
+            yield placed(rows, self.mesh)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from eval.experts.usage import by_language, columns, dropped_share, shares, together
+from eval.experts.usage import added, by_language, columns, dropped_share, shares
 
 
 def rows(seed):
@@ -28,7 +28,7 @@ def test_a_languages_sums_are_its_rows():
 
 def test_batches_add_up():
     one, two = (by_language(rows(seed), LANGUAGE, 2) for seed in (0, 1))
-    both = together([one, two])
+    both = added(added(None, one), two)
     np.testing.assert_array_equal(both.load, one.load + two.load)
     np.testing.assert_allclose(both.entropy_nats, one.entropy_nats + two.entropy_nats)
 
