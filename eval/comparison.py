@@ -147,8 +147,8 @@ def _rank_correlation(rows: Sequence[LanguageGain]) -> float | None:
 
 
 def _speedups(baseline: Side, candidate: Side, unit: Unit) -> list[StepSpeedup | None]:
-    """Returns one speed-up per language; None for all where a side has no curve."""
-    if not (baseline.has_curve and candidate.has_curve):
+    """Returns one speed-up per language; None for all where the sides' curves do not compare."""
+    if not baseline.compares_with(candidate):
         return [None] * len(candidate.languages)
     (steps, losses), (their_steps, their_losses) = (
         one.trained_curves(unit) for one in (baseline, candidate)

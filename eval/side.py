@@ -82,6 +82,11 @@ class Side:
         """Whether there are at least two points after step 0."""
         return sum(step > 0 for step in self.steps) > 1
 
+    def compares_with(self, other: "Side") -> bool:
+        """Whether both have curves, and points of one kind: ends of runs, or within one run."""
+        within = [one.points is not Points.DECAYED for one in (self, other)]
+        return self.has_curve and other.has_curve and within[0] == within[1]
+
     def trained_curves(
         self, unit: Unit
     ) -> tuple[Int[np.ndarray, " points"], Float[np.ndarray, "points languages"]]:

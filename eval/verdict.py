@@ -10,6 +10,7 @@ quality.
 from eval.further import Further
 from eval.language_gain import Summary
 from eval.report import ReportContents
+from eval.side import Side
 from eval.statistics.step_speedup import MOST_AT_BOUND
 
 
@@ -78,19 +79,11 @@ def speed_sentence(report: ReportContents) -> str:
     """Returns in how many languages the baseline's final quality is reached, and how soon."""
     summary = report.summary
     if summary.languages_not_reached is None or summary.mean_step_speedup is None:
-        sides = report.baseline, report.candidate
-        imported = [one.name for one in sides if not one.trained]
-        if imported:
-            was = "was" if len(imported) == 1 else "were"
-            return f"No step speed-up is given: {' and '.join(imported)} {was} not trained here."
-        single = [one.name for one in sides if not one.has_curve]
-        were = "was" if len(single) == 1 else "were"
-        names = " and ".join(single)
-        return f"No step speed-up is given: {names} {were} evaluated only once after step 0."
+        return f"No step speed-up is given: {_why_no_speedup(report.baseline, report.candidate)}."
     reached = summary.languages - summary.languages_not_reached
     low, high = summary.mean_step_speedup_low, summary.mean_step_speedup_high
     bounds = summary.languages_speedup_is_bound or 0
-    bound = f"a bound in {bounds} languages"
+    bound = f"a bound in {bounds} language{'s' if bounds > 1 else ''}"
     if low is not None and high is not None:
         interval = f"95% interval {low:.2f} to {high:.2f}, over {report.intervals_over}"
         interval += f"; {bound}" if bounds else ""
@@ -103,6 +96,16 @@ def speed_sentence(report: ReportContents) -> str:
         f"{summary.languages}; the mean step speed-up is {summary.mean_step_speedup:.2f} "
         f"({interval})."
     )
+
+
+def _why_no_speedup(*sides: Side) -> str:
+    for names, what in (
+        ([one.name for one in sides if not one.trained], "not trained here"),
+        ([one.name for one in sides if not one.has_curve], "evaluated only once after step 0"),
+    ):
+        if names:
+            return f"{' and '.join(names)} {'was' if len(names) == 1 else 'were'} {what}"
+    return "only one side has runs of several lengths"
 
 
 def further_sentences(report: ReportContents) -> list[str]:

@@ -13,6 +13,7 @@ from eval.language_gain import TrainingText
 from eval.rendering.html import to_html
 from eval.rendering.markdown import to_markdown
 from eval.rendering.report_json import to_json
+from eval.side import Points
 from eval.verdict import sentences
 
 
@@ -89,6 +90,17 @@ def test_an_imported_model_has_gains_and_no_speedups():
     json.dumps(to_json(made), allow_nan=False)
     assert 'id="speedups"' not in to_html(made)
     assert "| – |" in to_markdown(made)
+
+
+def test_ends_of_runs_and_evaluations_within_one_have_no_speedup():
+    several = side("mT5", (3.0,) * 4, 1, points=Points.DECAYED)
+    made = made_of(several, side("Switch", (2.0,) * 4, 2))
+    assert made.summary.mean_step_speedup is made.gains["sw"].step_speedup is None
+    assert sentences(made).endswith(
+        "No step speed-up is given: only one side has runs of several lengths."
+    )
+    json.dumps(to_json(made), allow_nan=False)
+    assert 'id="speedups"' not in to_html(made)
 
 
 def test_languages_that_gain_in_every_run_are_counted():
