@@ -5,10 +5,9 @@ import math
 import sys
 from collections.abc import Iterable
 
-from recompute_sides import Side, curves, last
+from recompute_sides import NATS, Side, curves, last
 from recompute_statistics import same
 
-NATS = "loss_nats", "target_tokens"
 MOST_DIVISIONS = 10  # null comparisons of a side with many runs
 
 

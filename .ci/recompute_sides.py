@@ -7,6 +7,13 @@ from pathlib import Path
 import pandas as pd
 
 Side = list[dict[int, pd.DataFrame]]  # per seed: rows of each point of the curve, by step
+Unit = tuple[str, str]  # columns of amounts and of sizes
+NATS, BITS = ("loss_nats", "target_tokens"), ("loss_bits", "text_bytes")
+
+
+def unit_of(shown: dict) -> Unit:
+    """Returns the unit of the gains of a report or of a further model."""
+    return NATS if shown["unit"] == "nats per token" else BITS
 
 
 def evaluations(run: Path) -> dict[int, pd.DataFrame]:
@@ -47,6 +54,13 @@ def curves(one: Side, amount: str, size: str) -> pd.DataFrame:
         sums = {step: rows.groupby("language")[[amount, size]].sum() for step, rows in run.items()}
         each.append(pd.DataFrame({step: of[amount] / of[size] for step, of in sums.items()}).T)
     return sum(each) / len(each)
+
+
+def has_speedup(sides: list[Side]) -> bool:
+    """Returns whether curves of two points or more compare: all within one run, or none."""
+    points = [one[0] for one in sides]
+    within_one_run = {0 in steps for steps in points}
+    return len(within_one_run) == 1 and all(sum(at > 0 for at in one) > 1 for one in points)
 
 
 def longest(runs: list[Path]) -> list[Path]:

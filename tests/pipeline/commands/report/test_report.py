@@ -14,6 +14,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import recompute_contents
+import recompute_languages
+import recompute_nulls
 import recompute_report
 import recompute_sides
 import vl_convert
@@ -204,7 +206,7 @@ def test_another_vocabulary_is_compared_by_bits_per_byte(finished, tmp_path, wit
     # Seeds of one side have one vocabulary, and are compared in the report's unit too.
     (null,) = found["nulls"]
     runs = recompute_sides.side(list(dense))
-    recompute_report.compare_null(null, runs, [0, 1], ("loss_bits", "text_bytes"))
+    recompute_nulls.compare_null(null, runs, [0, 1], ("loss_bits", "text_bytes"))
     between_seeds = [row["gain"] for row in null["languages"].values()]
     assert between_seeds == sorted(between_seeds, reverse=True)
     mixed = (finished / "switch0", finer)
@@ -268,21 +270,21 @@ def test_a_report_that_holds_something_else_is_refused(read, change, says):
 def test_a_null_comparison_that_holds_something_else_is_refused(read, field):
     report, sides = copy.deepcopy(read[0]), read[1]
     null = report["nulls"][0]
-    unit = recompute_contents.NATS
-    recompute_report.compare_null(null, sides[0], report["baseline"]["seeds"], unit)
+    unit = recompute_sides.NATS
+    recompute_nulls.compare_null(null, sides[0], report["baseline"]["seeds"], unit)
     null["summary"][field] += 1
     with pytest.raises(SystemExit, match="null "):
-        recompute_report.compare_null(null, sides[0], report["baseline"]["seeds"], unit)
+        recompute_nulls.compare_null(null, sides[0], report["baseline"]["seeds"], unit)
 
 
 def test_gains_in_bits_are_recomputed_where_nats_are_the_unit(read):
     report, sides = copy.deepcopy(read[0]), read[1]
     rows = {code: report["languages"][code] for code in ("sw", "ru")}
-    table = recompute_report.compare_languages(rows, sides, recompute_contents.NATS)
+    table = recompute_languages.compare_languages(rows, sides, recompute_sides.NATS)
     assert table.bits["sw"] == pytest.approx(rows["sw"]["gain_bits_per_byte"])
     rows["ru"]["gain_bits_per_byte"] += 1e-6
     with pytest.raises(SystemExit, match="ru gain in bits"):
-        recompute_report.compare_languages(rows, sides, recompute_contents.NATS)
+        recompute_languages.compare_languages(rows, sides, recompute_sides.NATS)
 
 
 def test_runs_of_script_variants_alone_are_refused(finished, tmp_path):

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 from markdown_reader import MARKDOWN
-from recompute_report import compare_further, compare_pruned
+from recompute_models import compare_further, compare_pruned
 from recompute_sides import side
 from synthetic_runs import write_run
 
