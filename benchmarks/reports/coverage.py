@@ -4,12 +4,13 @@
 
 A data set has pages of unequal lengths and runs on two sides (three for the gain that a student
 keeps). A page's own gain spreads by 0.1 nats per token, a run on one page by 0.05, a run on all
-pages by `spread`, and on the other sides by `ratio` times as much. Three parts:
+pages by `spread`, and on the other sides by `ratio` times as much. Four parts:
 
 * gains: runs per side x pages x spread x ratio;
 * gain kept: Fieller's set, for a teacher's gain of many and of few standard errors;
 * one_run: the interval over pages only, once without a spread of runs and once with one, which it
-  does not know of.
+  does not know of;
+* uneven: 12 pages, of which one or two have together `share` of all tokens.
 
 The result is benchmarks/results/coverage.json. With 2,000 draws a coverage of 0.95 has a standard
 error of 0.005.
@@ -44,10 +45,13 @@ class Arguments:
 
 def scores(
     rng: np.random.Generator, gains: tuple[float, ...], spreads: tuple[float, ...],
-    runs: int, pages: int,
+    runs: int, pages: int, long: tuple[int, float] = (0, 0.0),
 ) -> list[Scores]:  # fmt: skip
     """Returns one data set: a side per gain, the first of them the baseline."""
     tokens = rng.integers(20, 300, pages)
+    count, share = long
+    if count:
+        tokens[:count] = round(share / (1 - share) * tokens[count:].sum() / count)
     level, sides = rng.normal(3, 0.5, pages), []
     for gain, spread in zip(gains, spreads, strict=True):
         own = rng.normal(0, OF_PAGES / 2**0.5, pages)  # two sides differ by OF_PAGES
@@ -57,10 +61,15 @@ def scores(
 
 
 def gain_covered(
-    rng: np.random.Generator, runs: int, pages: int, spread: float, ratio: float
+    rng: np.random.Generator,
+    runs: int,
+    pages: int,
+    spread: float,
+    ratio: float,
+    long: tuple[int, float] = (0, 0.0),
 ) -> bool:
     """Returns whether the interval of one data set contains the gain."""
-    found = gain_interval(*scores(rng, (0.0, GAIN), (spread, spread * ratio), runs, pages))
+    found = gain_interval(*scores(rng, (0.0, GAIN), (spread, spread * ratio), runs, pages, long))
     assert found.low is not None
     assert found.high is not None
     return found.low <= GAIN <= found.high
@@ -115,10 +124,21 @@ def one_run(draws: int) -> list[dict[str, float]]:
     return rows
 
 
+def uneven(draws: int) -> list[dict[str, float]]:
+    """Returns the coverage where one or two long pages have a large share of the tokens."""
+    rows = []
+    for runs, *long in itertools.product((1, 2), (1, 2), (0.2, 0.4, 0.6, 0.8)):
+        rng, cell = np.random.default_rng(0), (runs, 12, 0.02 * (runs - 1), 1, tuple(long))
+        covered = float(np.mean([gain_covered(rng, *cell) for _ in range(draws)]))
+        names = ("runs", "long_pages", "share", "coverage")
+        rows.append(dict(zip(names, (runs, *long, covered), strict=True)))
+    return rows
+
+
 def main(arguments: Arguments) -> None:
     """Draws all cells, writes the result, and prints the least and greatest coverage."""
     result = {"draws": arguments.draws}
-    result |= {part.__name__: part(arguments.draws) for part in (gains, kept, one_run)}
+    result |= {part.__name__: part(arguments.draws) for part in (gains, kept, one_run, uneven)}
     RESULT.write_text(json.dumps(result, indent=1) + "\n")
     for part, key in (("gains", "ratio"), ("kept", "spread")):
         groups = sorted({(row["runs"], row[key]) for row in result[part]})
@@ -127,6 +147,8 @@ def main(arguments: Arguments) -> None:
             print(f"{part}: runs {runs}, {key} {value}: {min(found):.3f} to {max(found):.3f}")
     for row in result["one_run"]:
         print("one run", row)
+    for row in result["uneven"]:
+        print("uneven", row)
 
 
 if __name__ == "__main__":
