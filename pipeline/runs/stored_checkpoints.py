@@ -62,6 +62,7 @@ class StoredCheckpoints:
     ):
         self.directory, self.kept = directory, Kept(keep_every, chosen)
         self._arrays = StoredArrays()
+        self._last: int | None = None  # step of the last save
 
     def steps(self) -> list[int]:
         """Returns the steps of all checkpoints, in order."""
@@ -74,10 +75,15 @@ class StoredCheckpoints:
     def save(self, step: int, state: PyTree) -> None:
         """Starts to write a checkpoint; returns once the arrays are copied from the devices.
 
+        A step that this start of the run has saved is not saved again: its arrays may still be on
+        their way, before its record makes it one of `steps()`.
+
         Raises:
             CheckpointError: if the previous one could not be written; older ones are untouched.
         """
-        table = table_of(state)
+        if step == self._last:
+            return
+        self._last, table = step, table_of(state)
         record = CheckpointRecord(f"{step}-{self._token}", list(table))
         folder = kvstore(self.directory / record.folder)
         try:
@@ -167,11 +173,13 @@ class StoredCheckpoints:
     def _commit(self, step: int, record: CheckpointRecord) -> None:
         """Makes a checkpoint whole whose arrays are all written, and forgets old ones."""
         write_json(record_path(self.directory, step), asdict(record))
+        old: list[int] = []
         with suppress(DataError):  # the next save tries again
             steps = self.steps()
-            for old, is_kept in zip(steps, self.kept.of(steps), strict=True):
-                if not is_kept:
-                    self._forget(old)
+            old = [at for at, kept in zip(steps, self.kept.of(steps), strict=True) if not kept]
+        for at in old:
+            with suppress(DataError):  # one that cannot be read does not keep the others
+                self._forget(at)
 
     def _forget(self, step: int) -> None:
         """Removes a checkpoint, its record first: what a kill leaves is an unfinished save."""

@@ -251,19 +251,28 @@ def requested_upcycling(arguments: Pretrain) -> Upcycling | None:
             "least 0 and below 1, the logits above 0 and below 10."
         )
     wait_until_seen(parent)
-    about, begun = find_run(parent), on_first_host(lambda: bool(saved_steps(arguments.out)))
-    if begun and at is None and exists(arguments.out / RECIPE):  # written after the checkpoint
-        recorded = find_run(arguments.out).upcycled
-        at = None if recorded is None else recorded.step
-    if at is None and not is_finished(parent):
+    about, asked = find_run(parent), at
+    at = on_first_host(lambda: _step_of_parent(parent, asked, arguments.out))
+    return Upcycling(parent, at, logits, noise, about)
+
+
+def _step_of_parent(parent: Place, asked: int | None, out: Place) -> int:
+    """Returns the step of the dense run whose checkpoint the Switch begins with, or began with.
+
+    Raises:
+        ArtifactError: if there is no such checkpoint, or no step of an unfinished run is named.
+    """
+    if saved_steps(out):  # it has begun, and needs the dense run no more
+        recorded = find_run(out).upcycled if exists(out / RECIPE) else None
+        step = recorded.step if asked is None and recorded is not None else asked
+        if step is not None:
+            return step
+    if asked is None and not is_finished(parent):
         raise ArtifactError(
             f"{parent} is still training; name one of its checkpoints with --upcycle-at "
             f"({', '.join(map(str, saved_steps(parent)))})."
         )
-    if at is None or not begun:  # a run that has begun needs it no more
-        asked = at
-        at = on_first_host(lambda: requested_step(parent, asked))
-    return Upcycling(parent, at, logits, noise, about)
+    return requested_step(parent, asked)
 
 
 def check_one_shape(dense: Recipe, recipe: Recipe, parent: Place | str) -> None:

@@ -1,5 +1,7 @@
 """A checkpoint in a store is the state, bit for bit, from the moment its record is there."""
 
+import threading
+
 import jax
 import pytest
 from faulty_store import Misbehaviour, Store
@@ -61,6 +63,34 @@ def test_the_last_two_and_every_so_many_are_kept(folder):
         "5",
         "6",
     ]
+
+
+def test_a_record_that_cannot_be_read_does_not_keep_the_others(folder):
+    saved(1, 2)
+    (folder / "1.json").write_bytes(b"")
+    checkpoints, _ = saved(3, 4, 5)
+    assert checkpoints.steps() == [1, 4, 5]
+
+
+def test_a_step_whose_arrays_are_on_their_way_is_not_saved_again(folder, monkeypatch):
+    """A signal may end the evaluation of a step whose record is not written yet."""
+    written, begun = threading.Event(), []
+    commit, place = stored_checkpoints.write_json, stored_checkpoints.kvstore
+
+    def late(*arguments):
+        written.wait()
+        commit(*arguments)
+
+    monkeypatch.setattr(stored_checkpoints, "write_json", late)
+    monkeypatch.setattr(stored_checkpoints, "kvstore", lambda at: begun.append(at) or place(at))
+    checkpoints, state = StoredCheckpoints(HERE), start(trainer("dense"))
+    checkpoints.save(5, state)
+    assert checkpoints.steps() == []
+    checkpoints.save(5, state)
+    written.set()
+    checkpoints.close()
+    assert checkpoints.steps() == [5]
+    assert len(begun) == 1
 
 
 def test_without_its_record_a_save_is_nothing(folder, monkeypatch):
