@@ -22,7 +22,7 @@ from pipeline.hardware.host_watch import joined
 from pipeline.recipe.finetuned import finetuned, with_groups
 from pipeline.recipe.overrides import check_seeds, override
 from pipeline.recipe.recipe import Recipe
-from pipeline.runs.directory import checkpoint_read, find_finished_run
+from pipeline.runs.directory import checkpoint_read, directory_of_part, find_finished_run
 from pipeline.runs.open import recipe_of
 from pipeline.tokens.open_blocks import cached_nowhere, open_blocks
 from pipeline.training.checks import check_all
@@ -52,10 +52,10 @@ def run(arguments: Finetune) -> None:
         Preempted: if a signal stopped a run; its state is saved.
         ArtifactError: if a run cannot start.
     """
-    programs: Programs | None = None
+    held: list[Programs] = []
     with joined(arguments.hosts, "finetune"):
         for one in each(arguments):
-            programs = run_one(one, programs)
+            run_one(one, held)
 
 
 def each(arguments: Finetune) -> Iterator[Finetune]:
@@ -85,8 +85,12 @@ def each(arguments: Finetune) -> Iterator[Finetune]:
 
 
 def with_part(arguments: Finetune, part: str, *overrides: str) -> Finetune:
-    """Returns the arguments of a run in OUT-PART."""
-    out = arguments.out.with_name(f"{arguments.out.name}-{part}")
+    """Returns the arguments of a run in OUT-PART.
+
+    Raises:
+        ArtifactError: if OUT has no name.
+    """
+    out = directory_of_part(arguments.out, part)
     return replace(arguments, out=out, overrides=(*arguments.overrides, *overrides))
 
 
@@ -151,23 +155,23 @@ def requested_recipe(arguments: Finetune, pretrained: Recipe, finetuning: Finetu
     return override(with_groups(changed, pretrained), arguments.overrides)
 
 
-def run_one(arguments: Finetune, programs: Programs | None) -> Programs | None:
+def run_one(arguments: Finetune, held: list[Programs]) -> None:
     """Fine-tunes one run to its last step; does nothing if it is finished.
 
     Args:
         arguments: arguments of one run.
-        programs: compiled programs of an earlier run of the same recipe.
-
-    Returns:
-        The run's programs, for the next one.
+        held: compiled programs of an earlier run, if there is one, replaced by this run's. Those
+            that do not serve are let go first: a second teacher may not fit beside the first.
     """
     request = resolved(arguments)
     prepared = request.prepared
     with locked_by_first_host(prepared):
         if claim_run(prepared) is Claim.FINISHED:
-            return programs
-        if programs is None or not programs.serve(prepared.recipe):
-            programs = make_programs(request)
+            return
+        if not (held and held[0].serve(prepared.recipe)):
+            held.clear()
+            held.append(make_programs(request))
+        (programs,) = held
         if request.teacher is not None:
             check_same_teacher(arguments.out, programs.record["teacher"])
         training = make_training(request, programs)
@@ -181,4 +185,4 @@ def run_one(arguments: Finetune, programs: Programs | None) -> Programs | None:
         assert isinstance(evaluator, TaskEvaluator)
         last = functools.partial(predict_test, training, evaluator, arguments.corpus)
         carry_out(prepared, training, programs.record, last)
-    return programs._replace(trainer=training.trainer)
+        held[:] = [programs._replace(trainer=training.trainer)]

@@ -19,7 +19,7 @@ from pipeline.hardware.coordination import on_first_host
 from pipeline.hardware.host_watch import joined
 from pipeline.recipe import named
 from pipeline.recipe.overrides import check_seeds, override
-from pipeline.runs.directory import saved_steps
+from pipeline.runs.directory import directory_of_part, saved_steps
 from pipeline.tokens.open_blocks import cached_nowhere
 from pipeline.training.changes.later_settings import with_later_settings
 from pipeline.training.from_runs.origin import Origin
@@ -58,8 +58,8 @@ def one_per_seed(arguments: Pretrain) -> list[Pretrain]:
     """Returns the arguments of each run, in a directory of its own if seeds were given.
 
     Raises:
-        ArtifactError: if a seed is given twice or as a setting too, or several hosts would join
-            for each.
+        ArtifactError: if a seed is given twice or as a setting too, several hosts would join for
+            each, or the directory has no name.
     """
     seeds = arguments.seeds
     check_seeds(seeds, arguments.overrides)
@@ -72,7 +72,7 @@ def one_per_seed(arguments: Pretrain) -> list[Pretrain]:
         replace(
             arguments,
             seeds=(),
-            out=arguments.out.with_name(f"{arguments.out.name}-{seed}"),
+            out=directory_of_part(arguments.out, str(seed)),
             overrides=(*arguments.overrides, f"seed={seed}"),
         )
         for seed in seeds

@@ -72,9 +72,14 @@ def temperature_weights(pages: Mapping[str, int], alpha: float) -> dict[str, flo
     """Returns weights proportional to pages ** alpha, summing to 1.
 
     Raises:
-        DataError: if a language has no pages.
+        DataError: if a language has no pages, or the exponent is negative or no number.
     """
     _check_sizes(pages, "page")
+    if not alpha >= 0:  # NaN as well
+        raise DataError(
+            f"The mixture was asked for weights of pages to the power of {alpha:g}, with which the "
+            "fewest pages weigh most; choose an exponent of at least 0, at which all weigh alike."
+        )
     try:
         return _normalized({code: float(count) ** alpha for code, count in pages.items()})
     except OverflowError:

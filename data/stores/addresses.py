@@ -23,8 +23,9 @@ class Address(str):
 
     @property
     def parent(self) -> "Address":
-        """The address without its last part."""
-        return Address(self.rstrip("/").rpartition("/")[0])
+        """The address without its last part; a bucket's is the bucket itself."""
+        above = self.rstrip("/").rpartition("/")[0]
+        return self if above.endswith(":/") else Address(above)
 
     def with_name(self, name: str) -> "Address":
         """Returns the address with another last part."""

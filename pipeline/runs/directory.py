@@ -49,6 +49,20 @@ def find_finished_run(directory: Place) -> RunRecord:
     return about
 
 
+def directory_of_part(out: Place, part: str) -> Place:
+    """Returns OUT-PART, the directory of one of a command's several runs.
+
+    Raises:
+        ArtifactError: if OUT has no name: `.`, `..`, a root or a bucket.
+    """
+    if out.name in ("", "..") or out.parent == out:
+        raise ArtifactError(
+            f"--out {out} was given for several runs, each of which is written to OUT-{part} or "
+            "the like; name a directory, such as runs/switch."
+        )
+    return out.with_name(f"{out.name}-{part}")
+
+
 def saved_steps(directory: Place) -> list[int]:
     """Returns the steps of a run's checkpoints, in order; none if it has none."""
     return steps_in(directory / "checkpoints")

@@ -8,7 +8,7 @@ within two steps.
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -73,10 +73,12 @@ class LoopResult(NamedTuple):
     """How a start of a run ended.
 
     Attributes:
+        first: step that it resumed after.
         step: last step made; its state is saved.
-        finished: False if SIGTERM stopped the run before its last evaluation.
+        finished: False if a signal stopped the run before or after its last evaluation.
     """
 
+    first: int
     step: int
     finished: bool
 
@@ -98,6 +100,7 @@ def train(training: Training) -> LoopResult:
     state, first, set_aside = resume(checkpoints, training.trainer)
     for message in set_aside:
         training.announce(message)
+    training.profile.check_resumed(first, training.announce)
     log = MetricsLog(
         training.recipe,
         training.out,
@@ -121,10 +124,13 @@ def train(training: Training) -> LoopResult:
         finally:
             training.profile.stop()
     if is_first():
-        _announce_time(
-            training, time_account.record(training.out, training.account, first, result.step)
-        )
+        _announce_time(training, record_time(training, result))
     return result
+
+
+def record_time(training: Training, result: LoopResult) -> dict[str, Any]:
+    """Writes this start's seconds until now into time.json; returns its content."""
+    return time_account.record(training.out, training.account, result.first, result.step)
 
 
 def _announce_time(training: Training, account: dict) -> None:
@@ -142,6 +148,8 @@ class _Loop(NamedTuple):
 
     def run(self, state: TrainState, first: int) -> LoopResult:
         recipe, spend = self.training.recipe, self.training.account.spend
+        if first == recipe.steps:  # only evaluations are left
+            return self.end(self.training.trainer, state, first)
         source = device_batches(self.training, first)
         with spend("waiting_for_data"):
             batch = next(source)
@@ -151,7 +159,7 @@ class _Loop(NamedTuple):
             if not self.evaluate(trainer, state, step):
                 self.log.write_line(step)
                 self.save(step, state)  # to resume at this step, or it would not be evaluated
-                return LoopResult(step, finished=False)
+                return LoopResult(first, step, finished=False)
             with self.training.profile.around(step + 1), spend("stepping"):
                 state, metrics = trainer.step(state, batch, *trainer.teacher_arrays)
                 jax.block_until_ready(before)
@@ -164,10 +172,17 @@ class _Loop(NamedTuple):
                 self.log.write_line(step + 1)
                 self.save(step + 1, state)
             if stop:
-                return LoopResult(step + 1, finished=False)
-            with spend("waiting_for_data"):
-                batch = next(source)
-        return LoopResult(recipe.steps, finished=self.evaluate(trainer, state, recipe.steps))
+                return LoopResult(first, step + 1, finished=False)
+            if step + 1 < recipe.steps:
+                with spend("waiting_for_data"):
+                    batch = next(source)
+        return self.end(trainer, state, first)
+
+    def end(self, trainer: Trainer, state: TrainState, first: int) -> LoopResult:
+        """Evaluates the last weights; a signal may come after it, with more runs to follow."""
+        steps = self.training.recipe.steps
+        evaluated = self.evaluate(trainer, state, steps)
+        return LoopResult(first, steps, evaluated and not self.preemption.reached())
 
     def compiled(self, state: TrainState, batch: Batch) -> Trainer:
         with self.training.account.spend("compiling"):

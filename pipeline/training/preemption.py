@@ -12,6 +12,7 @@ the point after the largest; no host has passed that one.
 """
 
 import os
+import signal
 import threading
 from types import TracebackType
 
@@ -36,6 +37,8 @@ class Preemption:
         self._signals = Signals(self._first, self._second)
         self._counting, self._points = threading.Lock(), 0
         self._stop_at: int | None = None
+        self._signal, self._stopped = 0, False
+        self._patience: threading.Timer | None = None
         self._hosts = host_watch()
         if self._hosts is not None:
             self._hosts.when_asked(self._asked)
@@ -45,17 +48,26 @@ class Preemption:
         self._signals.__enter__()
         return self
 
-    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+    def __exit__(
+        self, error: type[BaseException] | None, *_: BaseException | TracebackType | None
+    ) -> None:
         self._signals.__exit__()
+        if error is not None or self._stopped or self._patience is None:
+            return
+        self._patience.cancel()  # it came after the last point: what follows answers it
+        if self._signal:
+            signal.raise_signal(self._signal)
 
     def reached(self) -> bool:
         """Returns whether to stop at this point, which every host passes; equal on all hosts."""
         reach_sync_point()
         with self._counting:
             self._points += 1
-            return self._stop_at is not None and self._points >= self._stop_at
+            self._stopped = self._stop_at is not None and self._points >= self._stop_at
+        return self._stopped
 
     def _first(self, number: int) -> None:
+        self._signal = number
         if self._hosts is None:
             self._asked(name_of(number))
         else:
@@ -63,9 +75,9 @@ class Preemption:
 
     def _asked(self, reason: str) -> None:
         say(f"{self._stage}: {reason}: saves after this step and exits within {GRACE_SECONDS} s.")
-        end = threading.Timer(GRACE_SECONDS, self._end)
-        end.daemon = True
-        end.start()
+        self._patience = threading.Timer(GRACE_SECONDS, self._end)
+        self._patience.daemon = True
+        self._patience.start()
         with self._counting:
             self._stop_at = agreed(self._points, max, "stop") + 1
 

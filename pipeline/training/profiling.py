@@ -1,6 +1,6 @@
 """A trace of some steps, for `xprof`, TensorBoard's profile page or Perfetto."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import jax
@@ -39,6 +39,12 @@ class Profile:
         self.first, self.last = steps or (0, -1)
         self.directory = directory
         self.folder: WorkingFolder | None = None  # while a trace is taken
+
+    def check_resumed(self, first: int, announce: Callable[[str], None]) -> None:
+        """Announces that steps which an earlier start of the run made are not traced."""
+        if 0 < self.first <= first:
+            done = min(first, self.last)
+            announce(f"steps {self.first} to {done} were made before; they are not traced.")
 
     @contextmanager
     def around(self, step: int) -> Iterator[None]:

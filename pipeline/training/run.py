@@ -37,7 +37,7 @@ from pipeline.training.evaluation.filled_gaps import GapFiller
 from pipeline.training.evaluation.held_out import HeldOut
 from pipeline.training.log.run_summary import result as result_of
 from pipeline.training.log.tracking import Tracking
-from pipeline.training.loop import Training, train
+from pipeline.training.loop import Training, record_time, train
 from pipeline.training.prepared import PreparedRun
 from pipeline.training.profiling import Profile
 from pipeline.training.save_errors import explain_save_errors
@@ -104,6 +104,7 @@ def carry_out(
         )
     last()
     if is_first():
+        record_time(training, result)
         changes = changes_to_json(recorded_changes(out))
         tokens = prepared.blocks and prepared.blocks.address
         body = {"steps": steps, **more} | ({"changes": changes} if changes else {})

@@ -146,14 +146,18 @@ def asked_rates(
     """Yields the rates of --rate-from; fields that are not named stay.
 
     Raises:
-        ArtifactError: if a field is unknown or has no number.
+        ArtifactError: if a field is unknown, has no number or is named twice.
     """
     known = dict(known)
     for step, text in sorted(by_step("--rate-from", arguments.rate_from, "scale=0.5").items()):
         earlier = [known[one] for one in sorted(known) if one < step]
         values = {name: getattr((earlier or [first])[-1], name) for name in RATE_FIELDS}
-        for setting in text.split(","):
-            name, _, value = setting.partition("=")
+        named = [setting.partition("=")[::2] for setting in text.split(",")]
+        if len(dict(named)) < len(named):
+            raise ArtifactError(
+                f"--rate-from {step}={text} was asked, which names a field twice; name each once."
+            )
+        for name, value in named:
             values[name] = _number(name, value, values, f"{step}={text}")
         known[step] = RateFrom(step=step, **values)
         yield known[step]

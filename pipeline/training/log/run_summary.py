@@ -3,10 +3,11 @@
 Only files are read, and no JAX is loaded, so it serves `mswitch inspect` and the end of training.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
 
+import pyarrow as pa
 from rich.table import Column, Table
 
 from data.stores.addresses import Place
@@ -16,7 +17,12 @@ from pipeline.runs.finished import evaluated_steps, read_metrics
 from pipeline.training.evaluation.evaluation_file import Evaluation
 from pipeline.training.log.live_view import duration
 
+Line = Mapping[str, float | None]  # of the log
+
 LINES = 12  # of a run without evaluations
+SCORES = pa.schema(
+    [language_loss.SCHEMA.field(name) for name in ("language", "loss_nats", "target_tokens")]
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,20 +48,28 @@ def summaries(directory: Place) -> Iterator[StepSummary]:
     """Yields a run at each evaluation, or some lines of its log if it has none, and at its end."""
     evaluations = evaluated_steps(directory)
     log = read_metrics(directory / "metrics.jsonl")
+    for step in _shown_steps(evaluations, log):
+        yield _summary(step, evaluations, log)
+
+
+def _shown_steps(evaluations: Mapping[int, Place], log: Sequence[Line]) -> list[int]:
     logged = [int(line["step"] or 0) for line in log]
     some = evaluations or logged[:: max(1, len(logged) // LINES)]
     since = [step for step in logged[-1:] if step > max(some, default=0)]
-    for step in [*some, *since]:
-        before = [line for line, at in zip(log, logged, strict=True) if at <= step]
-        speeds = [one for line in before if (one := line.get("tokens_per_second")) is not None]
-        times = [(line.get("seconds") or 0) * (line.get("steps") or 0) for line in before]
-        yield StepSummary(
-            step=step,
-            held_out_nats=_held_out(evaluations[step]) if step in evaluations else None,
-            loss_nats=before[-1].get("loss_nats") if before else None,
-            tokens_per_second=median(speeds) if speeds else None,
-            seconds=sum(times) if times else None,
-        )
+    return [*some, *since]
+
+
+def _summary(step: int, evaluations: Mapping[int, Place], log: Sequence[Line]) -> StepSummary:
+    before = [line for line in log if int(line["step"] or 0) <= step]
+    speeds = [one for line in before if (one := line.get("tokens_per_second")) is not None]
+    times = [(line.get("seconds") or 0) * (line.get("steps") or 0) for line in before]
+    return StepSummary(
+        step=step,
+        held_out_nats=_held_out(evaluations[step]) if step in evaluations else None,
+        loss_nats=before[-1].get("loss_nats") if before else None,
+        tokens_per_second=median(speeds) if speeds else None,
+        seconds=sum(times) if times else None,
+    )
 
 
 def table_of(found: list[StepSummary]) -> Table:
@@ -73,8 +87,12 @@ def table_of(found: list[StepSummary]) -> Table:
 
 
 def result(directory: Place) -> str:
-    """Returns what a run achieved, in words."""
-    found = list(summaries(directory))
+    """Returns what a run achieved, in words; of its evaluations the first and last are read."""
+    evaluations = evaluated_steps(directory)
+    log = read_metrics(directory / "metrics.jsonl")
+    steps = _shown_steps(evaluations, log)
+    ends = {*list(evaluations)[:1], *list(evaluations)[-1:], *steps[-1:]}
+    found = [_summary(step, evaluations, log) for step in sorted(ends)]
     scored = [one for one in found if one.held_out_nats is not None]
     parts = [f"{found[-1].step:,} steps"] if found else []
     if scored:
@@ -87,7 +105,7 @@ def result(directory: Place) -> str:
 
 
 def _held_out(path: Place) -> float | None:
-    columns = read_table(path, language_loss.SCHEMA).to_pydict()
+    columns = read_table(path, SCORES).to_pydict()
     losses = Evaluation(columns, None).losses
     return fmean(losses.values()) if losses else None
 

@@ -170,7 +170,13 @@ def test_unknown_mixtures(mixture):
         parse(mixture, sizes({"sw": 1}))
 
 
-@pytest.mark.parametrize("exponent", ["300", "-400", "-50"])
+@pytest.mark.parametrize("exponent", ["-0.1", "-400"])
+def test_an_exponent_that_turns_the_order_round_is_refused(exponent):
+    with pytest.raises(DataError, match="the fewest pages weigh most; choose an exponent of at"):
+        parse(f"temperature:{exponent}", sizes({"sw": 10**7, "yo": 1}))
+
+
+@pytest.mark.parametrize("exponent", ["300", "50"])
 def test_weights_beyond_the_numbers_of_a_computer_are_one_sentence(exponent):
     with pytest.raises(DataError, match="beyond the numbers of a computer; choose an exponent"):
         parse(f"temperature:{exponent}", sizes({"sw": 10**7, "yo": 1}))

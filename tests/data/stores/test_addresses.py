@@ -21,5 +21,11 @@ def test_an_address_has_the_parts_of_a_path():
         assert address.with_name("other") == f"{text[:5]}{path.with_name('other')}"
 
 
+def test_a_bucket_is_the_root_of_its_addresses():
+    bucket = place("s3://bucket/")
+    assert bucket.parent == bucket == (bucket / "runs").parent
+    assert isinstance(bucket.parent, Address)
+
+
 def test_a_path_is_a_path():
     assert place("runs/switch") == Path("runs/switch") == place(Path("runs/switch"))

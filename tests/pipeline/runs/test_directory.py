@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from orbax.checkpoint.path import atomicity
 from other_blocks import with_another_vocabulary
 
+from data.stores.addresses import place
 from data.stores.json_files import read_json, write_json
 from data.tokens.blocks import TokenBlocks
 from data.tokens.manifest import TokenManifest
@@ -30,6 +31,7 @@ from pipeline.recipe.finetuning import FinetuningConfig
 from pipeline.recipe.overrides import override
 from pipeline.recipe.recipe import recipe_to_json
 from pipeline.runs.directory import RECIPE as RECIPE_FILE
+from pipeline.runs.directory import directory_of_part
 from pipeline.runs.evaluation_paths import evaluation_file
 from pipeline.runs.finished import evaluation_files
 from pipeline.runs.open import load_run, restore, trainer_here
@@ -224,3 +226,17 @@ def test_an_imported_runs_evaluation_is_not_lost_to_other_tokens(
     pq.write_table(pq.read_table(path).replace_schema_metadata(), path)
     with pytest.raises(ArtifactError, match="was not made from"):
         evaluate.run(Evaluate(run=run, tokens=str(tokens)))
+
+
+@pytest.mark.parametrize(
+    "out, part",
+    [("runs/switch", "runs/switch-1"), ("s3://bucket/switch", "s3://bucket/switch-1")],
+)
+def test_runs_of_one_command_lie_beside_each_other(out, part):
+    assert directory_of_part(place(out), "1") == place(part)
+
+
+@pytest.mark.parametrize("out", [".", "..", "/", "s3://bucket"])
+def test_a_directory_without_a_name_has_no_others_beside_it(out):
+    with pytest.raises(ArtifactError, match=r"for several runs, .* name a directory, such as"):
+        directory_of_part(place(out), "1")

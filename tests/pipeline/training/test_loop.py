@@ -1,5 +1,5 @@
 from contextlib import nullcontext
-from itertools import repeat
+from itertools import count, repeat
 from types import SimpleNamespace
 
 import pytest
@@ -35,7 +35,8 @@ def test_a_save_under_way_ends_before_an_error_does(tmp_path, monkeypatch):
         trainer=SimpleNamespace(shapes=None),
         evaluator=SimpleNamespace(best=tuple),
         examples=SimpleNamespace(languages=()),
-        profile=SimpleNamespace(stop=lambda: ended.append("profile")),
+        profile=SimpleNamespace(stop=lambda: ended.append("profile"), check_resumed=nothing),
+        announce=nothing,
         **{"out": tmp_path, "account": None, "console": None, "tracking": None},
     )
     with pytest.raises(DataError, match="damaged block"):
@@ -69,8 +70,34 @@ def running(out, monkeypatch, done, check=nothing):
 def test_a_stop_during_an_evaluation_loses_no_line_of_the_log(tmp_path, monkeypatch):
     done = []
     result = running(tmp_path, monkeypatch, done).run(SimpleNamespace(arrays=None), 0)
-    assert result == loop.LoopResult(5, finished=False)
+    assert result == loop.LoopResult(0, 5, finished=False)
     assert done == [5, "saved 5"]
+
+
+def test_where_only_evaluations_are_left_no_step_is_compiled_and_no_batch_read(
+    tmp_path, monkeypatch
+):
+    begun = running(tmp_path, monkeypatch, [])
+    begun.training.trainer.compiled = begun.training.trainer.step = None
+    monkeypatch.setattr(loop, "device_batches", None)
+    result = begun.run(SimpleNamespace(arrays=None), 9)
+    assert result == loop.LoopResult(9, 9, finished=True)
+
+
+def test_a_signal_at_the_end_stops_what_follows(tmp_path, monkeypatch):
+    """Predictions on test data, or the run of the next seed."""
+    begun = running(tmp_path, monkeypatch, [])
+    begun = begun._replace(preemption=SimpleNamespace(reached=lambda: True))
+    result = begun.run(SimpleNamespace(arrays=None), 9)
+    assert result == loop.LoopResult(9, 9, finished=False)
+
+
+def test_no_batch_is_read_after_the_last_step(tmp_path, monkeypatch):
+    begun, read = running(tmp_path, monkeypatch, []), []
+    monkeypatch.setattr(loop, "device_batches", lambda *_: map(read.append, count()))
+    begun.training.recipe.evaluates_at = lambda _: False
+    assert begun.run(SimpleNamespace(arrays=None), 6) == loop.LoopResult(6, 9, finished=True)
+    assert read == [0, 1, 2]
 
 
 def test_a_save_that_failed_in_the_background_ends_the_run_at_the_next_line(tmp_path, monkeypatch):

@@ -29,6 +29,21 @@ def test_a_process_that_cannot_save_in_time_ends_all_the_same():
     assert "could not save within 0.2 s; the same command resumes" in printed
 
 
+def test_a_signal_after_the_last_point_ends_what_follows_at_once():
+    """Not 25 seconds later, in the middle of the next run, by a timer that nobody stops."""
+    code = HANGS.format(then="pass", number=int(signal.SIGTERM)).replace(
+        "assert listening.reached() and listening.reached()", ""
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\nprint('goes on')"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGTERM
+    assert done.stdout == ""
+
+
 def test_ctrl_c_saves_too_and_a_second_one_quits():
     again = "os.kill(os.getpid(), 2); threading.Event().wait()"
     status, printed = ended(f"preemption.GRACE_SECONDS = 99; {again}", signal.SIGINT)

@@ -24,6 +24,16 @@ def test_a_run_that_resumes_in_between_traces_the_rest(tmp_path):
     assert list(tmp_path.rglob("*.xplane.pb"))
 
 
+def test_steps_that_were_made_before_are_named(tmp_path):
+    said = []
+    for first in (0, 9, 10, 15, 30):
+        Profile((10, 20), tmp_path).check_resumed(first, said.append)
+    Profile(None, tmp_path).check_resumed(5, said.append)
+    assert said == [
+        f"steps 10 to {done} were made before; they are not traced." for done in (10, 15, 20)
+    ]
+
+
 def test_the_trace_ends_after_the_work_of_its_last_step(tmp_path, monkeypatch):
     """A step is only dispatched when its call returns."""
     matrix, ready = jnp.ones((500, 500)), []

@@ -134,6 +134,7 @@ def test_what_a_run_records_stays(command, changing, planned, more, tmp_path, ca
         (("steps=20",), ["--rate-from=25=scale=2"], "Another rate was asked from step 25 on"),
         ((), ["--rate-from=7=scale=3"], "scale: there 0.5, asked 3.0"),
         ((), ["--rate-from=13=speed=3"], "speed='3' sets no rate"),
+        ((), ["--rate-from=13=scale=1,scale=2"], "names a field twice; name each once"),
         ((), ["--mixture-from=soon"], "write STEP=VALUE once per step"),
         (("steps=9",), [], "steps: there 12, asked 9"),
         (("steps=20", "rows=16"), [], "rows: there 8, asked 16"),

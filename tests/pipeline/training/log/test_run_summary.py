@@ -3,6 +3,7 @@ import json
 import pytest
 
 from pipeline.training.evaluation.evaluation_file import Evaluation, write_evaluation
+from pipeline.training.log import run_summary
 from pipeline.training.log.run_summary import result, summaries
 
 LINES = [
@@ -38,6 +39,16 @@ def test_a_run_is_shown_at_each_evaluation_and_at_its_end(tmp_path):
     assert said.startswith(
         "15 steps, held-out loss 3.0000 nats, mean of languages (at step 0: 6.0000), 200 tokens"
     )
+
+
+def test_the_result_reads_two_evaluations(tmp_path, monkeypatch):
+    run(tmp_path, {0: 2.0, 5: 1.5, 10: 1.0})
+    read, real = [], run_summary.read_table
+    monkeypatch.setattr(
+        run_summary, "read_table", lambda path, schema: read.append(path) or real(path, schema)
+    )
+    assert "3.0000 nats, mean of languages (at step 0: 6.0000)" in result(tmp_path)
+    assert [path.name for path in read] == ["step=0.parquet", "step=10.parquet"]
 
 
 def test_a_run_without_evaluations_is_shown_by_its_log(tmp_path):
