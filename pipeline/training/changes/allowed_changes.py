@@ -45,9 +45,9 @@ class Agreement(NamedTuple):
     def record(self, out: Place, stage: str, identity: Identity) -> None:
         """Records the changes, and claims the directory for them.
 
-        Evaluations that the changed run would not have are removed. A killed run may have
-        evaluated steps after its last checkpoint; these steps are repeated with the new settings.
-        A lengthened run was evaluated at its former end, perhaps between two regular evaluations.
+        Two kinds of evaluations are removed. A killed run may have evaluated steps after its last
+        checkpoint; these steps are repeated with the new settings. A lengthened run was evaluated
+        at its former end, perhaps between two regular evaluations. Those at a former interval stay.
         """
         every = identity.settings["evaluate_every"]
         former = [one.before for one in self.changes if one.setting == "steps"]

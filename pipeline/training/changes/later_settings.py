@@ -152,12 +152,12 @@ def asked_rates(
     for step, text in sorted(by_step("--rate-from", arguments.rate_from, "scale=0.5").items()):
         earlier = [known[one] for one in sorted(known) if one < step]
         values = {name: getattr((earlier or [first])[-1], name) for name in RATE_FIELDS}
-        named = [setting.partition("=")[::2] for setting in text.split(",")]
-        if len(dict(named)) < len(named):
+        named = [setting.partition("=") for setting in text.split(",")]
+        if len({name for name, _, _ in named}) < len(named):
             raise ArtifactError(
                 f"--rate-from {step}={text} was asked, which names a field twice; name each once."
             )
-        for name, value in named:
+        for name, _, value in named:
             values[name] = _number(name, value, values, f"{step}={text}")
         known[step] = RateFrom(step=step, **values)
         yield known[step]

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from jax.sharding import Mesh
 from jaxtyping import Int
 
-from data.examples.held_out_batches import windows
+from data.examples.held_out_batches import window, window_count
 from data.examples.span_corruption import EOS, PADDING, Example, lengths_for_inputs
 from data.stores.addresses import Place
 from data.stores.atomic import atomic_write
@@ -88,8 +88,9 @@ class GapFiller:
             round_, at = divmod(turn, len(of_language))
             page = int(of_language[at][round_ % len(of_language[at])])
             sentinel = self.held_out.blocks.manifest.vocabulary.first_sentinel
-            cut = windows(self.held_out.pages[page].page, self.lengths, sentinel)
-            found += [(page, one) for one in cut[:1]]
+            of = self.held_out.pages[page].page
+            if window_count(len(of.tokens), self.lengths.raw):
+                found.append((page, window(of, 0, self.lengths, sentinel)))
         return found
 
 

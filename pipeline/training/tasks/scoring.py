@@ -28,7 +28,7 @@ from pipeline.runs.task_files import (
 from pipeline.training.tasks.evaluation import TEST, TaskEvaluator
 from pipeline.training.tasks.given_tasks import Finetuning, rows_set_aside
 from pipeline.training.tasks.overlap import overlaps_with
-from pipeline.training.tasks.sentences import sentence_losses
+from pipeline.training.tasks.sentences import SentenceScorer
 
 
 class TaskScoring:
@@ -78,11 +78,9 @@ class TaskScoring:
 
     def score_sentences(self, tasks: Sequence[TaskData]) -> list[str]:
         """Writes the loss of each test sentence of tasks; returns a sentence about each task."""
-        said = []
+        said, scorer = [], SentenceScorer(self.trainer, self.recipe, self.tokenizer)
         for data in tasks:
-            table = sentence_losses(
-                self.trainer, self.arrays, self.recipe, self.tokenizer, data.test
-            )
+            table = scorer.losses(self.arrays, data.test)
             path = predictions_file(self.run, data.task.name, SENTENCES, self.step)
             if is_first():
                 with atomic_write(path, path.parent.parent.parent) as unfinished:

@@ -9,7 +9,6 @@ import functools
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import numpy as np
 import pyarrow as pa
@@ -44,37 +43,59 @@ class Sentence(NamedTuple):
     cut: bool
 
 
-def sentence_losses(
-    trainer: Trainer,
-    arrays: Any,
-    recipe: Recipe,
-    tokenizer: Tokenizer,
-    examples: Sequence[TaskExample],
-) -> pa.Table:
-    """Returns the loss of each example's text as a table of `SCHEMA`.
+class SentenceScorer:
+    """Scores the sentences of parallel texts, all with one program.
 
     Args:
         trainer: functions of the network.
-        arrays: weights.
         recipe: recipe of the run.
         tokenizer: the run's tokenizer.
-        examples: examples whose first text is a sentence.
     """
-    lengths = lengths_for_inputs(recipe.inputs)
-    texts = [one.texts[0] for one in examples]
-    sentences = [rows_of(text, tokenizer, lengths) for text in texts]
-    rows = [row for sentence in sentences for row in sentence.examples]
-    owner = np.repeat(np.arange(len(sentences)), [len(one.examples) for one in sentences])
-    nats = np.bincount(owner, row_nats(trainer, arrays, recipe, rows), len(sentences))
-    columns = {
-        "language": [one.language for one in examples],
-        "identity": [one.identity for one in examples],
-        "loss_nats": nats,
-        "tokens": [one.tokens for one in sentences],
-        "text_bytes": [len(text.encode()) for text in texts],
-        "cut": [one.cut for one in sentences],
-    }
-    return pa.table(columns, SCHEMA)
+
+    def __init__(self, trainer: Trainer, recipe: Recipe, tokenizer: Tokenizer):
+        self.mesh, self.rows, self.tokenizer = trainer.mesh, recipe.rows, tokenizer
+        self.lengths = lengths = lengths_for_inputs(recipe.inputs)
+        call = Call(trainer.mesh, logits_bytes=recipe.logits_bytes)
+
+        @functools.partial(
+            jax.jit,
+            in_shardings=(trainer.shardings.arrays, batch_sharding(trainer.mesh)),
+            out_shardings=replicated(trainer.mesh),
+        )
+        def row_nats(arrays: Any, batch: Batch) -> jax.Array:
+            model = never_dropping(trainer.model(arrays), lengths.inputs, lengths.targets)
+            return score(model, batch, call, languages=0)[0].loss_nats
+
+        self._row_nats = row_nats
+
+    def losses(self, arrays: Any, examples: Sequence[TaskExample]) -> pa.Table:
+        """Returns the loss of each example's text as a table of `SCHEMA`.
+
+        Args:
+            arrays: weights.
+            examples: examples whose first text is a sentence.
+        """
+        texts = [one.texts[0] for one in examples]
+        sentences = [rows_of(text, self.tokenizer, self.lengths) for text in texts]
+        rows = [row for sentence in sentences for row in sentence.examples]
+        owner = np.repeat(np.arange(len(sentences)), [len(one.examples) for one in sentences])
+        columns = {
+            "language": [one.language for one in examples],
+            "identity": [one.identity for one in examples],
+            "loss_nats": np.bincount(owner, self._nats(arrays, rows), len(sentences)),
+            "tokens": [one.tokens for one in sentences],
+            "text_bytes": [len(text.encode()) for text in texts],
+            "cut": [one.cut for one in sentences],
+        }
+        return pa.table(columns, SCHEMA)
+
+    def _nats(self, arrays: Any, rows: Sequence[Example]) -> Float[np.ndarray, " rows"]:
+        """Returns the loss of each row, in nats, summed over its targets."""
+        found = [
+            np.asarray(self._row_nats(arrays, to_devices(batch, self.mesh, self.rows)), np.float64)
+            for batch in batches(rows, self.lengths, self.rows)
+        ]
+        return np.concatenate([*found, np.zeros(0)])[: len(rows)]
 
 
 def rows_of(text: str, tokenizer: Tokenizer, lengths: Lengths) -> Sentence:
@@ -85,30 +106,6 @@ def rows_of(text: str, tokenizer: Tokenizer, lengths: Lengths) -> Sentence:
         if all(len(r.inputs) <= lengths.inputs and len(r.targets) <= lengths.targets for r in rows):
             return Sentence(rows, size, size < len(ids))
     return Sentence([], 0, len(ids) > 0)
-
-
-def row_nats(
-    trainer: Trainer, arrays: Any, recipe: Recipe, rows: Sequence[Example]
-) -> Float[np.ndarray, " rows"]:
-    """Returns the loss of each row, in nats, summed over its targets."""
-    lengths, mesh = lengths_for_inputs(recipe.inputs), trainer.mesh
-
-    @functools.partial(
-        jax.jit,
-        in_shardings=(trainer.shardings.arrays, batch_sharding(mesh)),
-        out_shardings=replicated(mesh),
-    )
-    def losses(arrays: Any, batch: Batch) -> jax.Array:
-        model = eqx.combine(arrays, trainer.static)
-        model = never_dropping(model, lengths.inputs, lengths.targets)
-        call = Call(mesh, logits_bytes=recipe.logits_bytes)
-        return score(model, batch, call, languages=0)[0].loss_nats
-
-    found = [
-        np.asarray(losses(arrays, to_devices(batch, mesh, recipe.rows)), np.float64)
-        for batch in batches(rows, lengths, recipe.rows)
-    ]
-    return np.concatenate([*found, np.zeros(0)])[: len(rows)]
 
 
 def batches(

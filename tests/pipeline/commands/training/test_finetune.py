@@ -34,7 +34,7 @@ from pipeline.training.tasks.evaluation import TaskEvaluator
 from pipeline.training.tasks.finetuning_run import Programs
 from pipeline.training.tasks.given_tasks import Finetuning
 from pipeline.training.tasks.scoring import TaskScoring, check_may_replace
-from pipeline.training.tasks.sentences import sentence_losses
+from pipeline.training.tasks.sentences import SentenceScorer
 
 ROOT = Path(__file__).parents[4]
 TOPICS = ROOT / "tests/toy_tasks/topics/topics.yaml"
@@ -353,11 +353,10 @@ def test_answers_of_beams_have_a_file_of_their_own(tuned, tmp_path):
 def test_a_sentence_costs_the_same_in_any_company(tuned, one_device):
     recipe, trainer = load_run(tuned)
     arrays, _ = restore(tuned, trainer, None)
-    tokenizer = load(tuned / "sentencepiece.model")
+    scorer = SentenceScorer(trainer, recipe, load(tuned / "sentencepiece.model"))
     examples = read_task(str(TOPICS)).test
     whole, some = (
-        sentence_losses(trainer, arrays, recipe, tokenizer, part)["loss_nats"].to_numpy()
-        for part in (examples, examples[5:8])
+        scorer.losses(arrays, part)["loss_nats"].to_numpy() for part in (examples, examples[5:8])
     )
     np.testing.assert_allclose(some, whole[5:8], rtol=1e-5)
 
