@@ -5,8 +5,8 @@
 Teachers are Switches of 3,968 steps, with the text of `decayed.py` (2,048 ids: compression 67 %
 with 16 experts, 90 % with 64) or of `word_pieces.py` (8,192 ids: 39 and 73 %). Students take 5, 10
 and 20 % of these steps and begin with their teacher's non-expert weights, at the paper's 0.75
-labels and 0.25 teacher. With 10 % there are two more: of labels alone, and of 0.25 labels at
-temperature 2.
+labels and 0.25 teacher. With 10 % there are four more: of labels alone, of 0.25 labels, of
+temperature 2, and of both.
 
 Each student is counted twice: against a baseline of as many steps as its own, and against one of as
 many as student and teacher together, a branch of the trunk of seed and side, which becomes longer
@@ -34,7 +34,13 @@ TEACHER = decayed.LENGTHS[0]  # steps
 STEPS = tuple(round(share * TEACHER) for share in (0.05, 0.1, 0.2))
 DECAY = f"optimizer.decay_from={decayed.STEADY}"
 STUDENTS = {"as-in-the-paper": PAPER}
-VARIED = STUDENTS | {name: OTHERS[name] for name in ("labels-alone", "softer")}  # with 10 %
+# With 10 % of the steps share and temperature are varied too, together and one at a time.
+VARIED = STUDENTS | {
+    "labels-alone": OTHERS["labels-alone"],
+    "softer": OTHERS["softer"],
+    "more-of-the-teacher": ("--set=distillation.hard_share=0.25",),
+    "warmer": (*PAPER, "--set=distillation.temperature=2"),
+}
 TEACHERS = {16: "switch", 64: with_experts(64)}  # names of the runs
 
 
