@@ -1,4 +1,4 @@
-"""Does the gain follow how many characters a token has?
+"""Does the gain follow the length of tokens in characters?
 
     python experiments/characters.py --tokens TOKENS ... --reports REPORT ... --out FILE
 

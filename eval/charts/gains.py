@@ -25,7 +25,7 @@ from eval.charts.parts import (
     names_down,
 )
 from eval.language_gain import LanguageGain
-from eval.report import ReportContents, speedup_text
+from eval.report import ReportContents, speedup_meaning, speedup_text
 
 VERDICTS = {
     "better": "better beyond noise",
@@ -179,7 +179,7 @@ def _gain_rows(gains: Mapping[str, LanguageGain]) -> list[dict[str, Any]]:
             "name": gain.name,
             **estimate.fields(limits),
             "verdict": VERDICTS[gain.verdict],
-            "speedup": speedup_text(gain),
+            "speedup": speedup_meaning(gain) or speedup_text(gain),
             "tokens": gain.training_tokens,
             "pages": gain.held_out_pages,
         }

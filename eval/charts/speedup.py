@@ -1,6 +1,6 @@
 """Step speed-ups: a histogram as figure 8 of the paper; of few languages, one bar each.
 
-Lines in the histogram are the counts between seeds of one side.
+Lines in the histogram are the counts between seeds of one side, and lines beside bars their ratios.
 
 All bars have one round width. Bars below 1, where the candidate ends worse, have the baseline's
 colour. A few far outliers of noisy curves would leave almost all bars empty, so every speed-up
@@ -37,11 +37,11 @@ _PAPERS_MEAN = f"the paper’s mean: {step_speedup.PAPER_MEAN:.0f}×"
 def chart(gains: Mapping[str, LanguageGain], nulls: Sequence[NullComparison]) -> Picture:
     """Returns the histogram, or a bar per language where they are few."""
     if len(gains) < _FEWEST_IN_A_HISTOGRAM:
-        return _bars(gains)
+        return _bars(gains, nulls)
     return _histogram(gains, nulls)
 
 
-def _bars(gains: Mapping[str, LanguageGain]) -> Picture:
+def _bars(gains: Mapping[str, LanguageGain], nulls: Sequence[NullComparison]) -> Picture:
     """Returns one bar per language that begins at 1, on a logarithmic axis."""
     rows = [
         {"code": code, "name": gain.name, "speedup": gain.step_speedup, "from": 1.0}
@@ -49,7 +49,13 @@ def _bars(gains: Mapping[str, LanguageGain]) -> Picture:
         for code, gain in gains.items()
         if gain.step_speedup is not None
     ]
-    ends = [row["speedup"] for row in rows]
+    between_seeds = [
+        {"name": gain.name, "null": found.step_speedup}
+        for one in nulls
+        for code, gain in gains.items()
+        if (found := one.gains.get(code)) is not None and found.step_speedup is not None
+    ]
+    ends = [row["speedup"] for row in rows] + [row["null"] for row in between_seeds]
     domain = [min(0.8, *ends) / 1.1, max(1.25, *ends) * 1.1]  # numbers stand beyond the bars
     base = alt.Chart(alt.Data(values=rows)).encode(
         x=alt.X("speedup:Q", title="step speed-up, logarithmic (→ faster)")
@@ -68,7 +74,9 @@ def _bars(gains: Mapping[str, LanguageGain]) -> Picture:
         for slower, place in _BESIDE_THE_BAR.items()
         if any(row["slower"] is slower for row in rows)  # Vega warns of a layer without rows
     ]
-    layers = [bars, line_at(1.0, "x"), *numbers]
+    ticks = alt.Chart(alt.Data(values=between_seeds)).mark_tick(thickness=2, color="var(--ink)")
+    null = [ticks.encode(x="null:Q", y=names_down())] if between_seeds else []
+    layers = [bars, line_at(1.0, "x"), *null, *numbers]
     return alt.layer(*layers).properties(width="container", height=_ROW_PIXELS * len(rows) + 20)
 
 

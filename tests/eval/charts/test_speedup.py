@@ -4,6 +4,7 @@ import pytest
 from small_reports import make
 
 from eval.charts.speedup import chart, speedup_bins
+from eval.statistics.null_comparison import NullComparison
 
 
 def test_bins_count_everything_once_and_tell_slower_from_faster():
@@ -50,3 +51,15 @@ def test_few_languages_have_a_bar_each():
     assert [row["name"] for row in rows] == [gain.name for gain in gains.values()]
     assert [row["slower"] for row in rows] == [False, False, False, True]
     assert all(row["from"] == 1 for row in rows)
+
+
+def test_few_languages_have_a_line_per_division_of_seeds():
+    gains = make().gains
+    null = NullComparison(
+        name="mT5", gains=gains, summary=make().summary, baseline_seeds=(0,), candidate_seeds=(1,)
+    )
+    spec = chart(gains, [null, null]).to_dict()
+    (ticks,) = [layer for layer in spec["layer"] if layer["mark"]["type"] == "tick"]
+    rows = ticks["data"]["values"]
+    assert [row["null"] for row in rows] == 2 * [gain.step_speedup for gain in gains.values()]
+    assert "tick" not in [layer["mark"]["type"] for layer in chart(gains, []).to_dict()["layer"]]
