@@ -33,8 +33,12 @@ def verdict_of(report: dict, found: dict[str, float | None], runs: list[int]) ->
     if found["mean_gain_low"] <= 0 <= found["mean_gain_high"]:
         return f"No difference between {baseline} and {candidate} was detected."
     word = "better" if found["mean_gain"] > 0 else "worse"
-    single = " in these runs; other seeds may differ" if min(runs) == 1 else ""
-    return f"{candidate} is {word} than {baseline}{single}."
+    fields = [one["field"] for one in report["differences"]]
+    more = " and more" if len(fields) > 2 else ""
+    differ = f", which differ in {', '.join(fields[:2])}{more} too" if fields else ""
+    seeds = "; other seeds may differ" if min(runs) == 1 else ""
+    weak = f" in these runs{differ}{seeds}" if fields or seeds else ""
+    return f"{candidate} is {word} than {baseline}{weak}."
 
 
 def main(arguments: list[str]) -> None:

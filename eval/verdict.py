@@ -13,6 +13,8 @@ from eval.report import ReportContents
 from eval.side import Side
 from eval.statistics.step_speedup import MOST_AT_BOUND
 
+FIELDS_NAMED = 2  # in a verdict, of those in which runs differ
+
 
 def sentences(report: ReportContents) -> str:
     """Returns the verdict, the mean gain, the languages and the speed-up, as one paragraph."""
@@ -29,14 +31,17 @@ def verdict(report: ReportContents) -> str:
     if low <= 0 <= high:
         return f"No difference between {baseline} and {candidate} was detected."
     word = "better" if low > 0 else "worse"
-    return f"{candidate} is {word} than {baseline}{_of_one_run(report)}."
+    return f"{candidate} is {word} than {baseline}{_reservation(report)}."
 
 
-def _of_one_run(report: ReportContents) -> str:
-    """Returns a reservation where the interval does not include other seeds."""
-    sides = report.baseline, report.candidate
-    single = any(len(one.runs) == 1 for one in sides)
-    return " in these runs; other seeds may differ" if single else ""
+def _reservation(report: ReportContents) -> str:
+    """Returns what weakens a verdict: runs that differ in more, and the seeds of a single run."""
+    fields = [one.field for one in report.differences]
+    more = " and more" if len(fields) > FIELDS_NAMED else ""
+    differ = f", which differ in {', '.join(fields[:FIELDS_NAMED])}{more} too" if fields else ""
+    single = any(len(one.runs) == 1 for one in (report.baseline, report.candidate))
+    seeds = "; other seeds may differ" if single else ""
+    return f" in these runs{differ}{seeds}" if differ or seeds else ""
 
 
 def mean_sentence(report: ReportContents) -> str:

@@ -1,6 +1,7 @@
 """What a run directory records before the first step: recipe.json, mixture.json, the vocabulary."""
 
 from collections.abc import Mapping
+from importlib.metadata import version
 from typing import Any
 
 from rich.console import Console
@@ -23,6 +24,9 @@ from pipeline.runs.directory import RECIPE
 from pipeline.runs.record import RunRecord
 from pipeline.training.changes.later_tokens import lines_of
 from pipeline.training.language_exposure import print_exposure
+
+# What computes a run's numbers.
+PACKAGES = "jax", "jaxlib", "equinox", "numpy"
 
 
 def describe_run(
@@ -51,6 +55,7 @@ def describe_run(
         "inputs": inputs,
         "numerics_version": _begun_with(out),
         "commits": _commits(out),
+        "packages": {name: version(name) for name in PACKAGES},  # of the last start
     }
     write_json(out / RECIPE, fields | dict(more))
 

@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 from small_reports import made_of, make, side
 
+from eval.run_facts import Difference
 from eval.verdict import sentences, verdict
 
 
@@ -30,6 +31,19 @@ def test_sentences_when_it_loses(final, ending):
     assert found.startswith("Switch is worse than mT5 in these runs; other seeds may differ.")
     assert ending in found
     assert "Switch is better than mT5 in" in found
+
+
+@pytest.mark.parametrize(
+    "fields, named",
+    [("a", "a"), ("ab", "a, b"), ("abc", "a, b and more")],
+)
+def test_a_verdict_on_runs_that_differ_in_more_names_it(fields, named):
+    differences = tuple(Difference(field, ("1",), ("2",)) for field in fields)
+    found = verdict(make(differences=differences))
+    assert found == (
+        f"Switch is better than mT5 in these runs, which differ in {named} too; other seeds may "
+        "differ."
+    )
 
 
 def test_no_difference_is_no_count_of_languages():
