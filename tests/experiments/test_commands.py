@@ -37,9 +37,9 @@ def of_wider(load: Callable[[str], Any]) -> Chains:
 
 
 def of_students(load: Callable[[str], Any]) -> Chains:
-    students = load("students")
-    taught = [students.students(OUT, 0, experts) for experts in students.TEACHERS]
-    return [students.baselines(OUT, 0), *taught]
+    students, rows = load("students"), load("word_pieces").ROWS
+    taught = [students.taught_by(OUT, 0, experts, rows) for experts in students.TEACHERS]
+    return [students.baselines(OUT, 0, rows), *taught]
 
 
 def of_balancers(load: Callable[[str], Any]) -> Chains:
@@ -127,7 +127,9 @@ def test_a_trunk_is_never_made_shorter(load: Callable[[str], Any], tmp_path: Pat
 def test_students_and_their_baselines_have_one_schedule(load: Callable[[str], Any]):
     taught, baselines = (list(commands(chain)) for chain in of_students(load)[1::-1])
     own = {recipe.steps: recipe for recipe in map(recipe_of, baselines[4:])}
-    for student in map(recipe_of, taught):
+    students = [recipe_of(command) for command in taught if isinstance(command, Distill)]
+    assert len({student.steps for student in students}) == len(own)
+    for student in students:
         assert student.optimizer == own[student.steps].optimizer
         assert student.model == own[student.steps].model
 
