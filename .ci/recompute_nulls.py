@@ -13,7 +13,7 @@ from recompute_statistics import adjusted, same
 def compare_null(null: dict, one: Side, seeds: list[int], unit: Unit) -> None:
     """Compares one side's halves, as far as the report shows them."""
     halves = [
-        [one[seeds.index(seed)] for seed in null[f"{which}_seeds"]]
+        Side(one[seeds.index(seed)] for seed in null[f"{which}_seeds"])
         for which in ("baseline", "candidate")
     ]
     compared = [curves(half, *unit) for half in halves]

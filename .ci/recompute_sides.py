@@ -6,7 +6,13 @@ from pathlib import Path
 
 import pandas as pd
 
-Side = list[dict[int, pd.DataFrame]]  # per seed: rows of each point of the curve, by step
+
+class Side(list[dict[int, pd.DataFrame]]):
+    """Per seed the rows of each point of the curve, by step."""
+
+    of_ends = False  # whether points are the ends of runs of several lengths
+
+
 Unit = tuple[str, str]  # columns of amounts and of sizes
 NATS, BITS = ("loss_nats", "target_tokens"), ("loss_bits", "text_bytes")
 
@@ -32,14 +38,16 @@ def side(runs: list[Path]) -> Side:
     """Returns a side's curves: of evaluations, or of final ones where runs have several lengths."""
     read = [evaluations(run) for run in runs]
     if len({max(one) for one in read}) == 1:
-        return read
+        return Side(read)
     seeds: dict[int, dict[int, pd.DataFrame]] = {}
     for run, one in zip(runs, read, strict=True):
         seed = json.loads((run / "recipe.json").read_text())["recipe"]["seed"]
         seeds.setdefault(seed, {})[max(one)] = one[max(one)]
     longest = max(max(one) for one in seeds.values())
     order = [seed for seed, one in seeds.items() if longest in one]
-    return [dict(sorted(seeds[seed].items())) for seed in order]
+    found = Side(dict(sorted(seeds[seed].items())) for seed in order)
+    found.of_ends = True
+    return found
 
 
 def last(one: Side) -> list[pd.DataFrame]:
@@ -57,10 +65,9 @@ def curves(one: Side, amount: str, size: str) -> pd.DataFrame:
 
 
 def has_speedup(sides: list[Side]) -> bool:
-    """Returns whether curves of two points or more compare: all within one run, or none."""
-    points = [one[0] for one in sides]
-    within_one_run = {0 in steps for steps in points}
-    return len(within_one_run) == 1 and all(sum(at > 0 for at in one) > 1 for one in points)
+    """Returns whether curves of two points or more compare: all within one run, or all of ends."""
+    several = all(sum(at > 0 for at in one[0]) > 1 for one in sides)
+    return several and len({one.of_ends for one in sides}) == 1
 
 
 def longest(runs: list[Path]) -> list[Path]:

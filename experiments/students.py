@@ -1,9 +1,9 @@
 """What dense students keep of a teacher that was trained for a whole length of the experiment.
 
-    python experiments/students.py [--ids 2048] [--out DIR] [--seeds 2] [--experts 16 64]
+    python experiments/students.py [--seeds 2] [--experts 16 64] [--ids 2048 --out runs/decayed]
 
-Teachers are Switches of 3,968 steps, with the text of `decayed.py` (2,048 ids: compression 67 %
-with 16 experts, 90 % with 64) or of `word_pieces.py` (8,192 ids: 39 and 73 %). Students take 5, 10
+Teachers are Switches of 3,968 steps, with the text of `word_pieces.py` (8,192 ids: compression 39 %
+with 16 experts, 73 % with 64) or of `decayed.py` (2,048 ids: 67 and 90 %). Students take 5, 10
 and 20 % of these steps and begin with their teacher's non-expert weights, at the paper's 0.75
 labels and 0.25 teacher. With 10 % there are four more: of labels alone, of 0.25 labels, of
 temperature 2, and of both.
@@ -48,10 +48,10 @@ TEACHERS = {16: "switch", 64: with_experts(64)}  # names of the runs
 class Arguments(multilingual.Arguments):
     """Where the text is, and where runs are written."""
 
-    ids: Literal[2048, 8192] = 2048
+    ids: Literal[2048, 8192] = word_pieces.IDS
     """Ids of the vocabulary: those of `decayed.py`, or of `word_pieces.py`."""
-    out: Path = decayed.Arguments.out
-    """Directory of `decayed.py`, or with 8,192 ids of `word_pieces.py`."""
+    out: Path = word_pieces.Arguments.out
+    """Directory of `word_pieces.py`, or with 2,048 ids of `decayed.py`."""
     seeds: int = 2
     """Number of seeds."""
     experts: tuple[int, ...] = tuple(TEACHERS)
@@ -65,6 +65,8 @@ def main(arguments: Arguments) -> None:
         range(arguments.seeds),
         f"model.vocabulary_rows={arguments.ids}",
     )
+    if arguments.ids != word_pieces.IDS and out == word_pieces.Arguments.out:
+        raise SystemExit(f"--ids {arguments.ids} needs another --out, such as runs/decayed.")
     if arguments.ids == word_pieces.IDS:
         word_pieces.prepare(arguments)
     else:

@@ -7,6 +7,7 @@ predictions on test data end the run (docs/decisions/fine-tuning.md).
 """
 
 import functools
+import gc
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -170,6 +171,7 @@ def run_one(arguments: Finetune, held: list[Programs]) -> None:
             return
         if not (held and held[0].serve(prepared.recipe)):
             held.clear()
+            gc.collect()  # predictors refer to themselves, and to the teacher
             held.append(make_programs(request))
         (programs,) = held
         if request.teacher is not None:

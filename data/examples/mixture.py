@@ -77,8 +77,8 @@ def temperature_weights(pages: Mapping[str, int], alpha: float) -> dict[str, flo
     _check_sizes(pages, "page")
     if not alpha >= 0:  # NaN as well
         raise DataError(
-            f"The mixture was asked for weights of pages to the power of {alpha:g}, with which the "
-            "fewest pages weigh most; choose an exponent of at least 0, at which all weigh alike."
+            f"The mixture was asked for weights of pages to the power of {alpha:g}; choose an "
+            "exponent of at least 0, at which all weigh alike. Below it the fewest weigh most."
         )
     try:
         return _normalized({code: float(count) ** alpha for code, count in pages.items()})

@@ -1,7 +1,8 @@
 """Outputs of devices, read one behind what they compute.
 
 A call of a compiled function returns before its output is computed. Where the host reads an output
-after it has called for the next one, devices compute while it reads, and two outputs are held.
+after it has called for the next one, devices compute while it reads. Two outputs are held, beside
+the one that its reader keeps.
 """
 
 from collections.abc import Iterable, Iterator

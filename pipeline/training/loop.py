@@ -24,7 +24,7 @@ from model.nonfinite import gradient_sites
 from model.train_step import StepMetrics, TrainState
 from model.trainer import Trainer
 from pipeline.hardware.batch_rows import share_of, to_devices
-from pipeline.hardware.coordination import is_first, on_first_host
+from pipeline.hardware.coordination import agreed, is_first, on_first_host
 from pipeline.recipe.recipe import Recipe
 from pipeline.runs.seen_by_all import wait_until_seen
 from pipeline.runs.stored_checkpoints import AnyCheckpoints, open_checkpoints
@@ -123,6 +123,8 @@ def train(training: Training) -> LoopResult:
             raise
         finally:
             training.profile.stop()
+    if agreed(preemption.asked, any):  # after the last point: what follows is not begun
+        result = result._replace(finished=False)
     if is_first():
         _announce_time(training, record_time(training, result))
     return result
@@ -179,10 +181,9 @@ class _Loop(NamedTuple):
         return self.end(trainer, state, first)
 
     def end(self, trainer: Trainer, state: TrainState, first: int) -> LoopResult:
-        """Evaluates the last weights; a signal may come after it, with more runs to follow."""
+        """Evaluates the last weights."""
         steps = self.training.recipe.steps
-        evaluated = self.evaluate(trainer, state, steps)
-        return LoopResult(first, steps, evaluated and not self.preemption.reached())
+        return LoopResult(first, steps, finished=self.evaluate(trainer, state, steps))
 
     def compiled(self, state: TrainState, batch: Batch) -> Trainer:
         with self.training.account.spend("compiling"):

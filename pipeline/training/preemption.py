@@ -12,7 +12,6 @@ the point after the largest; no host has passed that one.
 """
 
 import os
-import signal
 import threading
 from types import TracebackType
 
@@ -30,6 +29,10 @@ class Preemption:
 
     Args:
         stage: name of the command, for messages.
+
+    Attributes:
+        asked: whether a signal came to this host before the context ended. After it no timer ends
+            the process, so a signal after the last point is for whoever comes next to answer.
     """
 
     def __init__(self, stage: str):
@@ -37,7 +40,7 @@ class Preemption:
         self._signals = Signals(self._first, self._second)
         self._counting, self._points = threading.Lock(), 0
         self._stop_at: int | None = None
-        self._signal, self._stopped = 0, False
+        self._reached = self._closed = self.asked = False
         self._patience: threading.Timer | None = None
         self._hosts = host_watch()
         if self._hosts is not None:
@@ -49,36 +52,43 @@ class Preemption:
         return self
 
     def __exit__(
-        self, error: type[BaseException] | None, *_: BaseException | TracebackType | None
+        self,
+        error: type[BaseException] | None = None,
+        *_: BaseException | TracebackType | None,
     ) -> None:
         self._signals.__exit__()
-        if error is not None or self._stopped or self._patience is None:
-            return
-        self._patience.cancel()  # it came after the last point: what follows answers it
-        if self._signal:
-            signal.raise_signal(self._signal)
+        with self._counting:
+            self._closed = True
+            if self._patience is not None and error is None and not self._reached:
+                self._patience.cancel()  # whoever reads `asked` answers the signal
 
     def reached(self) -> bool:
         """Returns whether to stop at this point, which every host passes; equal on all hosts."""
         reach_sync_point()
         with self._counting:
             self._points += 1
-            self._stopped = self._stop_at is not None and self._points >= self._stop_at
-        return self._stopped
+            self._reached = self._stop_at is not None and self._points >= self._stop_at
+        return self._reached
 
     def _first(self, number: int) -> None:
-        self._signal = number
-        if self._hosts is None:
+        with self._counting:
+            closed, self.asked = self._closed, not self._closed
+        if closed:  # read from the socket too late: the handler from outside answers it
+            os.kill(os.getpid(), number)
+        elif self._hosts is None:
             self._asked(name_of(number))
         else:
             self._hosts.ask_all_to_stop(name_of(number))
 
     def _asked(self, reason: str) -> None:
-        say(f"{self._stage}: {reason}: saves after this step and exits within {GRACE_SECONDS} s.")
-        self._patience = threading.Timer(GRACE_SECONDS, self._end)
-        self._patience.daemon = True
-        self._patience.start()
         with self._counting:
+            if not self._closed:
+                name = f"{self._stage}: {reason}"
+                say(f"{name}: saves after this step and exits within {GRACE_SECONDS} s.")
+                self._patience = threading.Timer(GRACE_SECONDS, self._end)
+                self._patience.daemon = True
+                self._patience.start()
+            # A host that has passed its last point takes part: the others wait for its answer.
             self._stop_at = agreed(self._points, max, "stop") + 1
 
     def _end(self) -> None:

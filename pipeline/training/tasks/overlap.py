@@ -7,13 +7,10 @@ from data.tasks.examples import TaskExample
 from data.tasks.overlap import overlapping
 from pipeline.corpus.manifests import read_corpus
 from pipeline.corpus.pages import page_files, page_texts
-from pipeline.hardware.coordination import on_first_host
 
 
-def overlaps_with(corpus: str | None, examples: Sequence[TaskExample]) -> list[int] | None:
+def overlaps_with(corpus: str | None, examples: Sequence[TaskExample]) -> set[int] | None:
     """Returns the positions of examples that share 13 words in a row with a training page.
-
-    Every host must call this; the first one reads the corpus.
 
     Args:
         corpus: corpus of the pretraining; None if it is not known, and None is then returned.
@@ -26,7 +23,7 @@ def overlaps_with(corpus: str | None, examples: Sequence[TaskExample]) -> list[i
         return None
     there = read_corpus(corpus).languages
     codes = sorted({one.language for one in examples} & set(there))
-    return on_first_host(lambda: sorted(overlapping(examples, _pages(corpus, codes))))
+    return overlapping(examples, _pages(corpus, codes))
 
 
 def _pages(corpus: str, codes: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -13,21 +13,17 @@ def nothing(*_):
     return None
 
 
-def test_a_save_under_way_ends_before_an_error_does(tmp_path, monkeypatch):
-    """Otherwise the steps since the last checkpoint would be made again."""
+def faked(tmp_path, monkeypatch):
+    """Returns a training without files, and a list of what ends it."""
     ended = []
     checkpoints = SimpleNamespace(
         forget_unfinished=nothing, close=lambda: ended.append("checkpoints")
     )
 
-    def damaged(*_):
-        raise DataError("a damaged block")
-
     monkeypatch.setattr(loop, "open_checkpoints", lambda *_: checkpoints)
     monkeypatch.setattr(loop, "resume", lambda *_: (None, 0, []))
     monkeypatch.setattr(loop, "MetricsLog", lambda *_, **__: nullcontext())
     monkeypatch.setattr(loop, "gradient_sites", nothing)
-    monkeypatch.setattr(loop._Loop, "run", damaged)
     training = SimpleNamespace(
         recipe=SimpleNamespace(
             stage="pretrain", keep_every=0, model=SimpleNamespace(layers_per_block=1)
@@ -39,6 +35,17 @@ def test_a_save_under_way_ends_before_an_error_does(tmp_path, monkeypatch):
         announce=nothing,
         **{"out": tmp_path, "account": None, "console": None, "tracking": None},
     )
+    return training, ended
+
+
+def test_a_save_under_way_ends_before_an_error_does(tmp_path, monkeypatch):
+    """Otherwise the steps since the last checkpoint would be made again."""
+
+    def damaged(*_):
+        raise DataError("a damaged block")
+
+    training, ended = faked(tmp_path, monkeypatch)
+    monkeypatch.setattr(loop._Loop, "run", damaged)
     with pytest.raises(DataError, match="damaged block"):
         loop.train(training)
     assert ended == ["checkpoints", "profile"]
@@ -84,12 +91,17 @@ def test_where_only_evaluations_are_left_no_step_is_compiled_and_no_batch_read(
     assert result == loop.LoopResult(9, 9, finished=True)
 
 
-def test_a_signal_at_the_end_stops_what_follows(tmp_path, monkeypatch):
+@pytest.mark.parametrize("asked", [False, True])
+def test_a_signal_after_the_last_point_stops_what_follows(tmp_path, monkeypatch, asked):
     """Predictions on test data, or the run of the next seed."""
-    begun = running(tmp_path, monkeypatch, [])
-    begun = begun._replace(preemption=SimpleNamespace(reached=lambda: True))
-    result = begun.run(SimpleNamespace(arrays=None), 9)
-    assert result == loop.LoopResult(9, 9, finished=False)
+    training, _ = faked(tmp_path, monkeypatch)
+    training.account = SimpleNamespace(spend=nullcontext)
+    monkeypatch.setattr(loop._Loop, "run", lambda *_: loop.LoopResult(0, 9, finished=True))
+    listening = SimpleNamespace(asked=asked)
+    monkeypatch.setattr(loop, "Preemption", lambda _: nullcontext(listening))
+    monkeypatch.setattr(loop, "record_time", nothing)
+    monkeypatch.setattr(loop, "_announce_time", nothing)
+    assert loop.train(training).finished is not asked
 
 
 def test_no_batch_is_read_after_the_last_step(tmp_path, monkeypatch):
