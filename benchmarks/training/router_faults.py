@@ -4,7 +4,8 @@
 
 A run of `switch-multilingual` trains for `HEALTHY` steps; the watch must stay silent. Then each
 fault begins at a drawn step of that run after `SETTLING`, in a drawn layer, and the run goes on
-with it for 100 steps. The alarm's thresholds were fixed before the first draw.
+with it for 100 steps. The alarm's thresholds were fixed before the first draw, except for
+`SETTLING`, which came after it; then the same seed was drawn again.
 
     dead experts        after each step a router column is zero, or that of a lower expert
     one expert for all  after each step all columns of a router are equal: ties go to the first
