@@ -7,7 +7,6 @@ predictions on test data end the run (docs/decisions/fine-tuning.md).
 """
 
 import functools
-import gc
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -39,6 +38,7 @@ from pipeline.training.tasks.finetuning_run import (
     Programs,
     Request,
     compiled,
+    let_go,
     make_programs,
     make_training,
     predict_test,
@@ -170,8 +170,7 @@ def run_one(arguments: Finetune, held: list[Programs]) -> None:
         if claim_run(prepared) is Claim.FINISHED:
             return
         if not (held and held[0].serve(prepared.recipe)):
-            held.clear()
-            gc.collect()  # predictors refer to themselves, and to the teacher
+            let_go(held)
             held.append(make_programs(request))
         (programs,) = held
         if request.teacher is not None:

@@ -1,5 +1,6 @@
 """A fine-tuning that passed all checks: its programs, its training and its last predictions."""
 
+import gc
 from dataclasses import replace
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -61,6 +62,12 @@ class Programs(NamedTuple):
     def serve(self, recipe: Recipe) -> bool:
         """Returns whether another recipe has these programs: whether only its languages differ."""
         return _without_languages(self.recipe) == _without_languages(recipe)
+
+
+def let_go(held: list[Programs]) -> None:
+    """Frees the programs of an earlier run: a second teacher may not fit beside the first."""
+    held.clear()
+    gc.collect()  # predictors refer to themselves, and to the teacher
 
 
 def compiled(training: Training) -> Trainer:
