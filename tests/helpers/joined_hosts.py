@@ -4,6 +4,7 @@
 
 After some rounds the victim does what `ACT` says; the other hosts go on. After `stop` every host
 prints the round in which it stopped. With `finish` all end at once, and the victim learns it late.
+With `late` a signal comes after the last round, and every host prints whether it knows of it.
 """
 
 import os
@@ -53,6 +54,24 @@ def ends(act: str, count: int, victim: int) -> list[tuple[int, str, str]]:
     return [(host.returncode, *printed[index]) for index, host in enumerate(hosts)]
 
 
+def stopped_late(is_victim: bool) -> int:
+    from pipeline.hardware.coordination import agreed
+    from pipeline.terminal import print_lines
+    from pipeline.training import preemption
+
+    preemption.GRACE_SECONDS = 2
+    with preemption.Preemption("example") as listening:
+        assert not listening.reached()
+        if is_victim:
+            os.kill(os.getpid(), signal.SIGTERM)
+            while not listening.asked:
+                time.sleep(0.001)
+    stopped = agreed(listening.asked, any)
+    time.sleep(LATE_SECONDS)  # what follows
+    print_lines(f"stopped: {stopped}")
+    return 0
+
+
 def main(
     act: str, victim: str, lost: str, broken: str, count: str, index: str, address: str
 ) -> int:
@@ -90,6 +109,8 @@ def main(
     def rounds() -> int:
         assert on_first_host(lambda: {"host": index}) == {"host": "0"}
         assert agreed(int(index), sorted) == list(range(int(count)))
+        if act == "late":
+            return stopped_late(index == victim)
         if act == "finish":
             return late() if index == victim else 0
         with Preemption("example") as preemption:

@@ -72,6 +72,14 @@ def test_a_signal_outside_training_interrupts_all():
 
 
 @pytest.mark.slow
+def test_a_signal_after_the_last_point_is_known_to_all_and_no_timer_ends_them():
+    for status, out, printed in ends("late", 2, 1):
+        assert status == 0, printed
+        assert "stopped: True" in out
+        assert "could not save" not in printed
+
+
+@pytest.mark.slow
 def test_a_signal_in_training_stops_all_at_one_point():
     found = ends("stop", 4, 2)
     assert [status for status, _, _ in found] == [PREEMPTED_STATUS] * 4
