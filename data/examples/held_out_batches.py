@@ -66,12 +66,6 @@ def held_out_pages(blocks: TokenBlocks, most: int = 0) -> list[HeldOutPage]:
     ]
 
 
-def windows(page: TokenizedPage, lengths: Lengths, first_sentinel: int) -> list[Example]:
-    """Returns the corrupted windows of a page."""
-    count = window_count(len(page.tokens), lengths.raw)
-    return [window(page, number, lengths, first_sentinel) for number in range(count)]
-
-
 def window_count(tokens: int, raw: int) -> int:
     """Returns the number of windows of a page of this many tokens."""
     whole, rest = divmod(tokens, raw)

@@ -72,13 +72,13 @@ def temperature_weights(pages: Mapping[str, int], alpha: float) -> dict[str, flo
     """Returns weights proportional to pages ** alpha, summing to 1.
 
     Raises:
-        DataError: if a language has no pages, or the exponent is negative or no number.
+        DataError: if a language has no pages, or the exponent is negative or NaN.
     """
     _check_sizes(pages, "page")
     if not alpha >= 0:  # NaN as well
         raise DataError(
-            f"The mixture was asked for weights of pages to the power of {alpha:g}; choose an "
-            "exponent of at least 0, at which all weigh alike. Below it the fewest weigh most."
+            f"The mixture temperature:{alpha:g} was asked for; choose an exponent of at least 0 "
+            "(0 is uniform). Below 0 the languages with the fewest pages would weigh most."
         )
     try:
         return _normalized({code: float(count) ** alpha for code, count in pages.items()})

@@ -72,8 +72,8 @@ class Preemption:
 
     def _first(self, number: int) -> None:
         with self._counting:
-            closed, self.asked = self._closed, not self._closed
-        if closed:  # read from the socket too late: the handler from outside answers it
+            self.asked = not self._closed
+        if not self.asked:  # read from the socket too late: the handler from outside answers it
             os.kill(os.getpid(), number)
         elif self._hosts is None:
             self._asked(name_of(number))

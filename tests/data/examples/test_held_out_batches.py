@@ -1,6 +1,7 @@
 import numpy as np
+from held_out_windows import windows
 
-from data.examples.held_out_batches import batches, held_out_pages, windows
+from data.examples.held_out_batches import batches, held_out_pages
 from data.examples.span_corruption import EOS, lengths_for_inputs
 from data.tokens.shards import TokenizedPage
 

@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pandas as pd
 import pytest
+from held_out_windows import windows
 
-from data.examples.held_out_batches import windows
 from data.examples.span_corruption import lengths_for_inputs
 from model.config import ModelConfig, SwitchConfig
 from model.optimizer import OptimizerConfig
