@@ -1,16 +1,17 @@
 """What students keep, from evaluations alone: the rows of docs/results/students.md.
 
-    python experiments/kept.py RUNS [--out FILE]
+    python experiments/kept.py RUNS [--seeds 1] [--out FILE]
 
 RUNS holds the runs of `students.py`, or the part of them that is published: `recipe.json` and the
 last evaluation of each. Every student is compared over all held-out pages, script variants left
-out, with a baseline of its own steps and with one of the steps of student and teacher.
+out, with a baseline of its own steps and with one of the steps of student and teacher. Several
+seeds are compared by their means.
 """
 
 import csv
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -19,11 +20,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import tyro
-from students import TEACHER, TEACHERS
+from decayed import LENGTHS
+from jaxtyping import Float
+from variants import with_experts
 
 from eval.distillation import retained
 from eval.statistics.intervals import Scores
 
+TEACHER = LENGTHS[0]  # steps
+TEACHERS = {16: "switch", 64: with_experts(64)}  # experts to the name of the runs
 STUDENT = re.compile(r"(\d+)-experts-(\d+)-(.+)")
 NUMBERS = (
     "gain_nats_teacher",
@@ -42,8 +47,8 @@ class Arguments:
 
     runs: Annotated[Path, tyro.conf.Positional]
     """Directory of the runs."""
-    seed: int = 0
-    """Seed of the runs."""
+    seeds: int = 1
+    """Number of seeds: 0, or from 0 on."""
     out: Path = Path("kept.csv")
     """Table to write."""
 
@@ -56,16 +61,22 @@ def evaluation(run: Path) -> pa.Table:
     return table.filter([not code.endswith("-Latn") for code in table["language"].to_pylist()])
 
 
-def scores(pages: pa.Table) -> Scores:
-    """Returns the scores of one run on all pages."""
-    return Scores(pages["loss_nats"].to_numpy()[None], pages["target_tokens"].to_numpy())
+def losses(seeds: Sequence[pa.Table]) -> Float[np.ndarray, "runs pages"]:
+    """Returns the nats of each page with each seed of a run."""
+    return np.stack([pages["loss_nats"].to_numpy() for pages in seeds])
 
 
-def better_in(one: pa.Table, than: pa.Table) -> int:
-    """Returns the number of languages in which one run has a lower loss than another."""
-    languages, at = np.unique(one["language"].to_numpy(zero_copy_only=False), return_inverse=True)
-    sums = [np.bincount(at, of["loss_nats"].to_numpy(), len(languages)) for of in (one, than)]
-    return int(np.count_nonzero(sums[0] < sums[1]))  # of the same tokens
+def scores(seeds: Sequence[pa.Table]) -> Scores:
+    """Returns the scores of all seeds of a run on all pages."""
+    return Scores(losses(seeds), seeds[0]["target_tokens"].to_numpy())
+
+
+def better_in(seeds: Sequence[pa.Table], than: Sequence[pa.Table]) -> int:
+    """Returns the number of languages in which one run has a lower mean loss than another."""
+    codes = seeds[0]["language"].to_numpy(zero_copy_only=False)
+    languages, at = np.unique(codes, return_inverse=True)
+    one, other = (np.bincount(at, losses(of).mean(0), len(languages)) for of in (seeds, than))
+    return int(np.count_nonzero(one < other))  # of the same tokens
 
 
 def parameters(run: Path) -> int:
@@ -73,18 +84,25 @@ def parameters(run: Path) -> int:
     return json.loads((run / "recipe.json").read_text())["parameters"]
 
 
-def rows(runs: Path, seed: int) -> Iterator[tuple[object, ...]]:
+def students(runs: Path) -> list[tuple[int, int, str]]:
+    """Returns experts of the teacher, steps and name of each student of seed 0."""
+    matches = (STUDENT.fullmatch(run.name) for run in (runs / "students-0").iterdir())
+    return sorted((int(match[1]), int(match[2]), match[3]) for match in matches if match)
+
+
+def rows(runs: Path, seeds: int) -> Iterator[tuple[object, ...]]:
     """Yields each student against both baselines."""
-    found = [
-        (run, int(match[1]), int(match[2]), match[3])
-        for run in (runs / f"students-{seed}").iterdir()
-        if (match := STUDENT.fullmatch(run.name))
-    ]
-    for run, experts, steps, name in sorted(found, key=lambda one: one[1:]):
-        teacher = runs / f"{TEACHERS[experts]}-{seed}" / str(TEACHER)
-        compression = 1 - parameters(run) / parameters(teacher)
+
+    def seeds_of(kind: str, name: str) -> list[Path]:
+        return [runs / f"{kind}-{seed}" / name for seed in range(seeds)]
+
+    for experts, steps, name in students(runs):
+        student = seeds_of("students", f"{experts}-experts-{steps}-{name}")
+        teacher = seeds_of(TEACHERS[experts], str(TEACHER))
+        compression = 1 - parameters(student[0]) / parameters(teacher[0])
         for baseline, against in ((f"own-{steps}", steps), (f"{TEACHER + steps}", TEACHER + steps)):
-            beside, *others = map(evaluation, (runs / f"mt5-{seed}" / baseline, teacher, run))
+            sides = seeds_of("mt5", baseline), teacher, student
+            beside, *others = ([evaluation(run) for run in side] for side in sides)
             kept = retained([scores(one) for one in (beside, *others)])
             numbers = (getattr(kept, field) for field in NUMBERS)
             counts = (better_in(one, beside) for one in others)
@@ -97,10 +115,15 @@ def rows(runs: Path, seed: int) -> Iterator[tuple[object, ...]]:
 
 def main(arguments: Arguments) -> None:
     """Writes the table."""
-    with arguments.out.open("w", newline="") as file:
+    write(arguments.out, arguments.runs, arguments.seeds)
+
+
+def write(out: Path, runs: Path, seeds: int) -> None:
+    """Writes what the students among these runs keep, as CSV."""
+    with out.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(FIELDS)
-        writer.writerows(rows(arguments.runs, arguments.seed))
+        writer.writerows(rows(runs, seeds))
 
 
 if __name__ == "__main__":

@@ -10,27 +10,24 @@ temperature 2, and of both.
 
 Each student is counted twice: against a baseline of as many steps as its own, and against one of as
 many as student and teacher together, a branch of the trunk of seed and side, which becomes longer
-for it. All of them have the same schedule: the rate falls to 0 over the last quarter. Prints the
-table. A seed takes two hours on one core with 2,048 ids and four with 8,192; what `decayed.py`,
-`word_pieces.py` and `variants.py` have finished in the same directory is not repeated. The results
-are in docs/results/students.md.
+for it. All of them have the same schedule: the rate falls to 0 over the last quarter. Writes
+kept.csv, as `kept.py` makes it. A seed takes two hours on one core with 2,048 ids and four with
+8,192; what `decayed.py`, `word_pieces.py` and `variants.py` have finished in the same directory is
+not repeated. The results are in docs/results/students.md.
 """
 
-import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import decayed
 import multilingual
 import tyro
 import word_pieces
-from distillation import OTHERS, PAPER, gains
+from distillation import OTHERS, PAPER
+from kept import TEACHER, TEACHERS, write
 from lanes import Task, run_chains
-from variants import with_experts
 
-TEACHER = decayed.LENGTHS[0]  # steps
 STEPS = tuple(round(share * TEACHER) for share in (0.05, 0.1, 0.2))
 DECAY = f"optimizer.decay_from={decayed.STEADY}"
 STUDENTS = {"as-in-the-paper": PAPER}
@@ -41,7 +38,6 @@ VARIED = STUDENTS | {
     "more-of-the-teacher": ("--set=distillation.hard_share=0.25",),
     "warmer": (*PAPER, "--set=distillation.temperature=2"),
 }
-TEACHERS = {16: "switch", 64: with_experts(64)}  # names of the runs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +55,7 @@ class Arguments(multilingual.Arguments):
 
 
 def main(arguments: Arguments) -> None:
-    """Runs what is not finished, and prints the table."""
+    """Runs what is not finished, and writes the table."""
     out, seeds, rows = (
         arguments.out,
         range(arguments.seeds),
@@ -73,12 +69,7 @@ def main(arguments: Arguments) -> None:
         multilingual.prepare(arguments, out, multilingual.ALL_LANGUAGES)
     taught = [taught_by(out, seed, n, rows) for n in reversed(arguments.experts) for seed in seeds]
     run_chains([*taught, *(baselines(out, seed, rows) for seed in seeds)])
-    print(table(out, seeds, arguments.experts))
-
-
-def teachers(experts: int, seeds: Sequence[int]) -> list[str]:
-    """Returns the names of the teachers' runs."""
-    return decayed.runs_of(TEACHERS[experts], seeds, [TEACHER])
+    write(out / "kept.csv", out, arguments.seeds)
 
 
 def baselines(out: Path, seed: int, rows: str) -> list[Task]:
@@ -122,10 +113,10 @@ def students_of(steps: int) -> dict[str, tuple[str, ...]]:
 
 def distill(out: Path, seed: int, experts: int, steps: int, name: str, rows: str) -> Task:
     """Returns one student's run."""
-    run = name_of_student(seed, experts, steps, name)
+    run = f"students-{seed}/{experts}-experts-{steps}-{name}"
     command = (
         "distill",
-        f"--teacher={out}/{teachers(experts, [seed])[0]}",
+        f"--teacher={out}/{TEACHERS[experts]}-{seed}/{TEACHER}",
         "--recipe=mt5-multilingual",
         f"--tokens={out}/tokens",
         f"--out={out}/{run}",
@@ -133,52 +124,6 @@ def distill(out: Path, seed: int, experts: int, steps: int, name: str, rows: str
         *students_of(steps)[name],
     )
     return Task(out / "logs" / f"{run}.log", command)
-
-
-def name_of_student(seed: int, experts: int, steps: int, name: str) -> str:
-    """Returns the name of a student's run."""
-    return f"students-{seed}/{experts}-experts-{steps}-{name}"
-
-
-def table(out: Path, seeds: Sequence[int], experts: Sequence[int]) -> str:
-    """Returns the share that every student keeps, against both baselines, as Markdown."""
-    lines = [
-        "| experts | steps | student | compression | teacher's gain, nats | student's | kept "
-        "| baseline of all steps: teacher's | student's | kept |",
-        "|---:|---:|---|---:|---:|---:|---:|---:|---:|---:|",
-    ]
-    for number in experts:
-        for steps in STEPS:
-            both = [
-                report(out, seeds, number, steps, baseline)
-                for baseline in (f"own-{steps}", str(TEACHER + steps))
-            ]
-            for one, longer in zip(*both, strict=True):
-                head = [str(number), f"{steps:,}", one["name"], f"{one['compression']:.0%}"]
-                cells = [*gains(one["overall"]), *gains(longer["overall"])]
-                lines.append(f"| {' | '.join([*head, *cells])} |")
-    return "\n".join(lines)
-
-
-def report(
-    out: Path, seeds: Sequence[int], experts: int, steps: int, baseline: str
-) -> list[dict[str, Any]]:
-    """Writes the report of a teacher and its students; returns its rows of students."""
-    sides = {
-        "baseline": [f"mt5-{seed}/{baseline}" for seed in seeds],
-        "candidate": teachers(experts, seeds),
-        "student": [
-            name_of_student(seed, experts, steps, name)
-            for name in students_of(steps)
-            for seed in seeds
-        ],
-    }
-    named = [
-        w for side, runs in sides.items() for w in (f"--{side}", *(f"{out}/{r}" for r in runs))
-    ]
-    place = out / f"report-of-{experts}-{steps}-{baseline}-{len(seeds)}-seeds"
-    multilingual.stage(out, "report", *named, f"--out={place}", "--allow-differences")
-    return json.loads((place / "report.json").read_text())["students"]
 
 
 if __name__ == "__main__":
