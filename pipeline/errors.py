@@ -19,6 +19,11 @@ REMEDIES = {
     errno.EIO: "repair the disk",
     errno.ENOENT: "restore it",
 }
+MORE_MEMORY = (
+    "a training needs less with remat=full or a larger accumulate, which change no result, or with "
+    "fewer rows (`mswitch plan` shows how much); else use more devices, and run the same command "
+    "again"
+)
 TEXTS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # unmistakable in a message
 LONGEST = 300  # characters of a library's message
 
@@ -40,11 +45,13 @@ LOST_STATUS = os.EX_TEMPFAIL  # 75: another host was lost, and a repetition may 
 
 
 def system_failure(error: BaseException) -> str | None:
-    """Returns a sentence about an error of disk or rights; None for any other error.
+    """Returns a sentence about an error of disk, rights or devices' memory; None for any other.
 
     Some libraries (safetensors, ArrayRecord, TensorStore, Beam) raise classes of their own, which
     keep only the system's text.
     """
+    if lacks_device_memory(error):
+        return f"too little memory on the devices ({_beginning(error)}); {MORE_MEMORY}."
     number = error.errno if isinstance(error, OSError) and is_system_error(error) else _named(error)
     if number is None:
         return None
@@ -57,6 +64,15 @@ def system_failure(error: BaseException) -> str | None:
 def remedy_of(number: int) -> str:
     """Returns what a user can do about an error of the system, by its number."""
     return REMEDIES.get(number, "look at what it names")
+
+
+def lacks_device_memory(error: BaseException) -> bool:
+    """Returns whether JAX could not allocate; its class by name, as few commands import JAX."""
+    return type(error).__name__ == "JaxRuntimeError" and "RESOURCE_EXHAUSTED" in str(error)
+
+
+def _beginning(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0][:LONGEST]
 
 
 def _named(error: BaseException) -> int | None:

@@ -133,6 +133,8 @@ def resolved(arguments: Finetune) -> Request:
     inputs = {"start": digest_of_manifest(arguments.run), **finetuning.digests}
     if blocks is not None:
         inputs["tokens"] = digest_of_manifest(blocks.directory)
+    if arguments.corpus is not None:
+        inputs["corpus"] = digest_of_manifest(arguments.corpus)
     if teacher is not None:
         inputs["teacher"] = teacher.identity
     return request._replace(prepared=replace(request.prepared, inputs=inputs))

@@ -196,6 +196,7 @@ def figures_of(step: CompiledStep, found: Roofline | None, price: float) -> Iter
         chips=step.topology.chips,
         peak=found.peak,
         price=price,
+        upcycled=step.dense is not None,
     )
     yield from checkpoint_figures(step, found)
 

@@ -26,7 +26,7 @@ from pipeline.arguments import Time
 from pipeline.artifacts.claims import Claim, code_version, digest_of_manifest, read_head
 from pipeline.artifacts.intent import UNKNOWN, Identity, Intent, claimed, finish
 from pipeline.artifacts.source_commit import source_commit
-from pipeline.errors import ArtifactError
+from pipeline.errors import ArtifactError, lacks_device_memory
 from pipeline.hardware.compilation_cache import keep_compiled_programs
 from pipeline.recipe.recipe import Recipe
 from pipeline.runs.directory import RECIPE, checkpoint_read, find_finished_run, requested_step
@@ -225,7 +225,7 @@ def explain_memory(arguments: Time) -> Iterator[None]:
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
+        if not lacks_device_memory(error):
             raise
         raise ArtifactError(
             f"{arguments.baseline} and {arguments.candidate} do not fit on {jax.devices()[0]} "

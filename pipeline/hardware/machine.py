@@ -13,8 +13,8 @@ from pipeline.artifacts.intent import bytes_in_words, is_writable, nearest
 from pipeline.errors import WRITABLE
 from pipeline.hardware.finding import Finding
 from pipeline.hardware.tried_alone import tried_alone
+from pipeline.machine_memory import container_bytes, machine_bytes
 
-CGROUP = Path("/sys/fs/cgroup/memory.max")
 NARROWEST = 60  # columns that the live view of a training needs
 DEVICE_SECONDS = 180
 # In a process of its own: a broken driver may abort, or never answer.
@@ -40,10 +40,9 @@ def machine(out: Path, stores: Sequence[str]) -> Iterator[Finding]:
 
 def memory() -> Finding:
     """Returns the memory of this machine, or the limit of its container."""
-    size = os.sysconf("SC_PAGE_SIZE")
-    whole, free = (size * os.sysconf(name) for name in ("SC_PHYS_PAGES", "SC_AVPHYS_PAGES"))
-    limit = CGROUP.read_text().strip() if CGROUP.is_file() else "max"
-    within = f"; this container may use {bytes_in_words(int(limit))}" if limit.isdigit() else ""
+    whole, free = machine_bytes()
+    limit = container_bytes()
+    within = "" if limit is None else f"; this container may use {bytes_in_words(limit)}"
     return Finding("memory", f"{bytes_in_words(whole)}, {bytes_in_words(free)} unused{within}")
 
 

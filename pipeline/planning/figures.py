@@ -113,6 +113,7 @@ def time_figures(
     chips: int,
     peak: float,
     price: float,
+    upcycled: bool = False,
 ) -> Iterator[Figure]:
     """Yields times and costs of a step; nothing where peak rates are unknown.
 
@@ -123,6 +124,7 @@ def time_figures(
         chips: number of chips, which are paid for.
         peak: FLOPs per second of all devices.
         price: money per chip-hour; 0 if unknown.
+        upcycled: whether the recipe's steps count those of a dense run that it begins as.
     """
     if least is None:
         return
@@ -140,7 +142,8 @@ def time_figures(
     yield Figure(section, "step, none overlapping", sum(least.values()), "s", "assumed")
     yield Figure(section, "model FLOPs utilization", useful / bound / peak, "", "assumed")
     yield Figure(section, "tokens per second", tokens / bound, "", "assumed")
-    yield Figure(section, f"{recipe.steps:,} steps", days, "days", "assumed")
+    begun = ", those of a dense run among them" if upcycled else ""
+    yield Figure(section, f"{recipe.steps:,} steps{begun}", days, "days", "assumed")
     yield Figure(section, "chip-hours", hours, "", "assumed")
     if price:
         yield Figure(section, f"money at {price:g} per chip-hour", hours * price, "", "assumed")

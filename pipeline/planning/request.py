@@ -91,13 +91,19 @@ def requested_recipe(arguments: Plan) -> Recipe:
 def dense_recipe(arguments: Plan, recipe: Recipe) -> Recipe | None:
     """Returns the recipe of the dense run that the recipe begins as, or None if there is none.
 
+    It has the recipe's optimizer: moments of another rule would not be carried.
+
     Raises:
         ConfigurationError: if the recipe cannot begin as it.
     """
     if not arguments.upcycle:
         return None
     fields = {f"model.{name}" for name in SHAPE}
-    shared = [one for one in arguments.overrides if one.partition("=")[0] in fields]
+    shared = [
+        one
+        for one in arguments.overrides
+        if one.partition("=")[0] in fields or one.startswith("optimizer.")
+    ]
     dense = override(named.get(arguments.upcycle), shared)
     if dense.model.switch is not None or recipe.model.switch is None:
         raise ConfigurationError(

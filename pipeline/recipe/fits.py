@@ -5,7 +5,6 @@ moments, gradients, one chunk of logits), which scoring never exceeds. All other
 the compiler, whose numbers `mswitch plan` prints.
 """
 
-import os
 from typing import Any
 
 import jax
@@ -13,6 +12,7 @@ import jax
 from model.configuration_checks import ConfigurationError
 from model.memory import bytes_per_device
 from model.sharding.mesh import abstract_mesh, check_fit
+from pipeline.machine_memory import usable_bytes
 from pipeline.recipe.recipe import Recipe
 
 GIB = 2**30
@@ -122,7 +122,7 @@ def least_memory(recipe: Recipe) -> int:
 
 
 def memory_bytes(device: Any) -> int | None:
-    """Returns a device's memory, None if it is unknown; for a CPU, the memory of this machine."""
+    """Returns a device's memory, None if it is unknown; for a CPU, what this process may use."""
     if device.platform == "cpu":
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        return usable_bytes()
     return (device.memory_stats() or {}).get("bytes_limit")

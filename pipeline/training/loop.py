@@ -153,8 +153,7 @@ class _Loop(NamedTuple):
         if first == recipe.steps:  # only evaluations are left
             return self.end(self.training.trainer, state, first)
         source = device_batches(self.training, first)
-        with spend("waiting_for_data"):
-            batch = next(source)
+        batch = next(source)  # the loader starts: booked as starting
         trainer = self.compiled(state, batch)
         before: StepMetrics | None = None
         for step in range(first, recipe.steps):

@@ -19,9 +19,7 @@ def test_published_rows_follow_from_published_evaluations(
     assert (tmp_path / "kept.csv").read_text() == published.read_text()
 
 
-def test_several_seeds_are_compared_by_their_means(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_several_seeds_are_compared_by_their_means(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.syspath_prepend(ROOT / "experiments")
     kept, runs = import_module("kept"), tmp_path / "runs"
     for published in (PUBLISHED / "runs-2048-ids").iterdir():

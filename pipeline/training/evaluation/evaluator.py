@@ -9,6 +9,7 @@ import jax
 from data.stores.addresses import Place
 from data.stores.files import exists
 from model.trainer import Trainer
+from pipeline.errors import lacks_device_memory
 from pipeline.hardware.coordination import is_first
 from pipeline.runs.evaluation_paths import evaluation_file
 from pipeline.runs.filled_gaps import FilledGap
@@ -105,7 +106,7 @@ class PageEvaluator(NamedTuple):
         try:
             return self.gaps.fill(trainer, arrays, step)
         except jax.errors.JaxRuntimeError as error:
-            if "RESOURCE_EXHAUSTED" not in str(error):  # no memory is left beside the run
+            if not lacks_device_memory(error):
                 raise
             reason = str(error).splitlines()[0]
             self.announce(f"caution: no gaps are shown of step {step} ({reason}).")

@@ -1,9 +1,10 @@
 """The log of a run: `metrics.jsonl`, TensorBoard events and a live view in the terminal.
 
-Step times exclude compiling, evaluating and checkpointing, which `time_account.py` books apart. A
-line is due every `log_every` steps and at every checkpoint. A resumed run writes the same lines as
-an uninterrupted one, but for one line where it was stopped. In a store, files are written whole:
-before each checkpoint, which counts on their lines, after each evaluation and at the end.
+Step times include waiting for data, and exclude compiling, evaluating, checkpointing and logging,
+which `time_account.py` books apart. A line is due every `log_every` steps and at every checkpoint.
+A resumed run writes the same lines as an uninterrupted one, but for one line where it was stopped.
+In a store, files are written whole: before each checkpoint, which counts on their lines, after each
+evaluation and at the end.
 """
 
 import json
@@ -75,7 +76,7 @@ class MetricsLog:
         )
         self.line: dict[str, Any] = {"step": first}
         self.held_out: dict[str, float] = {}
-        self._stepping = account.seconds["stepping"]
+        self._taken = self._seconds()
 
     def __enter__(self) -> "MetricsLog":
         if is_first():
@@ -157,8 +158,8 @@ class MetricsLog:
             self.view.show(self.line | self.held_out, self.account.shares(), activity)
 
     def _write(self, step: int, metrics: list[StepMetrics]) -> None:
-        seconds = self.account.seconds["stepping"] - self._stepping
-        self._stepping = self.account.seconds["stepping"]
+        before, self._taken = self._taken, self._seconds()
+        seconds = self._taken - before
         line = {"step": step, "steps": len(metrics)} | summary(metrics)
         self.line = line | speed(self.recipe, seconds / len(metrics))
         if not is_first():
@@ -168,6 +169,10 @@ class MetricsLog:
         self._draw({f"training/{name}": self.line[name] for name in drawn}, step)
         self.events.flush()
         self.view.show(self.line | self.held_out, self.account.shares())
+
+    def _seconds(self) -> float:
+        booked = self.account.seconds
+        return booked["stepping"] + booked["waiting_for_data"]
 
     def _draw(self, numbers: Mapping[str, float], step: int) -> None:
         for name, value in numbers.items():

@@ -1,10 +1,10 @@
 """The account of a run's time: every second of the loop is booked once, to one activity.
 
-Goodput is the share of time spent in steps. Waiting for data is all time inside the loader, which
-is an upper bound: during part of it the devices still computed the step before. `time.json` holds
-the account of every start of a run, so that the whole run's time can be added up. It is written
-with every line of the log. It therefore counts the steps between a killed run's last checkpoint and
-last line, which are repeated.
+Goodput is the share of time spent in steps. Waiting for data is all time inside the loader after
+the first batch, which is an upper bound: during part of it the devices still computed a step.
+`time.json` holds the account of every start of a run, so that the whole run's time can be added up.
+It is written with every line of the log. It therefore counts the steps between a killed run's last
+checkpoint and last line, which are repeated.
 """
 
 import time
@@ -21,7 +21,7 @@ from data.stores.files import exists
 from data.stores.json_files import read_json, write_json
 
 ACTIVITIES = (
-    "starting",  # arguments, checks, restoring
+    "starting",  # arguments, checks, restoring, the first batch
     "compiling",
     "waiting_for_data",
     "stepping",

@@ -7,6 +7,7 @@ from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
+import jax.numpy as jnp
 import pytest
 
 from pipeline import cli, command_line, own_packages, recipes
@@ -136,6 +137,14 @@ def test_an_error_of_the_system_is_one_sentence(error, said, capsys, monkeypatch
     assert cli.run(["recipes"]) == 2
     printed = capsys.readouterr().err
     assert re.fullmatch(rf"mswitch: recipes met an error of the system \(.*{said}.*\n", printed)
+
+
+def test_too_little_memory_of_devices_is_one_sentence(capsys, monkeypatch):
+    monkeypatch.setattr(recipes, "run", lambda _: jnp.zeros(10**15).block_until_ready())
+    assert cli.run(["recipes"]) == 2
+    printed = " ".join(capsys.readouterr().err.split())
+    assert printed.startswith("mswitch: recipes met too little memory on the devices (RESOURCE_EX")
+    assert "remat=full or a larger accumulate" in printed
 
 
 @pytest.mark.parametrize("error", [OSError("damaged content"), KeyError("x"), LibraryError("bug")])

@@ -4,7 +4,7 @@ import sys
 import pytest
 from packaging.requirements import Requirement
 
-from pipeline import cli, doctor
+from pipeline import cli, doctor, machine_memory
 from pipeline.hardware import installation, machine
 from pipeline.hardware.finding import Finding
 
@@ -93,3 +93,12 @@ def test_the_status_is_1_if_a_run_would_be_stopped(monkeypatch, capsys, faults):
 
 def test_memory_is_that_of_this_machine():
     assert machine.memory().found.endswith("unused") or "container" in machine.memory().found
+
+
+@pytest.mark.parametrize(("limit", "usable"), [("max", None), ("4000000", 4_000_000)])
+def test_a_container_may_use_no_more_than_its_limit(tmp_path, monkeypatch, limit, usable):
+    monkeypatch.setattr(machine_memory, "CGROUP", tmp_path / "memory.max")
+    machine_memory.CGROUP.write_text(f"{limit}\n")
+    whole, _ = machine_memory.machine_bytes()
+    assert machine_memory.usable_bytes() == (usable or whole)
+    assert ("container may use 4 MB" in machine.memory().found) == (usable is not None)

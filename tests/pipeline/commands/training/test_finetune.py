@@ -149,6 +149,13 @@ def test_a_resumed_run_has_the_bits_of_an_uninterrupted_one(tuned, pretrained, t
 
 
 @pytest.mark.slow
+def test_a_finished_run_is_not_said_to_have_looked_into_a_corpus(pretrained, tuned, capsys):
+    assert finetune(pretrained / "switch", tuned) == 0
+    assert finetune(pretrained / "switch", tuned, "--corpus", pretrained / "corpus") == 2
+    assert "corpus (" in capsys.readouterr().err
+
+
+@pytest.mark.slow
 def test_evaluate_predicts_what_finetune_did_and_scores_sentences(tuned, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(tuned, run)

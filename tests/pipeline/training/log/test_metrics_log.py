@@ -1,4 +1,5 @@
 import json
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -8,6 +9,7 @@ from tensorboardX.proto.event_pb2 import Event
 from pipeline.recipe import named
 from pipeline.recipe.overrides import override
 from pipeline.training.evaluation.evaluator import Scored
+from pipeline.training.log import time_account
 from pipeline.training.log.metrics_log import MetricsLog, forget_after
 from pipeline.training.log.time_account import TimeAccount
 from pipeline.training.log.tracking import Tracking
@@ -95,3 +97,13 @@ def test_routers_are_looked_at_every_25_steps_whatever_lines_are_written(tmp_pat
         for step in range(1, 101):
             log.step(step, step_metrics())
     assert looks == [24, 49, 74, 99]
+
+
+def test_a_step_takes_as_long_as_it_waits_for_data_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(time_account, "time", SimpleNamespace(perf_counter=lambda: 0.0))
+    with metrics_log(tmp_path) as log:
+        log.account.seconds |= {"waiting_for_data": 3.0, "stepping": 1.0, "evaluating": 9.0}
+        for step in (1, 2):
+            log.step(step, step_metrics())
+    (line,) = lines(tmp_path)
+    assert line["seconds"] == (3.0 + 1.0) / 2
