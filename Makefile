@@ -72,8 +72,8 @@ install: $(INSTALLED)
 
 # pip first, by its own line of the lock: an older one takes no hashes from a constraints file.
 $(INSTALLED): pyproject.toml requirements.lock
-	@$(PYTHON) -c 'import sys; ok = (3, 11) <= sys.version_info[:2] <= (3, 13); \
-	sys.exit(0 if ok else "mswitch needs Python 3.11, 3.12 or 3.13 and found " + sys.version.split()[0] + " at " + sys.executable + "; name another one, for example: make demo PYTHON=python3.12")'
+	@$(PYTHON) -c 'import sys; ok = (3, 11, 5) <= sys.version_info[:3] < (3, 14); \
+	sys.exit(0 if ok else "mswitch needs Python 3.11 (from 3.11.5 on), 3.12 or 3.13 and found " + sys.version.split()[0] + " at " + sys.executable + "; name another one, for example: make demo PYTHON=python3.12")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	sed -n '/^pip==/,/[^\\]$$/p' requirements.lock > $(VENV)/pip.txt
 	$(BIN)/python -m pip install --quiet --require-hashes --requirement $(VENV)/pip.txt

@@ -49,7 +49,7 @@ class StepMetrics(NamedTuple):
         skipped: True if nothing was updated, because the loss or a gradient was nonfinite or the
             gradient norm exceeded the recipe's limit.
         trace: numbers that locate the cause; fetched from the devices only after a skipped step.
-        router_moves: squared distance that each router moved, in the order of `router_sites`.
+        router_moves: squared distance that each router moved, in the order of `of_routers`.
     """
 
     losses: Losses

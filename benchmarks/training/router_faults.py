@@ -33,7 +33,7 @@ from data.tokens.blocks import TokenBlocks
 from model import train_step
 from model.nonfinite import gradient_sites
 from model.sharding.mesh import make_mesh
-from model.switch.router_moves import ROUTER, router_sites
+from model.switch.router_moves import ROUTER, of_routers
 from model.train_step import TrainState
 from model.trainer import Trainer
 from pipeline.hardware.batch_rows import share_of, to_devices
@@ -66,7 +66,7 @@ class Arguments:
 
 
 class Fault(NamedTuple):
-    """One drawn fault; `router` is its number in `router_sites`, `step` the last healthy one."""
+    """One drawn fault; `router` is its number in `router_moves`, `step` the last healthy one."""
 
     kind: str
     router: int
@@ -112,7 +112,8 @@ class Run:
         self.mesh = make_mesh(recipe.mesh)
         self.trainer = trainer_on(self.recipe, self.mesh)
         self.all_sites = gradient_sites(self.trainer.shapes, self.recipe.model.layers_per_block)
-        self.sites = router_sites(self.trainer.shapes, self.recipe.model.layers_per_block)
+        shapes, per_block = self.trainer.shapes, self.recipe.model.layers_per_block
+        self.sites = of_routers(gradient_sites(shapes, per_block))
         self.examples = make_examples(self.recipe, blocks)
         self.states: dict[int, TrainState] = {}
 
@@ -222,7 +223,7 @@ def broken_router(fault: Fault, router: Array) -> Array:
 
 
 def changed(arrays: PyTree, router: int, change: Callable[[Array], Array]) -> PyTree:
-    """Returns arrays with one layer's router changed; `router` counts as `router_sites` does."""
+    """Returns arrays with one layer's router changed; `router` counts as `router_moves` does."""
     leaves, tree = jax.tree_util.tree_flatten_with_path(arrays)
     first, found = 0, []
     for path, leaf in leaves:

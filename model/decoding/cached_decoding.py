@@ -10,6 +10,7 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
@@ -45,7 +46,8 @@ class CachedDecoder(NamedTuple):
         model: the network, which drops no token.
         source: the encoder's output.
         is_source: True for real input tokens.
-        bias: position biases of the decoder's self-attention.
+        bias: position biases of the decoder's self-attention, of offsets from 1 - length to
+            length - 1: a token needs a part of this row, not a matrix of all pairs.
         ids: size of the vocabulary; later rows of the embedding have no logits.
         call: the devices.
     """
@@ -53,7 +55,7 @@ class CachedDecoder(NamedTuple):
     model: Transformer
     source: Float[Array, "batch source embed"]
     is_source: Bool[Array, "batch source"]
-    bias: Float[Array, "heads length length"]
+    bias: Float[Array, "heads 1 offsets"]
     ids: int | Int[Array, ""]
     call: Call
 
@@ -65,7 +67,7 @@ class CachedDecoder(NamedTuple):
     @property
     def length(self) -> int:
         """Largest number of tokens per target."""
-        return self.bias.shape[-1]
+        return (self.bias.shape[-1] + 1) // 2
 
     def empty_cache(self, hypotheses: int = 1) -> Cache:
         """Returns each layer's cache before the first token.
@@ -103,7 +105,8 @@ class CachedDecoder(NamedTuple):
         """
         model, call = self.model, self.call
         decoder = model.decoder
-        here = jax.lax.dynamic_slice_in_dim(self.bias, position, 1, axis=1)
+        first = self.length - 1 - position  # the offset of key 0 is -position
+        here = jax.lax.dynamic_slice_in_dim(self.bias, first, self.length, axis=2)
         past = (jnp.arange(self.length) <= position)[None, None, :]
         weights, static = eqx.partition(decoder.blocks, eqx.is_array)
 
@@ -160,7 +163,7 @@ def cached_decoder(
         model=model,
         source=model.encode(batch, call).x,
         is_source=batch.is_source,
-        bias=model.decoder.position_bias(length, length),
+        bias=model.decoder.position_bias.at(np.arange(1 - length, length)[None]),
         ids=ids,
         call=call,
     )

@@ -117,8 +117,9 @@ def choose(
         ordered = ordered.at[:, sampling.top_k :].set(-jnp.inf)
     probabilities = jax.nn.softmax(ordered, axis=-1)
     before = jnp.cumsum(probabilities, axis=-1) - probabilities
-    # The first is always kept; others as long as those before them have not reached top_p.
-    kept = (before < sampling.top_p) & jnp.isfinite(ordered)
+    # The first is always kept; others as long as those before them have not reached top_p. The sum
+    # of 250,000 float32 may reach 1 early, so all are kept at 1.
+    kept = jnp.isfinite(ordered) & ((before < sampling.top_p) | (sampling.top_p == 1))
     least = jnp.min(jnp.where(kept, ordered, jnp.inf), axis=-1, keepdims=True)
     return jax.random.categorical(key, jnp.where(logits >= least, logits, -jnp.inf)).astype(
         jnp.int32

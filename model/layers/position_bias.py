@@ -59,7 +59,10 @@ class PositionBias(eqx.Module):
 
     def __call__(self, queries: int, keys: int) -> Float[Array, "heads queries keys"]:
         """Returns the bias of every query and key position."""
-        offsets = np.arange(keys)[None, :] - np.arange(queries)[:, None]
+        return self.at(np.arange(keys)[None, :] - np.arange(queries)[:, None])
+
+    def at(self, offsets: Int[np.ndarray, "query key"]) -> Float[Array, "heads query key"]:
+        """Returns the bias of every offset (key position minus query position)."""
         return jnp.moveaxis(self.biases[bucket(offsets, self.bidirectional)], -1, 0)
 
 

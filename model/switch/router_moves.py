@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from model.nonfinite import GradientSite, gradient_sites
+from model.nonfinite import GradientSite
 
 ROUTER = "router"
 
@@ -19,7 +19,7 @@ ROUTER = "router"
 def router_moves(before: eqx.Module, after: eqx.Module) -> Float[Array, " routers"]:
     """Returns the squared distance that each layer's router moved; NaN if a weight is not a number.
 
-    The order is that of `router_sites`; empty for a dense network.
+    The order is that of `of_routers`; empty for a dense network.
     """
     moves = [
         jnp.sum(jnp.square(new - old), axis=(-2, -1)).reshape(-1)
@@ -28,18 +28,8 @@ def router_moves(before: eqx.Module, after: eqx.Module) -> Float[Array, " router
     return jnp.concatenate(moves) if moves else jnp.zeros(0)
 
 
-def router_sites(shapes: eqx.Module, layers_per_block: int) -> list[GradientSite]:
-    """Returns the layer of each number in `router_moves`.
-
-    Args:
-        shapes: arrays of the model or their shapes.
-        layers_per_block: layers per scanned block.
-    """
-    return of_routers(gradient_sites(shapes, layers_per_block))
-
-
 def of_routers(sites: Sequence[GradientSite]) -> list[GradientSite]:
-    """Returns the sites that are routers, in order."""
+    """Returns the sites of a network that are routers, in the order of `router_moves`."""
     return [site for site in sites if site.parameter.split(".")[-1] == ROUTER]
 
 

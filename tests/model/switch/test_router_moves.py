@@ -5,7 +5,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from model.switch.router_moves import router_moves, router_sites
+from model.nonfinite import gradient_sites
+from model.switch.router_moves import of_routers, router_moves
 from model.transformer import transformer_shapes
 from pipeline.recipe import named
 
@@ -21,7 +22,7 @@ def test_the_moved_router_is_the_named_one():
     config = named.get("switch-demo").model
     shapes = transformer_shapes(config)
     before, after = filled(shapes, 1.0), filled(shapes, 1.0)
-    sites = router_sites(before, config.layers_per_block)
+    sites = of_routers(gradient_sites(before, config.layers_per_block))
     assert len(sites) == len(set(sites))
     moved = next(site for site in sites if site.layer.startswith("decoder"))
 
@@ -43,4 +44,4 @@ def test_a_dense_network_has_no_routers():
     config = named.get("mt5-demo").model
     shapes = filled(transformer_shapes(config), 1.0)
     assert router_moves(shapes, shapes).shape == (0,)
-    assert router_sites(shapes, config.layers_per_block) == []
+    assert of_routers(gradient_sites(shapes, config.layers_per_block)) == []
