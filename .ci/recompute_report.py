@@ -79,7 +79,7 @@ def main(arguments: list[str]) -> None:
     compare_students(report["students"], sides, parsed.student)
     if "scripts" in report:  # reports published before they had rows of scripts do not
         compare_scripts(report, table, sides, *unit)
-    further = [one["name"] for one in [*report.get("further", []), *report.get("pruned", [])]]
+    further = [one["name"] for one in report.get("further", [])]
     check_names("further models", [word.partition("=")[0] for word in parsed.also], further)
     if "further" in report:  # nor do they have further models
         compare_further(report, sides, parsed.also)

@@ -191,4 +191,6 @@ def _unscored(report: ReportContents) -> str:
     unscored = sum(gain.held_out_pages_unscored for gain in report.gains.values())
     if not unscored:
         return ""
-    return f"Held-out pages that are too short to hide a token count nowhere: {unscored:,} of them."
+    return (
+        f"Held-out pages that are too short to hide a token count in no gain: {unscored:,} of them."
+    )

@@ -8,8 +8,9 @@ Reference: Fedus et al. 2022 (Switch Transformer), section 4.2 and tables 6 to 8
 
 Overall losses are sums over all held-out pages of the counted languages. A ratio of gains means
 something only where there is a gain. Its interval is Fieller's set (`fieller`), with the same
-pages on all three sides. Where the teacher's gain is within noise, or the runs of a side are too
-few or differ much, that set is unbounded: the ratio is then None, and the report states why.
+pages on all three sides. Where the interval of the teacher's gain includes 0, or the runs of a side
+are too few or differ much, that set is unbounded: the ratio is then None, and the report states
+why.
 """
 
 from collections.abc import Sequence
@@ -35,7 +36,8 @@ class Retained:
     Attributes:
         loss_nats_baseline, loss_nats_teacher, loss_nats_student: nats per target token.
         gain_nats_teacher, gain_nats_student: the baseline's loss minus that of teacher or student.
-        gain_is_clear: whether the teacher's gain is above 0 beyond noise.
+        gain_is_clear: whether the 95 % interval of the teacher's gain lies above 0. Counts of
+            languages beyond noise are stricter: they are corrected for their number.
         gain_retained: student's gain ÷ teacher's gain; None where the teacher's gain is not above 0
             beyond noise or Fieller's set is unbounded.
         gain_retained_low, gain_retained_high: ends of Fieller's 95% set.
@@ -170,7 +172,7 @@ def sentence(student: Student, teacher: str) -> str:
         noise = (
             "the runs of a side are too few or differ too much"
             if overall.gain_is_clear
-            else f"{teacher}’s gain over all pages is within noise"
+            else f"the interval of {teacher}’s gain over all pages includes 0"
         )
         return f"{student.name}: {noise}, so no share that is kept is given."
     variants = sum(get(code).is_script_variant for code in student.compared)

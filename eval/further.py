@@ -20,10 +20,19 @@ MOST = 4  # further models whose colours and marks can be told apart
 
 
 class Pruning(NamedTuple):
-    """How a model was pruned: for which languages, from how many experts per layer."""
+    """How a model was pruned.
+
+    Attributes:
+        languages: codes of the languages that it was made for.
+        experts: number of experts per layer before.
+        others: what became of the other experts, in words; empty if it was not recorded.
+        of_candidate: whether it was pruned from one of the candidate's runs.
+    """
 
     languages: tuple[str, ...]
     experts: int
+    others: str = ""
+    of_candidate: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

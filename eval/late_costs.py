@@ -59,11 +59,12 @@ def _cost(row: FunnelRow, bytes_per_token: float | None) -> LateCost:
 def uneven(funnel: Funnel) -> Iterator[str]:
     """Yields a sentence per rule that hits one language far more than all, the worst first.
 
-    A language needs 20 pages, a share of a tenth, and five times the share in other languages.
+    A language needs 20 pages, a share of a tenth, and five times the share in other languages, of
+    which there must be some.
     """
     found = []
     for reason in funnel.reasons:
-        for row in funnel.rows:
+        for row in (one for one in funnel.rows if one.pages < funnel.pages):
             here = row.rejected.get(reason.name, 0)
             share = here / max(row.pages, 1)
             elsewhere = (reason.pages - here) / max(funnel.pages - row.pages, 1)

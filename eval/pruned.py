@@ -13,7 +13,7 @@ import numpy as np
 from data.languages import get
 from eval.further import Further
 from eval.language_loss import Unit
-from eval.side import Side
+from eval.side import Side, unit_of
 
 
 class Pruned(NamedTuple):
@@ -22,6 +22,7 @@ class Pruned(NamedTuple):
     Attributes:
         name: name in the report.
         experts, experts_before: numbers of experts per layer that it has and had.
+        others: what became of the other experts, in words; empty if it was not recorded.
         languages: codes of the languages that it was made for.
         lost_nats: nats per token that it lost, by language; negative where it gained.
         lost_in_own, lost_in_others: means over its languages and over all others; None over none.
@@ -30,6 +31,7 @@ class Pruned(NamedTuple):
     name: str
     experts: int
     experts_before: int
+    others: str
     languages: tuple[str, ...]
     lost_nats: dict[str, float]
     lost_in_own: float | None
@@ -48,10 +50,12 @@ class Pruned(NamedTuple):
 
 
 def pruned_models(candidate: Side, further: Sequence[Further]) -> list[Pruned]:
-    """Returns the pruned ones of further models whose vocabulary is the candidate's."""
+    """Returns those of further models that were pruned from the candidate's runs."""
     found = []
     for one in further:
-        if one.pruning is None or one.unit is not Unit.NATS_PER_TOKEN:
+        if one.pruning is None or not one.pruning.of_candidate:
+            continue
+        if unit_of(candidate, one.side) is not Unit.NATS_PER_TOKEN:
             continue
         lost = {
             code: _loss(one.side, code) - _loss(candidate, code) for code in candidate.languages
@@ -66,6 +70,7 @@ def pruned_models(candidate: Side, further: Sequence[Further]) -> list[Pruned]:
                 name=one.name,
                 experts=experts,
                 experts_before=one.pruning.experts,
+                others=one.pruning.others,
                 languages=one.pruning.languages,
                 lost_nats=lost,
                 lost_in_own=float(np.mean(own)) if own else None,

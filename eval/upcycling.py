@@ -66,7 +66,7 @@ def sentence(bill: Bill, summary: Summary, unit: Unit, names: tuple[str, str]) -
 def _cost(bill: Bill, baseline: str) -> str:
     if bill.ratio is None:
         return (
-            "What the dense run cost is not known, so this has no bill beside "
+            "A part of what the runs cost is not known, so this has no bill beside "
             f"{baseline}'s {bill.baseline_steps:,} steps"
         )
     assert bill.dense_flops is not None  # a ratio has all parts

@@ -204,12 +204,24 @@ def describe(arguments: Prune, request: PruneRequest) -> None:
     more = {
         "numerics_version": about.numerics_version,
         "commits": list(about.commits),
-        "pruned": {"languages": request.codes, **record(request)},
+        "pruned": {
+            "languages": request.codes,
+            "run": digest_of_manifest(arguments.run),
+            "others": others(request),
+            **record(request),
+        },
     }
     describe_run(arguments.out, request.recipe, request.pruning.pruned, about.inputs, more)
     for name in (MODEL_FILE, "mixture.json"):
         if exists(arguments.run / name):
             write_bytes(arguments.out / name, read_bytes(arguments.run / name))
+
+
+def others(request: PruneRequest) -> str:
+    """Returns what became of the experts that were not kept, in words."""
+    merged = ["merged"] if request.pruning.load is not None else []
+    fitted = ["the kept ones fitted"] if request.blocks is not None else []
+    return ", ".join([*(merged or ["left out"]), *fitted])
 
 
 def record(request: PruneRequest) -> dict[str, Any]:

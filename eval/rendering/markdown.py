@@ -190,7 +190,7 @@ def _students(report: ReportContents) -> list[str]:
             _plain(one.seeds),
             _percent(one.compression),
             _percent(one.overall.gain_retained),
-            ("unbounded" if one.overall.gain_is_clear else "within noise")
+            ("unbounded" if one.overall.gain_is_clear else "gain may be 0")
             if one.overall.gain_retained is None
             else f"{_percent(one.overall.gain_retained_low)} to "
             f"{_percent(one.overall.gain_retained_high)}",

@@ -20,6 +20,7 @@ def models(report: ReportContents) -> list[str]:
         _models(report),
         *(part for one in report.further for part in _differences(report, one)),
         *_pruned(report),
+        *_pruned_from_others(report),
         paragraph(
             "Final loss by language, in nats per token and in bits per byte, with 95% intervals. "
             "These are wide, because pages differ more than models; gains pair the pages."
@@ -56,13 +57,14 @@ def _pruned(report: ReportContents) -> list[str]:
     if not report.pruned:
         return []
     head = (
-        *("pruned model", "experts kept"),
+        *("pruned model", "experts kept", "the others"),
         *("lost in its languages", "lost in all others", "its languages"),
     )
     rows = [
         (
             one.name,
             f"{one.experts} of {one.experts_before}",
+            one.others or "–",
             *("–" if of is None else f"{of:+.3f}" for of in (one.lost_in_own, one.lost_in_others)),
             one.made_for,
         )
@@ -70,9 +72,21 @@ def _pruned(report: ReportContents) -> list[str]:
     ]
     said = (
         f"Loss by share of experts kept, against {report.candidate.name}: nats per token, mean "
-        "over languages; a negative number is a gain."
+        "over languages; a negative number is a gain. Pruned models are dropless, whatever their "
+        "source is."
     )
     return [paragraph(said), table(head, rows)]
+
+
+def _pruned_from_others(report: ReportContents) -> list[str]:
+    names = [one.name for one in report.further if one.pruning and not one.pruning.of_candidate]
+    return [
+        paragraph(
+            f"{name} was pruned from another run than {report.candidate.name}'s, so what it lost "
+            "by that is not known."
+        )
+        for name in names
+    ]
 
 
 def _differences(report: ReportContents, one: Further) -> list[str]:

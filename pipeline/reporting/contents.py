@@ -62,7 +62,7 @@ def contents(arguments: Report) -> ReportContents:
     report = replace(
         report,
         step_times=step_times_of(arguments.step_times, report, (baseline, candidate)),
-        further=_further(arguments, report.baseline, baseline),
+        further=_further(arguments, report.baseline, baseline, _digests(candidate)),
         tasks=_tasks(arguments, baseline, candidate),
         sentences=_sentences(baseline, candidate),
     )
@@ -134,7 +134,10 @@ def _written(arguments: Report) -> Written:
 
 
 def _further(
-    arguments: Report, baseline: Side, baseline_runs: Sequence[FinishedRun]
+    arguments: Report,
+    baseline: Side,
+    baseline_runs: Sequence[FinishedRun],
+    candidate_digests: Sequence[str],
 ) -> tuple[Further, ...]:
     """Returns the models of --also, each compared with the baseline."""
     found = []
@@ -145,7 +148,6 @@ def _further(
         compared = sides_of_runs.longest(baseline_runs) if one_length else baseline_runs
         differences = comparable.differences(compared, runs, allowed=arguments.allow_differences)
         one = sides_of_runs.side(name, runs)
-        pruned = runs[0].about.pruned
         found.append(
             further.further(
                 baseline,
@@ -153,10 +155,19 @@ def _further(
                 facts=facts_of(one, sides_of_runs.longest(runs), runs),
                 differences=differences,
                 directories=tuple(map(str, directories)),
-                pruning=pruned and Pruning(pruned.languages, pruned.experts),
+                pruning=_pruning(runs, candidate_digests),
             )
         )
     return tuple(found)
+
+
+def _pruning(runs: Sequence[FinishedRun], candidate_digests: Sequence[str]) -> Pruning | None:
+    """Returns how runs were pruned; None if they were not. Old records do not say from which."""
+    every = [run.about.pruned for run in runs if run.about.pruned is not None]
+    if not every:
+        return None
+    ours = all(not one.run or one.run in candidate_digests for one in every)
+    return Pruning(every[0].languages, every[0].experts, every[0].others, ours)
 
 
 def _tasks(

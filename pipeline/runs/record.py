@@ -47,10 +47,14 @@ class RecordedPruning(Struct, frozen=True, kw_only=True):
     Attributes:
         languages: codes of the languages that it was made for.
         experts: number of experts per switch layer before.
+        run: digest of the manifest of the run before; empty if it was not recorded.
+        others: what became of the other experts, in words; empty if it was not recorded.
     """
 
     languages: tuple[str, ...]
     experts: Count
+    run: str = ""
+    others: str = ""
 
 
 class RecordedDense(Struct, frozen=True, kw_only=True):

@@ -34,8 +34,8 @@ def check_students(
 
     Raises:
         ArtifactError: if one is not; or has no teacher, or one that is not among `teachers`; or if
-            students of one name were distilled with different settings, so that they are not seeds
-            of one recipe.
+            students of one name have different settings or lengths, so that they are not seeds of
+            one recipe.
     """
     named: dict[str, FinishedRun] = {}
     for student in students:
@@ -71,10 +71,12 @@ def _without_distillation(student: FinishedRun) -> FinishedRun:
 
 def _check_same_distillation(first: FinishedRun, other: FinishedRun) -> None:
     ours, theirs = (run.recipe.get(_DISTILLATION) for run in (first, other))
-    if lines := json_differences(ours, theirs, _DISTILLATION):
+    lines = json_differences(ours, theirs, _DISTILLATION)
+    lines += json_differences(first.last_step, other.last_step, "steps")
+    if lines:
         raise ArtifactError(
             f"{first.directory} and {other.directory} are students of one name, "
-            f"{first.recipe['name']!r}, and were distilled with different settings "
+            f"{first.recipe['name']!r}, and have different settings or lengths "
             f"({'; '.join(lines)}); distill one of them with another --set name=NAME."
         )
 

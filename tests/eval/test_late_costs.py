@@ -66,6 +66,10 @@ def test_small_languages_and_even_rules_are_not_named():
     assert not list(uneven(even))
 
 
+def test_one_language_has_no_others_to_differ_from():
+    assert not list(uneven(corpus(sw=(70, {"too_short": 30}))))
+
+
 def test_the_page_shows_the_costs_the_dearest_first():
     found = corpus(my=(60, {"gopher_short_doc": 40}), en=(980, {"gopher_short_doc": 20}))
     page = to_html(make(funnel=found))

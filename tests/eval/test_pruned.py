@@ -34,3 +34,17 @@ def test_a_variant_counts_neither_among_its_languages_nor_among_the_others(
     assert found.lost_in_own == pytest.approx(own)
     assert found.lost_in_others == (None if others is None else pytest.approx(others))
     assert found.made_for == made_for
+
+
+@pytest.mark.parametrize("of_candidate", [True, False])
+def test_what_was_pruned_from_another_run_lost_nothing_that_is_known(of_candidate):
+    candidate, half = side("Switch", (2.0,) * 4, 2), side("half", (2.1,) * 4, 2)
+    model = further(
+        side("mT5", (3.0,) * 4, 1),
+        half,
+        facts=dataclasses.replace(facts("half"), experts=4),
+        differences=(),
+        directories=("runs/half",),
+        pruning=Pruning(("sw",), 8, "left out", of_candidate),
+    )
+    assert len(pruned_models(candidate, [model])) == of_candidate

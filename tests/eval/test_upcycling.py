@@ -31,5 +31,5 @@ def test_the_bill_counts_the_dense_steps():
 
 def test_an_imported_run_has_no_bill():
     said = sentence(dense_steps=0, dense_flops=None)
-    assert "What the dense run cost is not known" in said
+    assert "A part of what the runs cost is not known" in said
     assert "FLOPs" not in said

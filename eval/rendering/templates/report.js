@@ -146,7 +146,8 @@ function followLink() {
     row.scrollIntoView({ block: "center" });
   }
   const chosen = document.getElementById("curve-language");
-  if (chosen.value === code) return;
+  const known = Array.from(chosen.options).some((option) => option.value === code);
+  if (!known || chosen.value === code) return;
   chosen.value = code;
   chosen.dispatchEvent(new Event("change"));
 }

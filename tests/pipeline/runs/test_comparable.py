@@ -1,6 +1,7 @@
 """Which synthetic runs may be compared, and which differences are refused or listed."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -151,6 +152,14 @@ def test_students_share_distillation_settings_and_have_the_right_teacher(dense, 
         check(ways[0])
     path.write_text(json.dumps(about | {"teacher": teacher | {"seed": 0}}))
     check(ways[0])  # an old record, without the teacher's step
+    shorter = shutil.copytree(ways[0], tmp_path / "shorter")
+    last = max(shorter.glob("evaluation/step=*.parquet"), key=lambda one: int(one.stem[5:]))
+    last.unlink()
+    recipe = about["recipe"] | {"steps": 1000}
+    trained = about | {"recipe": recipe, "teacher": teacher | {"seed": 0}}
+    (shorter / "recipe.json").write_text(json.dumps(trained))
+    with pytest.raises(ArtifactError, match=r"one name.*different settings or lengths.*steps: "):
+        check(ways[0], shorter)
     path.write_text(json.dumps(about | {"teacher": teacher | {"seed": 0, "step": 7}}))
     with pytest.raises(ArtifactError, match=r"is step 7 of synthetic, seed 0.* longest runs"):
         check(ways[0])

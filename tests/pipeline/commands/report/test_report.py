@@ -364,7 +364,7 @@ def test_a_page_of_a_single_token_is_counted_as_unscored(tmp_path):
     assert (swahili["held_out_pages"], swahili["held_out_pages_unscored"]) == (1, 1)
     assert swahili["gain_nats_low"] is swahili["p_value_adjusted"] is None
     assert (english["held_out_pages"], english["held_out_pages_unscored"]) == (12, 0)
-    assert "too short to hide a token count nowhere: 1 of them." in found["cautions"][-1]
+    assert "too short to hide a token count in no gain: 1 of them." in found["cautions"][-1]
     named = [f"--{side}={of[0]}" for side, of in sides.items()]
     recompute_report.main([str(tmp_path / "out"), *named])
 

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
+import recompute_report
 from markdown_reader import MARKDOWN
 from recompute_models import compare_further, compare_pruned
 from recompute_sides import side
@@ -66,7 +67,7 @@ def test_what_pruned_models_lost_is_shown_and_recomputed(asked, tmp_path):
     for name, experts, gain in (("quarter", 2, 0.6), ("half", 4, 0.9)):
         run = write_run(tmp_path / name, experts=experts, gain=gain)
         about = json.loads((run / "recipe.json").read_text())
-        about["pruned"] = {"languages": ["sw", "yo"], "experts": 8}
+        about["pruned"] = {"languages": ["sw", "yo"], "experts": 8, "others": "left out"}
         (run / "recipe.json").write_text(json.dumps(about))
         words.append(f"{name}={run}")
     report.run(replace(asked, also=tuple(words)))
@@ -81,8 +82,10 @@ def test_what_pruned_models_lost_is_shown_and_recomputed(asked, tmp_path):
     assert found[0]["lost_in_own"] == pytest.approx(sum(own) / 2)
     text = (asked.out / "report.md").read_text()
     lost = " | ".join(f"{found[0][name]:+.3f}" for name in ("lost_in_own", "lost_in_others"))
-    assert f"| half | 4 of 8 | {lost} | sw, yo |" in text
+    assert f"| half | 4 of 8 | left out | {lost} | sw, yo |" in text
     compare_pruned(whole, side([*asked.candidate]), words)
+    sides = "--baseline", *asked.baseline, "--candidate", *asked.candidate, "--also", *words
+    recompute_report.main([str(asked.out), *map(str, sides)])
     whole["pruned"][0]["lost_in_own"] += 1e-6
     with pytest.raises(SystemExit, match="half lost_in_own"):
         compare_pruned(whole, side([*asked.candidate]), words)
