@@ -77,9 +77,16 @@ class BrokenCount(Struct, frozen=True, kw_only=True):
 
 
 class LeftOut(Struct, frozen=True, kw_only=True):
-    """Pages of languages that were not requested, by language."""
+    """Pages and files that were not requested, by language."""
 
     pages: dict[str, Count] = {}
+    files: dict[str, Count] = {}
+
+
+class Input(Struct, frozen=True, kw_only=True):
+    """What the command that wrote a corpus read: files, of `clean`."""
+
+    files: Count = 0
 
 
 class CorpusManifest(Struct, frozen=True, kw_only=True):
@@ -90,9 +97,17 @@ class CorpusManifest(Struct, frozen=True, kw_only=True):
         rules: rules that judged the pages.
         not_asked: pages that are in no file, as their languages were not requested.
         broken_records: records that could not be read, by reason.
+        input: what was read.
+        license: licence of the pages; None if it was not named.
+        history: what earlier commands decided, of a selection.
+        withdrawals: what was withdrawn.
     """
 
     languages: dict[Name, LanguagePages]
     rules: RulesUsed = RulesUsed()
     not_asked: LeftOut = LeftOut()
     broken_records: dict[str, BrokenCount] = {}
+    input: Input = Input()
+    license: str | None = None
+    history: tuple[dict[str, Any], ...] = ()
+    withdrawals: tuple[dict[str, Any], ...] = ()

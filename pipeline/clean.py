@@ -17,11 +17,8 @@ from typing import Any
 
 from rich.console import Console
 
-from data.stores.files import join_path
-from data.stores.json_files import read_json
 from pipeline.arguments import Clean
 from pipeline.artifacts import claims
-from pipeline.artifacts.claims import MANIFEST
 from pipeline.artifacts.intent import Intent, claimed, finish
 from pipeline.beam.options import pipeline_options, runs_here
 from pipeline.beam.workspace import check_files, clear
@@ -48,7 +45,7 @@ from pipeline.cleaning.shards import DEFAULT_CUT, Cut
 from pipeline.cleaning.submission import run_job
 from pipeline.cleaning.tally import Tally
 from pipeline.corpus.data_card import write_cards
-from pipeline.corpus.manifests import lineage_of
+from pipeline.corpus.manifests import lineage_of, read_corpus
 from pipeline.corpus.vocabulary_training import advised_command
 from pipeline.terminal import Terminal, print_end
 
@@ -99,10 +96,10 @@ def body_of(job: CleaningJob, request: CleaningRequest, tally: Tally) -> dict[st
     asked, base, not_read = request.arguments, request.base, request.not_read
     files, license_ = len(request.files), asked.license
     if base is not None:
-        there = read_json(join_path(base.corpus, MANIFEST), dict[str, Any])
-        files += there["input"]["files"]
-        not_read = not_read + Counter(there["not_asked"]["files"])
-        license_ = license_ or there.get("license")
+        there = read_corpus(base.corpus)
+        files += there.input.files
+        not_read = not_read + Counter(there.not_asked.files)
+        license_ = license_ or there.license
     body = manifest_of(tally, job, files=files, not_read=not_read)
     body |= {} if license_ is None else {"license": license_}
     if asked.growable:

@@ -16,10 +16,11 @@ from typing import Any
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from data.corpus_manifest import CorpusManifest
+from data.language_id.fasttext_trial import try_to_load
 from data.leakage.benchmark_texts import absolute_place, digest_of
 from data.rules.web_rules import mswitch_web
 from data.stores.digests import digest_of_contents
-from data.stores.files import absolute, join_path
+from data.stores.files import absolute, join_path, local_copy
 from pipeline.arguments import Score
 from pipeline.artifacts.claims import SCHEMA_VERSION, Claim, digest_of_manifest
 from pipeline.artifacts.intent import Identity, Intent, Reading, claimed, files_of, finish
@@ -61,7 +62,8 @@ def resolved(arguments: Score) -> ScoreRequest:
 
     Raises:
         ArtifactError: if there is no such corpus.
-        DataError: if workers do not reach it, or a benchmark is damaged.
+        DataError: if workers do not reach it, a benchmark is damaged, or the identifier cannot be
+            loaded.
     """
     options = pipeline_options(arguments.beam)
     use_store_options(options)
@@ -78,6 +80,8 @@ def resolved(arguments: Score) -> ScoreRequest:
     if arguments.benchmarks:
         reads.append(files_of("benchmarks", " ".join(arguments.benchmarks), arguments.benchmarks))
     if model is not None:
+        with local_copy(model) as here:
+            try_to_load(here)  # checked here rather than in every worker
         inputs["identifier"] = digest_of_contents(model)
         reads.append(files_of("identifier", model, [model]))
     intent = Intent(

@@ -37,7 +37,7 @@ from pipeline.cleaning.input_files import names_of
 from pipeline.corpus.all_files import PAGES, REJECTED, CorpusFile, corpus_files
 from pipeline.corpus.data_card import write_cards
 from pipeline.corpus.funnel import read_funnel
-from pipeline.corpus.manifests import SELECT, has_unique_lines, read_corpus
+from pipeline.corpus.manifests import SELECT, has_unique_lines, read_corpus, sources_of
 from pipeline.corpus.vocabulary_training import advised_command
 from pipeline.errors import ArtifactError
 from pipeline.scoring.manifest import read_scores, thresholds_of
@@ -221,6 +221,7 @@ def run(arguments: Select) -> None:
         source = read_json(join_path(arguments.corpus, MANIFEST), dict[str, Any])
         before = read_corpus(arguments.corpus)
         body = manifest_of(counts, source, before, rules, arguments.corpus)
+        body["selected_from"] = sources_of(arguments.corpus)
         write_cards(out, body)
         finish(request.intent, body)
         skipped = [*skipped_robots(workspace)]
@@ -240,6 +241,9 @@ def cautions(body: Mapping[str, Any], out: str, rules: LateRules) -> Iterator[st
     yield from set_aside([rules.blocked, rules.opted_out])
     if not any(entry["kept"] for entry in body["languages"].values()):
         yield "No page was kept; `mswitch inspect` shows the reasons."
+    without = sorted(body["languages"].keys() - (rules.quality or body["languages"]).keys())
+    if without:
+        yield f"No quality rule applies to languages without thresholds: {', '.join(without)}."
     yield from uneven(read_funnel(out))
 
 

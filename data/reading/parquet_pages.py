@@ -1,9 +1,11 @@
 """Reads pages from Parquet files: published corpora, and the output of `mswitch clean`.
 
-Each row is a record with the fields of `page_record`. Rows are read in batches, so memory does not
-grow with the file. A truncated Parquet file has no footer and is one broken record; damage inside a
-file loses the rows from there on. A value that Python cannot have loses its row alone. Offsets are
-row numbers. Times of nanoseconds lose what is below a microsecond, which Python's times lack.
+Each row is a record with the fields of `page_record`. Rows are read in batches of at most 64 MB as
+declared, so memory does not grow with the file. A column of lists or structures is not read: a few
+kilobytes of equal numbers decode to gigabytes. A truncated Parquet file has no footer and is one
+broken record; damage inside a file loses the rows from there on. A value that Python cannot have
+loses its row alone. Offsets are row numbers. Times of nanoseconds lose what is below a microsecond,
+which Python's times lack.
 
 A value has the limit of a JSON line; all values of a file together have that of `parquet_limits`.
 """
@@ -25,6 +27,11 @@ SUFFIXES = (".parquet",)
 
 FIELDS = ("text", "url", "timestamp", "lang", "language", "split")
 BATCH_ROWS = 256
+PLAIN = (
+    *(pa.types.is_dictionary, pa.types.is_string, pa.types.is_large_string, pa.types.is_binary),
+    *(pa.types.is_temporal, pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean),
+    pa.types.is_null,
+)
 # Raised by text that is not UTF-8, and by years and time zones that Python lacks.
 UNPRINTABLE = (ArithmeticError, LookupError, ValueError)
 LARGEST_VALUE_BYTES = 32 << 20  # as of a JSON line
@@ -47,7 +54,11 @@ def _rows(path: Path) -> Iterator[Page | BrokenRecord]:
     published, row, left = published_as(path.name), 0, most_bytes(path.stat().st_size)
     metadata = pq.read_metadata(path)
     with pq.ParquetFile(path, metadata=metadata, read_dictionary=texts(metadata, FIELDS)) as file:
-        columns = [name for name in file.schema_arrow.names if name in FIELDS]
+        columns = [
+            field.name
+            for field in file.schema_arrow
+            if field.name in FIELDS and any(is_a(field.type) for is_a in PLAIN)
+        ]
         for group in range(metadata.num_row_groups):
             # A column's metadata would be exact, but Arrow aborts the process where it is damaged.
             if metadata.row_group(group).total_byte_size > left:
@@ -55,7 +66,8 @@ def _rows(path: Path) -> Iterator[Page | BrokenRecord]:
                 yield BrokenRecord.at(path, row, "too_large", detail)
                 row += metadata.row_group(group).num_rows
                 continue
-            for batch in file.iter_batches(BATCH_ROWS, row_groups=[group], columns=columns):
+            rows = _batch_rows(metadata.row_group(group))
+            for batch in file.iter_batches(rows, row_groups=[group], columns=columns):
                 sizes = text_bytes(batch)
                 found = _records(in_microseconds(batch), sum(sizes))
                 for record, size in zip(found, sizes, strict=True):
@@ -65,6 +77,12 @@ def _rows(path: Path) -> Iterator[Page | BrokenRecord]:
                         return
                     yield _page(path, row, record, size, published)
                     row += 1
+
+
+def _batch_rows(group: pq.RowGroupMetaData) -> int:
+    """Returns how many rows of a row group are decoded at once."""
+    rows = FREE_BYTES * group.num_rows // max(group.total_byte_size, 1)
+    return max(1, min(rows, BATCH_ROWS))
 
 
 def in_microseconds(batch: pa.RecordBatch) -> pa.RecordBatch:

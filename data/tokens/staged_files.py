@@ -62,7 +62,7 @@ class StagedFiles:
             )
         cached = CachedFile(file.sha256, size, address)
         with ExitStack() as stack:
-            yield with_retries(lambda: stack.enter_context(self._borrow(cached, file)), address)
+            yield with_retries(lambda: stack.enter_context(self._borrow(cached)), address)
 
     def prefetch(self, files: Iterable[BlockFile]) -> None:
         """Downloads files in background threads; a file that is already requested is skipped."""
@@ -71,7 +71,7 @@ class StagedFiles:
         for file in files:
             self._ahead.ask(file, self.size(file.name) or 0)
 
-    def _borrow(self, cached: CachedFile, file: BlockFile) -> AbstractContextManager[Path]:
+    def _borrow(self, cached: CachedFile) -> AbstractContextManager[Path]:
         return self.cache.pin(cached, lambda path: download(cached.address, path))
 
     @cached_property

@@ -15,7 +15,10 @@ from apache_beam.runners.portability import portable_runner
 from data.errors import DataError
 from pipeline.errors import remedy_of
 
-MENDABLE = ("DataError", "Damaged", "LockLost", "OSError", "PermissionError", "WorkerEnded")
+MENDABLE = (
+    *("DataError", "Damaged", "LockLost", "WorkerEnded"),
+    *("OSError", "PermissionError", "FileNotFoundError", "IsADirectoryError", "NotADirectoryError"),
+)
 # The last line of a worker's traceback, for these errors.
 SENTENCE = re.compile(rf"(?:{'|'.join(MENDABLE)}): (.+)")
 OF_SYSTEM = re.compile(r"\[Errno ([0-9]+)\] (.+)")

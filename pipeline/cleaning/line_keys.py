@@ -4,7 +4,8 @@ A line has one key per shard, as taking the smallest rank is associative; so a l
 page of the crawl crosses between shards once per shard.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,10 +45,9 @@ class SpillLineKeys:
         """Processes one shard."""
         line = 0
         with (
-            temporary_folder() as scratch,
             page_spill(self.workspace, self.step, number) as files,
+            line_keys(self.workspace, number, self.partitions) as keys,
         ):
-            keys = SortedKeys(KEY, scratch, self.partitions)
             for passed, dropped, rows in self.source.chunks(
                 self.workspace, number, self.judgements
             ):
@@ -55,21 +55,46 @@ class SpillLineKeys:
                 found = keys_of(passed, self.line_hashes, line)
                 keys.add(found)
                 line += len(found)
-            write_keys(self.workspace, number, keys)
         return files.tally
 
 
-def write_keys(workspace: Workspace, shard: int, keys: SortedKeys) -> None:
-    """Writes one key per line, in the order of their hashes, and apart those of repeats."""
+class LineKeys:
+    """Takes the keys of a shard's lines; each line's first key stays, the others are repeats."""
+
+    def __init__(self, kept: SortedKeys, repeats: pa.RecordBatchFileWriter):
+        self._kept, self._repeats = kept, repeats
+
+    def add(self, keys: Shaped[np.ndarray, " lines"]) -> None:
+        """Takes more keys. Equal ones leave at once: all empty lines would be one range."""
+        self._kept.add(self._without_repeats(keys))
+
+    def ranges(self) -> Iterator[Shaped[np.ndarray, " lines"]]:
+        """Yields one key per line, in the order of their hashes."""
+        return map(self._without_repeats, self._kept.ranges())
+
+    def _without_repeats(self, keys: Shaped[np.ndarray, " lines"]) -> Shaped[np.ndarray, " kept"]:
+        hashes = np.stack((keys["first"], keys["second"]), axis=1)
+        stays = line_dedup.surviving_lines(hashes, keys["rank"], keys["line"].astype(np.uint64))
+        self._repeats.write_batch(_batch(keys[~stays]))
+        return keys[stays]
+
+
+def _batch(keys: Shaped[np.ndarray, " lines"]) -> pa.RecordBatch:
+    return spill.batch(KEYS, [keys[name] for name in KEYS.names])
+
+
+@contextmanager
+def line_keys(workspace: Workspace, shard: int, partitions: int) -> Iterator[LineKeys]:
+    """Takes keys within the block, and then writes them: one per line, and apart the repeats."""
     with (
-        spill.writer(workspace, keys_path(workspace, shard), KEYS) as file,
+        temporary_folder() as scratch,
         spill.writer(workspace, repeats_path(workspace, shard), KEYS) as repeats,
     ):
-        for some in keys.ranges():
-            hashes = np.stack((some["first"], some["second"]), axis=1)
-            keep = line_dedup.surviving_lines(hashes, some["rank"], some["line"].astype(np.uint64))
-            for of, chosen in ((file, keep), (repeats, ~keep)):
-                of.write_batch(spill.batch(KEYS, [some[name][chosen] for name in KEYS.names]))
+        keys = LineKeys(SortedKeys(KEY, scratch, partitions), repeats)
+        yield keys
+        with spill.writer(workspace, keys_path(workspace, shard), KEYS) as file:
+            for some in keys.ranges():
+                file.write_batch(_batch(some))
 
 
 def keys_of(

@@ -1,7 +1,8 @@
 """The manifest of a corpus, by whichever command wrote it: `clean` or `select`."""
 
 from pathlib import Path
-from typing import Any
+
+from msgspec import Struct
 
 from data.corpus_manifest import CorpusManifest
 from data.rules.rule_sets import none
@@ -32,10 +33,37 @@ def read_corpus(directory: Path | str) -> CorpusManifest:
     return read_manifest(directory, corpus_stage(directory), CorpusManifest)
 
 
+class _Addition(Struct, frozen=True):
+    lineage: tuple[str, ...] = ()
+
+
+class _Origin(Struct, frozen=True):
+    stage: str
+    inputs: dict[str, str] = {}
+    addition: _Addition = _Addition()
+    selected_from: tuple[str, ...] = ()
+
+
 def lineage_of(corpus: Path | str) -> list[str]:
-    """Returns the digests of a corpus and of those that it was made of by additions, in order."""
-    there = read_json(join_path(corpus, MANIFEST), dict[str, Any])
-    return [*there.get("addition", {}).get("lineage", []), digest_of_manifest(corpus)]
+    """Returns the digests of a corpus and of those that it was made of by additions, in order.
+
+    Raises:
+        DataError: if its manifest is damaged.
+    """
+    origin = read_json(join_path(corpus, MANIFEST), _Origin)
+    return [*origin.addition.lineage, digest_of_manifest(corpus)]
+
+
+def sources_of(corpus: Path | str) -> list[str]:
+    """Returns the digests of a corpus and of all that it has pages of, by additions and selections.
+
+    Raises:
+        DataError: if its manifest is damaged.
+    """
+    origin = read_json(join_path(corpus, MANIFEST), _Origin)
+    source = origin.inputs.get("corpus") if origin.stage == SELECT else None
+    found = [*origin.selected_from, *([] if source is None else [source]), *lineage_of(corpus)]
+    return list(dict.fromkeys(found))
 
 
 def has_unique_lines(corpus: CorpusManifest) -> bool:

@@ -19,7 +19,7 @@ from data.stores.parquet_files import sentences_for
 from data.stores.ranges import open_ranges
 from pipeline.artifacts.claims import digest_of_manifest
 from pipeline.artifacts.intent import Reading
-from pipeline.corpus.manifests import lineage_of, read_corpus
+from pipeline.corpus.manifests import read_corpus, sources_of
 from pipeline.errors import ArtifactError
 
 PAGES_IN_MEMORY = 256
@@ -47,11 +47,11 @@ def corpus_digests(corpora: Sequence[str]) -> dict[str, str]:
     of_digest: dict[str, str] = {}
     for corpus in corpora:
         read_corpus(corpus)
-        for digest in lineage_of(corpus):
+        for digest in sources_of(corpus):
             if digest in of_digest:
                 raise ArtifactError(
-                    f"{of_digest[digest]} and {corpus} hold the same pages, as copies or by "
-                    "additions to one corpus, and each page would count twice; name one of them."
+                    f"{of_digest[digest]} and {corpus} hold the same pages, as copies, additions "
+                    "or selections of one corpus, and these would count twice; name one of them."
                 )
             of_digest[digest] = corpus
     return {f"corpus_{number}": digest_of_manifest(path) for number, path in enumerate(corpora)}

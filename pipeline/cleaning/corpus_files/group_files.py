@@ -65,6 +65,8 @@ class Addition(NamedTuple):
         if (last := self.held_out_up_to.get(code)) is None:
             return chosen
         every = self.pages.get(code, 0) + added
+        if not every:  # only pages that the corpus had once, and has again
+            return min(int(last, 16) + 1, chosen)
         return min(int(last, 16) + 1, rule.count(every) * ALL_DIGESTS // every)  # digests are even
 
 

@@ -6,7 +6,6 @@ import numpy as np
 
 from data.dedup.line_dedup import LineHashes
 from data.sorted_numbers import is_among
-from data.stores.temporary_folders import temporary_folder
 from pipeline.beam.waves import Waves
 from pipeline.beam.workspace import Workspace
 from pipeline.cleaning.exchange import numbers_of
@@ -14,10 +13,10 @@ from pipeline.cleaning.growth import growth_files
 from pipeline.cleaning.growth.base_pages import asked_rows, described_pages
 from pipeline.cleaning.growth.growth_files import CLAIMED, GrowthFiles, columns_of
 from pipeline.cleaning.growth.verdicts import Columns, claims_path
-from pipeline.cleaning.line_keys import KEY, SpillLineKeys, keys_of, write_keys
+from pipeline.cleaning.line_keys import KEY, LineKeys, SpillLineKeys, keys_of, line_keys
 from pipeline.cleaning.near_duplicates.choice import ChoosePages
 from pipeline.cleaning.newest_per_url import FindNewest
-from pipeline.cleaning.sorted_keys import SortedKeys, spilled_keys
+from pipeline.cleaning.sorted_keys import spilled_keys
 from pipeline.cleaning.spills import spill
 from pipeline.cleaning.spills.page_spill import ROW
 from pipeline.cleaning.spills.spilled_pages import Rows
@@ -50,14 +49,12 @@ class TakeLineKeys:
         rows = self._rows(number, was)
         stays = is_among(was[ROW], rows)
         claims = [{name: column[stays] for name, column in was.items()}]
-        with temporary_folder() as scratch:
-            keys = SortedKeys(KEY, scratch, self.partitions)
+        with line_keys(self.workspace, number, self.partitions) as keys:
             for kind in (growth_files.LINES, growth_files.REPEATS):
                 for some in spilled_keys(self.growth.path(kind, number), KEY):
                     at = np.searchsorted(was["first"], some["line"], side="right") - 1
                     keys.add(some[stays[at]])
             claims += self._new_claims(number, np.setdiff1d(rows, was[ROW]), was, keys)
-            write_keys(self.workspace, number, keys)
         columns = [np.concatenate([one[name] for one in claims]) for name in CLAIMED.names]
         spill.write(self.workspace, claims_path(self.workspace, number), CLAIMED, columns)
         return Tally()
@@ -72,7 +69,7 @@ class TakeLineKeys:
         leaves = numbers_of(space, ChoosePages.step, self.candidates, shard)
         return np.setdiff1d(np.array(sorted(asked), np.uint32), leaves)
 
-    def _new_claims(self, shard: int, rows: Rows, was: Columns, keys: SortedKeys) -> list[Columns]:
+    def _new_claims(self, shard: int, rows: Rows, was: Columns, keys: LineKeys) -> list[Columns]:
         """Adds the keys of pages that newly claim lines; returns these pages."""
         found: list[Columns] = []
         line = int((was["first"] + was["lines"]).max(initial=0))

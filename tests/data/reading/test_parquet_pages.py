@@ -47,6 +47,31 @@ def test_dates_and_times_are_timestamps(tmp_path, value, timestamp):
     assert page.timestamp == timestamp
 
 
+def test_lists_are_not_decoded(tmp_path, monkeypatch):
+    """A few hundred bytes of equal numbers would be gigabytes."""
+    path = tmp_path / "a.parquet"
+    texts = pa.array([[0] * 1000] * 3, pa.list_(pa.int64()))
+    pq.write_table(pa.table({"text": texts, "url": ["https://a.example/"] * 3}), path)
+    asked = []
+    whole = pq.ParquetFile.iter_batches
+    monkeypatch.setattr(
+        pq.ParquetFile,
+        "iter_batches",
+        lambda *a, **k: asked.append(k["columns"]) or whole(*a, **k),
+    )
+    assert [one.reason for one in read(path)] == ["no_text"] * 3
+    assert asked == [["url"]]
+
+
+def test_large_rows_are_decoded_few_at_a_time(tmp_path, monkeypatch):
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"text": [f"{row} " * 1000 for row in range(10)]}), path)
+    monkeypatch.setattr(parquet_pages, "FREE_BYTES", 8000)
+    (group,) = [pq.read_metadata(path).row_group(0)]
+    assert parquet_pages._batch_rows(group) in range(1, 8)
+    assert [page.text.split()[0] for page in read(path)] == [*"0123456789"]
+
+
 @pytest.mark.parametrize("pandas", [True, False], ids=["pandas", "no pandas"])
 def test_nanoseconds_are_read_alike_with_and_without_pandas(tmp_path, monkeypatch, pandas):
     """Workers that hold only the wheel have none; Arrow makes times of nanoseconds by it."""

@@ -28,6 +28,7 @@ def ended(reason: str, state: str = "FAILED") -> RuntimeError:
     [
         (RuntimeError("Traceback\n  File\ndata.errors.DataError: x is 404 [while"), "x is 404"),
         (ended(f"{IN_WORKER}OSError: [Errno 28] No space left"), "(No space left); make room."),
+        (ended(f"{IN_WORKER}FileNotFoundError: [Errno 2] No such file: 'a'"), "'a'); restore it."),
         (ended(f"{LOST}\n\tat java.base/x"), f"The engine ended the job in state FAILED: {LOST}"),
         (ended("unknown error", "CANCELLED"), "in state CANCELLED: unknown error"),
         (grpc.FutureTimeoutError(), "The job server does not answer; check --job_endpoint."),

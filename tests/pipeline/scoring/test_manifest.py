@@ -2,9 +2,13 @@ import weakref
 from collections import Counter
 from collections.abc import Iterator
 
+import msgspec
+import pytest
+
 from data.quality.histograms import COUNTED, Histograms
 from pipeline.corpus.all_files import CorpusFile
-from pipeline.scoring.manifest import manifest_of
+from pipeline.errors import ArtifactError
+from pipeline.scoring.manifest import ScoresManifest, manifest_of, thresholds_of
 from pipeline.scoring.score_files import ScoreRecord
 
 
@@ -29,3 +33,15 @@ def test_the_records_of_files_are_added_without_being_held():
     languages = manifest_of(records())["languages"]
     assert {code: entry["pages"] for code, entry in languages.items()} == {"en": 15, "sw": 45}
     assert languages["sw"]["thresholds"]["stop_words"][0] == "na"
+
+
+def scores_of(*codes: str) -> ScoresManifest:
+    counted = ((CorpusFile(code, code, 1), record(Counter({"na": 9}))) for code in codes)
+    return msgspec.convert({"inputs": {}} | manifest_of(counted), ScoresManifest)
+
+
+def test_a_directory_without_files_is_refused_although_english_needs_none(tmp_path):
+    assert thresholds_of(str(tmp_path), scores_of("en")).keys() == {"en"}
+    for codes in (("sw",), ("en", "sw", "ja")):
+        with pytest.raises(ArtifactError, match="of none of the"):
+            thresholds_of(str(tmp_path), scores_of(*codes))

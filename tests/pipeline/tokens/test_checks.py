@@ -12,6 +12,7 @@ from data.stores.json_files import read_json, write_json
 from data.tokens.blocks import TokenBlocks
 from data.tokens.tokenizer import MODEL_FILE
 from pipeline.artifacts.claims import digest_of_manifest
+from pipeline.corpus.manifests import sources_of
 from pipeline.corpus.pages import corpus_digests
 from pipeline.errors import ArtifactError
 from pipeline.recipe import named
@@ -41,6 +42,23 @@ def test_pages_that_are_in_no_block_are_counted(tmp_path):
             check_pages(entries, corpora)
 
 
+def selection_of(source, out):
+    """Makes a corpus a selection of another, by its manifest."""
+    manifest = read_json(out / "manifest.json", dict[str, Any])
+    made = {"stage": "select", "inputs": {"corpus": digest_of_manifest(source)}}
+    write_json(out / "manifest.json", manifest | made | {"selected_from": sources_of(str(source))})
+    return out
+
+
+@pytest.mark.parametrize("odd", [{"addition": []}, {"addition": {"lineage": 7}}, {"history": 3}])
+def test_a_manifest_of_another_shape_is_one_sentence(tmp_path, odd):
+    corpus = write_corpus(tmp_path / "a", {"sw": texts_of("sw", 5)})
+    manifest = read_json(corpus / "manifest.json", dict[str, Any])
+    write_json(corpus / "manifest.json", manifest | odd)
+    with pytest.raises(DataError, match=next(iter(odd))):
+        corpus_digests([str(corpus)])
+
+
 def test_pages_that_two_corpora_share_are_not_counted_twice(tmp_path):
     first = write_corpus(tmp_path / "a", {"sw": texts_of("sw", 5)})
     other = write_corpus(tmp_path / "b", {"sw": texts_of("sw", 6)})
@@ -50,7 +68,10 @@ def test_pages_that_two_corpora_share_are_not_counted_twice(tmp_path):
     write_json(grown / "manifest.json", manifest)
     assert len(corpus_digests([str(first), str(other)])) == 2
     shutil.copytree(first, tmp_path / "copy")
-    for pair in [(first, first), (first, tmp_path / "copy"), (first, grown), (grown, first)]:
+    chosen = selection_of(grown, write_corpus(tmp_path / "d", {"sw": texts_of("sw", 4)}))
+    again = selection_of(chosen, write_corpus(tmp_path / "e", {"sw": texts_of("sw", 3)}))
+    pairs = [(first, first), (first, tmp_path / "copy"), (first, grown), (grown, first)]
+    for pair in [*pairs, (grown, chosen), (again, chosen), (again, first)]:
         with pytest.raises(ArtifactError, match=r"hold the same pages.* name one of them"):
             corpus_digests([str(other), *map(str, pair)])
 

@@ -37,6 +37,10 @@ def test_a_new_language_is_chosen_by_the_rule():
     assert bound(0, None, 20_000) == 1
 
 
+def test_pages_that_come_back_to_a_language_without_any_are_not_held_out_anew():
+    assert bound(0, 1 / 4, 0) == (ALL_DIGESTS // 4 + 1) / ALL_DIGESTS
+
+
 def of_shards(*shards: list[int]) -> list[ShardOfGroup]:
     """Returns what shards with pages of these digests have of a group."""
     parts = []
