@@ -25,7 +25,7 @@ class RunFacts:
         experts: number of experts per switch layer; None for a dense side.
         devices: numbers and kinds of devices.
         steps: number of training steps.
-        step_seconds: median wall time per step by the runs' own logs, without compilation.
+        step_seconds: median wall time per step by the runs' own logs, waiting for data included.
         step_seconds_spread: greatest ÷ least median of a tenth of a run, greatest of all runs.
         tokens_per_second: median over steps.
         dropped_share: share of dropped tokens, mean over the last tenth of training.

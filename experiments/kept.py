@@ -84,9 +84,10 @@ def parameters(run: Path) -> int:
     return json.loads((run / "recipe.json").read_text())["parameters"]
 
 
-def students(runs: Path) -> list[tuple[int, int, str]]:
-    """Returns experts of the teacher, steps and name of each student of seed 0."""
-    matches = (STUDENT.fullmatch(run.name) for run in (runs / "students-0").iterdir())
+def students(runs: Path, seeds: int) -> list[tuple[int, int, str]]:
+    """Returns experts of the teacher, steps and name of each student that all seeds have."""
+    named = [{run.name for run in (runs / f"students-{seed}").iterdir()} for seed in range(seeds)]
+    matches = map(STUDENT.fullmatch, set.intersection(*named))
     return sorted((int(match[1]), int(match[2]), match[3]) for match in matches if match)
 
 
@@ -96,7 +97,7 @@ def rows(runs: Path, seeds: int) -> Iterator[tuple[object, ...]]:
     def seeds_of(kind: str, name: str) -> list[Path]:
         return [runs / f"{kind}-{seed}" / name for seed in range(seeds)]
 
-    for experts, steps, name in students(runs):
+    for experts, steps, name in students(runs, seeds):
         student = seeds_of("students", f"{experts}-experts-{steps}-{name}")
         teacher = seeds_of(TEACHERS[experts], str(TEACHER))
         compression = 1 - parameters(student[0]) / parameters(teacher[0])

@@ -78,9 +78,10 @@ def run(arguments: Clean, cut: Cut = DEFAULT_CUT) -> None:
         print_summary(console, body, time.monotonic() - started)
         if arguments.growable:
             print_addition(console, body)
+        count = languages_with_pages(body)
         print_end(
             STAGE,
-            f"pages of {languages_with_pages(body)} languages in {arguments.out}",
+            f"pages of {count} {'language' if count == 1 else 'languages'} in {arguments.out}",
             cautions(
                 body,
                 request.rules.held_out,

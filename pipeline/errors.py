@@ -20,9 +20,9 @@ REMEDIES = {
     errno.ENOENT: "restore it",
 }
 MORE_MEMORY = (
-    "a training needs less with remat=full or a larger accumulate, which change no result, or with "
-    "fewer rows (`mswitch plan` shows how much); else use more devices, and run the same command "
-    "again"
+    "a training needs less with remat=full, and where its recipe allows it with a larger "
+    "accumulate; neither changes a result. Else lower rows or use more devices (`mswitch plan` "
+    "shows what a step needs), and run the same command again"
 )
 TEXTS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # unmistakable in a message
 LONGEST = 300  # characters of a library's message

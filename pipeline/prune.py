@@ -218,10 +218,11 @@ def describe(arguments: Prune, request: PruneRequest) -> None:
 
 
 def others(request: PruneRequest) -> str:
-    """Returns what became of the experts that were not kept, in words."""
-    merged = ["merged"] if request.pruning.load is not None else []
-    fitted = ["the kept ones fitted"] if request.blocks is not None else []
-    return ", ".join([*(merged or ["left out"]), *fitted])
+    """Returns what became of the experts that were not kept, in words; empty if all were."""
+    if request.pruning.kept.shape[-1] == request.experts:
+        return ""
+    fate = "left out" if request.pruning.load is None else "merged"
+    return fate if request.blocks is None else f"{fate}, the kept ones fitted"
 
 
 def record(request: PruneRequest) -> dict[str, Any]:

@@ -241,7 +241,8 @@ def cautions(body: Mapping[str, Any], out: str, rules: LateRules) -> Iterator[st
     yield from set_aside([rules.blocked, rules.opted_out])
     if not any(entry["kept"] for entry in body["languages"].values()):
         yield "No page was kept; `mswitch inspect` shows the reasons."
-    without = sorted(body["languages"].keys() - (rules.quality or body["languages"]).keys())
+    pages = {code for code, one in body["languages"].items() if one["kept"] or one["rejected"]}
+    without = [] if rules.quality is None else sorted(pages - rules.quality.keys())
     if without:
         yield f"No quality rule applies to languages without thresholds: {', '.join(without)}."
     yield from uneven(read_funnel(out))

@@ -143,6 +143,7 @@ def run(arguments: Withdraw) -> None:
         before = body = read_json(path, dict[str, Any])
         if pages:
             entry = {"key": workspace.key, "reason": arguments.reason, "sites": arguments.sites}
+            entry["manifest"] = digest_of_manifest(request.corpus)  # before the withdrawal
             body = manifest_without(before, counts, entry)
             write_cards(request.corpus, body)
             write_json(path, body)

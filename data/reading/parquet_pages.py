@@ -54,11 +54,7 @@ def _rows(path: Path) -> Iterator[Page | BrokenRecord]:
     published, row, left = published_as(path.name), 0, most_bytes(path.stat().st_size)
     metadata = pq.read_metadata(path)
     with pq.ParquetFile(path, metadata=metadata, read_dictionary=texts(metadata, FIELDS)) as file:
-        columns = [
-            field.name
-            for field in file.schema_arrow
-            if field.name in FIELDS and any(is_a(field.type) for is_a in PLAIN)
-        ]
+        columns, unread = _columns(file.schema_arrow)
         for group in range(metadata.num_row_groups):
             # A column's metadata would be exact, but Arrow aborts the process where it is damaged.
             if metadata.row_group(group).total_byte_size > left:
@@ -70,13 +66,28 @@ def _rows(path: Path) -> Iterator[Page | BrokenRecord]:
             for batch in file.iter_batches(rows, row_groups=[group], columns=columns):
                 sizes = text_bytes(batch)
                 found = _records(in_microseconds(batch), sum(sizes))
-                for record, size in zip(found, sizes, strict=True):
+                for one, size in zip(found, sizes, strict=True):
+                    record = one if isinstance(one, str) else one | unread
                     left -= size + NUMBER_BYTES * batch.num_columns
                     if left < 0:
                         yield BrokenRecord.at(path, row, "too_large", "and all rows after it")
                         return
                     yield _page(path, row, record, size, published)
                     row += 1
+
+
+def _columns(schema: pa.Schema) -> tuple[list[str], dict[str, Any]]:
+    """Returns the columns to read, and a value of a wrong type for each that is not.
+
+    Of two columns of one name Arrow would read both, whatever their types.
+    """
+    names = [name for name in dict.fromkeys(schema.names) if name in FIELDS]
+    plain = [
+        name
+        for name in names
+        if schema.names.count(name) == 1 and any(of(schema.field(name).type) for of in PLAIN)
+    ]
+    return plain, dict.fromkeys(set(names) - set(plain), 0)
 
 
 def _batch_rows(group: pq.RowGroupMetaData) -> int:

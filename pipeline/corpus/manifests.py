@@ -37,11 +37,16 @@ class _Addition(Struct, frozen=True):
     lineage: tuple[str, ...] = ()
 
 
+class _Withdrawal(Struct, frozen=True):
+    manifest: str = ""
+
+
 class _Origin(Struct, frozen=True):
     stage: str
     inputs: dict[str, str] = {}
     addition: _Addition = _Addition()
     selected_from: tuple[str, ...] = ()
+    withdrawals: tuple[_Withdrawal, ...] = ()
 
 
 def lineage_of(corpus: Path | str) -> list[str]:
@@ -55,15 +60,19 @@ def lineage_of(corpus: Path | str) -> list[str]:
 
 
 def sources_of(corpus: Path | str) -> list[str]:
-    """Returns the digests of a corpus and of all that it has pages of, by additions and selections.
+    """Returns the digests of a corpus and of all that it has pages of.
+
+    These are corpora that it was added to, selected from, or was before pages were withdrawn. A
+    selection of a selection made before these were recorded names its immediate source alone.
 
     Raises:
         DataError: if its manifest is damaged.
     """
     origin = read_json(join_path(corpus, MANIFEST), _Origin)
     source = origin.inputs.get("corpus") if origin.stage == SELECT else None
-    found = [*origin.selected_from, *([] if source is None else [source]), *lineage_of(corpus)]
-    return list(dict.fromkeys(found))
+    before = [one.manifest for one in origin.withdrawals if one.manifest]
+    found = [*origin.selected_from, *([] if source is None else [source]), *before]
+    return list(dict.fromkeys([*found, *lineage_of(corpus)]))
 
 
 def has_unique_lines(corpus: CorpusManifest) -> bool:

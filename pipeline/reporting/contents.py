@@ -62,7 +62,7 @@ def contents(arguments: Report) -> ReportContents:
     report = replace(
         report,
         step_times=step_times_of(arguments.step_times, report, (baseline, candidate)),
-        further=_further(arguments, report.baseline, baseline, _digests(candidate)),
+        further=_further(arguments, report.baseline, baseline, candidate),
         tasks=_tasks(arguments, baseline, candidate),
         sentences=_sentences(baseline, candidate),
     )
@@ -137,7 +137,7 @@ def _further(
     arguments: Report,
     baseline: Side,
     baseline_runs: Sequence[FinishedRun],
-    candidate_digests: Sequence[str],
+    candidate_runs: Sequence[FinishedRun],
 ) -> tuple[Further, ...]:
     """Returns the models of --also, each compared with the baseline."""
     found = []
@@ -155,18 +155,22 @@ def _further(
                 facts=facts_of(one, sides_of_runs.longest(runs), runs),
                 differences=differences,
                 directories=tuple(map(str, directories)),
-                pruning=_pruning(runs, candidate_digests),
+                pruning=_pruning(runs, candidate_runs),
             )
         )
     return tuple(found)
 
 
-def _pruning(runs: Sequence[FinishedRun], candidate_digests: Sequence[str]) -> Pruning | None:
-    """Returns how runs were pruned; None if they were not. Old records do not say from which."""
+def _pruning(runs: Sequence[FinishedRun], candidate_runs: Sequence[FinishedRun]) -> Pruning | None:
+    """Returns how runs were pruned; None if they were not.
+
+    Old records do not say from which run, and published runs without manifests cannot be told.
+    """
     every = [run.about.pruned for run in runs if run.about.pruned is not None]
     if not every:
         return None
-    ours = all(not one.run or one.run in candidate_digests for one in every)
+    known = _digests(candidate_runs)
+    ours = len(known) < len(candidate_runs) or all(not one.run or one.run in known for one in every)
     return Pruning(every[0].languages, every[0].experts, every[0].others, ours)
 
 

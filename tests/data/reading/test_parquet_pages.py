@@ -1,6 +1,7 @@
 import os
 import sys
 from datetime import date, datetime, time
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
@@ -61,6 +62,23 @@ def test_lists_are_not_decoded(tmp_path, monkeypatch):
     )
     assert [one.reason for one in read(path)] == ["no_text"] * 3
     assert asked == [["url"]]
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("text", "no_text"), ("url", "no_url"), ("timestamp", "invalid_timestamp")],
+)
+def test_a_column_that_is_not_read_is_no_missing_one(tmp_path, name, reason):
+    columns = {"text": ["Habari."], "url": ["https://a.example/"], "timestamp": ["2020-01-01"]}
+    for odd in (pa.array([{"x": 1}]), pa.array([Decimal(1)])):
+        pq.write_table(pa.table(columns | {name: odd}), tmp_path / "a.parquet")
+        assert [one.reason for one in read(tmp_path / "a.parquet")] == [reason]
+
+
+def test_two_columns_of_one_name_are_not_read(tmp_path):
+    texts, lists = pa.array(["Habari."]), pa.array([[0] * 1000])
+    pq.write_table(pa.Table.from_arrays([texts, lists], ["text", "text"]), tmp_path / "a.parquet")
+    assert [one.reason for one in read(tmp_path / "a.parquet")] == ["no_text"]
 
 
 def test_large_rows_are_decoded_few_at_a_time(tmp_path, monkeypatch):

@@ -1,7 +1,9 @@
 """`mswitch report --also`: models beside the two sides, in every rendering and recomputed."""
 
 import json
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import recompute_report
@@ -12,7 +14,10 @@ from synthetic_runs import write_run
 
 from pipeline import report
 from pipeline.arguments import Report
+from pipeline.artifacts.claims import digest_of_manifest
 from pipeline.errors import ArtifactError
+from pipeline.reporting.contents import _pruning
+from pipeline.runs.finished import read_run
 
 pytestmark = pytest.mark.slow
 
@@ -62,6 +67,19 @@ def test_the_verdict_is_of_two_and_every_number_of_all_is_recomputed(asked, runs
         compare_further(found, both, [*map(str, runs[:2])])
 
 
+def pruned_from_candidate_and_another(asked, pruned: Path) -> list[bool]:
+    """Returns whether a run counts as pruned from the candidate, by its recorded source."""
+    about = json.loads((pruned / "recipe.json").read_text())
+    candidate = shutil.copytree(asked.candidate[0], pruned.with_name("candidate"))
+    (candidate / "manifest.json").write_text('{"stage": "pretrain"}')
+    found = []
+    for source in (digest_of_manifest(candidate), "0" * 64):
+        about["pruned"]["run"] = source
+        (pruned / "recipe.json").write_text(json.dumps(about))
+        found.append(_pruning([read_run(pruned)], [read_run(candidate)]))
+    return [one.of_candidate for one in found]
+
+
 def test_what_pruned_models_lost_is_shown_and_recomputed(asked, tmp_path):
     words = []
     for name, experts, gain in (("quarter", 2, 0.6), ("half", 4, 0.9)):
@@ -86,6 +104,8 @@ def test_what_pruned_models_lost_is_shown_and_recomputed(asked, tmp_path):
     compare_pruned(whole, side([*asked.candidate]), words)
     sides = "--baseline", *asked.baseline, "--candidate", *asked.candidate, "--also", *words
     recompute_report.main([str(asked.out), *map(str, sides)])
+    ours, elsewhere = pruned_from_candidate_and_another(asked, tmp_path / "half")
+    assert (ours, elsewhere) == (True, False)
     whole["pruned"][0]["lost_in_own"] += 1e-6
     with pytest.raises(SystemExit, match="half lost_in_own"):
         compare_pruned(whole, side([*asked.candidate]), words)

@@ -144,7 +144,7 @@ def test_too_little_memory_of_devices_is_one_sentence(capsys, monkeypatch):
     assert cli.run(["recipes"]) == 2
     printed = " ".join(capsys.readouterr().err.split())
     assert printed.startswith("mswitch: recipes met too little memory on the devices (RESOURCE_EX")
-    assert "remat=full or a larger accumulate" in printed
+    assert "remat=full, and where its recipe allows it with a larger accumulate" in printed
 
 
 @pytest.mark.parametrize("error", [OSError("damaged content"), KeyError("x"), LibraryError("bug")])

@@ -9,6 +9,7 @@ from training_runs import SIZES, one_trainer_per_recipe, table
 from data.stores.json_files import read_json
 from model.dimensions import by_path
 from pipeline import cli
+from pipeline.artifacts.claims import digest_of_manifest
 from pipeline.runs.directory import find_run
 from pipeline.runs.open import load_run, restore
 
@@ -55,6 +56,8 @@ def slowly_chosen(run):
 
 def test_the_experts_with_the_largest_gates_stay_bit_for_bit(pretrained, half):
     kept = read_json(half / "manifest.json", dict)["kept"]
+    told = read_json(half / "recipe.json", dict)["pruned"]
+    assert (told["run"], told["others"]) == (digest_of_manifest(pretrained), "left out")
     assert kept == slowly_chosen(pretrained)
     (whole, step), (pruned, pruned_step) = weights(pretrained), weights(half)
     assert pruned_step == step
