@@ -43,6 +43,8 @@ def test_the_slowest_resource_sets_the_step_and_its_cost():
     assert found["86,400 steps"] == 0.5
     assert found["chip-hours"] == 0.5 * 24 * 4
     assert found["money at 2 per chip-hour"] == 96
+    begun = time_figures(recipe, seconds, 0.01, chips=4, peak=1e15, price=2.0, upcycled=True)
+    assert "86,400 steps, those of a dense run among them" in {figure.name for figure in begun}
 
 
 def test_an_all_to_all_costs_its_mean_distance_and_a_ring_one_link():

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pyarrow.parquet as pq
 import pytest
@@ -52,6 +53,14 @@ def test_a_benchmark_that_is_not_there_is_refused(corpus, tmp_path):
     asked = Score(corpus=str(corpus), out=str(tmp_path / "scores"), benchmarks=("no.jsonl",))
     with pytest.raises(DataError, match=r"The benchmark no\.jsonl does not exist; check its path"):
         run(asked)
+    assert not (tmp_path / "scores").exists()
+
+
+def test_an_identifier_that_cannot_be_loaded_is_refused_before_any_worker(corpus, tmp_path):
+    (tmp_path / "model.bin").write_bytes(b"no model")
+    asked = Score(corpus=str(corpus), out=str(tmp_path / "scores"))
+    with pytest.raises(DataError, match=r"model\.bin"):
+        run(replace(asked, language_identifier=str(tmp_path / "model.bin")))
     assert not (tmp_path / "scores").exists()
 
 
