@@ -51,7 +51,7 @@ def system_failure(error: BaseException) -> str | None:
     keep only the system's text.
     """
     if lacks_device_memory(error):
-        return f"too little memory on the devices ({_beginning(error)}); {MORE_MEMORY}."
+        return f"too little memory on the devices ({first_line(error)[:LONGEST]}); {MORE_MEMORY}."
     number = error.errno if isinstance(error, OSError) and is_system_error(error) else _named(error)
     if number is None:
         return None
@@ -71,8 +71,9 @@ def lacks_device_memory(error: BaseException) -> bool:
     return type(error).__name__ == "JaxRuntimeError" and "RESOURCE_EXHAUSTED" in str(error)
 
 
-def _beginning(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0][:LONGEST]
+def first_line(error: BaseException) -> str:
+    """Returns the first line of an error's message; those of C++ fill pages."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _named(error: BaseException) -> int | None:

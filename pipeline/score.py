@@ -82,7 +82,7 @@ def resolved(arguments: Score) -> ScoreRequest:
     if model is not None:
         with local_copy(model) as here:
             try_to_load(here)  # checked here rather than in every worker
-        inputs["identifier"] = digest_of_contents(model)
+            inputs["identifier"] = digest_of_contents(here)
         reads.append(files_of("identifier", model, [model]))
     intent = Intent(
         stage=STAGE,

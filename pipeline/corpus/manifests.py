@@ -62,8 +62,8 @@ def lineage_of(corpus: Path | str) -> list[str]:
 def sources_of(corpus: Path | str) -> list[str]:
     """Returns the digests of a corpus and of all that it has pages of.
 
-    These are corpora that it was added to, selected from, or was before pages were withdrawn. A
-    selection of a selection made before these were recorded names its immediate source alone.
+    These are the corpora that it was made of by additions or selections, and itself before pages
+    were withdrawn. A selection of a selection that an earlier version made names the last one only.
 
     Raises:
         DataError: if its manifest is damaged.
@@ -72,7 +72,8 @@ def sources_of(corpus: Path | str) -> list[str]:
     source = origin.inputs.get("corpus") if origin.stage == SELECT else None
     before = [one.manifest for one in origin.withdrawals if one.manifest]
     found = [*origin.selected_from, *([] if source is None else [source]), *before]
-    return list(dict.fromkeys([*found, *lineage_of(corpus)]))
+    lineage = [*origin.addition.lineage, digest_of_manifest(corpus)]
+    return list(dict.fromkeys([*found, *lineage]))
 
 
 def has_unique_lines(corpus: CorpusManifest) -> bool:

@@ -21,7 +21,7 @@ from jax._src import distributed
 from jax._src.clusters import ClusterEnv
 
 from pipeline.arguments import Hosts
-from pipeline.errors import ArtifactError
+from pipeline.errors import ArtifactError, first_line
 from pipeline.hardware.kept_connection import relayed
 from pipeline.stopping import leave, say
 
@@ -86,11 +86,6 @@ def _end_late(count: int) -> None:
         f"{STARTING}"
     )
     leave(2)
-
-
-def first_line(error: BaseException) -> str:
-    """Returns the first line of an error's message; those of C++ fill pages."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def is_first() -> bool:

@@ -22,13 +22,12 @@ import jax
 
 from pipeline.arguments import Hosts
 from pipeline.credentials import redacted
-from pipeline.errors import LOST_STATUS, REFUSALS, Preempted, system_failure
+from pipeline.errors import LOST_STATUS, REFUSALS, Preempted, first_line, system_failure
 from pipeline.hardware.coordination import (
     KEY_PREFIX,
     agreed,
     client,
     connect,
-    first_line,
     is_first,
     sync_point,
 )

@@ -9,7 +9,7 @@ import jax
 from data.stores.addresses import Place
 from data.stores.files import exists
 from model.trainer import Trainer
-from pipeline.errors import lacks_device_memory
+from pipeline.errors import first_line, lacks_device_memory
 from pipeline.hardware.coordination import is_first
 from pipeline.runs.evaluation_paths import evaluation_file
 from pipeline.runs.filled_gaps import FilledGap
@@ -108,6 +108,5 @@ class PageEvaluator(NamedTuple):
         except jax.errors.JaxRuntimeError as error:
             if not lacks_device_memory(error):
                 raise
-            reason = str(error).splitlines()[0]
-            self.announce(f"caution: no gaps are shown of step {step} ({reason}).")
+            self.announce(f"caution: no gaps are shown of step {step} ({first_line(error)}).")
             return []
