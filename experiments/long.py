@@ -1,0 +1,154 @@
+"""What 16 experts gain with a tuned rate at four lengths, up to 317M tokens.
+
+    python experiments/long.py [--documents DIR] [--web GLOB] [--out DIR] [--stage 0]
+
+docs/results/long-design.md fixes what is run and measured. Stage 0 finds the rate on seeds of its
+own; stage 1 has a trunk and four branches per seed and side. A finished run is not repeated, and
+one that was cut short resumes, so each stage is started as often as needed. Stage 0 takes six
+hours of one core and stage 1 twenty:
+
+    taskset --cpu-list 1 nice -n 19 python experiments/long.py --stage 0
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import multilingual
+import pyarrow.parquet as pq
+import tyro
+import word_pieces
+from lanes import Task, run_chains
+
+SIDES = ("mt5", "switch")
+# Stage 0.
+SCALES = (1.0, 1.4, 2.0, 2.8)
+BEYOND = {SCALES[0]: 0.7, SCALES[-1]: 4.0}  # the further point where the best is at an edge
+RATE_SEEDS = (100, 101)
+RATE_STEPS = 7_936
+TIE = 0.005  # nats
+# Stage 1.
+SEEDS = range(200, 206)
+LENGTHS = (3_968, 7_936, 15_872, 31_744)  # doubling, so trunks keep every first branching point
+STEADY = 3 / 4  # share of a run before its decay
+SAVED = 124  # steps that a kill may cost
+COMMON = (word_pieces.ROWS, "logits_mib=4", f"checkpoint_every={SAVED}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments(multilingual.Arguments):
+    """Where the text is, where results are written, and what is run."""
+
+    out: Path = Path("runs/long")
+    """Directory for all results."""
+    stage: Literal[0, 1] = 0
+    """0 for the rate, 1 for four lengths at the rate that stage 0 found."""
+
+
+def main(arguments: Arguments) -> None:
+    """Runs what is not finished of a stage."""
+    word_pieces.prepare(arguments)
+    if arguments.stage == 0:
+        find_rate(arguments.out)
+    else:
+        scale = json.loads((arguments.out / "rate.json").read_text())["scale"]
+        run_chains([chain(arguments.out, side, seed, scale) for seed in SEEDS for side in SIDES])
+
+
+def find_rate(out: Path) -> None:
+    """Runs stage 0 and writes rate.json: losses by side and scale, and mT5's scale."""
+    run_chains([[rate_run(out, *run)] for run in rate_runs(SCALES)])
+    losses = {scale: rate_loss(out, "mt5", scale) for scale in SCALES}
+    if further := BEYOND.get(min(losses, key=lambda scale: losses[scale])):
+        run_chains([[rate_run(out, *run)] for run in rate_runs([further])])
+        losses[further] = rate_loss(out, "mt5", further)
+    switch = {scale: rate_loss(out, "switch", scale) for scale in losses}
+    result = {
+        "scale": smallest_of_the_best(losses),
+        "switch_own_scale": smallest_of_the_best(switch),
+        "losses_nats": {"mt5": losses, "switch": switch},
+    }
+    (out / "rate.json").write_text(json.dumps(result, indent=2) + "\n")
+
+
+def rate_runs(scales: Iterable[float]) -> list[tuple[str, float, int]]:
+    """Returns side, scale and seed of the runs of stage 0."""
+    return [(side, scale, seed) for seed in RATE_SEEDS for scale in scales for side in SIDES]
+
+
+def rate_name(side: str, scale: float, seed: int) -> str:
+    """Returns the name of a run of stage 0."""
+    return f"rate/{side}-{scale}-{seed}"
+
+
+def rate_run(out: Path, side: str, scale: float, seed: int) -> Task:
+    """Returns a run of stage 0."""
+    return multilingual.pretrain(
+        out,
+        rate_name(side, scale, seed),
+        f"{side}-multilingual",
+        *("--set", f"seed={seed}", *COMMON, f"optimizer.scale={scale}"),
+        *(f"optimizer.decay_from={STEADY}", f"steps={RATE_STEPS}", f"evaluate_every={RATE_STEPS}"),
+    )
+
+
+def rate_loss(out: Path, side: str, scale: float) -> float:
+    """Returns the held-out loss in nats per target token, mean over languages and seeds."""
+    runs = [out / rate_name(side, scale, seed) for seed in RATE_SEEDS]
+    return sum(held_out_loss(run) for run in runs) / len(runs)
+
+
+def held_out_loss(run: Path) -> float:
+    """Returns a run's last loss in nats per target token, mean over languages, each alike."""
+    last = max(run.glob("evaluation/step=*.parquet"), key=lambda path: int(path.stem[5:]))
+    table = pq.read_table(last).group_by("language")
+    sums = table.aggregate([("loss_nats", "sum"), ("target_tokens", "sum")]).to_pylist()
+    means = [
+        row["loss_nats_sum"] / row["target_tokens_sum"]
+        for row in sorted(sums, key=lambda row: row["language"])
+        if not row["language"].endswith("-Latn")  # the 101 languages, without script variants
+    ]
+    return sum(means) / len(means)
+
+
+def smallest_of_the_best(losses: dict[float, float]) -> float:
+    """Returns the smallest scale whose loss is within `TIE` of the lowest."""
+    return min(scale for scale, loss in losses.items() if loss <= min(losses.values()) + TIE)
+
+
+def chain(out: Path, side: str, seed: int, scale: float) -> Sequence[Task]:
+    """Returns a trunk of stage 1 and its branches, in order."""
+    recipe, settings = f"{side}-multilingual", ("--set", f"seed={seed}", *COMMON)
+    settings = (*settings, f"optimizer.scale={scale}")
+    trunk = multilingual.pretrain(
+        out,
+        f"{side}-{seed}/trunk",
+        recipe,
+        *(*settings, "optimizer.decay_from=1", f"steps={branch_at(LENGTHS[-1])}"),
+        *(f"keep_every={branch_at(LENGTHS[0])}", "evaluate_every=992"),
+    )
+    return [trunk, *(branch(out, side, seed, length, *settings) for length in LENGTHS)]
+
+
+def branch(out: Path, side: str, seed: int, length: int, *settings: str) -> Task:
+    """Returns the run of this length, whose rate falls to 0 after it left the trunk."""
+    return multilingual.pretrain(
+        out,
+        f"{side}-{seed}/{length}",
+        f"{side}-multilingual",
+        f"--trunk={out}/{side}-{seed}/trunk",
+        f"--branch-at={branch_at(length)}",
+        *(*settings, f"optimizer.decay_from={STEADY}"),
+        *(f"steps={length}", f"evaluate_every={length}"),
+    )
+
+
+def branch_at(length: int) -> int:
+    """Returns the step at which a run of this length leaves the trunk."""
+    return round(STEADY * length)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Arguments))
