@@ -129,7 +129,10 @@ def _check_sizes(sizes: Mapping[str, int] | Mapping[str, float], what: str) -> N
 
 
 def _normalized(weights: Mapping[str, float]) -> dict[str, float]:
-    total = sum(weights.values())
+    try:
+        total = math.fsum(weights.values())
+    except OverflowError:
+        total = math.inf
     shares = {code: weight / total for code, weight in weights.items()} if total else {}
     if not (total < math.inf and min(shares.values(), default=0) > 0):
         raise DataError(

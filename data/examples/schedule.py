@@ -14,6 +14,7 @@ reasons.
 """
 
 import functools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -131,7 +132,7 @@ def make_schedule(weights: Mapping[str, float], seed: int) -> Schedule:
         raise DataError(
             f"A mixture needs positive weights, found {dict(weights)}; leave out the rest."
         )
-    shares = np.array(list(weights.values())) / sum(weights.values())
+    shares = np.array(list(weights.values())) / math.fsum(weights.values())
     bounds = np.rint(np.concatenate([[0.0], np.cumsum(shares)]) * BLOCK).astype(np.int64)
     quotas = tuple(int(quota) for quota in np.diff(bounds))
     never = [code for code, quota in zip(weights, quotas, strict=True) if quota == 0]

@@ -7,6 +7,7 @@ As in pretraining there is no shuffle buffer and no state but the number of batc
 further source may be pretraining itself, with its own examples in their order.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -154,7 +155,7 @@ class TaskExamples:
             share = self.schedule.share(PRETRAINING)
             of_language = self.pretraining.exposure(max(round(share * count), 1)).values()
             seen = sum(one.tokens_seen for one in of_language)
-            total = sum(one.tokens_seen / one.epochs for one in of_language if one.epochs)
+            total = math.fsum(one.tokens_seen / one.epochs for one in of_language if one.epochs)
             epochs = seen / total if total else 0.0  # of so few examples that all round to none
             found[PRETRAINING] = Exposure(share, round(share * count), seen, epochs)
         return found

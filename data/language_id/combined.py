@@ -18,6 +18,7 @@ by the sum of all candidates' ratings. One candidate is "und", a language that n
    language, and is not known to answer so for any other language. The time saved pays for CLD2.
 """
 
+import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -95,13 +96,13 @@ def decided(opinions: Iterable[Opinion], scripts: tuple[str, ...]) -> Prediction
         candidates |= one.confusions.suspects(one.language)
     ratings = {
         language: _rating(language, opinions, scripts)
-        for language in sorted(candidates)  # as the last bit of a sum depends on its order
+        for language in sorted(candidates)  # of equal ratings the first is chosen
         if language == UNDETERMINED or is_written_in(language, scripts)
     }
     if alone:
         ratings[UNDETERMINED] *= RARE_SCRIPT
     best = max(ratings, key=ratings.__getitem__)
-    return Prediction(best, ratings[best] / sum(ratings.values()), best != UNDETERMINED)
+    return Prediction(best, ratings[best] / math.fsum(ratings.values()), best != UNDETERMINED)
 
 
 def _rating(language: str, opinions: Iterable[Opinion], scripts: tuple[str, ...]) -> float:

@@ -12,6 +12,7 @@ other page, each wrong language has the same share, `ANY`.
 
 import csv
 import functools
+import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -63,7 +64,7 @@ class Confusions:
         return self.suspects(answer) == {answer}
 
     def _right(self, language: str) -> float:
-        wrong = sum(languages.get(language, 0.0) for languages in self.shares.values())
+        wrong = math.fsum(languages.get(language, 0.0) for languages in self.shares.values())
         return max(OTHER_ERRORS, 1 - OTHER_ERRORS - wrong)
 
 

@@ -5,6 +5,7 @@ What its corpus lacks is the share of each page that is in its language. CLD2 te
 reading without segments, in a quarter of the time that all columns take (`language_columns`).
 """
 
+import math
 from collections.abc import Sequence
 
 import pyarrow as pa
@@ -47,5 +48,5 @@ def share_in(language: str, answer: CLD2Answer) -> float | None:
     most three). If the page's language is not among them, the share of CLD2's answer is returned.
     """
     shares = dict(answer.shares)
-    seen = sum(shares.values())
+    seen = math.fsum(shares.values())
     return shares.get(language, shares[answer.language]) / seen if seen else None

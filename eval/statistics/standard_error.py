@@ -24,6 +24,7 @@ of pages: it often appears small by chance, and the degrees of freedom then appe
 pages. Coverage: benchmarks/results/coverage.json. There is no random number here.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -168,7 +169,7 @@ def _variance_of_runs(side: Contributions) -> float:
     centred = side.values - side.values.mean(axis=0)
     effects = np.stack([np.bincount(side.languages, run) for run in centred])
     rest = centred - effects[:, side.languages] * side.shares
-    squares = sum(float(_squares(row, side).sum()) for row in rest / (1 - side.shares))
+    squares = math.fsum(float(_squares(row, side).sum()) for row in rest / (1 - side.shares))
     interaction = squares / (runs - 1)
     between = float(effects.sum(axis=1).var(ddof=1))
     return max(between - interaction, 0.0) / runs

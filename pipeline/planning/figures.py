@@ -5,6 +5,7 @@
 * assumed: computed from published peak rates and perfect overlap; a run is slower.
 """
 
+import math
 from collections import Counter
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
@@ -139,7 +140,7 @@ def time_figures(
     hours = days * 24 * chips
     yield Figure(section, "step, all of these overlapping", bound, "s", "assumed")
     yield Figure(section, "binding", binding, "", "assumed")
-    yield Figure(section, "step, none overlapping", sum(least.values()), "s", "assumed")
+    yield Figure(section, "step, none overlapping", math.fsum(least.values()), "s", "assumed")
     yield Figure(section, "model FLOPs utilization", useful / bound / peak, "", "assumed")
     yield Figure(section, "tokens per second", tokens / bound, "", "assumed")
     begun = ", those of a dense run among them" if upcycled else ""

@@ -7,6 +7,7 @@ bytes take or what its hops take, whichever is longer (`transfers.py`). Kernels 
 stragglers are left out, so a run is slower; by how much can only be measured.
 """
 
+import math
 from dataclasses import dataclass, replace
 
 from model.sharding.mesh import MeshShape, arranged
@@ -100,13 +101,13 @@ def least_seconds(
     seconds = {
         "matrix products": passes / peak,
         "main memory": traffic / (speeds.memory * 1e9),
-        "links": sum(
+        "links": math.fsum(
             one.executions * max(one.link_bytes / (speeds.links * 1e9), one.hops * delays.link)
             for one in costs
         ),
     }
     if network and speeds.network is not None:
-        seconds["network"] = sum(
+        seconds["network"] = math.fsum(
             one.executions
             * max(one.network_bytes / (speeds.network * 1e9), one.steps * delays.network)
             for one in costs
@@ -117,6 +118,6 @@ def least_seconds(
 def hops_seconds(device_kind: str, costs: list[Transfer]) -> float:
     """Returns the time of the hops of all transfers, one after the other, without their bytes."""
     delays = latency(device_kind)
-    return sum(
+    return math.fsum(
         one.executions * (one.hops * delays.link + one.steps * delays.network) for one in costs
     )

@@ -4,6 +4,7 @@ Losses of the steps are summed and divided by their tokens; a mean of per-step m
 tokens unequally.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import Any
@@ -32,7 +33,8 @@ def summary(metrics: Sequence[StepMetrics]) -> dict[str, float]:
         return line
     losses = [one.losses for one in taken]
     return line | {
-        "loss_nats": sum(float(one.loss_nats) for one in losses) / max(target_tokens(losses), 1),
+        "loss_nats": math.fsum(float(one.loss_nats) for one in losses)
+        / max(target_tokens(losses), 1),
         **soft_loss(losses),
         "gradient_norm": fmean(one.gradient_norm for one in taken),
         **{name: fmean(getattr(one, name) for one in losses) for name in ROUTING},
@@ -43,7 +45,7 @@ def summary(metrics: Sequence[StepMetrics]) -> dict[str, float]:
 def soft_loss(losses: Sequence[Losses]) -> dict[str, float]:
     """Returns a student's loss against its teacher in nats per target token; {} if no teacher."""
     sums = [float(one.soft_loss_nats) for one in losses if one.soft_loss_nats is not None]
-    return {"soft_loss_nats": sum(sums) / max(target_tokens(losses), 1)} if sums else {}
+    return {"soft_loss_nats": math.fsum(sums) / max(target_tokens(losses), 1)} if sums else {}
 
 
 def target_tokens(losses: Sequence[Losses]) -> int:

@@ -3,6 +3,7 @@
 Only files are read, and no JAX is loaded, so it serves `mswitch inspect` and the end of training.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
@@ -68,7 +69,7 @@ def _summary(step: int, evaluations: Mapping[int, Place], log: Sequence[Line]) -
         held_out_nats=_held_out(evaluations[step]) if step in evaluations else None,
         loss_nats=before[-1].get("loss_nats") if before else None,
         tokens_per_second=median(speeds) if speeds else None,
-        seconds=sum(times) if times else None,
+        seconds=math.fsum(times) if times else None,
     )
 
 

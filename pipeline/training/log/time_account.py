@@ -7,6 +7,7 @@ It is written with every line of the log. It therefore counts the steps between 
 checkpoint and last line, which are repeated.
 """
 
+import math
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -87,7 +88,7 @@ class TimeAccount:
 
 def shares(seconds: Mapping[str, float]) -> dict[str, float]:
     """Returns each activity's share; the shares sum to 1."""
-    total = sum(seconds.values())
+    total = math.fsum(seconds.values())
     return {name: spent / total if total else 0.0 for name, spent in seconds.items()}
 
 
@@ -116,7 +117,7 @@ def record(directory: Place, account: TimeAccount, first: int, last: int) -> dic
     starts = [*(one for one in _starts(path) if one.start != account.start), start]
     # A start that resumed before the last step of the start before it repeated those steps.
     again = [max(0, a.last_step - b.first_step) for a, b in zip(starts, starts[1:])]  # noqa: B905, RUF007
-    whole = {name: sum(one.seconds.get(name, 0.0) for one in starts) for name in ACTIVITIES}
+    whole = {name: math.fsum(one.seconds.get(name, 0.0) for one in starts) for name in ACTIVITIES}
     value = {
         "seconds": whole,
         "shares": shares(whole),
@@ -131,7 +132,7 @@ def record(directory: Place, account: TimeAccount, first: int, last: int) -> dic
 def evaluating_seconds(directory: Place) -> float:
     """Returns the seconds that all starts of a run spent with evaluations; 0 if none is known."""
     starts = _starts(directory / FILE)
-    return sum(one.seconds.get("evaluating", 0.0) for one in starts)
+    return math.fsum(one.seconds.get("evaluating", 0.0) for one in starts)
 
 
 def _starts(path: Place) -> list[Start]:
