@@ -36,7 +36,7 @@ AT_DOMAIN = regex.compile(
              | \[(?:[0-9]{{1,3}}\.){{3}}[0-9]{{1,3}}\] )""",
     regex.V1 | regex.X,
 )
-A_DOMAIN = re.compile(r"@(?:\[|[^\W_][^\s@.]{0,62}\.)")  # its beginning; excludes "@user"
+A_DOMAIN = regex.compile(r"@(?:\[|[\p{L}\p{N}][^\s@.]{0,62}\.)")  # its beginning; excludes "@user"
 RESERVED = re.compile(r"[@.](?:example(?:\.(?:com|net|org))?|test|invalid|localhost|local)$", re.I)
 # What follows the last dot where @ is part of a file's name: icon@2x.png.
 FILES = re.compile(r"\.(?:png|jpe?g|gif|svg|webp|bmp|ico|pdf|css|js|html?|php)$", re.I)
@@ -55,6 +55,19 @@ VERSION_4 = re.compile(
 VERSION_6 = re.compile(  # of "2600:1406::8888: is", the last colon belongs to the sentence
     r"[23](?<![0-9A-Za-z:.].)[0-9A-Fa-f]{3}:[0-9A-Fa-f:]{1,34}(?:[0-9A-Fa-f]|(?<=:):)"
     r"(?![0-9A-Za-z]|:[0-9A-Fa-f:])"
+)
+# IANA's registries of special addresses, as in Python 3.13; older patches of `ipaddress` differ.
+_SPECIAL = (
+    "0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 "
+    "192.0.2.0/24 192.168.0.0/16 198.18.0.0/15 198.51.100.0/24 203.0.113.0/24 240.0.0.0/4 "
+    "2001::/23 2001:db8::/32 2002::/16"
+)
+_PUBLIC_WITHIN = (
+    "192.0.0.9/32 192.0.0.10/32 2001:1::1/128 2001:1::2/128 2001:3::/32 2001:4:112::/48 "
+    "2001:20::/28 2001:30::/28"
+)
+SPECIAL, PUBLIC_WITHIN = (
+    tuple(map(ipaddress.ip_network, some.split())) for some in (_SPECIAL, _PUBLIC_WITHIN)
 )
 # 6.3.4.2 is a section and 2.6.18.1 a version; of random addresses 1 in 1,700 is as small.
 SMALL = 40
@@ -100,4 +113,7 @@ def _is_public(address: str) -> bool | None:
         found = ipaddress.ip_address(address)
     except ValueError:
         return None
-    return found.is_global and (found.version == 6 or max(found.packed) >= SMALL)
+    is_special = any(found in network for network in SPECIAL)
+    if is_special and not any(found in network for network in PUBLIC_WITHIN):
+        return False
+    return found.version == 6 or max(found.packed) >= SMALL

@@ -4,15 +4,15 @@ Numbers are searched only there: a page has few such places, and patterns are sl
 """
 
 import functools
-import re
-import unicodedata
 from collections.abc import Iterator
+
+import regex
 
 from data import scripts
 from data.privacy.spans import with_margin
 
 # Six digits, as in the Mexican RFC; the most characters between two are the three of "12 - 34".
-DENSE = re.compile(r"\d(?:[^\d\n]{0,3}\d){5,}")
+DENSE = regex.compile(r"\d(?:[^\d\n]{0,3}\d){5,}")
 MARGIN = 20  # characters before and after: a plus, brackets, letters of a number
 # No number begins right after a letter of a script with spaces. Thai, Lao, Burmese, Khmer and East
 # Asian letters are left out: there a number follows without a space.
@@ -44,8 +44,6 @@ def dense_places(text: str) -> Iterator[tuple[int, int]]:
 
 @functools.cache
 def _ascii() -> dict[int, str]:
-    digits = map(chr, scripts.characters_with(r"\p{Nd}").tolist())
-    # Without a value: digits of scripts that are newer than Python's tables.
-    table = {digit: unicodedata.digit(digit, None) for digit in digits}
+    digits = map(chr, scripts.characters_with(r"\p{Nd}").tolist())  # from 0 to 9 in each script
     signs = {other: sign for sign, others in SAME.items() for other in others}
-    return str.maketrans({**{d: str(v) for d, v in table.items() if v is not None}, **signs})
+    return str.maketrans({d: str(number % 10) for number, d in enumerate(digits)} | signs)

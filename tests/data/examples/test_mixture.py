@@ -205,3 +205,11 @@ def test_damaged_weights_files(tmp_path, content):
 def test_missing_weights_file():
     with pytest.raises(DataError, match="not a file"):
         parse("weights:/nowhere/weights.json", sizes({"sw": 1}))
+
+
+def test_weights_are_the_same_on_every_python(tmp_path):
+    codes = [language.code for language in all_languages()][:10]
+    path = tmp_path / "weights"
+    path.write_text("".join(f"{code}\t0.1\n" for code in codes))
+    found = parse(f"weights:{path}", sizes(dict.fromkeys(codes, 1)))
+    assert set(found.values()) == {0.1}  # added up one by one, ten tenths are less than 1
