@@ -42,9 +42,9 @@ REPLACEMENTS = {
 }
 REACH = 150  # characters; two telephone numbers in a row that hide one another have as many
 _EMAILS = "|".join(map(re.escape, REPLACEMENTS[EMAIL]))
-REPLACED_EMAILS = regex.compile(
-    rf"(?:{_EMAILS})(?:[.-]+(?:{_EMAILS}))+(?![{LATIN}]|[.-][{LATIN}])"  # as a domain ends
-)
+# Never given back: in `email@example.com.` repeated, each begin would try each end.
+ROW_OF_EMAILS = regex.compile(rf"(?:{_EMAILS})(?:[.-]+({_EMAILS}))++")
+DOMAIN_ENDS = regex.compile(rf"(?![{LATIN}]|[.-][{LATIN}])")
 
 
 def personal_data(texts: Sequence[str], language: str) -> pa.ListArray:
@@ -94,11 +94,18 @@ def _search(text: str, language: str) -> list[Span]:
     shaped = []
     if "@" in text:
         # A replacement is not part of a name beside it: two may stand on both sides of a dot.
-        replaced = [Span(*one.span(), EMAIL) for one in REPLACED_EMAILS.finditer(text)]
-        shaped += email_addresses(blanked(text, replaced))
+        shaped += email_addresses(blanked(text, list(_replaced_emails(text))))
     shaped += ip_addresses(blanked(text, [span for span, _ in shaped]))
     found = [span for span, is_personal in shaped if is_personal]
     return disjoint([*found, *_numbers(blanked(text, [span for span, _ in shaped]), language)])
+
+
+def _replaced_emails(text: str) -> Iterator[Span]:
+    """Yields rows of two replacements or more, up to the last that ends as a domain does."""
+    for row in ROW_OF_EMAILS.finditer(text):
+        ends = (end for end in reversed(row.ends(1)) if DOMAIN_ENDS.match(text, end))
+        if (end := next(ends, None)) is not None:
+            yield Span(row.start(), end, EMAIL)
 
 
 def masked(texts: Sequence[str], spans: pa.ListArray, kinds: Collection[str] = KINDS) -> list[str]:
