@@ -31,7 +31,7 @@ from pipeline.training.from_runs.upcycle import carries_moments
 from pipeline.training.from_runs.upcycled_state import Beginning, first_state
 
 # docs/decisions/plans-by-compiling.md
-LESS_EFFORT: Any = {"exec_time_optimization_effort": -1.0}
+LESS_EFFORT: Any = {"optimization_level": 9}  # O0 of JAX's CompilerEffortLevel
 # TPU7x runs its collectives on sparse cores, where libtpu 0.0.42 aborts on an all-reduce ("Check
 # failed: std::abs(inc) < core_count()", offload_collective_strategies.cc).
 ON_TENSOR_CORES: Any = {"xla_tpu_enable_sparse_core_collective_offload_all_reduce": False}

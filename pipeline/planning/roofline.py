@@ -58,7 +58,7 @@ def roofline(step: CompiledStep, program: Program) -> Roofline:
     # A program for several slices of TPUs numbers the devices of one; one for GPUs all of them.
     mesh = recipe.mesh.within_slice if topology.slices > 1 else recipe.mesh.sizes
     multiplied, moved = products(program), traffic_bytes(program)
-    sent = collectives(program, mesh, step.arrays)
+    sent = collectives(program, mesh, step.arrays, recipe.rows)
     far = list(slice_transfers(program, topology.slices))
     work = multiplied, moved, sent, far, unknown_calls(program), kernel_flops(program)
     costs = transfers(sent, far, as_numbered(topology, recipe.mesh))

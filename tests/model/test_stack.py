@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.extend.core import jaxprs_in_params
 from small_networks import drawn, mesh_of
 
 from model.batch import Visible
@@ -94,7 +95,7 @@ def products_with(shape: tuple[int, int], remat: Remat, config: ModelConfig) -> 
             if one.primitive.name == "dot_general":
                 (left, right), _ = one.params["dimension_numbers"]
                 found += one.invars[1].aval.shape == shape and (left, right) == ((2,), (0,))
-            inner = jax.core.jaxprs_in_params(one.params)
+            inner = jaxprs_in_params(one.params)
             found += sum(map(count, inner))
         return found
 

@@ -30,7 +30,7 @@ class Collective(NamedTuple):
         kind: opcode, such as `all-to-all`.
         origin: origin of the moved value: parameters, their gradients, the optimizer's statistics,
             activations, counts of tokens on their way to experts, or a step's reports, one number
-            per row, gathered once (by JAX 0.12).
+            per row, gathered once.
         axes: mesh axes along which the devices of a group differ.
         group: flat mesh positions of the first group's devices.
         executions: number of executions per step.
@@ -62,13 +62,16 @@ class Collective(NamedTuple):
         }[self.kind]
 
 
-def collectives(program: Program, mesh: dict[str, int], parameters: int) -> list[Collective]:
+def collectives(
+    program: Program, mesh: dict[str, int], parameters: int, rows: int
+) -> list[Collective]:
     """Returns a step's collectives, leaving out groups of one device.
 
     Args:
         program: compiled step.
         mesh: sizes of the mesh axes, in order.
         parameters: number of the step's first arguments that are the model's arrays.
+        rows: number of rows of a batch.
     """
     found, fusions = [], _fusions(program)
     for computation, instruction, times in program.executed():
@@ -85,7 +88,7 @@ def collectives(program: Program, mesh: dict[str, int], parameters: int) -> list
         if computation in fusions:
             place = fusions[computation]
             kind, size = _fused(kind, size, program.computations[computation])
-        origin = origin_of(program, *place, parameters, kind=kind, axes=axes)
+        origin = origin_of(program, *place, parameters, rows, kind=kind, axes=axes)
         found.append(Collective(kind, origin, axes, group, times, size, _pairs(instruction)))
     return found
 

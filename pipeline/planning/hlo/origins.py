@@ -6,6 +6,7 @@ statistic; otherwise it was computed. A forward loop that stacks parameters for 
 only moves them, so the trace also follows what is written into a stack.
 """
 
+import math
 from collections.abc import Iterator
 from typing import Literal
 
@@ -52,6 +53,7 @@ def origin_of(
     computation: str,
     instruction: Instruction,
     parameters: int,
+    rows: int,
     *,
     kind: str,
     axes: tuple[str, ...],
@@ -63,13 +65,14 @@ def origin_of(
         computation: name of the computation that holds the collective.
         instruction: the collective, or the fusion that holds it.
         parameters: number of the step's first arguments that are the model's arrays.
+        rows: number of rows of a batch.
         kind: kind of the collective. In the backward pass a sum over the axes that split the batch
             is of gradients; so is a reduce-scatter in the forward pass, where the loss makes them,
             as activations are not scattered across these axes.
         axes: mesh axes that the collective crosses.
     """
-    vector = all(len(array.shape) <= 1 for array in instruction.results)
-    if instruction.opcode.startswith("all-gather") and vector and computation == program.entry:
+    per_row = all(math.prod(array.shape) == rows for array in instruction.results)
+    if instruction.opcode.startswith("all-gather") and per_row and computation == program.entry:
         return "reports"
     if instruction.opcode.startswith("all-to-all") and not _has_floats(instruction):
         return "counts"

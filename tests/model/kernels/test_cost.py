@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+from jax.extend.core import jaxprs_in_params
 from kernels_of_a_device import fused_attention
 
 from model.kernels.cost import Operand, estimate
@@ -57,7 +58,7 @@ def costs(platform: str, queries: int, keys: int) -> list[tuple[int, int, int]]:
 def _costs(jaxpr):
     for equation in jaxpr.eqns:
         yield equation.params.get("cost_estimate")
-        for inner in jax.core.jaxprs_in_params(equation.params):
+        for inner in jaxprs_in_params(equation.params):
             yield from _costs(inner)
 
 

@@ -86,6 +86,6 @@ def test_a_recv_is_matched_with_its_send():
 
 def test_a_gather_of_another_slices_parameters_is_of_parameters():
     """The trace crosses the network, as the operation's name is that of a product."""
-    (gather,) = collectives(parse(TEXT), {"data": 1, "expert": 2, "model": 1}, parameters=1)
+    (gather,) = collectives(parse(TEXT), {"data": 1, "expert": 2, "model": 1}, parameters=1, rows=1)
     assert gather.origin == "parameters"
     assert gather.executions == 2

@@ -50,7 +50,11 @@ def test_a_product_computed_shard_by_shard_is_counted_once():
     program = compiled(gathered=False)
     assert any(one.opcode == "while" for _, one, _ in program.executed())
     assert products(program).flops == 2 * ROWS * LENGTH * EMBED * MLP
-    permutes = [one for one in collectives(program, MESH, 2) if one.kind == "collective-permute"]
+    permutes = [
+        one
+        for one in collectives(program, MESH, 2, CHIPS * ROWS)
+        if one.kind == "collective-permute"
+    ]
     shard = 2 * EMBED * MLP // CHIPS
     # Each device receives the shards of all others, from both sides, at most two of them twice.
     received = sum(one.executions * one.size for one in permutes)
@@ -63,5 +67,5 @@ def test_a_product_with_a_gathered_weight_moves_what_a_count_by_hand_says():
     x, weight, y = 2 * ROWS * LENGTH * EMBED, 2 * EMBED * MLP, 2 * ROWS * LENGTH * MLP
     assert products(program).flops == 2 * ROWS * LENGTH * EMBED * MLP
     assert traffic_bytes(program) == weight // CHIPS + weight + x + weight + y
-    (gather,) = collectives(program, MESH, 2)
+    (gather,) = collectives(program, MESH, 2, CHIPS * ROWS)
     assert (gather.kind, gather.size, gather.executions) == ("all-gather", weight, 1)

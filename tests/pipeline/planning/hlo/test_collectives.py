@@ -13,6 +13,7 @@ from pipeline.planning.hlo.program import parse
 
 MESH = {"data": 2, "expert": 4, "model": 1}
 LAYERS = 7
+ROWS = 8
 
 
 def program(gathered: str):
@@ -38,13 +39,15 @@ def program(gathered: str):
     )
     weights = jax.ShapeDtypeStruct((LAYERS, 64, 64), jnp.float32)
     return parse(
-        step.lower(weights, jax.ShapeDtypeStruct((8, 64), jnp.float32)).compile().as_text()
+        step.lower(weights, jax.ShapeDtypeStruct((ROWS, 64), jnp.float32)).compile().as_text()
     )
 
 
 @functools.cache
 def found(gathered: str) -> list[Collective]:
-    return [one for one in collectives(program(gathered), MESH, 1) if one.kind == "all-gather"]
+    return [
+        one for one in collectives(program(gathered), MESH, 1, ROWS) if one.kind == "all-gather"
+    ]
 
 
 def test_gathers_of_stored_parameters_differ_from_those_of_activations():
@@ -53,7 +56,7 @@ def test_gathers_of_stored_parameters_differ_from_those_of_activations():
 
 
 def test_a_vector_is_classified_by_its_origin_and_not_by_its_shape():
-    of_vectors = [one for one in found("a vector of activations") if one.size == 8 * 4]
+    of_vectors = [one for one in found("a vector of activations") if one.size == ROWS * 4]
     assert of_vectors
     assert {one.origin for one in of_vectors} == {"activations"}
 
@@ -129,7 +132,9 @@ ENTRY %main (x: bf16[4,16], y: bf16[4,8]) -> f32[5,8] {
 
 
 def test_a_fused_all_reduce_whose_part_is_kept_is_a_reduce_scatter_of_gradients():
-    scattered, permuted = collectives(parse(SCATTERED), {"data": 4, "expert": 1, "model": 1}, 0)
+    scattered, permuted = collectives(
+        parse(SCATTERED), {"data": 4, "expert": 1, "model": 1}, 0, ROWS
+    )
     assert scattered == Collective("reduce-scatter", "gradients", ("data",), (0, 1, 2, 3), 1, 160)
     assert scattered.sent == 3 * 160
     pairs = (0, 1), (1, 2), (2, 3)
@@ -155,7 +160,7 @@ ENTRY %main (a: f32[2], b: f32[3]) -> f32[24] {
 
 def test_one_of_several_parameters_gathered_at_once_is_a_parameter():
     mesh = {"data": 2, "expert": 4, "model": 1}
-    *_, again = collectives(parse(TOGETHER), mesh, 2)
+    *_, again = collectives(parse(TOGETHER), mesh, 2, ROWS)
     assert (again.size, again.origin) == (96, "parameters")
 
 
@@ -178,8 +183,31 @@ ENTRY %main (a: f32[6]) -> f32[6] {
 
 
 def test_a_parameter_gathered_in_a_called_computation_is_a_parameter():
-    (gathered,) = collectives(parse(CALLED), {"data": 2, "expert": 1, "model": 1}, 1)
+    (gathered,) = collectives(parse(CALLED), {"data": 2, "expert": 1, "model": 1}, 1, ROWS)
     assert (gathered.kind, gathered.origin) == ("all-gather", "parameters")
+
+
+# As XLA for TPUs prints each row's loss and its language, gathered for the step's results.
+REPORTED = """HloModule step
+
+ENTRY %main (a: f32[8,64], b: s32[2]) -> (f32[8], s32[8]) {
+  %a = f32[8,64]{1,0} parameter(0)
+  %b = s32[2]{0} parameter(1)
+  %row = f32[1,1,2]{2,1,0} negate(%a), metadata={op_name="jit(step)/jvp()/shard_map"}
+  %rows = f32[4,1,2]{2,1,0} all-gather(%row), replica_groups={{0,1,2,3}}, metadata={op_name="jit(step)/jvp()/shard_map"}
+  %tiled = s32[1,1,2]{2,1,0} bitcast(%b)
+  %languages = s32[4,1,2]{2,1,0} all-gather(%tiled), replica_groups={{0,1,2,3}}, metadata={op_name="batch.language"}
+  ROOT %results = (f32[4,1,2], s32[4,1,2]) tuple(%rows, %languages)
+}
+"""  # noqa: E501
+
+
+@pytest.mark.parametrize(
+    ("rows", "origins"), [(8, ["reports"] * 2), (4, ["activations", "optimizer"])]
+)
+def test_a_number_per_row_is_a_report_whatever_its_tiles(rows, origins):
+    gathered = collectives(parse(REPORTED), {"data": 4, "expert": 1, "model": 1}, 0, rows)
+    assert [one.origin for one in gathered] == origins
 
 
 @pytest.mark.parametrize(
