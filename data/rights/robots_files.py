@@ -27,6 +27,7 @@ from data.reading.timestamps import sortable
 from data.rights.hosts import host_of
 from data.rights.robots_redirects import address_of, redirected_hosts
 from data.stores.files import exists, local_copy
+from data.stores.json_files import of_shape
 
 MOST_BYTES = 500 << 10  # RFC 9309 asks for as many; Google ignores the rest
 ARCHIVES, JSON_LINES = (".warc", ".warc.gz"), (".jsonl", ".jsonl.gz")
@@ -135,8 +136,8 @@ def _of_json_lines(here: Path, skipped: Counter[str]) -> Iterator[Robots]:
 def _row(value: object) -> Row | None:
     """Returns a line's value as a row; None if it has another shape or says nothing of a host."""
     try:
-        row = msgspec.convert(value, Row)
-    except (msgspec.ValidationError, UnicodeEncodeError, RecursionError):
+        row = of_shape(value, Row, "a line of robots.txt files")
+    except DataError:
         return None
     has_answer = row.robots is not None or row.status // 100 in (4, 5)
     return row if host_of(row.host) and has_answer else None

@@ -6,10 +6,12 @@ of that shape or one sentence. Fields that a shape does not name are ignored, so
 accepts what later versions add.
 """
 
+import functools
 import itertools
 import json
 import re
 import textwrap
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,7 +26,9 @@ from data.stores import atomic, files
 
 Shape = TypeVar("Shape")
 MOST_BYTES = 1 << 30  # mT5's corpus in shards of 256 MB has a manifest of 40 MB
-READS = 32  # at once; one after another, 300,000 small files of a store would take hours
+# At once; one after another, 300,000 small files of a store would take hours. A disk's are parsed
+# under one lock of Python, so that more threads gain nothing; a few wait for a shared disk.
+STORE_READS, DISK_READS = 32, 4
 LONGEST_REASON = 300  # characters of an error, which may quote the file
 # A key of YAML may be half of a surrogate pair.
 WRONG_SHAPE = (msgspec.ValidationError, UnicodeEncodeError, RecursionError)
@@ -46,13 +50,18 @@ def read_in_order(paths: Iterable[str], shape: type[Shape] | GenericAlias) -> It
     Raises:
         DataError: if a file does not hold JSON, or JSON of another shape.
     """
-    pool, rest = ThreadPoolExecutor(READS), iter(paths)
+    rest = iter(paths)
+    first = next(rest, None)
+    if first is None:
+        return
+    reads = STORE_READS if files.is_remote(first) else DISK_READS
+    pool, rest = ThreadPoolExecutor(reads), itertools.chain([first], rest)
 
     def begun(count: int) -> list[Future[Shape]]:
         return [pool.submit(read_json, path, shape) for path in itertools.islice(rest, count)]
 
     try:
-        ahead = deque(begun(READS))
+        ahead = deque(begun(reads))
         while ahead:
             yield ahead.popleft().result()
             ahead.extend(begun(1))
@@ -100,7 +109,20 @@ def of_shape(value: Any, shape: type[Shape] | GenericAlias, place: str) -> Shape
 
 
 def _converted(value: Any, shape: type[Shape] | GenericAlias) -> Shape:
+    _prepare(shape)
     return msgspec.convert(value, shape, str_keys=True)  # JSON has no other keys
+
+
+# Held while msgspec learns a type: a second thread reads its unfinished facts, and the process ends
+# with SIGSEGV. docs/decisions/json-boundary.md has the program that shows it.
+_learning = threading.Lock()
+
+
+@functools.cache
+def _prepare(shape: type | GenericAlias) -> None:
+    """Has msgspec learn a type, in one thread at a time and before its first value is read."""
+    with _learning:
+        msgspec.json.Decoder(shape)
 
 
 def write_json(path: str | Path, value: Any) -> None:

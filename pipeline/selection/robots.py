@@ -54,6 +54,9 @@ class Part(msgspec.Struct, array_like=True):
             self.robots[one.host] = max(one, self.robots.get(one.host, one))
 
 
+PARTS = msgspec.msgpack.Decoder(Part)  # made before threads start, as `json_files` explains
+
+
 @dataclass(frozen=True)
 class ListHosts:
     """Writes the hashes of the hosts of a file's pages, so that no other robots.txt travels."""
@@ -147,7 +150,7 @@ class AskRobots:
         asked: list[tuple[int, Part]] = []
         known = Part({}, {})
         for shard, part in parts:
-            found = msgspec.msgpack.decode(part, type=Part)
+            found = PARTS.decode(part)
             known.add_robots(found.robots.values())
             if found.addresses:
                 asked.append((shard, found))

@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import subprocess
+import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -16,13 +18,21 @@ from data.corpus_manifest import CorpusManifest
 from data.errors import DataError
 from data.stores import json_files
 from data.stores.atomic import write_text
-from data.stores.json_files import READS, decode_json, read_in_order, read_json, write_json
+from data.stores.json_files import (
+    DISK_READS,
+    STORE_READS,
+    decode_json,
+    read_in_order,
+    read_json,
+    write_json,
+)
 from data.stores.json_shapes import RelativePath
 from data.tokens.manifest import TokenManifest, VocabularyManifest
 from pipeline.artifacts.claims import Head
 from pipeline.cleaning.tally import TallyRecord
 from pipeline.runs.record import MixtureRecord, RunRecord
 
+ROOT = Path(__file__).parents[3]
 SHAPES = [CorpusManifest, TokenManifest, VocabularyManifest, Head, TallyRecord, RunRecord,
           MixtureRecord]  # fmt: skip
 NAMES = sorted({name for shape in SHAPES for name in shape.__struct_fields__})
@@ -177,7 +187,7 @@ def test_a_hostile_vocabulary_is_refused(manifest, field, value):
         decode_json(json.dumps(changed).encode(), TokenManifest, "here")
 
 
-def numbered(folder: Path, count: int) -> list[str]:
+def numbered(folder: str | Path, count: int) -> list[str]:
     """Writes files that hold their numbers; returns their paths."""
     paths = [f"{folder}/{number}.json" for number in range(count)]
     for number, path in enumerate(paths):
@@ -185,8 +195,10 @@ def numbered(folder: Path, count: int) -> list[str]:
     return paths
 
 
-def test_files_are_read_together_in_order_and_not_all_at_once(tmp_path, monkeypatch):
-    paths, started = numbered(tmp_path, 3 * READS), []
+@pytest.mark.parametrize("reads", [DISK_READS, STORE_READS])
+def test_files_are_read_together_in_order_and_not_all_at_once(tmp_path, monkeypatch, reads):
+    folder = f"memory:/{tmp_path}" if reads == STORE_READS else tmp_path
+    paths, started = numbered(folder, 3 * reads), []
     number, together = itertools.count(), threading.Barrier(4)
 
     def read(path, shape):
@@ -198,15 +210,46 @@ def test_files_are_read_together_in_order_and_not_all_at_once(tmp_path, monkeypa
     monkeypatch.setattr(json_files, "read_json", read)
     for taken, value in enumerate(read_in_order(paths, int)):
         assert value == taken
-        assert len(started) <= taken + READS
+        assert len(started) <= taken + reads
     assert len(started) == len(paths)
 
 
 def test_a_file_that_cannot_be_read_ends_the_reading_where_it_stands(tmp_path):
-    paths = numbered(tmp_path, 2 * READS)
-    write_json(paths[READS], "damaged")
+    paths = numbered(tmp_path, 2 * DISK_READS)
+    write_json(paths[DISK_READS], "damaged")
     values = read_in_order(paths, int)
-    assert [next(values) for _ in range(READS)] == list(range(READS))
-    with pytest.raises(DataError, match=rf"/{READS}\.json should hold JSON"):
+    assert [next(values) for _ in range(DISK_READS)] == list(range(DISK_READS))
+    with pytest.raises(DataError, match=rf"/{DISK_READS}\.json should hold JSON"):
         next(values)
     assert list(read_in_order([], int)) == []
+
+
+# Each of 32 threads is interrupted after every few instructions, also while msgspec learns a type.
+MANY_READERS = """
+import sys, threading
+from msgspec import Struct
+from data.stores.json_files import of_shape
+
+sys.setswitchinterval(1e-6)
+for _ in range(100):
+    class Inner(Struct):
+        counts: dict[str, list[int]]
+
+    class Outer(Struct):
+        inner: Inner
+
+    together = threading.Barrier(32)
+
+    def read():
+        together.wait()
+        of_shape({"inner": {"counts": {"sw": [1]}}}, Outer, "here")
+
+    threads = [threading.Thread(target=read) for _ in range(32)]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+"""
+
+
+def test_many_threads_read_their_first_value_of_a_type():
+    done = subprocess.run([sys.executable, "-c", MANY_READERS], cwd=ROOT, check=False)
+    assert done.returncode == 0  # without preparation -11, SIGSEGV, within ten rounds
