@@ -10,6 +10,7 @@ MSWITCH_WEB names; where neither exists, pages made of shipped text (`shuffled_p
 """
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -40,6 +41,7 @@ SMALL_PIECES = str(Path(__file__).with_name("small_pieces.py"))
 LAUNCH = ROOT / "docs/launch.md"
 CLAIMED_MEGABYTES = 1_100  # more than two heaps of 512 MiB, 1,074 MB
 RULES = ("mc4", "mswitch-web")
+ONE = ("--direct_num_workers=1",)
 PAGES_MADE = 20  # per language, where no web page lies beside the checkout
 PATIENCE_SECONDS = 600.0  # a busy machine must not fail a test
 Mswitch = Callable[..., subprocess.CompletedProcess[str]]
@@ -282,7 +284,27 @@ def home(tmp_path_factory, raw) -> Path:
 
 
 @pytest.fixture(scope="session")
-def written(home, mswitch, digests) -> Callable[..., dict[str, str]]:
+def cleaned(home, mswitch, digests) -> Callable[..., dict[str, str]]:
+    """Cleans the archives in a place, once; returns the digests of the corpus."""
+
+    @functools.cache
+    def run(place: str, rules: str, *options: str) -> dict[str, str]:
+        out = f"{place}/{rules}"
+        asked = ("--input=raw/*.warc.wet.gz", f"--rules={rules}", f"--out={out}")
+        mswitch("clean", *asked, "--", *options, cwd=home)
+        return digests(home / out)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def cleaned_by_one(cleaned) -> dict[str, str]:
+    """The corpus that one process of this machine writes with Beam's own runner."""
+    return cleaned("one", RULES[-1], *ONE)
+
+
+@pytest.fixture(scope="session")
+def written(home, mswitch, digests, cleaned) -> Callable[..., dict[str, str]]:
     """Runs the jobs in a place; returns their outputs: corpora, scores, selected pages, tokens."""
 
     def grown(rules: str, place: str, options: list[str]) -> None:
@@ -296,10 +318,7 @@ def written(home, mswitch, digests) -> Callable[..., dict[str, str]]:
 
     def run(place: str, options: list[str]) -> dict[str, str]:
         for rules in RULES:
-            mswitch(
-                "clean", "--input=raw/*.warc.wet.gz", f"--rules={rules}",
-                f"--out={place}/{rules}", "--", *options, cwd=home,
-            )  # fmt: skip
+            cleaned(place, rules, *options)
             grown(rules, place, options)
         if place == "one":
             mswitch(
@@ -336,7 +355,7 @@ def write_robots(corpus: Path, out: Path) -> None:
 @pytest.fixture(scope="session")
 def written_by_one(written) -> dict[str, str]:
     """What one process of this machine writes with Beam's own runner."""
-    return written("one", ["--direct_num_workers=1"])
+    return written("one", list(ONE))
 
 
 @pytest.fixture(scope="session")

@@ -44,7 +44,14 @@ def test_there_is_something_to_compare(home, written_by_one):
     assert not any("work" in name.split("/") for name in files)  # the workspace is gone
 
 
-@pytest.mark.parametrize("place", ["two", "loopback", "elsewhere"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        pytest.param("two", marks=pytest.mark.slow),
+        pytest.param("loopback", marks=pytest.mark.slow),
+        "elsewhere",  # Prism as in the place before, and more is foreign to its workers
+    ],
+)
 def test_another_place_writes_the_same_bytes(written_by_one, written, places, place):
     assert written(place, places[place]) == written_by_one
 

@@ -2,16 +2,24 @@
 
 import pytest
 
+RULES = "mswitch-web"
+
 
 @pytest.fixture(scope="module")
 def on_spark(documented, spark, worker_pool) -> list[str]:
     return documented("localhost:8199", job_endpoint=spark, environment_config=worker_pool)
 
 
+def test_spark_writes_the_same_corpus(cleaned_by_one, cleaned, on_spark):
+    assert cleaned("spark", RULES, *on_spark) == cleaned_by_one
+
+
+@pytest.mark.slow
 def test_spark_writes_the_same_bytes(written_by_one, written, on_spark):
     assert written("spark", on_spark) == written_by_one
 
 
+@pytest.mark.slow
 def test_keys_larger_than_the_heap_are_spilled(cleaned_lines, texts_left, on_spark):
     """Of 32 partitions two are in work, and their sort spills."""
     assert cleaned_lines(on_spark) == texts_left

@@ -38,7 +38,10 @@ SPARSE = (
 )
 WRITES = ("PUT", "POST")
 QUICK = {"QUICK_RETRIES": "yes"}
-pytestmark = pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")  # aiohttp's
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning"),  # aiohttp's
+]
 
 
 @pytest.fixture(scope="module")
