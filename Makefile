@@ -7,7 +7,8 @@ BIN := $(VENV)/bin
 ENGINES := .engines
 PROGRAMS := prism minio fake-gcs-server
 CLUSTERS := flink spark
-ENGINE_TESTS ?= tests/engines
+ENGINE_TESTS ?= tests/engines -m ""
+TESTS ?= tests
 EXTRAS ?= demo,dev
 INSTALLED := $(VENV)/.installed-$(EXTRAS)
 # Installs wheels, each with a hash of requirements.lock: a source package would run unlocked code.
@@ -20,7 +21,7 @@ BESIDE_PEERS := $(addprefix benchmarks/cleaning/,clean.py near_duplicates.py qua
 NOT_TIMED := benchmarks/cleaning/language_confusions.py $(addprefix benchmarks/training/,pooled_drops.py router_faults.py)
 TORCH := $(wildcard parity/hugging_face*.py)
 
-.PHONY: demo own-text test test-slow fuzz plans simulations check parity bench faults accelerator engines engine-programs experiment scale docs install lock clean
+.PHONY: demo own-text test test-slow fuzz plans simulations check parity bench faults accelerator engines engine-programs engine-jars engine-worker experiment scale docs install lock clean
 
 demo: install
 	$(BIN)/mswitch demo --out runs/demo
@@ -31,7 +32,7 @@ own-text: install
 	$(BIN)/python .ci/own_text.py runs/own-text
 
 test: install
-	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest $(TESTS)
 
 # What is marked slow: whole ways, browsers, killed and resumed runs, several hosts, further meshes.
 test-slow: install
@@ -129,8 +130,9 @@ experiment: install
 
 # The same jobs on Beam's portable runner, on Flink, on Spark, on an S3 store, and as Dataflow receives
 # them. The three programs are built from source, Flink and Spark are Maven Central's jars (470 MB, once);
-# servers run on this machine, on free ports, in throw-away folders.
-engines: engine-programs $(CLUSTERS:%=$(ENGINES)/%/.installed) $(ENGINES)/.installed $(ENGINES)/worker/.installed
+# servers run on this machine, on free ports, in throw-away folders. ENGINE_TESTS=tests/engines leaves out
+# those marked slow: whole ways on every engine, keys larger than a heap, runs in stores that are killed.
+engines: engine-programs engine-jars engine-worker $(ENGINES)/.installed
 	rm -rf $(ENGINES)/wheel
 	$(BIN)/python -m hatchling build --target wheel --directory $(ENGINES)/wheel
 	$(ENGINES)/worker/bin/python -m pip install --quiet --no-deps --force-reinstall $(ENGINES)/wheel/*.whl
@@ -138,11 +140,15 @@ engines: engine-programs $(CLUSTERS:%=$(ENGINES)/%/.installed) $(ENGINES)/.insta
 
 engine-programs: $(PROGRAMS:%=$(ENGINES)/bin/%)
 
+engine-jars: $(CLUSTERS:%=$(ENGINES)/%/.installed)
+
 $(ENGINES)/.installed: $(INSTALLED)
 	@mkdir -p $(ENGINES)
 	$(BIN)/python .ci/required.py engines > $(ENGINES)/required.txt
 	$(BIN)/python $(LOCKED) --requirement $(ENGINES)/required.txt
 	@touch $@
+
+engine-worker: $(ENGINES)/worker/.installed
 
 # Workers elsewhere: an environment with the wheel and what the image has, without the checkout.
 $(ENGINES)/worker/.installed: pyproject.toml requirements.lock Dockerfile $(INSTALLED)

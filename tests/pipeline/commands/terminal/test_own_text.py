@@ -1,4 +1,4 @@
-"""README's way for one's own text; `make own-text` runs it whole, as it is written there."""
+"""README's way for one's own text; `make own-text` runs it, as it is written there."""
 
 import own_text
 import pytest
