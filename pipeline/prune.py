@@ -16,16 +16,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from data import languages
+from data.stores.addresses import Place
 from data.stores.atomic import write_bytes
 from data.stores.digests import digest_of_contents
 from data.stores.files import exists, read_bytes
 from data.stores.parquet_files import read_table
 from data.tokens.blocks import TokenBlocks
 from data.tokens.tokenizer import MODEL_FILE
-from eval.experts.importance import expert_use
+from eval.experts.importance import ExpertUse, expert_use
 from eval.experts.sharing import WRITTEN
+from eval.experts.usage import switch_layers
 from model.batch import Batch
-from model.config import SwitchConfig
+from model.config import ModelConfig, SwitchConfig
 from model.conversions.pruning import kept_count, most_important, pruned_config
 from model.sharding.mesh import MeshShape
 from model.transformer import parameter_count
@@ -85,7 +87,7 @@ def resolved(arguments: Prune) -> PruneRequest:
     count = requested_count(arguments, source.model.switch)
     step = requested_step(arguments.run, arguments.step)
     path = routing_file(arguments.run, step)
-    use = expert_use(read_table(path, WRITTEN), codes, str(path))
+    use = use_of_experts(path, source.model, codes)
     blocks = requested_text(arguments, source, codes)
     recipe = replace(
         source,
@@ -117,6 +119,17 @@ def resolved(arguments: Prune) -> PruneRequest:
         work=f"{count} of {experts} experts in {len(use.gate)} layers",
     )
     return PruneRequest(codes, experts, pruning, recipe, blocks, intent)
+
+
+def use_of_experts(path: Place, model: ModelConfig, codes: Sequence[str]) -> ExpertUse:
+    """Returns the use of a network's experts that an evaluation recorded.
+
+    Raises:
+        DataError: if a language has no held-out pages, or the file is of another network.
+    """
+    assert model.switch is not None  # a sparse run
+    layers = switch_layers(model.blocks, model.switch.every)
+    return expert_use(read_table(path, WRITTEN), codes, layers, model.switch.experts, str(path))
 
 
 def settings_of(arguments: Prune, codes: list[str], step: int) -> dict[str, Any]:

@@ -67,11 +67,7 @@ def columns(usage: Usage, languages: Sequence[str], every: int) -> dict[str, lis
         every: distance between sparse feed-forward layers of a stack; 2 is every second layer.
     """
     layers = len(usage.load)
-    places = [
-        (stack, (number + 1) * every)
-        for stack in ("encoder", "decoder")
-        for number in range(layers // 2)
-    ]
+    places = switch_layers(layers // 2, every)
     return {
         "stack": [stack for stack, _ in places for _ in languages],
         "layer": [layer for _, layer in places for _ in languages],
@@ -83,6 +79,15 @@ def columns(usage: Usage, languages: Sequence[str], every: int) -> dict[str, lis
         "load": usage.load.reshape(-1, usage.load.shape[-1]).astype(np.int64).tolist(),
         "gate": usage.gate.reshape(-1, usage.gate.shape[-1]).tolist(),
     }
+
+
+def switch_layers(number: int, every: int) -> list[tuple[str, int]]:
+    """Returns stack and layer of each switch layer, of which a stack has this number."""
+    return [
+        (stack, position * every)
+        for stack in ("encoder", "decoder")
+        for position in range(1, number + 1)
+    ]
 
 
 def shares(load: Num[np.ndarray, "*places experts"]) -> Float[np.ndarray, "*places experts"]:
