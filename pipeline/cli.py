@@ -37,7 +37,7 @@ from pipeline.command_line import (
     split_beam_options,
     with_beam_options,
 )
-from pipeline.credentials import redacted, refuse
+from pipeline.credentials import refuse
 from pipeline.errors import (
     CUT_OFF_STATUS,
     PREEMPTED_STATUS,
@@ -65,7 +65,7 @@ def main(argv: list[str] | None = None) -> None:
         leave(stopped.status)
         return
     except Exception:
-        for line in redacted(traceback.format_exc()).splitlines():
+        for line in traceback.format_exc().splitlines():
             print_message(line)
         status = 1
     end(status)
@@ -87,7 +87,7 @@ def run(argv: list[str]) -> int:
             execute(argv[0] if argv else "", command_of(argv))
     except REFUSALS as error:
         check_no_signal()
-        print_message(f"mswitch: {redacted(str(error))}")
+        print_message(f"mswitch: {error}")
         return 2
     except Preempted as stopped:
         print_message(str(stopped))
@@ -98,7 +98,7 @@ def run(argv: list[str]) -> int:
         check_no_signal()
         if (sentence := system_failure(error)) is None:
             raise
-        print_message(f"mswitch: {argv[0]} met {redacted(sentence)}")
+        print_message(f"mswitch: {argv[0]} met {sentence}")
         return 2
     return 0
 

@@ -1,8 +1,8 @@
 """Everything that a command prints: on one line each, and as text alone.
 
 File names, manifests, pages and messages of libraries hold words of strangers. Here their control
-characters are escaped, and no `[markup]` or `:emoji:` of theirs is interpreted. All printing goes
-through this file.
+characters are escaped, and no `[markup]` or `:emoji:` of theirs is interpreted. Credentials are
+hidden. All printing goes through this file.
 """
 
 import copy
@@ -21,6 +21,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from data.control_characters import escape_controls
+from pipeline.credentials import redacted
 
 SHORTEST_TEXT = 12  # characters of a text column of a table
 
@@ -73,7 +74,7 @@ class Terminal(Console):
 
     def render_str(self, text: str, **settings: Any) -> Text:
         """Returns a string as rich shows it: called for each one printed or put in a table."""
-        return super().render_str(escape_controls(text), **settings)
+        return super().render_str(escape_controls(redacted(text)), **settings)
 
 
 def least_width(table: Table) -> int:
@@ -178,7 +179,7 @@ def print_message(message: str) -> None:
 
 
 def _print_parts(message: str, between: str, line_break: str) -> None:
-    text = escape_controls(message)
+    text = escape_controls(redacted(message))
     if sys.stderr.isatty():
         text = broken(text, shutil.get_terminal_size().columns, between, line_break)
     sys.stderr.write(f"{text}\n")

@@ -27,7 +27,7 @@ from pipeline.beam.local_runner import LocalRunner
 from pipeline.beam.loopback import bind_to_loopback
 from pipeline.beam.option_views import RememberedViews
 from pipeline.beam.store_options import use_store_options
-from pipeline.credentials import refuse_in_job
+from pipeline.credentials import refuse
 
 # WARN: Python's WARNING stops every Java job server, which knows no level of that name.
 DEFAULTS = ("--runner=FnApiRunner", "--default_sdk_harness_log_level=WARN")
@@ -40,7 +40,7 @@ def pipeline_options(given: Sequence[str], *, input_bytes: int = 0) -> PipelineO
     Raises:
         DataError: if an option holds a credential or is unknown.
     """
-    refuse_in_job(given)
+    refuse(given)
     check_known(given)
     cores = len(os.sched_getaffinity(0))
     workers = []

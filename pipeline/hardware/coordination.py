@@ -26,6 +26,7 @@ from pipeline.hardware.kept_connection import relayed
 from pipeline.stopping import leave, say
 
 Answer = TypeVar("Answer")
+LOOPBACK = ("127.0.0.1", "[::1]", "localhost")
 KEY_PREFIX = "mswitch"  # of all keys
 WAIT_MILLISECONDS = 1_000  # of one call; Python looks for signals in between
 JOIN_SECONDS = 300  # for all hosts to start
@@ -68,6 +69,7 @@ def _join(hosts: Hosts) -> None:
     )
     if address is None or index is None:
         raise ValueError("neither Slurm nor a TPU pod was found")
+    is_local = address.rpartition(":")[0] in LOOPBACK
     jax.config.update("jax_enable_preemption_service", False)  # training/preemption.py
     jax.distributed.initialize(
         address if index == 0 else relayed(address),
@@ -77,6 +79,8 @@ def _join(hosts: Hosts) -> None:
         initialization_timeout=2 * JOIN_SECONDS,
         heartbeat_timeout_seconds=NEVER_SECONDS,
         shutdown_timeout_seconds=LEAVE_SECONDS,
+        # JAX's own default is all interfaces; a host's name may stand for an address behind NAT.
+        coordinator_bind_address=address if is_local else None,
     )
 
 

@@ -20,6 +20,7 @@ from data.stores.addresses import Address, Place
 from data.stores.files import exists
 from data.stores.json_files import read_json, write_json
 from pipeline.arguments import TrackerName
+from pipeline.credentials import redacted
 from pipeline.errors import ArtifactError
 
 FILE = "tracking.json"
@@ -203,6 +204,6 @@ class _TrackerThread(Thread):
 
 
 def _reason(error: BaseException) -> str:
-    """Returns the first line of an error, shortened."""
-    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    """Returns the first line of an error, shortened once it is redacted."""
+    line = redacted((str(error).strip() or type(error).__name__).splitlines()[0])
     return line if len(line) <= LONGEST_REASON else line[:LONGEST_REASON] + "..."

@@ -126,11 +126,13 @@ def test_mlflow_keeps_the_run_in_its_directory(tmp_path, monkeypatch):
 @pytest.mark.usefixtures("unhurried")
 def test_an_mlflow_server_that_is_not_there_stops_nothing(tmp_path, monkeypatch):
     pytest.importorskip("mlflow", reason="the extra mlflow is not installed")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # the port of nothing
+    address = f"http://user:{'pLaNtEd' * 40}@127.0.0.1:9"  # the port of nothing
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     (said,) = tracked(tmp_path, ("mlflow",))
-    assert said.startswith("caution: MLflow failed (API request to http://127.0.0.1:9")
+    assert said.startswith("caution: MLflow failed (API request to http://***@127.0.0.1:9")
+    assert "pLaNtEd" not in said
 
 
 def settings_of_wandb():
