@@ -4,6 +4,7 @@ The YAML header names languages, size and files, so `datasets.load_dataset(DIR, 
 language with both splits. Its fields are those of https://huggingface.co/docs/hub/datasets-cards.
 """
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from data.languages import UNDETERMINED, find
 from data.stores.atomic import write_text
 from data.stores.files import join_path
 from data.stores.json_files import write_json
+from eval.rendering.markdown_text import bullets, escape, paragraph
 from pipeline.artifacts.claims import code_version
 from pipeline.corpus.croissant import croissant
 from pipeline.errors import ArtifactError
@@ -63,8 +65,8 @@ def card(body: Mapping[str, Any], codes: Sequence[str], license_name: str) -> st
         description(body, codes) + "\n",
         example(codes),
         "## Rules\n",
-        f"Rules `{rules['name']}` of mswitch {code_version()}.\n",
-        "\n".join(f"* {one}" for one in rules["differences_from_mc4"]) + "\n",
+        paragraph(f"Rules {rules['name']} of mswitch {code_version()}.") + "\n",
+        bullets(rules["differences_from_mc4"]) + "\n",
         "\n".join(late_rules(rules.get("late", []))),
         "\n".join(withdrawn(body.get("withdrawals", []))),
         "## Languages\n",
@@ -97,7 +99,7 @@ def example(codes: Sequence[str]) -> str:
     """Returns the lines that load one language; "" if there is none."""
     if not codes:
         return ""
-    load = f'pages = datasets.load_dataset("DIRECTORY", "{codes[0]}")'
+    load = f'pages = datasets.load_dataset("DIRECTORY", {json.dumps(codes[0])})'
     return f"```python\nimport datasets\n\n{load}\n```\n"
 
 
@@ -107,8 +109,8 @@ def late_rules(selections: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         yield "\n## Late rules\n"
         for name, value in rules.items():
             if value not in (None, [], ()):
-                words = ", ".join(value) if isinstance(value, list | tuple) else value
-                yield f"* {name}: {words}"
+                words = ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
+                yield bullets([f"{name}: {words}"])
         yield ""
 
 
@@ -172,9 +174,9 @@ def table(body: Mapping[str, Any]) -> Iterator[str]:
     for code, one in body["languages"].items():
         share = rejected_share(body, [code])
         most = Counter(one["rejected"]).most_common(MOST_REASONS)
-        reasons = ", ".join(f"{name} {count:,}" for name, count in most)
+        reasons = escape(", ".join(f"{name} {count:,}" for name, count in most))
         yield (
-            f"| {code} | {one['kept']:,} | {one['held_out']:,} | {one['characters']:,} | "
+            f"| {escape(code)} | {one['kept']:,} | {one['held_out']:,} | {one['characters']:,} | "
             f"{share:.1%} | {reasons} |"
         )
 
@@ -183,7 +185,9 @@ def licence(name: str) -> str:
     """Returns what is known about the right to use the pages."""
     if name == UNDECLARED:
         return "No licence was declared. The text of each page belongs to its site's owners."
-    return f"Declared licence: {name}. The text of each page belongs to its site's owners."
+    return paragraph(
+        f"Declared licence: {name}. The text of each page belongs to its site's owners."
+    )
 
 
 def _configs(codes: Sequence[str], languages: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

@@ -16,6 +16,7 @@ from data.stores.json_files import read_json
 from data.stores.parquet_files import read_table
 from eval import language_loss
 from eval.language_loss import LanguageLosses, Unit
+from eval.rendering.markdown_text import bullets, heading, paragraph, table
 from pipeline.artifacts.claims import code_version
 from pipeline.runs.changes import lines_of
 from pipeline.runs.finished import evaluated_steps
@@ -46,16 +47,16 @@ def model_card(
     )
     parts = [
         f"---\n{header}---\n",
-        f"# {about.recipe['name']}\n",
-        " ".join(description(about, step, config)) + "\n",
+        heading(about.recipe["name"]) + "\n",
+        paragraph(" ".join(description(about, step, config))) + "\n",
         loading(config) + "\n",
         "## Recipe\n",
-        "\n".join(table(recipe_rows(about), ("field", "value"))) + "\n",
+        table(("field", "value"), recipe_rows(about)) + "\n",
         *changed(run),
         "## Data\n",
-        "\n".join(table(about.inputs.items(), ("input", "digest (SHA-256)"))) + "\n",
+        table(("input", "digest (SHA-256)"), about.inputs.items()) + "\n",
         "## Results\n",
-        "\n".join(results(losses, step)) + "\n",
+        results(losses, step) + "\n",
     ]
     return "\n".join(parts)
 
@@ -84,7 +85,7 @@ def description(about: RunRecord, step: int, config: Mapping[str, Any]) -> Itera
     yield f"{kind}{size} after {step:,} steps, made with mswitch {code_version()}."
     if about.recipe.get("finetuning"):
         yield f"It is fine-tuned on {', '.join(about.recipe['finetuning']['tasks'])}."
-    yield f"Its class is `{config['architectures'][0]}`."
+    yield f"Its class is {config['architectures'][0]}."
 
 
 def loading(config: Mapping[str, Any]) -> str:
@@ -97,17 +98,17 @@ def loading(config: Mapping[str, Any]) -> str:
     )
 
 
-def recipe_rows(about: RunRecord) -> Iterator[tuple[str, Any]]:
+def recipe_rows(about: RunRecord) -> Iterator[tuple[str, str]]:
     """Yields the settings that describe the network and its training."""
     recipe = about.recipe
     for name in MODEL_FIELDS:
         if name in recipe["model"]:
-            yield f"model.{name}", recipe["model"][name]
+            yield f"model.{name}", str(recipe["model"][name])
     for name, value in (recipe["model"]["switch"] or {}).items():
-        yield f"model.switch.{name}", value
+        yield f"model.switch.{name}", str(value)
     for name in TRAINING_FIELDS:
         if name in recipe:
-            yield name, recipe[name]
+            yield name, str(recipe[name])
     for commit in about.commits:
         yield "commit", commit
 
@@ -115,7 +116,7 @@ def recipe_rows(about: RunRecord) -> Iterator[tuple[str, Any]]:
 def changed(run: Place) -> Iterator[str]:
     """Yields the paragraph on what was changed while the model was trained, if anything was."""
     if lines := list(lines_of(run)):
-        yield "Changed while it was trained:\n\n" + "\n".join(f"- {one}" for one in lines) + "\n"
+        yield f"Changed while it was trained:\n\n{bullets(lines)}\n"
 
 
 def losses_at(run: Place, step: int) -> LanguageLosses | None:
@@ -127,20 +128,11 @@ def losses_at(run: Place, step: int) -> LanguageLosses | None:
     return language_loss.by_language(pages)
 
 
-def results(losses: LanguageLosses | None, step: int) -> Iterator[str]:
-    """Yields the lines of the table of held-out losses."""
+def results(losses: LanguageLosses | None, step: int) -> str:
+    """Returns the table of held-out losses."""
     if losses is None:
-        yield f"The run has no evaluation at step {step:,}."
-        return
+        return f"The run has no evaluation at step {step:,}."
     names = ("language", "held-out pages", "nats per target token", "bits per byte of hidden text")
     nats, bits = (losses.losses(unit) for unit in (Unit.NATS_PER_TOKEN, Unit.BITS_PER_BYTE))
     rows = zip(losses.languages, losses.pages, nats, bits, strict=True)
-    yield from table(((c, f"{p:,}", f"{n:.4f}", f"{b:.4f}") for c, p, n, b in rows), names)
-
-
-def table(rows: Any, names: tuple[str, ...]) -> Iterator[str]:
-    """Yields a Markdown table."""
-    yield f"| {' | '.join(names)} |"
-    yield "|" + "---|" * len(names)
-    for row in rows:
-        yield f"| {' | '.join(map(str, row))} |"
+    return table(names, ((c, f"{p:,}", f"{n:.4f}", f"{b:.4f}") for c, p, n, b in rows))

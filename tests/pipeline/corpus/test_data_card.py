@@ -6,12 +6,15 @@ import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from huggingface_hub import DatasetCard
+from markdown_reader import HOSTILE, markup_of
 
 from data.reading.page_table import WRITTEN
 from pipeline.corpus.data_card import (
     METADATA,
     README,
+    card,
     check_license,
     rejected_share,
     size_category,
@@ -97,7 +100,7 @@ def test_late_rules_and_withdrawals_are_in_the_card(corpus):
     }
     write_cards(str(corpus), body)
     text = (corpus / README).read_text(encoding="utf-8")
-    assert "* quality: corpus\n* mask: email, ip\n" in text
+    assert "- quality: corpus\n- mask: email, ip\n" in text
     assert "* 7 pages of 1 hosts\n* 7 pages of 1,500 hosts" in text
     assert "a.example" not in text
 
@@ -112,6 +115,18 @@ def test_a_withdrawal_from_a_selection_does_not_change_its_rejected_share():
     }  # fmt: skip
     after = {**before, "withdrawals": [carried, own], "languages": {"sw": entry | {"kept": 25}}}
     assert rejected_share(before, ["sw"]) == rejected_share(after, ["sw"]) == 0.5
+
+
+def test_words_of_others_are_no_markup_of_the_card():
+    def written(word):
+        code = word.replace("/", "").replace("\n", "")
+        counts = {"kept": 5, "held_out": 2, "characters": 5, "rejected": {word: 15}}
+        late = [{word: word}, {"quality": [word, word]}]
+        rules = {"name": word, "differences_from_mc4": [word, word], "late": late}
+        return card({"languages": {code: counts}, "rules": rules}, [code], word)
+
+    assert [*markup_of(written(HOSTILE))] == [*markup_of(written("word"))]
+    assert yaml.safe_load(written(HOSTILE).split("---\n")[1])["license"] == HOSTILE
 
 
 @pytest.mark.parametrize("name", ["x | y", "<script>", "a\nb", ""])

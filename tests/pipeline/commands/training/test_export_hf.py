@@ -69,7 +69,7 @@ def test_the_card_has_the_recipe_the_data_and_a_loss_per_language(pretrained, tm
 
 def test_a_step_without_evaluation_has_no_results(pretrained):
     assert losses_at(pretrained, 1) is None
-    assert list(results(None, 1)) == ["The run has no evaluation at step 1."]
+    assert results(None, 1) == "The run has no evaluation at step 1."
 
 
 def test_the_code_of_the_folder_needs_nothing_of_ours():
