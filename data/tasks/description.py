@@ -34,6 +34,7 @@ Split = Literal["train", "development", "test"]
 Metric = Literal["accuracy", "f1", "squad_f1", "chrf"]
 SHIPPED = Path(__file__).parent
 DESCRIPTIONS = (".yaml", ".yml", ".json")
+LONGEST_PATTERN, MOST_FIELDS = 500, 16  # of files; what matches is searched in their product
 TEMPLATES = ("input", "target", "split", "language", "identity")
 
 
@@ -153,10 +154,13 @@ def _check_files(task: Task, place: str) -> None:
     for pattern in task.patterns:
         named = parsed(pattern, f"{place}: files").fields
         is_below = not pattern.startswith("/") and ".." not in pattern
-        if not (pattern.endswith(SUFFIXES) and is_below and all(map(str.isidentifier, named))):
+        is_short = len(pattern) <= LONGEST_PATTERN and len(named) <= MOST_FIELDS
+        is_named = pattern.endswith(SUFFIXES) and all(map(str.isidentifier, named))
+        if not (is_below and is_short and is_named):
             raise DataError(
                 f"{place}: files should be patterns below the data's directory that end in "
-                f"{', '.join(SUFFIXES)} and {pattern!r} is not; correct it."
+                f"{', '.join(SUFFIXES)}, of at most {LONGEST_PATTERN} characters and {MOST_FIELDS} "
+                f"fields, and {pattern!r} is not; correct it."
             )
 
 

@@ -110,15 +110,14 @@ class _Reader:
         named = file.fields if self.task.files else {"split": file.pattern, **file.fields}
         fields = [field for field in self.task.fields if field not in named]
         with local_copy(file.path) as path:
-            rows = read_rows(path, fields, file.path)
-        for number, row in enumerate(rows, 1):
-            if isinstance(row, BrokenRecord):
-                self.set_aside[row.reason] += 1
-                continue
-            try:
-                self._add({**row, **named}, f"{file.path}, row {number},")
-            except BadRow as reason:
-                self.set_aside[str(reason)] += 1
+            for number, row in enumerate(read_rows(path, fields, file.path), 1):
+                if isinstance(row, BrokenRecord):
+                    self.set_aside[row.reason] += 1
+                    continue
+                try:
+                    self._add({**row, **named}, f"{file.path}, row {number},")
+                except BadRow as reason:
+                    self.set_aside[str(reason)] += 1
 
     def check(self, directory: str) -> None:
         """Checks that each split of the description has an example."""

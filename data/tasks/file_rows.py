@@ -1,8 +1,10 @@
 """Reads the rows of a task's file: JSON Lines, TSV, Parquet, or JSON in the format of SQuAD.
 
 The file's ending decides how it is read; gzip is recognized by its first bytes. A line that cannot
-be read is a `BrokenRecord` and does not end the job, as elsewhere. Parquet and SQuAD's format are
-whole or refused. Only JSON has lists.
+be read is a `BrokenRecord` and does not end the job, as elsewhere: a line has at most 32 MB
+(`text_lines`), a table at most 1,000 columns. A compressed file has at most 100,000 rows more than
+bytes, so a few kilobytes do not fill the memory. Parquet and SQuAD's format are whole or refused.
+Only JSON has lists.
 """
 
 from collections.abc import Iterable, Iterator
@@ -19,11 +21,13 @@ from data.stores.parquet_files import read_table, sentences_for
 from data.tasks import squad
 
 Row = dict[str, Any] | BrokenRecord
+MOST_COLUMNS = 1_000
+FREE_ROWS = 100_000  # of any file, however small
 SUFFIXES = (".jsonl", ".jsonl.gz", ".tsv", ".tsv.gz", ".parquet", ".json")
 
 
-def read_rows(path: Path, fields: Iterable[str], name: str) -> list[Row]:
-    """Returns the rows of a file, in order, with these fields alone where they have them.
+def read_rows(path: Path, fields: Iterable[str], name: str) -> Iterator[Row]:
+    """Yields the rows of a file, in order, with these fields alone where they have them.
 
     Args:
         path: the file.
@@ -33,15 +37,22 @@ def read_rows(path: Path, fields: Iterable[str], name: str) -> list[Row]:
     Raises:
         DataError: if no row has one of the fields, or the file cannot be read at all.
     """
-    wanted, seen, rows = tuple(fields), {}, []
-    for row in _rows(path, wanted, name):
+    wanted, seen = tuple(fields), {}
+    most = FREE_ROWS + path.stat().st_size
+    for number, row in enumerate(_rows(path, wanted, name)):
+        if number == most:
+            raise DataError(
+                f"{name} should have at most {most:,} rows by its size and has more; divide it, or "
+                "write it without compression."
+            )
         if isinstance(row, dict):
-            seen.update(dict.fromkeys(row))
+            if len(seen) < MOST_COLUMNS:  # rows of JSON may have a field each
+                seen.update(dict.fromkeys(row))
             row = {field: row[field] for field in wanted if field in row}
-        rows.append(row)
+            seen.update(dict.fromkeys(row))
+        yield row
     if seen:
         _check(wanted, seen, name)
-    return rows
 
 
 def _rows(path: Path, fields: tuple[str, ...], name: str) -> Iterator[Row]:
@@ -68,6 +79,15 @@ def _tsv(path: Path, name: str) -> Iterator[Row]:
         if isinstance(line, BrokenRecord):
             yield line
             continue
+        columns = line.content.count(b"\t") + 1
+        if header is None and columns > MOST_COLUMNS:
+            raise DataError(
+                f"{name} should have at most {MOST_COLUMNS:,} columns and begins with {columns:,}; "
+                "leave out those that the task does not read."
+            )
+        if header is not None and columns != len(header):
+            yield BrokenRecord.at(path, line.offset, "wrong_columns", f"{columns} columns")
+            continue
         try:
             cells = line.content.decode("utf-8-sig").rstrip("\r\n").split("\t")
         except UnicodeDecodeError as error:
@@ -80,8 +100,6 @@ def _tsv(path: Path, name: str) -> Iterator[Row]:
                     f"{name} should begin with a line of column names, each once, and begins with "
                     f"{', '.join(header)[:200]!r}; add a header."
                 )
-        elif len(cells) != len(header):
-            yield BrokenRecord.at(path, line.offset, "wrong_columns", f"{len(cells)} columns")
         else:
             yield dict(zip(header, cells, strict=True))
 

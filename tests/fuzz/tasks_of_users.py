@@ -19,7 +19,7 @@ LINES = "".join(json.dumps(row) + "\n" for row in ROWS).encode()
 
 
 def rows(path: Path) -> Read:
-    found = read_rows(path, ["sentence", "topic", "split"], path.name)
+    found = list(read_rows(path, ["sentence", "topic", "split"], path.name))
     broken = any(isinstance(row, BrokenRecord) for row in found)
     return Read(sum(len(str(row)) for row in found), broken)
 

@@ -55,6 +55,8 @@ def test_shipped_descriptions_take_the_place_of_their_data():
         ({"files": "../t.tsv"}, "below the data's directory"),
         ({"files": "t.csv"}, "end in .jsonl"),
         ({"files": "{a b}.tsv"}, "patterns below"),
+        ({"files": "*a" * 250 + ".tsv"}, "of at most 500 characters"),
+        ({"files": "".join(f"{{f{n}}}" for n in range(17)) + ".tsv"}, "and 16 fields"),
         ({"name": "../t"}, "name"),
     ],
 )

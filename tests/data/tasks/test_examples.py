@@ -105,7 +105,7 @@ def test_missing_files_and_fields_are_one_sentence_each(tmp_path):
 
 def test_names_of_files_supply_fields(tmp_path):
     for split in ("train", "test"):
-        for code in ("he", "yor"):
+        for code in ("he", "ru-Latn", "yor"):
             path = tmp_path / split / f"x-{code}-{code}.tsv"
             path.parent.mkdir(exist_ok=True)
             path.write_text("text\tlabel\na\tb\n")
@@ -120,7 +120,17 @@ def test_names_of_files_supply_fields(tmp_path):
     ):
         data = read_examples(Task(**fields | changes), str(tmp_path))
         assert {one.language for one in data.train} == {one.language for one in data.test}
-        assert [one.language for one in data.test] == ["iw", "yo"]
+        assert [one.language for one in data.test] == ["iw", "ru-Latn", "yo"]
+
+
+@pytest.mark.parametrize(
+    "files", ["*a" * 240 + "b.jsonl", "".join(f"{{f{n}}}a" for n in range(16)) + ".tsv"]
+)
+def test_patterns_take_time_in_proportion_to_names(tmp_path, files):
+    """Python's own search would not end."""
+    (tmp_path / ("a" * 245 + ".jsonl")).touch()
+    with pytest.raises(DataError, match="has none"):
+        read(tmp_path, [TRAIN], files=files)
 
 
 def test_a_region_or_script_belongs_to_the_language(tmp_path):

@@ -1,5 +1,6 @@
 import gzip
 import json
+import tracemalloc
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -30,8 +31,8 @@ def written(tmp_path, name):
 @pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.tsv", "a.tsv.gz", "a.parquet"])
 def test_every_format_has_the_same_rows(tmp_path, name):
     path = written(tmp_path, name)
-    assert read_rows(path, ["text", "label"], name) == ROWS
-    assert read_rows(path, ["label"], name) == [{"label": "x"}, {"label": "y"}]
+    assert [*read_rows(path, ["text", "label"], name)] == ROWS
+    assert [*read_rows(path, ["label"], name)] == [{"label": "x"}, {"label": "y"}]
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.tsv", "a.parquet"])
@@ -39,7 +40,7 @@ def test_a_field_that_no_row_has_is_one_sentence(tmp_path, name):
     with pytest.raises(
         DataError, match=f"^{name} should have the field 'topic' and has text, label; "
     ):
-        read_rows(written(tmp_path, name), ["text", "topic"], name)
+        list(read_rows(written(tmp_path, name), ["text", "topic"], name))
 
 
 @pytest.mark.parametrize(
@@ -60,7 +61,7 @@ def test_a_field_that_no_row_has_is_one_sentence(tmp_path, name):
 )
 def test_broken_lines_have_reasons_and_whole_ones_are_kept(tmp_path, name, content, reasons):
     (tmp_path / name).write_bytes(content)
-    rows = read_rows(tmp_path / name, ["text"], name)
+    rows = list(read_rows(tmp_path / name, ["text"], name))
     assert [row.reason for row in rows if isinstance(row, BrokenRecord)] == reasons
     assert [row for row in rows if isinstance(row, dict)] == [{"text": "x"}]
 
@@ -68,14 +69,42 @@ def test_broken_lines_have_reasons_and_whole_ones_are_kept(tmp_path, name, conte
 def test_a_table_that_names_a_column_twice_is_refused(tmp_path):
     (tmp_path / "a.tsv").write_text("text\ttext\na\tb\n")
     with pytest.raises(DataError, match="column names, each once"):
-        read_rows(tmp_path / "a.tsv", ["text"], "a.tsv")
+        list(read_rows(tmp_path / "a.tsv", ["text"], "a.tsv"))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"a" + b"\t" * (15 << 20), "at most 1,000 columns and begins with 15,728,641"),
+        (b"text\n" + b"a\n" * (7 << 20), "at most 11.,... rows by its size and has more"),
+        (b"text\n" + b"a\tb\n" * (4 << 20), "at most 11.,... rows by its size and has more"),
+    ],
+)
+def test_a_few_kilobytes_take_little_memory(tmp_path, content, said):
+    """Split into cells or kept as rows, they took 2 GB."""
+    (tmp_path / "a.tsv.gz").write_bytes(gzip.compress(content))
+    tracemalloc.start()
+    with pytest.raises(DataError, match=said):
+        for _ in read_rows(tmp_path / "a.tsv.gz", ["text"], "a.tsv.gz"):
+            pass
+    assert tracemalloc.get_traced_memory()[1] < 64 << 20
+    tracemalloc.stop()
+
+
+def test_a_line_of_many_columns_is_not_split(tmp_path):
+    (tmp_path / "a.tsv.gz").write_bytes(gzip.compress(b"text\n" + b"a\t" * (15 << 20) + b"\na\n"))
+    tracemalloc.start()
+    broken, whole = read_rows(tmp_path / "a.tsv.gz", ["text"], "a.tsv.gz")
+    assert tracemalloc.get_traced_memory()[1] < 64 << 20
+    tracemalloc.stop()
+    assert (broken.reason, whole) == ("wrong_columns", {"text": "a"})
 
 
 @pytest.mark.parametrize("name", ["a.json", "a.parquet"])
 def test_damage_of_a_whole_file_is_one_sentence(tmp_path, name):
     (tmp_path / name).write_text('{"data": [{"paragraphs": 3}]}')
     with pytest.raises(DataError, match=r"a\.(json|parquet) should"):
-        read_rows(tmp_path / name, ["text"], name)
+        list(read_rows(tmp_path / name, ["text"], name))
 
 
 def test_squad_is_one_row_per_question(tmp_path):
@@ -107,9 +136,9 @@ def test_columns_of_parquet_are_texts_or_numbers(tmp_path):
         "d": pa.array([["x"], []]),
     }
     pq.write_table(pa.table(columns), tmp_path / "a.parquet")
-    assert read_rows(tmp_path / "a.parquet", ["a", "b", "c"], "a.parquet") == [
+    assert [*read_rows(tmp_path / "a.parquet", ["a", "b", "c"], "a.parquet")] == [
         {"a": "x", "b": 1, "c": "x"},
         {"a": None, "b": 2, "c": "y"},
     ]
     with pytest.raises(DataError, match=r"column d and has list<.*>; write it as JSON Lines"):
-        read_rows(tmp_path / "a.parquet", ["d"], "a.parquet")
+        list(read_rows(tmp_path / "a.parquet", ["d"], "a.parquet"))
