@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from data.stores.files import is_remote, size_of
 from pipeline.artifacts import claims
 from pipeline.artifacts.claims import Claim
-from pipeline.artifacts.output_lock import check_free, check_no_links, output_lock
+from pipeline.artifacts.output_lock import check_free, output_lock
 from pipeline.errors import WRITABLE, ArtifactError
 from pipeline.terminal import Terminal, print_lines
 
@@ -137,24 +137,13 @@ def look(intent: Intent) -> Claim:
     """
     if intent.out is None:
         return Claim.FRESH
-    check_unused(intent.out, intent.stage)
+    check_free(intent.out, intent.stage)
     found = Claim.FRESH
     if intent.identity is not None:
         found = claims.look(intent.out, intent.stage, *intent.identity)
     if found is not Claim.FINISHED:
         check_writable(intent.out)
     return found
-
-
-def check_unused(out: Path | str, stage: str) -> None:
-    """Checks that no other command works on a directory, and that it holds no symbolic link.
-
-    Raises:
-        LockHeld: if another command holds the lock.
-        ArtifactError: if there is a link.
-    """
-    check_no_links(out, stage)
-    check_free(out, stage)
 
 
 def check_writable(out: Path | str) -> None:

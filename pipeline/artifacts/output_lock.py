@@ -1,14 +1,11 @@
 """The lock that a command holds on its output directory for its whole life."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from data.stores.files import is_remote
 from data.stores.locks import check_unlocked, locked
-from pipeline.errors import ArtifactError
 from pipeline.terminal import print_message
 
 
@@ -22,10 +19,7 @@ def output_lock(out: Path | str, stage: str) -> Iterator[None]:
 
     Raises:
         LockHeld: if another command holds it.
-        ArtifactError: if the directory holds a symbolic link.
     """
-
-    check_no_links(out, stage)
     with locked(out, stage, partial(_notify, stage)):
         yield
 
@@ -41,24 +35,3 @@ def check_free(out: Path | str, stage: str) -> None:
 
 def _notify(stage: str, sentence: str) -> None:
     print_message(f"{stage}: {sentence}")
-
-
-def check_no_links(out: Path | str, stage: str) -> None:
-    """Checks that nothing below an output directory is a symbolic link.
-
-    A link that someone left in an unfinished directory would send the output elsewhere. The
-    directory itself may be one: it was named by the user.
-
-    Raises:
-        ArtifactError: if anything is.
-    """
-    if is_remote(out):
-        return
-    for folder, directories, files in os.walk(out):
-        for name in (*directories, *files):
-            path = Path(folder, name)
-            if path.is_symlink():
-                raise ArtifactError(
-                    f"{stage} was asked to write to {out}, where {path.relative_to(out)} is a "
-                    "symbolic link, and links are not followed; remove it, or name another --out."
-                )

@@ -8,7 +8,8 @@ from data.tokens.blocks import TokenBlocks
 from model.memory import checkpoint_bytes
 from model.transformer import parameter_count, transformer_shapes
 from pipeline.artifacts.claims import Claim
-from pipeline.artifacts.intent import Intent, Reading, bytes_in_words, check_unused, look
+from pipeline.artifacts.intent import Intent, Reading, bytes_in_words, look
+from pipeline.artifacts.output_lock import check_free
 from pipeline.recipe import named
 from pipeline.recipe.recipe import Recipe, with_rows
 from pipeline.runs.directory import saved_steps
@@ -35,7 +36,7 @@ def intent_of(
         ArtifactError: if the directory holds something else, or a run that cannot be resumed.
     """
     recipe, out = prepared.recipe, prepared.out
-    check_unused(out, recipe.stage)
+    check_free(out, recipe.stage)
     agreement = agreement_of(out, recipe.stage, prepared.identity)
     changes = agreement.changes if agreement else ()
     done = max(saved_steps(out), default=begins_at)
