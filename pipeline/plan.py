@@ -12,25 +12,23 @@ from typing import Any, NamedTuple
 
 from rich.console import Console
 
+from model.configuration_checks import ConfigurationError
 from pipeline.arguments import Plan
 from pipeline.artifacts.intent import check_writable
 from pipeline.errors import ArtifactError
-from pipeline.planning.cheapest import Goal
 from pipeline.planning.checkpoints import checkpoint_figures
-from pipeline.planning.compiled_candidates import find_cheapest, to_json
 from pipeline.planning.compiled_step import CompiledStep, compile_step
 from pipeline.planning.design import design_figures, faults
 from pipeline.planning.figures import Figure, memory_figures, time_figures, work_figures
 from pipeline.planning.hlo.largest_moves import largest_moves, lines
 from pipeline.planning.own_process import Aborted, in_own_process, on_cpu
-from pipeline.planning.prices import prices
 from pipeline.planning.printed import plan_to_json, table_of, write
 from pipeline.planning.remedies import remedies
-from pipeline.planning.request import check_options, dense_recipe, on_mesh, requested_recipe
+from pipeline.planning.request import dense_recipe, on_mesh, requested_recipe
 from pipeline.planning.roofline import Roofline, roofline
 from pipeline.planning.topology import Topology, topology
 from pipeline.recipe import named
-from pipeline.recipe.overrides import override, settings_between
+from pipeline.recipe.overrides import settings_between
 from pipeline.recipe.recipe import Recipe
 from pipeline.terminal import Terminal, print_next
 
@@ -48,44 +46,24 @@ def run(arguments: Plan) -> None:
     Raises:
         ArtifactError: if the topology is unknown, its compiler is not installed or aborts, or the
             program is not as designed.
-        ConfigurationError: if the recipe's sizes do not divide, or options contradict.
+        ConfigurationError: if the recipe's sizes do not divide, or the price is negative.
     """
-    check_options(arguments)
+    if not 0 <= arguments.price < math.inf:
+        raise ConfigurationError(f"--price was {arguments.price:g}; give 0 or more.")
     if arguments.out is not None:
         check_writable(arguments.out.parent)
     try:
-        if arguments.cheapest:
-            plan_cheapest(arguments)
-        elif arguments.topology.startswith("cpu:"):
+        if arguments.topology.startswith("cpu:"):
             on_cpu()
             compile_and_print(arguments)
         else:
             in_own_process(compile_and_print, arguments)
     except Aborted as error:
-        devices = arguments.topology or ", ".join(arguments.slices)
         raise ArtifactError(
-            f"The compiler aborted on {arguments.recipe} for {devices}; its output is above. Try "
-            "another slice, fewer devices (a smaller model), or another version of the compiler."
+            f"The compiler aborted on {arguments.recipe} for {arguments.topology}; its output is "
+            "above. Try another slice, fewer devices (a smaller model), or another version of the "
+            "compiler."
         ) from error
-
-
-def plan_cheapest(arguments: Plan) -> None:
-    """Compiles candidates on the named slices, and prints the best and its command."""
-    recipe = requested_recipe(arguments)
-    generations = sorted({name.partition(":")[0] for name in arguments.slices})
-    goal = Goal(
-        prices(arguments.price, generations),
-        days=math.inf if arguments.days is None else arguments.days,
-        budget=math.inf if arguments.budget is None else arguments.budget,
-    )
-    console = Terminal(highlight=False)
-    plans, best = find_cheapest(recipe, arguments.slices, goal, arguments.most, console)
-    console.print(ASSUMPTIONS)
-    if arguments.out is not None:
-        write(arguments.out, to_json(plans, best))
-    if best is not None:
-        chosen = override(recipe, best.settings.split())
-        print_next("plan", *training_command(arguments.recipe, chosen))
 
 
 class TriedChange(NamedTuple):
@@ -108,20 +86,19 @@ def compile_and_print(arguments: Plan) -> None:
     recipe = requested_recipe(arguments)
     devices = topology(arguments.topology, recipe.mesh.slices)
     recipe = on_mesh(recipe, arguments.overrides, devices)
-    generation = devices.name.partition(":")[0]
-    price = prices(arguments.price, [generation]).get(generation, 0.0)
     step = compile_step(recipe, devices, dense_recipe(arguments, recipe))
     found = None if step.program is None else roofline(step, step.program)
-    figures, wrong = list(figures_of(step, found, price)), wrong_in(step, found)
+    figures, wrong = list(figures_of(step, found, arguments.price)), wrong_in(step, found)
     print_plan(step, figures, arguments.moves, console)
-    tried = try_remedies(step, console, price) if arguments.remedies and not step.fits else []
+    wants_remedies = arguments.remedies and not step.fits
+    tried = try_remedies(step, console, arguments.price) if wants_remedies else []
     if arguments.out is not None:
         as_json = [to_json_of_change(one) for one in tried]
         write(arguments.out, plan_to_json(step, found, figures, as_json, wrong))
     chosen = next((one for one in tried if one.step.fits), TriedChange("", step, wrong))
     check_as_designed(chosen.step, chosen.faults)
     if chosen.step.fits:
-        if generation == "cpu" and devices.chips > 1:
+        if arguments.topology.startswith("cpu:") and devices.chips > 1:
             simulated = f"XLA_FLAGS=--xla_force_host_platform_device_count={devices.chips}"
             console.print(f"To simulate these devices, put {simulated} before a command.")
         words = training_command(arguments.recipe, chosen.step.recipe, arguments.upcycle)

@@ -13,32 +13,20 @@ from pipeline.arguments.shared import StageArguments
 class Plan:
     """Compile a recipe's programs for devices without having them: memory, time and cost.
 
-    Needs the extra `plan` (libtpu) for TPUs, `plan-gpu` (JAX's CUDA plugin) for GPUs. With
-    --cheapest it compiles meshes, rematerialization and microbatches on --slices and chooses.
+    Needs the extra `plan` (libtpu) for TPUs, `plan-gpu` (JAX's CUDA plugin) for GPUs.
     """
 
     recipe: str
     """Name from `mswitch recipes`."""
-    topology: str = ""
+    topology: str
     """TPU slice, such as v5p:4x8x8, v5e:16x16, v6e:16x16, v4:4x4x4 or tpu7x:4x4x4; GPUs, such as
     h100:8 or h100:4x8 (hosts x GPUs per host); or cpu:8."""
     overrides: Annotated[tuple[str, ...], tyro.conf.arg(name="set")] = ()
     """field=value, as for `pretrain`; the mesh is chosen if no mesh field is set."""
     upcycle: str = ""
     """Recipe of the dense run, to plan a run of `pretrain --upcycle`."""
-    price: tuple[str, ...] = ()
-    """Price of one chip for one hour, in any currency; or one per generation: v5p=4.2 h100=2.5."""
-    cheapest: bool = False
-    """Choose slice, mesh, remat and accumulate: the least money (or chip-hours, without --price)
-    by the deadline, or the fewest days within the budget."""
-    slices: tuple[str, ...] = ()
-    """Topologies to choose from."""
-    days: float | None = None
-    """Deadline: largest number of days of the whole run, at best."""
-    budget: float | None = None
-    """Most money for the whole run; the fastest way within it is chosen."""
-    most: int = 12
-    """Largest number of candidates to compile."""
+    price: float = 0.0
+    """Price of one chip for one hour, in any currency."""
     remedies: bool = True
     """If the recipe does not fit, compile changed recipes until one fits."""
     moves: int = 0

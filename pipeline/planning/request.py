@@ -1,4 +1,4 @@
-"""What a plan is asked for: options that belong together, and recipes with their settings."""
+"""What a plan is asked for: the recipe with its settings, mesh and dense run."""
 
 from collections.abc import Sequence
 
@@ -11,66 +11,6 @@ from pipeline.recipe.mesh_choice import with_mesh
 from pipeline.recipe.overrides import override
 from pipeline.recipe.recipe import Recipe
 from pipeline.training.from_runs.upcycle import SHAPE, check_one_shape
-
-CHOSEN = {"mesh.data", "mesh.expert", "mesh.model", "remat", "accumulate"}  # by --cheapest
-
-
-def check_options(arguments: Plan) -> None:
-    """Checks that a plan has one topology, and a search has slices.
-
-    Raises:
-        ConfigurationError: if they are missing or do not belong together.
-    """
-    _check_belongs(arguments)
-    if arguments.cheapest and not arguments.slices:
-        raise ConfigurationError(
-            "--cheapest was given without slices; write for example --slices v5p:2x2x4 h100:1x8."
-        )
-    if arguments.cheapest and arguments.upcycle:
-        raise ConfigurationError(
-            f"--upcycle {arguments.upcycle} was given with --cheapest, which plans the steps alone;"
-            " give it with the --topology that is chosen."
-        )
-    if not arguments.cheapest and not arguments.topology:
-        raise ConfigurationError(
-            "A plan needs --topology, for example v5p:2x2x4; or --cheapest with --slices."
-        )
-
-
-def _check_belongs(arguments: Plan) -> None:
-    """Checks that all options that were given are of the same way to plan, and limits positive.
-
-    Raises:
-        ConfigurationError: if an option would have no effect, or no run keeps to a limit.
-    """
-    asked = vars(arguments)
-    alone, search = ("topology", "moves", "remedies"), ("slices", "days", "budget", "most")
-    others = alone if arguments.cheapest else search
-    if changed := [name for name in others if asked[name] != getattr(Plan, name)]:
-        ignored = ["--no-remedies" if name == "remedies" else f"--{name}" for name in changed]
-        given = f"{' and '.join(ignored)} {'were' if ignored[1:] else 'was'} given"
-        raise ConfigurationError(
-            f"{given} with --cheapest, which plans --slices instead; leave one of them out."
-            if arguments.cheapest
-            else f"{given} without --cheapest, which reads them; add it, or plan --topology alone."
-        )
-    settings = {setting.partition("=")[0] for setting in arguments.overrides}
-    if arguments.cheapest and (chosen := sorted(settings & CHOSEN)):
-        raise ConfigurationError(
-            f"--set {' and '.join(chosen)} {'were' if chosen[1:] else 'was'} given with "
-            "--cheapest, which chooses them; leave one of them out."
-        )
-    if arguments.budget is not None and not arguments.price:
-        raise ConfigurationError(
-            f"--budget {arguments.budget:g} was given without --price, which names the money of a "
-            "chip-hour; add it, for example --price v5p=4.2 h100=2.5."
-        )
-    for name in ("days", "budget"):
-        if asked[name] is not None and not asked[name] > 0:
-            raise ConfigurationError(
-                f"--{name} {asked[name]:g} was given, which no run keeps to; write a number above "
-                "0, or leave it out."
-            )
 
 
 def requested_recipe(arguments: Plan) -> Recipe:

@@ -8,7 +8,7 @@ from pipeline.training.from_runs.upcycle import carries_moments
 def test_the_dense_run_of_an_upcycling_has_the_recipes_optimizer():
     """Else its moments would not be carried, and their memory not counted."""
     overrides = ("optimizer.rule=adamw", "model.vocabulary_rows=384", "steps=10")
-    asked = Plan(recipe="switch-demo", upcycle="mt5-demo", overrides=overrides)
+    asked = Plan(recipe="switch-demo", upcycle="mt5-demo", topology="cpu:8", overrides=overrides)
     recipe = requested_recipe(asked)
     dense = dense_recipe(asked, recipe)
     assert dense is not None

@@ -12,10 +12,8 @@ import pytest
 from pipeline import arguments, cli, recipes
 from pipeline import plan as plan_command
 from pipeline.errors import ArtifactError
-from pipeline.planning.cheapest import Planned
 from pipeline.planning.figures import Figure
 from pipeline.recipe import named
-from pipeline.recipe.overrides import override
 from pipeline.terminal import Terminal
 
 needs_compiler = pytest.mark.skipif(
@@ -123,26 +121,12 @@ def test_an_unknown_topology_is_an_error_of_one_sentence(capsys):
     assert "v5p:4x8x8" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        ("--cheapest --slices v5e:2x2 --topology cpu:8 --moves 5", "--topology and --moves were"),
-        ("--cheapest --slices v5e:2x2 --no-remedies", "--no-remedies was given with --cheapest"),
-        ("--topology cpu:8 --slices v5e:2x2", "--slices was given without --cheapest"),
-        ("--topology cpu:8 --days=0", "--days was given without --cheapest"),
-        ("--topology cpu:8 --days=7 --most=9", "--days and --most were given without"),
-        ("--cheapest --slices v5e:2x2 --days=0", "--days 0 was given, which no run keeps to"),
-        ("--cheapest --slices v5e:2x2 --price 2 --budget=-1", "--budget -1 was given"),
-        ("--cheapest --slices v5e:2x2 --budget 90", "--budget 90 was given without --price"),
-        ("--cheapest --slices v5e:2x2 --set remat=full", "--set remat was given with --cheapest"),
-        ("--topology cpu:8 --price much", "--price was given 'much'"),
-    ],
-)
-def test_options_without_effect_are_refused_before_compiling(monkeypatch, capsys, words, said):
-    monkeypatch.delattr(plan_command, "find_cheapest")
+@pytest.mark.parametrize("price", ["-1", "nan", "inf"])
+def test_a_price_that_is_none_is_refused_before_compiling(monkeypatch, capsys, price):
     monkeypatch.delattr(plan_command, "compile_step")
-    assert cli.run(["plan", "--recipe", "switch-demo", *words.split()]) == 2
-    assert said in " ".join(capsys.readouterr().err.split())
+    words = ["plan", "--recipe", "switch-demo", "--topology", "cpu:8", f"--price={price}"]
+    assert cli.run(words) == 2
+    assert f"--price was {price}; give 0 or more" in capsys.readouterr().err
 
 
 class AbortsItsProcess(arguments.Plan):
@@ -280,21 +264,6 @@ def test_other_commands_print_nothing_about_an_installed_compiler():
         "recipes: next: mswitch pretrain --recipe switch-demo --tokens tokens --out "
         "runs/switch-demo\n"
     )
-
-
-def test_the_command_of_the_cheapest_plan_has_all_settings(monkeypatch, capsys):
-    """`Planned.settings` are those that were searched; the asked ones belong to the command too."""
-    searched = "mesh.data=1 mesh.expert=4 mesh.model=1 remat=full accumulate=2"
-    best = Planned("v5e:2x2", searched, 4, True, 0.1, 10)
-    monkeypatch.setattr(plan_command, "find_cheapest", lambda *_: ([best], best))
-    asked = ["steps=10", "model.switch.experts=16", "model.distance_slope=0.0"]
-    words = ["--recipe", "switch-demo", "--cheapest", "--slices", "v5e:2x2", "--set", *asked]
-    assert cli.run(["plan", *words]) == 0
-    _, _, command = capsys.readouterr().err.strip().partition("mswitch ")
-    pretrain, settings = command.split(" --set ")
-    assert pretrain.startswith("pretrain --recipe switch-demo ")
-    wanted = override(named.get("switch-demo"), [*asked, *searched.split()])
-    assert override(named.get("switch-demo"), settings.split()) == wanted
 
 
 def test_the_plan_of_the_first_remedy_that_fits_is_printed_in_full(monkeypatch, capsys):
