@@ -13,7 +13,6 @@ from pathlib import Path
 from data.errors import DataError
 from data.language_id.confusions import of_fasttext
 from data.language_id.fasttext_content import not_a_classifier
-from data.language_id.fasttext_file import memory_to_load
 from data.language_id.fasttext_training import training_text
 from data.language_id.prediction import Prediction
 from data.languages import UNDETERMINED
@@ -35,8 +34,8 @@ class FastTextIdentifier:
         Raises:
             DataError: if the file is not a fastText classifier, or the extra is not installed.
         """
+        self._training_text = training_text(existing_file(model))
         self._predict, self._code = _load(model)
-        self._training_text = training_text(model)
         self.confusions = of_fasttext(map(self._code, self._training_text.labels))
 
     def identify(self, text: str) -> Prediction:
@@ -76,7 +75,6 @@ def existing_file(model: Path) -> Path:
 
 
 def _load(model: Path) -> tuple[Callable, Callable[[str], str]]:
-    existing_file(model)
     try:
         import fasttext
 
@@ -86,7 +84,6 @@ def _load(model: Path) -> tuple[Callable, Callable[[str], str]]:
             f"Language identifier {str(model)!r} is a fastText model, which nothing installed here "
             "can read; install mswitch with the extra 'fasttext'."
         ) from error
-    memory_to_load(model)  # the loader checks nothing that the file declares
     try:
         predict = fasttext.load_model(str(model)).predict
         predict("")

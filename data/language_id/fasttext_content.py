@@ -1,81 +1,74 @@
-"""The bytes of a fastText model's file, from which no more is read than there is.
+"""The words and labels in a fastText model's file, which its loader does not tell.
 
-Integers are little-endian, as the loader reads them on the machines that mswitch supports.
+The format is what `FastText::loadModel` of fastText 0.9.2 reads: arguments, dictionary, pairs of
+pruned n-grams, and two matrices, dense or quantized. The loader does not notice where a file ends,
+and gives all labels of one that was cut the same probability. So the file's length is compared with
+what it declares. No other number is checked here: `fasttext_trial` loads a model under limits.
 """
 
+import mmap
 import struct
-from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, NoReturn
 
 from data.errors import DataError
 
-LONGEST_WORD = 1 << 20  # bytes
-TAIL = struct.Struct("<qb")  # behind a word and its NUL: count and type
-SHORTEST_ENTRY = 1 + TAIL.size
+ARGUMENTS = struct.Struct("<14id")  # magic number, version, and arguments, of which dim is first
+MAGIC = 793712314
+COUNTS = struct.Struct("<iiiqq")  # entries, words, labels, tokens; pruned n-grams, or -1
+BEHIND_WORD = len(b"\0") + struct.calcsize("<qb")  # its count and type
+PAIR = struct.calcsize("<2i")
+CENTROIDS = struct.calcsize("<256f")  # per dimension of a quantizer
+QUANTIZER = struct.calcsize("<4i")
 
 
-class ModelContent:
-    """The bytes of a model's file, read from its beginning to its end."""
+def read_entries(model: Path) -> tuple[list[str], tuple[str, ...]]:
+    """Returns the words and the labels of a model.
 
-    def __init__(self, model: Path, file: BinaryIO):
-        self._model, self._file = model, file
-        self.size = model.stat().st_size
+    Raises:
+        DataError: if the file is not a model, or ends before what it declares.
+    """
+    try:
+        with (
+            model.open("rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
+        ):
+            return _entries(model, content)
+    except (struct.error, ValueError, OverflowError) as error:  # ValueError: empty, or not UTF-8
+        raise not_a_classifier(model, str(error)) from error
 
-    def refuse(self, reason: str) -> NoReturn:
-        """Raises the error for a file that is not a classifier."""
-        raise not_a_classifier(self._model, reason)
 
-    def require(self, holds: bool, reason: str) -> None:
-        """Refuses the file unless the condition holds."""
-        if not holds:
-            self.refuse(reason)
+def _entries(model: Path, content: mmap.mmap) -> tuple[list[str], tuple[str, ...]]:
+    magic, _, dim, *_ = ARGUMENTS.unpack_from(content)
+    size, words, _, _, pruned = COUNTS.unpack_from(content, ARGUMENTS.size)
+    if magic != MAGIC:
+        raise not_a_classifier(model, "it does not begin as one")
+    entries, at = [], ARGUMENTS.size + COUNTS.size
+    for number in range(size):
+        end = content.find(b"\0", at)
+        if end < 0:
+            raise not_a_classifier(model, f"word {number + 1:,} of {size:,} has no end")
+        entries.append(content[at:end])
+        at = end + BEHIND_WORD
+    if _end_of_matrices(content, at + PAIR * max(pruned, 0), dim) > len(content):
+        raise not_a_classifier(model, "its matrices are cut")
+    return (
+        [word.decode("utf-8", "replace") for word in entries[:words]],
+        tuple(label.decode("utf-8") for label in entries[words:]),
+    )
 
-    def left(self) -> int:
-        """Returns the number of bytes not yet read."""
-        return self.size - self._file.tell()
 
-    def has(self, count: int, what: str) -> None:
-        """Checks that `count` bytes follow."""
-        if not 0 <= count <= self.left():
-            self.refuse(f"{what} of {count:,} bytes where {self.left():,} bytes of the file remain")
-
-    def read(self, count: int, what: str) -> bytes:
-        """Returns the next `count` bytes."""
-        self.has(count, what)
-        found = self._file.read(count)
-        self.require(len(found) == count, "it was cut while it was read")
-        return found
-
-    def skip(self, count: int, what: str) -> None:
-        """Skips `count` bytes."""
-        self.has(count, what)
-        self._file.seek(count, 1)
-
-    def numbers(self, layout: str, what: str) -> tuple:
-        """Returns the numbers of a layout of `struct`."""
-        return struct.unpack(layout, self.read(struct.calcsize(layout), what))
-
-    def flag(self, what: str) -> bool:
-        """Returns a byte that is 0 or 1."""
-        (value,) = self.numbers("<B", what)
-        self.require(value in (0, 1), f"{what} is {value} instead of 0 or 1")
-        return bool(value)
-
-    def entries(self, count: int) -> Iterator[tuple[bytes, int, int]]:
-        """Yields `count` words of the dictionary with their counts and types."""
-        block, at = b"", 0
-        for number in range(count):
-            end = block.find(b"\0", at)
-            while end < 0 or end + SHORTEST_ENTRY > len(block):
-                more = self._file.read(LONGEST_WORD)
-                if not more or len(block) - at > 2 * LONGEST_WORD:
-                    self.refuse(f"word {number + 1:,} of {count:,} has no end")
-                block, at = block[at:] + more, 0
-                end = block.find(b"\0")
-            yield block[at:end], *TAIL.unpack_from(block, end + 1)
-            at = end + SHORTEST_ENTRY
-        self._file.seek(at - len(block), 1)
+def _end_of_matrices(content: mmap.mmap, at: int, dim: int) -> int:
+    """Returns the place behind both matrices, the first of which begins at a place."""
+    for _ in ("input", "output"):
+        is_quantized = content[at : at + 1] == b"\1"
+        if not is_quantized:
+            rows, columns = struct.unpack_from("<qq", content, at + 1)
+            at += struct.calcsize("<?qq") + 4 * rows * columns
+            continue
+        has_norms, rows, _, codes = struct.unpack_from("<?qqi", content, at + 1)
+        at += struct.calcsize("<??qqi") + codes + QUANTIZER + CENTROIDS * dim
+        at += (rows + QUANTIZER + CENTROIDS) * has_norms
+    return at
 
 
 def not_a_classifier(model: Path, reason: str) -> DataError:

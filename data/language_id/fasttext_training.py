@@ -13,8 +13,7 @@ from typing import NamedTuple
 
 import regex
 
-from data.language_id.fasttext_content import ModelContent
-from data.language_id.fasttext_file import read_arguments, read_counts
+from data.language_id.fasttext_content import read_entries
 
 END_OF_LINE = "</s>"  # fastText's own word
 MOST_STRAYS = 0.001  # share of words that may break a rule of their text
@@ -52,12 +51,7 @@ def training_text(model: Path) -> TrainingText:
     Raises:
         DataError: if the file is not a fastText classifier.
     """
-    with model.open("rb") as file:
-        content = ModelContent(model, file)
-        read_arguments(content)
-        counts = read_counts(content)
-        entries = [word.decode("utf-8", "replace") for word, _, _ in content.entries(counts.size)]
-    return of_vocabulary(entries[: counts.words], tuple(entries[counts.words :]))
+    return of_vocabulary(*read_entries(model))
 
 
 def of_vocabulary(words: list[str], labels: tuple[str, ...]) -> TrainingText:

@@ -1,8 +1,7 @@
 """Loads a fastText model once in a process with limits, before the workers of a job load it.
 
-The check of the file bounds what the loader does, except for words chosen to share a hash. A limit
-of processor time ends these, and memory is limited to what the file implies. The loader is C++, so
-a fault that the check does not find can crash it, and then it ends this process only.
+The loader is C++ and checks no number of the file. A file may make it run for ever, take all memory
+or read outside its tables; then it ends this process only. A file that passes is trusted.
 """
 
 import os
@@ -15,9 +14,9 @@ from pathlib import Path
 from data.errors import DataError
 from data.language_id.fasttext import FastTextIdentifier, existing_file
 from data.language_id.fasttext_content import not_a_classifier
-from data.language_id.fasttext_file import memory_to_load
 
-OWN_MEMORY = 1 << 30  # of Python and its modules, and tables whose size no file decides: 0.2 GB
+OWN_MEMORY = 1 << 30  # of Python, its modules, fixed tables (0.2 GB) and a small file's n-grams
+MEMORY_PER_BYTE = 4  # of the file, which is mapped once, loaded once, and has n-grams per word
 SECONDS = 60  # of processor time, and one for each BYTES_PER_SECOND; a model of 1 GB takes about 5
 BYTES_PER_SECOND = 10_000_000
 REFUSED = 3  # exit status; the output is the sentence
@@ -29,7 +28,7 @@ def try_to_load(model: Path, seconds: int = SECONDS) -> None:
     Raises:
         DataError: if the file is not a fastText classifier, or the extra is not installed.
     """
-    memory_to_load(existing_file(model))  # before a process is started for it
+    existing_file(model)  # before a process is started for it
     command = [sys.executable, "-P", "-m", __name__, str(model), str(seconds)]
     same_modules = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(
@@ -52,8 +51,8 @@ def _end(done: subprocess.CompletedProcess[str]) -> str:
 
 def main(model: Path, seconds: int) -> int:
     """Loads the model in this process under limits, and returns the exit status."""
-    memory = OWN_MEMORY + memory_to_load(model)
-    time = seconds + model.stat().st_size // BYTES_PER_SECOND
+    size = model.stat().st_size
+    memory, time = OWN_MEMORY + MEMORY_PER_BYTE * size, seconds + size // BYTES_PER_SECOND
     _lower(resource.RLIMIT_CORE, 0)
     _lower(resource.RLIMIT_AS, memory)
     _lower(resource.RLIMIT_CPU, time)

@@ -16,6 +16,26 @@ def test_a_missing_file_starts_no_process(tmp_path):
         try_to_load(tmp_path / "no.bin")
 
 
+CHAIN = model(  # Huffman's tree of labels that never occur
+    head=arguments(loss=1),
+    declared=counts(3, 100_000),
+    labels=entries([b"a"] * 100_000, 1, each=0),
+    matrices=dense(6, 2) + dense(100_000, 2),
+)
+
+
+@pytest.mark.parametrize(
+    "content, reason",
+    [(model(head=arguments(bucket=0)), "ended with SIGFPE"), (CHAIN, "loading it takes more")],
+    ids=["division by zero", "memory with the square of the labels"],
+)
+def test_a_file_that_breaks_the_loader_ends_its_own_process_only(tmp_path, content, reason):
+    path = tmp_path / "hostile.bin"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=rf"hostile\.bin.*{reason}"):
+        try_to_load(path, seconds=2)
+
+
 def test_words_that_share_a_hash_end_at_the_limit_of_time(tmp_path):
     """The loader compares each word with all before it: 2^16 words take half a minute."""
     words = colliding_words(16)
