@@ -17,6 +17,7 @@ from msgspec.structs import asdict
 
 from data.corpus_manifest import CorpusManifest
 from data.rights.reasons import BLOCKED
+from data.rights.robots import PRODUCT_TOKEN
 from data.rights.robots_files import check_robots_file
 from data.stores.digests import digest_of_contents, digest_of_files, digest_of_value
 from data.stores.files import absolute, join_path, size_of
@@ -81,13 +82,19 @@ def resolved(arguments: Select) -> SelectRequest:
     """Returns the job that the arguments name.
 
     Raises:
-        ArtifactError: if there is no such corpus, or the scores are another corpus's.
+        ArtifactError: if there is no such corpus, the scores are another corpus's, or a share or
+            the robot's name is malformed.
         DataError: if workers do not reach them, or a list is damaged.
     """
     if not 0 <= arguments.least_language_share <= 1:
         raise ArtifactError(
             f"--least-language-share {arguments.least_language_share} was given; it is a share of "
             "a page's characters, so a number from 0 to 1."
+        )
+    if not PRODUCT_TOKEN(arguments.robot):
+        raise ArtifactError(
+            f"--robot {arguments.robot} was given; name a robot by letters, digits, - and _ alone, "
+            "such as CCBot."
         )
     options = pipeline_options(arguments.beam)
     use_store_options(options)

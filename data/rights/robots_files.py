@@ -6,32 +6,35 @@
 * Plain: `www.example.org/robots.txt`, in a folder named by its host.
 
 Only what a crawler may rely on is kept (RFC 9309): the content of a 2xx answer, and the fact that
-the answer was 4xx or 5xx. For a host that redirects, the answer at the redirect's target counts if
-the same archive holds it (`robots_redirects.py`).
+the answer was 4xx or 5xx. The rules that a redirect leads to are those of the host that was asked,
+over at most five redirects. They are followed within one archive, which is read once more for it; a
+crawler writes both records in turn. A host whose redirect leads elsewhere counts as skipped.
 
 A damaged line or record costs one host. So it is skipped and counted, and does not end a job.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urljoin
 
 import msgspec
 
 from data.errors import DataError
 from data.reading import archive_records, json_lines
-from data.reading.http_response import response_of
+from data.reading.http_response import Response, response_of
 from data.reading.page import BrokenRecord, Defect
 from data.reading.timestamps import sortable
-from data.rights.hosts import host_of
-from data.rights.robots_redirects import address_of, redirected_hosts
+from data.rights.hosts import host_of, split, with_slashes
 from data.stores.files import exists, local_copy
 from data.stores.json_files import of_shape
 
 MOST_BYTES = 500 << 10  # RFC 9309 asks for as many; Google ignores the rest
 ARCHIVES, JSON_LINES = (".warc", ".warc.gz"), (".jsonl", ".jsonl.gz")
 PATH = "/robots.txt"
+MOST_REDIRECTS = 5
+LONGEST_ADDRESS = 2048  # characters; redirects are held in memory
 
 
 class Robots(NamedTuple):
@@ -59,6 +62,14 @@ class Row(msgspec.Struct):
     robots: str | None
     status: int = 200
     time: object = ""
+
+
+class Address(NamedTuple):
+    """An address without its scheme, as sites serve both."""
+
+    host: str
+    path: str
+    query: str
 
 
 def check_robots_file(path: str) -> None:
@@ -99,7 +110,7 @@ def read_robots(path: str, skipped: Counter[str] | None = None) -> Iterator[Robo
 
 
 def _of_archive(here: Path, skipped: Counter[str]) -> Iterator[Robots]:
-    led_here = redirected_hosts(here, PATH)
+    led_here = redirected_hosts(here)
     not_found = set(led_here)
     for record in archive_records.read(here):
         if isinstance(record, BrokenRecord):
@@ -139,7 +150,8 @@ def _row(value: object) -> Row | None:
         row = of_shape(value, Row, "a line of robots.txt files")
     except DataError:
         return None
-    has_answer = row.robots is not None or row.status // 100 in (4, 5)
+    kind = row.status // 100
+    has_answer = kind in (4, 5) or (kind == 2 and row.robots is not None)
     return row if host_of(row.host) and has_answer else None
 
 
@@ -164,3 +176,58 @@ def _text(content: bytes) -> str:
         end = max(content.rfind(one, 0, MOST_BYTES) for one in (b"\n", b"\r"))
         content = content[: end + 1 or MOST_BYTES]
     return content.decode("utf-8-sig", "replace")
+
+
+def address_of(url: str) -> Address | None:
+    """Returns where an address leads; None if it is malformed or very long."""
+    parts = split(url) if len(url) <= LONGEST_ADDRESS else None
+    return None if parts is None else Address(host_of(url), parts.path, parts.query)
+
+
+def redirected_hosts(archive: Path) -> dict[Address, list[str]]:
+    """Returns the hosts whose robots.txt is at another address, by that address."""
+    leads = _leads(archive)
+    found: dict[Address, list[str]] = defaultdict(list)
+    for begin in leads:
+        end, left = begin, MOST_REDIRECTS
+        while end in leads and left:
+            end, left = leads[end], left - 1
+        if begin.path == PATH:
+            found[end].append(begin.host)
+    return dict(found)
+
+
+def _leads(archive: Path) -> dict[Address, Address]:
+    """Returns the target of each address that redirects and never answers.
+
+    One that redirects by one scheme, or at one time, may answer by the other or at another.
+    """
+    leads: dict[Address, Address] = {}
+    answered: set[Address] = set()
+    for record in archive_records.read(archive):
+        if isinstance(record, BrokenRecord) or record.kind != "response":
+            continue
+        begin = address_of(record.url)
+        if begin is None:
+            continue
+        if not _may_redirect(record.body):
+            answered.add(begin)
+            continue
+        found = response_of(record.body)
+        if isinstance(found, Response) and found.status // 100 == 3 and found.location:
+            end = _target(record.url, found.location)
+            if end not in (None, begin):
+                leads[begin] = end
+    return {begin: end for begin, end in leads.items() if begin not in answered}
+
+
+def _may_redirect(message: bytes) -> bool:
+    """Returns whether a message's status begins with 3, without unpacking its content."""
+    return message[:16].partition(b" ")[2].lstrip()[:1] == b"3"
+
+
+def _target(url: str, location: str) -> Address | None:
+    try:
+        return address_of(urljoin(with_slashes(url), location.strip()))
+    except ValueError:
+        return None

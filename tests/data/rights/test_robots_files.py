@@ -134,7 +134,7 @@ def test_damaged_and_odd_lines_are_skipped_and_counted(tmp_path):
         Robots("", True, "", "b.example"),
         Robots("", False, "Allow: /", "e.example"),
     ]
-    assert skipped == {"not_json": 1, "invalid_utf8": 1, "no_robots_txt": 5}
+    assert skipped == {"not_json": 1, "invalid_utf8": 1, "no_robots_txt": 6}
     assert len(list(read_robots(str(path)))) == 3
 
 

@@ -8,7 +8,6 @@ from dataclasses import replace
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from protego import Protego
 from small_corpora import rows_in, texts_of, write_corpus
 
 from data.errors import DataError
@@ -169,14 +168,6 @@ def test_later_stages_read_it_as_a_corpus(selected):
     assert training_pages([str(selected)]) == counts
 
 
-def test_robots_are_asked_as_protego_answers(corpus, selected):
-    parsed = Protego.parse(ROBOTS)
-    for row in rows_in(corpus):
-        if ".site1." in row["url"].replace("//", "."):
-            disallowed = not parsed.can_fetch(row["url"], "CCBot")
-            assert disallowed == (expected_reason(row) == "robots_txt")
-
-
 def test_lines_of_robots_that_cannot_be_read_are_counted(asked, tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(select_command, "PAGES_PER_PARTITION", 5)
     monkeypatch.setattr(select_command, "PARTITIONS_HERE", 1)  # each wave reads the files
@@ -238,6 +229,12 @@ def test_a_second_selection_keeps_licence_and_history(selected, tmp_path):
 def test_a_share_is_between_0_and_1(asked, share, tmp_path):
     with pytest.raises(ArtifactError, match="from 0 to 1"):
         select_command.run(replace(asked, least_language_share=share, out=str(tmp_path / "out")))
+
+
+@pytest.mark.parametrize("robot", ["", "Mozilla/5.0 (compatible; CCBot/2.0)", "my bot", "*"])
+def test_a_robot_is_named_by_its_product_token(asked, robot, tmp_path):
+    with pytest.raises(ArtifactError, match="such as CCBot"):
+        select_command.run(replace(asked, robot=robot, out=str(tmp_path / "out")))
 
 
 def test_where_cleaning_compares_no_lines_none_are_counted(corpus, scores, tmp_path):
