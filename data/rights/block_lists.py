@@ -9,6 +9,9 @@ A list has one entry per line in UTF-8, plain or gzipped; lines that begin with 
   are so the pages of that host, and not those of `shop.example.org`.
 * The `sha256:...` that a page without an address has as its `url`: that page.
 
+Syntax of other lists, such as `||example.org^` of ad blockers, and rows of tables are not entries:
+a host is compared by its labels, so that they would never match a page.
+
 Entries are kept as hashes of 64 bits: 80 MB for ten million. Of 10^10 pages with ten look-ups each,
 0.05 are then expected to be refused by chance. Other lines are set aside and counted. So are mail
 addresses, and entries of one label, such as `com`: they are likelier to be damage than a wish.
@@ -19,6 +22,7 @@ from array import array
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import xxhash
@@ -27,8 +31,8 @@ from jaxtyping import UInt64
 from data.errors import DataError
 from data.reading import text_lines
 from data.reading.page import BrokenRecord
-from data.rights.addresses import domains, folders, host_and_page
-from data.rights.list_entries import entries
+from data.rights.addresses import OF_TEXT, domains, folders, host_and_page, key
+from data.rights.hosts import split
 from data.rights.reasons import BLOCKED, Reasons
 from data.sorted_numbers import distinct, is_among
 from data.stores.files import exists, local_copy
@@ -36,7 +40,54 @@ from data.stores.files import exists, local_copy
 Hashes = UInt64[np.ndarray, " entries"]
 SIMPLE = re.compile(rb"[a-z0-9_-]+(?:\.[a-z0-9_-]+)+").fullmatch  # a domain as most lists have it
 UTF_16 = (BOM_UTF16_LE, BOM_UTF16_BE)
+# The address stands first: one at the end of another, such as a.org/127.0.0.1, is a part of that.
+HOSTS_FILE = re.compile(r"(?:0\.0\.0\.0|127\.0\.0\.1|::1?)(?:\s+|$)").match
+COMMENT = re.compile(r"(?:^|\s)#.*")
+WILDCARD = re.compile(r"^\*?\.(?=[^/?]+$)")  # before a domain; an address is of one host
+HOST = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)+").fullmatch
+NO_ADDRESS = re.compile(r"[\x00-\x1f\x7f*\ufffd]").search  # * is a wildcard, \ufffd no UTF-8
+SCHEMES = ("", "http", "https")
 SAMPLES, LONGEST_SAMPLE = 3, 80  # characters
+
+
+class Entry(NamedTuple):
+    """What a list names.
+
+    Attributes:
+        name: the domain, or the key of an address (`addresses.key`).
+        is_domain: whether it is a domain with all hosts below it.
+    """
+
+    name: str
+    is_domain: bool
+
+
+def entries(line: str) -> Iterator[Entry | None]:
+    """Yields the entries of a line, and None for each that cannot be one.
+
+    A comment has none, a line of a hosts file as many as it has names.
+    """
+    text = COMMENT.sub("", line).strip()
+    of_hosts_file = HOSTS_FILE(text)
+    for name in text[of_hosts_file.end() :].split() if of_hosts_file else [text]:
+        if name:
+            yield _entry(name)
+
+
+def _entry(name: str) -> Entry | None:
+    if OF_TEXT(name):
+        return Entry(name, False)
+    name = WILDCARD.sub("", name)
+    parts = split(name)
+    if NO_ADDRESS(name) or parts is None or "@" in parts.netloc or ".." in parts.netloc:
+        return None
+    host, page = host_and_page(name)
+    if parts.scheme not in SCHEMES or not HOST(host):
+        return None
+    if parts.fragment and not page:
+        return None  # `example.org/#/bob` is a wish for less than the host
+    is_domain = not (parts.scheme or parts.path or page)
+    return Entry(host, True) if is_domain else Entry(key(host, page), False)
 
 
 @dataclass(frozen=True)
