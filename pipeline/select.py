@@ -9,6 +9,7 @@ gone with it, and are counted.
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,15 +20,15 @@ from data.corpus_manifest import CorpusManifest
 from data.rights.reasons import BLOCKED
 from data.rights.robots import PRODUCT_TOKEN
 from data.rights.robots_files import check_robots_file
-from data.stores.digests import digest_of_contents, digest_of_files, digest_of_value
-from data.stores.files import absolute, join_path, size_of
+from data.stores.digests import digest_of_contents, digest_of_value
+from data.stores.files import absolute, join_path
 from data.stores.json_files import read_json
 from eval.late_costs import uneven
 from pipeline.arguments import Select
 from pipeline.artifacts.claims import MANIFEST, SCHEMA_VERSION, Claim, digest_of_manifest
 from pipeline.artifacts.intent import Identity, Intent, Reading, claimed, files_of, finish
 from pipeline.beam import job
-from pipeline.beam.counted import Counts, CountsRecord
+from pipeline.beam.counted import BLOCKED_ENTRIES, OPTED_OUT_ENTRIES, Counts, CountsRecord
 from pipeline.beam.exchange import ExchangeRound
 from pipeline.beam.options import check_workers_reach, in_process, pipeline_options, runs_here
 from pipeline.beam.store_options import use_store_options
@@ -42,7 +43,7 @@ from pipeline.corpus.manifests import SELECT, has_unique_lines, read_corpus, sou
 from pipeline.corpus.vocabulary_training import advised_command
 from pipeline.errors import ArtifactError
 from pipeline.scoring.manifest import read_scores, thresholds_of
-from pipeline.selection.late_rules import LateRules, listed, set_aside
+from pipeline.selection.late_rules import LateRules, listed, matches, pages_of_entries, set_aside
 from pipeline.selection.manifest import manifest_of, print_summary
 from pipeline.selection.robots import (
     PAGES_PER_PARTITION,
@@ -52,9 +53,10 @@ from pipeline.selection.robots import (
     skipped_robots,
 )
 from pipeline.selection.select_files import SelectFile
-from pipeline.terminal import Terminal, print_end
+from pipeline.terminal import Terminal, print_end, print_message
 
-VERSION = 4  # raised when an unfinished selection of an earlier version may not be resumed
+THREADS = 16  # that read files with robots.txt for their digest
+VERSION = 5  # raised when an unfinished selection of an earlier version may not be resumed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,13 +178,14 @@ def intent_of(
 
 
 def digests_of_lists(arguments: Select) -> dict[str, str]:
-    """Returns the digest of each list, and one of the names and sizes of robots.txt archives."""
+    """Returns the digest of each list, and one of all files with robots.txt."""
     lists = (*arguments.blocked, *arguments.opted_out)
-    found = {f"list {one}": digest_of_contents(one) for one in lists}
+    digests = {f"list {path}": digest_of_contents(path) for path in lists}
     if arguments.robots:  # those of a crawl are tens of thousands of files
-        robots = ((one, size_of(one) or 0) for one in arguments.robots)
-        found["robots"] = digest_of_files(robots)
-    return found
+        with ThreadPoolExecutor(THREADS) as threads:
+            contents = [*threads.map(digest_of_contents, arguments.robots)]
+        digests["robots"] = digest_of_value(contents)
+    return digests
 
 
 def settings_of(arguments: Select, rules: LateRules) -> Mapping[str, Any]:
@@ -203,8 +206,15 @@ def settings_of(arguments: Select, rules: LateRules) -> Mapping[str, Any]:
 
 
 def intents(arguments: Select) -> list[Intent]:
-    """Returns what the command would do."""
-    return [resolved(arguments).intent]
+    """Returns what the command would do, with the pages that lists name."""
+    request = resolved(arguments)
+    finds = [
+        sentence
+        for paths in (request.rules.blocked, request.rules.opted_out)
+        for pages in [pages_of_entries(absolute(arguments.corpus), request.files, paths)]
+        for sentence in matches(paths, pages, paths)
+    ]
+    return [replace(request.intent, finds=finds)]
 
 
 def run(arguments: Select) -> None:
@@ -233,6 +243,12 @@ def run(arguments: Select) -> None:
         finish(request.intent, body)
         skipped = [*skipped_robots(workspace)]
         clear(out)
+        for kind, paths in (
+            (BLOCKED_ENTRIES, request.rules.blocked),
+            (OPTED_OUT_ENTRIES, request.rules.opted_out),
+        ):
+            for sentence in matches(paths, counts.details(kind, ""), paths):
+                print_message(f"{SELECT}: {sentence}")
         print_summary(console, body, time.monotonic() - started)
         kept = sum(entry["kept"] for entry in body["languages"].values())
         print_end(
@@ -245,7 +261,8 @@ def run(arguments: Select) -> None:
 
 def cautions(body: Mapping[str, Any], out: str, rules: LateRules) -> Iterator[str]:
     """Yields what to know about a selection, the gravest first."""
-    yield from set_aside([rules.blocked, rules.opted_out])
+    for paths in (rules.blocked, rules.opted_out):
+        yield from set_aside(paths, paths)
     if not any(entry["kept"] for entry in body["languages"].values()):
         yield "No page was kept; `mswitch inspect` shows the reasons."
     pages = {code for code, one in body["languages"].items() if one["kept"] or one["rejected"]}

@@ -8,44 +8,59 @@ What is kept for a later addition (growth/) has their text, and the difference t
 (delta/) their addresses, so both are removed first.
 Scores of the corpus belong to its former rows, and `select` refuses them.
 
-The same command again after a kill finishes the withdrawal. Once any file may have changed, another
-withdrawal is refused until it is finished.
+All files are counted and compared with the manifest before any is changed. The same command again
+after a kill finishes the withdrawal with the lists as they were, of which it holds copies. Once any
+file may have changed, other commands refuse the corpus until it is finished.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from apache_beam.options.pipeline_options import PipelineOptions
+from msgspec import to_builtins
 
-from data.errors import DataError
+from data.corpus_manifest import CorpusManifest
 from data.languages import UNDETERMINED
 from data.rights.reasons import BLOCKED
-from data.stores.digests import digest_of_contents
-from data.stores.files import absolute, directories_in, exists, join_path, remove
+from data.stores.digests import digest_of_bytes
+from data.stores.files import absolute, directories_in, exists, join_path, read_bytes, remove
 from data.stores.json_files import read_json, write_json
 from pipeline.arguments import Withdraw
 from pipeline.artifacts.claims import MANIFEST, digest_of_manifest
 from pipeline.artifacts.intent import Intent, Reading, files_of
 from pipeline.artifacts.output_lock import output_lock
 from pipeline.beam import job
-from pipeline.beam.counted import HOSTS, Counts, CountsRecord
+from pipeline.beam.counted import BLOCKED_ENTRIES, HOSTS, Counts, CountsRecord
 from pipeline.beam.options import check_workers_reach, pipeline_options
 from pipeline.beam.store_options import use_store_options
-from pipeline.beam.work_items import DoWork, WorkNumbers
-from pipeline.beam.workspace import SCRATCH, WORK, Workspace, clear, workspace_key
+from pipeline.beam.work_items import DoWork, WorkNumbers, WorkStep
+from pipeline.beam.workspace import WORK, Workspace, workspace_key
 from pipeline.cleaning.corpus_files import broken_records
 from pipeline.cleaning.growth import delta
 from pipeline.cleaning.growth import growth_files as growth
 from pipeline.cleaning.growth.growth_files import GrowthFiles
 from pipeline.corpus.all_files import PAGES, REJECTED, CorpusFile, corpus_files
 from pipeline.corpus.data_card import write_cards
-from pipeline.corpus.manifests import has_unique_lines, read_corpus
+from pipeline.corpus.manifests import (
+    UNFINISHED,
+    WITHDRAWAL,
+    Withdrawal,
+    has_unique_lines,
+    manifest_of_corpus,
+    unfinished_withdrawal,
+)
 from pipeline.errors import ArtifactError
-from pipeline.selection.late_rules import listed, set_aside
-from pipeline.selection.withdraw_files import FindSites, RemoveSites, blank_details
-from pipeline.selection.withdrawn import manifest_without
-from pipeline.terminal import Terminal, print_end
+from pipeline.selection.late_rules import listed, matches, pages_of_entries, set_aside
+from pipeline.selection.withdraw_files import (
+    FILES,
+    FindSites,
+    RemoveSites,
+    blank_details,
+    check_rows,
+    manifest_without,
+)
+from pipeline.terminal import Terminal, print_end, print_message
 
 STAGE = "withdraw"
 NO_GROWTH = (
@@ -54,7 +69,11 @@ NO_GROWTH = (
 )
 # What holds text or addresses beside the pages; `work` of a cleaning that was killed after its end.
 TEXT_FOLDERS = (growth.FOLDER, delta.FOLDER, WORK)
-FOLDER = "withdrawal"  # of the workspace: `work` itself belongs to the corpus's own command
+LISTS = "lists"  # folder of the workspace: copies, as a list may change before the end
+AS_IT_BEGAN = (
+    "it was finished with its lists as they were when it began; run the command again if they have "
+    "changed since."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,17 +81,23 @@ class WithdrawRequest:
     """A job whose arguments passed all checks.
 
     Attributes:
+        arguments: the command's arguments.
         options: options of the Beam job.
         corpus: directory of the corpus, as every process resolves it.
+        manifest: manifest of the corpus.
         files: its files, rejected pages included.
-        sites: lists of domains and addresses.
+        sites: lists of domains and addresses; the copies of an unfinished withdrawal.
+        unfinished: the withdrawal that is to be finished; None for a new one.
         intent: what the job would do.
     """
 
+    arguments: Withdraw
     options: PipelineOptions
     corpus: str
+    manifest: CorpusManifest
     files: list[CorpusFile]
     sites: tuple[str, ...]
+    unfinished: Withdrawal | None
     intent: Intent
 
 
@@ -80,36 +105,58 @@ def resolved(arguments: Withdraw) -> WithdrawRequest:
     """Returns the job that the arguments name.
 
     Raises:
-        ArtifactError: if there is no such corpus, or the reason is empty.
-        DataError: if workers do not reach it, or a list is damaged.
+        ArtifactError: if there is no such corpus, the reason is empty, or another withdrawal is
+            unfinished.
+        DataError: if workers do not reach the corpus, or a list is damaged.
     """
     if not arguments.reason.strip():
         raise ArtifactError("withdraw was given an empty --reason; say why, for the manifest.")
     options = pipeline_options(arguments.beam)
     use_store_options(options)
-    check_workers_reach(options, [arguments.corpus, *arguments.sites])
-    pages = sum(entry.kept for entry in read_corpus(arguments.corpus).languages.values())
-    files = corpus_files(arguments.corpus, (PAGES, REJECTED))
-    size, sites = sum(file.size for file in files), tuple(map(absolute, arguments.sites))
+    check_workers_reach(options, [arguments.corpus])
+    corpus, manifest = absolute(arguments.corpus), manifest_of_corpus(arguments.corpus)
+    unfinished = unfinished_withdrawal(corpus)
+    if unfinished is None:
+        files = corpus_files(corpus, (PAGES, REJECTED))
+        sites = tuple(map(absolute, arguments.sites))
+    else:
+        if (unfinished.sites, unfinished.reason) != (arguments.sites, arguments.reason):
+            raise ArtifactError(
+                f"{arguments.corpus} holds an unfinished withdrawal with other lists or another "
+                f"reason; run that one first: {unfinished}."
+            )
+        workspace = Workspace(join_path(corpus, WITHDRAWAL), unfinished.key)
+        files, sites = workspace.shards(list[CorpusFile]), copies(workspace, arguments)
+    pages = sum(entry.kept for entry in manifest.languages.values())
+    size = sum(file.size for file in files)
     entries = listed(sites, BLOCKED)  # refused here, not by a worker
     holds = f"{len(entries.domains):,} domains and {len(entries.urls):,} addresses"
     intent = Intent(
         stage=STAGE,
         reads=[
             Reading("corpus", arguments.corpus, len(files), size, f"{pages:,} pages"),
-            files_of("lists", " ".join(arguments.sites), arguments.sites, holds),
+            files_of("lists", " ".join(arguments.sites), sites, holds),
         ],
         writes=f"the files that hold a listed page, and {MANIFEST}{removed(arguments.corpus)}",
         out=None,
         work=f"addresses of {pages:,} pages and of the rejected ones",
     )
     return WithdrawRequest(
+        arguments=arguments,
         options=options,
-        corpus=absolute(arguments.corpus),
+        corpus=corpus,
+        manifest=manifest,
         files=files,
         sites=sites,
+        unfinished=unfinished,
         intent=intent,
     )
+
+
+def copies(workspace: Workspace, arguments: Withdraw) -> tuple[str, ...]:
+    """Returns the paths of a withdrawal's copies of its lists."""
+    numbers = range(len(arguments.sites))
+    return tuple(join_path(workspace.directory, LISTS, f"{number:05d}") for number in numbers)
 
 
 def removed(corpus: str) -> str:
@@ -120,25 +167,25 @@ def removed(corpus: str) -> str:
 
 
 def intents(arguments: Withdraw) -> list[Intent]:
-    """Returns what the command would do."""
-    return [resolved(arguments).intent]
+    """Returns what the command would do, with the pages that each entry names."""
+    request = resolved(arguments)
+    pages = pages_of_entries(request.corpus, request.files, request.sites)
+    return [replace(request.intent, finds=[*matches(request.sites, pages, arguments.sites)])]
 
 
 def run(arguments: Withdraw) -> None:
     """Removes the pages, and records it in the manifest."""
     request, console = resolved(arguments), Terminal(stderr=True, highlight=False)
     with output_lock(arguments.corpus, STAGE):
-        workspace = begin(request, arguments)
+        workspace = begin(request)
+        sites = copies(workspace, arguments)
         grows = exists(GrowthFiles(request.corpus).facts_path)
-        for folder in TEXT_FOLDERS:
-            remove(join_path(request.corpus, folder))
         with console.status(f"withdraw: {len(request.files)} files"):
-            remove_sites(request, workspace)
-            broken = join_path(request.corpus, broken_records.NAME)
-            blank_details(workspace, broken, request.sites)
-        records = workspace.records(FindSites.step, len(request.files), CountsRecord)
-        counts = Counts.total(records)
-        pages = counts.number(HOSTS, "")
+            counts = find_sites(request, workspace, sites)
+            for sentence in matches(sites, counts.details(BLOCKED_ENTRIES, ""), arguments.sites):
+                print_message(f"{STAGE}: {sentence}")
+            remove_sites(request, workspace, sites, counts)
+        pages, files = counts.number(HOSTS, ""), counts.number(FILES, "")
         path = join_path(request.corpus, MANIFEST)
         before = body = read_json(path, dict[str, Any])
         if pages:
@@ -147,18 +194,17 @@ def run(arguments: Withdraw) -> None:
             body = manifest_without(before, counts, entry)
             write_cards(request.corpus, body)
             write_json(path, body)
+        said = [*set_aside(sites, arguments.sites), *of_languages(before, body)]
         remove(workspace.out)
-        files = counts.number("files", "")
         made = f"{pages:,} pages removed from {files} of {len(request.files)} files"
-        said = [*set_aside([request.sites]), *of_languages(before, body)]
-        print_end(STAGE, made, [*said, *([NO_GROWTH] if grows else [])])
+        said += [NO_GROWTH] if grows else []
+        print_end(STAGE, made, [*said, *([] if request.unfinished is None else [AS_IT_BEGAN])])
 
 
 def of_languages(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
     """Yields what withdrawals did to languages, from the manifests before and after this one."""
     if before is after:
-        again = " any more" if before.get("withdrawals") else ""
-        yield f"No page of the corpus is of these sites{again}."
+        yield "No page matched."
     bare = [
         code
         for code, one in after["languages"].items()
@@ -172,65 +218,62 @@ def of_languages(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterato
         )
 
 
-def begin(request: WithdrawRequest, arguments: Withdraw) -> Workspace:
-    """Returns the workspace of the withdrawal, with the list of files for its workers.
+def begin(request: WithdrawRequest) -> Workspace:
+    """Returns the workspace of the withdrawal, with files and lists for its workers.
 
     Raises:
-        ArtifactError: if another withdrawal was interrupted.
+        ArtifactError: if another withdrawal was interrupted since the request was made.
     """
-    out = join_path(request.corpus, FOLDER)
-    done = {one["key"] for one in withdrawals(request.corpus)}
-    # One that has changed no file yet may be forgotten; the others must be finished.
-    left = [
-        one
-        for one in directories_in(join_path(out, WORK))
-        if one not in (SCRATCH, *done) and has_changed_files(Workspace(out, one))
-    ]
-    workspace = Workspace(out, key_of(request, arguments))
-    if others := [one for one in left if one != workspace.key]:
+    out = join_path(request.corpus, WITHDRAWAL)
+    if unfinished_withdrawal(request.corpus) != request.unfinished:
         raise ArtifactError(
-            f"{arguments.corpus} holds an unfinished withdrawal ({others[0]}) with other lists or "
-            "another reason; run that command again first."
+            f"{request.arguments.corpus} was changed by another withdrawal just now; run the "
+            "command again."
         )
-    if not left:
-        clear(out)
+    if request.unfinished is not None:
+        return Workspace(out, request.unfinished.key)
+    remove(join_path(out, UNFINISHED))  # of one that was killed after it wrote the manifest
+    lists = [read_bytes(path) for path in request.sites]
+    digests = [digest_of_manifest(request.corpus), *map(digest_of_bytes, lists)]
+    workspace = Workspace(out, workspace_key(digests, request.arguments.reason, request.files))
+    workspace.forget_stale(())
     workspace.write_shards(request.files)
+    for path, content in zip(copies(workspace, request.arguments), lists, strict=True):
+        with workspace.publish(path) as unfinished:
+            unfinished.write_bytes(content)
     return workspace
 
 
-def has_changed_files(workspace: Workspace) -> bool:
-    """Returns whether a withdrawal may have changed files."""
-    return workspace.has_left(RemoveSites.begun)
-
-
-def key_of(request: WithdrawRequest, arguments: Withdraw) -> str:
-    """Returns the digest of what finished files of one withdrawal have in common.
-
-    The sizes of files are left out, as files change on the way.
-    """
-    lists = [digest_of_contents(one) for one in request.sites]
-    names = [file.name for file in request.files]
-    manifest = digest_of_manifest(request.corpus)
-    return workspace_key(lists, arguments.reason, names, manifest)
-
-
-def withdrawals(corpus: str) -> list[Mapping[str, Any]]:
-    """Returns the finished withdrawals of a corpus, as its manifest records them.
+def find_sites(request: WithdrawRequest, workspace: Workspace, sites: tuple[str, ...]) -> Counts:
+    """Counts the listed pages of every file.
 
     Raises:
-        DataError: if the manifest is damaged.
+        ArtifactError: if files hold more or fewer pages than the manifest counts.
     """
-    found = read_json(join_path(corpus, MANIFEST), dict[str, Any]).get("withdrawals", [])
-    if not isinstance(found, list):
-        raise DataError(f"{corpus}/{MANIFEST} should list withdrawals and does not; restore it.")
-    return found
+    unique = has_unique_lines(request.manifest)
+    find = FindSites(workspace, request.corpus, sites, unique)
+    do_for_files(request, find)
+    records = workspace.records(find.step, len(request.files), CountsRecord)
+    counts = Counts.total(records)
+    check_rows(counts, request.manifest, request.arguments.corpus)
+    return counts
 
 
-def remove_sites(request: WithdrawRequest, workspace: Workspace) -> None:
-    """Runs the job: counts, then writes, every file that is not finished."""
-    unique = has_unique_lines(read_corpus(request.corpus))
-    find = FindSites(workspace, request.corpus, request.sites, unique)
-    remove = RemoveSites(workspace, request.corpus, request.sites)
+def remove_sites(
+    request: WithdrawRequest, workspace: Workspace, sites: tuple[str, ...], counts: Counts
+) -> None:
+    """Writes every file that has listed pages without them, and removes other text."""
+    for folder in TEXT_FOLDERS:
+        remove(join_path(request.corpus, folder))
+    if counts.number(HOSTS, ""):
+        asked = request.arguments
+        withdrawal = Withdrawal(workspace.key, asked.reason, asked.sites)
+        write_json(join_path(workspace.out, UNFINISHED), to_builtins(withdrawal))
+        do_for_files(request, RemoveSites(workspace, request.corpus, sites))
+    blank_details(workspace, join_path(request.corpus, broken_records.NAME), sites)
+
+
+def do_for_files(request: WithdrawRequest, step: WorkStep) -> None:
+    """Runs a step for every file for which it is not finished."""
     with job.running(request.options) as pipeline:
-        numbers = pipeline | WorkNumbers(len(request.files))
-        _ = numbers | "Find" >> DoWork(find) | "Remove" >> DoWork(remove)
+        _ = pipeline | WorkNumbers(len(request.files)) | DoWork(step)

@@ -20,6 +20,7 @@ addresses, and entries of one label, such as `com`: they are likelier to be dama
 import re
 from array import array
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -60,6 +61,11 @@ class Entry(NamedTuple):
 
     name: str
     is_domain: bool
+
+    def __str__(self) -> str:
+        """The entry as a list would have it."""
+        is_whole = self.is_domain or OF_TEXT(self.name) or "/" in self.name or "?" in self.name
+        return self.name if is_whole else f"{self.name}/"
 
 
 def entries(line: str) -> Iterator[Entry | None]:
@@ -148,6 +154,29 @@ class BlockList:
             self.reasons.domain if by_domain else self.reasons.url if by_url else None
             for by_domain, by_url in zip(on_domains, on_urls, strict=True)
         ]
+
+    def entries_of(self, urls: Sequence[str]) -> Counter[str]:
+        """Returns how many of these addresses each entry names; a page may be named by several."""
+        reasons = zip(urls, self.refused(urls), strict=True)
+        addresses = [host_and_page(url) for url, reason in reasons if reason is not None]
+        on_domains = (name for host, _ in addresses for name in domains(host, self.longest))
+        on_urls = (name for address in addresses for name in folders(*address, self.longest))
+        return Counter(
+            str(Entry(name, is_domain))
+            for is_domain, names in ((True, [*on_domains]), (False, [*on_urls]))
+            for name, is_entry in zip(names, self._are_entries(names, is_domain), strict=True)
+            if is_entry
+        )
+
+    def _are_entries(self, names: Sequence[str], is_domain: bool) -> list[bool]:
+        hashes = np.fromiter(map(_hash, names), np.uint64, len(names))
+        return is_among(hashes, self.domains if is_domain else self.urls).tolist()
+
+
+def entries_in(path: str) -> Iterator[str]:
+    """Yields the entries of a list as a list would have them, in its order."""
+    for line in _lines(path):
+        yield from (str(entry) for entry in entries(line.decode("utf-8-sig", "replace")) if entry)
 
 
 @dataclass

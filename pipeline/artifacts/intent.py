@@ -65,6 +65,7 @@ class Intent:
         identity: what the directory is claimed for; None if it belongs to another stage.
         work: amount of work, in words.
         time: how long it is likely to take, in words.
+        finds: what was found by looking at what it reads, in words.
     """
 
     stage: str
@@ -74,6 +75,7 @@ class Intent:
     identity: Identity | None = None
     work: str = ""
     time: str = UNKNOWN
+    finds: Sequence[str] = ()
 
     @property
     def place(self) -> Path | str:
@@ -168,6 +170,7 @@ def lines(intent: Intent, found: Claim) -> Iterator[str]:
         return
     for reading in intent.reads:
         yield f"{stage}: would read {reading}"
+    yield from (f"{stage}: {sentence}" for sentence in intent.finds)
     yield f"{stage}: would write {intent.writes}{_where(intent.out, found)}"
     if intent.work:
         yield f"{stage}: work: {intent.work}"

@@ -10,7 +10,8 @@ from msgspec import Struct
 from data.stores.json_shapes import Count
 
 Key = tuple[str, str, str]
-HOSTS = "hosts"  # the kind whose details have no bound
+HOSTS, BLOCKED_ENTRIES, OPTED_OUT_ENTRIES = "hosts", "blocked_entries", "opted_out_entries"
+UNBOUNDED = (HOSTS, BLOCKED_ENTRIES, OPTED_OUT_ENTRIES)  # kinds whose details have no bound
 
 
 class CountsRecord(Struct, frozen=True):
@@ -57,12 +58,13 @@ class Counts:
     def counters(self) -> Mapping[str, int]:
         """Returns what a work item adds to the job's counters: sums by kind and detail.
 
-        Hosts are counted together: every worker reports each counter by its name, again and again.
+        Hosts and entries of lists are counted together: every worker reports each counter by its
+        name, again and again.
         """
         values: Counter[str] = Counter()
         for (kind, _), details in self.counts.items():
             for detail, number in details.items():
-                values[f"{kind}/{detail}" if detail and kind != HOSTS else kind] += number
+                values[f"{kind}/{detail}" if detail and kind not in UNBOUNDED else kind] += number
         return values
 
     @classmethod

@@ -1,16 +1,20 @@
 """The manifest of a corpus, by whichever command wrote it: `clean` or `select`."""
 
+import shlex
 from pathlib import Path
 
 from msgspec import Struct
 
 from data.corpus_manifest import CorpusManifest
 from data.rules.rule_sets import none
-from data.stores.files import join_path
+from data.stores.files import exists, join_path
 from data.stores.json_files import read_json
+from data.stores.json_shapes import Name
 from pipeline.artifacts.claims import MANIFEST, digest_of_manifest, head_in, read_manifest
+from pipeline.errors import ArtifactError
 
 CLEAN, SELECT = "clean", "select"
+WITHDRAWAL, UNFINISHED = "withdrawal", "unfinished.json"  # folder of a corpus, and a file in it
 
 
 def corpus_stage(directory: Path | str) -> str:
@@ -27,17 +31,66 @@ def read_corpus(directory: Path | str) -> CorpusManifest:
     """Returns the manifest of a corpus.
 
     Raises:
+        ArtifactError: if the directory is not a finished corpus, or a withdrawal has changed a part
+            of its files.
+        DataError: if its manifest is damaged.
+    """
+    if withdrawal := unfinished_withdrawal(directory):
+        raise ArtifactError(
+            f"{directory} holds an unfinished withdrawal ({withdrawal}), so its files differ from "
+            f"its {MANIFEST}; run that mswitch withdraw again first."
+        )
+    return manifest_of_corpus(directory)
+
+
+def manifest_of_corpus(directory: Path | str) -> CorpusManifest:
+    """Returns the manifest of a corpus, also of one with an unfinished withdrawal.
+
+    Raises:
         ArtifactError: if the directory is not a finished corpus.
         DataError: if its manifest is damaged.
     """
     return read_manifest(directory, corpus_stage(directory), CorpusManifest)
 
 
+class Withdrawal(Struct, frozen=True):
+    """A withdrawal that may have changed files.
+
+    Attributes:
+        key: key of its workspace.
+        reason: its reason.
+        sites: its lists, as they were named.
+    """
+
+    key: Name
+    reason: str
+    sites: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """The options that the command had."""
+        return f"--sites {shlex.join(self.sites)} --reason {shlex.quote(self.reason)}"
+
+
+def unfinished_withdrawal(corpus: Path | str) -> Withdrawal | None:
+    """Returns the withdrawal that may have changed files of a corpus and is not in its manifest.
+
+    Raises:
+        DataError: if its record or the manifest is damaged.
+    """
+    path = join_path(corpus, WITHDRAWAL, UNFINISHED)
+    if not exists(path):
+        return None
+    withdrawal = read_json(path, Withdrawal)
+    finished = read_json(join_path(corpus, MANIFEST), _Origin).withdrawals
+    return None if withdrawal.key in {one.key for one in finished} else withdrawal
+
+
 class _Addition(Struct, frozen=True):
     lineage: tuple[str, ...] = ()
 
 
-class _Withdrawal(Struct, frozen=True):
+class _Withdrawn(Struct, frozen=True):
+    key: str = ""
     manifest: str = ""
 
 
@@ -46,7 +99,7 @@ class _Origin(Struct, frozen=True):
     inputs: dict[str, str] = {}
     addition: _Addition = _Addition()
     selected_from: tuple[str, ...] = ()
-    withdrawals: tuple[_Withdrawal, ...] = ()
+    withdrawals: tuple[_Withdrawn, ...] = ()
 
 
 def lineage_of(corpus: Path | str) -> list[str]:

@@ -13,20 +13,28 @@ per near-duplicate) is not given back, as the others are no longer there.
 """
 
 import functools
+import itertools
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from data.languages import NO_LANGUAGE, UNDETERMINED
 from data.quality import decisions
 from data.quality.thresholds import Thresholds
-from data.rights.block_lists import BlockList
+from data.rights.block_lists import BlockList, entries_in
 from data.rights.reasons import BLOCKED, OPTED_OUT, ROBOTS_TXT, first_reasons
 from data.rights.reasons import Reasons as ListReasons
+from data.stores.files import join_path
+from data.stores.parquet_files import sentences_for
+from data.stores.ranges import open_ranges
+from pipeline.corpus.all_files import CorpusFile
 
 Reasons = list[str | None]
+MOST_ENTRIES, SAMPLES = 20, 3  # entries with pages that are printed, the largest; and without
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,15 +104,54 @@ def listed(paths: tuple[str, ...], reasons: ListReasons) -> BlockList:
     return BlockList.read(paths, reasons)
 
 
-def set_aside(paths: Sequence[tuple[str, ...]]) -> Iterator[str]:
-    """Yields a sentence per group of lists about the lines that are not entries."""
-    for some in paths:
-        found = listed(some, BLOCKED)
-        if found.set_aside:
-            yield (
-                f"{found.set_aside:,} lines of {', '.join(some)} are neither domains nor addresses "
-                f"and were set aside, such as {', '.join(map(repr, found.samples))}."
-            )
+def set_aside(paths: tuple[str, ...], names: Sequence[str]) -> Iterator[str]:
+    """Yields a sentence about the lines of lists that are not entries, if there are any."""
+    lists = listed(paths, BLOCKED)
+    if lists.set_aside:
+        yield (
+            f"{lists.set_aside:,} lines of {', '.join(names)} are neither domains nor addresses "
+            f"and were set aside, such as {', '.join(map(repr, lists.samples))}."
+        )
+
+
+def matches(
+    paths: tuple[str, ...], pages: Mapping[str, int], names: Sequence[str]
+) -> Iterator[str]:
+    """Yields which entries of lists name pages of a corpus, and which do not.
+
+    Args:
+        paths: the lists.
+        pages: number of pages by entry, of those that name any.
+        names: the lists as the user named them.
+    """
+    if not paths:
+        return
+    most = Counter(pages).most_common(MOST_ENTRIES)
+    of_each = ", ".join(f"{entry} ({number:,})" for entry, number in most)
+    more = f" and {len(pages) - len(most):,} more" if len(pages) > len(most) else ""
+    if pages:
+        yield f"entries of {', '.join(names)} that name pages: {of_each}{more}"
+    lists = listed(paths, BLOCKED)
+    if without := len(lists.domains) + len(lists.urls) - len(pages):
+        others = (entry for path in paths for entry in entries_in(path) if entry not in pages)
+        samples = ", ".join(dict.fromkeys(itertools.islice(others, SAMPLES)))
+        yield f"entries of {', '.join(names)} that name no page: {without:,}, such as {samples}"
+
+
+def pages_of_entries(
+    corpus: str, files: Iterable[CorpusFile], paths: tuple[str, ...]
+) -> Counter[str]:
+    """Returns how many pages of a corpus each entry of lists names; reads addresses alone."""
+    counts: Counter[str] = Counter()
+    for file in files if paths else ():
+        counts.update(listed(paths, BLOCKED).entries_of(urls_of(join_path(corpus, file.name))))
+    return counts
+
+
+def urls_of(path: str) -> list[str]:
+    """Returns the addresses of a file's pages."""
+    with sentences_for(path), open_ranges(path) as source:
+        return pq.read_table(source, columns=["url"])["url"].to_pylist()
 
 
 def language_reasons(scores: pa.Table, language: str, rules: LateRules) -> Reasons:

@@ -15,15 +15,15 @@ from data.corpus_manifest import interval
 from data.errors import DataError
 from data.privacy.personal_data import masked
 from data.reading.page_table import REJECTED
-from data.rights.reasons import OPTED_OUT, ROBOTS_TXT
+from data.rights.reasons import BLOCKED, OPTED_OUT, ROBOTS_TXT
 from data.stores.files import join_path, local_copy
 from data.stores.parquet_files import sentences_for
-from pipeline.beam.counted import Counts
+from pipeline.beam.counted import BLOCKED_ENTRIES, OPTED_OUT_ENTRIES, Counts
 from pipeline.beam.waves import NO_WAVES, Waves
 from pipeline.beam.workspace import Workspace
 from pipeline.corpus import all_files
 from pipeline.corpus.all_files import CorpusFile
-from pipeline.selection.late_rules import LateRules, reasons
+from pipeline.selection.late_rules import LateRules, listed, reasons
 from pipeline.selection.robots import disallowed_rows
 
 REFUSED = (OPTED_OUT.domain, ROBOTS_TXT)  # reasons of owners, whose text is not kept
@@ -70,6 +70,7 @@ class SelectFile:
         count_masked(counts, file.language, scores.filter(keep), self.rules.masked)
         count_gone(counts, file.language, gone)
         count_lost(counts, file.language, gone, unique_lines=self.rules.unique_lines)
+        count_entries(counts, urls, self.rules)
         gone = without_refused_text(gone)
         self._write(file.name, kept)
         if len(gone):
@@ -88,6 +89,14 @@ class SelectFile:
     def _write(self, name: str, table: pa.Table) -> None:
         with self.workspace.publish(join_path(self.workspace.out, name)) as unfinished:
             pq.write_table(table, unfinished, compression="zstd")
+
+
+def count_entries(counts: Counts, urls: Sequence[str], rules: LateRules) -> None:
+    """Counts the pages that each entry of lists names, also those that another rule removes."""
+    blocked, opted_out = listed(rules.blocked, BLOCKED), listed(rules.opted_out, OPTED_OUT)
+    for kind, entries in ((BLOCKED_ENTRIES, blocked), (OPTED_OUT_ENTRIES, opted_out)):
+        for entry, number in entries.entries_of(urls).items():
+            counts.add(kind, "", entry, number)
 
 
 def count_kept(counts: Counts, language: str, pages: pa.Table) -> None:

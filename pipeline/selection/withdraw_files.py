@@ -1,26 +1,35 @@
 """The two steps of `withdraw`: count the pages of listed sites, then write files without them.
 
-Before a file changes, its counts are recorded, and then that it is about to change. So a killed job
-counts each page once, and the second step may be repeated: it removes the pages still there.
+All files are counted before any changes. So a killed job counts each page once, and the second step
+may be repeated: it removes the pages still there.
 """
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Bool
 
+from data.corpus_manifest import CorpusManifest
 from data.rights.hosts import host_of
 from data.rights.reasons import BLOCKED
 from data.stores.files import exists, join_path, local_copy
 from data.stores.parquet_files import sentences_for
-from data.stores.ranges import open_ranges
-from pipeline.beam.counted import HOSTS, Counts, CountsRecord
+from pipeline.beam.counted import BLOCKED_ENTRIES, HOSTS, Counts, CountsRecord
 from pipeline.beam.workspace import Workspace
-from pipeline.corpus.all_files import PAGES, CorpusFile
-from pipeline.selection.late_rules import listed
+from pipeline.corpus.all_files import PAGES, REJECTED, CorpusFile
+from pipeline.errors import ArtifactError
+from pipeline.selection.late_rules import listed, urls_of
 from pipeline.selection.select_files import count_gone, count_kept, count_lost
+
+FILES, ROWS = "files", "rows"  # kinds of counts: files that change, and rows by folder
+MOST_HOSTS = 1000  # hosts in the manifest, those with the most pages
+# Text of owners who refuse is counted and not kept, so less may be subtracted than was counted.
+SIZES = ("rejected_characters", "rejected_bytes")
 
 
 @dataclass(frozen=True)
@@ -38,8 +47,8 @@ class FindSites:
         """Counts one file."""
         file, counts = self.workspace.shards(list[CorpusFile])[number], Counts()
         path = join_path(self.corpus, file.name)
-        with sentences_for(path), open_ranges(path) as source:
-            urls = pq.read_table(source, columns=["url"])["url"].to_pylist()
+        urls = urls_of(path)
+        counts.add(ROWS, file.language, file.name.partition("/")[0], len(urls))
         of_sites = rows_of(urls, self.sites)
         if of_sites.any():
             with sentences_for(path), local_copy(path) as here:
@@ -53,9 +62,12 @@ class FindSites:
             count_lost(counts, file.language, gone, unique_lines=self.unique_lines)
         else:
             count_gone(counts, file.language, gone)
-        for url in gone["url"].to_pylist():
+        urls = gone["url"].to_pylist()
+        for url in urls:
             counts.add(HOSTS, "", host_of(url))
-        counts.add("files", "", "")
+        for entry, number in listed(self.sites, BLOCKED).entries_of(urls).items():
+            counts.add(BLOCKED_ENTRIES, "", entry, number)
+        counts.add(FILES, "", "")
 
 
 @dataclass(frozen=True)
@@ -67,18 +79,17 @@ class RemoveSites:
     sites: tuple[str, ...]
 
     step = "remove"
-    begun = "begun"  # folder of the workspace that names files before they change
 
     def __call__(self, number: int) -> Counts:
         """Writes one file."""
         file = self.workspace.shards(list[CorpusFile])[number]
         path = join_path(self.corpus, file.name)
-        if self.workspace.record(FindSites.step, number, CountsRecord).counts:
+        counts = self.workspace.record(FindSites.step, number, CountsRecord).counts
+        if any(kind == FILES for kind, *_ in counts):
             with sentences_for(path), local_copy(path) as here:
                 pages = pq.read_table(here)
             of_sites = rows_of(pages["url"].to_pylist(), self.sites)
             stay = pages.filter(pa.array(~of_sites))
-            self.workspace.leave(self.begun, f"{number:05d}", file.name)
             with self.workspace.publish(path) as unfinished:
                 pq.write_table(stay, unfinished, compression="zstd")
         return Counts()
@@ -116,3 +127,76 @@ def rows_of(urls: list[str], sites: tuple[str, ...]) -> Bool[np.ndarray, " pages
     """Returns which addresses the lists name."""
     found = listed(sites, BLOCKED).refused(urls)
     return np.array([one is not None for one in found], bool)
+
+
+def check_rows(counts: Counts, manifest: CorpusManifest, corpus: str) -> None:
+    """Checks that the files of a corpus held the pages that its manifest counts.
+
+    Raises:
+        ArtifactError: if they did not.
+    """
+    for code, entry in manifest.languages.items():
+        rows = counts.details(ROWS, code)
+        for folder, expected in ((PAGES, entry.kept), (REJECTED, sum(entry.rejected.values()))):
+            if rows.get(folder, 0) != expected:
+                raise ArtifactError(
+                    f"{corpus} should hold {expected:,} rows of {code} in {folder}/ by its "
+                    f"manifest, and its files hold {rows.get(folder, 0):,}; restore them."
+                )
+
+
+def manifest_without(
+    manifest: Mapping[str, Any], counts: Counts, entry: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Returns the manifest with the counts of withdrawn pages subtracted, and one more entry.
+
+    Args:
+        manifest: manifest before the withdrawal.
+        counts: counts of the withdrawn pages.
+        entry: what identifies the withdrawal.
+    """
+    languages = {
+        code: _language(dict(one), code, counts) for code, one in manifest["languages"].items()
+    }
+    hosts = Counter(counts.details(HOSTS, ""))
+    described = {
+        **entry,
+        "files": counts.number(FILES, ""),
+        "hosts": dict(sorted(hosts.most_common(MOST_HOSTS))),
+        "hosts_number": len(hosts),
+        "languages": {code: found for code in languages if (found := _withdrawn(code, counts))},
+    }
+    withdrawals = [*manifest.get("withdrawals", []), described]
+    return {**manifest, "languages": languages, "withdrawals": withdrawals}
+
+
+def _language(entry: dict[str, Any], code: str, counts: Counts) -> dict[str, Any]:
+    kept = counts.details("kept", code)
+    entry["kept"] -= sum(kept.values())
+    entry["held_out"] -= kept.get("validation", 0)
+    entry["characters"] -= counts.number("characters", code)
+    if kept:  # no row holds what these counted
+        entry = {name: of for name, of in entry.items() if name not in ("cld3", "masked")}
+    for field in ("rejected", "confidence", *SIZES):
+        if field not in entry:
+            continue
+        left = Counter(entry[field])
+        left.subtract(counts.details(field, code))
+        entry[field] = {name: number for name, number in left.items() if number}
+    for field in SIZES:
+        if field in entry:
+            left = Counter({why: entry[field].get(why, 0) for why in entry["rejected"]})
+            entry[field] = dict(+left)
+    return entry
+
+
+def _withdrawn(code: str, counts: Counts) -> dict[str, Any]:
+    """Returns the numbers of a language's withdrawn pages; empty if there are none."""
+    found = {
+        "kept": counts.number("kept", code),
+        "rejected": counts.number("rejected", code),
+        "characters": counts.number("characters", code),
+        "lines_gone": counts.number("lines_gone", code),
+        "copies_gone": counts.number("copies_gone", code),
+    }
+    return found if any(found.values()) else {}

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from data.errors import DataError
 from data.reading.page_record import address_of
 from data.rights import block_lists
-from data.rights.block_lists import BlockList, Entry, entries
+from data.rights.block_lists import BlockList, Entry, entries, entries_in
 from data.rights.reasons import OPTED_OUT, first_reasons
 
 LIST = """\
@@ -26,6 +26,7 @@ owner@site0.com
 pages.org/%7Ebob
 pages.org/A b
 """
+PAGE_WITHOUT_ADDRESS = address_of("Habari.")
 LABELS = st.lists(st.sampled_from(["a", "b", "ab", "org"]), min_size=2, max_size=5).map(".".join)
 
 
@@ -156,6 +157,24 @@ def test_domains_match_by_labels_and_addresses_by_folders(tmp_path, url, reason)
     blocked = read(tmp_path, LIST)
     assert blocked.refused([url]) == [reason]
     assert (blocked.set_aside, blocked.samples) == (2, ("com", "owner@site0.com"))
+
+
+def test_the_pages_of_each_entry_are_counted(tmp_path):
+    blocked = read(tmp_path, f"{LIST}0.0.0.0 x.foo.com other.org\n{PAGE_WITHOUT_ADDRESS}")
+    urls = [
+        "http://x.foo.com/", "https://y.foo.com/a", "http://pages.org/a?id=7",
+        "https://www.pages.org/forum/1", "http://pages.org/forum", "http://only.org/x",
+        "https://free.org/", "http://pages.org/%7ebob/", PAGE_WITHOUT_ADDRESS,
+    ]  # fmt: skip
+    named = {
+        "foo.com": 2, "x.foo.com": 1, "pages.org/a?id=7": 1, "pages.org/forum": 2, "only.org/": 1,
+        "pages.org/~bob": 1, PAGE_WITHOUT_ADDRESS: 1,
+    }  # fmt: skip
+    assert blocked.entries_of(urls) == named
+    assert blocked.entries_of([]) == blocked.entries_of(["https://free.org/"]) == {}
+    others = ["example.org", "bad.net", "xn--mnchen-3ya.de", "pages.org/A%20b", "other.org"]
+    assert [one for one in entries_in(str(tmp_path / "list.txt")) if one not in named] == others
+    assert len(blocked.domains) + len(blocked.urls) == len(named) + len(others)
 
 
 @given(st.lists(LABELS, min_size=1), st.lists(LABELS))

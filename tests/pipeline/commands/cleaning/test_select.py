@@ -272,6 +272,33 @@ def test_the_same_command_again_does_nothing(asked, selected):
         select_command.run(replace(asked, quality="corpus"))
 
 
+def test_lists_of_another_content_and_the_same_size_are_other_inputs(asked, tmp_path):
+    robots, out = tmp_path / "site1.en.example/robots.txt", str(tmp_path / "out")
+    robots.parent.mkdir()
+    robots.write_text(ROBOTS)
+    here = replace(asked, robots=(str(robots),), out=out)
+    select_command.run(here)
+    robots.write_text(ROBOTS.replace("4", "5"))
+    with pytest.raises(ArtifactError, match=r"from other inputs \(robots: another"):
+        select_command.run(here)
+
+
+def test_what_each_entry_of_a_list_names_is_shown(asked, tmp_path, capfd):
+    opted_out = tmp_path / "opted_out.txt"
+    opted_out.write_text("site2.en.example/page/6\nnobody.example\n")
+    here = replace(asked, opted_out=(str(opted_out),), out=str(tmp_path / "out"))
+    (intent,) = select_command.intents(here)
+    select_command.run(here)
+    printed = capfd.readouterr().err
+    blocked = " ".join(asked.blocked)
+    assert list(intent.finds) == [
+        f"entries of {blocked} that name pages: site2.en.example (3), site0.sw.example/page/0 (1)",
+        f"entries of {opted_out} that name pages: site2.en.example/page/6 (1)",
+        f"entries of {opted_out} that name no page: 1, such as nobody.example",
+    ]
+    assert all(f"select: {sentence}\n" in printed for sentence in intent.finds)
+
+
 def test_scores_of_another_corpus_are_refused(asked, tmp_path):
     other = write_corpus(tmp_path / "other", {"en": texts_of("en", 3)})
     with pytest.raises(ArtifactError, match="those of another corpus"):

@@ -3,6 +3,7 @@
 import contextlib
 import json
 from collections import Counter
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,17 +12,21 @@ from small_corpora import rows_in, texts_of, write_corpus
 
 from data.reading.page import BrokenRecord
 from data.reading.page_record import address_of
-from data.stores import json_files
 from pipeline import cli
-from pipeline.arguments import Withdraw
+from pipeline import withdraw as withdraw_command
+from pipeline.arguments import Clean, Score, Select, Withdraw
 from pipeline.artifacts.claims import MANIFEST
 from pipeline.beam.workspace import Workspace
 from pipeline.cleaning.corpus_files import broken_records
+from pipeline.cleaning.growth.request import completed
 from pipeline.corpus.data_card import rejected_share
-from pipeline.corpus.manifests import read_corpus
+from pipeline.corpus.manifests import UNFINISHED, WITHDRAWAL, read_corpus
+from pipeline.corpus.pages import corpus_digests
 from pipeline.errors import ArtifactError
+from pipeline.score import intents as intents_of_score
+from pipeline.select import intents as intents_of_select
 from pipeline.selection.withdraw_files import RemoveSites
-from pipeline.withdraw import FOLDER, has_changed_files, intents, run
+from pipeline.withdraw import intents, run
 
 SITES = "site1.sw.example\nhttps://site0.en.example/page/1\nnobody.example\n"
 
@@ -60,7 +65,7 @@ def test_listed_pages_are_gone_and_other_files_are_the_same(corpus, sites):
     assert len(before) - len(stay) == 4
     changed = {path for path, was in content.items() if path.read_bytes() != was}
     assert 0 < len(changed) < len(content)
-    assert not (corpus / FOLDER).exists() or not any((corpus / FOLDER).rglob("*.json"))
+    assert not (corpus / WITHDRAWAL).exists()
 
 
 def test_text_that_a_killed_cleaning_left_is_gone_too(corpus, sites):
@@ -129,11 +134,9 @@ def test_the_manifest_counts_what_is_there_and_what_went(corpus, sites):
     assert cli.run(["inspect", str(corpus)]) == 0
 
 
-def test_a_killed_withdrawal_goes_on_and_counts_each_page_once(
-    corpus, sites, monkeypatch, tmp_path
-):
-    whole = write_corpus(tmp_path / "whole", {code: texts_of(code, 10) for code in ("en", "sw")})
-    withdraw(whole, sites)
+@pytest.fixture
+def unfinished(corpus, sites, monkeypatch):
+    """The corpus after a withdrawal that was killed when it had changed some of its files."""
     work, done = RemoveSites.__call__, []
 
     def killed(step, number):
@@ -142,21 +145,113 @@ def test_a_killed_withdrawal_goes_on_and_counts_each_page_once(
         done.append(number)
         return work(step, number)
 
-    monkeypatch.setattr(RemoveSites, "__call__", killed)
-    with pytest.raises(RuntimeError, match="KeyboardInterrupt"):
-        withdraw(corpus, sites)
-    assert len(done) == 3
-    monkeypatch.undo()
-    with pytest.raises(ArtifactError, match="unfinished withdrawal"):
-        withdraw(corpus, sites, "another reason")
-    withdraw(corpus, sites)
-    assert rows_in(corpus) == rows_in(whole)
-    found, expected = (json.loads((one / MANIFEST).read_text()) for one in (corpus, whole))
+    with monkeypatch.context() as patched:
+        patched.setattr(RemoveSites, "__call__", killed)
+        with pytest.raises(RuntimeError, match="KeyboardInterrupt"):
+            withdraw(corpus, sites)
+    return corpus
+
+
+def test_a_killed_withdrawal_goes_on_and_counts_each_page_once(unfinished, sites, tmp_path):
+    whole = write_corpus(tmp_path / "whole", {code: texts_of(code, 10) for code in ("en", "sw")})
+    withdraw(whole, sites)
+    with pytest.raises(ArtifactError, match=r"unfinished withdrawal .*'a request of its owner'"):
+        withdraw(unfinished, sites, "another reason")
+    withdraw(unfinished, sites)
+    assert rows_in(unfinished) == rows_in(whole)
+    found, expected = (json.loads((one / MANIFEST).read_text()) for one in (unfinished, whole))
     assert found["languages"] == expected["languages"]
     for one in (found, expected):
         for name in ("key", "sites", "manifest"):
             del one["withdrawals"][0][name]
     assert found["withdrawals"] == expected["withdrawals"]
+
+
+@pytest.mark.parametrize("edited", ["site2.en.example\nsite0.sw.example\n", "com\n", None])
+def test_a_list_that_was_changed_after_a_kill_blocks_nothing(unfinished, sites, edited, capfd):
+    """And the withdrawal ends with the list as it was."""
+    before = [row for row in rows_in(unfinished) if not is_listed(row["url"])]
+    if edited is None:
+        Path(sites).unlink()
+    else:
+        Path(sites).write_text(edited, encoding="utf-8")
+    withdraw(unfinished, sites)
+    assert rows_in(unfinished) == before
+    assert "run the command again if they have changed since" in capfd.readouterr().err
+    (told,) = json.loads((unfinished / MANIFEST).read_text())["withdrawals"]
+    assert told["hosts"] == {"site0.en.example": 1, "site1.sw.example": 3}
+    assert cli.run(["inspect", str(unfinished)]) == 0
+
+
+def test_commands_that_read_a_corpus_see_an_unfinished_withdrawal(unfinished, sites, tmp_path):
+    out, sentence = str(tmp_path / "out"), "holds an unfinished withdrawal .* run that mswitch"
+    place = str(unfinished)
+    for read in (
+        lambda: corpus_digests([place]),  # of vocabulary and tokenize
+        lambda: intents_of_score(Score(corpus=place, out=out)),
+        lambda: intents_of_select(Select(corpus=place, scores=out, out=out)),
+        lambda: completed(Clean(onto=place, input=("x.wet",), out=out), 1),
+    ):
+        with pytest.raises(ArtifactError, match=sentence):
+            read()
+    withdraw(unfinished, sites)
+    assert corpus_digests([place])
+
+
+def test_a_withdrawal_that_is_killed_when_it_is_in_the_manifest_is_finished(
+    corpus, sites, monkeypatch, capfd
+):
+    with monkeypatch.context() as patched:
+        patched.setattr(withdraw_command, "of_languages", None)
+        with pytest.raises(TypeError):
+            withdraw(corpus, sites)
+    assert (corpus / WITHDRAWAL / UNFINISHED).exists()
+    manifest = (corpus / MANIFEST).read_bytes()
+    assert read_corpus(corpus)
+    withdraw(corpus, sites)
+    assert "No page matched." in capfd.readouterr().err
+    assert (corpus / MANIFEST).read_bytes() == manifest
+    assert not (corpus / WITHDRAWAL).exists()
+
+
+@pytest.mark.parametrize("name", ["pages/sw/train-*", "rejected/en/*"])
+def test_a_corpus_that_lacks_a_file_is_refused_unchanged(corpus, sites, name):
+    (corpus / "growth").mkdir()
+    lost = next(corpus.glob(name))
+    content = lost.read_bytes()
+    lost.unlink()
+    before = files(corpus)
+    for _ in range(2):
+        with pytest.raises(ArtifactError, match=f"{corpus} should hold .* rows of (sw|en) in"):
+            withdraw(corpus, sites)
+    assert files(corpus) == before
+    assert (corpus / "growth").exists()
+    lost.write_bytes(content)
+    withdraw(corpus, sites)
+    assert not any(is_listed(row["url"]) for row in rows_in(corpus))
+
+
+def test_what_each_entry_names_is_shown_before_and_after(corpus, tmp_path, capfd):
+    path = tmp_path / "sites.txt"
+    odd = "https://site2.sw.example/127.0.0.1\nnobody.example\nsite2.sw.example/page\n"
+    path.write_text(odd + "site0.en.example\n")
+    arguments = ["--corpus", str(corpus), "--sites", str(path), "--reason", "a request"]
+    before = rows_in(corpus)
+    for options in (["--dry-run"], []):
+        assert rows_in(corpus) == before
+        assert cli.run(["withdraw", *arguments, *options]) == 0
+        printed = "".join(capfd.readouterr())
+        assert "that name pages: site0.en.example (3), site2.sw.example/page (3)" in printed
+        without = "name no page: 2, such as site2.sw.example/127.0.0.1, nobody.example"
+        assert without in printed
+
+
+def test_a_site_never_there_is_no_page(corpus, tmp_path, capfd):
+    path, before = tmp_path / "sites.txt", files(corpus)
+    path.write_text("https://site0.en.example/127.0.0.1\n")
+    withdraw(corpus, str(path))
+    assert files(corpus) == before
+    assert "No page matched." in capfd.readouterr().err
 
 
 def test_a_withdrawal_that_is_killed_after_it_changed_its_first_file_is_finished(
@@ -201,7 +296,7 @@ def test_again_there_is_nothing_to_remove(corpus, sites, capfd):
     capfd.readouterr()
     withdraw(corpus, sites)
     assert (corpus / MANIFEST).read_bytes() == manifest
-    assert "No page of the corpus is of these sites any more." in capfd.readouterr().err
+    assert "No page matched." in capfd.readouterr().err
 
 
 def test_a_language_that_loses_its_last_held_out_pages_is_named(corpus, tmp_path, capfd):
@@ -221,14 +316,3 @@ def test_a_language_that_loses_its_last_held_out_pages_is_named(corpus, tmp_path
 def test_a_reason_is_needed(corpus, sites):
     with pytest.raises(ArtifactError, match="empty --reason"):
         withdraw(corpus, sites, " ")
-
-
-def test_that_a_withdrawal_has_changed_files_is_seen_without_reading_its_records(
-    tmp_path, monkeypatch
-):
-    """There is one per changed file: hours of requests to a store."""
-    workspace = Workspace(str(tmp_path), "key")
-    assert not has_changed_files(workspace)
-    workspace.leave(RemoveSites.begun, "00000", "pages/en/train-00000-of-00001.parquet")
-    monkeypatch.setattr(json_files, "read_json", None)
-    assert has_changed_files(workspace)

@@ -1,5 +1,5 @@
 from pipeline.beam.counted import Counts
-from pipeline.selection.withdrawn import manifest_without
+from pipeline.selection.withdraw_files import manifest_without
 
 
 def test_counts_that_no_row_repeats_leave_with_the_pages_and_hosts_are_all_counted():
