@@ -8,7 +8,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
-from required import OFFERED, required
+from required import OFFERED, locked, required
 
 ROOT = Path(__file__).parents[1]
 LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
@@ -55,6 +55,16 @@ def test_an_extra_brings_what_its_extras_bring():
     assert "s3fs>=2026.9" in required(["engines"])
     assert "s3fs>=2026.9" not in required(["demo"])
     assert not [one for extra in OFFERED for one in required([extra]) if one.startswith("mswitch")]
+
+
+def test_what_is_installed_is_printed_from_the_lock_whatever_its_spelling():
+    printed = locked("apache-beam[gcp]==2.77.0\ntensorflow_text==2.21.0\njax==0.12.0.1\n")
+    assert {pin.name for pin in pins("\n".join(printed))} == {
+        "apache-beam",
+        "tensorflow-text",
+        "jax",
+    }
+    assert all("--hash=sha256:" in package for package in printed)
 
 
 def test_everything_is_installed_with_hashes():
