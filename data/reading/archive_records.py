@@ -7,6 +7,8 @@ chose the length, but strangers wrote the bytes. So a record of unknown length l
 gzip member, or of a plain file, as one broken record.
 
 A record is yielded after its end has been checked: in a member of one record that is the checksum.
+If such a member ends where the declared length and two line ends do, length and member agree: the
+record is whole whatever its body holds, another record's lines included.
 """
 
 import io
@@ -29,6 +31,8 @@ from data.reading.page import BrokenRecord
 
 LARGEST_RECORD_BYTES = 32 << 20  # 190,000 characters are at most 0.8 MB of text
 LONGEST_HEADERS_BYTES = 32 << 10
+TWO_ENDS = (b"\r\n\r\n", b"\n\n")
+LONGEST_ENDS = 5  # one more than the longest
 
 
 class ArchiveRecord(NamedTuple):
@@ -38,11 +42,13 @@ class ArchiveRecord(NamedTuple):
         offset: offset of the record, or of the gzip member that holds it.
         headers: its named fields; the names are case-insensitive.
         body: its content.
+        fills_member: whether its gzip member holds it, two line ends and nothing else.
     """
 
     offset: int
     headers: HeaderMap
     body: bytes
+    fills_member: bool = False
 
     @property
     def kind(self) -> str:
@@ -66,24 +72,25 @@ def read(path: Path) -> Iterator[ArchiveRecord | BrokenRecord]:
 
 
 def _records(path: Path, section: Section) -> Iterator[ArchiveRecord | BrokenRecord]:
-    offset = section.offset
+    offset, is_first = section.offset, section.is_member
     try:
-        line = _next_line(section.content)
+        _, line = _next_line(section.content)
         while line:
             if not section.is_member:
                 offset = section.content.tell() - len(line)
             if not RECORD.fullmatch(line):
                 yield BrokenRecord.at(path, offset, "unreadable", NO_RECORD)
-                line = _next_record(section)
+                line, is_first = _next_record(section), False
                 continue
             found = _record(section.content, offset, line)
             if isinstance(found, str):
                 yield BrokenRecord.at(path, offset, found)
                 if found != "too_large":
                     return
-            line = _next_line(section.content)  # checks the end before the record is used
+            blanks, line = _next_line(section.content)  # checks the end before the record is used
             if isinstance(found, ArchiveRecord):
-                yield found
+                yield found._replace(fills_member=is_first and not line and blanks in TWO_ENDS)
+            is_first = False
             if line and section.is_member and not RECORD.fullmatch(line):
                 yield BrokenRecord.at(path, offset, "longer_than_declared")
                 return
@@ -132,14 +139,15 @@ def _length(headers: HeaderMap) -> int | None:
     return int(length) if re.fullmatch(r"[0-9]{1,18}", length) else None
 
 
-def _next_line(content: io.BufferedReader) -> bytes:
-    """Returns the first line that is not blank, or its beginning; b"" at the end."""
+def _next_line(content: io.BufferedReader) -> tuple[bytes, bytes]:
+    """Returns the first blanks, and the beginning of the line behind all; b"" at the end."""
+    blanks = b""
     while part := content.peek():
         text = part.lstrip()
-        content.read(len(part) - len(text))
+        blanks += content.read(len(part) - len(text))[: LONGEST_ENDS - len(blanks)]
         if text:
-            return content.readline(LONGEST_HEADERS_BYTES)
-    return b""
+            return blanks, content.readline(LONGEST_HEADERS_BYTES)
+    return blanks, b""
 
 
 def _next_record(section: Section) -> bytes:

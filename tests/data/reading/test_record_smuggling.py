@@ -5,7 +5,7 @@ import itertools
 import zlib
 
 import pytest
-from damaged_archives import GOOD, HTTP, member, record
+from damaged_archives import GOOD, HTTP, record
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -80,13 +80,45 @@ def test_no_mixture_of_them_does(tmp_path_factory, parts, damage, kind, pack):
     assert set(urls(path, kind, content)) <= {"http://hostile.example/", "http://good0.example/"}
 
 
-def test_text_that_is_a_record_is_counted_and_not_a_page(tmp_path):
-    """Whether such a page is one or two pages joined by a wrong length cannot be known."""
-    path = tmp_path / "x.wet.gz"
-    path.write_bytes(GOOD[0] + member("a", b"Karibu\n" + FORGED) + GOOD[1])
-    first, found, last = web_archive.read(path)
-    assert [type(one) for one in (first, last)] == [Page, Page]
-    assert found[2] == "holds_another_record"
+QUOTES = b"<p>Karibu\r\n" + FORGED
+TWO = record("b", b"<p>Kwaheri") + record("c", b"<p>Habari")
+ONE_PAGE, EMPTY = "one page", gzip.compress(b"\r\n\r\n")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("quoted", [QUOTES, b"<p>Mstari\nWARC/1.0\nwa faili", b"<p>x\n" + TWO])
+@pytest.mark.parametrize(
+    "written, outcome",
+    [
+        (lambda made: gzip.compress(made), ONE_PAGE),
+        (lambda made: gzip.compress(made[:-4] + b"\n\n"), ONE_PAGE),
+        (lambda made: gzip.compress(made[:-2]), "holds_another_record"),
+        (lambda made: gzip.compress(made[:-4]), "holds_another_record"),
+        (lambda made: gzip.compress(made + b"\r\n"), "holds_another_record"),
+        (lambda made: gzip.compress(made + b" " * 99_999), "holds_another_record"),
+        (lambda made: gzip.compress(made + made), "holds_another_record"),
+        (lambda made: gzip.compress(made[:-4]) + EMPTY, "holds_another_record"),
+        (lambda made: gzip.compress(made[:-9] + b"\r\n\r\n"), "truncated"),
+        (lambda made: gzip.compress(made[:-4] + b"a bit more\r\n\r\n"), "longer_than_declared"),
+        (lambda made: gzip.compress(made)[:-8] + bytes(8), "unreadable"),
+        (lambda made: gzip.compress(made)[:-2], "truncated"),
+    ],
+)  # fmt: skip
+def test_a_body_may_quote_a_record_if_length_and_member_agree(
+    tmp_path, kind, quoted, written, outcome
+):
+    """Elsewhere it cannot be known whether it is one page, or two joined by a wrong length."""
+    read, head = KINDS[kind]
+    good = gzip.compress(record("good", head + b"<p>Karibu", kind))
+    path = tmp_path / "x.gz"
+    path.write_bytes(good + written(record("a", head + quoted, kind)))
+    first, *found = read(path)
+    assert first.url == "http://good.example/"
+    if outcome == ONE_PAGE:
+        assert [one.url for one in found] == ["http://a.example/"]
+    else:
+        assert outcome in [one.reason for one in found]
+        assert not any(isinstance(one, Page) for one in found)
 
 
 def test_every_order_of_hostile_and_good_members_keeps_the_good_ones(tmp_path):
