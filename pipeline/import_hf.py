@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from data.examples.span_corruption import LEAST_INPUTS, MOST_INPUTS, lengths_for_inputs
 from data.stores.atomic import write_bytes
 from data.stores.digests import digest_of_contents
-from data.stores.files import instead_of_directory
+from data.stores.files import instead_of_directory, open_file
 from data.stores.json_files import read_json
 from data.tokens.tokenizer import MODEL_FILE, Tokenizer
 from model.hugging_face.config_fields import TheirConfig
@@ -36,7 +36,7 @@ from pipeline.artifacts.intent import (
     files_of,
     finish,
 )
-from pipeline.errors import ArtifactError
+from pipeline.errors import LONGEST, ArtifactError, first_line
 from pipeline.export_hf import CONFIG, VOCABULARY
 from pipeline.recipe.recipe import Recipe
 from pipeline.runs.open import trainer_here
@@ -196,17 +196,33 @@ def arrays_in(paths: list[Path]) -> Iterator[tuple[str, np.ndarray]]:
     """Yields each array by its name, in float32.
 
     Raises:
-        ArtifactError: if a file is damaged, or holds arrays of a type that is none of NumPy's.
+        ArtifactError: if a file is damaged, holds arrays of a type that is none of NumPy's, or
+            weights that are not finite.
+        DataError: if one is no file.
     """
     for path in paths:
+        open_file(path).close()
         try:
             with safe_open(path, framework="numpy") as file:
                 for name in file.keys():  # noqa: SIM118  it cannot be iterated
-                    yield name, file.get_tensor(name).astype(np.float32)
+                    yield name, _finite(file.get_tensor(name), name)
         except (SafetensorError, TypeError, ValueError, AttributeError) as error:
             raise ArtifactError(
-                f"{path} cannot be read as safetensors ({error}); fetch or save it again."
+                f"{path} cannot be read as safetensors ({first_line(error)[:LONGEST]}); fetch or save it again."
             ) from error
+
+
+def _finite(array: np.ndarray, name: str) -> np.ndarray:
+    """Returns an array in float32.
+
+    Raises:
+        ValueError: if a weight is infinite or not a number.
+    """
+    with np.errstate(over="ignore"):  # of float64
+        array = array.astype(np.float32)
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} holds weights that are infinite or not numbers")
+    return array
 
 
 def check_vocabulary(source: Path, recipe: Recipe) -> None:

@@ -37,7 +37,7 @@ from pipeline.runs.directory import RECIPE
 from pipeline.runs.filled_gaps import latest_gaps
 from pipeline.runs.step_times import read_step_times
 from pipeline.scoring.show import inspect_scores
-from pipeline.terminal import Terminal, print_lines
+from pipeline.terminal import Terminal, print_lines, shortened
 from pipeline.tokens.open_blocks import open_blocks
 from pipeline.tokens.show import print_blocks
 from pipeline.training.log.run_summary import summaries
@@ -127,7 +127,7 @@ def print_head(head: Head, console: Console) -> None:
     written = f", schema {head.schema_version}, mswitch {head.code_version}"
     console.print(head.stage + ("" if head.schema_version is None else written))
     for path, value in json_leaves(head.settings).items():
-        console.print(f"  {path}: {words_of(value)}")
+        console.print(shortened(f"  {path}: {words_of(value)}"))
 
 
 def inspect_vocabulary(directory: Place, console: Console) -> None:

@@ -23,6 +23,7 @@ from rich.text import Text
 from data.control_characters import escape_controls
 from pipeline.credentials import redacted
 
+LONGEST_MESSAGE = 4_000  # characters
 SHORTEST_TEXT = 12  # characters of a text column of a table
 
 
@@ -175,11 +176,21 @@ def print_message(message: str) -> None:
 
     On a terminal it is broken between words.
     """
-    _print_parts(message, " ", "\n")
+    _print_parts(shortened(redacted(message)), " ", "\n")
+
+
+def shortened(text: str) -> str:
+    """Returns a text without its middle if it is long, as a value of others may have megabytes.
+
+    What was asked stands at the beginning of a message, and what to do at its end.
+    """
+    half = LONGEST_MESSAGE // 2
+    middle = f" [... {len(text) - 2 * half:,} characters ...] "
+    return text if len(text) <= LONGEST_MESSAGE else text[:half] + middle + text[-half:]
 
 
 def _print_parts(message: str, between: str, line_break: str) -> None:
-    text = escape_controls(redacted(message))
+    text = escape_controls(message)
     if sys.stderr.isatty():
         text = broken(text, shutil.get_terminal_size().columns, between, line_break)
     sys.stderr.write(f"{text}\n")

@@ -27,6 +27,7 @@ from sentencepiece import sentencepiece_model_pb2
 from data.errors import DataError
 from data.stores.atomic import atomic_write
 from data.stores.digests import digest_of_contents
+from data.stores.files import read_bytes
 from data.tokens.tokenizer import (
     EOS,
     MODEL_FILE,
@@ -107,7 +108,7 @@ def adoption(arguments: Vocabulary, path: Path) -> Intent:
 def with_sentinels(path: Path) -> bytes:
     """Returns an existing model with its last 100 pieces as sentinels, appended if it has none."""
     tokenizer = load_any(path)
-    content = path.read_bytes()
+    content = read_bytes(path)
     if not has_sentinels(tokenizer):
         return append_control_pieces(content, sentinel_pieces())
     if ends_in_control_pieces(tokenizer):

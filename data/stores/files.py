@@ -8,14 +8,17 @@ in `json_files`, reads of byte ranges in `ranges`.
 import contextlib
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
+from data.errors import DataError
 from data.stores.object_stores import open_store
 from data.stores.retry import with_retries
 from data.stores.temporary_folders import temporary_folder
 
+PIECE_BYTES = 1 << 20
 STAMPS = ("generation", "ETag", "etag", "mtime", "LastModified", "last_modified", "created")
 
 
@@ -129,10 +132,24 @@ def download(path: str, to: Path) -> None:
     filesystem.get_file(root, str(to))
 
 
+def open_file(path: str | Path) -> BinaryIO:
+    """Opens a local file to read; others may have put a pipe or a device in its place.
+
+    Raises:
+        DataError: if it is neither a file nor a directory: a pipe waits, and a device has no end.
+    """
+    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise DataError(f"{path} should be a file and is a pipe or a device; name a file.")
+    return file
+
+
 def read_bytes(path: str | Path) -> bytes:
     """Returns the content of a file that fits into memory."""
     if not is_remote(path):
-        return Path(path).read_bytes()
+        with open_file(path) as file:
+            return file.read()
     filesystem, root = open_store(str(path))
     return with_retries(lambda: filesystem.cat_file(root), str(path))
 
@@ -143,8 +160,12 @@ def read_at_most(path: str | Path, most_bytes: int) -> bytes | None:
     No more than one byte beyond the limit is read, and nothing of a store's file that is larger.
     """
     if not is_remote(path):
-        with Path(path).open("rb") as file:
-            content = file.read(most_bytes + 1)
+        parts, left = [], most_bytes + 1
+        with open_file(path) as file:  # in pieces, as all bytes that are asked for are reserved
+            while part := file.read(min(left, PIECE_BYTES)):
+                parts.append(part)
+                left -= len(part)
+        content = b"".join(parts)
     elif (size := size_of(path)) == 0:
         content = b""  # S3 answers 416 to a range of an empty object
     elif size is not None and size > most_bytes:

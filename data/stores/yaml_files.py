@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import yaml
 
 from data.errors import DataError
+from data.stores.files import read_at_most
 from data.stores.json_files import LONGEST_REASON, of_shape
 
 Shape = TypeVar("Shape")
@@ -58,9 +59,8 @@ def read_yaml(path: Path, shape: type[Shape] | GenericAlias) -> Shape:
     Raises:
         DataError: if the file is too large, or does not hold YAML of this shape.
     """
-    with path.open("rb") as file:
-        content = file.read(MOST_BYTES + 1)
-    if len(content) > MOST_BYTES:
+    content = read_at_most(path, MOST_BYTES)
+    if content is None:
         raise DataError(
             f"{path} should hold YAML of at most {MOST_BYTES:,} bytes and is larger; divide it."
         )

@@ -16,10 +16,11 @@ import sentencepiece
 from jaxtyping import Int
 
 from data.errors import DataError
-from data.stores.files import exists, read_bytes
+from data.stores.files import exists, read_at_most
 from data.tokens.character_map import check_character_maps
 
 MODEL_FILE = "sentencepiece.model"  # in every directory with a vocabulary
+MOST_BYTES = 256 << 20  # mT5's has 4 MB
 SENTINELS = 100
 PADDING, EOS, UNKNOWN = 0, 1, 2
 ROW_MULTIPLE = 128  # T5X pads 250,100 ids to 250,112 rows, for the matrix units
@@ -131,8 +132,14 @@ def load_any(path: str | Path) -> Tokenizer:
         raise DataError(
             f"A vocabulary was expected at {path}, which does not exist; train one first."
         )
+    content = read_at_most(path, MOST_BYTES)
+    if content is None:
+        raise DataError(
+            f"{path} should be a SentencePiece model of at most {MOST_BYTES:,} bytes and is larger; "
+            "name another."
+        )
     try:
-        tokenizer = Tokenizer(read_bytes(path))
+        tokenizer = Tokenizer(content)
     except DataError as error:
         raise DataError(f"{path} cannot be used. {error}") from error
     found = tokenizer.processor

@@ -25,7 +25,7 @@ from jax.experimental import multihost_utils
 from jaxtyping import PyTree
 
 from model.checkpoints.errors import CheckpointError, lacks_room, not_read, not_written, reason
-from model.checkpoints.late_reads import silence_late_reads
+from model.checkpoints.late_errors import silence_late_errors
 from model.checkpoints.orbax_clock import use_monotonic_clock
 from model.checkpoints.retention import Kept
 from model.checkpoints.table import (
@@ -53,6 +53,7 @@ class Checkpoints:
     ):
         self.directory = directory.absolute()
         use_monotonic_clock()
+        silence_late_errors()
         logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs tracebacks of our errors
         options = ocp.CheckpointManagerOptions(
             preservation_policy=Kept(keep_every, chosen), create=True
@@ -139,7 +140,6 @@ class Checkpoints:
         return {name: found[name] for name in names}
 
     def _read(self, step: int, read: Callable[[Any], Any]) -> dict[str, jax.Array]:
-        silence_late_reads()
         failure: Exception | None = None
         found = {}
         try:

@@ -215,6 +215,8 @@ def read_manifest(directory: Path | str, stage: str, body: type[Body]) -> Body:
     if manifest is None or head is None or head.stage != stage:
         other = head is not None and head.stage != stage
         do = f"name the --out of `mswitch {stage}`" if other else f"run {stage} to its end first"
+        if exists(directory) and not is_directory(directory):
+            do = "name its directory"
         raise ArtifactError(
             f"{stage} output was expected in {directory}, which {held_instead(directory)}; {do}."
         )

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import tracemalloc
 from pathlib import Path
 
 import fsspec
@@ -10,6 +11,7 @@ import pytest
 from data.errors import DataError
 from data.stores import files
 from data.stores.atomic import atomic_write, upload, write_text
+from data.stores.digests import digest_of_contents
 from data.stores.json_files import read_json, write_json
 from data.stores.ranges import open_ranges
 
@@ -48,6 +50,21 @@ def test_content_whole_in_parts_and_as_a_copy(directory):
     with open_ranges(path) as file:
         file.seek(4)
         assert file.read(4) == whole[4:8]
+
+
+def test_a_pipe_or_a_device_is_one_sentence_at_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        for read in (files.read_bytes, digest_of_contents, lambda of: files.read_at_most(of, 9)):
+            with pytest.raises(DataError, match=f"{path} should be a file and is a pipe or a de"):
+                read(path)
+
+
+def test_a_limit_reserves_no_memory(directory):
+    tracemalloc.start()
+    assert files.read_at_most(files.join_path(directory, "a.txt"), 1 << 33) == b"a.txt" * 3
+    assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    tracemalloc.stop()
 
 
 def test_removing_a_file_a_directory_and_nothing(directory):

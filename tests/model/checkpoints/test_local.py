@@ -2,8 +2,10 @@
 
 import errno
 import itertools
+import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import equinox as eqx
 import jax
@@ -16,6 +18,7 @@ from started_hosts import run_hosts
 from model.checkpoints import table
 from model.checkpoints.errors import CheckpointError, NoRoomError
 from model.checkpoints.fingerprints import fingerprints
+from model.checkpoints.late_errors import silence_late_errors
 from model.checkpoints.local import Checkpoints
 from model.checkpoints.table import with_shardings
 from pipeline.training.resume import resume
@@ -116,6 +119,19 @@ def test_a_full_disk_is_reported_and_older_checkpoints_are_left(tmp_path, monkey
     assert again.steps() == [1]
     again.save(2, state)
     again.close()
+
+
+def test_errors_that_follow_the_first_of_a_save_are_not_printed(tmp_path, monkeypatch):
+    """A full disk ended in 132 of them before its sentence."""
+    printed = []
+    monkeypatch.setattr(sys, "unraisablehook", printed.append)
+    silence_late_errors.cache_clear()
+    Checkpoints(tmp_path).close()
+    another = SimpleNamespace(exc_value=RuntimeError("another"))
+    for unraisable in (another, SimpleNamespace(exc_value=RuntimeError("Event loop is closed"))):
+        sys.unraisablehook(unraisable)
+    assert printed == [another]
+    silence_late_errors.cache_clear()  # for the hook that is there again
 
 
 @pytest.mark.slow

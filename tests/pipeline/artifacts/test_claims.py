@@ -96,7 +96,7 @@ def test_reading_what_is_not_there(tmp_path):
     with pytest.raises(ArtifactError, match=r"no manifest\.json"):
         read_manifest(tmp_path, "tokenize", dict)
     (tmp_path / "file").touch()
-    with pytest.raises(ArtifactError, match="file, which is a file; run tokenize to its end first"):
+    with pytest.raises(ArtifactError, match="file, which is a file; name its directory"):
         read_manifest(tmp_path / "file", "tokenize", dict)
     (tmp_path / "manifest.json").write_text("{ not json")
     with pytest.raises(DataError, match="should hold JSON"):

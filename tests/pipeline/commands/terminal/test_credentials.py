@@ -117,6 +117,15 @@ def test_a_password_in_an_address_is_not_printed(message, shown, capsys):
     assert PLANTED not in printed
 
 
+def test_a_long_message_loses_its_middle_alone(capsys):
+    print_message(f"asked {'x' * 10**6} do")
+    printed = capsys.readouterr().err
+    assert printed.startswith("asked xx")
+    assert printed.endswith("xx do\n")
+    assert "x [... 996,009 characters ...] x" in printed
+    assert len(printed) < 4_100
+
+
 @pytest.mark.parametrize("unit", ["a", "a.", "a:", "a://", "a://a:", "://:", "@"])
 def test_hiding_takes_time_in_proportion_to_a_message(unit):
     redacted(unit * 300_000)  # a test run's limit ends it otherwise

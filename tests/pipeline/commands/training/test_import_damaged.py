@@ -1,11 +1,13 @@
 """Weights of strangers that are damaged, of unknown types, or smaller than their config claims."""
 
 import dataclasses
+import os
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from data.errors import DataError
 from model.config import ModelConfig
 from model.configuration_checks import ConfigurationError
 from model.hugging_face import weights
@@ -23,6 +25,22 @@ def test_a_damaged_file_of_weights_is_one_sentence(tmp_path, length):
     path.write_bytes(path.read_bytes()[:length])
     with pytest.raises(ArtifactError, match=rf"{path} cannot be read as safetensors"):
         read_weights([path])
+
+
+@pytest.mark.parametrize("weight", [np.nan, np.inf, -1e300])
+def test_a_weight_that_is_not_finite_is_one_sentence(tmp_path, weight):
+    path = tmp_path / "model.safetensors"
+    save_file(ARRAYS | {"two": np.array([1.0, weight])}, path)
+    with pytest.raises(
+        ArtifactError, match=r"safetensors \(two holds weights that are infinite or"
+    ):
+        read_weights([path])
+
+
+def test_a_pipe_in_place_of_weights_is_one_sentence(tmp_path):
+    os.mkfifo(tmp_path / "model.safetensors")
+    with pytest.raises(DataError, match="is a pipe or a device"):
+        read_weights([tmp_path / "model.safetensors"])
 
 
 def test_a_header_that_claims_gigabytes_is_one_sentence(tmp_path):

@@ -1,5 +1,6 @@
 """A refused import claims no directory, and its dry run refuses the same in the same words."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from data.errors import DataError
 from data.stores.json_files import read_json, write_json
 from data.tokens.tokenizer import MODEL_FILE
 from model.config import ModelConfig
@@ -78,9 +80,23 @@ def claims_one_layer_more(directory: Path) -> str:
     return r"missing \['decoder\.block\.1\..* and 0 are unknown"
 
 
+def has_a_device_as_vocabulary(directory: Path) -> str:
+    (directory / "spiece.model").unlink()
+    (directory / "spiece.model").symlink_to("/dev/zero")
+    return "is a pipe or a device"
+
+
+def has_a_pipe_as_config(directory: Path) -> str:
+    (directory / "config.json").unlink()
+    os.mkfifo(directory / "config.json")
+    return "is a pipe or a device"
+
+
 @pytest.mark.parametrize(
     "spoil",
     [
+        has_a_device_as_vocabulary,
+        has_a_pipe_as_config,
         ties_logits,
         lacks_an_array,
         is_of_another_shape,
@@ -95,7 +111,7 @@ def test_a_refused_import_can_be_corrected_and_repeated(theirs, tmp_path, spoil)
     assert intent.out == asked.out
     message = spoil(theirs)
     for command in (import_hf.intents, import_hf.run):
-        with pytest.raises((ArtifactError, ConfigurationError), match=message):
+        with pytest.raises((ArtifactError, ConfigurationError, DataError), match=message):
             command(asked)
     assert not asked.out.exists()
 

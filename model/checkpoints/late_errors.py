@@ -1,4 +1,4 @@
-"""The errors that Orbax leaves behind after a failed read."""
+"""The errors that Orbax leaves behind after a failed read or write."""
 
 import functools
 import logging
@@ -6,12 +6,12 @@ import sys
 
 
 @functools.cache
-def silence_late_reads() -> None:
-    """Silences the errors that follow a failed read, from the first restore on.
+def silence_late_errors() -> None:
+    """Silences the errors that follow the first error of a checkpoint, which is raised.
 
-    If one array of a damaged checkpoint cannot be read, Orbax raises and closes its event loop.
-    Every other read (145 were counted) would then print its own traceback: that its error was never
-    retrieved, or that the loop is closed. `restore` raises the first error.
+    If one array cannot be read or written, Orbax raises and closes its event loop. Every other
+    array (145 were counted) would then print its own traceback: that its error was never
+    retrieved, or that the loop is closed.
     """
     logging.getLogger("asyncio").addFilter(
         lambda record: "exception was never retrieved" not in record.getMessage()
