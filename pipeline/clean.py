@@ -105,7 +105,8 @@ def body_of(job: CleaningJob, request: CleaningRequest, tally: Tally) -> dict[st
     body |= {} if license_ is None else {"license": license_}
     if asked.growable:
         body["kept_beside"] = kept_bytes(tally)
-        write_facts(asked, job, tally, request.identity.inputs, request.files)
+        inputs = request.identity.inputs
+        body["growth_sha256"] = write_facts(asked, job, tally, inputs, request.files)
     if asked.onto is not None:
         difference = held_out_differences(job, body["languages"])
         lineage = lineage_of(asked.onto)

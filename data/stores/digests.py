@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from data.stores.files import is_remote, open_file, read_bytes
+from data.stores.files import local_copy, open_file
 
 
 def digest_of_files(files: Iterable[tuple[str, int]]) -> str:
@@ -24,10 +24,8 @@ def digest_of_directory(directory: Path) -> str:
 
 
 def digest_of_contents(path: str | Path) -> str:
-    """Returns a digest of a file's bytes; a file of a store must fit into memory."""
-    if is_remote(path):
-        return digest_of_bytes(read_bytes(path))
-    with open_file(path) as file:
+    """Returns a digest of a file's bytes; a file of a store is fetched."""
+    with local_copy(str(path)) as here, open_file(here) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -41,7 +41,10 @@ from pipeline.cleaning.tally import Tally
 
 @dataclass(frozen=True)
 class TakePages:
-    """Takes the broken records of a shard, and its versions where addresses are compared."""
+    """Takes the broken records of a shard, and its versions where addresses are compared.
+
+    Before that it checks all that is kept of the shard, as later steps read parts of it.
+    """
 
     workspace: Workspace
     growth: GrowthFiles
@@ -51,6 +54,7 @@ class TakePages:
 
     def __call__(self, number: int) -> Tally:
         """Takes those of one shard."""
+        self.growth.check(number)
         space = self.workspace
         taken = {growth_files.BROKEN: broken_records.spilled(space, self.step, number)}
         if self.one_page_per_address:

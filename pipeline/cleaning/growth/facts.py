@@ -6,6 +6,7 @@ from msgspec import to_builtins
 
 from data.rules.held_out import ShareOfEachLanguage
 from data.rules.web_rules import WebRuleSet
+from data.stores.digests import digest_of_contents
 from data.stores.json_files import write_json
 from pipeline.arguments import Clean
 from pipeline.cleaning.corpus_files.corpus_plan import PlannedFile, PlannedGroup
@@ -30,10 +31,10 @@ def write_facts(
     tally: Tally,
     digests: Mapping[str, str],
     files: Sequence[InputFile],
-) -> None:
-    """Writes the settings, last of what is kept beside a corpus."""
+) -> str:
+    """Writes the settings, last of what is kept beside a corpus; returns their digest."""
     base = job.base and job.base.growth.facts()
-    plans = planned_groups(job, tally)
+    plans, kept = planned_groups(job, tally), GrowthFiles(job.workspace.out)
     named = (arguments.validation_share, arguments.validation_minimum) != (None, None)
     held_out = job.rules.held_out
     share = None
@@ -57,8 +58,10 @@ def write_facts(
         files=(*kept_files(job), *new_files(plans)),
         held_out_up_to=(base.held_out_up_to if base else {}) | _held_out(plans),
         thresholds=dict(thresholds_of(job.workspace, 0)) if has_thresholds else {},
+        tallies=tuple(digest_of_contents(kept.tally_path(shard)) for shard in range(job.shards)),
     )
-    write_json(GrowthFiles(job.workspace.out).facts_path, to_builtins(facts))
+    write_json(kept.facts_path, to_builtins(facts))
+    return digest_of_contents(kept.facts_path)
 
 
 def new_files(plans: Sequence[PlannedGroup]) -> list[PlannedFile]:

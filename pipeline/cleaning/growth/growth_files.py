@@ -1,5 +1,9 @@
-"""The files that are kept beside a corpus: one per kind and shard, and one with the settings."""
+"""The files that are kept beside a corpus: one per kind and shard, and one with the settings.
 
+Each has a digest: files of a shard in its counts, counts in the settings, these in the manifest.
+"""
+
+import functools
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -9,9 +13,11 @@ from jaxtyping import Shaped
 from msgspec import Meta, Struct
 
 from data.errors import DataError
+from data.stores.digests import digest_of_contents
 from data.stores.files import exists, join_path
 from data.stores.json_files import read_json
 from data.stores.json_shapes import Count, Digest, Name
+from pipeline.artifacts.claims import MANIFEST
 from pipeline.cleaning.corpus_files.corpus_plan import PlannedFile
 from pipeline.cleaning.spills import spill
 from pipeline.cleaning.spills.page_spill import ROW
@@ -38,6 +44,7 @@ KINDS = (
     *(PAGES, VERSIONS, BROKEN, DESCRIBED, ANSWERS, MINHASH, LINES, REPEATS),
     *(CLAIMS, DUPLICATES, LEAVES, SIZES, OUTCOMES, LOST),
 )
+SAME = (PAGES, DESCRIBED, ANSWERS)  # kinds that an addition keeps of the base corpus
 TALLY = "tally"
 
 # A page whose lines are compared, with the number of its first line and of its lines.
@@ -67,6 +74,24 @@ class ShareHeldOut(Struct, frozen=True, kw_only=True):
     minimum: Count
 
 
+class KeptBeside(Struct, frozen=True):
+    """What a corpus's manifest records about the files.
+
+    Attributes:
+        kept_beside: size in bytes by kind.
+        growth_sha256: digest of the settings; "" in a corpus of an earlier version.
+    """
+
+    kept_beside: dict[Name, Count]
+    growth_sha256: str = ""
+
+
+class KeptShard(TallyRecord, frozen=True, kw_only=True):
+    """The counts of all steps of a shard, and the digests of what is kept of it, by kind."""
+
+    digests: dict[Name, Digest]
+
+
 class GrowthFacts(Struct, frozen=True, kw_only=True):
     """What a job must know to add to a corpus.
 
@@ -82,6 +107,7 @@ class GrowthFacts(Struct, frozen=True, kw_only=True):
         files: files of the corpus.
         held_out_up_to: digest up to which pages of each language are held out, where a share is.
         thresholds: threshold of each language's probability, for `mswitch-web`.
+        tallies: digest of the counts of each shard; none in a corpus of an earlier version.
     """
 
     version: int
@@ -95,6 +121,7 @@ class GrowthFacts(Struct, frozen=True, kw_only=True):
     files: tuple[PlannedFile, ...]
     held_out_up_to: dict[Name, Hex]
     thresholds: dict[str, float]
+    tallies: tuple[Digest, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -116,18 +143,38 @@ class GrowthFiles:
         """Returns the settings.
 
         Raises:
-            DataError: if nothing is kept beside the corpus.
+            DataError: if nothing is kept beside the corpus, or the settings are damaged.
         """
         if not exists(self.facts_path):
             raise DataError(
                 f"{self.corpus} cannot be added to, because it has no {FOLDER}/{FACTS}; "
                 "clean its input with --growable, once, and name that corpus."
             )
+        if digest := self.kept_beside().growth_sha256:
+            check_digest(self.facts_path, digest)
         return read_json(self.facts_path, GrowthFacts)
+
+    def kept_beside(self) -> KeptBeside:
+        """Returns what the manifest of the corpus says about the files."""
+        return read_json(join_path(self.corpus, MANIFEST), KeptBeside)
 
     def tally(self, shard: int) -> Tally:
         """Returns the counts of all steps of a shard."""
-        return Tally.of_record(read_json(self.tally_path(shard), TallyRecord))
+        return Tally.of_record(self.kept(shard))
+
+    def kept(self, shard: int) -> KeptShard:
+        """Returns the counts of all steps of a shard, with the digests of its files."""
+        return read_json(self.tally_path(shard), KeptShard)
+
+    def check(self, shard: int) -> None:
+        """Checks the files of a shard, each of which is read once.
+
+        Raises:
+            DataError: if one differs from what was written.
+        """
+        check_digest(self.tally_path(shard), _tally_digests(self)[shard])
+        for kind, digest in self.kept(shard).digests.items():
+            check_digest(self.path(kind, shard), digest)
 
     def tally_path(self, shard: int) -> str:
         """Returns the path of a shard's counts."""
@@ -136,6 +183,24 @@ class GrowthFiles:
     def numbers(self, kind: str, shard: int) -> np.ndarray:
         """Returns the rows or lines that a file lists, sorted."""
         return spill.read_numbers([self.path(kind, shard)])
+
+
+@functools.lru_cache(maxsize=1)
+def _tally_digests(growth: GrowthFiles) -> tuple[Digest, ...]:
+    return growth.facts().tallies
+
+
+def check_digest(path: str, digest: str) -> None:
+    """Checks that a file is what was written.
+
+    Raises:
+        DataError: if it is not.
+    """
+    if digest_of_contents(path) != digest:
+        raise DataError(
+            f"{path} is damaged: its SHA-256 is not the one that was recorded; restore it, or "
+            "clean all input again with --growable."
+        )
 
 
 def columns_of(path: str, schema: pa.Schema) -> dict[str, Shaped[np.ndarray, " rows"]]:

@@ -5,13 +5,14 @@ Files of the workspace, or of the corpus that was added to, are copied (`data.st
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow.compute as pc
 
 from data.stores.copies import copy_file
+from data.stores.digests import digest_of_contents
 from data.stores.files import size_of
 from pipeline.beam.workspace import SCRATCH, Workspace
 from pipeline.cleaning.corpus_files import broken_records
@@ -59,9 +60,20 @@ class KeepShard:
             copy_file(source, self._path(kind, number), self._scratch)
         if self.one_page_per_line:
             self._keep_verdicts(number)
-        self._keep_counts(number)
-        sizes = {kind: size_of(self._path(kind, number)) or 0 for kind in growth_files.KINDS}
-        return Tally(counts=Counter({(KEPT_BYTES, "", kind): n for kind, n in sizes.items() if n}))
+        sizes = {kind: size_of(self._path(kind, number)) for kind in growth_files.KINDS}
+        kept = {kind: size for kind, size in sizes.items() if size}
+        self._keep_counts(number, self._digests(number, kept))
+        return Tally(counts=Counter({(KEPT_BYTES, "", kind): n for kind, n in kept.items()}))
+
+    def _digests(self, number: int, kinds: Iterable[str]) -> dict[str, str]:
+        """Returns the digests of a shard's files; those of files of the base corpus are known."""
+        known: dict[str, str] = {}
+        if self.growth is not None and number < self.base_shards:
+            there = self.growth.kept(number).digests
+            known = {kind: there[kind] for kind in growth_files.SAME if kind in there}
+        return {
+            kind: known.get(kind) or digest_of_contents(self._path(kind, number)) for kind in kinds
+        }
 
     @property
     def _kept(self) -> GrowthFiles:
@@ -87,10 +99,7 @@ class KeepShard:
         if web:
             yield growth_files.MINHASH, minhash_keys.keys_path(space, number)
         if self.growth is not None and number < self.base_shards:
-            for kind in (
-                growth_files.PAGES,
-                *((growth_files.DESCRIBED, growth_files.ANSWERS) if web else ()),
-            ):
+            for kind in growth_files.SAME if web else (growth_files.PAGES,):
                 yield kind, self.growth.path(kind, number)
             yield growth_files.CLAIMS, claims_path(space, number)
         else:
@@ -127,7 +136,7 @@ class KeepShard:
             for batch in spill.batches(space.spill(DescribePages.step, number)):
                 file.write_batch(batch.select(ANSWERED.names))
 
-    def _keep_counts(self, number: int) -> None:
+    def _keep_counts(self, number: int, digests: dict[str, str]) -> None:
         space = self.workspace
         records = [Tally.of_record(space.record(step, number, TallyRecord)) for step in self.steps]
         counts: Counter[Key] = Counter()
@@ -137,8 +146,8 @@ class KeepShard:
             del counts[key]
         broken = next((one.broken for one in records if one.broken), {})
         with space.publish(self._kept.tally_path(number)) as unfinished:
-            value = json.dumps(Tally(counts, broken).as_json(), ensure_ascii=False)
-            unfinished.write_text(value, encoding="utf-8")
+            value = Tally(counts, broken).as_json() | {"digests": digests}
+            unfinished.write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")
 
 
 def claims_of(workspace: Workspace, shard: int) -> Columns:

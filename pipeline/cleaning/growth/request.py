@@ -3,15 +3,12 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from data.errors import DataError
 from data.languages import codes
 from data.stores import digests
 from data.stores.files import absolute, join_path
-from data.stores.json_files import read_json
 from pipeline.arguments import Clean
-from pipeline.artifacts.claims import MANIFEST
 from pipeline.beam.workspace import absent
 from pipeline.cleaning.growth.growth_files import GrowthFacts, GrowthFiles
 from pipeline.cleaning.input_files import identity
@@ -61,12 +58,11 @@ def completed(arguments: Clean, version: int) -> Clean:
 
 def _files_of(growth: GrowthFiles, facts: GrowthFacts) -> Iterator[str]:
     """Yields the files that an addition reads: the corpus's, and what is kept of each shard."""
-    manifest = read_json(join_path(growth.corpus, MANIFEST), dict[str, Any])
     for file in facts.files:
         yield join_path(growth.corpus, file.name)
     for shard in range(len(facts.input)):
         yield growth.tally_path(shard)
-        yield from (growth.path(kind, shard) for kind in manifest["kept_beside"])
+        yield from (growth.path(kind, shard) for kind in growth.kept_beside().kept_beside)
 
 
 def _contradictions(arguments: Clean, facts: GrowthFacts) -> Iterator[str]:

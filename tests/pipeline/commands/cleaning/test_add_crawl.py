@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import json
 import os
+import random
 import shutil
 import signal
 from collections import Counter
@@ -19,7 +20,7 @@ from data.errors import DataError
 from pipeline import clean
 from pipeline.arguments import Clean
 from pipeline.cleaning.growth import delta
-from pipeline.cleaning.growth.growth_files import GrowthFiles
+from pipeline.cleaning.growth.growth_files import KINDS, PAGES, TALLY, GrowthFiles
 
 WITH_SHARE = ("mswitch-web", "demo")  # rules that hold out a share of each language
 
@@ -183,11 +184,36 @@ def test_what_is_missing_beside_the_corpus_is_one_sentence(tmp_path):
             cleaned(tmp_path / "two", second, onto=str(one))
         path.write_bytes(content)
     path.write_bytes(content[: len(content) // 2])
-    with pytest.raises(DataError, match=r"00000\.arrow is missing or damaged"):
+    with pytest.raises(DataError, match=r"00000\.arrow is damaged"):
         cleaned(tmp_path / "two", second, onto=str(one))
     shutil.rmtree(path.parent)
     with pytest.raises(DataError, match=r"files of .* are missing; restore them"):
         cleaned(tmp_path / "two", second, onto=str(one))
+
+
+def check_all(growth: GrowthFiles) -> None:
+    for shard in range(len(growth.facts().input)):
+        growth.check(shard)
+
+
+@pytest.mark.slow
+def test_a_bit_that_changes_beside_the_corpus_is_noticed(tmp_path):
+    first, second = archives(tmp_path, 3, 2)
+    one, draw = tmp_path / "one", random.Random(5)
+    cleaned(one, first, rules="mswitch-web", growable=True)
+    kept = [path for path in sorted((one / "growth").rglob("*")) if path.is_file()]
+    assert {path.parent.name for path in kept} >= {"growth", TALLY, *KINDS}
+    for path in kept:
+        content = path.read_bytes()
+        damaged, at = bytearray(content), draw.randrange(len(content))
+        damaged[at] ^= 1 << draw.randrange(8)
+        path.write_bytes(damaged)
+        with pytest.raises(DataError, match=rf"^{path} is damaged: its SHA-256 .*; restore it, or"):
+            check_all(GrowthFiles(str(one)))
+        if path.parent.name in ("growth", PAGES) and path.stem in ("growth", "00001"):
+            with pytest.raises(DataError, match=f"{path} is damaged"):
+                cleaned(tmp_path / "two", second, onto=str(one))
+        path.write_bytes(content)
 
 
 def test_what_contradicts_the_corpus_is_refused_in_one_sentence(tmp_path):
