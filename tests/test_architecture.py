@@ -1,6 +1,7 @@
 """Imports are cheap and safe in any process; modules have docstrings; tests/ is not a package."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -69,6 +70,20 @@ def test_every_module_opens_with_a_docstring():
 def test_packages_are_typed():
     for package in ("data", "model", "eval", "pipeline"):
         assert (ROOT / package / "py.typed").exists()
+
+
+def test_parquet_is_read_in_one_file():
+    """Which bounds what a file decodes to, and checks its columns."""
+    for package in ("data", "model", "eval", "pipeline"):
+        for path in (ROOT / package).rglob("*.py"):
+            if path == ROOT / "data/stores/parquet_files.py":
+                continue
+            content = path.read_text(encoding="utf-8")
+            used = set(re.findall(r"\b(?:pq|parquet)\.(\w+)\(", content))
+            imported = re.findall(r"pyarrow.*\b(?:dataset|feather|orc|csv)\b", content)
+            imported += re.findall(r"from pyarrow\.parquet\b|memory_map", content)
+            assert used <= {"write_table", "ParquetWriter"}, path
+            assert not imported, path
 
 
 def test_everything_printed_passes_the_file_that_escapes_it():

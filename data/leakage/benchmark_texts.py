@@ -14,15 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from data.errors import DataError
 from data.reading import json_lines, text_lines
 from data.reading.page import BrokenRecord
 from data.stores.digests import digest_of_contents, digest_of_value
 from data.stores.files import absolute, exists, local_copy
-from data.stores.parquet_files import sentences_for
-from data.stores.parquet_limits import bounded_batches, texts
+from data.stores.parquet_files import read_columns
 from data.tasks.description import DESCRIPTIONS
 from data.tasks.examples import read_task
 
@@ -92,7 +89,8 @@ def texts_of(path: str) -> Iterator[str]:
 
 def _of_file(path: Path, name: str) -> Iterator[str]:
     if name.endswith(PARQUET):
-        yield from _of_parquet(path, name)
+        for batch in read_columns(path, name):
+            yield from strings(batch.to_pylist())
     elif name.endswith(JSON_LINES):
         yield from _of_json_lines(path, name)
     else:
@@ -110,16 +108,6 @@ def _of_json_lines(path: Path, name: str) -> Iterator[str]:
             raise DataError(
                 f"The first line of the benchmark {name} is not a JSON value; write one per line."
             )
-
-
-def _of_parquet(path: Path, name: str) -> Iterator[str]:
-    with sentences_for(name):
-        metadata = pq.read_metadata(path)
-        columns = metadata.schema.to_arrow_schema().names
-        dictionaries = texts(metadata, columns)
-        with pq.ParquetFile(path, metadata=metadata, read_dictionary=dictionaries) as file:
-            for batch in bounded_batches(file, columns, path.stat().st_size):
-                yield from strings(batch.to_pylist())
 
 
 def strings(value: Any) -> Iterator[str]:

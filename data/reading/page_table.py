@@ -1,7 +1,8 @@
 """Pages as Arrow record batches, the format of spilled pages between the steps of cleaning.
 
 Invariant: `pages(batch(some)) == some` for every list of pages. `WRITTEN` has the columns of a
-finished corpus, in order, and `REJECTED` those of rejected pages.
+finished corpus, in order, and `REJECTED` those of rejected pages. `BROKEN` has
+those of broken records. No value of these is missing.
 """
 
 from collections.abc import Iterable, Sequence
@@ -36,6 +37,15 @@ WRITTEN = pa.schema(
 )
 WRITTEN_WITH_CLUSTERS = WRITTEN.append(pa.field("cluster_size", pa.int32()))
 REJECTED = WRITTEN.append(pa.field("reason", pa.string()))
+BROKEN = pa.schema(
+    [
+        ("file", pa.string()),
+        ("offset", pa.int64()),  # see BrokenRecord
+        ("reason", pa.string()),
+        ("detail", pa.string()),
+    ]
+)
+RANGES = {"language_probability": (0, 1), "cluster_size": (1, 2**31 - 1)}
 
 
 def batch(pages: Sequence[Page]) -> pa.RecordBatch:

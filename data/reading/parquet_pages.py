@@ -7,7 +7,7 @@ broken record; damage inside a file loses the rows from there on. A value that P
 loses its row alone. Offsets are row numbers. Times of nanoseconds lose what is below a microsecond,
 which Python's times lack.
 
-A value has the limit of a JSON line; all values of a file together have that of `parquet_limits`.
+A value has the limit of a JSON line; all values of a file together have that of `parquet_files`.
 """
 
 from collections.abc import Iterator
@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from data.errors import is_system_error
 from data.reading.page import BrokenRecord, Page
 from data.reading.page_record import defect_of, page_of
 from data.reading.published_names import Published, published_as
-from data.stores.parquet_limits import FREE_BYTES, NUMBER_BYTES, most_bytes, text_bytes, texts
+from data.stores.parquet_files import FREE_BYTES, NUMBER_BYTES, opened, text_bytes
 
 SUFFIXES = (".parquet",)
 
@@ -51,18 +50,18 @@ def read(path: Path) -> Iterator[Page | BrokenRecord]:
 
 
 def _rows(path: Path) -> Iterator[Page | BrokenRecord]:
-    published, row, left = published_as(path.name), 0, most_bytes(path.stat().st_size)
-    metadata = pq.read_metadata(path)
-    with pq.ParquetFile(path, metadata=metadata, read_dictionary=texts(metadata, FIELDS)) as file:
+    published, row = published_as(path.name), 0
+    with opened(path, FIELDS) as (file, left):
         columns, unread = _columns(file.schema_arrow)
-        for group in range(metadata.num_row_groups):
+        for group in range(file.metadata.num_row_groups):
             # A column's metadata would be exact, but Arrow aborts the process where it is damaged.
-            if metadata.row_group(group).total_byte_size > left:
-                detail = f"{metadata.row_group(group).num_rows:,} rows"
+            declared = file.metadata.row_group(group)
+            if declared.total_byte_size > left:
+                detail = f"{declared.num_rows:,} rows"
                 yield BrokenRecord.at(path, row, "too_large", detail)
-                row += metadata.row_group(group).num_rows
+                row += declared.num_rows
                 continue
-            rows = _batch_rows(metadata.row_group(group))
+            rows = _batch_rows(declared)
             for batch in file.iter_batches(rows, row_groups=[group], columns=columns):
                 sizes = text_bytes(batch)
                 found = _records(in_microseconds(batch), sum(sizes))
@@ -90,7 +89,7 @@ def _columns(schema: pa.Schema) -> tuple[list[str], dict[str, Any]]:
     return plain, dict.fromkeys(set(names) - set(plain), 0)
 
 
-def _batch_rows(group: pq.RowGroupMetaData) -> int:
+def _batch_rows(group: Any) -> int:
     """Returns how many rows of a row group are decoded at once."""
     rows = FREE_BYTES * group.num_rows // max(group.total_byte_size, 1)
     return max(1, min(rows, BATCH_ROWS))

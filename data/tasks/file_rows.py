@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from data.errors import DataError
 from data.reading import json_lines, text_lines
 from data.reading.page import BrokenRecord
-from data.stores.parquet_files import read_table, sentences_for
+from data.stores.parquet_files import read_schema, read_table
 from data.tasks import squad
 
 Row = dict[str, Any] | BrokenRecord
@@ -105,10 +104,11 @@ def _tsv(path: Path, name: str) -> Iterator[Row]:
 
 
 def _parquet(path: Path, fields: tuple[str, ...], name: str) -> Iterator[Row]:
-    with sentences_for(name):
-        schema = pq.read_schema(path)
-    _check(fields, schema.names, name)
-    table = read_table(path, pa.schema([(field, _plain(schema, field, name)) for field in fields]))
+    there = read_schema(path, name)
+    _check(fields, there.names, name)
+    schema = pa.schema([(field, _plain(there, field, name)) for field in fields])
+    texts = [field.name for field in schema if pa.types.is_string(field.type)]
+    table = read_table(path, schema, texts)
     for batch in table.to_batches(max_chunksize=1024):
         yield from batch.to_pylist()
 

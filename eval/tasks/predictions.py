@@ -35,7 +35,7 @@ SCHEMA = pa.schema(
 )
 
 
-MAY_BE_NULL = ("overlaps",)
+MAY_BE_NULL = ("likeliest_label", "overlaps")
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from data.dedup.newest_per_url import PageVersion, newest, version_of
 from data.errors import DataError
 from data.reading import crawl_files, json_lines, parquet_pages, web_archive
 from data.reading.page import BrokenRecord, Page, Rejected
+from data.reading.page_table import BROKEN
 from data.stores.files import local_copy
 from data.stores.retry import retried
 from data.stores.temporary_folders import temporary_folder
@@ -75,7 +76,7 @@ class ReadShard:
         with (
             page_spill(space, self.step, number) as files,
             spill.writer(space, versions_path(space, number), VERSIONS) as versions_file,
-            spill.writer(space, broken_path, broken_records.SCHEMA) as broken_file,
+            spill.writer(space, broken_path, BROKEN) as broken_file,
         ):
             records = self._records(number, files.tally)
             for chunk, broken in chunks(records, self.cut.chunk_characters):

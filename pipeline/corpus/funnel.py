@@ -10,17 +10,18 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 
 from data.corpus_manifest import LanguagePages
 from data.languages import find
+from data.reading.page_table import REJECTED
 from data.stores.files import join_path, names_in
-from data.stores.parquet_files import sentences_for
-from data.stores.ranges import open_ranges
+from data.stores.parquet_files import read_pages, read_table
 from eval.funnel import SAMPLES_PER_REASON, Funnel, funnel, in_turn
 from pipeline.corpus.manifests import read_corpus
 
 COLUMNS = ["language", "url", "text"]
+REASON = pa.schema([REJECTED.field("reason")])
 
 
 def read_funnel(corpus: str) -> Funnel:
@@ -78,15 +79,16 @@ def _of_language(directory: str, reasons: set[str]) -> Iterator[tuple[str, pa.Ta
     missing = set(reasons)
     for name in names_in(directory) if missing else ():
         path = join_path(directory, name)
-        with sentences_for(path), open_ranges(path) as file:
-            here = pq.read_table(file, columns=["reason"])["reason"].unique().to_pylist()
-            for reason in sorted(missing.intersection(here)):
-                yield reason, _first_pages(file, reason)
-        missing.difference_update(here)
+        here = {
+            reason
+            for batch in read_pages(path, REASON)
+            for reason in batch["reason"].unique().to_pylist()
+        }
+        if samples := missing & here:
+            rejected = read_table(path, pa.schema([*map(REJECTED.field, COLUMNS), *REASON]))
+            for reason in sorted(samples):
+                of_reason = pc.call_function("equal", [rejected["reason"], reason])
+                yield reason, rejected.filter(of_reason).select(COLUMNS)[:SAMPLES_PER_REASON]
+        missing -= here
         if not missing:
             return
-
-
-def _first_pages(file: pa.NativeFile, reason: str) -> pa.Table:
-    rejected = pq.read_table(file, columns=[*COLUMNS, "reason"], filters=[("reason", "=", reason)])
-    return rejected.select(COLUMNS).slice(0, SAMPLES_PER_REASON)

@@ -10,20 +10,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pyarrow.parquet as pq
+import pyarrow as pa
 
 from data.examples.mixture import TextSizes
 from data.languages import all_languages
-from data.stores.files import absolute, join_path, local_copy, sizes_in
-from data.stores.parquet_files import sentences_for
-from data.stores.ranges import open_ranges
+from data.reading.page_table import RANGES, REJECTED, WRITTEN, WRITTEN_WITH_CLUSTERS
+from data.stores.files import absolute, join_path, sizes_in
+from data.stores.parquet_files import read_pages, read_schema, read_table
 from pipeline.artifacts.claims import digest_of_manifest
 from pipeline.artifacts.intent import Reading
+from pipeline.corpus.all_files import PAGES
 from pipeline.corpus.manifests import read_corpus, sources_of
 from pipeline.errors import ArtifactError
-
-PAGES_IN_MEMORY = 256
-COLUMN_BYTES = 1 << 20  # read at a time; Arrow would read all texts of a row group for the first
 
 
 class PageFile(NamedTuple):
@@ -124,28 +122,36 @@ def page_files(corpora: Sequence[str], language: str, split: str) -> list[PageFi
     ]
 
 
-def page_count(path: str) -> int:
-    """Returns the number of pages of a file, from its footer."""
-    with sentences_for(path), open_ranges(path) as file:
-        return pq.read_metadata(file).num_rows
-
-
 def page_texts(path: str | Path) -> Iterator[str]:
-    """Yields the texts of a file, with `PAGES_IN_MEMORY` pages in memory at a time.
+    """Yields the texts of a file, of which some pages are in memory at a time.
 
     Of a store's file no more is fetched than is read. One that is read whole is fetched faster
     whole (`local_copy`).
     """
-    with (
-        sentences_for(str(path)),
-        open_ranges(str(path)) as source,
-        pq.ParquetFile(source, buffer_size=COLUMN_BYTES, pre_buffer=False) as file,
-    ):
-        for batch in file.iter_batches(PAGES_IN_MEMORY, columns=["text"]):
-            yield from batch["text"].to_pylist()
+    for batch in read_pages(path, _columns(["text"])):
+        yield from batch["text"].to_pylist()
+
+
+def page_urls(path: str) -> list[str]:
+    """Returns the addresses of a file's pages; of a store's file no more is fetched."""
+    return [url for some in read_pages(path, _columns(["url"])) for url in some["url"].to_pylist()]
 
 
 def page_rows(path: str, columns: Sequence[str]) -> list[dict[str, Any]]:
     """Returns some columns of a file of pages, as rows."""
-    with sentences_for(path), local_copy(path) as here:
-        return pq.read_table(here, columns=list(columns)).to_pylist()
+    return read_table(path, _columns(columns), ranges=RANGES).to_pylist()
+
+
+def whole_pages(corpus: str, name: str) -> pa.Table:
+    """Returns a file of kept or rejected pages, with all columns that `clean` writes."""
+    path = join_path(corpus, name)
+    columns = WRITTEN
+    if not name.startswith(f"{PAGES}/"):
+        columns = REJECTED
+    elif "cluster_size" in read_schema(path).names:
+        columns = WRITTEN_WITH_CLUSTERS
+    return read_table(path, columns, ranges=RANGES)
+
+
+def _columns(names: Sequence[str]) -> pa.Schema:
+    return pa.schema([WRITTEN.field(name) for name in names])

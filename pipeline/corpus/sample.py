@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from data.stores.files import local_copy
-from pipeline.corpus.pages import PageFile, page_count, page_texts
+from data.stores.parquet_files import row_count
+from pipeline.corpus.pages import PageFile, page_texts
 from pipeline.errors import ArtifactError
 
 LONGEST_SENTENCE_BYTES = 16_384  # SentencePiece skips longer ones, so they are cut
@@ -32,7 +33,7 @@ def sample(
     """
     for language, quota in quotas.items():
         paths = [file.path for file in files[language]]
-        pages = np.cumsum([0, *map(page_count, paths)])
+        pages = np.cumsum([0, *map(row_count, paths)])
         if counted is not None and pages[-1] != counted[language]:
             raise ArtifactError(
                 f"The corpus should hold {counted[language]:,} training pages of {language} by its "

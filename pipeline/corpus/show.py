@@ -12,11 +12,11 @@ from rich.console import Console
 from rich.table import Table
 
 from data.stores.files import join_path, names_in
+from data.stores.parquet_files import row_count
 from eval import language_probability
 from eval.funnel import Funnel
 from pipeline.corpus.funnel import read_funnel
 from pipeline.corpus.manifests import read_corpus
-from pipeline.corpus.pages import page_count
 from pipeline.errors import ArtifactError
 
 MOST_NAMED = 4  # languages per reason, reasons per language
@@ -62,7 +62,7 @@ def beginning(text: str) -> str:
 
 def _check(files: str, pages: int) -> None:
     names = (name for name in names_in(files) if name.endswith(".parquet"))
-    rows = sum(page_count(join_path(files, name)) for name in names)
+    rows = sum(row_count(join_path(files, name)) for name in names)
     if rows != pages:
         raise ArtifactError(
             f"{files} holds {rows} rows and the manifest records {pages}; clean again."

@@ -12,26 +12,18 @@ import pyarrow.parquet as pq
 from data.language_id import language_columns
 from data.language_id.decided_columns import decided_columns
 from data.leakage.benchmarks import Benchmarks
-from data.privacy.personal_data import SPANS, personal_data
+from data.privacy.personal_data import personal_data
 from data.quality.histograms import Histograms, histograms, summed
-from data.quality.signals import SIGNALS, signals
+from data.quality.signals import signals
+from data.reading.page_table import RANGES, WRITTEN
 from data.stores.files import join_path, local_copy
-from data.stores.parquet_files import sentences_for
+from data.stores.parquet_files import read_pages
 from pipeline.beam.workspace import Workspace
 from pipeline.corpus.all_files import CorpusFile
+from pipeline.corpus.score_tables import BENCHMARKS, SCORES
 
-PAGES_AT_ONCE = 1024  # some 6 MB of text; small batches cost a fifth more
-READ = ["text", "language", "language_probability"]
+READ = pa.schema([WRITTEN.field(name) for name in ("text", "language", "language_probability")])
 REPEATED = ["combined_language", "cld2_language", "cld3_language", "fasttext_language"]
-BENCHMARKS = pa.list_(pa.string())
-SCORES = pa.schema(
-    [
-        *language_columns.COLUMNS,
-        *SIGNALS,
-        pa.field("personal_data", SPANS),
-        pa.field("benchmarks", BENCHMARKS),
-    ]
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,15 +99,15 @@ class ScoreFile:
 
     def _languages(self, pages: pa.RecordBatch, texts: list[str]) -> pa.RecordBatch:
         if self.scoring.decided:
-            languages, probabilities = (pages[name].to_pylist() for name in READ[1:])
+            languages, probabilities = (pages[name].to_pylist() for name in READ.names[1:])
             return decided_columns(texts, languages, probabilities)
         return language_columns.columns(texts, self.scoring.identifier)
 
 
 def _batches(path: str) -> Iterator[pa.RecordBatch]:
     """Yields what is scored of a file's pages, some pages at a time."""
-    with sentences_for(path), local_copy(path) as here, pq.ParquetFile(here) as source:
-        yield from source.iter_batches(PAGES_AT_ONCE, columns=READ)
+    with local_copy(path) as here:
+        yield from read_pages(here, READ, ranges=RANGES, name=path)
 
 
 def _benchmarks(texts: list[str], language: str, paths: tuple[str, ...]) -> list[list[str]]:

@@ -6,8 +6,8 @@ from rich.console import Console
 from rich.table import Table
 
 from data.stores.files import join_path
+from data.stores.parquet_files import row_count
 from pipeline.corpus.all_files import corpus_files
-from pipeline.corpus.pages import page_count
 from pipeline.errors import ArtifactError
 from pipeline.scoring.manifest import read_scores
 
@@ -30,7 +30,7 @@ def inspect_scores(directory: Path | str, console: Console) -> None:
     manifest = read_scores(str(directory))
     rows = dict.fromkeys(manifest.languages, 0)
     for file in corpus_files(str(directory)):
-        rows[file.language] += page_count(join_path(directory, file.name))
+        rows[file.language] += row_count(join_path(directory, file.name))
     table = Table("language", "pages", "thresholds of", *SHOWN, "stop words", box=None)
     for code, entry in manifest.languages.items():
         if rows[code] != entry.pages:

@@ -20,7 +20,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from data.languages import NO_LANGUAGE, UNDETERMINED
 from data.quality import decisions
@@ -29,9 +28,8 @@ from data.rights.block_lists import BlockList, entries_in
 from data.rights.reasons import BLOCKED, OPTED_OUT, ROBOTS_TXT, first_reasons
 from data.rights.reasons import Reasons as ListReasons
 from data.stores.files import join_path
-from data.stores.parquet_files import sentences_for
-from data.stores.ranges import open_ranges
 from pipeline.corpus.all_files import CorpusFile
+from pipeline.corpus.pages import page_urls
 
 Reasons = list[str | None]
 MOST_ENTRIES, SAMPLES = 20, 3  # entries with pages that are printed, the largest; and without
@@ -144,14 +142,8 @@ def pages_of_entries(
     """Returns how many pages of a corpus each entry of lists names; reads addresses alone."""
     counts: Counter[str] = Counter()
     for file in files if paths else ():
-        counts.update(listed(paths, BLOCKED).entries_of(urls_of(join_path(corpus, file.name))))
+        counts.update(listed(paths, BLOCKED).entries_of(page_urls(join_path(corpus, file.name))))
     return counts
-
-
-def urls_of(path: str) -> list[str]:
-    """Returns the addresses of a file's pages."""
-    with sentences_for(path), open_ranges(path) as source:
-        return pq.read_table(source, columns=["url"])["url"].to_pylist()
 
 
 def language_reasons(scores: pa.Table, language: str, rules: LateRules) -> Reasons:

@@ -22,12 +22,13 @@ from data.errors import DataError
 from data.rights.hosts import host_of
 from data.rights.robots import refused_by
 from data.rights.robots_files import Robots, read_robots
-from data.stores.files import join_path, local_copy
-from data.stores.parquet_files import sentences_for
+from data.stores.files import join_path
+from data.stores.parquet_files import read_table
 from pipeline.beam.counted import Counts
 from pipeline.beam.waves import Parts, Wave, Waves
 from pipeline.beam.workspace import Workspace
 from pipeline.corpus.all_files import CorpusFile
+from pipeline.corpus.pages import page_urls
 
 ROWS = pa.schema([("row", pa.int64())])
 HASHES = pa.schema([("host", pa.uint64())])
@@ -69,7 +70,7 @@ class ListHosts:
     def __call__(self, number: int) -> Counts:
         """Writes those of one file."""
         file = self.workspace.shards(list[CorpusFile])[number]
-        hashes = {hash_of(host_of(url)) for url in _urls(join_path(self.corpus, file.name))}
+        hashes = {hash_of(host_of(url)) for url in page_urls(join_path(self.corpus, file.name))}
         with self.workspace.publish(self.workspace.spill(self.step, number)) as unfinished:
             pq.write_table(pa.table([pa.array(sorted(hashes), pa.uint64())], HASHES), unfinished)
         return Counts()
@@ -81,8 +82,7 @@ def hosts_of(workspace: Workspace, files: int) -> UInt64[np.ndarray, " hosts"]:
     found = [np.empty(0, np.uint64)]
     for number in range(files):
         path = workspace.spill(ListHosts.step, number)
-        with sentences_for(path), local_copy(path) as here:
-            found.append(pq.read_table(here)["host"].to_numpy())
+        found.append(read_table(path, HASHES)["host"].to_numpy())
     return np.unique(np.concatenate(found))
 
 
@@ -118,7 +118,7 @@ class AskRobots:
         parts: dict[int, Part] = defaultdict(lambda: Part({}, {}))
         of_wave = range(*wave)
         if shard < len(files):
-            for row, url in enumerate(_urls(join_path(self.corpus, files[shard].name))):
+            for row, url in enumerate(page_urls(join_path(self.corpus, files[shard].name))):
                 host = host_of(url)
                 if (partition := self._partition(host)) in of_wave:
                     parts[partition].addresses.setdefault(host, []).append((row, url))
@@ -195,8 +195,7 @@ def disallowed_rows(
     outside = np.zeros(pages, bool)
     for wave in waves.all():
         path = wave.verdict(workspace, AskRobots.step, shard)
-        with sentences_for(path), local_copy(path) as here:
-            outside[pq.read_table(here)["row"].to_numpy()] = True
+        outside[read_table(path, ROWS)["row"].to_numpy()] = True
     return outside
 
 
@@ -209,8 +208,3 @@ def skipped_robots(workspace: Workspace) -> Iterator[str]:
             f"{skipped.total():,} lines or records with robots.txt cannot be used and were skipped "
             f"({reasons}); hosts without another one refuse nothing."
         )
-
-
-def _urls(path: str) -> Iterator[str]:
-    with sentences_for(path), local_copy(path) as here:
-        yield from pq.read_table(here, columns=["url"])["url"].to_pylist()

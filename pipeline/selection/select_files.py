@@ -16,13 +16,14 @@ from data.errors import DataError
 from data.privacy.personal_data import masked
 from data.reading.page_table import REJECTED
 from data.rights.reasons import BLOCKED, OPTED_OUT, ROBOTS_TXT
-from data.stores.files import join_path, local_copy
-from data.stores.parquet_files import sentences_for
+from data.stores.files import join_path
 from pipeline.beam.counted import BLOCKED_ENTRIES, OPTED_OUT_ENTRIES, Counts
 from pipeline.beam.waves import NO_WAVES, Waves
 from pipeline.beam.workspace import Workspace
 from pipeline.corpus import all_files
 from pipeline.corpus.all_files import CorpusFile
+from pipeline.corpus.pages import whole_pages
+from pipeline.corpus.score_tables import read_scores
 from pipeline.selection.late_rules import LateRules, listed, reasons
 from pipeline.selection.robots import disallowed_rows
 
@@ -52,7 +53,8 @@ class SelectFile:
     def __call__(self, number: int) -> Counts:
         """Writes one file."""
         file = self.workspace.shards(list[CorpusFile])[number]
-        pages, scores = _read(self.corpus, file), _read(self.scores, file)
+        pages = whole_pages(self.corpus, file.name)
+        scores = read_scores(join_path(self.scores, file.name))
         if len(pages) != len(scores):
             raise DataError(
                 f"{self.scores}/{file.name} should have a row for each of {len(pages)} pages and "
@@ -63,9 +65,9 @@ class SelectFile:
         why = reasons(urls, scores, file.language, self.rules, disallowed)
         counts, reason = Counts(), pa.array(why, pa.string())
         keep = reason.is_null()
-        kept = self._masked(pages.filter(keep), scores.filter(keep))
+        pages = self._masked(pages, scores, file.name)
+        kept = pages.filter(keep)
         gone = pages.append_column("reason", reason).filter(reason.is_valid())
-        gone = self._masked(gone, scores.filter(reason.is_valid()))
         count_kept(counts, file.language, kept)
         count_masked(counts, file.language, scores.filter(keep), self.rules.masked)
         count_gone(counts, file.language, gone)
@@ -78,13 +80,21 @@ class SelectFile:
             self._write(f"{all_files.REJECTED}{name}", gone.select(REJECTED.names).cast(REJECTED))
         return counts
 
-    def _masked(self, pages: pa.Table, scores: pa.Table) -> pa.Table:
+    def _masked(self, pages: pa.Table, scores: pa.Table, name: str) -> pa.Table:
         """Returns the pages with their personal data masked."""
         kinds = self.rules.masked
         if not kinds or not len(pages):
             return pages
-        spans = scores["personal_data"].combine_chunks()
-        return with_texts(pages, masked(pages["text"].to_pylist(), spans, kinds))
+        texts, spans = pages["text"].to_pylist(), scores["personal_data"].combine_chunks()
+        for row, (text, places) in enumerate(zip(texts, spans.to_pylist(), strict=True)):
+            ends = [0, *(span[end] for span in places for end in ("begin", "end")), len(text)]
+            if ends != sorted(ends):
+                raise DataError(
+                    f"{self.scores}/{name} should have personal data in order, within a page's "
+                    f"{len(text):,} characters, and has not in row {row}; run score again into "
+                    "another directory."
+                )
+        return with_texts(pages, masked(texts, spans, kinds))
 
     def _write(self, name: str, table: pa.Table) -> None:
         with self.workspace.publish(join_path(self.workspace.out, name)) as unfinished:
@@ -161,9 +171,3 @@ def _summed(length: str, pages: pa.Table) -> int:
 def _values(column: pa.ChunkedArray | pa.Array) -> list[tuple[str, int]]:
     counted = column.value_counts().to_pylist()
     return [(one["values"], one["counts"]) for one in counted]
-
-
-def _read(directory: str, file: CorpusFile) -> pa.Table:
-    path = join_path(directory, file.name)
-    with sentences_for(path), local_copy(path) as here:
-        return pq.read_table(here)

@@ -15,15 +15,17 @@ import pyarrow.parquet as pq
 from jaxtyping import Bool
 
 from data.corpus_manifest import CorpusManifest
+from data.reading.page_table import BROKEN
 from data.rights.hosts import host_of
 from data.rights.reasons import BLOCKED
 from data.stores.files import exists, join_path, local_copy
-from data.stores.parquet_files import sentences_for
+from data.stores.parquet_files import read_pages
 from pipeline.beam.counted import BLOCKED_ENTRIES, HOSTS, Counts, CountsRecord
 from pipeline.beam.workspace import Workspace
 from pipeline.corpus.all_files import PAGES, REJECTED, CorpusFile
+from pipeline.corpus.pages import page_urls, whole_pages
 from pipeline.errors import ArtifactError
-from pipeline.selection.late_rules import listed, urls_of
+from pipeline.selection.late_rules import listed
 from pipeline.selection.select_files import count_gone, count_kept, count_lost
 
 FILES, ROWS = "files", "rows"  # kinds of counts: files that change, and rows by folder
@@ -46,13 +48,11 @@ class FindSites:
     def __call__(self, number: int) -> Counts:
         """Counts one file."""
         file, counts = self.workspace.shards(list[CorpusFile])[number], Counts()
-        path = join_path(self.corpus, file.name)
-        urls = urls_of(path)
+        urls = page_urls(join_path(self.corpus, file.name))
         counts.add(ROWS, file.language, file.name.partition("/")[0], len(urls))
         of_sites = rows_of(urls, self.sites)
         if of_sites.any():
-            with sentences_for(path), local_copy(path) as here:
-                gone = pq.read_table(here).filter(pa.array(of_sites))
+            gone = whole_pages(self.corpus, file.name).filter(pa.array(of_sites))
             self._count(file, gone, counts)
         return counts
 
@@ -83,14 +83,12 @@ class RemoveSites:
     def __call__(self, number: int) -> Counts:
         """Writes one file."""
         file = self.workspace.shards(list[CorpusFile])[number]
-        path = join_path(self.corpus, file.name)
         counts = self.workspace.record(FindSites.step, number, CountsRecord).counts
         if any(kind == FILES for kind, *_ in counts):
-            with sentences_for(path), local_copy(path) as here:
-                pages = pq.read_table(here)
+            pages = whole_pages(self.corpus, file.name)
             of_sites = rows_of(pages["url"].to_pylist(), self.sites)
             stay = pages.filter(pa.array(~of_sites))
-            with self.workspace.publish(path) as unfinished:
+            with self.workspace.publish(join_path(self.corpus, file.name)) as unfinished:
                 pq.write_table(stay, unfinished, compression="zstd")
         return Counts()
 
@@ -99,15 +97,15 @@ def blank_details(workspace: Workspace, path: str, sites: tuple[str, ...]) -> No
     """Removes listed addresses from a list of broken records, if it exists; the records stay."""
     if not exists(path):
         return
-    with sentences_for(path), local_copy(path) as here, pq.ParquetFile(here) as file:
-        if not any(named_in(one, sites).any() for one in file.iter_batches()):
+    with local_copy(path) as here:
+        if not any(named_in(some, sites).any() for some in read_pages(here, BROKEN, name=path)):
             return
-        at = file.schema_arrow.get_field_index("detail")
+        at = BROKEN.get_field_index("detail")
         with (
             workspace.publish(path) as unfinished,
-            pq.ParquetWriter(unfinished, file.schema_arrow, compression="zstd") as rows,
+            pq.ParquetWriter(unfinished, BROKEN, compression="zstd") as rows,
         ):
-            for batch in file.iter_batches():
+            for batch in read_pages(here, BROKEN, name=path):
                 parts = zip(_details(batch), named_in(batch, sites), strict=True)
                 left = ["" if gone else detail for detail, gone in parts]
                 rows.write_batch(batch.set_column(at, "detail", pa.array(left, pa.string())))

@@ -15,7 +15,6 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from jaxtyping import Bool
 from msgspec import to_builtins
 from msgspec.structs import replace
@@ -24,8 +23,6 @@ from data.stores.copies import copy_file
 from data.stores.digests import digest_of_contents
 from data.stores.files import absolute, exists, is_remote, join_path, local_copy
 from data.stores.json_files import read_json
-from data.stores.parquet_files import sentences_for
-from data.stores.ranges import open_ranges
 from data.stores.temporary_folders import temporary_folder
 from data.tokens.block_files import BlockFile, LocalFiles, Readers
 from data.tokens.blocks import TokenStream
@@ -36,7 +33,7 @@ from data.tokens.tokenizer import UNKNOWN
 from pipeline.artifacts.claims import read_head, read_manifest
 from pipeline.beam.workspace import SCRATCH, Workspace
 from pipeline.corpus.manifests import lineage_of
-from pipeline.corpus.pages import PageFile
+from pipeline.corpus.pages import PageFile, page_urls
 from pipeline.errors import ArtifactError
 from pipeline.tokens.write_shards import ShardRecord
 
@@ -163,15 +160,10 @@ class CarryShard:
     def _scratch(self) -> str:
         return join_path(self.workspace.directory, SCRATCH)
 
-    def _urls(self, shard: Shard) -> list[pa.ChunkedArray]:
+    def _urls(self, shard: Shard) -> list[str]:
         """Returns the addresses that the files of a shard still hold."""
-        found = []
-        for name in shard.page_files:
-            path = join_path(self.corpus, name)
-            if exists(path):
-                with sentences_for(path), open_ranges(path) as file:
-                    found.append(pq.read_table(file, columns=["url"])["url"])
-        return found
+        paths = (join_path(self.corpus, name) for name in shard.page_files)
+        return [url for path in paths if exists(path) for url in page_urls(path)]
 
     def _with_list(self, shard: Shard, table: pa.Table, rows: pa.Table) -> Shard:
         """Writes the list of skipped pages; returns the shard with it."""
@@ -222,8 +214,8 @@ class CarryShard:
             yield LocalFiles(Path(directory))
 
 
-def _among(urls: pa.ChunkedArray, some: Sequence[pa.ChunkedArray]) -> Bool[np.ndarray, " pages"]:
-    values = pa.chunked_array([chunk for one in some for chunk in one.chunks], pa.string())
+def _among(urls: pa.ChunkedArray, some: Sequence[str]) -> Bool[np.ndarray, " pages"]:
+    values = pa.array(some, pa.string())
     found = pc.is_in(urls, value_set=values)  # pyright: ignore[reportAttributeAccessIssue]
     return found.to_numpy(zero_copy_only=False).astype(bool)
 

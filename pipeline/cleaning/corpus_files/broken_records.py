@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data.reading.page import BrokenRecord
+from data.reading.page_table import BROKEN
 from data.stores.files import exists, join_path
 from pipeline.beam.workspace import Workspace
 from pipeline.cleaning.spills import spill
@@ -19,14 +20,6 @@ from pipeline.cleaning.spills import spill
 FOLDER = "broken"
 NAME = f"{FOLDER}/records.parquet"
 ROWS_PER_GROUP = 10_000
-SCHEMA = pa.schema(
-    [
-        ("file", pa.string()),
-        ("offset", pa.int64()),  # see BrokenRecord
-        ("reason", pa.string()),
-        ("detail", pa.string()),
-    ]
-)
 
 
 class BrokenFile(NamedTuple):
@@ -48,12 +41,12 @@ def spilled(workspace: Workspace, step: str, shard: int) -> str:
 
 def batch(records: Sequence[BrokenRecord]) -> pa.RecordBatch:
     """Returns the broken records of a chunk, in order."""
-    return pa.RecordBatch.from_pylist([one._asdict() for one in records], SCHEMA)
+    return pa.RecordBatch.from_pylist([one._asdict() for one in records], BROKEN)
 
 
 def write(workspace: Workspace, table: BrokenFile) -> str:
     """Writes the file, unless it exists; returns its name."""
-    return write_table(workspace, table.name, _batches(workspace, table), SCHEMA)
+    return write_table(workspace, table.name, _batches(workspace, table), BROKEN)
 
 
 def write_table(

@@ -18,9 +18,10 @@ from data.rules.held_out import ShareOfEachLanguage, ShareOfUnsplitPages
 from data.rules.rule_sets import LanguageBy, RuleSet, Untouched
 from data.rules.text_rules import LONGEST_PAGE_CHARACTERS
 from data.rules.web_rules import WebRuleSet
+from data.stores.parquet_files import row_count
 from pipeline.cleaning.job import CleaningJob
 from pipeline.cleaning.tally import Key, Tally
-from pipeline.corpus.pages import page_count, page_files
+from pipeline.corpus.pages import page_files
 
 MOST_CONFUSED = 3  # languages in the manifest that CLD3 confuses with one
 
@@ -173,7 +174,7 @@ def _share_held_out(job: CleaningJob, code: str, pages: int) -> int:
         job.base is not None and isinstance(held_out, ShareOfEachLanguage)
     ):
         files = page_files([job.workspace.out], code, "validation")
-        return sum(page_count(file.path) for file in files)
+        return sum(row_count(file.path) for file in files)
     return held_out.count(pages) if isinstance(held_out, ShareOfEachLanguage) else 0
 
 

@@ -16,7 +16,6 @@ import pyarrow.parquet as pq
 
 from data.stores.copies import copy_file
 from data.stores.files import exists, join_path
-from data.stores.ranges import open_ranges
 from pipeline.beam.workspace import SCRATCH, Workspace
 from pipeline.cleaning.corpus_files.broken_records import write_table
 from pipeline.cleaning.corpus_files.corpus_plan import PlannedFile
@@ -25,6 +24,7 @@ from pipeline.cleaning.growth.corpus_rows import GONE, gone_path
 from pipeline.cleaning.growth.growth_files import GrowthFacts, GrowthFiles
 from pipeline.cleaning.spills import spill
 from pipeline.cleaning.tally import Tally
+from pipeline.corpus.pages import whole_pages
 
 FILES = "corpus_files"  # kind of count: files of the base corpus, by what became of them
 FOUND_ROWS = "found_rows"  # kind of count: rows that were taken out of them, or changed
@@ -46,7 +46,7 @@ class KeepFile:
         source = join_path(self.growth.corpus, file.name)
         target = join_path(self.workspace.out, file.name)
         gone = gone_of(self.workspace, file)
-        table = read_rows(source) if gone else None
+        table = whole_pages(self.growth.corpus, file.name) if gone else None
         left = None if table is None else without(table, gone)
         if left is None or not left.found:
             copy_file(source, target, f"{self.workspace.directory}/{SCRATCH}")
@@ -86,12 +86,6 @@ def _gone_rows(path: str) -> dict[str, dict[tuple[str, str], int]]:
         for folder, url, reason, size in zip(*columns, strict=True):
             found[folder][url, reason] = size
     return found
-
-
-def read_rows(path: str) -> pa.Table:
-    """Returns a file of the corpus."""
-    with open_ranges(path) as file:
-        return pq.read_table(file)
 
 
 class Left(NamedTuple):

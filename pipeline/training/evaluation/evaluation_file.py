@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 
 from data.stores.addresses import Place
 from data.stores.atomic import atomic_write
-from data.stores.files import local_copy, names_in, remove
-from data.stores.parquet_files import sentences_for
+from data.stores.files import names_in, remove
+from data.stores.parquet_files import read_schema
 from eval.experts import sharing as expert_sharing
 from eval.language_loss import SCHEMA
 from pipeline.runs.evaluation_paths import FOLDER, OF_STEP, evaluation_file, routing_beside
@@ -56,9 +56,8 @@ def forget_evaluations(directory: Place, gone: Callable[[int], bool]) -> None:
 
 def scored_tokens(path: Place) -> str | None:
     """Returns the digest of the tokens that an evaluation was made from; None if not recorded."""
-    with sentences_for(str(path)), local_copy(str(path)) as here:
-        tokens = (pq.read_schema(here).metadata or {}).get(TOKENS)
-        return None if tokens is None else tokens.decode()
+    tokens = (read_schema(str(path)).metadata or {}).get(TOKENS)
+    return None if tokens is None else tokens.decode()
 
 
 def write_evaluation(

@@ -9,9 +9,9 @@ from data.errors import DataError
 from data.stores.addresses import Place
 from data.stores.json_files import read_json
 from data.stores.json_shapes import Count
+from data.stores.parquet_files import row_count
 from pipeline.artifacts.claims import MANIFEST, read_manifest
 from pipeline.artifacts.differences import words_of
-from pipeline.corpus.pages import page_count
 from pipeline.errors import ArtifactError
 from pipeline.runs.best_step import best_step, recorded_scores
 from pipeline.runs.changes import lines_of as changed_settings
@@ -43,7 +43,7 @@ def inspect_run(directory: Place, console: Console) -> None:
 
     evaluations = evaluated_steps(directory)
     if evaluations:
-        pages = max(page_count(str(path)) for path in evaluations.values())
+        pages = max(row_count(str(path)) for path in evaluations.values())
         console.print(f"{len(evaluations)} evaluations of {pages:,} held-out pages")
     _, trainer = load_run(directory)
     steps = saved_steps(directory)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from data.reading import parquet_pages
 from data.reading.page import BrokenRecord, Page
 from data.reading.parquet_pages import read
+from data.stores import parquet_files
 
 ROWS = [
     {"text": "Habari.", "url": "https://a.example/", "language": "sw", "n": 1},
@@ -141,7 +142,7 @@ def repeated(path: Path, text: str, rows: int) -> None:
 
 def test_rows_without_a_value_are_bounded_too(tmp_path, monkeypatch):
     """Two million of them take 5 kB in a file."""
-    monkeypatch.setattr(parquet_pages, "most_bytes", lambda _: 1600)
+    monkeypatch.setattr(parquet_files, "most_bytes", lambda _: 1600)
     nulls = pa.nulls(1000, pa.string())
     pq.write_table(pa.table({"text": nulls, "url": nulls}), tmp_path / "nulls.parquet")
     *rows, last = read(tmp_path / "nulls.parquet")

@@ -41,8 +41,11 @@ def test_any_damage_gives_a_table_or_one_sentence(whole, data):
     ("table", "message"),
     [
         (TABLE.drop(["tokens"]), "lacks the columns tokens"),
-        (pa.table({"url": ["a"], "tokens": ["many"]}), "is damaged"),
-        (pa.table({"url": ["a"], "tokens": pa.array([None], pa.int64())}), "a number in each row"),
+        (pa.table({"url": ["a"], "tokens": ["many"]}), "int64 in the column tokens and has string"),
+        (
+            pa.table({"url": ["a"], "tokens": pa.array([None], pa.int64())}),
+            "a value in each row of the column tokens and has none in row 0",
+        ),
     ],
 )
 def test_a_file_of_another_kind_is_refused(tmp_path, table, message):

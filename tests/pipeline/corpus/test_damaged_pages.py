@@ -5,7 +5,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from data.errors import DataError
-from pipeline.corpus.pages import page_count, page_rows, page_texts
+from data.stores.parquet_files import row_count
+from pipeline.corpus.pages import page_rows, page_texts
 
 DAMAGE = {
     "reversed": lambda content: content[::-1],
@@ -19,11 +20,11 @@ DAMAGE = {
 def test_damage_is_named(tmp_path, kind):
     path = tmp_path / "train-00000-of-00001.parquet"
     pq.write_table(pa.table({"text": [f"{number} habari" for number in range(400)]}), path)
-    assert page_count(str(path)) == len(list(page_texts(path))) == 400
+    assert row_count(str(path)) == len(list(page_texts(path))) == 400
     path.write_bytes(DAMAGE[kind](path.read_bytes()))
     reads = [lambda: list(page_texts(path)), lambda: page_rows(str(path), ["text"])]
     if kind != "altered":  # the footer is whole
-        reads.append(lambda: page_count(str(path)))
+        reads.append(lambda: row_count(str(path)))
     for read in reads:
         with pytest.raises(DataError, match=rf"{path} should be a Parquet file and is damaged"):
             read()

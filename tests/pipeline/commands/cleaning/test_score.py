@@ -14,12 +14,12 @@ from data.language_id import language_columns
 from data.privacy.personal_data import personal_data
 from data.quality.signals import signals
 from data.quality.thresholds import derived, histograms
+from data.stores import parquet_files
 from pipeline import cli
 from pipeline.arguments import Score
 from pipeline.artifacts.claims import MANIFEST
 from pipeline.errors import ArtifactError
 from pipeline.score import run
-from pipeline.scoring import score_files
 from pipeline.scoring.manifest import ScoresManifest, read_scores, thresholds_of
 from pipeline.scoring.score_files import ScoreFile
 
@@ -98,7 +98,7 @@ def test_thresholds_are_derived_from_all_pages_of_a_language(corpus, scores):
 
 
 def test_batches_do_not_change_the_scores(corpus, scores, tmp_path, monkeypatch):
-    monkeypatch.setattr(score_files, "PAGES_AT_ONCE", 2)
+    monkeypatch.setattr(parquet_files, "ROWS", 2)
     run(Score(corpus=str(corpus), out=str(tmp_path / "again")))
     assert tables(tmp_path / "again") == tables(scores)
 

@@ -12,6 +12,7 @@ from small_corpora import rows_in, texts_of, write_corpus
 
 from data.reading.page import BrokenRecord
 from data.reading.page_record import address_of
+from data.reading.page_table import BROKEN
 from pipeline import cli
 from pipeline import withdraw as withdraw_command
 from pipeline.arguments import Clean, Score, Select, Withdraw
@@ -100,7 +101,7 @@ def test_listed_addresses_of_broken_records_are_blanked_and_the_rest_stays(corpu
     left = pq.read_table(path)
     assert left["detail"].to_pylist() == ["", "", *details[2:]]
     assert left["offset"].to_pylist() == [0, 1, 2, 3, 4]
-    assert left.schema == broken_records.SCHEMA
+    assert left.schema == BROKEN
 
 
 def test_rejected_pages_of_a_listed_site_are_gone_too(corpus, tmp_path):
