@@ -14,8 +14,8 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from msgspec import to_builtins
 
 from data.stores.digests import digest_of_bytes
-from data.stores.fences import FOLDER
 from data.stores.files import absolute, directories_in, join_path
+from data.stores.locks import FOLDER
 from data.tokens.manifest import Shard, VocabularyFacts, VocabularyManifest
 from data.tokens.shards import manifest_entry, token_dtype
 from data.tokens.tokenizer import MODEL_FILE

@@ -26,6 +26,7 @@ from data.rights.reasons import BLOCKED
 from data.stores.digests import digest_of_bytes
 from data.stores.files import absolute, directories_in, exists, join_path, read_bytes, remove
 from data.stores.json_files import read_json, write_json
+from data.stores.locks import check_held
 from pipeline.arguments import Withdraw
 from pipeline.artifacts.claims import MANIFEST, digest_of_manifest
 from pipeline.artifacts.intent import Intent, Reading, files_of
@@ -192,6 +193,7 @@ def run(arguments: Withdraw) -> None:
             entry = {"key": workspace.key, "reason": arguments.reason, "sites": arguments.sites}
             entry["manifest"] = digest_of_manifest(request.corpus)  # before the withdrawal
             body = manifest_without(before, counts, entry)
+            check_held(path)
             write_cards(request.corpus, body)
             write_json(path, body)
         said = [*set_aside(sites, arguments.sites), *of_languages(before, body)]

@@ -5,8 +5,7 @@ atomic by itself: S3 and Google show an object only when its last byte has arriv
 with a checksum (`object_stores.ALWAYS`). So it goes straight to its name. Two attempts at one work
 item write the same bytes, so the later upload changes nothing.
 
-Temporary names are unique, so no two processes write one temporary file. A process that lost the
-lock on the directory publishes nothing (`fences`).
+Temporary names are unique, so no two processes write one temporary file.
 """
 
 import contextlib
@@ -15,7 +14,6 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from data.stores.fences import check_fences
 from data.stores.files import is_remote
 from data.stores.object_stores import open_store
 from data.stores.retry import Damaged, with_retries
@@ -32,9 +30,6 @@ def atomic_write(path: str | Path, scratch: str | Path | None = None) -> Iterato
         path: final path, local or remote.
         scratch: directory for the unfinished local file, on the same disk as the path, for files
             that others find by listing a directory; beside the path if left out.
-
-    Raises:
-        LockLost: if another process has taken the lock on the directory.
     """
     if is_remote(path):
         with temporary_folder() as directory:
@@ -58,7 +53,6 @@ def publish(unfinished: Path, path: Path) -> None:
     """Renames a complete local file to its final path, after forcing it to disk."""
     with unfinished.open("rb") as file:
         os.fsync(file.fileno())
-    check_fences(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     os.replace(unfinished, path)
 
@@ -152,7 +146,6 @@ def send_whole(send: Callable[[], object], path: str, size: int) -> None:
     Raises:
         DataError: if the store keeps failing, or keeps another number of bytes.
     """
-    check_fences(path)
     filesystem, root = open_store(path)
 
     def attempt() -> None:

@@ -6,8 +6,8 @@ which writes it whole. A reader of a store finds the file as it was last publish
 
 from data.stores.addresses import Address, Place
 from data.stores.atomic import write_bytes
-from data.stores.fences import check_fences
 from data.stores.files import exists, read_bytes
+from data.stores.locks import check_held
 
 
 class GrowingFile:
@@ -23,16 +23,11 @@ class GrowingFile:
         self._lines: list[bytes] = []
 
     def add(self, line: str) -> None:
-        """Adds a line.
-
-        Raises:
-            LockLost: if another process has taken the lock on the directory.
-        """
+        """Adds a line."""
         content = f"{line}\n".encode()
         if isinstance(self.path, Address):
             self._lines.append(content)
             return
-        check_fences(self.path)
         with self.path.open("ab") as file:
             file.write(content)
 
@@ -45,6 +40,7 @@ class GrowingFile:
         """
         if not self._lines:
             return
+        check_held(self.path)
         if self._published is None:
             self._published = read_bytes(self.path) if exists(self.path) else b""
         content = b"".join([self._published, *self._lines])

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from data.stores.addresses import Place
 from data.stores.atomic import upload
+from data.stores.locks import check_held
 
 
 class WorkingFolder:
@@ -40,6 +41,7 @@ class WorkingFolder:
         """
         if self._temporary is None:
             return
+        check_held(str(self._directory))
         for file in sorted(self.here.rglob("*")):
             if file.is_file() and not file.is_symlink():
                 upload(file, f"{self._directory}/{file.relative_to(self.here)}")

@@ -19,7 +19,6 @@ from msgspec import Meta, Struct
 
 from data.stores.atomic import TEMPORARY
 from data.stores.digests import digest_of_bytes
-from data.stores.fences import FOLDER
 from data.stores.files import (
     exists,
     instead_of_directory,
@@ -30,6 +29,7 @@ from data.stores.files import (
     remove,
 )
 from data.stores.json_files import of_shape, read_json, write_json
+from data.stores.locks import FOLDER, check_held
 from pipeline.artifacts.differences import json_differences
 from pipeline.errors import ArtifactError
 
@@ -242,6 +242,7 @@ def _is_taken(directory: Path | str) -> bool:
 
 
 def _write(directory: Path | str, name: str, value: Mapping[str, Any]) -> None:
+    check_held(directory)
     try:
         write_json(join_path(directory, name), value)
     except OSError as error:

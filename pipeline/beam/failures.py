@@ -16,7 +16,7 @@ from data.errors import DataError
 from pipeline.errors import remedy_of
 
 MENDABLE = (
-    *("DataError", "Damaged", "LockLost", "WorkerEnded"),
+    *("DataError", "Damaged", "WorkerEnded"),
     *("OSError", "PermissionError", "FileNotFoundError", "IsADirectoryError", "NotADirectoryError"),
 )
 # The last line of a worker's traceback, for these errors.

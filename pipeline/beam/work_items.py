@@ -2,8 +2,7 @@
 
 Only their numbers travel; what an item makes lies in files. A finished work item is skipped, so a
 killed job resumes; an item given to two workers is done twice with the same bytes. Counters are
-added once per item, under the same names on every runner. Workers hold the locks of the process
-that launched the job.
+added once per item, under the same names on every runner.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,7 +11,6 @@ from typing import Any, Protocol
 
 import apache_beam as beam
 
-from data.stores.fences import Fence, held_fences, raise_fences
 from data.stores.object_stores import StoreOptions, set_options
 from pipeline.beam.counters import add
 from pipeline.beam.store_options import store_options
@@ -95,23 +93,21 @@ class _DoItem:
 
 @dataclass(frozen=True)
 class _InWorkers:
-    """A function with the job's store options and the launcher's locks, in any process."""
+    """A function with the job's store options, in any process."""
 
     options: StoreOptions
-    fences: tuple[Fence, ...]
     function: Callable[..., Any]
 
     def __call__(self, *arguments: Any) -> Any:
         set_options(self.options)
-        raise_fences(self.fences)
         return self.function(*arguments)
 
 
 def in_workers(function: Callable[..., Any], within: Any) -> Callable[..., Any]:
-    """Returns the function with the store options of the job and the locks of this process.
+    """Returns the function with the store options of the job.
 
     Args:
         function: called by workers.
         within: what the transform is applied to: a pipeline or a collection.
     """
-    return _InWorkers(store_options(within.pipeline.options), held_fences(), function)
+    return _InWorkers(store_options(within.pipeline.options), function)

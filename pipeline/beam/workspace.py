@@ -29,6 +29,7 @@ from data.stores.atomic import atomic_write
 from data.stores.digests import digest_of_value
 from data.stores.files import directories_in, exists, join_path, names_in, remove, sizes_in
 from data.stores.json_files import read_in_order, read_json
+from data.stores.locks import check_held
 
 WORK = "work"
 SCRATCH = "scratch"
@@ -128,6 +129,7 @@ class Workspace:
         stale = [name for name in directories_in(work) if name not in (self.key, SCRATCH)]
         if not stale and not exists(join_path(work, FORGETTING)):
             return False
+        check_held(self.out)
         # After a kill in here the next job, of whatever key, goes on with it: its own records may
         # be of outputs that are removed already.
         self._write(join_path(work, FORGETTING), stale)

@@ -23,6 +23,7 @@ from data.stores.atomic import write_bytes
 from data.stores.files import read_at_most, read_bytes, remove
 from data.stores.json_files import MOST_BYTES, decode_json, write_json
 from data.stores.kvstores import kvstore
+from data.stores.locks import check_held
 from model.checkpoints import stored_arrays
 from model.checkpoints.errors import CheckpointError, beginning, lacks_room, not_read, not_written
 from model.checkpoints.local import Checkpoints
@@ -172,6 +173,7 @@ class StoredCheckpoints:
 
     def _commit(self, step: int, record: CheckpointRecord) -> None:
         """Makes a checkpoint whole whose arrays are all written, and forgets old ones."""
+        check_held(self.directory)
         write_json(record_path(self.directory, step), asdict(record))
         old: list[int] = []
         with suppress(DataError):  # the next save tries again

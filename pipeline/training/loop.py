@@ -17,7 +17,7 @@ from rich.console import Console
 
 from data.examples.loader import ExampleSource, batches
 from data.stores.addresses import Place
-from data.stores.fences import check_fences
+from data.stores.locks import check_held
 from model.batch import Batch
 from model.checkpoints.errors import CheckpointError
 from model.nonfinite import gradient_sites
@@ -191,7 +191,7 @@ class _Loop(NamedTuple):
 
     def save(self, step: int, state: TrainState) -> None:
         if is_first():
-            check_fences(self.training.out / "checkpoints")  # arrays pass no other check
+            check_held(self.training.out)
             self.log.publish()
         if not on_first_host(lambda: step in self.checkpoints.steps()):
             with self.training.account.spend("checkpointing"):

@@ -1,7 +1,7 @@
 """A process that holds the lock on a directory: DIRECTORY [MACHINE].
 
-It prints a line when it holds the lock. It writes the file `written` whenever a line arrives, or
-prints the sentence of the error if it may not, and ends with its standard input. With MACHINE it
+It prints a line when it holds the lock. Whenever a line arrives it prints whether it still
+holds the lock, and it ends with its standard input. With MACHINE it
 runs, by its own account, on another machine, and renews its lock more often than tests wait.
 """
 
@@ -11,8 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from data.errors import DataError
-from data.stores import leases, locks, processes
-from data.stores.atomic import write_text
+from data.stores import locks, processes
 
 
 @contextmanager
@@ -34,13 +33,13 @@ def held_elsewhere(directory: object, *machine: str):
 def main(directory: str, machine: str = "") -> None:
     if machine:
         processes.machine = lambda: machine
-        leases.RENEWAL_SECONDS = 0.05
+        locks.RENEWAL_SECONDS = 0.05
     with locks.locked(directory, "pretrain", lambda _: None):
         print("held", flush=True)
         for _ in sys.stdin:
             try:
-                write_text(f"{directory}/written", "by the holder")
-                print("written", flush=True)
+                locks.check_held(directory)
+                print("still held", flush=True)
             except DataError as error:
                 print(error, flush=True)
 

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from data.stores.addresses import Place
 from data.stores.atomic import atomic_write
 from data.stores.files import names_in, remove
+from data.stores.locks import check_held
 from data.stores.parquet_files import read_schema
 from eval.experts import sharing as expert_sharing
 from eval.language_loss import SCHEMA
@@ -47,6 +48,7 @@ class Evaluation(NamedTuple):
 
 def forget_evaluations(directory: Place, gone: Callable[[int], bool]) -> None:
     """Removes all files of the evaluations of some steps; of each one, the file of pages first."""
+    check_held(directory)
     folder = directory / FOLDER
     found = [(name, OF_STEP.fullmatch(name)) for name in names_in(folder)]
     files = [name for name, of in found if of is not None and gone(int(of[2]))]

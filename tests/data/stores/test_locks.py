@@ -17,11 +17,10 @@ from pathlib import Path
 import pytest
 from lock_holder import held_elsewhere
 
-from data.stores import fences, leases, locks
+from data.stores import locks
 from data.stores.atomic import create, write_text
-from data.stores.fences import Holder, LockLost, entry_path
-from data.stores.files import exists, names_in
-from data.stores.locks import LockHeld, locked
+from data.stores.files import names_in
+from data.stores.locks import Holder, LockHeld, LockLost, check_held, entry_path, locked
 from data.stores.processes import ProcessIdentity, has_ended, this_process
 
 number = itertools.count()
@@ -35,8 +34,8 @@ def out(request, tmp_path) -> str:
 @pytest.fixture(autouse=True)
 def short_lease(monkeypatch):
     """Ends the wait for holders that show no life; tests of living ones wait a minute at most."""
-    monkeypatch.setattr(leases, "LEASE_SECONDS", 1.0)
-    monkeypatch.setattr(leases, "LOOK_SECONDS", 0.02)
+    monkeypatch.setattr(locks, "LEASE_SECONDS", 1.0)
+    monkeypatch.setattr(locks, "LOOK_SECONDS", 0.02)
 
 
 def take(out: object, said: list[str] | None = None) -> None:
@@ -74,7 +73,7 @@ def test_a_second_command_is_refused_with_process_and_host(out):
 
 
 def test_a_file_that_nfs_has_renamed_is_left_alone(tmp_path):
-    kept = tmp_path / "out" / fences.FOLDER / ".nfs000000000123abcd00000001"
+    kept = tmp_path / "out" / locks.FOLDER / ".nfs000000000123abcd00000001"
     kept.parent.mkdir(parents=True)
     kept.touch()
     take(tmp_path / "out")
@@ -82,7 +81,7 @@ def test_a_file_that_nfs_has_renamed_is_left_alone(tmp_path):
 
 
 def test_a_killed_process_is_replaced_at_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(locks, "shows_life", None)  # nobody waits
+    monkeypatch.setattr(locks, "_shows_life", None)  # nobody waits
     with held_elsewhere(tmp_path) as holder:
         with pytest.raises(LockHeld, match=f"pretrain, process {holder.pid} on"):
             take(tmp_path)
@@ -93,7 +92,7 @@ def test_a_killed_process_is_replaced_at_once(tmp_path, monkeypatch):
 
 
 def test_a_number_that_another_process_has_now_is_no_holder(out, monkeypatch):
-    monkeypatch.setattr(locks, "shows_life", None)
+    monkeypatch.setattr(locks, "_shows_life", None)
     here = this_process()
     assert has_ended(here) is False
     write_entry(out, here._replace(started=here.started - 1))
@@ -106,7 +105,7 @@ def test_a_holder_elsewhere_is_refused_while_it_lives_and_replaced_when_it_does_
     said: list[str] = []
     with held_elsewhere(tmp_path, "another machine") as holder:
         with monkeypatch.context() as patch:
-            patch.setattr(leases, "LEASE_SECONDS", 60.0)
+            patch.setattr(locks, "LEASE_SECONDS", 60.0)
             with pytest.raises(LockHeld, match=f"process {holder.pid} on"):
                 take(tmp_path, said)
         assert "unless it shows a sign of life within 60 s" in said[0]
@@ -125,43 +124,36 @@ def test_what_a_kill_leaves_of_an_entry_is_waited_for(tmp_path):
     assert names_in(tmp_path) == []
 
 
-def test_a_paused_holder_that_was_replaced_writes_nothing(tmp_path):
+def test_a_paused_holder_that_was_replaced_knows_it(tmp_path):
     """The lease ends while the holder is stopped; it goes on while the next one works."""
     with held_elsewhere(tmp_path, "another machine") as holder:
         assert holder.stdin is not None
         assert holder.stdout is not None
-        print("write", file=holder.stdin, flush=True)
-        assert holder.stdout.readline() == "written\n"
-        with stopped(holder):
-            (tmp_path / "written").unlink()
-            with locked(tmp_path, "distill", print):
-                holder.send_signal(signal.SIGCONT)
-                print("write", file=holder.stdin, flush=True)
-                sentence = holder.stdout.readline()
-                assert f"has passed to distill, process {os.getpid()} on" in sentence
-    assert "written" not in names_in(tmp_path)
+        print("look", file=holder.stdin, flush=True)
+        assert holder.stdout.readline() == "still held\n"
+        with stopped(holder), locked(tmp_path, "distill", print):
+            holder.send_signal(signal.SIGCONT)
+            print("look", file=holder.stdin, flush=True)
+            sentence = holder.stdout.readline()
+            assert f"has passed to distill, process {os.getpid()} on" in sentence
 
 
-def test_a_lost_lock_stops_every_write_below_and_none_beside(out):
+def test_a_lost_lock_is_lost_for_all_below_and_none_beside(out):
     elsewhere = ProcessIdentity("far", "another machine", 7, 7)
     with locked(out, "clean", print):
-        write_text(f"{out}/before", "x")
         write_entry(out, elsewhere, at=2)
-        for path in (f"{out}/after", f"{out}/work/key/after"):
+        for path in (out, f"{out}/after", f"{out}/work/key/after"):
             with pytest.raises(LockLost, match="passed to clean, process 7 on far"):
-                write_text(path, "x")
-            assert not exists(path)
-        write_text(f"{out}-beside", "x")
-    assert {"before"} <= set(names_in(out)) <= {"before", "lock", "work"}
-    assert fences.numbers(out) == [2]  # the other's entry stays
+                check_held(path)
+        check_held(f"{out}-beside")
+    assert names_in(f"{out}/{locks.FOLDER}") == ["00000002.json"]  # the other's entry stays
 
 
 def test_an_entry_that_someone_removed_is_a_lost_lock(out):
     with locked(out, "clean", print):
-        fences_of = fences.held_fences()
-        locks.remove(entry_path(out, fences_of[0].number))
+        locks.remove(entry_path(out, 1))
         with pytest.raises(LockLost, match="nobody"):
-            write_text(f"{out}/after", "x")
+            check_held(f"{out}/after")
 
 
 def test_of_many_that_find_a_dead_holder_one_works_at_a_time(tmp_path):
@@ -187,7 +179,7 @@ def test_of_many_that_find_a_dead_holder_one_works_at_a_time(tmp_path):
 
 
 def test_a_clock_that_jumps_changes_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(leases, "LEASE_SECONDS", 60.0)
+    monkeypatch.setattr(locks, "LEASE_SECONDS", 60.0)
     jumps = itertools.cycle((0.0, 4e9, 1e6))
     monkeypatch.setattr(time, "time", lambda: next(jumps))
     monkeypatch.setattr(time, "time_ns", lambda: int(next(jumps)) * 10**9)

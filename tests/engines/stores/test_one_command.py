@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from data.stores import atomic, object_stores
-from data.stores.fences import FOLDER, Holder, entry_path
+from data.stores.locks import FOLDER, Holder, entry_path
 from data.stores.processes import ProcessIdentity
 
 number = itertools.count()
