@@ -198,7 +198,7 @@ def arrays_in(paths: list[Path]) -> Iterator[tuple[str, np.ndarray]]:
     Raises:
         ArtifactError: if a file is damaged, holds arrays of a type that is none of NumPy's, or
             weights that are not finite.
-        DataError: if one is no file.
+        DataError: if one is a pipe or a device.
     """
     for path in paths:
         open_file(path).close()
@@ -208,7 +208,8 @@ def arrays_in(paths: list[Path]) -> Iterator[tuple[str, np.ndarray]]:
                     yield name, _finite(file.get_tensor(name), name)
         except (SafetensorError, TypeError, ValueError, AttributeError) as error:
             raise ArtifactError(
-                f"{path} cannot be read as safetensors ({first_line(error)[:LONGEST]}); fetch or save it again."
+                f"{path} cannot be read as safetensors ({first_line(error)[:LONGEST]}); fetch or "
+                "save it again."
             ) from error
 
 

@@ -10,8 +10,9 @@ import os
 import shutil
 import stat
 from collections.abc import Callable, Iterator
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 from data.errors import DataError
 from data.stores.object_stores import open_store
@@ -132,13 +133,13 @@ def download(path: str, to: Path) -> None:
     filesystem.get_file(root, str(to))
 
 
-def open_file(path: str | Path) -> BinaryIO:
+def open_file(path: str | Path) -> BufferedReader:
     """Opens a local file to read; others may have put a pipe or a device in its place.
 
     Raises:
         DataError: if it is neither a file nor a directory: a pipe waits, and a device has no end.
     """
-    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))
+    file = open(path, "rb", opener=lambda name, how: os.open(name, how | os.O_NONBLOCK))  # noqa: SIM115
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
         raise DataError(f"{path} should be a file and is a pipe or a device; name a file.")

@@ -29,6 +29,7 @@ MOST_BYTES = 1 << 30  # mT5's corpus in shards of 256 MB has a manifest of 40 MB
 # At once; one after another, 300,000 small files of a store would take hours. A disk's are parsed
 # under one lock of Python, so that more threads gain nothing; a few wait for a shared disk.
 STORE_READS, DISK_READS = 32, 4
+DEEPEST = 100  # lists and objects in one another
 LONGEST_REASON = 300  # characters of an error, which may quote the file
 # A key of YAML may be half of a surrogate pair.
 WRONG_SHAPE = (msgspec.ValidationError, UnicodeEncodeError, RecursionError)
@@ -82,6 +83,7 @@ def decode_json(content: bytes, shape: type[Shape] | GenericAlias, place: str) -
     """
     try:
         value = json.loads(content.decode("utf-8"))  # msgspec refuses Infinity, which recipes have
+        _check_depth(value)
         if ESCAPED_SURROGATE.search(content):
             json.dumps(value, ensure_ascii=False).encode()  # refuses half of a surrogate pair
     except (ValueError, RecursionError) as error:
@@ -106,6 +108,17 @@ def of_shape(value: Any, shape: type[Shape] | GenericAlias, place: str) -> Shape
             f"{place} should have the expected fields and does not ({reason}); correct it, or "
             "restore it if mswitch wrote it."
         ) from error
+
+
+def _check_depth(value: Any) -> None:
+    """Checks that a value is not nested so deeply that a function on it would end in an error."""
+    level = [value] if isinstance(value, dict | list) else []
+    for _ in range(DEEPEST):
+        parts = (one.values() if isinstance(one, dict) else one for one in level)
+        level = [part for some in parts for part in some if isinstance(part, dict | list)]
+        if not level:
+            return
+    raise RecursionError(f"it is nested more than {DEEPEST} deep")
 
 
 def _converted(value: Any, shape: type[Shape] | GenericAlias) -> Shape:

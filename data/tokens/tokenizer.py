@@ -135,8 +135,8 @@ def load_any(path: str | Path) -> Tokenizer:
     content = read_at_most(path, MOST_BYTES)
     if content is None:
         raise DataError(
-            f"{path} should be a SentencePiece model of at most {MOST_BYTES:,} bytes and is larger; "
-            "name another."
+            f"{path} should be a SentencePiece model of at most {MOST_BYTES:,} bytes and is "
+            "larger; name another."
         )
     try:
         tokenizer = Tokenizer(content)

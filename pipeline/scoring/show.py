@@ -1,5 +1,6 @@
 """`mswitch inspect` on scores: checks the rows of each table, then prints derived thresholds."""
 
+from collections import Counter
 from pathlib import Path
 
 from rich.console import Console
@@ -28,7 +29,7 @@ def inspect_scores(directory: Path | str, console: Console) -> None:
         ArtifactError: if tables hold more or fewer rows than the manifest counts.
     """
     manifest = read_scores(str(directory))
-    rows = dict.fromkeys(manifest.languages, 0)
+    rows = Counter[str]()
     for file in corpus_files(str(directory)):
         rows[file.language] += row_count(join_path(directory, file.name))
     table = Table("language", "pages", "thresholds of", *SHOWN, "stop words", box=None)

@@ -49,6 +49,7 @@ class Place(Struct):
 @pytest.mark.parametrize(
     "content",
     [b"", b"{", b"\xff\xfe{}", b"[" * 100_000, b'{"a":' * 100_000, b"null", b"[]", b"3", b'"x"',
+     b'{"stage": "x", "settings": {"a": ' + b"[" * 101 + b"]" * 101 + b"}}",
      b'{"stage": 3}', b'{"stage": "\\ud800"}', b'{"stage": ' + b"9" * 5000 + b"}"],
 )  # fmt: skip
 def test_what_is_no_manifest_is_one_sentence(tmp_path, content):
