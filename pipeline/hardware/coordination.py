@@ -22,7 +22,6 @@ from jax._src.clusters import ClusterEnv
 
 from pipeline.arguments import Hosts
 from pipeline.errors import ArtifactError, first_line
-from pipeline.hardware.kept_connection import relayed
 from pipeline.stopping import leave, say
 
 Answer = TypeVar("Answer")
@@ -72,7 +71,7 @@ def _join(hosts: Hosts) -> None:
     is_local = address.rpartition(":")[0] in LOOPBACK
     jax.config.update("jax_enable_preemption_service", False)  # training/preemption.py
     jax.distributed.initialize(
-        address if index == 0 else relayed(address),
+        address,
         count,
         index,
         cluster_detection_method="deactivate",  # or Slurm would hide all devices but the first

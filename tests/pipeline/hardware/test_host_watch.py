@@ -16,7 +16,7 @@ def sentence(printed: str) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("act", "count", "victim"), [("kill", 2, 0), ("stall", 2, 1)])
+@pytest.mark.parametrize(("act", "count", "victim"), [("kill", 2, 1), ("stall", 2, 0)])
 def test_a_lost_host_ends_the_others_in_one_sentence(act, count, victim):
     found = ends(act, count, victim)
     assert found.pop(victim)[0] == -signal.SIGKILL
@@ -25,6 +25,13 @@ def test_a_lost_host_ends_the_others_in_one_sentence(act, count, victim):
         assert f"example: host {victim} of {count} (" in sentence(printed)
         assert "has not answered for" in printed
         assert "start the same command again on all hosts" in printed
+
+
+@pytest.mark.slow
+def test_the_first_hosts_sudden_death_ends_the_others_by_an_abort_of_jax():
+    first, *others = ends("kill", 3, 0)
+    assert first[0] == -signal.SIGKILL
+    assert [status for status, _, _ in others] == [-signal.SIGABRT] * 2
 
 
 @pytest.mark.slow
