@@ -6,20 +6,15 @@ import importlib
 import itertools
 import operator
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
-from tyro import _strings
-from tyro._backends import _tyro_help_formatting
-from tyro._backends._tyro_help_formatting import format_help
 
 from pipeline import arguments
 from pipeline.errors import ArtifactError
-from pipeline.terminal import broken
 
 COMMANDS: dict[str, type] = {
     "clean": arguments.Clean,
@@ -48,9 +43,6 @@ COMMANDS: dict[str, type] = {
 
 SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:")  # first part of an address parsed as a path
 
-BOX = frozenset("╭│╰")  # one of them is in every line of a box of options
-COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-
 DESCRIPTION = """Raw web pages in 101 languages go in at one end; a report of what a Switch
 Transformer gains over mT5, language by language, comes out at the other."""
 
@@ -69,36 +61,11 @@ def check_command(argv: list[str]) -> None:
 
 def parse(argv: list[str]) -> Any:
     """Returns a command's arguments; exits with a usage message if they cannot be parsed."""
-    _strings.remove_single_line_breaks = unwrapped  # tyro's keeps breaks before indented lines
-    _tyro_help_formatting.format_help = help_lines  # tyro's has descriptions on one line
     commands = [Annotated[kind, tyro.conf.subcommand(name)] for name, kind in COMMANDS.items()]
     union: Any = functools.reduce(operator.or_, commands)
     # Without: each option that may be left out offers Python's None as a value.
     config = (tyro.conf.DisallowNone,)
     return tyro.cli(union, prog="mswitch", description=DESCRIPTION, args=argv, config=config)
-
-
-def unwrapped(text: str) -> str:
-    """Returns help text without the line breaks of its source; blank lines stay."""
-    return re.sub(r"(?<!\n)\n[ \t]*(?!\n)", " ", text)
-
-
-def without_colours(text: str) -> str:
-    """Returns what a terminal shows of a text."""
-    return COLOUR.sub("", text)
-
-
-@functools.wraps(format_help)
-def help_lines(*words: Any, **parts: Any) -> list[str]:
-    """Returns the lines of a help text; those of no box are wrapped to the terminal."""
-    text = "\n".join(format_help(*words, **parts))
-    text = text.replace(f"{{{','.join(COMMANDS)}}}", "COMMAND ...")  # a box lists them
-    width = shutil.get_terminal_size().columns
-    # Lines of boxes have their width already.
-    return [
-        line if BOX & {*line} else broken(line, width, seen=without_colours)
-        for line in text.split("\n")
-    ]
 
 
 def split_beam_options(argv: list[str]) -> tuple[list[str], tuple[str, ...]]:

@@ -10,7 +10,7 @@ import io
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -202,7 +202,6 @@ def broken(
     width: int,
     between: str = " ",
     line_break: str = "\n",
-    seen: Callable[[str], str] = str,
 ) -> str:
     """Returns a text in lines of at most `width` terminal cells, where no word is longer.
 
@@ -211,14 +210,13 @@ def broken(
         width: cells of the terminal.
         between: where a line may be broken; but for its first space it begins the next line.
         line_break: what is written in the place of that space.
-        seen: what a terminal shows of a text, where that is not all of it.
     """
     first, *others = text.split(between)
     indent, rest = line_break.rpartition("\n")[2], cell_len(line_break.partition("\n")[0])
     lines = [first]
     for part in others:
         part = between[1:] + part
-        if cell_len(seen(f"{lines[-1]} {part}")) + rest <= width:
+        if cell_len(f"{lines[-1]} {part}") + rest <= width:
             lines[-1] += f" {part}"
         else:
             lines.append(indent + part)
