@@ -16,8 +16,8 @@ BOUNDED = ("--streaming", "--max_bundle_size=2")
 def on_flink(documented, flink, worker_pool) -> list[str]:
     """The documented options, with workers that are kept as long as the cluster.
 
-    The pool of this machine knows workers by names that both TaskManagers count from 1: one that
-    ends its worker after the documented minute would end the other's of that name.
+    Both TaskManagers share the pool of this machine, and each counts its workers from 1: one that
+    ends a worker after the documented minute would end the other's of that number.
     """
     here = {"job_endpoint": flink.job_server, "environment_config": worker_pool}
     return documented("localhost:8099", **here, environment_cache_millis="3600000")
