@@ -16,6 +16,10 @@ from pipeline.errors import ArtifactError
 from pipeline.hardware.libtpu import has_chips
 from pipeline.terminal import print_message
 
+# On small slices XLA for TPUs writes a reduce-scatter as an all-reduce and a slice, which sends
+# twice the bytes, unless this is true. Plans compile with it too.
+REDUCE_SCATTER = "xla_tpu_enable_sparse_core_collective_offload_nd_reduce_scatter"
+
 
 @dataclass(frozen=True)
 class FlagSet:
@@ -49,6 +53,7 @@ OVERLAP = {
             # v4 and v5e accept the flags and go on as before, or fuse the gather with a product.
             "xla_tpu_enable_sparse_core_collective_offload_all_gather": "true",
             "xla_tpu_enable_sparse_core_collective_offload_reduce_scatter": "true",
+            REDUCE_SCATTER: "true",
             # An all-to-all of tokens is split in start and done, with work between.
             "xla_tpu_enable_async_all_to_all": "true",
         },

@@ -21,6 +21,7 @@ from model.sharding.layouts import batch_sharding
 from model.sharding.mesh import make_mesh
 from model.train_step import TrainState
 from model.trainer import Trainer
+from pipeline.hardware.compiler_flags import REDUCE_SCATTER
 from pipeline.planning import gpus
 from pipeline.planning.hlo.program import Program, parse
 from pipeline.planning.memory import Memory, compiled_memory, refused_memory, stored_bytes
@@ -152,7 +153,8 @@ def _options(topology: Topology) -> Any:
         return gpus.OPTIONS
     if not topology.is_tpu:
         return None
-    return LESS_EFFORT | (ON_TENSOR_CORES if topology.kind.startswith("TPU7x") else {})
+    on_tensor_cores = ON_TENSOR_CORES if topology.kind.startswith("TPU7x") else {}
+    return {**LESS_EFFORT, REDUCE_SCATTER: True, **on_tensor_cores}
 
 
 def _batch(recipe: Recipe, mesh: Mesh) -> Batch:

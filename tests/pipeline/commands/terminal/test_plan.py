@@ -181,6 +181,26 @@ def test_golden_bounds_on_tpus(tmp_path):
 
 @pytest.mark.plans
 @needs_compiler
+@pytest.mark.parametrize(
+    ("recipe", "most", "least"), [("t5-base", 230, 0.75), ("mt5-base", 420, 0.7)]
+)
+def test_a_published_recipe_keeps_its_traffic_and_its_use_of_the_peak(
+    tmp_path, recipe, most, least
+):
+    """The compilers of JAX 0.10 and 0.12 keep to the same bounds."""
+    out = tmp_path / "plan.json"
+    words = ("--recipe", recipe, "--topology", "v5p:2x2x4", "--set", "remat=full")
+    done = outside("plan", *words, "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    found = with_figures(json.loads(out.read_text()))
+    assert found["as designed"] == "yes"
+    assert found["to and from main memory, per device"] < most
+    assert found["model FLOPs utilization"] > least
+    assert found["reduce-scatters of gradients per step"] >= 12 * 16  # per layer of each stack
+
+
+@pytest.mark.plans
+@needs_compiler
 def test_two_slices_exchange_gradients_but_no_parameters_and_no_tokens(tmp_path):
     out = tmp_path / "plan.json"
     settings = (*SMALL, "remat=full", "mesh.slices=2", "model.switch.encoder_group_tokens=64")
