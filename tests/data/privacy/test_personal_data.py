@@ -160,3 +160,16 @@ def test_cells_of_a_table_are_found_and_grouped_digits_are_not(language, text, e
 
 def test_no_pages_have_no_data():
     assert personal_data([], "en").equals(pa.array([], SPANS))
+
+
+@pytest.mark.parametrize(
+    "text, found",
+    [
+        ("{0}.{0} ", []),  # two replacements on both sides of a dot
+        ("{0}.{0}.{0}.x", ["{0}.email"]),  # no end of a domain in the row
+        ("{0}.{0}..{0}x", ["{0}x"]),  # the last end that is one
+    ],
+)
+def test_rows_of_replacements(text, found):
+    text, found = (one.format("email@example.com") for one in (text, " ".join(found)))
+    assert " ".join(text[slice(*span[:2])] for span in spans_of(text, "en")) == found
