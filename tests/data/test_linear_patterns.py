@@ -120,7 +120,7 @@ def is_superlinear(pattern: re.Pattern, method: str, piece: str, tail: str) -> b
         small, large = (seconds(pattern, method, piece, tail, n, times) for n in (size, 4 * size))
         return large / max(small, 1e-5)
 
-    return (  # one measurement in a busy second is no proof
+    return (  # one measurement in a busy second proves nothing
         slower(CHARACTERS, 1) > SLOWER
         and slower(CHARACTERS, 3) > SLOWER
         and slower(4 * CHARACTERS, 3) > SLOWER
