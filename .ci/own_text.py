@@ -29,7 +29,7 @@ def commands() -> list[list[str]]:
 
 def write_texts(directory: Path) -> None:
     """Writes one file per language into `directory/texts`."""
-    from data.demo.shipped_text import shipped_pages
+    from data.demo import shipped_pages
 
     (directory / "texts").mkdir(parents=True)
     pages = list(shipped_pages())

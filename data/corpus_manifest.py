@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
-from data.stores.json_shapes import Count, Name
+from data.files.json_files import Count, Name
 
 Interval = Annotated[str, Meta(pattern=r"\A0\.[0-9][05]\Z")]  # its lower end; 20 intervals
 

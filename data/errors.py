@@ -1,8 +1,16 @@
-"""The exception for input that cannot be used, and which exceptions concern one page only.
+"""Errors about input of others: the exception for input that cannot be used, which exceptions
+concern one page only, and control characters of others, escaped before a terminal or a document
+shows them.
 
 The message of a `DataError` is one sentence for the user: what was requested, what was found, what
 to do. Bad *pages* are not errors; they are rejected with a reason and counted.
+
+A terminal executes them: ESC and the C1 controls recolour, retitle and overwrite. A line break
+forges a line of its own, and Unicode's bidirectional controls reorder what stands beside them.
+Lone surrogates (bytes of a file name that are not UTF-8) cannot be written at all.
 """
+
+import regex
 
 
 class DataError(ValueError):
@@ -30,3 +38,14 @@ def concerns_one_page(error: BaseException) -> bool:
         return not is_system_error(error)
     # PyO3 raises a panic of Rust code as a BaseException without a public name.
     return isinstance(error, Exception) or type(error).__name__ == "PanicException"
+
+
+CONTROLS = regex.compile(r"[\p{Cc}\p{Cs}\p{Zl}\p{Zp}\p{Bidi_Control}]")
+
+
+def escape_controls(text: str) -> str:
+    r"""Returns a text on one line, with control characters as Python writes them, such as `\x1b`.
+
+    Joiners that Persian and Indic words need are kept, as are spaces of every width.
+    """
+    return CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)

@@ -1,4 +1,7 @@
-"""URL normalization, and the hashes by which pages are split, sorted and sharded.
+"""URLs: their normal form, their host, and the keys under which they meet.
+
+Pages are split, sorted and sharded by the hash of the normal form. Pages meet the robots.txt of
+their site by host, and entries of lists by host, page or folder.
 
 Both are C4's (TensorFlow Datasets, `normalize_url`): scheme, `www.`, tracking parameters and
 trailing slashes are removed. Hashes are MD5 for agreement with the reference, not for security.
@@ -6,6 +9,10 @@ trailing slashes are removed. Hashes are MD5 for agreement with the reference, n
 
 import hashlib
 import re
+from collections.abc import Iterator
+from urllib.parse import SplitResult, quote, urlsplit
+
+import idna
 
 SCHEME = re.compile(r"https?:\/\/(www\.)?")
 TRACKING = re.compile(r"\?(utm_|ref|feed).*")
@@ -29,3 +36,148 @@ def normalized_hash(url: str) -> bytes:
 def number(digest: bytes) -> int:
     """Returns a hash as an integer, as the reference parses its hexadecimal form."""
     return int.from_bytes(digest, "big")
+
+
+IGNORED = re.compile(r"^[\x00-\x20]+|[\t\n\r]+")  # as `urlsplit` does, and browsers
+BEGINNING = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*:)?//").match
+LONGEST = 253  # characters of a name in the DNS; encoding takes time that grows with its square
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def host_of(url: str) -> str:
+    """Returns the host of an address in lower case and ASCII, with a port that is not the default.
+
+    Both schemes have one key, as sites serve both. The host of a malformed address is "".
+    """
+    parts = split(url)
+    if parts is None:
+        return ""
+    host = ascii_host(parts.hostname or "")
+    return f"{host}:{parts.port}" if parts.port not in (None, *_defaults(parts.scheme)) else host
+
+
+def with_slashes(url: str) -> str:
+    """Returns an address that begins with its scheme, or with // if it has none.
+
+    A later "://" is not a sign of a scheme: `example.org/?to=https://other.org` has none.
+    """
+    url = IGNORED.sub("", url)
+    return url if BEGINNING(url) else f"//{url}"
+
+
+def split(url: str) -> SplitResult | None:
+    """Returns the parts of an address, also of one without a scheme; None if it is malformed."""
+    try:
+        parts = urlsplit(with_slashes(url))
+        _ = parts.port  # refuses what is not a number
+    except ValueError:
+        return None
+    return parts
+
+
+def ascii_host(host: str) -> str:
+    """Returns a host as the DNS knows it: in lower case, without the last dot, labels in IDNA.
+
+    Labels are those of IDNA 2008 by UTS 46, as in browsers: faß.de is not fass.de. Where that has
+    none, such as for a heart, they are those of IDNA 2003. What is not a name stays as it is.
+    """
+    host = host.lower().rstrip(".")
+    if host.isascii():
+        return host
+    for encoded in (_idna_2008, _idna_2003) if len(host) <= LONGEST else ():
+        try:
+            return encoded(host).decode("ascii")
+        except UnicodeError:
+            continue
+    return host.encode("utf-8", "replace").decode()  # halves of surrogate pairs are not text
+
+
+def _idna_2008(host: str) -> bytes:
+    return idna.encode(host, uts46=True)
+
+
+def _idna_2003(host: str) -> bytes:
+    return host.encode("idna")
+
+
+def _defaults(scheme: str) -> list[int]:
+    return [DEFAULT_PORTS[scheme]] if scheme in DEFAULT_PORTS else [*DEFAULT_PORTS.values()]
+
+
+ENCODED = re.compile(r"%([0-9a-fA-F]{2})")
+UNRESERVED = re.compile(r"[A-Za-z0-9._~-]").fullmatch
+KEPT = "/?:@!$&'()*+,;=%"  # RFC 3986's delimiters, which mean something else once encoded
+OF_TEXT = re.compile(r"sha256:[0-9a-f]{32}").fullmatch  # what a page without an address has instead
+NORMAL = re.compile(rf"[A-Za-z0-9._~{re.escape(KEPT.replace('%', ''))}-]*").fullmatch
+
+
+def host_and_page(url: str) -> tuple[str, str]:
+    """Returns host and page of an address, the page without a slash at the end.
+
+    The page is "" for a host's first page. Both are "" if the address is malformed. The digest that
+    a page without an address has instead is its own host.
+    """
+    if OF_TEXT(url):
+        return url, ""
+    parts = split(url)
+    if parts is None:
+        return "", ""
+    query = f"?{parts.query}" if parts.query else ""
+    path = _without_dots(normal(parts.path)).rstrip("/")
+    return ascii_host(parts.hostname or ""), path + normal(query)
+
+
+def normal(page: str) -> str:
+    """Returns a path or query in the one form of those that are equal by RFC 3986, 6.2.2.2."""
+    if NORMAL(page):
+        return page
+    return quote(ENCODED.sub(_normal, page), safe=KEPT, errors="surrogatepass")
+
+
+def _without_dots(path: str) -> str:
+    """Returns a path without its segments . and .. (RFC 3986, 5.2.4)."""
+    if "/." not in path:
+        return path
+    kept: list[str] = []
+    for segment in path.split("/"):
+        if segment == ".." and len(kept) > 1:
+            kept.pop()
+        elif segment not in (".", ".."):
+            kept.append(segment)
+    return "/".join(kept)
+
+
+def domains(host: str, longest: int) -> Iterator[str]:
+    """Yields a host and its parent domains of at most `longest` characters."""
+    if len(host) > longest:
+        host = host[-longest - 1 :].partition(".")[2]
+    while "." in host:
+        yield host
+        host = host.partition(".")[2]
+
+
+def folders(host: str, page: str, longest: int) -> Iterator[str]:
+    """Yields the keys of a page, all paths above it and its host, if not longer than `longest`.
+
+    Without the limit, the keys' total length would grow with the square of the address's length.
+    """
+    address = key(host, page)
+    if len(address) <= longest:
+        yield address
+    path, query, _ = address.partition("?")
+    if query and len(path) <= longest:
+        yield path
+    path = path[: longest + 1]
+    while "/" in path:
+        path = path.rpartition("/")[0]
+        yield path
+
+
+def key(host: str, page: str) -> str:
+    """Returns the key of a page, or of all pages of a host if the page is ""."""
+    return host.removeprefix("www.") + page
+
+
+def _normal(encoded: re.Match[str]) -> str:
+    character = chr(int(encoded[1], 16))
+    return character if UNRESERVED(character) else encoded[0].upper()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-from data.dedup.shared_lines import SharedLines
+from data.dedup.line_dedup import SharedLines
 from eval import side, step_times, upcycling
 from eval.distillation import Student
 from eval.experts.sharing import ExpertSharing

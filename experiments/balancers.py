@@ -39,7 +39,7 @@ from ladder import losses
 from lanes import Task, run_all
 from word_pieces import ROWS
 
-from data.stores.files import exists
+from data.files.paths import exists
 from pipeline.arguments.shared import CacheOptions
 from pipeline.recipe.overrides import override
 from pipeline.runs.evaluation_paths import evaluation_file

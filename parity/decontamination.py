@@ -33,10 +33,9 @@ from planted_data import SCRIPTS
 from quality import file_name
 
 from data import languages
+from data.curation.leakage import NGRAM_WORDS, Benchmarks
 from data.dedup.hashed_words import length_of
-from data.demo.shipped_text import pages_of
-from data.leakage.benchmarks import Benchmarks
-from data.leakage.ngrams import NGRAM_WORDS
+from data.demo import pages_of
 
 SPEED = 20
 PASSAGES = 20

@@ -5,7 +5,7 @@ For mT5, T5 1.0, Switch and Switch with gated experts, whose code lies in the fo
 must have the bits that it had; `generate` must give the tokens that our decoding with a cache
 gives; the exported tokenizer must give the ids of our vocabulary on texts with gaps and, where
 ../shared/data/corpus is beside the checkout, on 99 % of real texts in 103 codes
-(`data/tokens/tokenizer_json.py` lists what differs). Of mswitch-base, 29 GiB in float32, names and
+(`data/tokens/tokenizer.py` lists what differs). Of mswitch-base, 29 GiB in float32, names and
 shapes are compared. Exits with 1 otherwise.
 
 Switch has enough capacity that its encoder drops nothing: our decoding never drops tokens, and

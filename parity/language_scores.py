@@ -20,7 +20,7 @@ sys.path.append(str(ROOT / "benchmarks/cleaning"))
 from labelled_texts import scored
 from language_id import identifiers, per_language
 
-from data.language_id.fasttext_training import TrainingText
+from data.language_id.fasttext import TrainingText
 
 TEXT = ROOT.parent / "shared/data"
 PYTHON = ROOT / ".venv-parity-commonlid/bin/python"

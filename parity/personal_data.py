@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests/helpers"))
 
 from planted_data import SCRIPTS, Planted, planted
 
-from data.privacy.personal_data import KINDS, personal_data
+from data.curation.personal_data import KINDS, personal_data
 from data.reading.page import Page
 from data.reading.web_archive import read
 

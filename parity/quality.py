@@ -27,10 +27,10 @@ from pathlib import Path
 from typing import Any
 
 from data import languages
+from data.curation.quality_rules import reasons
+from data.curation.signals import signals
+from data.curation.thresholds import Thresholds, fineweb2
 from data.dedup.hashed_words import characters_per_word
-from data.quality.decisions import reasons
-from data.quality.parameters import Thresholds, fineweb2
-from data.quality.signals import signals
 from data.reading.page import Page
 from data.reading.web_archive import read
 

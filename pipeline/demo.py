@@ -172,10 +172,10 @@ def write_archive(directory: Path) -> None:
         ArtifactError: if a package of the demo extra is not installed.
     """
     versions = demo_packages()
-    from data.demo import archive  # imports the packages checked above
+    from data import demo  # imports the packages checked above
 
     if claim(directory, "demo-archive", {}, versions) is not Claim.FINISHED:
-        paths = archive.write(directory)
+        paths = demo.write(directory)
         finish(directory, "demo-archive", {}, versions, {"files": [path.name for path in paths]})
 
 

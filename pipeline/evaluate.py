@@ -11,8 +11,7 @@ from statistics import fmean
 
 import jax
 
-from data.stores.addresses import Place
-from data.stores.files import exists
+from data.files.paths import Place, exists
 from data.tasks.examples import TaskData
 from data.tokens.blocks import TokenBlocks
 from model.trainer import Trainer

@@ -21,13 +21,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from safetensors.numpy import save_file
 
-from data.stores.addresses import Place
-from data.stores.atomic import atomic_write, write_bytes, write_text
-from data.stores.digests import digest_of_contents
-from data.stores.files import read_bytes
-from data.stores.json_files import write_json
-from data.tokens.tokenizer import MODEL_FILE, Tokenizer, load, sentinel_pieces
-from data.tokens.tokenizer_json import tokenizer_json
+from data.files.atomic import atomic_write, write_bytes, write_text
+from data.files.digests import digest_of_contents
+from data.files.json_files import write_json
+from data.files.paths import Place, read_bytes
+from data.tokens.tokenizer import MODEL_FILE, Tokenizer, load, sentinel_pieces, tokenizer_json
 from model.hugging_face.config_fields import MODELING
 from model.hugging_face.export_config import export_config
 from model.hugging_face.weight_files import INDEX, WEIGHTS, index_of, weight_files

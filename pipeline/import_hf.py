@@ -16,10 +16,10 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from data.examples.span_corruption import LEAST_INPUTS, MOST_INPUTS, lengths_for_inputs
-from data.stores.atomic import write_bytes
-from data.stores.digests import digest_of_contents
-from data.stores.files import instead_of_directory, open_file
-from data.stores.json_files import read_json
+from data.files.atomic import write_bytes
+from data.files.digests import digest_of_contents
+from data.files.json_files import read_json
+from data.files.paths import instead_of_directory, open_file
 from data.tokens.tokenizer import MODEL_FILE, Tokenizer
 from model.hugging_face.config_fields import TheirConfig
 from model.hugging_face.import_config import import_config

@@ -12,11 +12,9 @@ from typing import Any
 from msgspec import Struct
 from rich.console import Console
 
-from data.stores.addresses import Place, place
-from data.stores.digests import digest_of_contents
-from data.stores.files import exists
-from data.stores.json_files import read_json
-from data.stores.json_shapes import Count, Digest
+from data.files.digests import digest_of_contents
+from data.files.json_files import Count, Digest, read_json
+from data.files.paths import Place, exists, place
 from data.tokens.manifest import VocabularyManifest
 from data.tokens.tokenizer import MODEL_FILE, load
 from pipeline.arguments import Inspect

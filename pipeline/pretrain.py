@@ -10,7 +10,7 @@ scored before the first step, at intervals and at the end. SIGTERM saves and exi
 
 from dataclasses import replace
 
-from data.stores.addresses import Place
+from data.files.paths import Place
 from pipeline.arguments import Pretrain
 from pipeline.artifacts.claims import Claim
 from pipeline.artifacts.intent import Intent

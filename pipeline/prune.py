@@ -16,11 +16,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from data import languages
-from data.stores.addresses import Place
-from data.stores.atomic import write_bytes
-from data.stores.digests import digest_of_contents
-from data.stores.files import exists, read_bytes
-from data.stores.parquet_files import read_table
+from data.files.atomic import write_bytes
+from data.files.digests import digest_of_contents
+from data.files.parquet_files import read_table
+from data.files.paths import Place, exists, read_bytes
 from data.tokens.blocks import TokenBlocks
 from data.tokens.tokenizer import MODEL_FILE
 from eval.experts.importance import ExpertUse, expert_use

@@ -8,11 +8,10 @@ again, and one on other inputs is refused, as by every stage. Runs, corpus and t
 from collections.abc import Mapping
 from dataclasses import replace
 
-from data.stores.addresses import Place
-from data.stores.atomic import write_text
-from data.stores.digests import digest_of_contents
-from data.stores.files import exists, join_path, read_bytes
-from data.stores.json_files import write_json
+from data.files.atomic import write_text
+from data.files.digests import digest_of_contents
+from data.files.json_files import write_json
+from data.files.paths import Place, exists, join_path, read_bytes
 from eval.cautions import cautions
 from eval.rendering.html import to_html
 from eval.rendering.markdown import to_markdown

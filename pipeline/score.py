@@ -16,11 +16,11 @@ from typing import Any
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from data.corpus_manifest import CorpusManifest
-from data.language_id.fasttext_trial import try_to_load
-from data.leakage.benchmark_texts import absolute_place, digest_of
-from data.rules.web_rules import mswitch_web
-from data.stores.digests import digest_of_contents
-from data.stores.files import absolute, join_path, local_copy
+from data.curation.leakage import absolute_place, digest_of
+from data.files.digests import digest_of_contents
+from data.files.paths import absolute, join_path, local_copy
+from data.language_id.fasttext import try_to_load
+from data.rules.rule_sets import mswitch_web
 from pipeline.arguments import Score
 from pipeline.artifacts.claims import SCHEMA_VERSION, Claim, digest_of_manifest
 from pipeline.artifacts.intent import Identity, Intent, Reading, claimed, files_of, finish

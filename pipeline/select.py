@@ -17,12 +17,11 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from msgspec.structs import asdict
 
 from data.corpus_manifest import CorpusManifest
-from data.rights.reasons import BLOCKED
-from data.rights.robots import PRODUCT_TOKEN
-from data.rights.robots_files import check_robots_file
-from data.stores.digests import digest_of_contents, digest_of_value
-from data.stores.files import absolute, join_path
-from data.stores.json_files import read_json
+from data.curation.block_lists import BLOCKED
+from data.curation.robots import PRODUCT_TOKEN, check_robots_file
+from data.files.digests import digest_of_contents, digest_of_value
+from data.files.json_files import read_json
+from data.files.paths import absolute, join_path
 from eval.late_costs import uneven
 from pipeline.arguments import Select
 from pipeline.artifacts.claims import MANIFEST, SCHEMA_VERSION, Claim, digest_of_manifest

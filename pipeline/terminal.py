@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from data.control_characters import escape_controls
+from data.errors import escape_controls
 from pipeline.credentials import redacted
 
 LONGEST_MESSAGE = 4_000  # characters

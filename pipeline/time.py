@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 import jax
 import msgspec
 
-from data.stores.addresses import Place
-from data.stores.digests import digest_of_contents
-from data.stores.json_files import write_json
+from data.files.digests import digest_of_contents
+from data.files.json_files import write_json
+from data.files.paths import Place
 from data.tokens.blocks import TokenBlocks
 from model import NUMERICS_VERSION
 from pipeline.arguments import Time

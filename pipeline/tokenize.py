@@ -13,9 +13,9 @@ from typing import Any
 from apache_beam.options.pipeline_options import PipelineOptions
 from msgspec import to_builtins
 
-from data.stores.digests import digest_of_bytes
-from data.stores.files import absolute, directories_in, join_path
-from data.stores.locks import FOLDER
+from data.files.digests import digest_of_bytes
+from data.files.locks import FOLDER
+from data.files.paths import absolute, directories_in, join_path
 from data.tokens.manifest import Shard, VocabularyFacts, VocabularyManifest
 from data.tokens.shards import manifest_entry, token_dtype
 from data.tokens.tokenizer import MODEL_FILE

@@ -25,9 +25,9 @@ import sentencepiece
 from sentencepiece import sentencepiece_model_pb2
 
 from data.errors import DataError
-from data.stores.atomic import atomic_write
-from data.stores.digests import digest_of_contents
-from data.stores.files import read_bytes
+from data.files.atomic import atomic_write
+from data.files.digests import digest_of_contents
+from data.files.paths import read_bytes
 from data.tokens.tokenizer import (
     EOS,
     MODEL_FILE,

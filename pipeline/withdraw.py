@@ -21,12 +21,12 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from msgspec import to_builtins
 
 from data.corpus_manifest import CorpusManifest
+from data.curation.block_lists import BLOCKED
+from data.files.digests import digest_of_bytes
+from data.files.json_files import read_json, write_json
+from data.files.locks import check_held
+from data.files.paths import absolute, directories_in, exists, join_path, read_bytes, remove
 from data.languages import UNDETERMINED
-from data.rights.reasons import BLOCKED
-from data.stores.digests import digest_of_bytes
-from data.stores.files import absolute, directories_in, exists, join_path, read_bytes, remove
-from data.stores.json_files import read_json, write_json
-from data.stores.locks import check_held
 from pipeline.arguments import Withdraw
 from pipeline.artifacts.claims import MANIFEST, digest_of_manifest
 from pipeline.artifacts.intent import Intent, Reading, files_of

@@ -32,7 +32,7 @@ import tyro
 from warcio.archiveiterator import ArchiveIterator
 from warcio.warcwriter import WARCWriter
 
-from data.demo.archive import member_of
+from data.demo import member_of
 from data.reading import web_archive
 from data.reading.page import Page
 from pipeline import clean

@@ -27,7 +27,7 @@ import tyro
 from apache_beam.metrics.metric import MetricsFilter
 from clusters_in_memory import clusters
 
-from data.splitmix64 import splitmix64
+from data.numbers import splitmix64
 from pipeline.beam.counters import NAMESPACE
 from pipeline.beam.job import running
 from pipeline.beam.options import pipeline_options

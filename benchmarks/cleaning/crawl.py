@@ -32,8 +32,8 @@ import apache_beam as beam
 import tyro
 from apache_beam.metrics.metric import MetricsFilter
 
-from data.demo import archive
-from data.demo.shipped_text import shipped_pages
+from data import demo
+from data.demo import shipped_pages
 from data.reading.page import Page
 from pipeline.beam.counters import NAMESPACE
 from pipeline.beam.options import pipeline_options
@@ -124,7 +124,7 @@ def written(number: int, directory: Path) -> Path:
             lines = [f"{text} {whose[line % SHARED == 0]} {line}" for line in range(LINES_OF_PAGE)]
             lines[0] = "This line is on every page of all files, as a menu of one site would be."
             url = f"https://{number}.example/{page}"
-            file.write(archive.member_of(Page(url, "\n".join(lines), "2026-01-01T00:00:00Z")))
+            file.write(demo.member_of(Page(url, "\n".join(lines), "2026-01-01T00:00:00Z")))
     return path
 
 

@@ -10,7 +10,7 @@ not grow as the web's. One copy is 19.6 MB of text without the marks.
 import re
 from pathlib import Path
 
-from data.demo.archive import member_of
+from data.demo import member_of
 from data.reading.page import Page
 from data.reading.web_archive import read
 

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 import gflanguages
 import xxhash
 
-from data.language_id.labels import mc4_code
-from data.language_id.written_in import is_written_in
+from data.language_id.fasttext import mc4_code
+from data.language_id.opinions import is_written_in
 from data.languages import find
 
 PARALLEL = ("udhr", "tico19")

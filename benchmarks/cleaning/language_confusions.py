@@ -18,14 +18,13 @@ from typing import NamedTuple
 
 from labelled_texts import LabelledText, tuned
 
-from data.language_id import cld2, confusions
-from data.language_id.cld3 import CLD3Identifier
+from data.language_id import identifiers, opinions
+from data.language_id.combined import CLD3Identifier, page_characters
 from data.language_id.opinions import opinion_of_cld2, opinions_of
-from data.language_id.page_characters import page_characters
 from data.languages import UNDETERMINED, find
 from data.scripts import code_points
 
-RESULT = Path(confusions.__file__).with_name("confusions.tsv")
+RESULT = Path(opinions.__file__).with_name("confusions.tsv")
 LEAST_SHARE, FEWEST_TEXTS, ADDED_TEXTS = 0.01, 3, 10
 UNMIXED = 0.9
 
@@ -56,11 +55,11 @@ def main() -> None:
 
 def counted(texts: Iterable[LabelledText]) -> Iterator[Counted]:
     found: dict[tuple[str, str], Counter] = defaultdict(Counter)
-    cld3, known = CLD3Identifier(), confusions.of_cld2().knows | confusions.of_cld3().knows
+    cld3, known = CLD3Identifier(), opinions.of_cld2().knows | opinions.of_cld3().knows
     for one in texts:
         scripts = page_characters(code_points(one.text)).scripts
-        first, confidence = opinion_of_cld2(cld2.identify(one.text), scripts)[1:]
-        said = opinions_of(confusions.of_cld3(), cld3.identify(one.text), scripts)
+        first, confidence = opinion_of_cld2(identifiers.identify_by_cld2(one.text), scripts)[1:]
+        said = opinions_of(opinions.of_cld3(), cld3.identify(one.text), scripts)
         second = said[0].language if said else None
         language = one.language if one.language in known else UNDETERMINED
         if first == second != language and language != UNDETERMINED:

@@ -28,14 +28,16 @@ from typing import Any
 from labelled_texts import LabelledText, scored
 from language_noise import noise
 
-from data.language_id import cld2
-from data.language_id.cld3 import CLD3Identifier
-from data.language_id.combined import CombinedIdentifier
+from data.language_id import identifiers as cld2
+from data.language_id.columns import columns
+from data.language_id.combined import (
+    CLD3Identifier,
+    CombinedIdentifier,
+    is_no_language,
+    page_characters,
+)
 from data.language_id.fasttext import FastTextIdentifier
-from data.language_id.language_columns import columns
-from data.language_id.no_language import is_no_language
-from data.language_id.page_characters import page_characters
-from data.language_id.prediction import Prediction
+from data.language_id.identifiers import Prediction
 from data.languages import find
 from data.reading.page import Page
 from data.reading.web_archive import read
@@ -79,7 +81,7 @@ def main() -> None:
 def identifiers(model: Path | None) -> dict[str, Callable[[str], Prediction]]:
     found = {
         "cld3": CLD3Identifier().identify,
-        "cld2": lambda text: _first(cld2.identify(text)),
+        "cld2": lambda text: _first(cld2.identify_by_cld2(text)),
         "combined": CombinedIdentifier().identify,
     }
     if model is not None:

@@ -22,13 +22,13 @@ from pathlib import Path
 
 from robots_of_hosts import RobotsOfHosts
 
-from data.leakage.benchmarks import Benchmarks
-from data.privacy.personal_data import masked, personal_data
+from data.curation.block_lists import BlockList
+from data.curation.leakage import Benchmarks
+from data.curation.personal_data import masked, personal_data
+from data.curation.robots import Robots
 from data.reading.page import Page
 from data.reading.web_archive import read
-from data.rights.block_lists import BlockList
-from data.rights.hosts import host_of
-from data.rights.robots_files import Robots
+from data.urls import host_of
 
 ROUNDS = 3
 RULES = "User-agent: *\n" + "".join(f"Disallow: /private/{number}/*.php\n" for number in range(40))

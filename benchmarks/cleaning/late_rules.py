@@ -28,7 +28,7 @@ import grown_web
 import pyarrow.parquet as pq
 import tyro
 
-from data.rights.hosts import host_of
+from data.urls import host_of
 from pipeline import clean, score, select, withdraw
 from pipeline.arguments import Clean, Score, Select, Withdraw
 

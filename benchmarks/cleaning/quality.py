@@ -104,9 +104,9 @@ def kept(corpus: Path) -> Texts:
 
 def growth(texts: Texts) -> list[dict[str, Any]]:
     """CPU seconds of all pages, of twice and of four times as many; the faster of two rounds."""
-    from data.quality.decisions import reasons
-    from data.quality.signals import signals
-    from data.quality.thresholds import derived, histograms
+    from data.curation.quality_rules import reasons
+    from data.curation.signals import signals
+    from data.curation.thresholds import derived, histograms
 
     def score(times: int) -> None:
         batches = {code: signals(some * times, code) for code, some in texts.items()}

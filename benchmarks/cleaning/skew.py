@@ -23,7 +23,7 @@ from typing import Any
 
 import grown_web
 
-from data.demo import archive
+from data import demo
 from data.reading.page import Page
 from data.reading.web_archive import read
 from pipeline.beam.options import pipeline_options
@@ -132,7 +132,7 @@ def write(pages: Iterable[Page], directory: Path, a_file: int = 5_000) -> list[P
         if number % a_file == 0:
             paths.append(directory / f"{len(paths):05d}.warc.wet.gz")
         with paths[-1].open("ab") as file:
-            file.write(archive.member_of(page))
+            file.write(demo.member_of(page))
     return paths
 
 

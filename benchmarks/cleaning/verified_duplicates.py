@@ -33,10 +33,8 @@ from typing import Any
 import near_duplicates
 import numpy as np
 
-from data.dedup.candidates import candidates_of, packed
-from data.dedup.edges import edges
-from data.dedup.minhash import BANDS, band_keys, shingle_length, shingles_of
-from data.dedup.representatives import representatives
+from data.dedup.minhash import BANDS, band_keys, edges, shingle_length, shingles_of
+from data.dedup.near_duplicates import candidates_of, packed, representatives
 from data.languages import all_languages
 
 sys.path.append(str(Path(__file__).parents[2] / "tests/helpers"))

@@ -23,8 +23,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from synthetic_runs import VOCABULARY
 
+from data.files.json_files import write_json
 from data.languages import all_languages
-from data.stores.json_files import write_json
 from pipeline.artifacts import claims
 
 RESULT = Path(__file__).parents[1] / "results" / "report.json"

@@ -20,7 +20,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from data.stores.json_files import read_json
+from data.files.json_files import read_json
 from data.tokens.blocks import TokenBlocks
 from data.tokens.manifest import TokenManifest
 from model.sharding.mesh import make_mesh

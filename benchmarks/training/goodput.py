@@ -23,7 +23,7 @@ from pathlib import Path
 import jax
 from rich.console import Console
 
-from data.stores.json_files import read_json
+from data.files.json_files import read_json
 from data.tokens.blocks import TokenBlocks
 from data.tokens.manifest import TokenManifest
 from model.sharding.mesh import make_mesh

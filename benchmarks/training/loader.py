@@ -42,13 +42,12 @@ from msgspec import convert, to_builtins
 from msgspec.structs import replace
 
 from data.examples.loader import CHUNK_EXAMPLES, batches
-from data.examples.mixture import temperature_weights
+from data.examples.mixture import make_schedule, temperature_weights
 from data.examples.pretraining_examples import Examples
-from data.examples.schedule import make_schedule
 from data.examples.segments import Mixture
 from data.examples.span_corruption import lengths_for_inputs
+from data.files.json_files import read_json
 from data.languages import all_languages
-from data.stores.json_files import read_json
 from data.tokens.blocks import TokenBlocks
 from data.tokens.manifest import Shard, TokenManifest
 from data.tokens.shards import TokenizedPage, manifest_entry, write_shard

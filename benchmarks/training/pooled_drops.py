@@ -23,7 +23,7 @@ import jax
 import numpy as np
 
 from data.examples.loader import batches
-from data.stores.json_files import read_json
+from data.files.json_files import read_json
 from data.tokens.blocks import TokenBlocks
 from data.tokens.manifest import TokenManifest
 from model.call import Call

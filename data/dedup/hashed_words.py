@@ -16,8 +16,8 @@ import numpy as np
 from jaxtyping import Int64, UInt32, UInt64
 
 from data import languages, scripts
-from data.composition import composed
-from data.splitmix64 import splitmix64
+from data.numbers import splitmix64
+from data.scripts import composed
 
 # Characters with the content of an English word (5.98 characters), medians in parallel text.
 _PER_WORD = {"Hans": 1.8, "Jpan": 3.0, "Thai": 6.0, "Laoo": 6.0, "Khmr": 6.0, "Mymr": 6.0}

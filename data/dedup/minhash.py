@@ -1,4 +1,7 @@
-"""Near-duplicates: MinHash band keys, which pages with mostly the same shingles share.
+"""MinHash: pages with mostly the same shingles share a band key.
+
+Pages that share keys are joined by edges, and the connected components of the edges are found in
+rounds of local contraction.
 
 The parameters are FineWeb2's (`fineweb-2-pipeline.py`, datatrove's `MinhashConfig`): shingles of 5
 words, 112 minima in 14 bands of 8, pages of one language only. Two pages whose shingles have the
@@ -14,6 +17,32 @@ characters, one word in Thai, would make unrelated pages similar.
 `rensa` computes the minima (Fast Similarity Sketching, Dahlgaard et al. 2017, all shingles, 32 bits
 per minimum). It takes 4 microseconds for a page of 2,000 words, and on short pages it is closer to
 the formula than independent minima are. Of 5 billion pages, 130 pairs would share a key by chance.
+
+A key is a MinHash band (`minhash.band_keys`) or the first half of a line's hash
+(`dedup.line_dedup.as_numbers`). A page is a unique number; the smallest number of a cluster is its
+representative. `line_dedup.rank_of` makes numbers that favour no site; two of a million pages then
+collide with probability 3e-8 (of 5 billion: 0.5, which needs serial numbers instead).
+
+Each partition of the keys yields its edges independently. The union of all edges has the same
+clusters, whatever the partitioning and the order; `components.py` finds them.
+
+Only pages that share a key appear: memory grows with the duplicates, 16 bytes per edge.
+
+Łącki, Mirrokni and Włodarczyk 2018, "Connected Components at Scale via Local Contractions"
+(arXiv 1807.10727). In a round every node goes to the first node of its neighbourhood, itself
+included, in an order of that round. Edges are then drawn between the nodes to which their ends
+went, and the nodes to which nobody went are gone. A constant part of them is gone per round, so
+the rounds grow with the logarithm of the component, also on a chain.
+
+    partition of edges     proposals(edges, round)      each node once, with its first neighbour
+    partition of nodes     pointers(proposals, round)   the first over all partitions of edges
+    partition of edges     contracted(edges, pointers)  edges of the next round
+    holder of pages        moved(labels, pointers)      where its pages are now
+
+Only proposals and pointers travel, 16 bytes each. Edges and labels stay where they are, so memory
+per partition does not grow: a partition has never more edges than at first, and a node of any
+degree is proposed at most once by each. A page begins as its own label. Without edges the labels
+are those of the components, which do not depend on the partitions.
 """
 
 import hashlib
@@ -25,7 +54,7 @@ import rensa
 from jaxtyping import UInt32, UInt64
 
 from data.dedup.hashed_words import chunks_of, hashed_words, length_of, span_hashes
-from data.splitmix64 import splitmix64
+from data.numbers import distinct_pairs, is_first, lengths_of, splitmix64
 
 SHINGLE_WORDS = 5
 BANDS, ROWS = 14, 8
@@ -97,3 +126,97 @@ def _keys(minima: UInt32[np.ndarray, "pages 112"], language: str) -> UInt64[np.n
     for pair in range(ROWS // 2):
         keys = splitmix64(keys ^ rows[..., pair])
     return keys
+
+
+Edges = UInt64[np.ndarray, "edges 2"]
+
+
+def edges(keys: UInt64[np.ndarray, " entries"], pages: UInt64[np.ndarray, " entries"]) -> Edges:
+    """Returns (page, smallest page with the same key), each pair once, in order.
+
+    Args:
+        keys: keys of one partition, which must hold all entries of each of its keys.
+        pages: page number of each key.
+    """
+    order = np.lexsort((pages, keys))
+    keys, pages = keys[order], pages[order]
+    first = is_first(keys)
+    smallest = np.repeat(pages[first], lengths_of(first))
+    linked = pages != smallest
+    return np.stack(distinct_pairs(pages[linked], smallest[linked]), axis=1)
+
+
+Nodes = UInt64[np.ndarray, " nodes"]
+
+
+class Moves(NamedTuple):
+    """Nodes in ascending order, and where each goes.
+
+    Attributes:
+        node: a node, once.
+        to: the first node of its neighbourhood, or of the part that was seen.
+    """
+
+    node: Nodes
+    to: Nodes
+
+
+def proposals(edges: Edges, number: int) -> Moves:
+    """Returns the nodes of a partition's edges and the first of each one's neighbours and itself.
+
+    Args:
+        edges: pairs of nodes, in any order.
+        number: number of the round, which decides the order.
+    """
+    one, other = edges.T
+    node = np.concatenate((one, other, one, other))
+    to = np.concatenate((other, one, one, other))
+    return _first(node, to, number)
+
+
+def pointers(parts: Sequence[Moves], number: int) -> Moves:
+    """Returns where each node goes, from the proposals of all partitions of edges.
+
+    Args:
+        parts: proposals for the nodes of one partition of nodes.
+        number: number of the round.
+    """
+    none = np.empty(0, np.uint64)
+    node = np.concatenate([none, *(part.node for part in parts)])
+    return _first(node, np.concatenate([none, *(part.to for part in parts)]), number)
+
+
+def contracted(edges: Edges, moves: Moves) -> UInt64[np.ndarray, "fewer 2"]:
+    """Returns the edges between the nodes to which ends went, each once, without loops.
+
+    Args:
+        edges: pairs of nodes.
+        moves: pointers of all their nodes.
+    """
+    one, other = moved(edges, moves).T
+    low, high = np.minimum(one, other), np.maximum(one, other)
+    low, high = low[low != high], high[low != high]
+    return np.stack(distinct_pairs(low, high), axis=1)
+
+
+def moved(labels: UInt64[np.ndarray, "*some"], moves: Moves) -> UInt64[np.ndarray, "*some"]:
+    """Returns where labels went; one without a pointer is that of a finished component."""
+    if not len(moves.node):
+        return labels
+    at = np.minimum(np.searchsorted(moves.node, labels), len(moves.node) - 1)
+    return np.where(moves.node[at] == labels, moves.to[at], labels)
+
+
+def _first(node: Nodes, to: Nodes, number: int) -> Moves:
+    """Returns each node once, with the first of its `to` in the order of the round."""
+    # A bijection of 64 bits: no two nodes have the same rank.
+    rank = splitmix64(to ^ splitmix64(np.array([number + 1], np.uint64)))
+    order = np.argsort(node)
+    node, to, rank = node[order], to[order], rank[order]
+    if len(node):
+        first = is_first(node)
+        least = np.minimum.reduceat(rank, np.flatnonzero(first))
+        chosen = rank == np.repeat(least, lengths_of(first))
+        node, to = node[chosen], to[chosen]
+    once = is_first(node)
+    return Moves(node[once], to[once])

@@ -14,8 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool
 
-from data.reading.page import Page
-from data.reading.timestamps import sortable
+from data.reading.page import Page, sortable
 from data.urls import normalized_hash
 
 

@@ -22,10 +22,10 @@ from absl import flags
 from jaxtyping import Int
 
 from data.errors import DataError
+from data.examples.mixture import LANES
 from data.examples.pretraining_examples import Exposure
-from data.examples.schedule import LANES
 from data.examples.window_order import reversed_bits
-from data.stores.addresses import Place
+from data.files.paths import Place
 
 CHUNK_EXAMPLES = 2048  # about twenty windows of each of 107 languages; 5 MB at 512 tokens
 CHUNKS_AHEAD = 2

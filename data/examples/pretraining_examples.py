@@ -17,11 +17,11 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int, UInt64
 
-from data.examples.schedule import Schedule
-from data.examples.seeds import hash_seed
+from data.examples.mixture import Schedule
 from data.examples.segments import Mixture, Segment, segments_of
 from data.examples.span_corruption import Lengths, corrupt_rows, random_numbers
-from data.stores.addresses import Place
+from data.files.paths import Place
+from data.numbers import hash_seed
 from data.tokens.blocks import TokenBlocks
 from data.tokens.tokenizer import MODEL_FILE
 

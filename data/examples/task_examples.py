@@ -16,11 +16,11 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-from data.examples.permutation import permute
+from data.examples.mixture import Schedule
 from data.examples.pretraining_examples import Examples, Exposure
-from data.examples.schedule import Schedule
-from data.examples.seeds import hash_seeds
-from data.stores.addresses import Place
+from data.examples.window_order import permute
+from data.files.paths import Place
+from data.numbers import hash_seeds
 from data.tasks.examples import TaskExample
 from data.tokens.tokenizer import EOS, PADDING, Tokenizer
 

@@ -1,18 +1,149 @@
-"""Opinions: the answers of identifiers, as far as they count for a page in some script.
+"""Opinions of identifiers: how often each gives each answer, right or wrong, for pages of each
+language; the scripts of each language; and the answers that count for a page in some script.
+
+`confusions.tsv` holds wrong answers on documents of known language: the share of each answer that
+CLD2 or CLD3 gives for at least one page in 100 (`benchmarks/cleaning/language_confusions.py` writes
+it). Its language "und" stands for all languages that neither of them covers. For a language that an
+identifier covers, in its usual script, an error that is not listed has the share `RARE`. For any
+other page, each wrong language has the same share, `ANY`.
+
+    CLD3: toned Yoruba is "vi" in 94 pages of 100, Kurdish in Arabic script "fa" in 35
+    CLD2: no romanized language has an answer, Serbian in Latin script is "hr" in 6
+
+The usual script is `languages.tsv`'s; others in use are CLDR's (its data on languages), for
+languages of mC4. A language that mC4 does not have may be written in any script.
 
 An answer counts only if its language is written in the page's main scripts. CLD2, which names up to
 three languages, may give its second or third. Where it has none left it says "und", which tells
 something too, as it does so for languages that it does not know.
 """
 
+import csv
+import functools
+import math
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from importlib import resources
 from typing import NamedTuple
 
-from data.language_id import confusions
-from data.language_id.cld2 import CLD2Answer
-from data.language_id.confusions import Confusions
-from data.language_id.prediction import Prediction
-from data.language_id.written_in import is_written_in
-from data.languages import UNDETERMINED
+from data.language_id import identifiers
+from data.language_id.identifiers import CLD2Answer, Prediction
+from data.languages import UNDETERMINED, all_languages, codes, find
+
+ANY = 0.01  # share of an answer for a page that the identifier does not know: one of 100 languages
+RARE = 2e-4  # of an error that was not counted
+RARE_NONE = 0.02  # of no answer, for one of the identifier's own languages
+NONE_IF_UNKNOWN = 0.5  # of no answer, for any other language
+OTHER_ERRORS = 0.02  # room for errors that were not counted
+
+Shares = Mapping[str, Mapping[str, float]]  # answer -> language -> share
+
+
+@dataclass(frozen=True)
+class Confusions:
+    """What an identifier answers.
+
+    Attributes:
+        knows: languages that it can answer with.
+        shares: share of an answer among the pages of a language, by answer and language.
+    """
+
+    knows: Collection[str]
+    shares: Shares
+
+    def share(self, answer: str, language: str, *, is_usual_script: bool) -> float:
+        """Returns how often pages of a language have this answer ("und": none)."""
+        listed = self.shares.get(answer, {}).get(language)
+        if listed is not None:
+            return listed
+        known = language in self.knows
+        if answer == language:
+            return self._right(language)
+        if known and is_usual_script:
+            return RARE_NONE if answer == UNDETERMINED else RARE
+        return NONE_IF_UNKNOWN if answer == UNDETERMINED else ANY
+
+    def suspects(self, answer: str) -> set[str]:
+        """Returns the languages whose pages have this answer."""
+        own = {answer} if answer != UNDETERMINED else set()
+        return own | set(self.shares.get(answer, ()))
+
+    def settles(self, answer: str) -> bool:
+        """Returns whether pages of no other language have this answer."""
+        return self.suspects(answer) == {answer}
+
+    def _right(self, language: str) -> float:
+        wrong = math.fsum(languages.get(language, 0.0) for languages in self.shares.values())
+        return max(OTHER_ERRORS, 1 - OTHER_ERRORS - wrong)
+
+
+@functools.cache
+def of_cld2() -> Confusions:
+    """Returns what CLD2 confuses."""
+    return Confusions(identifiers.KNOWN, _counted("cld2"))
+
+
+@functools.cache
+def of_cld3() -> Confusions:
+    """Returns what CLD3 confuses; it knows mC4's languages, Croatian and Bosnian."""
+    return Confusions(frozenset(codes(None)) | {"hr", "bs"}, _counted("cld3"))
+
+
+def of_fasttext(labels: Iterable[str]) -> Confusions:
+    """Returns what a fastText model confuses: nothing is counted, its labels are all it knows."""
+    return Confusions(frozenset(labels), {})
+
+
+def _counted(identifier: str) -> Shares:
+    text = resources.files("data.language_id").joinpath("confusions.tsv").read_text("utf-8")
+    found: dict[str, dict[str, float]] = defaultdict(dict)
+    for row in csv.DictReader(text.splitlines(), delimiter="\t"):
+        if row["identifier"] == identifier:
+            found[row["answer"]][row["language"]] = float(row["share"])
+    return found
+
+
+ALSO = {
+    "az": ("Cyrl", "Arab"),
+    "ha": ("Arab",),
+    "hmn": ("Hmng", "Hmnp", "Plrd"),
+    "jv": ("Java", "Arab"),
+    "kk": ("Latn", "Arab"),
+    "ku": ("Arab", "Cyrl"),
+    "ky": ("Latn", "Arab"),
+    "mn": ("Mong",),
+    "ms": ("Arab",),
+    "pa": ("Arab",),
+    "ro": ("Cyrl",),
+    "sd": ("Deva",),
+    "so": ("Arab",),
+    "sr": ("Latn",),
+    "su": ("Sund",),
+    "tg": ("Latn", "Arab"),
+    "uz": ("Cyrl", "Arab"),
+}
+
+
+@functools.cache
+def is_usually_written_in(code: str, scripts: tuple[str, ...]) -> bool:
+    """Returns whether a script is a language's usual one; any is, where nothing is known."""
+    language = find(code)
+    return language is None or not scripts or language.script in scripts
+
+
+@functools.cache
+def is_written_in(code: str, scripts: tuple[str, ...]) -> bool:
+    """Returns whether a language may be written in one of the scripts, or if there are none."""
+    return is_usually_written_in(code, scripts) or not {*ALSO.get(code, ())}.isdisjoint(scripts)
+
+
+@functools.cache
+def alone_in(scripts: tuple[str, ...]) -> str | None:
+    """Returns the language of mC4 that is the only one written in the scripts, or None."""
+    found = [one.code for one in all_languages() if is_written_in(one.code, scripts)]
+    return found[0] if len(found) == 1 else None
+
 
 SETTLED = 0.6  # share of a page in CLD2's language with which it can decide alone
 UNRELIABLE = 0.5  # weight of CLD2's answer where it calls itself unreliable
@@ -37,8 +168,8 @@ def opinion_of_cld2(answer: CLD2Answer, scripts: tuple[str, ...]) -> Opinion:
     weight = 1.0 if answer.is_reliable else UNRELIABLE
     for language, share in answer.shares:
         if is_written_in(language, scripts):
-            return Opinion(confusions.of_cld2(), language, weight * share)
-    return Opinion(confusions.of_cld2(), UNDETERMINED, 1.0)
+            return Opinion(of_cld2(), language, weight * share)
+    return Opinion(of_cld2(), UNDETERMINED, 1.0)
 
 
 def opinions_of(

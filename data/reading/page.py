@@ -1,12 +1,27 @@
-"""A web page during cleaning, and the contract of the rules.
+"""A web page during cleaning: its fields, the contract of the rules, what a broken record is, which
+text counts as a time of a crawl, and pages as Arrow record batches between the steps of
+cleaning.
 
 A rule is a pure function `Page -> reason | None`. A rejected page keeps its text and has a reason.
 Reasons are stable snake_case names, as manifests and reports count them.
+
+WARC 1.0 writes `2026-01-31T12:00:00Z`; 1.1 allows fewer parts and fractions of a second (W3C's
+profile of ISO 8601, ISO 28500:2017, annex B). Published corpora also write a blank for the T, an
+offset for the Z, or neither. Text that is not a date of the calendar would still sort after every
+year, so that it would win against the real dates of the same address.
+
+Invariant: `pages(batch(some)) == some` for every list of pages. `WRITTEN` has the columns of a
+finished corpus, in order, and `REJECTED` those of rejected pages. `BROKEN` has
+those of broken records. No value of these is missing.
 """
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
+
+import pyarrow as pa
 
 from data.errors import concerns_one_page
 from data.languages import UNDETERMINED
@@ -104,3 +119,89 @@ class Defect(NamedTuple):
 
 
 Rule = Callable[[Page], str | None]
+
+
+LONGEST_CHARACTERS = 40
+PARTS = re.compile(
+    r"\d{4}(-\d\d(-\d\d([T ]\d\d:\d\d(:\d\d([.]\d{1,9})?)?(Z|[+-]\d\d:?\d\d)?)?)?)?",
+    re.ASCII,
+)
+
+
+def is_timestamp(text: str) -> bool:
+    """Returns whether the text is a date of the calendar, with or without a time of day."""
+    return _time(text) is not None
+
+
+def sortable(text: str) -> str:
+    """Returns a time in UTC as text that sorts by time; "" if it is none, or outside the calendar.
+
+    A time without an offset counts as UTC, a date without a time of day as its first moment.
+    """
+    time = _time(text)
+    if time is None:
+        return ""
+    try:
+        in_utc = time.astimezone(UTC) if time.tzinfo else time
+    except OverflowError:
+        return ""
+    return in_utc.replace(tzinfo=None).isoformat(timespec="microseconds")
+
+
+def _time(text: str) -> datetime | None:
+    if len(text) > LONGEST_CHARACTERS or not PARTS.fullmatch(text):
+        return None
+    try:
+        return datetime.fromisoformat(text + "-01-01"[: 10 - len(text)] if len(text) < 10 else text)
+    except ValueError:
+        return None
+
+
+SCHEMA = pa.schema(
+    [
+        ("url", pa.string()),
+        ("text", pa.large_string()),  # a batch may hold more than 2 GB of text
+        ("timestamp", pa.string()),
+        ("declared_language", pa.string()),
+        ("removed_lines", pa.map_(pa.string(), pa.int64())),
+        ("identified_language", pa.string()),
+        ("language", pa.string()),
+        ("language_probability", pa.float64()),
+        ("split", pa.string()),
+        ("cluster_size", pa.int32()),
+    ]
+)
+WRITTEN = pa.schema(
+    [
+        ("text", pa.string()),
+        ("url", pa.string()),
+        ("timestamp", pa.string()),
+        ("language", pa.string()),
+        ("language_probability", pa.float64()),
+        ("split", pa.string()),
+    ]
+)
+WRITTEN_WITH_CLUSTERS = WRITTEN.append(pa.field("cluster_size", pa.int32()))
+REJECTED = WRITTEN.append(pa.field("reason", pa.string()))
+BROKEN = pa.schema(
+    [
+        ("file", pa.string()),
+        ("offset", pa.int64()),  # see BrokenRecord
+        ("reason", pa.string()),
+        ("detail", pa.string()),
+    ]
+)
+RANGES = {"language_probability": (0, 1), "cluster_size": (1, 2**31 - 1)}
+
+
+def batch(pages: Sequence[Page]) -> pa.RecordBatch:
+    """Returns the pages as one batch, one row per page."""
+    return pa.RecordBatch.from_pylist([page._asdict() for page in pages], SCHEMA)
+
+
+def pages(batch: pa.RecordBatch) -> Iterable[Page]:
+    """Returns the pages of a batch, in order; other columns of it are ignored."""
+    columns = [batch[name].to_pylist() for name in SCHEMA.names]
+    removed = SCHEMA.get_field_index("removed_lines")
+    columns[removed] = [tuple(rules) for rules in columns[removed]]
+    return map(Page._make, zip(*columns, strict=True))

@@ -34,7 +34,7 @@ from jaxtyping import Int
 
 from data import scripts
 from data.reading.page import Page
-from data.rules.cleaned_lines import Cleaned
+from data.rules.english_lines import Cleaned
 
 FEWEST_WORDS = 5
 LONGEST_WORD_CHARACTERS = 1000

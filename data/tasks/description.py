@@ -1,4 +1,22 @@
-"""Descriptions of tasks: files in YAML or JSON, so that a new task needs no code.
+"""A task: its description in YAML or JSON, so that a new task needs no code; its templates, text
+with fields in braces such as `topic: {text}`; and the rows of its files, in JSON Lines, TSV,
+Parquet or the format of SQuAD.
+
+The syntax is that of `str.format` with names of fields alone: no attributes, indices, conversions
+or formats, so a template runs no code. `{{` and `}}` stand for braces. A field's value is inserted
+as it is, braces included, without the white space around it.
+
+A file holds articles of paragraphs, each with a context and questions. Here each question is a row
+of `id`, `title`, `context`, `question` and `answers`: its texts in order without repeats. A
+question without an answer (SQuAD 2.0) has an empty list.
+
+Source: Rajpurkar et al. 2016, arXiv 1606.05250; Lewis et al. 2020, arXiv 1910.07475.
+
+The file's ending decides how it is read; gzip is recognized by its first bytes. A line that cannot
+be read is a `BrokenRecord` and does not end the job, as elsewhere: a line has at most 32 MB
+(`text_lines`), a table at most 1,000 columns. A compressed file has at most 100,000 rows more than
+bytes, so a few kilobytes do not fill the memory. Parquet and SQuAD's format are whole or refused.
+Only JSON has lists.
 
     name: sib200
     files: "{language}.jsonl.gz"
@@ -15,20 +33,295 @@ values of a description are constants. Descriptions beside this file are shipped
 
 import difflib
 import posixpath
+import re
+import string
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
+from dataclasses import field as msgspec_field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
+import pyarrow as pa
 from msgspec import Meta
 
 from data.errors import DataError
+from data.files.json_files import Name, of_shape, read_json, read_yaml
+from data.files.parquet_files import read_schema, read_table
+from data.files.paths import local_copy
 from data.languages import get
-from data.stores.files import local_copy
-from data.stores.json_files import of_shape, read_json
-from data.stores.json_shapes import Name
-from data.stores.yaml_files import read_yaml
-from data.tasks.file_rows import SUFFIXES
-from data.tasks.templates import parsed
+from data.reading import records
+from data.reading.page import BrokenRecord
+
+FORBIDDEN = re.compile(r"[.\[\]]")
+
+
+class BadRow(ValueError):
+    """A row that makes no example; its text is the reason under which it is counted."""
+
+
+class Blank(BadRow):
+    """A row whose field is null or without text."""
+
+
+class Part(NamedTuple):
+    """A piece of a template: literal text, then the value of a field unless that is None."""
+
+    literal: str
+    field: str | None
+
+
+class Template(NamedTuple):
+    """A template in parts."""
+
+    parts: tuple[Part, ...]
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Names of the fields, each once."""
+        return tuple(dict.fromkeys(part.field for part in self.parts if part.field is not None))
+
+    def filled(self, row: Mapping[str, Any]) -> str:
+        """Returns the text with the values of a row.
+
+        Raises:
+            BadRow: if a field is missing, or its value is not text.
+        """
+        return "".join(
+            part.literal + ("" if part.field is None else text_of(row, part.field))
+            for part in self.parts
+        )
+
+
+def parsed(text: str, place: str) -> Template:
+    """Returns a template in parts.
+
+    Args:
+        text: the template.
+        place: where it stands, for messages.
+
+    Raises:
+        DataError: if it holds anything but text and names of fields.
+    """
+    try:
+        found = list(string.Formatter().parse(text))
+    except ValueError as error:
+        raise _refusal(text, place, str(error)) from error
+    for _, field, form, conversion in found:
+        if field is not None and (form or conversion or not field or FORBIDDEN.search(field)):
+            raise _refusal(text, place, f"{field!r} is not a name alone")
+    return Template(tuple(Part(literal, field) for literal, field, _, _ in found))
+
+
+def text_of(row: Mapping[str, Any], field: str) -> str:
+    """Returns the value of a field as text.
+
+    Raises:
+        BadRow: if the field is missing, or its value is not text.
+    """
+    if field not in row:
+        raise BadRow(f"no_{field}")
+    return as_text(row[field], field)
+
+
+def as_text(value: Any, field: str) -> str:
+    """Returns a value as text, without the white space around it.
+
+    Args:
+        value: value of any type.
+        field: name of its field, for the reason.
+
+    Raises:
+        Blank: if nothing is left.
+        BadRow: if it is a list or an object, or not valid Unicode.
+    """
+    if value is not None and not isinstance(value, str | int | float):
+        raise BadRow(f"{field}_is_no_text")
+    text = "" if value is None else str(value).strip()
+    if not text:
+        raise Blank(f"no_{field}")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise BadRow("invalid_utf8") from None
+    return text
+
+
+def _refusal(text: str, place: str, reason: str) -> DataError:
+    return DataError(
+        f"{place} should be text with names of fields in braces and is {text!r} ({reason}); write "
+        "for example 'topic: {text}', and '{{' for a brace."
+    )
+
+
+@dataclass(frozen=True)
+class _Answer:
+    text: str
+
+
+@dataclass(frozen=True)
+class _Question:
+    id: str
+    question: str
+    answers: list[_Answer] = msgspec_field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Paragraph:
+    context: str
+    qas: list[_Question]
+
+
+@dataclass(frozen=True)
+class _Article:
+    paragraphs: list[_Paragraph]
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class _Squad:
+    data: list[_Article]
+
+
+def read(path: Path) -> Iterator[dict[str, Any]]:
+    """Yields one row per question.
+
+    Raises:
+        DataError: if the file has another format.
+    """
+    for article in read_json(path, _Squad).data:
+        for paragraph in article.paragraphs:
+            for question in paragraph.qas:
+                yield {
+                    "id": question.id,
+                    "title": article.title,
+                    "context": paragraph.context,
+                    "question": question.question,
+                    "answers": list(dict.fromkeys(answer.text for answer in question.answers)),
+                }
+
+
+Row = dict[str, Any] | BrokenRecord
+MOST_COLUMNS = 1_000
+FREE_ROWS = 100_000  # of any file, however small
+SUFFIXES = (".jsonl", ".jsonl.gz", ".tsv", ".tsv.gz", ".parquet", ".json")
+
+
+def read_rows(path: Path, fields: Iterable[str], name: str) -> Iterator[Row]:
+    """Yields the rows of a file, in order, with these fields alone where they have them.
+
+    Args:
+        path: the file.
+        fields: names of the fields that are read.
+        name: name of the file in messages.
+
+    Raises:
+        DataError: if no row has one of the fields, or the file cannot be read at all.
+    """
+    wanted, seen = tuple(fields), {}
+    most = FREE_ROWS + path.stat().st_size
+    for number, row in enumerate(_rows(path, wanted, name)):
+        if number == most:
+            raise DataError(
+                f"{name} should have at most {most:,} rows by its size and has more; divide it, or "
+                "write it without compression."
+            )
+        if isinstance(row, dict):
+            if len(seen) < MOST_COLUMNS:  # rows of JSON may have a field each
+                seen.update(dict.fromkeys(row))
+            row = {field: row[field] for field in wanted if field in row}
+            seen.update(dict.fromkeys(row))
+        yield row
+    if seen:
+        _check(wanted, seen, name)
+
+
+def _rows(path: Path, fields: tuple[str, ...], name: str) -> Iterator[Row]:
+    if path.suffix == ".parquet":
+        return _parquet(path, fields, name)
+    if path.suffix == ".json":
+        return read(path)
+    is_table = ".tsv" in path.suffixes[-2:]
+    return _tsv(path, name) if is_table else _json_lines(path)
+
+
+def _json_lines(path: Path) -> Iterator[Row]:
+    for found in records.values(path):
+        if isinstance(found, BrokenRecord) or isinstance(found.value, dict):
+            yield found if isinstance(found, BrokenRecord) else found.value
+        else:
+            yield BrokenRecord.at(path, found.offset, "not_an_object")
+
+
+def _tsv(path: Path, name: str) -> Iterator[Row]:
+    """Yields the rows below the header; quotes are text, as in the published tables of XNLI."""
+    header: list[str] | None = None
+    for line in records.read_lines(path):
+        if isinstance(line, BrokenRecord):
+            yield line
+            continue
+        columns = line.content.count(b"\t") + 1
+        if header is None and columns > MOST_COLUMNS:
+            raise DataError(
+                f"{name} should have at most {MOST_COLUMNS:,} columns and begins with {columns:,}; "
+                "leave out those that the task does not read."
+            )
+        if header is not None and columns != len(header):
+            yield BrokenRecord.at(path, line.offset, "wrong_columns", f"{columns} columns")
+            continue
+        try:
+            cells = line.content.decode("utf-8-sig").rstrip("\r\n").split("\t")
+        except UnicodeDecodeError as error:
+            yield BrokenRecord.at(path, line.offset, "invalid_utf8", str(error))
+            continue
+        if header is None:
+            header = cells
+            if len(set(header)) < len(header):
+                raise DataError(
+                    f"{name} should begin with a line of column names, each once, and begins with "
+                    f"{', '.join(header)[:200]!r}; add a header."
+                )
+        else:
+            yield dict(zip(header, cells, strict=True))
+
+
+def _parquet(path: Path, fields: tuple[str, ...], name: str) -> Iterator[Row]:
+    there = read_schema(path, name)
+    _check(fields, there.names, name)
+    schema = pa.schema([(field, _plain(there, field, name)) for field in fields])
+    texts = [field.name for field in schema if pa.types.is_string(field.type)]
+    table = read_table(path, schema, texts)
+    for batch in table.to_batches(max_chunksize=1024):
+        yield from batch.to_pylist()
+
+
+def _plain(schema: pa.Schema, field: str, name: str) -> pa.DataType:
+    """Returns the type of a column of texts or numbers.
+
+    Raises:
+        DataError: if the column has another type. Lists have no bound on what they decode to.
+    """
+    found = schema.field(field).type
+    if pa.types.is_dictionary(found):
+        found = found.value_type
+    if pa.types.is_string(found) or pa.types.is_large_string(found):
+        return pa.string()
+    if pa.types.is_boolean(found) or pa.types.is_integer(found) or pa.types.is_floating(found):
+        return found
+    raise DataError(
+        f"{name} should have texts or numbers in the column {field} and has {found}; write it as "
+        "JSON Lines, where a field may be a list."
+    )
+
+
+def _check(fields: Iterable[str], found: Iterable[str], name: str) -> None:
+    found = tuple(found)
+    for field in fields:
+        if field not in found:
+            raise DataError(
+                f"{name} should have the field {field!r} and has {', '.join(found)}; correct the "
+                "description, or the file."
+            )
+
 
 Split = Literal["train", "development", "test"]
 Metric = Literal["accuracy", "f1", "squad_f1", "chrf"]

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-from data.stores.json_shapes import Count, Digest, Name, RelativePath
+from data.files.json_files import Count, Digest, Name, RelativePath
 from data.tokens.block_files import BlockFile
 
 Split = Literal["train", "validation"]

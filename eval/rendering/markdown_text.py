@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 import regex
 
-from data.control_characters import escape_controls
+from data.errors import escape_controls
 
 # Markup anywhere; what GitHub takes for an address; what begins a list or a rule on its line.
 MARKUP = regex.compile(

@@ -20,8 +20,7 @@ import unicodedata
 
 import regex
 
-from data.composition import with_short_runs
-from data.scripts import UNSPACED_SET
+from data.scripts import UNSPACED_SET, with_short_runs
 
 ARTICLES = {
     "en": "a an the",
@@ -39,7 +38,7 @@ def as_decoded(text: str) -> str:
     """Returns a text as a SentencePiece vocabulary gives it back: by NFKC, with single spaces.
 
     Answers are compared like that: no network can write Thai "\u0e33", "²" or "…" in another form.
-    Marks beyond 30 in a row are dropped, as in `data.composition`.
+    Marks beyond 30 in a row are dropped, as in `data.scripts`.
     """
     return " ".join(unicodedata.normalize("NFKC", with_short_runs(text)).split())
 

@@ -10,8 +10,8 @@ import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
-from data.demo import shipped_text
-from data.demo.archive import member_of
+from data import demo
+from data.demo import member_of
 from data.reading.page import Page
 from data.rules.bad_words import soft
 from data.urls import normalized_hash, number
@@ -158,7 +158,7 @@ def _shipped(language: str, number_: int, word: str) -> str:
     per language.
     """
     first = TEXTS_A_PAGE * number_
-    texts = [one.text for one in shipped_text.shipped_pages() if one.declared_language == language]
+    texts = [one.text for one in demo.shipped_pages() if one.declared_language == language]
     text = " ".join(" ".join(texts[first : first + TEXTS_A_PAGE]).split())
     starts = range(0, len(text) - CHARACTERS_A_LINE + 1, CHARACTERS_A_LINE)
     lines = (text[start : start + CHARACTERS_A_LINE] for start in starts)

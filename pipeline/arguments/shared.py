@@ -8,7 +8,7 @@ from typing import Annotated
 from tyro.constructors import PrimitiveConstructorSpec
 
 from data.errors import DataError
-from data.stores.addresses import Place, place
+from data.files.paths import Place, place
 
 # A directory of a run: on this machine, or in an object store.
 RunPlace = Annotated[

@@ -17,9 +17,11 @@ from typing import Annotated, Any, TypeVar
 
 from msgspec import Meta, Struct
 
-from data.stores.atomic import TEMPORARY
-from data.stores.digests import digest_of_bytes
-from data.stores.files import (
+from data.files.atomic import TEMPORARY
+from data.files.digests import digest_of_bytes
+from data.files.json_files import of_shape, read_json, write_json
+from data.files.locks import FOLDER, check_held
+from data.files.paths import (
     exists,
     instead_of_directory,
     is_directory,
@@ -28,8 +30,6 @@ from data.stores.files import (
     read_bytes,
     remove,
 )
-from data.stores.json_files import of_shape, read_json, write_json
-from data.stores.locks import FOLDER, check_held
 from pipeline.artifacts.differences import json_differences
 from pipeline.errors import ArtifactError
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from data.stores.files import is_remote, size_of
+from data.files.paths import is_remote, size_of
 from pipeline.artifacts import claims
 from pipeline.artifacts.claims import Claim
 from pipeline.artifacts.output_lock import check_free, output_lock

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from data.stores.locks import check_unlocked, locked
+from data.files.locks import check_unlocked, locked
 from pipeline.terminal import print_message
 
 

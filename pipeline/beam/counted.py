@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from data.stores.json_shapes import Count
+from data.files.json_files import Count
 
 Key = tuple[str, str, str]
 HOSTS, BLOCKED_ENTRIES, OPTED_OUT_ENTRIES = "hosts", "blocked_entries", "opted_out_entries"

@@ -22,7 +22,7 @@ from apache_beam.options.pipeline_options import (
 from apache_beam.runners.runner import PipelineResult
 
 from data.errors import DataError
-from data.stores.files import is_remote
+from data.files.paths import is_remote
 from pipeline.beam.local_runner import LocalRunner
 from pipeline.beam.loopback import bind_to_loopback
 from pipeline.beam.option_views import RememberedViews

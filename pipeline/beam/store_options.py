@@ -11,7 +11,7 @@ from typing import Any
 
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, S3Options
 
-from data.stores.object_stores import StoreOptions, set_options
+from data.files.stores import StoreOptions, set_options
 
 
 def store_options(options: PipelineOptions) -> StoreOptions:

@@ -8,7 +8,7 @@ with a real shuffle needs only one wave.
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple, Protocol
 
-from data.stores.files import names_in
+from data.files.paths import names_in
 from pipeline.beam.workspace import Workspace
 
 Parts = Iterable[tuple[int, bytes]]

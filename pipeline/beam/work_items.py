@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import apache_beam as beam
 
-from data.stores.object_stores import StoreOptions, set_options
+from data.files.stores import StoreOptions, set_options
 from pipeline.beam.counters import add
 from pipeline.beam.store_options import store_options
 from pipeline.beam.workspace import Workspace

@@ -25,11 +25,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from data.errors import DataError
-from data.stores.atomic import atomic_write
-from data.stores.digests import digest_of_value
-from data.stores.files import directories_in, exists, join_path, names_in, remove, sizes_in
-from data.stores.json_files import read_in_order, read_json
-from data.stores.locks import check_held
+from data.files.atomic import atomic_write
+from data.files.digests import digest_of_value
+from data.files.json_files import read_in_order, read_json
+from data.files.locks import check_held
+from data.files.paths import directories_in, exists, join_path, names_in, remove, sizes_in
 
 WORK = "work"
 SCRATCH = "scratch"

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, UInt32
 
 from data.dedup import line_dedup
-from data.sorted_numbers import is_among, repeated
+from data.numbers import is_among, repeated
 from pipeline.beam.waves import Parts, Wave, Waves
 from pipeline.beam.workspace import Workspace
 from pipeline.cleaning.exchange import (

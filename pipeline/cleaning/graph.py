@@ -19,9 +19,8 @@ all languages first.
 from dataclasses import dataclass
 
 from data.dedup import line_dedup
-from data.rules.rule_sets import RuleSet, Untouched
-from data.rules.text_rules import too_long
-from data.rules.web_rules import WebRuleSet
+from data.rules.english_lines import too_long
+from data.rules.rule_sets import RuleSet, Untouched, WebRuleSet
 from pipeline.beam.waves import Round, Waves
 from pipeline.beam.work_items import WorkStep
 from pipeline.beam.workspace import Workspace

@@ -16,10 +16,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from data.errors import DataError
-from data.reading import crawl_paths
-from data.reading.crawl_files import COMMON_CRAWL, SCHEMES
-from data.reading.published_names import published_as
-from data.stores.files import absolute, files_below, is_remote, local_copy
+from data.files.paths import absolute, files_below, is_remote, local_copy
+from data.reading import crawl
+from data.reading.crawl import COMMON_CRAWL, SCHEMES
+from data.reading.records import published_as
 from pipeline.cleaning.read import READERS, is_readable
 from pipeline.cleaning.shards import InputFile
 
@@ -105,7 +105,7 @@ def of_languages(
 
 def files_named(patterns: Iterable[str]) -> list[str]:
     """Returns the patterns that workers read themselves: all but lists of a crawl's files."""
-    return [one for one in patterns if not one.endswith(crawl_paths.SUFFIXES)]
+    return [one for one in patterns if not one.endswith(crawl.SUFFIXES)]
 
 
 def _check_base(base: str) -> None:
@@ -127,9 +127,9 @@ def identity(path: str) -> str:
 
 def _matched(pattern: str, base: str) -> Iterator[InputFile]:
     for file in _globbed(pattern):
-        if file.path.endswith(crawl_paths.SUFFIXES):
+        if file.path.endswith(crawl.SUFFIXES):
             with local_copy(file.path) as listing:
-                for name in crawl_paths.read(listing):
+                for name in crawl.read_paths(listing):
                     yield InputFile(f"{base.rstrip('/')}/{name}", LISTED_FILE_BYTES)
         else:
             yield file

@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 
 from data.rules.bad_words import BadWordRule
-from data.rules.rule_sets import LanguageBy, RuleSet, Untouched
-from data.rules.web_rules import WebRuleSet
+from data.rules.rule_sets import LanguageBy, RuleSet, Untouched, WebRuleSet
 from pipeline.beam.waves import Waves
 from pipeline.beam.workspace import Workspace
 from pipeline.cleaning.growth.stages import Base

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from data.dedup import line_dedup
-from data.reading import page_table
+from data.reading import page
 from data.reading.page import Dropped, NotAsked, Page, Rejected
 from data.rules.held_out import AsPublished, OneIn, ShareOfEachLanguage, ShareOfUnsplitPages
 from data.urls import normalized_hash
@@ -86,11 +86,11 @@ class JudgePages:
     def _chunks(self, number: int) -> Iterator[tuple[list[Page | Rejected], Rows]]:
         if not self.one_page_per_line:
             for batch in spill.batches(self.workspace.spill(ReadShard.step, number)):
-                yield list(page_table.pages(batch)), batch[ROW].to_numpy()
+                yield list(page.pages(batch)), batch[ROW].to_numpy()
             return
         duplicates, line = duplicate_lines_of(self.workspace, number, self.waves), 0
         for batch in spill.batches(self.workspace.spill(SpillLineKeys.step, number)):
-            pages = list(page_table.pages(batch))
+            pages = list(page.pages(batch))
             lengths = [page.text.count("\n") + 1 for page in pages]
             ends = line + np.cumsum([0, *lengths])
             keep = np.ones(ends[-1] - line, dtype=bool)

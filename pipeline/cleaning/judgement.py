@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from data.errors import concerns_one_page
-from data.language_id import cld3, langdetect_english
+from data.language_id import combined, identifiers
 from data.language_id.combined import CombinedIdentifier
-from data.language_id.prediction import Identifier, Prediction
+from data.language_id.identifiers import Identifier, Prediction
 from data.language_id.thresholds import decide
 from data.languages import NO_LANGUAGE, UNDETERMINED, codes
 from data.reading.page import Dropped, NotAsked, Page, Rejected, Rule
 from data.rules import english_lines, web_lines
-from data.rules.cleaned_lines import Cleaned
+from data.rules.english_lines import Cleaned
 from pipeline.cleaning.identification_time import identification_timed
 
 Judgement = Callable[[Page], Page | Dropped]
@@ -101,8 +101,8 @@ class KeepEnglish:
     def __call__(self, page: Page) -> Page | Rejected:
         """Judges one page."""
         with identification_timed():
-            answer = langdetect_english.identify(page.text)
-        reason = langdetect_english.why_not_english(answer, self.certain_probability)
+            answer = identifiers.identify_by_langdetect(page.text)
+        reason = identifiers.why_not_english(answer, self.certain_probability)
         if reason is not None or answer is None:
             return Rejected(page, reason or "language_unidentifiable")
         return page._replace(
@@ -208,7 +208,7 @@ def _identified(model: str | None, text: str) -> Prediction:
 
 @functools.cache
 def _identifier(model: str | None) -> Identifier:
-    return cld3.identifier(model)
+    return combined.identifier(model)
 
 
 @functools.cache

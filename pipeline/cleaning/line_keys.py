@@ -14,8 +14,8 @@ from jaxtyping import Shaped
 
 from data.dedup import line_dedup
 from data.dedup.line_dedup import LineHashes
+from data.files.paths import temporary_folder
 from data.reading.page import Page
-from data.stores.temporary_folders import temporary_folder
 from pipeline.beam.workspace import Workspace
 from pipeline.cleaning.exchange import numbers_from
 from pipeline.cleaning.judgement import Judgement

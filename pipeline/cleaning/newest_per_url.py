@@ -16,7 +16,7 @@ from jaxtyping import Bool, Shaped, UInt64
 
 from data.dedup import newest_per_url
 from data.dedup.newest_per_url import PageVersion
-from data.sorted_numbers import has_equal
+from data.numbers import has_equal
 from pipeline.beam.waves import Parts, Wave
 from pipeline.beam.workspace import Workspace
 from pipeline.cleaning.exchange import ends_of, write_numbers

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from data.errors import DataError
-from data.stores.files import join_path
+from data.files.paths import join_path
 from pipeline.beam.workspace import incomplete
 from pipeline.cleaning.corpus_files import corpus_plan
 from pipeline.cleaning.corpus_files.corpus_plan import PlannedFile, PlannedGroup

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from data.errors import DataError
-from data.stores.files import is_remote
+from data.files.paths import is_remote
 from pipeline.beam.job import counters
 from pipeline.beam.workspace import Workspace
 from pipeline.cleaning.tally import Tally, TallyRecord

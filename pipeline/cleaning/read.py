@@ -17,12 +17,10 @@ import pyarrow as pa
 
 from data.dedup.newest_per_url import PageVersion, newest, version_of
 from data.errors import DataError
-from data.reading import crawl_files, json_lines, parquet_pages, web_archive
-from data.reading.page import BrokenRecord, Page, Rejected
-from data.reading.page_table import BROKEN
-from data.stores.files import local_copy
-from data.stores.retry import retried
-from data.stores.temporary_folders import temporary_folder
+from data.files.paths import local_copy, temporary_folder
+from data.files.stores import retried
+from data.reading import crawl, records, web_archive
+from data.reading.page import BROKEN, BrokenRecord, Page, Rejected
 from pipeline.beam.workspace import Workspace
 from pipeline.cleaning.corpus_files import broken_records
 from pipeline.cleaning.exchange import numbers_from
@@ -36,8 +34,8 @@ Reader = Callable[[Path], Iterator[Page | BrokenRecord]]
 READERS = (
     dict.fromkeys(web_archive.SUFFIXES, web_archive.read)
     | dict.fromkeys(web_archive.HTML_SUFFIXES, web_archive.read_html)
-    | dict.fromkeys(json_lines.SUFFIXES, json_lines.read)
-    | dict.fromkeys(parquet_pages.SUFFIXES, parquet_pages.read)
+    | dict.fromkeys(records.JSON_LINES_SUFFIXES, records.read_json_lines)
+    | dict.fromkeys(records.PARQUET_SUFFIXES, records.read_parquet)
 )  # the first suffix that matches counts: .warc.wet.gz is text
 
 VERSIONS = pa.schema(
@@ -146,15 +144,15 @@ def _reading(path: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def _local(path: str, cache: str | None) -> Iterator[Path]:
     """Yields a local file, fetched if necessary; a fetched file stays only if there is a cache."""
-    if not path.startswith(crawl_files.SCHEMES):
+    if not path.startswith(crawl.SCHEMES):
         with local_copy(path) as local:
             yield local
         return
     if cache is not None:
-        yield crawl_files.fetch(path, Path(cache))
+        yield crawl.fetch(path, Path(cache))
         return
     with temporary_folder() as directory:
-        yield crawl_files.fetch(path, Path(directory))
+        yield crawl.fetch(path, Path(directory))
 
 
 def _reader(path: str) -> Reader:

@@ -11,11 +11,11 @@ from typing import Any
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from data.files import digests
+from data.files.paths import absolute
 from data.languages import codes
-from data.reading.crawl_files import COMMON_CRAWL
+from data.reading.crawl import COMMON_CRAWL
 from data.rules.bad_words import BadWordRule
-from data.stores import digests
-from data.stores.files import absolute
 from pipeline.arguments import Clean, Estimate
 from pipeline.artifacts.claims import digest_of_manifest
 from pipeline.artifacts.intent import Identity, Intent, Reading, files_of

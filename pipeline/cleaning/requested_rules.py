@@ -5,14 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from data.errors import DataError
-from data.language_id.fasttext_trial import try_to_load
-from data.reading.published_names import published_as
-from data.rules import bad_words, rule_sets, web_rules
+from data.files.paths import absolute, local_copy
+from data.language_id.fasttext import try_to_load
+from data.reading.records import published_as
+from data.rules import bad_words, rule_sets
 from data.rules.bad_words import BadWordRule
 from data.rules.held_out import ShareOfUnsplitPages, share_of_each_language
-from data.rules.rule_sets import LanguageBy, RuleSet, Untouched
-from data.rules.web_rules import WebRuleSet
-from data.stores.files import absolute, local_copy
+from data.rules.rule_sets import LanguageBy, RuleSet, Untouched, WebRuleSet
 from pipeline.arguments import Clean
 from pipeline.cleaning.job import AnyRules
 from pipeline.cleaning.shards import InputFile
@@ -26,7 +25,7 @@ def named(name: str) -> AnyRules:
     Raises:
         DataError: if there is none.
     """
-    web = web_rules.mswitch_web()
+    web = rule_sets.mswitch_web()
     return web if name == web.name else rule_sets.named(name)
 
 

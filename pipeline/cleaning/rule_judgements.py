@@ -7,10 +7,8 @@ languages that were not requested are dropped as soon as the language is known.
 import functools
 
 from data.rules import web_lines
-from data.rules.english_lines import too_few_sentences_left
-from data.rules.rule_sets import EnglishLines, LanguageBy, RuleSet, Untouched
-from data.rules.text_rules import too_few_long_lines
-from data.rules.web_rules import WebRuleSet
+from data.rules.english_lines import too_few_long_lines, too_few_sentences_left
+from data.rules.rule_sets import EnglishLines, LanguageBy, RuleSet, Untouched, WebRuleSet
 from pipeline.cleaning import judgement
 from pipeline.cleaning.job import CleaningJob, trusts_declarations
 from pipeline.cleaning.judgement import Judgement, RejectByRule

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 from msgspec import Struct
 
 from data.corpus_manifest import interval
+from data.files.json_files import Count, RelativePath
 from data.reading.page import BrokenRecord, Dropped, NotAsked, Page
-from data.stores.json_shapes import Count, RelativePath
 from pipeline.beam.counted import Key
 from pipeline.beam.workspace import Workspace
 

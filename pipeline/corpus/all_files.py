@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from data.stores.files import absolute, directories_in, join_path, sizes_in
-from data.stores.json_shapes import Count, Name, RelativePath
+from data.files.json_files import Count, Name, RelativePath
+from data.files.paths import absolute, directories_in, join_path, sizes_in
 
 PAGES, REJECTED = "pages", "rejected"
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import yaml
 
+from data.files.atomic import write_text
+from data.files.json_files import write_json
+from data.files.paths import join_path
 from data.languages import UNDETERMINED, find
-from data.stores.atomic import write_text
-from data.stores.files import join_path
-from data.stores.json_files import write_json
 from eval.rendering.markdown_text import bullets, escape, paragraph
 from pipeline.artifacts.claims import code_version
 from pipeline.corpus.croissant import croissant

@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data.corpus_manifest import LanguagePages
+from data.files.parquet_files import read_pages, read_table
+from data.files.paths import join_path, names_in
 from data.languages import find
-from data.reading.page_table import REJECTED
-from data.stores.files import join_path, names_in
-from data.stores.parquet_files import read_pages, read_table
+from data.reading.page import REJECTED
 from eval.funnel import SAMPLES_PER_REASON, Funnel, funnel, in_turn
 from pipeline.corpus.manifests import read_corpus
 

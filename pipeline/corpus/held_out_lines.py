@@ -6,9 +6,9 @@ result is then None, and the report carries a caution.
 
 from collections.abc import Iterator
 
-from data.dedup.shared_lines import HeldOutText, SharedLines, shared_lines
+from data.dedup.line_dedup import HeldOutText, SharedLines, shared_lines
+from data.files.paths import local_copy
 from data.languages import UNDETERMINED
-from data.stores.files import local_copy
 from pipeline.corpus.manifests import read_corpus
 from pipeline.corpus.pages import page_files, page_texts
 

@@ -6,10 +6,9 @@ from pathlib import Path
 from msgspec import Struct
 
 from data.corpus_manifest import CorpusManifest
+from data.files.json_files import Name, read_json
+from data.files.paths import exists, join_path
 from data.rules.rule_sets import none
-from data.stores.files import exists, join_path
-from data.stores.json_files import read_json
-from data.stores.json_shapes import Name
 from pipeline.artifacts.claims import MANIFEST, digest_of_manifest, head_in, read_manifest
 from pipeline.errors import ArtifactError
 

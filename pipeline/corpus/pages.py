@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from data.examples.mixture import TextSizes
+from data.files.parquet_files import read_pages, read_schema, read_table
+from data.files.paths import absolute, join_path, sizes_in
 from data.languages import all_languages
-from data.reading.page_table import RANGES, REJECTED, WRITTEN, WRITTEN_WITH_CLUSTERS
-from data.stores.files import absolute, join_path, sizes_in
-from data.stores.parquet_files import read_pages, read_schema, read_table
+from data.reading.page import RANGES, REJECTED, WRITTEN, WRITTEN_WITH_CLUSTERS
 from pipeline.artifacts.claims import digest_of_manifest
 from pipeline.artifacts.intent import Reading
 from pipeline.corpus.all_files import PAGES

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from data.stores.files import local_copy
-from data.stores.parquet_files import row_count
+from data.files.parquet_files import row_count
+from data.files.paths import local_copy
 from pipeline.corpus.pages import PageFile, page_texts
 from pipeline.errors import ArtifactError
 

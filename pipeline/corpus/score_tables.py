@@ -2,26 +2,24 @@
 
 import pyarrow as pa
 
-from data.language_id import language_columns
-from data.privacy.personal_data import SPANS
-from data.quality.signals import SHARES, SIGNALS
-from data.stores.parquet_files import read_table
+from data.curation.personal_data import SPANS
+from data.curation.signals import SHARES, SIGNALS
+from data.files.parquet_files import read_table
+from data.language_id import columns
 
 BENCHMARKS = pa.list_(pa.string())
 SCORES = pa.schema(
     [
-        *language_columns.COLUMNS,
+        *columns.COLUMNS,
         *SIGNALS,
         pa.field("personal_data", SPANS),
         pa.field("benchmarks", BENCHMARKS),
     ]
 )
-MAY_BE_NULL = [name for name in language_columns.COLUMNS.names if not name.startswith("combined_")]
+MAY_BE_NULL = [name for name in columns.COLUMNS.names if not name.startswith("combined_")]
 NUMBERS = ("characters", "words", "mean_word_length", *SHARES)
 RANGES = dict.fromkeys(NUMBERS, (0, 2**31 - 1)) | {
-    name: (0, 1)
-    for name in language_columns.COLUMNS.names
-    if name.endswith(("_probability", "_share"))
+    name: (0, 1) for name in columns.COLUMNS.names if name.endswith(("_probability", "_share"))
 }
 
 

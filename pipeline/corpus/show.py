@@ -11,8 +11,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from data.stores.files import join_path, names_in
-from data.stores.parquet_files import row_count
+from data.files.parquet_files import row_count
+from data.files.paths import join_path, names_in
 from eval import language_probability
 from eval.funnel import Funnel
 from pipeline.corpus.funnel import read_funnel

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from data.examples.mixture import parse, weights_file
+from data.files.digests import digest_of_contents
 from data.languages import UNDETERMINED
-from data.stores.digests import digest_of_contents
 from data.tokens.tokenizer import EOS, MODEL_FILE, PADDING, SENTINELS, UNKNOWN
 from pipeline.arguments import Vocabulary
 from pipeline.artifacts.intent import Identity, Intent, files_of

@@ -15,7 +15,7 @@ PACKAGE = "mswitch"
 SHOWN = ("jax", "jaxlib", "apache-beam", "grain", "equinox", "tensorflow-text", "sentencepiece")
 PYTHONS = ((3, 11), (3, 13))  # first and last with a wheel of every package
 # In the order that works: TensorFlow before gcld3 ends the process without a message.
-LOADS = "import data.language_id.cld3, tensorflow_text"
+LOADS = "import data.language_id.combined, tensorflow_text"
 LOAD_SECONDS = 300
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from data.errors import DataError
-from data.stores.files import names_in
+from data.files.paths import names_in
 from pipeline.artifacts.intent import bytes_in_words, is_writable, nearest
 from pipeline.errors import WRITABLE
 from pipeline.hardware.finding import Finding

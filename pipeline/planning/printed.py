@@ -9,7 +9,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from data.stores.atomic import write_text
+from data.files.atomic import write_text
 from model.configuration_checks import ConfigurationError
 from pipeline.planning.compiled_step import CompiledStep
 from pipeline.planning.figures import Figure

@@ -8,8 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from data.stores.json_files import read_json
-from data.stores.yaml_files import read_yaml
+from data.files.json_files import read_json, read_yaml
 from pipeline.errors import ArtifactError
 from pipeline.recipe import published, small
 from pipeline.recipe.overrides import near_matches

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from data.examples.span_corruption import LEAST_INPUTS, MOST_INPUTS, Lengths, lengths_for_inputs
-from data.stores.json_files import of_shape
+from data.files.json_files import of_shape
 from model.config import ModelConfig, Remat, SwitchConfig
 from model.configuration_checks import ConfigurationError, ascending, require
 from model.loss.distillation import DistillationConfig

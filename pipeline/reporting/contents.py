@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from data.files.parquet_files import read_table
 from data.languages import get
-from data.stores.parquet_files import read_table
 from eval import comparison, distillation, further
 from eval.distillation import Student
 from eval.experts import sharing as expert_sharing

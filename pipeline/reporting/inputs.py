@@ -1,6 +1,6 @@
 """What a report reads: each run named once, and the digest of every file."""
 
-from data.stores.digests import digest_of_contents
+from data.files.digests import digest_of_contents
 from pipeline.arguments import Report
 from pipeline.artifacts import claims
 from pipeline.corpus.manifests import corpus_stage

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from data.stores.addresses import Place
-from data.stores.digests import digest_of_contents
+from data.files.digests import digest_of_contents
+from data.files.paths import Place
 from eval import comparison, step_times
 from eval.report import ReportContents
 from eval.step_times import Rounds, StepTimes

@@ -6,10 +6,8 @@ JAX is not imported.
 
 from msgspec import Struct
 
-from data.stores.addresses import Place
-from data.stores.files import exists
-from data.stores.json_files import read_json, write_json
-from data.stores.json_shapes import Count
+from data.files.json_files import Count, read_json, write_json
+from data.files.paths import Place, exists
 
 BEST = "best.json"
 

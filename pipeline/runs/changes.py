@@ -9,10 +9,8 @@ from typing import Any
 
 from msgspec import Struct, to_builtins
 
-from data.stores.addresses import Place
-from data.stores.files import exists
-from data.stores.json_files import read_json, write_json
-from data.stores.json_shapes import Count
+from data.files.json_files import Count, read_json, write_json
+from data.files.paths import Place, exists
 
 CHANGES = "changes.json"
 

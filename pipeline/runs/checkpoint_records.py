@@ -14,9 +14,8 @@ import re
 from msgspec import Struct
 
 from data.errors import DataError
-from data.stores.addresses import Address, Place
-from data.stores.files import directories_in, names_in, remove
-from data.stores.json_files import read_json
+from data.files.json_files import read_json
+from data.files.paths import Address, Place, directories_in, names_in, remove
 
 DAMAGED = "damaged"
 _RECORD = re.compile(r"(0|[1-9][0-9]*)\.json")

@@ -4,10 +4,9 @@ Every command that reads a run uses these functions, so each fault has one messa
 imported, because a report needs none.
 """
 
-from data.stores.addresses import Address, Place
-from data.stores.digests import digest_of_contents
-from data.stores.files import exists, files_below, instead_of_directory, is_directory
-from data.stores.json_files import read_json
+from data.files.digests import digest_of_contents
+from data.files.json_files import read_json
+from data.files.paths import Address, Place, exists, files_below, instead_of_directory, is_directory
 from data.tokens.blocks import TokenBlocks
 from data.tokens.tokenizer import MODEL_FILE
 from pipeline.artifacts.claims import head_in, held_instead, is_finished

@@ -2,8 +2,7 @@
 
 import re
 
-from data.stores.addresses import Place
-from data.stores.files import exists
+from data.files.paths import Place, exists
 from pipeline.errors import ArtifactError
 
 FOLDER = "evaluation"

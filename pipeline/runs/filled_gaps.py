@@ -10,10 +10,9 @@ from typing import NamedTuple
 import pyarrow as pa
 from rich.cells import cell_len
 
-from data.control_characters import escape_controls
-from data.stores.addresses import Place
-from data.stores.files import exists
-from data.stores.parquet_files import read_table
+from data.errors import escape_controls
+from data.files.parquet_files import read_table
+from data.files.paths import Place, exists
 from pipeline.runs.evaluation_paths import gaps_file
 from pipeline.runs.finished import evaluated_steps
 

@@ -10,10 +10,9 @@ from functools import cached_property
 
 import pyarrow as pa
 
+from data.files.parquet_files import read_table
+from data.files.paths import Place, exists
 from data.languages import get
-from data.stores.addresses import Place
-from data.stores.files import exists
-from data.stores.parquet_files import read_table
 from eval.tasks.predictions import MAY_BE_NULL, SCHEMA
 from pipeline.errors import ArtifactError
 from pipeline.runs.best_step import BEST, best_step

@@ -9,10 +9,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from data.errors import DataError
-from data.stores.addresses import Place
-from data.stores.files import exists, names_in, read_bytes
-from data.stores.json_files import decode_json, read_json
-from data.stores.parquet_files import read_table
+from data.files.json_files import decode_json, read_json
+from data.files.parquet_files import read_table
+from data.files.paths import Place, exists, names_in, read_bytes
 from eval import language_loss
 from eval.language_loss import PageLosses
 from pipeline.artifacts import claims

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from data.stores.addresses import Address, Place, place
+from data.files.paths import Address, Place, place
 from eval.further import MOST
 from eval.side import Side
 from pipeline.errors import ArtifactError

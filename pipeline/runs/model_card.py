@@ -9,11 +9,10 @@ from typing import Any
 
 import yaml
 
+from data.files.json_files import read_json
+from data.files.parquet_files import read_table
+from data.files.paths import Place, exists
 from data.languages import find
-from data.stores.addresses import Place
-from data.stores.files import exists
-from data.stores.json_files import read_json
-from data.stores.parquet_files import read_table
 from eval import language_loss
 from eval.language_loss import LanguageLosses, Unit
 from eval.rendering.markdown_text import bullets, heading, paragraph, table

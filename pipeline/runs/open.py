@@ -13,7 +13,7 @@ from typing import Any
 
 import jax
 
-from data.stores.addresses import Place
+from data.files.paths import Place
 from model import SLOPED_STEPS_SINCE
 from model.checkpoints.errors import CheckpointError
 from model.checkpoints.table import ARRAYS, with_shardings

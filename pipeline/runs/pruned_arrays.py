@@ -6,7 +6,7 @@ import jax
 import numpy as np
 from jaxtyping import Float, Int
 
-from data.stores.addresses import Place
+from data.files.paths import Place
 from model.checkpoints.table import ARRAYS, with_shardings
 from model.conversions.merging import merged_arrays
 from model.conversions.pruning import expert_axes, of_stack, pruned_arrays

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
-from data.stores.json_shapes import Count, RelativePath
+from data.files.json_files import Count, RelativePath
 from model import (
     DENSE_STEPS_SINCE,
     NUMERICS_VERSION,

@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Sequence
 
-from data.stores.addresses import Place
+from data.files.paths import Place
 from pipeline.errors import ArtifactError
 from pipeline.hardware.coordination import agreed
 from pipeline.runs.directory import saved_steps

@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from data.stores.addresses import Place
-from data.stores.files import directories_in, exists
-from data.stores.parquet_files import read_table
+from data.files.parquet_files import read_table
+from data.files.paths import Place, directories_in, exists
 from eval.tasks.sentences import SCHEMA, SentenceComparison, sentence_comparison
 from pipeline.runs.task_files import predictions_file
 

@@ -8,9 +8,8 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from data.stores.addresses import Place
-from data.stores.files import exists
-from data.stores.parquet_files import read_table
+from data.files.parquet_files import read_table
+from data.files.paths import Place, exists
 from data.tasks.description import Task
 from eval.experts.sharing import SCHEMA, ExpertSharing
 from eval.experts.sharing import from_table as from_routing

@@ -6,11 +6,9 @@ import numpy as np
 from jaxtyping import Float
 from msgspec import Meta, Struct
 
-from data.stores.addresses import Place
-from data.stores.digests import digest_of_contents
-from data.stores.files import exists
-from data.stores.json_files import read_json
-from data.stores.json_shapes import Count, Digest
+from data.files.digests import digest_of_contents
+from data.files.json_files import Count, Digest, read_json
+from data.files.paths import Place, exists
 from eval.statistics.time_speedup import step_time_ratio
 from pipeline.artifacts.claims import read_manifest
 from pipeline.errors import ArtifactError

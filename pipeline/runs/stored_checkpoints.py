@@ -18,12 +18,11 @@ from jaxtyping import PyTree
 from msgspec.structs import asdict
 
 from data.errors import DataError
-from data.stores.addresses import Address, Place
-from data.stores.atomic import write_bytes
-from data.stores.files import read_at_most, read_bytes, remove
-from data.stores.json_files import MOST_BYTES, decode_json, write_json
-from data.stores.kvstores import kvstore
-from data.stores.locks import check_held
+from data.files.atomic import write_bytes
+from data.files.json_files import MOST_BYTES, decode_json, write_json
+from data.files.locks import check_held
+from data.files.paths import Address, Place, read_at_most, read_bytes, remove
+from data.files.stores import kvstore
 from model.checkpoints import stored_arrays
 from model.checkpoints.errors import CheckpointError, beginning, lacks_room, not_read, not_written
 from model.checkpoints.local import Checkpoints

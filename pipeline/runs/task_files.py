@@ -11,10 +11,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data.stores.addresses import Place
-from data.stores.atomic import atomic_write
-from data.stores.json_files import read_json, write_json
-from data.stores.parquet_files import read_table
+from data.files.atomic import atomic_write
+from data.files.json_files import read_json, write_json
+from data.files.parquet_files import read_table
+from data.files.paths import Place
 from data.tasks.description import Task, task_of
 from eval.experts import sharing as expert_sharing
 from eval.tasks import character_f

@@ -8,10 +8,9 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from data.quality import fineweb2_files
-from data.quality.histograms import HistogramSum
-from data.quality.thresholds import Thresholds, derived
-from data.stores.json_shapes import Count, Name
+from data.curation import thresholds
+from data.curation.thresholds import HistogramSum, Thresholds, derived
+from data.files.json_files import Count, Name
 from pipeline.artifacts.claims import read_manifest
 from pipeline.corpus.all_files import CorpusFile
 from pipeline.errors import ArtifactError
@@ -81,7 +80,7 @@ def thresholds_of(quality: str, scores: ScoresManifest) -> Mapping[str, Threshol
             f"--quality {quality} was given, which is not a directory; name {FROM_CORPUS}, {NONE}, "
             "or a directory with FineWeb2's files (swh_Latn.yml)."
         )
-    found = fineweb2_files.of_directory(Path(quality), scores.languages)
+    found = thresholds.of_directory(Path(quality), scores.languages)
     others = scores.languages.keys() - {"en"}  # which needs no file
     if others and not found.keys() & others:
         raise ArtifactError(

@@ -9,15 +9,15 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data.language_id import language_columns
-from data.language_id.decided_columns import decided_columns
-from data.leakage.benchmarks import Benchmarks
-from data.privacy.personal_data import personal_data
-from data.quality.histograms import Histograms, histograms, summed
-from data.quality.signals import signals
-from data.reading.page_table import RANGES, WRITTEN
-from data.stores.files import join_path, local_copy
-from data.stores.parquet_files import read_pages
+from data.curation.leakage import Benchmarks
+from data.curation.personal_data import personal_data
+from data.curation.signals import signals
+from data.curation.thresholds import Histograms, histograms, summed
+from data.files.parquet_files import read_pages
+from data.files.paths import join_path, local_copy
+from data.language_id import columns
+from data.language_id.columns import decided_columns
+from data.reading.page import RANGES, WRITTEN
 from pipeline.beam.workspace import Workspace
 from pipeline.corpus.all_files import CorpusFile
 from pipeline.corpus.score_tables import BENCHMARKS, SCORES
@@ -101,7 +101,7 @@ class ScoreFile:
         if self.scoring.decided:
             languages, probabilities = (pages[name].to_pylist() for name in READ.names[1:])
             return decided_columns(texts, languages, probabilities)
-        return language_columns.columns(texts, self.scoring.identifier)
+        return columns.columns(texts, self.scoring.identifier)
 
 
 def _batches(path: str) -> Iterator[pa.RecordBatch]:

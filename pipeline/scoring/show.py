@@ -6,8 +6,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from data.stores.files import join_path
-from data.stores.parquet_files import row_count
+from data.files.parquet_files import row_count
+from data.files.paths import join_path
 from pipeline.corpus.all_files import corpus_files
 from pipeline.errors import ArtifactError
 from pipeline.scoring.manifest import read_scores

@@ -21,13 +21,19 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from data.curation import quality_rules
+from data.curation.block_lists import (
+    BLOCKED,
+    OPTED_OUT,
+    ROBOTS_TXT,
+    BlockList,
+    entries_in,
+    first_reasons,
+)
+from data.curation.block_lists import Reasons as ListReasons
+from data.curation.thresholds import Thresholds
+from data.files.paths import join_path
 from data.languages import NO_LANGUAGE, UNDETERMINED
-from data.quality import decisions
-from data.quality.thresholds import Thresholds
-from data.rights.block_lists import BlockList, entries_in
-from data.rights.reasons import BLOCKED, OPTED_OUT, ROBOTS_TXT, first_reasons
-from data.rights.reasons import Reasons as ListReasons
-from data.stores.files import join_path
 from pipeline.corpus.all_files import CorpusFile
 from pipeline.corpus.pages import page_urls
 
@@ -88,7 +94,7 @@ def reasons(
         )
     if rules.quality is not None and language in rules.quality:
         (batch,) = scores.combine_chunks().to_batches() or [None]
-        found.append(decisions.reasons(batch, rules.quality[language]) if batch else [])
+        found.append(quality_rules.reasons(batch, rules.quality[language]) if batch else [])
     return first_reasons(*found)
 
 

@@ -18,12 +18,11 @@ import pyarrow.parquet as pq
 import xxhash
 from jaxtyping import Bool, UInt64
 
+from data.curation.robots import Robots, read_robots, refused_by
 from data.errors import DataError
-from data.rights.hosts import host_of
-from data.rights.robots import refused_by
-from data.rights.robots_files import Robots, read_robots
-from data.stores.files import join_path
-from data.stores.parquet_files import read_table
+from data.files.parquet_files import read_table
+from data.files.paths import join_path
+from data.urls import host_of
 from pipeline.beam.counted import Counts
 from pipeline.beam.waves import Parts, Wave, Waves
 from pipeline.beam.workspace import Workspace

@@ -12,11 +12,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from data.corpus_manifest import interval
+from data.curation.block_lists import BLOCKED, OPTED_OUT, ROBOTS_TXT
+from data.curation.personal_data import masked
 from data.errors import DataError
-from data.privacy.personal_data import masked
-from data.reading.page_table import REJECTED
-from data.rights.reasons import BLOCKED, OPTED_OUT, ROBOTS_TXT
-from data.stores.files import join_path
+from data.files.paths import join_path
+from data.reading.page import REJECTED
 from pipeline.beam.counted import BLOCKED_ENTRIES, OPTED_OUT_ENTRIES, Counts
 from pipeline.beam.waves import NO_WAVES, Waves
 from pipeline.beam.workspace import Workspace

@@ -15,11 +15,11 @@ import pyarrow.parquet as pq
 from jaxtyping import Bool
 
 from data.corpus_manifest import CorpusManifest
-from data.reading.page_table import BROKEN
-from data.rights.hosts import host_of
-from data.rights.reasons import BLOCKED
-from data.stores.files import exists, join_path, local_copy
-from data.stores.parquet_files import read_pages
+from data.curation.block_lists import BLOCKED
+from data.files.parquet_files import read_pages
+from data.files.paths import exists, join_path, local_copy
+from data.reading.page import BROKEN
+from data.urls import host_of
 from pipeline.beam.counted import BLOCKED_ENTRIES, HOSTS, Counts, CountsRecord
 from pipeline.beam.workspace import Workspace
 from pipeline.corpus.all_files import PAGES, REJECTED, CorpusFile

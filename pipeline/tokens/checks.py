@@ -9,15 +9,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from data.examples.span_corruption import MOST_INPUTS, lengths_for_inputs
-from data.stores.addresses import Place
-from data.tokens.block_checks import (
+from data.files.paths import Place
+from data.tokens.blocks import (
+    TokenBlocks,
     total_bytes,
     verify_contents,
     verify_languages,
     verify_model,
     verify_sizes,
 )
-from data.tokens.blocks import TokenBlocks
 from data.tokens.manifest import VocabularyFacts
 from pipeline.corpus.pages import split_pages
 from pipeline.errors import ArtifactError

@@ -19,16 +19,14 @@ from jaxtyping import Bool
 from msgspec import to_builtins
 from msgspec.structs import replace
 
-from data.stores.copies import copy_file
-from data.stores.digests import digest_of_contents
-from data.stores.files import absolute, exists, is_remote, join_path, local_copy
-from data.stores.json_files import read_json
-from data.stores.temporary_folders import temporary_folder
+from data.files.atomic import copy_file
+from data.files.digests import digest_of_contents
+from data.files.json_files import read_json
+from data.files.paths import absolute, exists, is_remote, join_path, local_copy, temporary_folder
 from data.tokens.block_files import BlockFile, LocalFiles, Readers
 from data.tokens.blocks import TokenStream
 from data.tokens.manifest import Shard, Skipped, TokenManifest
-from data.tokens.page_tables import read_page_table
-from data.tokens.skipped_pages import extended, read_skipped, write_skipped
+from data.tokens.shards import extended, read_page_table, read_skipped, write_skipped
 from data.tokens.tokenizer import UNKNOWN
 from pipeline.artifacts.claims import read_head, read_manifest
 from pipeline.beam.workspace import SCRATCH, Workspace

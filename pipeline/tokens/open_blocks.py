@@ -1,4 +1,4 @@
-"""Opens token blocks by directory or by object-store address; see `data/tokens/staged_files.py`."""
+"""Opens token blocks by directory or by object-store address; see `data/tokens/block_files.py`."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,8 +8,8 @@ from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 from data.examples.mixture import TextSizes
-from data.stores.files import is_remote
-from data.tokens import staged_files
+from data.files.paths import is_remote
+from data.tokens import block_files
 from data.tokens.blocks import TokenBlocks
 from data.tokens.manifest import TokenManifest
 from data.tokens.tokenizer import MODEL_FILE
@@ -28,7 +28,7 @@ def open_blocks(place: str, cache: CacheOptions) -> TokenBlocks:
     """
     if not is_remote(place):
         return TokenBlocks(Path(place), read_manifest(Path(place), "tokenize", TokenManifest))
-    directory, files = staged_files.open_directory(
+    directory, files = block_files.open_directory(
         place, (MANIFEST, MODEL_FILE), cache.directory.expanduser(), cache.limit_bytes
     )
     return TokenBlocks(directory, read_manifest(directory, "tokenize", TokenManifest), files)

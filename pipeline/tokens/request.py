@@ -5,11 +5,10 @@ from dataclasses import dataclass
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from data.stores.digests import digest_of_bytes
-from data.stores.files import exists, join_path, read_bytes
-from data.tokens.character_map import check_character_maps
+from data.files.digests import digest_of_bytes
+from data.files.paths import exists, join_path, read_bytes
 from data.tokens.manifest import Shard, VocabularyManifest
-from data.tokens.tokenizer import MODEL_FILE
+from data.tokens.tokenizer import MODEL_FILE, check_character_maps
 from pipeline.arguments import Tokenize
 from pipeline.artifacts.claims import digest_of_manifest, read_manifest
 from pipeline.artifacts.intent import Identity, Intent, Reading

@@ -3,8 +3,7 @@
 from rich.console import Console
 from rich.table import Column, Table
 
-from data.tokens.block_checks import verify_contents, verify_model
-from data.tokens.blocks import TokenBlocks
+from data.tokens.blocks import TokenBlocks, verify_contents, verify_model
 from data.tokens.manifest import SplitTokens
 
 FERTILITY = (

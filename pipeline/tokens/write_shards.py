@@ -18,10 +18,9 @@ import numpy as np
 from msgspec import to_builtins
 from msgspec.structs import replace
 
-from data.stores.atomic import upload
-from data.stores.files import is_remote, join_path, read_bytes
-from data.stores.json_shapes import RelativePath
-from data.stores.temporary_folders import temporary_folder
+from data.files.atomic import upload
+from data.files.json_files import RelativePath
+from data.files.paths import is_remote, join_path, read_bytes, temporary_folder
 from data.tokens.manifest import Shard
 from data.tokens.shards import TokenizedPage, write_shard
 from data.tokens.tokenizer import MODEL_FILE

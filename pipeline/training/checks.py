@@ -10,9 +10,8 @@ from pathlib import Path
 
 import jax
 
-from data.examples.mixture import parse
-from data.examples.schedule import make_schedule
-from data.stores.addresses import Place
+from data.examples.mixture import make_schedule, parse
+from data.files.paths import Place
 from data.tokens.blocks import TokenBlocks
 from model.checkpoints.retention import KEPT
 from model.memory import checkpoint_bytes

@@ -8,10 +8,9 @@ from rich.console import Console
 
 from data.examples.loader import ExampleSource
 from data.examples.pretraining_examples import Examples
-from data.stores.addresses import Place
-from data.stores.atomic import write_bytes
-from data.stores.files import exists, read_bytes
-from data.stores.json_files import read_json, write_json
+from data.files.atomic import write_bytes
+from data.files.json_files import read_json, write_json
+from data.files.paths import Place, exists, read_bytes
 from data.tokens.tokenizer import MODEL_FILE
 from model import NUMERICS_VERSION
 from model.flops import forward_flops

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from statistics import median
 
-from data.stores.addresses import Place
+from data.files.paths import Place
 from data.tokens.blocks import TokenBlocks
 from model.memory import checkpoint_bytes
 from model.transformer import parameter_count, transformer_shapes

@@ -16,8 +16,8 @@ from jax.sharding import Mesh
 from rich.console import Console
 
 from data.examples.loader import ExampleSource, batches
-from data.stores.addresses import Place
-from data.stores.locks import check_held
+from data.files.locks import check_held
+from data.files.paths import Place
 from model.batch import Batch
 from model.checkpoints.errors import CheckpointError
 from model.nonfinite import gradient_sites

@@ -9,8 +9,8 @@ from typing import Any
 from rich.console import Console
 
 from data.examples.mixture import weights_file
-from data.stores.addresses import Place
-from data.stores.digests import digest_of_contents
+from data.files.digests import digest_of_contents
+from data.files.paths import Place
 from data.tokens.blocks import TokenBlocks
 from pipeline.arguments import Distill, Finetune, Pretrain, TrackerName
 from pipeline.artifacts.claims import Claim, claim, digest_of_manifest

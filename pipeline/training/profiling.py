@@ -5,8 +5,8 @@ from contextlib import contextmanager
 
 import jax
 
-from data.stores.addresses import Place
-from data.stores.working_folders import WorkingFolder
+from data.files.growing_files import WorkingFolder
+from data.files.paths import Place
 from model.configuration_checks import ConfigurationError
 
 

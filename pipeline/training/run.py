@@ -13,10 +13,9 @@ from typing import Any
 
 import jax
 
-from data.examples.mixture import parse
+from data.examples.mixture import make_schedule, parse
 from data.examples.pretraining_examples import Examples
-from data.examples.schedule import make_schedule
-from data.stores.addresses import Place
+from data.files.paths import Place
 from data.tokens.blocks import TokenBlocks
 from model.loss.distillation import Distillation
 from model.sharding.mesh import make_mesh

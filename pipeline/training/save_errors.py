@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from data.stores.addresses import Place
+from data.files.paths import Place
 from model.checkpoints.errors import DISK_FULL, CheckpointError
 from pipeline.errors import ArtifactError
 

@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol
 import jax
 
 from data.examples.loader import ExampleSource
-from data.stores.addresses import Place
+from data.files.paths import Place
 from model.batch import Batch
 from model.sharding.mesh import make_mesh
 from model.train_step import StepMetrics, TrainState

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from data.reading import json_lines, parquet_pages, web_archive
+from data.reading import records, web_archive
 
-READERS = (web_archive.read, web_archive.read_html, json_lines.read, parquet_pages.read)
+READERS = (web_archive.read, web_archive.read_html, records.read_json_lines, records.read_parquet)
 
 
 @pytest.mark.parametrize("read", READERS)

@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 import regex
 
-from data.privacy import national_numbers, telephones
-from data.privacy.regions import rows
+from data.curation import personal_numbers
+from data.curation.personal_numbers import rows
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = (
@@ -54,9 +54,9 @@ def patterns() -> Iterator[tuple[str, str | None, re.Pattern]]:
             if isinstance(pattern, kinds) and name not in SHORT:
                 yield name, None if pattern is value else value.__name__, pattern
     for row in rows("national_numbers.tsv"):
-        for number in national_numbers._numbers((row["region"],)):
+        for number in personal_numbers._numbers((row["region"],)):
             yield "form", "search", number.form
-        yield "numbers", "match", telephones._plans((row["region"],))[0].numbers
+        yield "numbers", "match", personal_numbers._plans((row["region"],))[0].numbers
 
 
 def methods(name: str, source: str) -> list[str]:

@@ -29,10 +29,10 @@ import pytest
 import raw_archives
 from shuffled_pages import shuffled_pages
 
-from data.demo import archive
-from data.rights.hosts import host_of
+from data import demo
+from data.urls import host_of
 
-os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"  # as data.stores.object_stores has it
+os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"  # as data.files.stores has it
 ROOT = Path(__file__).parents[2]
 ENGINES = Path(os.environ.get("MSWITCH_ENGINES", ROOT / ".engines"))
 WORKER = ENGINES / "worker"  # a virtual environment that holds the built wheel
@@ -192,7 +192,7 @@ def raw(tmp_path_factory) -> Path:
     if beside.exists():
         raw_archives.write_every(4, beside, directory)
     else:
-        archive.write(directory, shuffled_pages(PAGES_MADE))
+        demo.write(directory, shuffled_pages(PAGES_MADE))
     return directory
 
 

@@ -12,10 +12,10 @@ import threading
 from collections import Counter
 from pathlib import Path
 
-from data.stores import retry
+from data.files import stores
 
 if "QUICK_RETRIES" in os.environ:  # before `kvstores` reads them for TensorStore
-    retry.FIRST_WAIT_SECONDS, retry.LONGEST_WAIT_SECONDS = 0.1, 1.0
+    stores.FIRST_WAIT_SECONDS, stores.LONGEST_WAIT_SECONDS = 0.1, 1.0
 
 from pipeline import cli
 

@@ -4,7 +4,7 @@ import dataclasses
 
 from small_reports import FUNNEL, made_of, make, side
 
-from data.dedup.shared_lines import SharedLines
+from data.dedup.line_dedup import SharedLines
 from eval import run_facts
 from eval.cautions import cautions
 from eval.rendering.html import to_html

@@ -3,7 +3,7 @@
 import pyarrow as pa
 
 from data.corpus_manifest import CorpusManifest
-from data.stores.json_files import of_shape
+from data.files.json_files import of_shape
 from eval.funnel import SAMPLE_CHARACTERS, SAMPLES_PER_REASON, funnel
 
 MANIFEST = of_shape({

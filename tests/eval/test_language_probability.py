@@ -1,8 +1,8 @@
 """The summary of the language identifier's probabilities, against counts made by hand."""
 
 from data.corpus_manifest import CorpusManifest
+from data.files.json_files import of_shape
 from data.languages import all_languages
-from data.stores.json_files import of_shape
 from eval import language_probability
 from eval.funnel import Funnel, funnel
 

@@ -32,11 +32,11 @@ def jump(seed: str) -> None:
 def use_faulty_store(folder: str) -> None:
     import faulty_store
 
-    from data.stores import retry
+    from data.files import stores
 
     faults = json.loads(os.environ.get("STORE_FAULTS", "{}"))
     faulty_store.use(Path(folder), faults, lasting="LASTING" in os.environ)
-    retry.FIRST_WAIT_SECONDS = retry.LONGEST_WAIT_SECONDS = 0.01
+    stores.FIRST_WAIT_SECONDS = stores.LONGEST_WAIT_SECONDS = 0.01
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from training_runs import lines, parameters
 
-from data.demo import archive, shipped_text
+from data import demo
 from tests.faults import attempts
 
 LANGUAGES = ("cs", "fr", "hi", "ja", "yo", "zu")
@@ -82,8 +82,8 @@ def stages(root: Path) -> dict[str, Stage]:
 
 def make(root: Path) -> dict[str, Stage]:
     """Makes the undisturbed result of every stage, and returns the stages with their times."""
-    pages = [page for page in shipped_text.shipped_pages() if page.declared_language in LANGUAGES]
-    archive.write(root / "archive", pages)
+    pages = [page for page in demo.shipped_pages() if page.declared_language in LANGUAGES]
+    demo.write(root / "archive", pages)
     made = {}
     for name, stage in stages(root).items():
         out = root / "whole" / name

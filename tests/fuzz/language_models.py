@@ -6,7 +6,7 @@ from declarations import SIX_LANGUAGES
 from family import Family, Read
 from raw_fasttext import PRUNED, arguments, dense, model, quantized
 
-from data.language_id.fasttext_content import read_entries
+from data.language_id.fasttext import read_entries
 
 SEEDS = (
     SIX_LANGUAGES.read_bytes(),

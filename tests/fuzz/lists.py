@@ -5,7 +5,7 @@ from pathlib import Path
 
 from family import Family, Read
 
-from data.reading import crawl_paths
+from data.reading import crawl
 from data.reading.page import Page
 from data.rules import bad_words
 
@@ -16,7 +16,7 @@ WORDS = "zounds\na$$hat\n\n(tab|arnouche\nмат\n馬鹿\n".encode()
 
 
 def read_paths(path: Path) -> Read:
-    return Read(sum(map(len, crawl_paths.read(path))), False)
+    return Read(sum(map(len, crawl.read_paths(path))), False)
 
 
 def read_words(path: Path) -> Read:

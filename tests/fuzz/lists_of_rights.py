@@ -8,8 +8,8 @@ from damaged_archives import record
 from family import Family, Read
 from robots_of_hosts import RobotsOfHosts
 
-from data.rights.block_lists import BlockList
-from data.rights.robots_files import ARCHIVES, JSON_LINES
+from data.curation.block_lists import BlockList
+from data.curation.robots import ARCHIVES, JSON_LINES
 
 URLS = (
     "https://www.a.example/private/x?y=1", "http://a.example:80/%7Eb/../c", "//a.example",

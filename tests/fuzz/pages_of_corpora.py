@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from family import Family, read_pages
 
-from data.reading import json_lines, parquet_pages
+from data.reading import records
 
 ROWS = [
     {"text": f"Habari {number}.\nKaribu." * 9, "url": f"https://a.example/{number}",
@@ -37,11 +37,11 @@ FAMILIES = (
     Family(
         name="C4 JSON lines", file="c4-sw.tfrecord-00000-of-00001.json.gz",
         seeds=(LINES, LINES[: len(LINES) // 4], gzip.compress(LINES), b'{"text": "a", "url": "b"}'),
-        read=lambda path: read_pages(json_lines.read(path)),
+        read=lambda path: read_pages(records.read_json_lines(path)),
     ),
     Family(
         name="Parquet pages", file="train-00000-of-00001.parquet",
         seeds=(*PARQUET, DATED, parquet(ROWS, data_page_version="2.0", write_statistics=False)),
-        read=lambda path: read_pages(parquet_pages.read(path)),
+        read=lambda path: read_pages(records.read_parquet(path)),
     ),
 )  # fmt: skip

@@ -14,7 +14,7 @@ from pages_of_corpora import LINES
 from data.dedup import line_dedup
 from data.dedup.minhash import band_keys
 from data.dedup.newest_per_url import newest, version_of
-from data.reading import json_lines
+from data.reading import records
 from data.reading.page import Page
 from data.rules import english_lines, web_lines
 
@@ -35,7 +35,7 @@ SEEDS = (
 
 
 def read(path: Path) -> Read:
-    pages = [page for page in json_lines.read(path) if isinstance(page, Page)]
+    pages = [page for page in records.read_json_lines(path) if isinstance(page, Page)]
     newest([version_of(page) for page in pages])
     texts = [page.text for page in pages]
     work = sum(map(len, texts))

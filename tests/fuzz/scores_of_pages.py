@@ -8,12 +8,11 @@ from family import Family, Read
 from pages_of_corpora import LINES, parquet
 from rules_of_cleaning import TEXTS
 
-from data.leakage.benchmarks import Benchmarks
-from data.privacy.personal_data import masked, personal_data
-from data.quality.histograms import histograms
-from data.quality.parameters import fineweb2
-from data.quality.signals import signals
-from data.reading import json_lines
+from data.curation.leakage import Benchmarks
+from data.curation.personal_data import masked, personal_data
+from data.curation.signals import signals
+from data.curation.thresholds import fineweb2, histograms
+from data.reading import records
 from data.reading.page import Page
 
 NUMBERS = (
@@ -45,7 +44,7 @@ language_score: 0.7
 
 
 def scored(path: Path) -> Read:
-    pages = [page for page in json_lines.read(path) if isinstance(page, Page)]
+    pages = [page for page in records.read_json_lines(path) if isinstance(page, Page)]
     texts = [page.text for page in pages]
     work = sum(map(len, texts))
     language = LANGUAGES[work % len(LANGUAGES)]

@@ -13,12 +13,12 @@ import numpy as np
 from family import Family, Read
 from safetensors.numpy import save
 
-from data.stores.parquet_files import read_table
+from data.files.parquet_files import read_table
 from data.tokens import tokenizer
 from data.tokens.block_files import LocalFiles, Readers
 from data.tokens.blocks import TokenStream
 from data.tokens.manifest import Shard
-from data.tokens.page_tables import read_page_table
+from data.tokens.shards import read_page_table
 from eval import language_loss
 from pipeline.import_hf import read_weights
 

@@ -8,8 +8,7 @@ from family import Family, Read
 from pages_of_corpora import parquet
 
 from data.reading.page import BrokenRecord
-from data.tasks.description import SHIPPED, find_task
-from data.tasks.file_rows import read_rows
+from data.tasks.description import SHIPPED, find_task, read_rows
 
 TOYS = Path(__file__).parents[1] / "toy_tasks"
 DESCRIPTIONS = [path.read_bytes() for path in (*TOYS.glob("*/*.yaml"), *SHIPPED.glob("*.yaml"))]

@@ -7,7 +7,7 @@ from jaxtyping import Int64, UInt64
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from data.dedup.edges import Edges
+from data.dedup.minhash import Edges
 
 
 class Clusters(NamedTuple):

@@ -8,8 +8,7 @@ import pyarrow.parquet as pq
 from web_pages import SMALL as SMALL_WEB
 from web_pages import pages_in
 
-from data.demo.archive import member_of
-from data.demo.shipped_text import shipped_pages
+from data.demo import member_of, shipped_pages
 from data.reading.page import Page
 from pipeline.cleaning.shards import Cut
 

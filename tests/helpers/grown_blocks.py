@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from msgspec import to_builtins
 
-from data.stores.json_files import of_shape
+from data.files.json_files import of_shape
 from data.tokens.blocks import TokenBlocks
 from data.tokens.manifest import TokenManifest
 from data.tokens.shards import TokenizedPage, manifest_entry, write_shard

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from data.errors import DataError
-from data.stores import locks, processes
+from data.files import locks
 
 
 @contextmanager
@@ -32,7 +32,7 @@ def held_elsewhere(directory: object, *machine: str):
 
 def main(directory: str, machine: str = "") -> None:
     if machine:
-        processes.machine = lambda: machine
+        locks.machine = lambda: machine
         locks.RENEWAL_SECONDS = 0.05
     with locks.locked(directory, "pretrain", lambda _: None):
         print("held", flush=True)

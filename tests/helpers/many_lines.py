@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data.demo.shipped_text import shipped_pages
+from data.demo import shipped_pages
 
 CLAIM_BYTES = 20  # pipeline.cleaning.duplicate_lines.CLAIM
 HALF_A_PAGE = 11_500  # lines; 190,000 characters are too many

@@ -5,10 +5,10 @@ import re
 from collections import Counter
 from typing import Any
 
+from data.curation import words as kind
+from data.curation import words as rules
+from data.curation.signals import LONGEST_WORD, MOST_WORDS, listed_stop_words
 from data.dedup.hashed_words import characters_per_word
-from data.quality import characters as kind
-from data.quality import marks as rules
-from data.quality.common_words import LONGEST_WORD, MOST_WORDS, listed_stop_words
 
 FLAGS = kind.flags()
 

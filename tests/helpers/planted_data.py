@@ -12,8 +12,8 @@ import phonenumbers
 from phonenumbers import PhoneNumberFormat, PhoneNumberType
 
 from data import languages, scripts
-from data.demo.shipped_text import pages_of
-from data.privacy.regions import regions_of
+from data.curation.personal_numbers import regions_of
+from data.demo import pages_of
 
 # One language per script, 24 scripts; the second code is that of the script's digit zero.
 SCRIPTS = {
@@ -22,7 +22,7 @@ SCRIPTS = {
     "si": "0", "th": "๐", "lo": "໐", "my": "၀", "km": "០", "am": "0", "ko": "0", "ja": "０",
     "zh": "０", "de": "0", "en": "0", "fr": "0", "es": "0", "tr": "0", "pl": "0", "it": "0",
 }  # fmt: skip
-NUMBERS = Path(__file__).parents[2] / "data/privacy/national_numbers.tsv"
+NUMBERS = Path(__file__).parents[2] / "data/curation/national_numbers.tsv"
 FORMATS = (PhoneNumberFormat.INTERNATIONAL, PhoneNumberFormat.NATIONAL, PhoneNumberFormat.E164)
 # Numbers that random digits hardly ever are, from python-stdnum's documentation.
 EXAMPLES = {

@@ -3,9 +3,8 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from data.rights.hosts import host_of
-from data.rights.robots import USER_AGENT, refused_by
-from data.rights.robots_files import Robots, read_robots
+from data.curation.robots import USER_AGENT, Robots, read_robots, refused_by
+from data.urls import host_of
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Iterator
 
-from data.demo.shipped_text import pages_of
+from data.demo import pages_of
 from data.languages import all_languages
 from data.reading.page import Page
 

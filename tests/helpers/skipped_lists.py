@@ -3,11 +3,10 @@
 import numpy as np
 from msgspec.structs import replace
 
-from data.stores.digests import digest_of_contents
+from data.files.digests import digest_of_contents
 from data.tokens.blocks import TokenBlocks
 from data.tokens.manifest import Shard, Skipped
-from data.tokens.page_tables import read_page_table
-from data.tokens.skipped_pages import extended, read_skipped, write_skipped
+from data.tokens.shards import extended, read_page_table, read_skipped, write_skipped
 
 
 def without(blocks: TokenBlocks, shard: Shard, skip: list[bool]) -> Shard:

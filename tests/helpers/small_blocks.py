@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data.stores.json_files import of_shape
+from data.files.json_files import of_shape
 from data.tokens.blocks import TokenBlocks
 from data.tokens.manifest import TokenManifest
 from data.tokens.shards import TokenizedPage, manifest_entry, token_dtype, write_shard

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data.corpus_manifest import interval
-from data.reading.page_table import REJECTED, WRITTEN_WITH_CLUSTERS
+from data.reading.page import REJECTED, WRITTEN_WITH_CLUSTERS
 from pipeline.artifacts import claims
 
 SENTENCES = {

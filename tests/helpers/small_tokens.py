@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 
-from data.stores.digests import digest_of_contents
+from data.files.digests import digest_of_contents
 from data.tokens.blocks import TokenBlocks
 from data.tokens.tokenizer import MODEL_FILE, SENTINELS, Tokenizer
 from pipeline.artifacts.claims import finish

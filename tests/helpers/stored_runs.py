@@ -8,7 +8,7 @@ import fsspec
 import pytest
 from faulty_store import Store, at
 
-from data.stores import retry
+from data.files import stores
 from pipeline.runs import stored_checkpoints
 
 
@@ -19,7 +19,7 @@ def use_store(root: Path, patch: pytest.MonkeyPatch, **faults: tuple[str, int]) 
         patch.setattr(Store, name, value)
     patch.setattr(Store, "calls", Counter())
     for name in ("FIRST_WAIT_SECONDS", "LONGEST_WAIT_SECONDS"):
-        patch.setattr(retry, name, 0.001)
+        patch.setattr(stores, name, 0.001)
     patch.setattr(stored_checkpoints, "kvstore", _folder)
 
 

@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from data.files.json_files import write_json
 from data.languages import all_languages
-from data.stores.json_files import write_json
 from data.tokens.manifest import COUNTS
 from pipeline import report
 from pipeline.arguments import Report

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from task_predictions import CLASSIFICATION, QUESTIONS, answered, classified
 
-from data.stores.json_files import write_json
+from data.files.json_files import write_json
 from eval.experts.usage import Usage, columns
 from eval.tasks.sentences import SCHEMA
 from pipeline.artifacts import claims

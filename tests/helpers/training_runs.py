@@ -18,8 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from data.stores.addresses import Place
-from data.stores.files import local_copy, names_in, read_bytes
+from data.files.paths import Place, local_copy, names_in, read_bytes
 from model.trainer import Trainer, make_trainer
 from pipeline.recipe import trainer as recipe_trainer
 from pipeline.runs.directory import saved_steps

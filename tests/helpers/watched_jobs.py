@@ -20,7 +20,7 @@ import grpc
 import psutil
 from apache_beam.portability.api import beam_provision_api_pb2, beam_provision_api_pb2_grpc
 
-from data.demo.archive import member_of
+from data.demo import member_of
 from data.reading.page import Page
 
 ROOT = Path(__file__).parents[2]

@@ -18,8 +18,8 @@ import seqio
 import tensorflow as tf
 from t5.data import preprocessors
 
+from data.files.json_files import read_json
 from data.languages import all_languages
-from data.stores.json_files import read_json
 from data.tokens.blocks import TokenBlocks
 from data.tokens.manifest import TokenManifest
 from data.tokens.tokenizer import MODEL_FILE

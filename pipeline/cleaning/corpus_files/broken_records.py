@@ -11,9 +11,8 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data.reading.page import BrokenRecord
-from data.reading.page_table import BROKEN
-from data.stores.files import exists, join_path
+from data.files.paths import exists, join_path
+from data.reading.page import BROKEN, BrokenRecord
 from pipeline.beam.workspace import Workspace
 from pipeline.cleaning.spills import spill
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from msgspec import Struct, to_builtins
 
-from data.stores.json_shapes import Count, RelativePath
+from data.files.json_files import Count, RelativePath
 from pipeline.beam.workspace import Workspace
 from pipeline.cleaning.corpus_files import broken_records
 from pipeline.cleaning.corpus_files.broken_records import BrokenFile

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from data.numbers import is_first
 from data.rules.held_out import BEFORE_ALL, AsPublished, OneIn, ShareOfEachLanguage
-from data.sorted_numbers import is_first
 from data.urls import number
 
 PAGES_PER_FILE = 10_000  # 30 to 120 MB of text

@@ -12,13 +12,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from data.files.parquet_files import row_count
 from data.languages import UNDETERMINED, all_languages
-from data.rules import rule_sets, web_rules
+from data.rules import rule_sets
+from data.rules.english_lines import LONGEST_PAGE_CHARACTERS
 from data.rules.held_out import ShareOfEachLanguage, ShareOfUnsplitPages
-from data.rules.rule_sets import LanguageBy, RuleSet, Untouched
-from data.rules.text_rules import LONGEST_PAGE_CHARACTERS
-from data.rules.web_rules import WebRuleSet
-from data.stores.parquet_files import row_count
+from data.rules.rule_sets import LanguageBy, RuleSet, Untouched, WebRuleSet
 from pipeline.cleaning.job import CleaningJob
 from pipeline.cleaning.tally import Key, Tally
 from pipeline.corpus.pages import page_files
@@ -93,7 +92,6 @@ def _rules(job: CleaningJob) -> dict[str, Any]:
         untouched = f"Nothing is judged; held out are {rules.held_out}."
         return {"name": rules.name, "differences_from_mc4": [untouched]}
     misses_lists = rules.bad_words is not None and not lists
-    differences = web_rules if isinstance(rules, WebRuleSet) else rule_sets
     others = ", CLD2 and CLD3 together" if isinstance(rules, WebRuleSet) else ""
     identifier = (
         job.identifier and f"Languages are identified by {Path(job.identifier).name}{others}."
@@ -101,7 +99,11 @@ def _rules(job: CleaningJob) -> dict[str, Any]:
     return {
         "name": rules.name,
         "differences_from_mc4": [
-            *differences.differences_from_mc4(rules),  # pyright: ignore[reportArgumentType]
+            *(
+                rule_sets.web_differences_from_mc4(rules)
+                if isinstance(rules, WebRuleSet)
+                else rule_sets.differences_from_mc4(rules)
+            ),
             *([identifier] if identifier else []),
             *([NO_LISTS] * misses_lists),
         ],

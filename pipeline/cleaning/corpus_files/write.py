@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data.reading.page_table import REJECTED, WRITTEN, WRITTEN_WITH_CLUSTERS
-from data.rules.web_rules import WebRuleSet
-from data.stores.files import exists, join_path
+from data.files.paths import exists, join_path
+from data.reading.page import REJECTED, WRITTEN, WRITTEN_WITH_CLUSTERS
+from data.rules.rule_sets import WebRuleSet
 from pipeline.beam.workspace import Workspace
 from pipeline.cleaning.corpus_files import broken_records
 from pipeline.cleaning.corpus_files.broken_records import BrokenFile

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data.reading import page_table
+from data.numbers import is_among
+from data.reading import page
 from data.reading.page import Dropped, Page
-from data.sorted_numbers import is_among
 from pipeline.beam.workspace import Workspace
 from pipeline.cleaning import identification_time
 from pipeline.cleaning.growth import growth_files
@@ -138,7 +138,7 @@ def _pages_at(path: str, chunk: int, rows: np.ndarray) -> dict[int, Page]:
         return {}
     (batch,) = spill.batches(path, [chunk])
     some = with_rows(batch, rows)
-    return dict(zip(some[ROW].to_pylist(), page_table.pages(some), strict=True))
+    return dict(zip(some[ROW].to_pylist(), page.pages(some), strict=True))
 
 
 def _count(tally: Tally, one: Page | Dropped) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from data.dedup.line_dedup import LineHashes
-from data.sorted_numbers import is_among
+from data.numbers import is_among
 from pipeline.beam.waves import Waves
 from pipeline.beam.workspace import Workspace
 from pipeline.cleaning.exchange import numbers_of

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from data.files.atomic import copy_file
+from data.files.paths import temporary_folder
 from data.language_id.thresholds import decide, steps_of
-from data.reading import page_table
+from data.numbers import is_among
+from data.reading import page
 from data.reading.page import Page
-from data.sorted_numbers import is_among
-from data.stores.copies import copy_file
-from data.stores.temporary_folders import temporary_folder
 from pipeline.beam.waves import Waves
 from pipeline.beam.workspace import SCRATCH, Workspace
 from pipeline.cleaning.corpus_files import broken_records
@@ -125,7 +125,7 @@ def described_pages(
             page._replace(
                 language=decide(page.identified_language, page.language_probability, thresholds)
             )
-            for page in page_table.pages(some)
+            for page in page.pages(some)
         )
         yield [*pages], some[ROW].to_numpy()
 

@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from data.stores.copies import copy_file
-from data.stores.files import exists, join_path
+from data.files.atomic import copy_file
+from data.files.paths import exists, join_path
 from pipeline.beam.workspace import SCRATCH, Workspace
 from pipeline.cleaning.corpus_files.broken_records import write_table
 from pipeline.cleaning.corpus_files.corpus_plan import PlannedFile

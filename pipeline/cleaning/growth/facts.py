@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import to_builtins
 
+from data.files.digests import digest_of_contents
+from data.files.json_files import write_json
 from data.rules.held_out import ShareOfEachLanguage
-from data.rules.web_rules import WebRuleSet
-from data.stores.digests import digest_of_contents
-from data.stores.json_files import write_json
+from data.rules.rule_sets import WebRuleSet
 from pipeline.arguments import Clean
 from pipeline.cleaning.corpus_files.corpus_plan import PlannedFile, PlannedGroup
 from pipeline.cleaning.growth.growth_files import (

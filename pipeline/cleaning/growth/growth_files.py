@@ -13,10 +13,9 @@ from jaxtyping import Shaped
 from msgspec import Meta, Struct
 
 from data.errors import DataError
-from data.stores.digests import digest_of_contents
-from data.stores.files import exists, join_path
-from data.stores.json_files import read_json
-from data.stores.json_shapes import Count, Digest, Name
+from data.files.digests import digest_of_contents
+from data.files.json_files import Count, Digest, Name, read_json
+from data.files.paths import exists, join_path
 from pipeline.artifacts.claims import MANIFEST
 from pipeline.cleaning.corpus_files.corpus_plan import PlannedFile
 from pipeline.cleaning.spills import spill

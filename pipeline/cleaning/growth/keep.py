@@ -1,6 +1,6 @@
 """Last step of a job whose corpus may be added to: leaves beside it what an addition needs.
 
-Files of the workspace, or of the corpus that was added to, are copied (`data.stores.copies`).
+Files of the workspace, or of the corpus that was added to, are copied (`data.files.atomic`).
 """
 
 import json
@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow.compute as pc
 
-from data.stores.copies import copy_file
-from data.stores.digests import digest_of_contents
-from data.stores.files import size_of
+from data.files.atomic import copy_file
+from data.files.digests import digest_of_contents
+from data.files.paths import size_of
 from pipeline.beam.workspace import SCRATCH, Workspace
 from pipeline.cleaning.corpus_files import broken_records
 from pipeline.cleaning.growth import delta, growth_files

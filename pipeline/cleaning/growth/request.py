@@ -5,9 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from data.errors import DataError
+from data.files import digests
+from data.files.paths import absolute, join_path
 from data.languages import codes
-from data.stores import digests
-from data.stores.files import absolute, join_path
 from pipeline.arguments import Clean
 from pipeline.beam.workspace import absent
 from pipeline.cleaning.growth.growth_files import GrowthFacts, GrowthFiles

@@ -9,7 +9,7 @@ import pyarrow as pa
 from jaxtyping import Int, Shaped, UInt32
 
 from data.language_id.thresholds import decide
-from data.sorted_numbers import is_among
+from data.numbers import is_among
 from pipeline.beam.waves import NO_WAVES, Waves
 from pipeline.beam.workspace import Workspace
 from pipeline.cleaning.duplicate_lines import duplicate_lines_of

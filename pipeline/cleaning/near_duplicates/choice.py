@@ -1,7 +1,7 @@
 """The pages that stay: a step that spills the shingles of candidates, and a round that compares.
 
 A candidate is a page of a group. It stays unless it is similar to a page of its group that stays
-(`data.dedup.representatives`).
+(`data.dedup.near_duplicates`).
 """
 
 import itertools
@@ -11,20 +11,20 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from data.dedup.candidates import (
+from data.dedup.line_dedup import rank_of
+from data.dedup.near_duplicates import (
     Candidates,
     candidates_of,
     chosen,
     headers_of,
     joined,
     packed,
+    representatives,
     unpacked,
 )
-from data.dedup.line_dedup import rank_of
-from data.dedup.representatives import representatives
-from data.reading import page_table
+from data.numbers import is_among
+from data.reading import page
 from data.reading.page import Page
-from data.sorted_numbers import is_among
 from pipeline.beam.waves import Parts, Wave, Waves
 from pipeline.beam.workspace import Workspace
 from pipeline.cleaning.exchange import ends_of
@@ -66,7 +66,7 @@ class SpillCandidates:
             for batch in spill.batches(space.spill(SpillMinHashKeys.step, number)):
                 rows = batch[ROW].to_numpy()
                 mine = np.flatnonzero(is_among(page_numbers(number, rows), pages))
-                some = [*page_table.pages(batch.take(pa.array(mine, pa.int64())))]
+                some = [*page.pages(batch.take(pa.array(mine, pa.int64())))]
                 at = np.searchsorted(pages, page_numbers(number, rows[mine]))
                 write_candidates(file, some, rows[mine], groups[at], (number, self.partitions))
         return Tally()

@@ -1,7 +1,7 @@
 """Groups: the connected components of the pages that share keys, found in rounds.
 
 A shard has the pairs of its pages, and for each of these pages a label, at first its own number. In
-a round, all shards ask for each node of their pairs where it goes (`data.dedup.components`), and
+a round, all shards ask for each node of their pairs where it goes (`data.dedup.minhash`), and
 then contract their pairs and move their labels. When no pair is left, pages with the same label are
 a group. The rounds grow with the logarithm of the largest group.
 """
@@ -13,9 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import UInt64
 
-from data.dedup.components import Moves, contracted, moved, pointers, proposals
-from data.dedup.edges import Edges
-from data.sorted_numbers import distinct, is_among
+from data.dedup.minhash import Edges, Moves, contracted, moved, pointers, proposals
+from data.numbers import distinct, is_among
 from pipeline.beam.waves import Parts, Wave, Waves
 from pipeline.beam.workspace import Workspace
 from pipeline.cleaning.exchange import by_partition

@@ -12,11 +12,11 @@ import pyarrow as pa
 from jaxtyping import UInt32, UInt64
 
 from data.dedup import minhash
-from data.dedup.edges import Edges, edges
+from data.dedup.minhash import Edges, edges
+from data.files.paths import temporary_folder
 from data.language_id.thresholds import MedianLessDeviation
+from data.numbers import splitmix64
 from data.reading.page import Page
-from data.splitmix64 import splitmix64
-from data.stores.temporary_folders import temporary_folder
 from pipeline.beam.waves import Parts, Wave
 from pipeline.beam.workspace import Workspace
 from pipeline.cleaning.exchange import between, by_partition, sub_ranges

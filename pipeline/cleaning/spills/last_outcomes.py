@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from data.numbers import is_among
 from data.reading.page import Dropped, NotAsked, Page, Rejected
-from data.sorted_numbers import is_among
 from pipeline.beam.workspace import Workspace
 from pipeline.cleaning.spills import spill
 from pipeline.cleaning.spills.page_spill import ROW, with_rows

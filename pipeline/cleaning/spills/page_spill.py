@@ -8,9 +8,9 @@ import pyarrow as pa
 from jaxtyping import UInt32
 from numpy import ndarray
 
-from data.reading import page_table
+from data.numbers import is_among
+from data.reading import page
 from data.reading.page import Dropped, Page, Rejected
-from data.sorted_numbers import is_among
 from pipeline.beam.workspace import Workspace
 from pipeline.cleaning import identification_time
 from pipeline.cleaning.spills import sorted_runs, spill
@@ -18,7 +18,7 @@ from pipeline.cleaning.spills.sorted_runs import SortedRunWriter
 from pipeline.cleaning.tally import Tally
 
 ROW = "row"
-SCHEMA = page_table.SCHEMA.append(pa.field(ROW, pa.uint32()))
+SCHEMA = page.SCHEMA.append(pa.field(ROW, pa.uint32()))
 
 
 class PageSpill(NamedTuple):
@@ -48,7 +48,7 @@ class PageSpill(NamedTuple):
             self.tally.count_dropped(one)
         rejected = (one for one in dropped if isinstance(one, Rejected))
         self.rejected.write(map(sorted_runs.rejected, rejected))
-        self.pages.write_batch(page_table.batch(passed).append_column(ROW, pa.array(rows)))
+        self.pages.write_batch(page.batch(passed).append_column(ROW, pa.array(rows)))
 
 
 def with_rows(batch: pa.RecordBatch, rows: UInt32[ndarray, " pages"]) -> pa.RecordBatch:

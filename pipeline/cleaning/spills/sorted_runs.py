@@ -14,8 +14,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from data.reading.page import Page, Rejected
-from data.reading.page_table import REJECTED, WRITTEN_WITH_CLUSTERS
+from data.reading.page import REJECTED, WRITTEN_WITH_CLUSTERS, Page, Rejected
 from data.urls import normalized_hash
 from pipeline.beam.workspace import Workspace
 from pipeline.cleaning.spills import spill

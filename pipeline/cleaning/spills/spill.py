@@ -9,7 +9,7 @@ import pyarrow as pa
 from jaxtyping import UInt32
 
 from data.errors import DataError, is_system_error
-from data.stores.ranges import open_ranges
+from data.files.paths import open_ranges
 from pipeline.beam.workspace import Workspace
 
 NUMBERS = pa.schema([("number", pa.uint32())])

@@ -7,9 +7,9 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import UInt32
 
-from data.reading import page_table
+from data.numbers import is_among
+from data.reading import page as page_table
 from data.reading.page import Dropped, Page, Rejected
-from data.sorted_numbers import is_among
 from pipeline.beam.waves import NO_WAVES, Waves
 from pipeline.beam.workspace import Workspace
 from pipeline.cleaning.exchange import numbers_of

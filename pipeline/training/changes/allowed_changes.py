@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from data.stores.addresses import Place
-from data.stores.json_files import of_shape
+from data.files.json_files import of_shape
+from data.files.paths import Place
 from model.optimizer import OptimizerConfig, learning_rate
 from pipeline.artifacts.claims import Head, head_in, is_finished, renew
 from pipeline.artifacts.differences import json_differences

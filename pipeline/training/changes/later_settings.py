@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from typing import Any, NamedTuple, TypeVar
 
-from data.stores.addresses import Place
-from data.stores.json_files import of_shape
+from data.files.json_files import of_shape
+from data.files.paths import Place
 from model.optimizer import OptimizerConfig
 from model.rate import Rate, RateFrom
 from pipeline.arguments import Pretrain

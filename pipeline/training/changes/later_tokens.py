@@ -3,11 +3,10 @@
 from collections.abc import Iterator, Sequence
 
 from data.errors import DataError
-from data.examples.mixture import parse, weights_file
+from data.examples.mixture import make_schedule, parse, weights_file
 from data.examples.pretraining_examples import Examples
-from data.examples.schedule import make_schedule
 from data.examples.segments import Mixture
-from data.stores.digests import digest_of_contents
+from data.files.digests import digest_of_contents
 from data.tokens.blocks import TokenBlocks
 from pipeline.arguments import CacheOptions
 from pipeline.artifacts.claims import digest_of_manifest

@@ -10,11 +10,10 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data.stores.addresses import Place
-from data.stores.atomic import atomic_write
-from data.stores.files import names_in, remove
-from data.stores.locks import check_held
-from data.stores.parquet_files import read_schema
+from data.files.atomic import atomic_write
+from data.files.locks import check_held
+from data.files.parquet_files import read_schema
+from data.files.paths import Place, names_in, remove
 from eval.experts import sharing as expert_sharing
 from eval.language_loss import SCHEMA
 from pipeline.runs.evaluation_paths import FOLDER, OF_STEP, evaluation_file, routing_beside

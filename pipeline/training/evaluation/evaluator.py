@@ -6,8 +6,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 
-from data.stores.addresses import Place
-from data.stores.files import exists
+from data.files.paths import Place, exists
 from model.trainer import Trainer
 from pipeline.errors import first_line, lacks_device_memory
 from pipeline.hardware.coordination import is_first

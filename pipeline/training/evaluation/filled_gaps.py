@@ -19,8 +19,8 @@ from jaxtyping import Int
 
 from data.examples.held_out_batches import window, window_count
 from data.examples.span_corruption import EOS, PADDING, Example, lengths_for_inputs
-from data.stores.addresses import Place
-from data.stores.atomic import atomic_write
+from data.files.atomic import atomic_write
+from data.files.paths import Place
 from data.tokens.tokenizer import MODEL_FILE, Tokenizer, load
 from model.decoding.greedy import written_greedily
 from model.sharding.layouts import batch_sharding, batch_shards, expert_shards, replicated

@@ -15,8 +15,7 @@ from typing import Any
 
 import msgspec
 
-from data.stores.addresses import Place
-from data.stores.files import exists
+from data.files.paths import Place, exists
 from data.tokens.blocks import TokenBlocks
 from model import NUMERICS_VERSION
 from model.rate import RateFrom

@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 
-from data.stores.addresses import Place
+from data.files.paths import Place
 from data.tokens.blocks import TokenBlocks
 from model.config import ModelConfig
 from model.train_step import TrainState

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from jaxtyping import Float, Int
 
-from data.stores.addresses import Place
+from data.files.paths import Place
 from model.batch import Batch
 from model.conversions.refitting import refitted
 from model.dimensions import by_path

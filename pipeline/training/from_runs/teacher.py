@@ -13,9 +13,8 @@ from typing import Any
 from jax.sharding import Mesh
 from msgspec import structs
 
-from data.stores.addresses import Place
-from data.stores.files import exists
-from data.stores.json_files import read_json
+from data.files.json_files import read_json
+from data.files.paths import Place, exists
 from data.tokens.blocks import TokenBlocks
 from model.checkpoints.fingerprints import fingerprint
 from model.config import ModelConfig

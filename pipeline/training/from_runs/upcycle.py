@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from data.stores.addresses import Place
-from data.stores.digests import digest_of_value
-from data.stores.files import exists
+from data.files.digests import digest_of_value
+from data.files.paths import Place, exists
 from data.tokens.blocks import TokenBlocks
 from model.configuration_checks import ConfigurationError
 from model.conversions.upcycling import LOGITS

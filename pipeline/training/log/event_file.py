@@ -11,8 +11,8 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto import event_pb2
 from tensorboardX.summary import scalar
 
-from data.stores.addresses import Place
-from data.stores.working_folders import WorkingFolder
+from data.files.growing_files import WorkingFolder
+from data.files.paths import Place
 
 Event: Any = event_pb2.Event  # pyright: ignore[reportAttributeAccessIssue]
 SessionLog: Any = event_pb2.SessionLog  # pyright: ignore[reportAttributeAccessIssue]

@@ -17,11 +17,10 @@ from msgspec import Struct
 from rich.console import Console
 
 from data.errors import DataError
-from data.stores.addresses import Address, Place
-from data.stores.atomic import write_bytes
-from data.stores.files import exists, read_bytes
-from data.stores.growing_files import GrowingFile
-from data.stores.json_files import decode_json
+from data.files.atomic import write_bytes
+from data.files.growing_files import GrowingFile
+from data.files.json_files import decode_json
+from data.files.paths import Address, Place, exists, read_bytes
 from model.nonfinite import GradientSite
 from model.train_step import StepMetrics
 from pipeline.hardware.coordination import is_first

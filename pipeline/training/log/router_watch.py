@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 import jax
 import numpy as np
 
-from data.stores.addresses import Place
-from data.stores.growing_files import GrowingFile
+from data.files.growing_files import GrowingFile
+from data.files.paths import Place
 from model.nonfinite import GradientSite
 from model.switch.router_moves import of_routers
 from model.train_step import StepMetrics

@@ -11,8 +11,8 @@ from statistics import fmean, median
 import pyarrow as pa
 from rich.table import Column, Table
 
-from data.stores.addresses import Place
-from data.stores.parquet_files import read_table
+from data.files.parquet_files import read_table
+from data.files.paths import Place
 from eval import language_loss
 from pipeline.runs.finished import evaluated_steps, read_metrics
 from pipeline.training.evaluation.evaluation_file import Evaluation

@@ -6,10 +6,9 @@ from msgspec import Struct
 from rich.console import Console
 
 from data.errors import DataError
-from data.stores.addresses import Place
-from data.stores.json_files import read_json
-from data.stores.json_shapes import Count
-from data.stores.parquet_files import row_count
+from data.files.json_files import Count, read_json
+from data.files.parquet_files import row_count
+from data.files.paths import Place
 from pipeline.artifacts.claims import MANIFEST, read_manifest
 from pipeline.artifacts.differences import words_of
 from pipeline.errors import ArtifactError

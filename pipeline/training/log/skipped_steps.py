@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 import jax
 import numpy as np
 
-from data.stores.addresses import Place
-from data.stores.growing_files import GrowingFile
+from data.files.growing_files import GrowingFile
+from data.files.paths import Place
 from model.nonfinite import GradientSite, skip_cause
 from model.train_step import StepMetrics
 from pipeline.errors import ArtifactError

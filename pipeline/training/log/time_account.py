@@ -17,9 +17,8 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import asdict
 
-from data.stores.addresses import Place
-from data.stores.files import exists
-from data.stores.json_files import read_json, write_json
+from data.files.json_files import read_json, write_json
+from data.files.paths import Place, exists
 
 ACTIVITIES = (
     "starting",  # arguments, checks, restoring, the first batch

@@ -16,9 +16,8 @@ from threading import Lock, Thread
 from time import monotonic
 from typing import Any, Protocol
 
-from data.stores.addresses import Address, Place
-from data.stores.files import exists
-from data.stores.json_files import read_json, write_json
+from data.files.json_files import read_json, write_json
+from data.files.paths import Address, Place, exists
 from pipeline.arguments import TrackerName
 from pipeline.credentials import redacted
 from pipeline.errors import ArtifactError

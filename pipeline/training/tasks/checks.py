@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from data.examples.span_corruption import lengths_for_inputs
-from data.stores.digests import digest_of_contents
+from data.files.digests import digest_of_contents
 from data.tasks.examples import TaskData
 from data.tokens.blocks import TokenBlocks
 from data.tokens.tokenizer import MODEL_FILE

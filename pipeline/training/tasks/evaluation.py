@@ -4,9 +4,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from statistics import fmean
 from typing import Any, NamedTuple
 
+from data.files.paths import Place, exists
 from data.languages import get
-from data.stores.addresses import Place
-from data.stores.files import exists
 from data.tasks.examples import TaskData, TaskExample
 from data.tokens.tokenizer import Tokenizer
 from eval.tasks.predictions import from_table, table_of

@@ -8,17 +8,15 @@ from itertools import groupby
 from typing import NamedTuple
 
 from data.errors import DataError
-from data.examples.mixture import TextSizes, parse
+from data.examples.mixture import Schedule, TextSizes, make_schedule, parse
 from data.examples.pretraining_examples import Examples
-from data.examples.schedule import Schedule, make_schedule
 from data.examples.span_corruption import Lengths
 from data.examples.task_examples import PRETRAINING, Source, TaskExamples, encoded
+from data.files.digests import digest_of_value
+from data.files.paths import Place
 from data.languages import get
-from data.stores.addresses import Place
-from data.stores.digests import digest_of_value
 from data.tasks.description import find_task
-from data.tasks.examples import TaskData, TaskExample, read_task
-from data.tasks.patterns import task_files
+from data.tasks.examples import TaskData, TaskExample, read_task, task_files
 from data.tokens.tokenizer import Tokenizer
 from pipeline.artifacts.intent import Reading, files_of
 from pipeline.errors import ArtifactError

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 
-from data.stores.files import local_copy
+from data.curation.leakage import overlapping
+from data.files.paths import local_copy
 from data.tasks.examples import TaskExample
-from data.tasks.overlap import overlapping
 from pipeline.corpus.manifests import read_corpus
 from pipeline.corpus.pages import page_files, page_texts
 

@@ -6,9 +6,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from data.stores.addresses import Place
-from data.stores.atomic import atomic_write
-from data.stores.files import exists
+from data.files.atomic import atomic_write
+from data.files.paths import Place, exists
 from data.tasks.description import Task
 from data.tasks.examples import TaskData
 from data.tokens.tokenizer import MODEL_FILE, load

@@ -1,4 +1,9 @@
-"""MinHash keys against sets of shingles in plain Python."""
+"""MinHash keys against sets of shingles in plain Python.
+
+
+
+Rounds of contraction against SciPy's connected components.
+"""
 
 import itertools
 import math
@@ -6,12 +11,28 @@ import unicodedata
 
 import numpy as np
 import pytest
+from clusters_in_memory import clusters
 from hypothesis import given
 from hypothesis import strategies as st
 from plain_shingles import shingle_set
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from data.dedup import hashed_words, minhash
-from data.dedup.minhash import BANDS, ROWS, band_keys, shingle_length, shingles_of
+from data.dedup.minhash import (
+    BANDS,
+    ROWS,
+    Moves,
+    band_keys,
+    contracted,
+    edges,
+    moved,
+    pointers,
+    proposals,
+    shingle_length,
+    shingles_of,
+)
+from data.numbers import splitmix64
 
 ENGLISH = "All human beings are born free and equal in dignity and rights, all 30 articles say."
 YORUBA = "Gbogbo ènìyàn ni a bí ní òmìnira; iyì àti ẹ̀tọ́ kọ̀ọ̀kan sì dọ́gba."
@@ -138,3 +159,145 @@ def test_short_pages_are_compared_as_a_whole():
 
 def test_no_pages():
     assert band_keys([], "en").shape == (0, BANDS)
+
+
+ENTRIES = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 25)), max_size=60)
+
+
+def arrays(entries: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
+    both = np.array(entries, np.uint64).reshape(-1, 2)
+    return both[:, 0] * np.uint64(2**60), both[:, 1] * np.uint64(2**58)
+
+
+def slow_clusters(entries: list[tuple[int, int]]) -> dict[int, frozenset[int]]:
+    """Merges sets of pages until nothing changes."""
+    sets = [frozenset(page for k, page in entries if k == key) for key, _ in entries]
+    found: list[frozenset[int]] = []
+    for one in sets:
+        meeting = [other for other in found if other & one]
+        found = [other for other in found if not other & one] + [one.union(*meeting)]
+    return {page << 58: cluster for cluster in found for page in cluster if len(cluster) > 1}
+
+
+@given(ENTRIES)
+def test_clusters_are_the_pages_that_keys_connect(entries):
+    found = clusters(edges(*arrays(entries)))
+    expected = slow_clusters(entries)
+    assert found.page.tolist() == sorted(expected)
+    for page, representative, size in zip(*map(np.ndarray.tolist, found), strict=True):
+        assert representative == min(expected[page]) << 58
+        assert size == len(expected[page])
+
+
+@given(ENTRIES, st.data())
+def test_neither_order_nor_partitions_of_keys_matter(entries, data):
+    whole = clusters(edges(*arrays(entries)))
+    mixed = data.draw(st.permutations(entries))
+    parts = [edges(*arrays([one for one in mixed if one[0] % 3 == part])) for part in (1, 0, 2)]
+    for one, other in zip(whole, clusters(np.concatenate(parts)), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@given(ENTRIES)
+def test_edges_are_in_order_and_each_is_there_once(entries):
+    pairs = [tuple(pair) for pair in edges(*arrays(entries + entries)).tolist()]
+    assert pairs == sorted(set(pairs))
+    assert all(representative < page for page, representative in pairs)
+
+
+PAIRS = st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), max_size=60)
+
+
+def in_rounds(parts, holders=3, most=100):
+    """Returns all nodes, their labels, and the edges in each partition before each round."""
+    nodes = np.unique(np.concatenate(parts))
+    labels, sizes = nodes, [list(map(len, parts))]
+    while any(sizes[-1]):
+        assert len(sizes) <= most
+        number = len(sizes)
+        proposed = [proposals(part, number) for part in parts]
+        moves = [
+            pointers([of_holder(one, holder, holders) for one in proposed], number)
+            for holder in range(holders)
+        ]
+        known = [only(moves, one.node) for one in proposed]
+        parts = [contracted(part, some) for part, some in zip(parts, known, strict=True)]
+        labels = moved(labels, only(moves, np.unique(labels)))
+        sizes.append(list(map(len, parts)))
+    return nodes, labels, sizes
+
+
+def of_holder(moves, holder, holders):
+    mine = moves.node % np.uint64(holders) == holder
+    return Moves(moves.node[mine], moves.to[mine])
+
+
+def only(parts, nodes):
+    """Returns the pointers of some nodes, as they are sent to who asked for them."""
+    node, to = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    order = np.argsort(node)
+    order = order[np.isin(node[order], nodes)]
+    return Moves(node[order], to[order])
+
+
+def scipys(pairs, nodes):
+    ends = np.searchsorted(nodes, pairs)
+    graph = coo_array((np.ones(len(ends)), tuple(ends.T)), shape=(len(nodes), len(nodes)))
+    return connected_components(graph, directed=False)[1]
+
+
+def same_parts(one, other):
+    both = len(np.unique(np.stack((one, other)), axis=1).T)
+    return both == len(np.unique(one)) == len(np.unique(other))
+
+
+def array(pairs):
+    return splitmix64(np.array(pairs, np.uint64).reshape(-1, 2))
+
+
+@given(PAIRS, st.integers(1, 4), st.integers(1, 4))
+def test_labels_are_those_of_the_components(pairs, partitions, holders):
+    pairs = array(pairs)
+    nodes, labels, _ = in_rounds([pairs[i::partitions] for i in range(partitions)], holders)
+    assert same_parts(labels.astype(np.int64), scipys(pairs, nodes))
+    assert np.isin(labels, nodes).all()
+
+
+@given(PAIRS, st.integers(1, 4))
+def test_labels_do_not_depend_on_the_partitions(pairs, partitions):
+    at_once = in_rounds([array(pairs)])
+    in_parts = in_rounds([array(pairs)[i::partitions] for i in range(partitions)], 2)
+    np.testing.assert_array_equal(at_once[1], in_parts[1])
+
+
+def chain(count):
+    return np.stack((np.arange(count - 1), np.arange(1, count)), axis=1)
+
+
+def star(count):
+    return np.stack((np.zeros(count - 1, int), np.arange(1, count)), axis=1)
+
+
+def random_graph(count):
+    return np.random.default_rng(1).integers(0, count, (count // 2, 2))
+
+
+@pytest.mark.parametrize("shape", [chain, star, random_graph])
+@pytest.mark.parametrize("ordered", [True, False])
+def test_rounds_are_few_and_partitions_do_not_grow(shape, ordered):
+    pairs = shape(20_000).astype(np.uint64)
+    pairs = pairs if ordered else splitmix64(pairs)
+    parts = [pairs[i::5] for i in range(5)]
+    nodes, labels, sizes = in_rounds(parts)
+    assert same_parts(labels, scipys(pairs, nodes).astype(np.uint64))
+    # About half of a chain's nodes are left by each round; 2^14 < 20,000 < 2^15.
+    assert len(sizes) <= 20
+    assert all(
+        after <= before
+        for one in zip(*sizes, strict=True)
+        for before, after in itertools.pairwise(one)
+    )
+
+
+def test_a_node_of_any_degree_is_proposed_once():
+    assert len(proposals(array(star(500)), 0).node) == 500

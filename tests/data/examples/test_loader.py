@@ -11,8 +11,8 @@ import pytest
 from data.errors import DataError
 from data.examples import loader
 from data.examples.loader import Chunks, batch_order, batches
+from data.examples.mixture import Draws, make_schedule
 from data.examples.pretraining_examples import Examples
-from data.examples.schedule import Draws, make_schedule
 from data.examples.span_corruption import lengths_for_inputs
 
 TOKENS = {"en": 30_000, "sw": 5_000, "yo": 40}

@@ -14,11 +14,11 @@ from skipped_lists import without
 from data.errors import DataError
 from data.examples import loader
 from data.examples.loader import batches
+from data.examples.mixture import BLOCK, Draws, make_schedule
 from data.examples.pretraining_examples import Examples, Exposure
-from data.examples.schedule import BLOCK, Draws, make_schedule
 from data.examples.segments import Mixture, Segment, segments_of
 from data.examples.span_corruption import lengths_for_inputs
-from data.stores.json_files import of_shape
+from data.files.json_files import of_shape
 from data.tokens.blocks import TokenBlocks
 from data.tokens.manifest import TokenManifest
 from data.tokens.shards import manifest_entry

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from data.examples.mixture import make_schedule
 from data.examples.pretraining_examples import Exposure
-from data.examples.schedule import make_schedule
 from data.examples.task_examples import PRETRAINING, Source, TaskExamples, padded
 from data.tokens.tokenizer import PADDING
 

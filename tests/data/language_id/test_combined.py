@@ -1,8 +1,13 @@
+""" """
+
+import base64
 import itertools
 import math
 import os
+import random
 import subprocess
 import sys
+import unicodedata
 
 import gflanguages
 import pytest
@@ -10,12 +15,151 @@ from declarations import HEBREW, SIX_LANGUAGES, SWAHILI, YORUBA
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.language_id import confusions
-from data.language_id.cld3 import CLD3Identifier
-from data.language_id.combined import CombinedIdentifier, decided
-from data.language_id.opinions import Opinion
-from data.language_id.prediction import Identifier
-from data.language_id.written_in import is_usually_written_in, is_written_in
+from data.demo import shipped_pages
+from data.language_id import opinions
+from data.language_id.combined import (
+    CLD3Identifier,
+    CombinedIdentifier,
+    decided,
+    identifier,
+    is_no_language,
+    page_characters,
+)
+from data.language_id.fasttext import FastTextIdentifier
+from data.language_id.identifiers import Identifier
+from data.language_id.opinions import Opinion, is_usually_written_in, is_written_in
+from data.scripts import code_points
+
+
+def counted(text: str):
+    return page_characters(code_points(text))
+
+
+@given(st.text(st.characters(codec="utf-8"), max_size=60))
+def test_letters_digits_and_printed_characters_are_unicodes(text):
+    found = counted(text)
+    kinds = [unicodedata.category(one) for one in text]
+    # Letters that the `regex` package knows and this Python does not are unassigned here.
+    unassigned = kinds.count("Cn")
+    letters = sum(kind[0] in "LM" for kind in kinds)
+    assert letters <= found.letters <= letters + unassigned
+    numbers = sum(kind[0] == "N" for kind in kinds)
+    assert numbers <= found.digits <= numbers + unassigned
+    spaces = sum(one.isspace() or kind == "Cf" for one, kind in zip(text, kinds, strict=True))
+    # str.isspace also holds for four separators, U+001C to U+001F.
+    separators = sum("\x1c" <= one <= "\x1f" for one in text)
+    assert len(text) - spaces <= found.printed <= len(text) - spaces + separators + unassigned
+
+
+@pytest.mark.parametrize(
+    "text, scripts",
+    [
+        ("Habari za asubuhi", "Latn"),
+        ("Добро јутро", "Cyrl"),
+        ("日本語のテキスト", "Jpan"),
+        ("我们支持 Firefox", "Hans Latn"),
+        ("Nano는 하드웨어 지갑이며", "Kore"),
+        ("कखग", "Deva"),
+        ("ꦱꦧꦼꦤ꧀", "Java"),
+        ("ᏣᎳᎩ", "Zyyy"),
+        ("Установите apt и dpkg", "Cyrl Latn"),
+        ("123 ?!", ""),
+        ("", ""),
+    ],
+)
+def test_main_scripts_are_those_of_a_third_of_the_letters(text, scripts):
+    assert counted(text).scripts == tuple(scripts.split())
+
+
+def test_a_han_letter_is_worth_three():
+    assert counted("我们支持浏览器" + " a" * 42).scripts == ("Latn", "Hans")
+    assert counted("我们支持浏览器" + " a" * 43).scripts == ("Latn",)
+
+
+def test_punctuation_of_every_script_is_no_symbol():
+    prose = 'Он сказал: «Да!» — „ja“… ¿Qué? 「はい」、そうです。 हाँ। نعم، لا؟ እሺ፡ በል። "ok" (so)'
+    assert counted(prose).symbols == 0
+    assert counted("{a[0] += b * c & d}").symbols == 8
+
+
+DRAW = random.Random(0)
+RUSSIAN = "Все люди рождаются свободными и равными в своём достоинстве и правах."
+
+
+def no_language(text: str) -> bool:
+    points = code_points(text)
+    return is_no_language(points, page_characters(points))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\n".join(base64.b64encode(DRAW.randbytes(57)).decode() for _ in range(5)),
+        "\n".join(DRAW.randbytes(32).hex() for _ in range(5)),
+        "\n".join(f"{DRAW.random():.3f}\t{DRAW.random():.3f}" for _ in range(9)),
+        "\n".join(f"https://example.org/{DRAW.randbytes(12).hex()}" for _ in range(5)),
+        RUSSIAN.encode().decode("latin-1"),
+        HEBREW.encode().decode("cp1252", "replace"),
+        "for(;;){x[i]=*(p+i)&0xff;if(!x[i])break;}" * 3,
+        "-=[ :::: ]=- | +---+ | *** |",
+    ],
+    ids=["base64", "digests", "numbers", "addresses", "mojibake", "cp1252", "code", "drawing"],
+)
+def test_noise_is_no_language(text):
+    assert no_language(text)
+
+
+@pytest.mark.parametrize("text", [SWAHILI, HEBREW, YORUBA, RUSSIAN, ""])
+def test_prose_is_a_language(text):
+    assert not no_language(text)
+
+
+def test_no_shipped_page_of_any_language_is_noise():
+    """UDHR passages and short interface messages, which have few letters beside their marks."""
+    pages = [page for page in shipped_pages() if len(page.text) > 100]
+    assert len(pages) > 1000
+    assert [page.url for page in pages if no_language(page.text)] == []
+
+
+def test_prose_with_addresses_and_numbers_is_a_language():
+    assert not no_language(SWAHILI + " https://example.org/2026/11/27/habari-za-leo.html?kurasa=2")
+    assert not no_language(SWAHILI + " Mwaka 2026: watu 1,234,567 (asilimia 12.5).")
+
+
+@pytest.fixture(scope="module")
+def cld3() -> Identifier:
+    return identifier(None)
+
+
+@pytest.mark.parametrize("text, language", [(SWAHILI, "sw"), (HEBREW, "iw")])
+def test_certain_predictions_have_mc4_codes(cld3, text, language):
+    assert cld3.identify(text).language_above(0.95) == language
+
+
+def test_toned_yoruba_is_taken_for_vietnamese_with_certainty(cld3):
+    assert cld3.identify(YORUBA).language_above(0.95) == "vi"
+
+
+@pytest.mark.parametrize("text", ["", "Habari", "Habari za asubuhi. " * 9])
+def test_short_and_repetitive_text_is_undetermined(cld3, text):
+    assert cld3.identify(text).language_above(0.7) == "und"
+
+
+def test_lone_surrogates_do_not_raise(cld3):
+    assert cld3.identify(SWAHILI + "\ud800").language_above(0.7) == "sw"
+
+
+def test_a_process_with_tensorflow_is_refused_and_not_crashed():
+    code = "import sys; sys.modules['tensorflow'] = sys; import data.language_id.combined"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "does not import TensorFlow" in done.stderr
+
+
+def test_the_path_picks_the_identifier(cld3):
+    assert isinstance(cld3, CLD3Identifier)
+    assert isinstance(identifier(str(SIX_LANGUAGES)), FastTextIdentifier)
+
 
 CHINESE = (
     "关于bitcoin.org\n关于bitcoin.org\nBitcoin.org致力于帮助比特币实现可持续性发展。\n"
@@ -31,10 +175,10 @@ ENGLISH = (
     "All human beings are born free and equal in dignity and rights. They are endowed with it."
 )
 SCRIPTS = [("Latn",), ("Cyrl",), ("Java",), ("Latn", "Cyrl"), ()]
-CLD2, CLD3 = confusions.of_cld2(), confusions.of_cld3()
+CLD2, CLD3 = opinions.of_cld2(), opinions.of_cld3()
 OPINIONS = st.builds(
     Opinion,
-    st.sampled_from([CLD2, CLD3, confusions.of_fasttext(["sw", "en", "uz"])]),
+    st.sampled_from([CLD2, CLD3, opinions.of_fasttext(["sw", "en", "uz"])]),
     st.sampled_from(["und", "sw", "vi", "yo", "ms", "id", "uz", "hr", "zxx", "oc"]),
     st.floats(0, 1),
 )

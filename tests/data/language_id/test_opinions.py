@@ -1,17 +1,126 @@
+""" """
+
+import csv
+from collections import defaultdict
+from importlib import resources
+
 import pytest
 
-from data.language_id import confusions
-from data.language_id.cld2 import CLD2Answer
-from data.language_id.opinions import is_settled, opinion_of_cld2, opinions_of
-from data.language_id.prediction import Prediction
+from data.language_id import opinions
+from data.language_id.combined import SCRIPTS
+from data.language_id.identifiers import CLD2Answer, Prediction
+from data.language_id.opinions import (
+    ALSO,
+    alone_in,
+    is_settled,
+    is_usually_written_in,
+    is_written_in,
+    opinion_of_cld2,
+    opinions_of,
+)
+from data.languages import all_languages, codes, find
+
+ALL = {"cld2": opinions.of_cld2(), "cld3": opinions.of_cld3()}
+
+
+def rows() -> list[dict[str, str]]:
+    text = resources.files("data.language_id").joinpath("confusions.tsv").read_text("utf-8")
+    return list(csv.DictReader(text.splitlines(), delimiter="\t"))
+
+
+def test_the_table_names_only_what_identifiers_know():
+    known = {*codes(None), *ALL["cld2"].knows, *ALL["cld3"].knows, "und"}
+    for row in rows():
+        assert row["language"] in known
+        assert row["answer"] in ALL[row["identifier"]].knows | {"und"}
+        assert row["answer"] != row["language"]
+
+
+@pytest.mark.parametrize("identifier", ALL)
+def test_shares_of_a_language_are_at_most_one(identifier):
+    wrong: dict[str, float] = defaultdict(float)
+    for row in rows():
+        if row["identifier"] == identifier:
+            wrong[row["language"]] += float(row["share"])
+    assert wrong
+    for language, share in wrong.items():
+        right = ALL[identifier].share(language, language, is_usual_script=True)
+        assert 0 < share + right <= 1
+
+
+def test_what_is_not_counted_is_rare_for_known_languages_and_random_for_others():
+    cld3 = ALL["cld3"]
+    assert cld3.share("vi", "yo", is_usual_script=True) > 0.9
+    assert cld3.share("vi", "sw", is_usual_script=True) == opinions.RARE
+    assert cld3.share("ky", "uz", is_usual_script=False) == opinions.ANY
+    assert cld3.share("ro", "oc", is_usual_script=True) == opinions.ANY
+
+
+def test_an_answer_settles_only_if_no_other_language_has_it():
+    assert ALL["cld2"].settles("el")
+    assert not ALL["cld2"].settles("ms")
+    assert {"ms", "id"} <= ALL["cld2"].suspects("ms")
+    assert "und" not in ALL["cld2"].suspects("und")
+
+
+def test_a_fasttext_model_knows_its_labels():
+    model = opinions.of_fasttext(["sw", "yo"])
+    assert model.share("sw", "yo", is_usual_script=True) == opinions.RARE
+    assert model.share("sw", "de", is_usual_script=True) == opinions.ANY
+    assert model.suspects("sw") == {"sw"}
+
+
+MIXED_SCRIPTS = ("Jpan", "Kore", "Hans")  # what Han, Kana and Hangul make up
+
+
+def test_every_language_is_written_in_its_usual_script():
+    known = {*SCRIPTS, *MIXED_SCRIPTS}
+    for one in all_languages():
+        assert one.script in known
+        assert is_written_in(one.code, (one.script,))
+        assert is_usually_written_in(one.code, (one.script,))
+
+
+def test_other_scripts_are_of_known_languages_and_not_the_usual_one():
+    for code, scripts in ALSO.items():
+        language = find(code)
+        assert language is not None
+        assert language.code == code
+        assert language.script not in scripts
+        assert set(scripts) <= set(SCRIPTS)
+
+
+@pytest.mark.parametrize("code, script", [("sr", "Latn"), ("uz", "Cyrl"), ("jv", "Java")])
+def test_languages_of_several_scripts(code, script):
+    assert is_written_in(code, (script,))
+    assert not is_usually_written_in(code, (script,))
+
+
+def test_a_language_is_not_written_in_a_script_of_others():
+    assert not is_written_in("hi", ("Hans",))
+    assert not is_written_in("sw", ("Arab",))
+    assert is_written_in("tt", ("Arab",))
+    assert is_written_in("sw", ())
+
+
+def test_scripts_of_one_language():
+    found = [alone_in((one,)) for one in ("Thai", "Java", "Jpan", "Latn", "Zyyy")]
+    assert found == ["th", "jv", "ja", None, None]
+    assert alone_in(("Thai", "Latn")) is None
+    assert alone_in(()) is None
+
+
+def test_one_of_the_scripts_is_enough():
+    assert is_written_in("ru", ("Latn", "Cyrl"))
+    assert is_usually_written_in("ru", ("Latn", "Cyrl"))
 
 
 def test_an_answer_in_another_script_does_not_count():
     said = Prediction("hi", 0.98, True)
-    assert opinions_of(confusions.of_cld3(), said, ("Hans",)) == ()
-    (one,) = opinions_of(confusions.of_cld3(), said, ("Deva",))
+    assert opinions_of(opinions.of_cld3(), said, ("Hans",)) == ()
+    (one,) = opinions_of(opinions.of_cld3(), said, ("Deva",))
     assert (one.language, one.confidence) == ("hi", 0.98)
-    assert opinions_of(confusions.of_cld3(), Prediction("und", 0.0, False), ("Latn",)) == ()
+    assert opinions_of(opinions.of_cld3(), Prediction("und", 0.0, False), ("Latn",)) == ()
 
 
 def test_cld2_gives_its_next_answer_in_the_script():

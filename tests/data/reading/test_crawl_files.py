@@ -11,8 +11,8 @@ import pytest
 import requests
 
 from data.errors import DataError
-from data.reading import crawl_files
-from data.reading.crawl_files import LARGEST_BYTES, OneServer, fetch, place_in
+from data.reading import crawl
+from data.reading.crawl import LARGEST_BYTES, OneServer, fetch, place_in
 
 NAME = "crawl-data/A-2026-11/segments/1/wet/A-00000.warc.wet.gz"
 CONTENT = random.Random(0).randbytes(300_000)
@@ -93,8 +93,8 @@ def server():
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
-    monkeypatch.setattr(crawl_files, "FIRST_WAIT_SECONDS", 0.001)
-    monkeypatch.setattr(crawl_files, "LONGEST_WAIT_SECONDS", 0.001)
+    monkeypatch.setattr(crawl, "FIRST_WAIT_SECONDS", 0.001)
+    monkeypatch.setattr(crawl, "LONGEST_WAIT_SECONDS", 0.001)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_a_file_that_never_comes_whole_is_an_error_and_goes_on_later(server, tmp
     server.behaviour = ["cut"] + ["busy 503"] * 20
     with pytest.raises(DataError, match=r"A-00000.* could not be fetched \(status 503\)"):
         fetch(server.address, tmp_path)
-    (warning,) = (one.message for one in caplog.records if one.name == crawl_files.__name__)
+    (warning,) = (one.message for one in caplog.records if one.name == crawl.__name__)
     assert "IncompleteRead(150000 bytes read, 150000 more expected)" in warning
     assert "; 9 more attempts follow" in warning
     assert not place_in(tmp_path, server.address).exists()
@@ -189,7 +189,7 @@ def test_what_a_server_must_not_do_is_refused_at_once(server, tmp_path, how, mes
 
 
 def test_a_body_without_end_is_refused_at_the_largest_size(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(crawl_files, "LARGEST_BYTES", 100_000)
+    monkeypatch.setattr(crawl, "LARGEST_BYTES", 100_000)
     server.behaviour = ["chunked"]
     with pytest.raises(DataError, match="more than 100,000 bytes"):
         fetch(server.address, tmp_path)
@@ -229,7 +229,7 @@ def test_an_encrypted_transfer_stays_encrypted(here, there, follows):
 def test_two_processes_fetch_a_file_once(server, tmp_path):
     code = (
         "import pathlib, sys\n"
-        "from data.reading.crawl_files import fetch\n"
+        "from data.reading.crawl import fetch\n"
         "print(len(fetch(sys.argv[1], pathlib.Path(sys.argv[2])).read_bytes()))\n"
     )
     processes = [

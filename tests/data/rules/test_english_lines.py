@@ -1,3 +1,5 @@
+""" """
+
 from collections import Counter
 
 import pytest
@@ -5,8 +7,59 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.reading.page import Page
-from data.rules import sentences
-from data.rules.english_lines import clean, too_few_sentences_left
+from data.rules import english_lines
+from data.rules.english_lines import (
+    LONGEST_PAGE_CHARACTERS,
+    clean,
+    too_few_long_lines,
+    too_few_sentences_left,
+    too_long,
+)
+
+
+def page(text: str) -> Page:
+    return Page(url="http://a.example/", text=text)
+
+
+@pytest.mark.parametrize(
+    "characters, reason", [(LONGEST_PAGE_CHARACTERS, None), (190_001, "too_long")]
+)
+def test_length_is_in_characters(characters, reason):
+    assert too_long(page("ሰ" * characters)) == reason  # three bytes each
+
+
+@pytest.mark.parametrize(
+    "lengths, reason",
+    [
+        ([200, 200, 200], None),
+        ([5, 300, 200, 7, 250], None),
+        ([200, 200, 199], "too_few_long_lines"),
+        ([1000, 1000], "too_few_long_lines"),
+        ([600], "too_few_long_lines"),
+    ],
+)
+def test_third_longest_line_decides(lengths, reason):
+    text = "\n".join("語" * length for length in lengths)
+    assert too_few_long_lines(page(text), lines=3, characters=200) == reason
+
+
+@pytest.mark.parametrize("text, reason", [("Karibu sana", None), ("OK", "too_few_long_lines")])
+def test_the_demo_needs_less(text, reason):
+    assert too_few_long_lines(page(text), lines=1, characters=10) == reason
+
+
+def test_abbreviations_end_no_sentence_and_nothing_is_remembered():
+    assert (
+        english_lines.count_sentences("Dr. Smith met Mrs. Jones at 5 p.m. on Friday. They talked.")
+        == 2
+    )
+    context = english_lines._tokenizer()._params.ortho_context
+    before = len(context)
+    assert not english_lines.sentences_are_fewer_than(
+        2, "Zyxxle. Then qwortz zyxxle. Wuffle gromp."
+    )
+    assert len(context) == before
+
 
 THREE = "This is the first good line.\nThis is the second good line?\nThis is the third good line!"
 
@@ -68,4 +121,4 @@ def test_what_is_left_needs_three_sentences_in_all():
 def test_a_line_that_stays_has_a_sentence(text):
     """Pages of three such lines therefore need no counting."""
     for line in clean(text + " and then some more of it.").text.split("\n"):
-        assert not line or sentences.count(line) >= 1
+        assert not line or english_lines.count_sentences(line) >= 1

@@ -13,18 +13,16 @@ from fsspec.implementations.local import LocalFileSystem
 from data.errors import DataError
 from data.examples import loader, window_order
 from data.examples.loader import batches
+from data.examples.mixture import make_schedule
 from data.examples.pretraining_examples import Examples
-from data.examples.schedule import make_schedule
 from data.examples.span_corruption import lengths_for_inputs
-from data.stores import retry
-from data.stores.block_cache import BlockCache
-from data.stores.json_files import read_json
-from data.tokens.block_checks import verify_contents, verify_sizes
-from data.tokens.block_files import LocalFiles
-from data.tokens.blocks import TokenBlocks
+from data.files import stores
+from data.files.block_cache import BlockCache
+from data.files.json_files import read_json
+from data.tokens.block_files import LocalFiles, StagedFiles, open_directory
+from data.tokens.blocks import TokenBlocks, verify_contents, verify_sizes
 from data.tokens.manifest import SplitTokens, TokenManifest
 from data.tokens.shards import TokenizedPage, manifest_entry, write_shard
-from data.tokens.staged_files import StagedFiles, open_directory
 
 TOKENS = {"en": 30_000, "sw": 5_000, "yo": 900}
 
@@ -63,8 +61,8 @@ def unreliable():
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
-    monkeypatch.setattr(retry, "FIRST_WAIT_SECONDS", 0.001)
-    monkeypatch.setattr(retry, "LONGEST_WAIT_SECONDS", 0.001)
+    monkeypatch.setattr(stores, "FIRST_WAIT_SECONDS", 0.001)
+    monkeypatch.setattr(stores, "LONGEST_WAIT_SECONDS", 0.001)
 
 
 @pytest.fixture(scope="module")

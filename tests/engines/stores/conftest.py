@@ -44,7 +44,7 @@ class Minio:
 
     @property
     def fsspec(self) -> dict[str, dict[str, str]]:
-        """Returns the options of `data.stores.object_stores` for the tests' own process."""
+        """Returns the options of `data.files.stores` for the tests' own process."""
         return {"s3": {"key": KEYS[0], "secret": KEYS[1], "endpoint_url": self.address}}
 
     def bucket(self, name: str) -> str:
@@ -88,7 +88,7 @@ class Google:
 
     @property
     def fsspec(self) -> dict[str, dict[str, str]]:
-        """Returns the options of `data.stores.object_stores` for the tests' own process."""
+        """Returns the options of `data.files.stores` for the tests' own process."""
         return {"gs": {"token": "anon", "endpoint_url": self.address}}
 
     def bucket(self, name: str) -> str:

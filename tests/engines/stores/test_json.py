@@ -3,14 +3,14 @@
 import pytest
 
 from data.errors import DataError
-from data.stores import json_files, object_stores
-from data.stores.json_files import read_json, write_json
+from data.files import json_files, stores
+from data.files.json_files import read_json, write_json
 
 
 @pytest.fixture
 def bucket(minio, monkeypatch) -> str:
     keys = {"key": minio.keys["AWS_ACCESS_KEY_ID"], "secret": minio.keys["AWS_SECRET_ACCESS_KEY"]}
-    monkeypatch.setitem(object_stores._options, "s3", keys | {"endpoint_url": minio.address})
+    monkeypatch.setitem(stores._options, "s3", keys | {"endpoint_url": minio.address})
     return minio.bucket("json")
 
 

@@ -7,9 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from data.stores import atomic, object_stores
-from data.stores.locks import FOLDER, Holder, entry_path
-from data.stores.processes import ProcessIdentity
+from data.files import atomic, stores
+from data.files.locks import FOLDER, Holder, ProcessIdentity, entry_path
 
 number = itertools.count()
 
@@ -17,7 +16,7 @@ number = itertools.count()
 @pytest.fixture
 def bucket(minio, monkeypatch) -> str:
     options = {"key": minio.files.key, "secret": minio.files.secret, "endpoint_url": minio.address}
-    monkeypatch.setattr(object_stores, "_options", {"s3": options})
+    monkeypatch.setattr(stores, "_options", {"s3": options})
     return minio.bucket(f"one-command-{next(number)}")
 
 
@@ -27,7 +26,7 @@ def test_of_many_that_create_one_entry_one_succeeds(bucket):
         with ThreadPoolExecutor(8) as threads:
             created = list(threads.map(lambda at: atomic.create(path, b"%d" % at), range(8)))  # noqa: B023
         assert created.count(True) == 1
-        assert int(object_stores.open_store(path)[0].cat_file(path)) == created.index(True)
+        assert int(stores.open_store(path)[0].cat_file(path)) == created.index(True)
 
 
 def test_a_second_command_is_refused_and_the_next_one_finds_no_lock(

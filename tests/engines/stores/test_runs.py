@@ -20,9 +20,8 @@ from faulty_proxy import Request, proxy
 from small_tokens import write_tokens
 from training_runs import EXPERTS, SIZES, assert_same_run, lines, parameters
 
-from data.stores import object_stores
-from data.stores.addresses import Address, place
-from data.stores.files import names_in, read_bytes
+from data.files import stores
+from data.files.paths import Address, names_in, place, read_bytes
 from pipeline.runs.checkpoint_records import steps_in
 
 STEPS, EVERY = 6, 2
@@ -83,7 +82,7 @@ def s3(minio, monkeypatch):
 
 
 def reached(found, monkeypatch):
-    monkeypatch.setattr(object_stores, "_options", found.fsspec)
+    monkeypatch.setattr(stores, "_options", found.fsspec)
     for name, value in found.variables.items():
         monkeypatch.setenv(name, value)
     return found

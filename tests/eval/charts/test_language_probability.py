@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.corpus_manifest import CorpusManifest
+from data.files.json_files import of_shape
 from data.languages import all_languages
-from data.stores.json_files import of_shape
 from eval import language_probability
 from eval.charts import language_probability as chart
 from eval.funnel import PROBABILITY_BINS, Funnel, funnel

@@ -5,7 +5,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_reader import HOSTILE, MARKDOWN
 
-from data.control_characters import CONTROLS, escape_controls
+from data.errors import CONTROLS, escape_controls
 from eval.rendering.markdown_text import bullets, heading, paragraph, table
 
 TEXTS = st.text(

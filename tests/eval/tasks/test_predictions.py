@@ -5,7 +5,7 @@ import pytest
 from task_predictions import answered, classified, read
 
 from data.errors import DataError
-from data.stores.parquet_files import read_table
+from data.files.parquet_files import read_table
 from eval.tasks.predictions import MAY_BE_NULL, SCHEMA, check_same_examples, from_table
 
 

@@ -3,8 +3,8 @@ import json
 import pytest
 
 from data.errors import DataError
-from data.stores.atomic import TEMPORARY
-from data.stores.digests import digest_of_files, digest_of_value
+from data.files.atomic import TEMPORARY
+from data.files.digests import digest_of_files, digest_of_value
 from pipeline.artifacts.claims import (
     SCHEMA_VERSION,
     Claim,

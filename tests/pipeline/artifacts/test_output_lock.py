@@ -7,12 +7,10 @@ from contextlib import closing
 import fsspec
 import pytest
 
-from data.stores.addresses import Address
-from data.stores.atomic import create, write_text
-from data.stores.growing_files import GrowingFile
-from data.stores.locks import Holder, LockLost, entry_path
-from data.stores.processes import ProcessIdentity
-from data.stores.working_folders import WorkingFolder
+from data.files.atomic import create, write_text
+from data.files.growing_files import GrowingFile, WorkingFolder
+from data.files.locks import Holder, LockLost, ProcessIdentity, entry_path
+from data.files.paths import Address
 from pipeline.artifacts import claims
 from pipeline.artifacts.output_lock import output_lock
 from pipeline.beam.workspace import Workspace

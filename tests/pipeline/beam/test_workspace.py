@@ -4,8 +4,8 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from data.errors import DataError
-from data.stores.atomic import write_text
-from data.stores.files import names_in, remove
+from data.files.atomic import write_text
+from data.files.paths import names_in, remove
 from pipeline.beam import workspace
 from pipeline.beam.workspace import Workspace, check_files, clear
 

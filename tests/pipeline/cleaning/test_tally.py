@@ -1,7 +1,7 @@
 import json
 
+from data.files.json_files import decode_json
 from data.reading.page import BrokenRecord, NotAsked, Page, Rejected
-from data.stores.json_files import decode_json
 from pipeline.cleaning.tally import SAMPLES, SortedRun, Tally, TallyRecord, total
 
 PAGE = Page("https://a.example/", "text", language="sw", identified_language="en", split="train")

@@ -5,7 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from data.errors import DataError
-from data.stores.parquet_files import row_count
+from data.files.parquet_files import row_count
 from pipeline.corpus.pages import page_rows, page_texts
 
 DAMAGE = {

@@ -10,7 +10,7 @@ import yaml
 from huggingface_hub import DatasetCard
 from markdown_reader import HOSTILE, markup_of
 
-from data.reading.page_table import WRITTEN
+from data.reading.page import WRITTEN
 from pipeline.corpus.data_card import (
     METADATA,
     README,

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from data.corpus_manifest import LanguagePages
-from data.reading.page_table import REJECTED, WRITTEN
+from data.reading.page import REJECTED, WRITTEN
 from eval.funnel import SAMPLES_PER_REASON
 from pipeline import inspect
 from pipeline.arguments import Inspect

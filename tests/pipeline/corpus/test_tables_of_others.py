@@ -4,12 +4,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from data.curation.personal_data import SPANS, personal_data
+from data.curation.signals import signals
 from data.errors import DataError
-from data.language_id.language_columns import columns
-from data.privacy.personal_data import SPANS, personal_data
-from data.quality.signals import signals
-from data.reading.page_table import WRITTEN_WITH_CLUSTERS
-from data.stores.files import join_path
+from data.files.paths import join_path
+from data.language_id.columns import columns
+from data.reading.page import WRITTEN_WITH_CLUSTERS
 from pipeline.corpus.pages import page_rows, page_texts, page_urls, whole_pages
 from pipeline.corpus.score_tables import BENCHMARKS, SCORES, read_scores
 from pipeline.scoring.score_files import _batches

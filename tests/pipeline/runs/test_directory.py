@@ -17,8 +17,8 @@ from msgspec.structs import replace
 from orbax.checkpoint.path import atomicity
 from other_blocks import with_another_vocabulary
 
-from data.stores.addresses import place
-from data.stores.json_files import read_json, write_json
+from data.files.json_files import read_json, write_json
+from data.files.paths import place
 from data.tokens.blocks import TokenBlocks
 from data.tokens.manifest import TokenManifest
 from data.tokens.tokenizer import MODEL_FILE

@@ -9,8 +9,8 @@ from small_networks import assert_close, start, trainer
 from stored_runs import use_store
 
 from data.errors import DataError
-from data.stores.addresses import Address
-from data.stores.kvstores import kvstore
+from data.files.paths import Address
+from data.files.stores import kvstore
 from model.checkpoints.errors import CheckpointError
 from model.checkpoints.local import Checkpoints
 from model.checkpoints.table import with_shardings

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
-from data.quality.histograms import COUNTED, Histograms
+from data.curation.thresholds import COUNTED, Histograms
 from pipeline.corpus.all_files import CorpusFile
 from pipeline.errors import ArtifactError
 from pipeline.scoring.manifest import ScoresManifest, manifest_of, thresholds_of

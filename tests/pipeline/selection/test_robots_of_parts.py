@@ -2,7 +2,7 @@ import itertools
 
 import pytest
 
-from data.rights.robots_files import Robots
+from data.curation.robots import Robots
 from pipeline.selection.robots import Part
 
 OLD = Robots("2025-01-01T00:00:00Z", False, "User-agent: *\nAllow: /", "a.example")

@@ -8,7 +8,7 @@ from other_blocks import with_another_vocabulary
 from small_corpora import texts_of, write_corpus
 
 from data.errors import DataError
-from data.stores.json_files import read_json, write_json
+from data.files.json_files import read_json, write_json
 from data.tokens.blocks import TokenBlocks
 from data.tokens.tokenizer import MODEL_FILE
 from pipeline.artifacts.claims import digest_of_manifest

@@ -6,8 +6,8 @@ import pytest
 from msgspec.structs import replace
 
 from data.errors import DataError
-from data.examples.schedule import BLOCK
-from data.stores.json_files import read_json
+from data.examples.mixture import BLOCK
+from data.files.json_files import read_json
 from data.tokens.blocks import TokenBlocks
 from data.tokens.manifest import TokenManifest
 from model.configuration_checks import ConfigurationError

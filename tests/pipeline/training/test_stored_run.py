@@ -7,8 +7,7 @@ from faulty_store import Misbehaviour, Store
 from stored_runs import use_store
 from training_runs import SETTINGS, STEPS, assert_same_run, one_trainer_per_recipe
 
-from data.stores.addresses import Address
-from data.stores.files import names_in, read_bytes
+from data.files.paths import Address, names_in, read_bytes
 from pipeline import cli
 from pipeline.runs import stored_checkpoints
 from pipeline.runs.finished import evaluated_steps, read_run

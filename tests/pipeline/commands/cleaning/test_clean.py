@@ -10,13 +10,12 @@ import pytest
 from web_pages import ARCHIVES, pages_in
 
 from data.dedup.line_dedup import keep_lines, line_hashes
-from data.demo.archive import member_of, write
-from data.demo.shipped_text import shipped_pages
+from data.demo import member_of, shipped_pages, write
 from data.errors import DataError
-from data.language_id.cld3 import CLD3Identifier
+from data.language_id.combined import CLD3Identifier
 from data.languages import codes
 from data.reading.page import Page
-from data.rules.text_rules import too_few_long_lines, too_long
+from data.rules.english_lines import too_few_long_lines, too_long
 from data.urls import normalize, normalized_hash, number, url_hash
 from pipeline import clean
 from pipeline.arguments import Clean

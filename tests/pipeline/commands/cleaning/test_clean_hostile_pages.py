@@ -9,8 +9,8 @@ import pytest
 from damaged_archives import HTTP, member
 
 from data.errors import DataError
-from data.language_id import cld3
-from data.reading import html_text
+from data.language_id import combined
+from data.reading import html
 from data.reading.page import Page, Rejected
 from pipeline import clean
 from pipeline.arguments import Clean
@@ -59,8 +59,8 @@ def test_a_page_on_which_a_parser_fails_is_a_broken_record_with_its_place(
             raise error
         return text_of(html, label)
 
-    text_of = html_text.text_of
-    monkeypatch.setattr(html_text, "text_of", failing)
+    text_of = html.text_of
+    monkeypatch.setattr(html, "text_of", failing)
     good = member("good", GOOD, "response")
     manifest = cleaned(tmp_path, good + response("bad", "hostile") + good)
     assert manifest["broken_records"]["unreadable_page"]["count"] == 1
@@ -74,7 +74,7 @@ class Identifier:
     """CLD3, which fails on some pages."""
 
     def __init__(self, error: Exception):
-        self._error, self._identify = error, cld3.identifier(None).identify
+        self._error, self._identify = error, combined.identifier(None).identify
 
     def identify(self, text: str):
         if "hostile" in text:

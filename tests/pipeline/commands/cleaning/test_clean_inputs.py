@@ -15,11 +15,11 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
-from data.demo.archive import member_of
+from data.demo import member_of
 from data.errors import DataError
+from data.files import stores
 from data.reading.page import Page
 from data.rules import rule_sets
-from data.stores import retry
 from pipeline import clean, inspect
 from pipeline.arguments import Clean, Inspect
 from pipeline.beam.options import pipeline_options
@@ -311,11 +311,11 @@ def test_one_file_under_two_names_is_read_once(tmp_path, monkeypatch):
     assert run(tmp_path / "out", names)["input"] == {"files": 1, "records": 1}
 
 
-@pytest.mark.parametrize("number, tries", [(errno.ESTALE, retry.ATTEMPTS), (errno.EACCES, 1)])
+@pytest.mark.parametrize("number, tries", [(errno.ESTALE, stores.ATTEMPTS), (errno.EACCES, 1)])
 def test_transient_errors_are_retried(tmp_path, monkeypatch, number, tries):
     """A stale handle of a network disk is retried; a refused permission is not."""
-    monkeypatch.setattr(retry, "FIRST_WAIT_SECONDS", 0.001)
-    monkeypatch.setattr(retry, "LONGEST_WAIT_SECONDS", 0.001)
+    monkeypatch.setattr(stores, "FIRST_WAIT_SECONDS", 0.001)
+    monkeypatch.setattr(stores, "LONGEST_WAIT_SECONDS", 0.001)
     opened, whole_open = [], Path.open
 
     def refused(path: Path, *arguments, **named):

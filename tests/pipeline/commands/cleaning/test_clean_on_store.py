@@ -10,11 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 from faulty_store import Store
 
-from data.demo.archive import member_of
-from data.demo.shipped_text import shipped_pages
+from data.demo import member_of, shipped_pages
 from data.errors import DataError
-from data.stores import ranges, retry
-from data.stores.ranges import open_ranges
+from data.files import paths, stores
+from data.files.paths import open_ranges
 from pipeline import clean, estimate, inspect, vocabulary
 from pipeline.arguments import Clean, Estimate, Inspect, Vocabulary
 from pipeline.beam import workspace
@@ -32,8 +31,8 @@ SMALL = Cut(shard_bytes=20_000, chunk_characters=30_000, partition_bytes=30_000)
 def store(tmp_path, monkeypatch) -> Path:
     fsspec.register_implementation("store", Store, clobber=True)
     monkeypatch.setattr(Store, "root", tmp_path / "store")
-    monkeypatch.setattr(retry, "FIRST_WAIT_SECONDS", 0.001)
-    monkeypatch.setattr(retry, "LONGEST_WAIT_SECONDS", 0.001)
+    monkeypatch.setattr(stores, "FIRST_WAIT_SECONDS", 0.001)
+    monkeypatch.setattr(stores, "LONGEST_WAIT_SECONDS", 0.001)
     misbehave(monkeypatch)
     fill(tmp_path / "store")
     return tmp_path / "store"
@@ -209,7 +208,7 @@ def test_parts_of_a_file_are_read_as_parts(store, monkeypatch):
         assert file.read(700) == content[1_000_000:1_000_700]
         file.seek(-5, 2)
         assert file.read() == content[-5:]
-    assert sum(asked) < 2 * ranges.AHEAD_BYTES
+    assert sum(asked) < 2 * paths.AHEAD_BYTES
 
 
 def test_later_stages_read_a_corpus_where_it_lies(store, tmp_path, capsys, monkeypatch):

@@ -18,8 +18,7 @@ from pathlib import Path
 import pytest
 from forked import CONTEXT
 
-from data.demo.archive import member_of
-from data.demo.shipped_text import shipped_pages
+from data.demo import member_of, shipped_pages
 from data.reading.page import Page
 from pipeline import clean
 from pipeline.arguments import Clean

@@ -8,13 +8,12 @@ import pyarrow.parquet as pq
 import pytest
 from web_pages import ARCHIVES, pages_in
 
-from data.demo.archive import member_of
-from data.demo.shipped_text import shipped_pages
+from data.demo import member_of, shipped_pages
 from data.language_id.combined import CombinedIdentifier
-from data.reading import page_table
+from data.reading import page as page_table
 from data.reading.page import Page
-from data.rules import web_lines, web_rules
-from data.rules.web_rules import mswitch_web
+from data.rules import rule_sets, web_lines
+from data.rules.rule_sets import mswitch_web
 from data.urls import normalize
 from pipeline import clean
 from pipeline.arguments import Clean
@@ -26,7 +25,7 @@ SMALL = Cut(shard_bytes=1, chunk_characters=10_000, partition_bytes=3_000)
 LARGER = Cut(shard_bytes=1, chunk_characters=400_000, partition_bytes=300_000)
 
 _SPEC = importlib.util.spec_from_file_location(
-    "in_memory", Path(__file__).parents[3] / "data/rules/test_web_rules.py"
+    "in_memory", Path(__file__).parents[3] / "data/rules/test_rule_sets.py"
 )
 assert _SPEC is not None
 assert _SPEC.loader is not None
@@ -80,7 +79,7 @@ def agree(out: Path, pages: list[Page]) -> None:
 @pytest.mark.slow
 def test_other_languages_go_as_soon_as_the_language_is_decided(tmp_path, monkeypatch):
     """They then hold no keys and no lines; near-duplicates are always of one language."""
-    monkeypatch.setattr(web_rules, "mswitch_web", lambda: in_memory.RULES)
+    monkeypatch.setattr(rule_sets, "mswitch_web", lambda: in_memory.RULES)
     monkeypatch.setattr(clean, "clear", lambda out: None)
     pages = made_pages()
     every = run(tmp_path / "all", pages)
@@ -101,7 +100,7 @@ def spilled(path: Path) -> list[Page]:
 
 @pytest.mark.slow
 def test_the_job_is_the_rules_in_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr(web_rules, "mswitch_web", lambda: in_memory.RULES)
+    monkeypatch.setattr(rule_sets, "mswitch_web", lambda: in_memory.RULES)
     pages = made_pages()
     run(tmp_path / "out", pages)
     agree(tmp_path / "out", pages)

@@ -9,12 +9,12 @@ import pytest
 from fineweb2_file import FILE
 from small_corpora import texts_of, write_corpus
 
+from data.curation.personal_data import personal_data
+from data.curation.signals import signals
+from data.curation.thresholds import derived, histograms
 from data.errors import DataError
-from data.language_id import language_columns
-from data.privacy.personal_data import personal_data
-from data.quality.signals import signals
-from data.quality.thresholds import derived, histograms
-from data.stores import parquet_files
+from data.files import parquet_files
+from data.language_id import columns
 from pipeline import cli
 from pipeline.arguments import Score
 from pipeline.artifacts.claims import MANIFEST
@@ -80,7 +80,7 @@ def test_each_file_has_a_table_with_a_row_per_page(corpus, scores):
         texts, code = pages["text"].to_pylist(), name.split("/")[1]
         for row, text in enumerate(texts):  # one by one: a batch's rows do not mix
             expected = signals([text], code).to_pylist()[0]
-            expected |= language_columns.columns([text]).to_pylist()[0]
+            expected |= columns.columns([text]).to_pylist()[0]
             expected["personal_data"] = personal_data([text], code).to_pylist()[0]
             expected["benchmarks"] = []
             assert found.slice(row, 1).to_pylist()[0] == expected

@@ -10,10 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 from small_corpora import rows_in, texts_of, write_corpus
 
+from data.curation.signals import signals
+from data.curation.thresholds import Thresholds
 from data.errors import DataError
 from data.languages import NO_LANGUAGE
-from data.quality.signals import signals
-from data.quality.thresholds import Thresholds
 from pipeline import cli
 from pipeline import select as select_command
 from pipeline.arguments import Score, Select, Withdraw

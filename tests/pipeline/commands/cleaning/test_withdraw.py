@@ -10,9 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 from small_corpora import rows_in, texts_of, write_corpus
 
-from data.reading.page import BrokenRecord
-from data.reading.page_record import address_of
-from data.reading.page_table import BROKEN
+from data.reading.page import BROKEN, BrokenRecord
+from data.reading.records import address_of
 from pipeline import cli
 from pipeline import withdraw as withdraw_command
 from pipeline.arguments import Clean, Score, Select, Withdraw

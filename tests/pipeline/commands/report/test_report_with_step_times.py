@@ -9,8 +9,8 @@ import pytest
 import recompute_report
 from recompute_times import compare_times
 
-from data.stores.digests import digest_of_contents
-from data.stores.json_files import write_json
+from data.files.digests import digest_of_contents
+from data.files.json_files import write_json
 from pipeline import report
 from pipeline.arguments import Report
 from pipeline.artifacts import claims

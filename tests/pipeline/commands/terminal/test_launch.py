@@ -17,7 +17,7 @@ from apache_beam.options.pipeline_options import (
 )
 from hatchling.builders.wheel import WheelBuilder
 
-from data.demo.archive import write
+from data.demo import write
 from data.errors import DataError
 from pipeline import arguments, clean, estimate, score
 from pipeline.beam.options import check_workers_reach, pipeline_options

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.table import Table
 
-from data.control_characters import CONTROLS, escape_controls
+from data.errors import CONTROLS, escape_controls
 from pipeline import cli, report
 from pipeline.terminal import Terminal, print_lines, print_message, replace_unknown_characters
 

@@ -27,7 +27,7 @@ from lock_holder import held_elsewhere
 from tensorflow_forks import python
 from training_runs import one_trainer_per_recipe
 
-from data.demo import archive, shipped_text
+from data import demo
 from pipeline import cli
 from pipeline.demo import commands
 
@@ -87,10 +87,10 @@ def here(monkeypatch, capfd, tmp_path) -> Callable[..., subprocess.CompletedProc
 def way(one_device, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("way")
     wanted = {*LANGUAGES, REMOVED}
-    pages = [page for page in shipped_text.shipped_pages() if page.declared_language in wanted]
+    pages = [page for page in demo.shipped_pages() if page.declared_language in wanted]
     assert any(page.declared_language == REMOVED for page in pages)
     kept = [page for page in pages if page.declared_language != REMOVED]
-    archive.write(out / "archive", kept)
+    demo.write(out / "archive", kept)
     for stage in itertools.chain(*commands(out)):
         name = stage.command[0]
         replaced = [

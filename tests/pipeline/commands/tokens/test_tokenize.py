@@ -15,7 +15,7 @@ from tensorflow_forks import python
 from web_pages import BESIDE, SMALL, pages_in
 
 from data.examples.mixture import TextSizes, parse
-from data.stores.json_files import read_json, write_json
+from data.files.json_files import read_json, write_json
 from data.tokens.blocks import TokenBlocks
 from data.tokens.manifest import TokenManifest, VocabularyManifest
 from data.tokens.tokenizer import MODEL_FILE, load

@@ -9,8 +9,7 @@ import pytest
 from growing_input import SMALL, meeting_pages, replaced_pages, write_archives
 from tensorflow_forks import python
 
-from data.tokens.block_checks import verify_contents, verify_languages, verify_sizes
-from data.tokens.blocks import TokenBlocks
+from data.tokens.blocks import TokenBlocks, verify_contents, verify_languages, verify_sizes
 from data.tokens.manifest import COUNTS, TokenManifest
 from pipeline import clean
 from pipeline.arguments import Clean, Vocabulary

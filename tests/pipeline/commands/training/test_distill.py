@@ -24,7 +24,7 @@ from training_runs import (
 )
 from training_runs import STEPS as TAUGHT
 
-from data.stores.json_files import read_json
+from data.files.json_files import read_json
 from data.tokens.blocks import TokenBlocks
 from data.tokens.manifest import TokenManifest
 from model.loss.distillation import DistillationConfig

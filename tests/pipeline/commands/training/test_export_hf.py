@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import ModelCard
 
-from data.stores.json_files import read_json
+from data.files.json_files import read_json
 from model.hugging_face import config_fields
 from pipeline import cli, export_hf, import_hf
 from pipeline.arguments import ExportHf, ImportHf

@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from data.errors import DataError
-from data.stores.json_files import read_json, write_json
+from data.files.json_files import read_json, write_json
 from data.tokens.tokenizer import MODEL_FILE
 from model.config import ModelConfig
 from model.configuration_checks import ConfigurationError

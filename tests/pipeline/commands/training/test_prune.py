@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from training_runs import SIZES, one_trainer_per_recipe, table
 
-from data.stores.json_files import read_json
+from data.files.json_files import read_json
 from model.dimensions import by_path
 from pipeline import cli
 from pipeline.artifacts.claims import digest_of_manifest

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from training_runs import STEPS, one_trainer_per_recipe
 
-from data.stores.digests import digest_of_contents
-from data.stores.json_files import write_json
+from data.files.digests import digest_of_contents
+from data.files.json_files import write_json
 from model import NUMERICS_VERSION
 from pipeline import cli
 from pipeline import time as command

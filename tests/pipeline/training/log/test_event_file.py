@@ -1,8 +1,7 @@
 from stored_runs import use_store
 from tensorboardX.proto.event_pb2 import Event
 
-from data.stores.addresses import Address
-from data.stores.files import names_in, read_bytes
+from data.files.paths import Address, names_in, read_bytes
 from pipeline.training.log.event_file import EventFile
 
 

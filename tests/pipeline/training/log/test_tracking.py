@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from data.stores.json_files import read_json
+from data.files.json_files import read_json
 from pipeline.errors import ArtifactError
 from pipeline.training.log import tracking
 from pipeline.training.log.tracking import FILE, Tracking, check_installed

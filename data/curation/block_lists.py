@@ -1,0 +1,268 @@
+"""Lists of domains and addresses whose pages are left out: block lists, and opt-out lists.
+
+A line names domains, addresses, nothing, or what is not an entry.
+
+A list has one entry per line in UTF-8, plain or gzipped; lines that begin with # are comments.
+
+* A domain or host, such as `example.org`, `*.example.org` or the `0.0.0.0 example.org` of a hosts
+  file: all its pages, and those of all hosts below it, by whole labels.
+* An address, with a scheme or a slash, such as `example.org/forum` or `https://example.org/forum`:
+  that page and all below it, on that host alone, with or without `www.`. `https://example.org/`
+  are so the pages of that host, and not those of `shop.example.org`.
+* The `sha256:...` that a page without an address has as its `url`: that page.
+
+Syntax of other lists, such as `||example.org^` of ad blockers, and rows of tables are not entries:
+a host is compared by its labels, so that they would never match a page.
+
+Entries are kept as hashes of 64 bits: 80 MB for ten million. Of 10^10 pages with ten look-ups each,
+0.05 are then expected to be refused by chance. Other lines are set aside and counted. So are mail
+addresses, and entries of one label, such as `com`: they are likelier to be damage than a wish.
+"""
+
+import re
+from array import array
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import xxhash
+from jaxtyping import UInt64
+
+from data.errors import DataError
+from data.files.paths import exists, local_copy
+from data.numbers import distinct, is_among
+from data.reading import records
+from data.reading.page import BrokenRecord
+from data.urls import OF_TEXT, domains, folders, host_and_page, key, split
+
+ROBOTS_TXT = "robots_txt"
+
+
+class Reasons(NamedTuple):
+    """Reasons for pages on a list: the domain is listed, or the page's own address."""
+
+    domain: str
+    url: str
+
+
+BLOCKED = Reasons("blocked_domain", "blocked_url")
+OPTED_OUT = Reasons("opted_out", "opted_out")
+
+
+def first_reasons(*answers: Sequence[str | None]) -> list[str | None]:
+    """Returns for each page the first reason that one of several answers has for it."""
+    return [next(filter(None, reasons), None) for reasons in zip(*answers, strict=True)]
+
+
+Hashes = UInt64[np.ndarray, " entries"]
+SIMPLE = re.compile(rb"[a-z0-9_-]+(?:\.[a-z0-9_-]+)+").fullmatch  # a domain as most lists have it
+UTF_16 = (BOM_UTF16_LE, BOM_UTF16_BE)
+# The address stands first: one at the end of another, such as a.org/127.0.0.1, is a part of that.
+HOSTS_FILE = re.compile(r"(?:0\.0\.0\.0|127\.0\.0\.1|::1?)(?:\s+|$)").match
+COMMENT = re.compile(r"(?:^|\s)#.*")
+WILDCARD = re.compile(r"^\*?\.(?=[^/?]+$)")  # before a domain; an address is of one host
+HOST = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)+").fullmatch
+NO_ADDRESS = re.compile(r"[\x00-\x1f\x7f*\ufffd]").search  # * is a wildcard, \ufffd no UTF-8
+SCHEMES = ("", "http", "https")
+SAMPLES, LONGEST_SAMPLE = 3, 80  # characters
+
+
+class Entry(NamedTuple):
+    """What a list names.
+
+    Attributes:
+        name: the domain, or the key of an address (`addresses.key`).
+        is_domain: whether it is a domain with all hosts below it.
+    """
+
+    name: str
+    is_domain: bool
+
+    def __str__(self) -> str:
+        """The entry as a list would have it."""
+        is_whole = self.is_domain or OF_TEXT(self.name) or "/" in self.name or "?" in self.name
+        return self.name if is_whole else f"{self.name}/"
+
+
+def entries(line: str) -> Iterator[Entry | None]:
+    """Yields the entries of a line, and None for each that cannot be one.
+
+    A comment has none, a line of a hosts file as many as it has names.
+    """
+    text = COMMENT.sub("", line).strip()
+    of_hosts_file = HOSTS_FILE(text)
+    for name in text[of_hosts_file.end() :].split() if of_hosts_file else [text]:
+        if name:
+            yield _entry(name)
+
+
+def _entry(name: str) -> Entry | None:
+    if OF_TEXT(name):
+        return Entry(name, False)
+    name = WILDCARD.sub("", name)
+    parts = split(name)
+    if NO_ADDRESS(name) or parts is None or "@" in parts.netloc or ".." in parts.netloc:
+        return None
+    host, page = host_and_page(name)
+    if parts.scheme not in SCHEMES or not HOST(host):
+        return None
+    if parts.fragment and not page:
+        return None  # `example.org/#/bob` is a wish for less than the host
+    is_domain = not (parts.scheme or parts.path or page)
+    return Entry(host, True) if is_domain else Entry(key(host, page), False)
+
+
+@dataclass(frozen=True)
+class BlockList:
+    """The entries of lists, 8 bytes each.
+
+    Attributes:
+        domains: hashes of domains and hosts, in ascending order.
+        urls: hashes of addresses, in ascending order.
+        longest: characters of the longest entry.
+        set_aside: number of lines that are not entries; of names, in lines of a hosts file.
+        reasons: reasons for pages on the list.
+        samples: the first lines that were set aside, at most three, cut to 80 characters.
+    """
+
+    domains: UInt64[np.ndarray, " domains"]
+    urls: UInt64[np.ndarray, " urls"]
+    longest: int
+    set_aside: int = 0
+    reasons: Reasons = BLOCKED
+    samples: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, paths: Iterable[str], reasons: Reasons = BLOCKED) -> "BlockList":
+        """Returns the entries of lists.
+
+        Raises:
+            DataError: if a list does not exist, is damaged or no UTF-8, or has no entry.
+        """
+        found = _Found(array("Q"), array("Q"))
+        for path in paths:
+            before = len(found.domains) + len(found.urls)
+            for line in _lines(path):
+                if SIMPLE(line):
+                    found.domains.append(xxhash.xxh3_64_intdigest(line))
+                    found.longest = max(found.longest, len(line))
+                else:
+                    found.add(line, path)
+            if before == len(found.domains) + len(found.urls):
+                raise DataError(
+                    f"The list {path} should have a domain or an address per line and has none; "
+                    "leave it out, or correct it."
+                )
+        hashes = _sorted(found.domains), _sorted(found.urls)
+        return cls(*hashes, found.longest, found.set_aside, reasons, tuple(found.samples))
+
+    @property
+    def state_bytes(self) -> int:
+        """Number of bytes that the entries take in memory."""
+        return self.domains.nbytes + self.urls.nbytes
+
+    def refused(self, urls: Sequence[str]) -> list[str | None]:
+        """Returns for each address the reason why it is on the list; None for the others."""
+        addresses = [host_and_page(url) for url in urls]
+        on_domains = _any((domains(host, self.longest) for host, _ in addresses), self.domains)
+        on_urls = _any((folders(*address, self.longest) for address in addresses), self.urls)
+        return [
+            self.reasons.domain if by_domain else self.reasons.url if by_url else None
+            for by_domain, by_url in zip(on_domains, on_urls, strict=True)
+        ]
+
+    def entries_of(self, urls: Sequence[str]) -> Counter[str]:
+        """Returns how many of these addresses each entry names; a page may be named by several."""
+        reasons = zip(urls, self.refused(urls), strict=True)
+        addresses = [host_and_page(url) for url, reason in reasons if reason is not None]
+        on_domains = (name for host, _ in addresses for name in domains(host, self.longest))
+        on_urls = (name for address in addresses for name in folders(*address, self.longest))
+        return Counter(
+            str(Entry(name, is_domain))
+            for is_domain, names in ((True, [*on_domains]), (False, [*on_urls]))
+            for name, is_entry in zip(names, self._are_entries(names, is_domain), strict=True)
+            if is_entry
+        )
+
+    def _are_entries(self, names: Sequence[str], is_domain: bool) -> list[bool]:
+        hashes = np.fromiter(map(_hash, names), np.uint64, len(names))
+        return is_among(hashes, self.domains if is_domain else self.urls).tolist()
+
+
+def entries_in(path: str) -> Iterator[str]:
+    """Yields the entries of a list as a list would have them, in its order."""
+    for line in _lines(path):
+        yield from (str(entry) for entry in entries(line.decode("utf-8-sig", "replace")) if entry)
+
+
+@dataclass
+class _Found:
+    """Entries while lists are read.
+
+    Attributes:
+        domains: hashes of domains.
+        urls: hashes of addresses.
+        longest: characters of the longest entry.
+        set_aside: number of lines that are not entries.
+        samples: the first of them.
+    """
+
+    domains: array
+    urls: array
+    longest: int = 0
+    set_aside: int = 0
+    samples: list[str] = field(default_factory=list)
+
+    def add(self, line: bytes, path: str) -> None:
+        """Adds the entries of a line; refuses one that is not UTF-8 at all."""
+        text = line.decode("utf-8-sig", "replace")
+        if "\0" in text or line.startswith(UTF_16):
+            raise DataError(
+                f"The list {path} should be text in UTF-8 and is UTF-16 or binary; convert it."
+            )
+        for entry in entries(text):
+            if entry is not None:
+                (self.domains if entry.is_domain else self.urls).append(_hash(entry.name))
+                self.longest = max(self.longest, len(entry.name))
+                continue
+            self.set_aside += 1
+            if len(self.samples) < SAMPLES:
+                self.samples.append(text[:LONGEST_SAMPLE])
+
+
+def _lines(path: str) -> Iterator[bytes]:
+    if not exists(path):
+        raise DataError(f"The list {path} does not exist; check its path.")
+    with local_copy(path) as here:
+        for line in records.read_lines(here):
+            if isinstance(line, BrokenRecord):
+                raise DataError(
+                    f"The list {path} should be text and is {line.reason} at byte {line.offset:,}; "
+                    "restore it."
+                )
+            yield from line.content.strip().splitlines()  # also at a CR alone
+
+
+def _any(names: Iterable[Iterable[str]], entries: Hashes) -> list[bool]:
+    """Returns for each group of names whether one is among the entries."""
+    hashes, counts = array("Q"), []
+    for some in names:
+        before = len(hashes)
+        hashes.extend(map(_hash, some))
+        counts.append(len(hashes) - before)
+    owners = np.repeat(np.arange(len(counts)), counts)
+    found = np.bincount(
+        owners[is_among(np.array(hashes, np.uint64), entries)], minlength=len(counts)
+    )
+    return (found > 0).tolist()
+
+
+def _hash(name: str) -> int:
+    return xxhash.xxh3_64_intdigest(name.encode("utf-8", "surrogatepass"))
+
+
+def _sorted(hashes: array) -> Hashes:
+    return distinct(np.frombuffer(hashes, np.uint64)) if hashes else np.empty(0, np.uint64)

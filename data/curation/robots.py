@@ -1,0 +1,410 @@
+"""robots.txt: which pages a site refuses to a crawler (RFC 9309).
+
+Files come from crawls (WARC), from JSON Lines, or plain; redirects lead to the record of another
+address.
+
+* WARC, as Common Crawl's `robotstxt` files: responses of an address whose path is /robots.txt.
+* JSON Lines: {"host": "www.example.org", "robots": "User-agent: ..."}, perhaps with "status" (200
+  if left out) and "time". Beside a status 4xx or 5xx, "robots" may be null.
+* Plain: `www.example.org/robots.txt`, in a folder named by its host.
+
+Only what a crawler may rely on is kept (RFC 9309): the content of a 2xx answer, and the fact that
+the answer was 4xx or 5xx. The rules that a redirect leads to are those of the host that was asked,
+over at most five redirects. They are followed within one archive, which is read once more for it; a
+crawler writes both records in turn. A host whose redirect leads elsewhere counts as skipped.
+
+A damaged line or record costs one host. So it is skipped and counted, and does not end a job.
+
+    User-agent: CCBot          a group: the names of crawlers, and rules for them
+    Disallow: /private
+    Allow: /private/*.html$
+
+Of these rules the longest that matches a path counts, and of equally long ones one that allows.
+`/private/a.pdf` is refused, `/private/a.html` and `/a` are not. Groups that name the crawler
+count together. If there is none, those of `*` count. So the rules of all other groups are passed
+over, and a file is read in time and memory that grow with its length.
+
+Paths and rules are compared in one form of percent-encoding: `%7E` is `~`, `%3d` is `=` and `é`
+is `%C3%A9`, but `%2F` does not separate folders. Common misspellings of Disallow and lines without
+a colon count, and a rule that allows `/index.html` allows `/`.
+
+A host without a robots.txt, or with one that is answered by a status 4xx, refuses nothing. One that
+is answered by 5xx refuses everything: its owner's wish is not known. So does one whose rules have
+more than `MOST_WILDCARDS` wildcards, which are all tried on each page.
+
+The robots.txt files of a whole crawl do not fit into memory. So they meet the pages by host
+(`host_of`) in an engine's shuffle, where `refused_by` decides for each host.
+"""
+
+import functools
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import quote, urljoin
+
+import msgspec
+
+from data.curation.block_lists import ROBOTS_TXT
+from data.errors import DataError
+from data.files.json_files import of_shape
+from data.files.paths import exists, local_copy
+from data.reading import records, web_archive
+from data.reading.html import Response, response_of
+from data.reading.page import BrokenRecord, Defect, sortable
+from data.urls import host_of, split, with_slashes
+
+MOST_BYTES = 500 << 10  # RFC 9309 asks for as many; Google ignores the rest
+ARCHIVES, JSON_LINES = (".warc", ".warc.gz"), (".jsonl", ".jsonl.gz")
+PATH = "/robots.txt"
+MOST_REDIRECTS = 5
+LONGEST_ADDRESS = 2048  # characters; redirects are held in memory
+
+
+class Robots(NamedTuple):
+    """The robots.txt of a host, ordered so that the one that counts is the greatest of several.
+
+    It is the newest. Of equally old ones the stricter counts: first a failure, then a text.
+
+    Attributes:
+        time: when it was read, as `timestamps.sortable` writes it; "" if not known.
+        failed: whether the server answered by 5xx, which refuses everything (RFC 9309).
+        content: its text; "" for 4xx and 5xx.
+        host: the host, as `host_of` returns it.
+    """
+
+    time: str
+    failed: bool
+    content: str
+    host: str
+
+
+class Row(msgspec.Struct):
+    """A line of JSON Lines."""
+
+    host: str
+    robots: str | None
+    status: int = 200
+    time: object = ""
+
+
+class Address(NamedTuple):
+    """An address without its scheme, as sites serve both."""
+
+    host: str
+    path: str
+    query: str
+
+
+def check_robots_file(path: str) -> None:
+    """Checks that a file can hold robots.txt files, by its name.
+
+    Raises:
+        DataError: if its name is none of the forms, or it does not exist.
+    """
+    is_plain = path.endswith(PATH) and _host_of_folder(path)
+    if not is_plain and not path.endswith((*ARCHIVES, *JSON_LINES)):
+        raise DataError(
+            f"Robots.txt files are read from {', '.join((*ARCHIVES, *JSON_LINES))} or "
+            f"HOST/robots.txt, and {path} is none of these; convert it, or leave it out."
+        )
+    if not exists(path):
+        raise DataError(f"The file {path} with robots.txt does not exist; check its path.")
+
+
+def read_robots(path: str, skipped: Counter[str] | None = None) -> Iterator[Robots]:
+    """Yields the robots.txt files of a file, in its order; a host may have several.
+
+    Args:
+        path: path or address of a WARC file, JSON Lines, or `HOST/robots.txt`.
+        skipped: is increased by the number of lines or records that cannot be read, by reason.
+
+    Raises:
+        DataError: if the file is none of these, or does not exist.
+    """
+    check_robots_file(path)
+    skipped = Counter() if skipped is None else skipped
+    with local_copy(path) as here:
+        if path.endswith(ARCHIVES):
+            yield from _of_archive(here, skipped)
+        elif path.endswith(JSON_LINES):
+            yield from _of_json_lines(here, skipped)
+        else:
+            yield from _answer("", 200, here.read_bytes(), _host_of_folder(path))
+
+
+def _of_archive(here: Path, skipped: Counter[str]) -> Iterator[Robots]:
+    led_here = redirected_hosts(here)
+    not_found = set(led_here)
+    for record in web_archive.read_records(here):
+        if isinstance(record, BrokenRecord):
+            skipped[record.reason] += 1
+            continue
+        at = address_of(record.url)
+        if record.kind != "response" or at is None:
+            continue
+        hosts = [*([at.host] if at.path == PATH else ()), *led_here.get(at, ())]
+        if not hosts:
+            continue
+        not_found.discard(at)
+        found = response_of(record.body)
+        if isinstance(found, Defect):
+            skipped[found.reason] += 1
+        else:
+            time = record.headers.get("WARC-Date") or ""
+            for host in hosts:
+                yield from _answer(time, found.status, found.content, host)
+    if not_found:
+        skipped["redirect_elsewhere"] += sum(len(led_here[one]) for one in not_found)
+
+
+def _of_json_lines(here: Path, skipped: Counter[str]) -> Iterator[Robots]:
+    for found in records.values(here):
+        row = None if isinstance(found, BrokenRecord) else _row(found.value)
+        if row is None:
+            skipped[found.reason if isinstance(found, BrokenRecord) else "no_robots_txt"] += 1
+            continue
+        content = (row.robots or "").encode("utf-8", "replace")
+        yield from _answer(row.time, row.status, content, host_of(row.host))
+
+
+def _row(value: object) -> Row | None:
+    """Returns a line's value as a row; None if it has another shape or says nothing of a host."""
+    try:
+        row = of_shape(value, Row, "a line of robots.txt files")
+    except DataError:
+        return None
+    kind = row.status // 100
+    has_answer = kind in (4, 5) or (kind == 2 and row.robots is not None)
+    return row if host_of(row.host) and has_answer else None
+
+
+def _answer(time: object, status: int, content: bytes, host: str) -> Iterator[Robots]:
+    """Yields what a crawler may rely on; nothing for a redirect or a malformed host."""
+    kind = status // 100
+    if host and kind in (2, 4, 5):
+        known = sortable(time) if isinstance(time, str) else ""
+        yield Robots(known, kind == 5, _text(content) if kind == 2 else "", host)
+
+
+def _host_of_folder(path: str) -> str:
+    return host_of(path.removesuffix(PATH).rpartition("/")[2])
+
+
+def _text(content: bytes) -> str:
+    """Returns the text of a robots.txt, up to the last whole line of its first 500 KiB.
+
+    Lines end by LF, CR or both. Without an end, all of these bytes are one line.
+    """
+    if len(content) > MOST_BYTES:
+        end = max(content.rfind(one, 0, MOST_BYTES) for one in (b"\n", b"\r"))
+        content = content[: end + 1 or MOST_BYTES]
+    return content.decode("utf-8-sig", "replace")
+
+
+def address_of(url: str) -> Address | None:
+    """Returns where an address leads; None if it is malformed or very long."""
+    parts = split(url) if len(url) <= LONGEST_ADDRESS else None
+    return None if parts is None else Address(host_of(url), parts.path, parts.query)
+
+
+def redirected_hosts(archive: Path) -> dict[Address, list[str]]:
+    """Returns the hosts whose robots.txt is at another address, by that address."""
+    leads = _leads(archive)
+    found: dict[Address, list[str]] = defaultdict(list)
+    for begin in leads:
+        end, left = begin, MOST_REDIRECTS
+        while end in leads and left:
+            end, left = leads[end], left - 1
+        if begin.path == PATH:
+            found[end].append(begin.host)
+    return dict(found)
+
+
+def _leads(archive: Path) -> dict[Address, Address]:
+    """Returns the target of each address that redirects and never answers.
+
+    One that redirects by one scheme, or at one time, may answer by the other or at another.
+    """
+    leads: dict[Address, Address] = {}
+    answered: set[Address] = set()
+    for record in web_archive.read_records(archive):
+        if isinstance(record, BrokenRecord) or record.kind != "response":
+            continue
+        begin = address_of(record.url)
+        if begin is None:
+            continue
+        if not _may_redirect(record.body):
+            answered.add(begin)
+            continue
+        found = response_of(record.body)
+        if isinstance(found, Response) and found.status // 100 == 3 and found.location:
+            end = _target(record.url, found.location)
+            if end not in (None, begin):
+                leads[begin] = end
+    return {begin: end for begin, end in leads.items() if begin not in answered}
+
+
+def _may_redirect(message: bytes) -> bool:
+    """Returns whether a message's status begins with 3, without unpacking its content."""
+    return message[:16].partition(b" ")[2].lstrip()[:1] == b"3"
+
+
+def _target(url: str, location: str) -> Address | None:
+    try:
+        return address_of(urljoin(with_slashes(url), location.strip()))
+    except ValueError:
+        return None
+
+
+USER_AGENT = "CCBot"  # Common Crawl's, whose pages most corpora are made of
+PRODUCT_TOKEN = re.compile("[A-Za-z0-9_-]+").fullmatch
+CACHED = 1024  # parsed files; many hosts have the same one
+LONGEST_CACHED = 8 << 10  # characters: rules take 20 times as much memory
+MOST_WILDCARDS = 5_000  # 0.01 s per page; as many as fit into 500 kB would take 0.05 s
+LINE = re.compile(
+    r"(?:(?P<name>user-agent|useragent|user\s+agent)|(?P<allow>allow)"
+    r"|disallow|dissallow|dissalow|disalow|diasllow|disallaw)(?:\s*:|\s|$)(?P<value>.*)",
+    re.IGNORECASE | re.DOTALL,
+).match
+ENCODED = re.compile(rb"%[0-9a-fA-F]{2}")
+KEPT_ENCODED = (b"%2F", b"%25", b"%2A")  # what a separator, the sign itself and a wildcard are not
+INDEX = "/index.html"
+
+
+class Rules(NamedTuple):
+    """The rules for a crawler; a path is compared with `$` at its end.
+
+    Attributes:
+        prefixes: whether a rule without wildcards allows, by its beginning of paths.
+        lengths: lengths of these, the longest first.
+        wildcards: length of each rule with wildcards, whether it allows, and the pieces between
+            its wildcards; the one that counts is first.
+    """
+
+    prefixes: dict[str, bool]
+    lengths: list[int]
+    wildcards: list[tuple[int, bool, list[str]]]
+
+    def allow(self, url: str) -> bool:
+        """Returns whether a page may be fetched."""
+        path = path_of(url)
+        if path.partition("?")[0] == "/robots.txt":
+            return True
+        path += "$"
+        fitting = (n for n in self.lengths if n <= len(path) and path[:n] in self.prefixes)
+        longest = next(fitting, 0)
+        allows = self.prefixes.get(path[:longest], True)
+        for length, wildcard_allows, pieces in self.wildcards:
+            if (length, wildcard_allows) <= (longest, allows):
+                break
+            if matches(pieces, path):
+                return wildcard_allows
+        return allows
+
+
+def refused_by(
+    robots: Robots | None, urls: Sequence[str], user_agent: str = USER_AGENT
+) -> list[str | None]:
+    """Returns "robots_txt" for each address that a robots.txt refuses, None for the others.
+
+    Args:
+        robots: robots.txt of the addresses' host; None if it has none.
+        urls: addresses on that host.
+        user_agent: product token of the crawler that asks.
+    """
+    if robots is not None and robots.failed:
+        return [ROBOTS_TXT] * len(urls)
+    if robots is None or not robots.content:
+        return [None] * len(urls)
+    is_short = len(robots.content) <= LONGEST_CACHED
+    rules = (_cached if is_short else rules_for)(robots.content, user_agent)
+    if rules is None:
+        return [ROBOTS_TXT] * len(urls)
+    return [None if rules.allow(url) else ROBOTS_TXT for url in urls]
+
+
+def rules_for(content: str, user_agent: str) -> Rules | None:
+    """Returns the rules for a crawler; None if those with wildcards are too many to be tried."""
+    own: dict[str, bool] | None = None  # of the groups that name the crawler
+    general: dict[str, bool] = {}  # of those that name *
+    applying: list[dict[str, bool]] = []  # which of the two the current group adds to
+    is_named = re.compile(rf"{re.escape(user_agent)}(?![a-z_-])", re.IGNORECASE).match
+    has_rules = True  # whether the next name begins a group
+    for line in content.replace("\r", "\n").split("\n"):
+        found = LINE(line.partition("#")[0].strip())
+        if found is None:
+            continue
+        value = found["value"].strip()
+        if found["name"]:
+            applying, has_rules = [] if has_rules else applying, False
+            if is_named(value.replace("*", "")):
+                own = {} if own is None else own
+                applying.append(own)
+            elif value.split()[:1] == ["*"]:
+                applying.append(general)
+        else:
+            has_rules = True
+            if applying and value.startswith(("/", "*")):
+                for path in _paths(value, allows=found["allow"] is not None):
+                    for rules in applying:
+                        rules[path] = rules.get(path, False) or found["allow"] is not None
+    return _compiled(general if own is None else own)
+
+
+def _paths(value: str, *, allows: bool) -> list[str]:
+    """Returns the paths that a rule names, in the form in which they are compared."""
+    path, anchor = (value[:-1], "$") if value.endswith("$") else (value, "")
+    path = re.sub(r"\*+", "*", one_form(path, safe="*")) + anchor
+    return [path, path.removesuffix(INDEX) + "/$"] if allows and path.endswith(INDEX) else [path]
+
+
+def _compiled(rules: dict[str, bool]) -> Rules | None:
+    prefixes = {path: allows for path, allows in rules.items() if "*" not in path}
+    wildcards = [
+        (len(path), allows, path.split("*")) for path, allows in rules.items() if "*" in path
+    ]
+    if sum(len(pieces) - 1 for *_, pieces in wildcards) > MOST_WILDCARDS:
+        return None
+    lengths = sorted({len(path) for path in prefixes}, reverse=True)
+    return Rules(prefixes, lengths, sorted(wildcards, reverse=True))
+
+
+def matches(pieces: Sequence[str], path: str) -> bool:
+    """Returns whether a path begins with the first piece and has the others in this order.
+
+    A piece that ends with $ is found at the end of the path alone, so the first place of each piece
+    is as good as any other, and no place is tried twice.
+    """
+    if not path.startswith(pieces[0]):
+        return False
+    end = len(pieces[0])
+    for piece in pieces[1:]:
+        begin = path.find(piece, end)
+        if begin < 0:
+            return False
+        end = begin + len(piece)
+    return True
+
+
+def path_of(url: str) -> str:
+    """Returns path and query of an address in the form in which they are compared with rules."""
+    rest = with_slashes(url).partition("#")[0].partition("//")[2]
+    host = re.match("[^/?]*", rest)
+    path = rest[host.end() if host else 0 :]
+    return one_form(path if path.startswith("/") else f"/{path}", safe="")
+
+
+def one_form(path: str, safe: str) -> str:
+    """Returns a path in the one form of percent-encoding of those that are equal."""
+    content = path.encode("utf-8", "surrogatepass")
+    return quote(ENCODED.sub(_decoded, content), safe=f"/%={safe}")
+
+
+def _decoded(encoded: re.Match[bytes]) -> bytes:
+    known = encoded[0].upper()
+    return known if known in KEPT_ENCODED else bytes([int(known[1:], 16)])
+
+
+_cached = functools.lru_cache(CACHED)(rules_for)

@@ -1,0 +1,1 @@
+"""Storage: files on this machine and in object stores, through one layer."""

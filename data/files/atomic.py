@@ -1,0 +1,198 @@
+"""Atomic writes: a reader finds the old file or the whole new one, never a part.
+
+Beside whole files: copies of files that no one changes in place, without reading them where that is
+possible.
+
+Here a file is written under a temporary name, forced to disk and renamed. In a store an upload is
+atomic by itself: S3 and Google show an object only when its last byte has arrived, and compare it
+with a checksum (`object_stores.ALWAYS`). So it goes straight to its name. Two attempts at one work
+item write the same bytes, so the later upload changes nothing.
+
+Temporary names are unique, so no two processes write one temporary file.
+
+On one disk a copy is another name of the same file (a hard link), and in one store the store copies
+by itself. Elsewhere the bytes travel through this machine.
+"""
+
+import contextlib
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from data.files.paths import exists, is_remote, local_copy, temporary_folder
+from data.files.stores import Damaged, open_store, with_retries
+
+TEMPORARY = ".tmp"
+
+
+@contextlib.contextmanager
+def atomic_write(path: str | Path, scratch: str | Path | None = None) -> Iterator[Path]:
+    """Yields a local path to write to; the file appears under its own path when the block ends.
+
+    Args:
+        path: final path, local or remote.
+        scratch: directory for the unfinished local file, on the same disk as the path, for files
+            that others find by listing a directory; beside the path if left out.
+    """
+    if is_remote(path):
+        with temporary_folder() as directory:
+            unfinished = directory / Path(path).name
+            yield unfinished
+            upload(unfinished, str(path))
+        return
+    final = Path(path)
+    folder, name = (Path(scratch), "") if scratch else (final.parent, f"{final.name}.")
+    unfinished = folder / f"{name}{uuid.uuid4().hex}{TEMPORARY}"
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield unfinished
+        publish(unfinished, final)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)  # on a full disk this is the room for the next attempt
+        raise
+
+
+def publish(unfinished: Path, path: Path) -> None:
+    """Renames a complete local file to its final path, after forcing it to disk."""
+    with unfinished.open("rb") as file:
+        os.fsync(file.fileno())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    os.replace(unfinished, path)
+
+
+def remove_unfinished(directory: str | Path) -> None:
+    """Removes the unfinished local files of killed processes; only for the lock's holder."""
+    if not is_remote(directory):
+        for path in Path(directory).glob(f"*{TEMPORARY}"):
+            path.unlink(missing_ok=True)
+
+
+def create(path: str | Path, content: bytes) -> bool:
+    """Writes a small file unless it exists; returns whether it did.
+
+    Of several processes one succeeds. A retried request may find the file of its own first attempt.
+    """
+    if not is_remote(path):
+        return _create_here(Path(path), content)
+    filesystem, root = open_store(str(path))
+
+    def send() -> bool:
+        try:
+            filesystem.pipe_file(root, content, mode="create")
+        except OSError as error:
+            if not _is_there(error):
+                raise
+            return False
+        return True
+
+    return with_retries(send, str(path), "written")
+
+
+def put(path: str, content: bytes) -> None:
+    """Writes a small file in one attempt, not atomically on this machine."""
+    if not is_remote(path):
+        Path(path).write_bytes(content)
+        return
+    filesystem, root = open_store(path)
+    filesystem.pipe_file(root, content)
+
+
+def _is_there(error: OSError) -> bool:
+    """Returns whether a store refused a creation because the file exists; S3 names a condition."""
+    response = getattr(error.__cause__, "response", None) or {}
+    return isinstance(error, FileExistsError) or (
+        response.get("Error", {}).get("Code") == "PreconditionFailed"
+    )
+
+
+def _create_here(path: Path, content: bytes) -> bool:
+    try:
+        with path.open("xb") as file:
+            file.write(content)
+    except FileExistsError:
+        return False
+    except OSError:  # a full disk
+        path.unlink(missing_ok=True)
+        raise
+    return True
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Writes a small file atomically, as UTF-8."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Writes a small file atomically."""
+    with atomic_write(path) as unfinished:
+        unfinished.write_bytes(content)
+
+
+def upload(source: Path, path: str) -> None:
+    """Copies a local file to a store, and retries until the store holds it whole.
+
+    Raises:
+        DataError: if the store keeps failing, or keeps another number of bytes.
+    """
+    filesystem, root = open_store(path)
+    send_whole(lambda: filesystem.put_file(str(source), root), path, source.stat().st_size)
+
+
+def send_whole(send: Callable[[], object], path: str, size: int) -> None:
+    """Calls a function that writes a store's file, until the store holds all bytes of it.
+
+    Args:
+        send: function that writes the file.
+        path: address of the file.
+        size: number of its bytes.
+
+    Raises:
+        DataError: if the store keeps failing, or keeps another number of bytes.
+    """
+    filesystem, root = open_store(path)
+
+    def attempt() -> None:
+        send()
+        arrived = filesystem.info(root)["size"]
+        if arrived != size:
+            filesystem.rm_file(root)  # a file that exists is taken for whole
+            raise Damaged(
+                f"{path} was written with {size:,} bytes and the store holds {arrived:,}, in "
+                "every attempt; look at the store and run the same command again."
+            )
+
+    with_retries(attempt, path, "written")
+
+
+def copy_file(source: str, target: str, scratch: str) -> None:
+    """Makes the target the same file as the source, unless it exists.
+
+    Args:
+        source: a file that is only ever replaced as a whole.
+        target: its new path or address.
+        scratch: directory for an unfinished local file.
+    """
+    if exists(target):
+        return
+    if is_remote(source) and source.partition("://")[0] == target.partition("://")[0]:
+        filesystem, root = open_store(source)
+        _, to = open_store(target)
+        size = with_retries(lambda: filesystem.info(root)["size"], source)
+        send_whole(lambda: filesystem.cp_file(root, to), target, size)
+        return
+    with local_copy(source) as here:
+        if is_remote(target):
+            upload(here, target)
+        else:
+            _copy_here(here, target, scratch, link=not is_remote(source))
+
+
+def _copy_here(source: Path, target: str, scratch: str, *, link: bool) -> None:
+    with atomic_write(target, scratch) as unfinished:
+        if link:
+            with contextlib.suppress(OSError):  # another disk, or one without links
+                os.link(source, unfinished)
+                return
+        shutil.copyfile(source, unfinished)

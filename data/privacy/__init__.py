@@ -1,1 +1,0 @@
-"""Personal data in pages: where addresses and numbers of persons are, and pages without them."""

@@ -1,1 +1,0 @@
-"""Numbers about the text of a page, thresholds per language, and the decisions between them."""

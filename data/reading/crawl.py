@@ -1,0 +1,292 @@
+"""A crawl: its list of paths (`wet.paths.gz`), one relative path per line below one base address,
+and the files that the list names, downloaded into a cache.
+
+The list comes from the web. It is read line by line, and its size is bounded: five times what
+Common Crawl lists for one crawl (100,000 paths of 140 bytes).
+
+A file is downloaded whole and then renamed. A broken transfer resumes where it broke (`Range`) if
+the server's file is still the same (`If-Range`), and begins again where the server cannot tell. A
+busy server (429, 5xx) is retried with exponential backoff. Files in the cache are not downloaded
+again; they are kept by server (CACHE/https/data.commoncrawl.org/...). If two processes need the
+same file, one downloads it and the other waits.
+
+The server is not trusted with more than the file: it cannot redirect to another server, send more
+than a file may have, or end early unnoticed. Bytes are stored as sent, without a content encoding
+being undone.
+"""
+
+import fcntl
+import gzip
+import logging
+import re
+import zlib
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+from urllib.parse import urljoin, urlsplit
+
+import requests
+import tenacity
+import urllib3
+
+from data.errors import DataError
+from data.files.atomic import publish
+
+SUFFIXES = (".paths", ".paths.gz")
+MOST_LINES = 500_000
+MOST_BYTES = 70_000_000  # of text, however small the list is when compressed
+LONGEST_LINE = 1024  # bytes
+
+
+def read_paths(path: Path) -> Iterator[str]:
+    """Yields the paths of a list, gzipped or not, in its order.
+
+    Raises:
+        DataError: if the list cannot be read, is empty or too large, or leads out of its directory.
+    """
+    empty = True
+    for line in _lines(path):
+        if name := line.strip():
+            _check(name, path)
+            empty = False
+            yield name
+    if empty:
+        raise DataError(
+            f"{path} should be a list of paths, one per line, and is empty; fetch it again."
+        )
+
+
+def _lines(path: Path) -> Iterator[str]:
+    size = 0
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            for number, line in enumerate(iter(lambda: file.readline(LONGEST_LINE + 1), b"")):
+                size += len(line)
+                if number >= MOST_LINES or size > MOST_BYTES or len(line) > LONGEST_LINE:
+                    raise DataError(
+                        f"{path} should be a crawl's list of paths and is larger than any: more "
+                        f"than {MOST_LINES:,} lines, {MOST_BYTES:,} bytes, or {LONGEST_LINE:,} "
+                        "bytes in one line; fetch it again, or divide it."
+                    )
+                yield line.decode()
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+        raise DataError(
+            f"{path} should be a list of paths, one per line, and cannot be read ({error}); "
+            "fetch it again."
+        ) from error
+
+
+def _check(name: str, path: Path) -> None:
+    if name.startswith("/") or ".." in name.split("/") or not name.isprintable():
+        raise DataError(
+            f"{path} lists {name!r}, which is not a path below a base address; remove the line or "
+            "fetch the list again."
+        )
+
+
+COMMON_CRAWL = "https://data.commoncrawl.org"
+SCHEMES = ("http://", "https://")
+ATTEMPTS = 10
+FIRST_WAIT_SECONDS = 1.0
+LONGEST_WAIT_SECONDS = 60.0
+TIMEOUT_SECONDS = 60.0  # without a byte
+PART_BYTES = 1 << 16  # the most that a broken transfer loses
+LARGEST_BYTES = 8 << 30  # per file; Common Crawl's largest are a fifth of it
+BUSY = (408, 429)  # and all statuses from 500 on
+NUMBER = re.compile("[0-9]{1,18}")
+
+
+class IncompleteTransfer(OSError):
+    """A transfer that another attempt may complete."""
+
+
+TRANSIENT = (IncompleteTransfer, requests.RequestException, urllib3.exceptions.HTTPError)
+
+
+class OneServer(requests.Session):
+    """A session that follows a redirect only on the same server, or from http to https there."""
+
+    def __init__(self):
+        super().__init__()
+        self.max_redirects = 5
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """Returns where a response redirects to, as `requests` follows it.
+
+        Raises:
+            DataError: if that is another server.
+        """
+        target = super().get_redirect_target(resp)
+        if target is not None:
+            here, there = urlsplit(resp.url), urlsplit(urljoin(resp.url, target))
+            if there.netloc != here.netloc or there.scheme not in (here.scheme, "https"):
+                resp.close()
+                raise DataError(
+                    f"{resp.url} was asked for and the server redirects to another, "
+                    f"{there.netloc!r}; if you trust that one, give it as the base address."
+                )
+        return target
+
+
+def place_in(cache: Path, address: str) -> Path:
+    """Returns where a cache keeps the file of an address: below its scheme and its server.
+
+    Raises:
+        DataError: if the address leads out of its server's folder.
+    """
+    scheme, _, rest = address.partition("://")
+    place = PurePosixPath(scheme, rest)
+    if ".." in place.parts or place.is_absolute():
+        raise DataError(f"{address!r} leads out of its server; check the list and the base.")
+    return cache / place
+
+
+def fetch(address: str, cache: Path) -> Path:
+    """Returns a crawl's file on this host's disk, downloaded if it is not in the cache.
+
+    Args:
+        address: address of the file.
+        cache: directory of downloaded files.
+
+    Raises:
+        DataError: if the server does not have the file, or ten attempts do not complete it.
+    """
+    path = place_in(cache, address)
+    if path.exists():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f"{path.name}.part")
+    with unfinished.open("ab") as part:
+        fcntl.flock(part, fcntl.LOCK_EX)
+        if path.exists():  # another process was faster
+            unfinished.unlink(missing_ok=True)
+            return path
+        try:
+            _fetch_with_retries(address, part, path.with_name(f"{path.name}.version"))
+        except TRANSIENT as error:
+            raise DataError(
+                f"{address} could not be fetched ({_reason(error)}); the same command again "
+                "resumes there."
+            ) from error
+        publish(unfinished, path)
+    path.with_name(f"{path.name}.version").unlink(missing_ok=True)
+    return path
+
+
+def _fetch_with_retries(address: str, part: BinaryIO, version: Path) -> None:
+    """Fetches what is missing of a file; ten attempts take five minutes without a network."""
+    tenacity.Retrying(
+        stop=tenacity.stop_after_attempt(ATTEMPTS),
+        wait=tenacity.wait_exponential_jitter(FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS),
+        retry=tenacity.retry_if_exception_type(TRANSIENT),
+        before_sleep=_warn_once,
+        reraise=True,
+    )(_resume, address, part, version)
+
+
+def _warn_once(state: tenacity.RetryCallState) -> None:
+    """Warns after the first attempt, so that nobody waits without knowing for what."""
+    if state.attempt_number == 1 and state.outcome is not None:
+        logging.getLogger(__name__).warning(
+            "%s could not be fetched (%s); %d more attempts follow, at growing intervals.",
+            state.args[0],
+            _reason(state.outcome.exception()),
+            ATTEMPTS - 1,
+        )
+
+
+def _reason(error: BaseException | None) -> str:
+    """Returns an error's reason; that of `requests` lies in the error of `urllib3` within it."""
+    cause = error.args[0] if isinstance(error, requests.RequestException) and error.args else error
+    return " ".join(str(getattr(cause, "reason", cause)).split())
+
+
+def _resume(address: str, part: BinaryIO, version: Path) -> None:
+    """Appends what is missing to an unfinished file of the version that `version` names."""
+    known = version.read_text(encoding="utf-8") if version.exists() else ""
+    have = part.seek(0, 2) if known else 0
+    rest = {"Range": f"bytes={have}-", "If-Range": known} if have else {}
+    headers = {"Accept-Encoding": "identity"} | rest
+    with (
+        OneServer() as session,
+        session.get(address, headers=headers, stream=True, timeout=TIMEOUT_SECONDS) as answer,
+    ):
+        _check_status(answer, address)
+        if not _continues(answer, have):
+            part.truncate(0)
+            version.write_text(_version(answer), encoding="utf-8")
+        if answer.status_code == requests.codes.requested_range_not_satisfiable:
+            raise IncompleteTransfer("the unfinished download did not match the file")
+        expected = _size(answer, address)
+        _check_size(expected or 0, address)
+        _append(answer, part, address)
+    size = part.seek(0, 2)
+    if expected is not None and size != expected:
+        raise IncompleteTransfer(f"{size:,} bytes of {expected:,} arrived")
+
+
+def _append(answer: requests.Response, part: BinaryIO, address: str) -> None:
+    """Writes the content as it arrives, up to the largest size of a file."""
+    size = part.seek(0, 2)
+    for content in answer.raw.stream(PART_BYTES, decode_content=False):
+        size += len(content)
+        _check_size(size, address)
+        part.write(content)
+    part.flush()
+
+
+def _check_status(answer: requests.Response, address: str) -> None:
+    """Raises an error for the status, unless it comes with content or is 416.
+
+    Raises:
+        IncompleteTransfer: if another attempt may succeed.
+        DataError: if the file cannot be had.
+    """
+    code = answer.status_code
+    if code in BUSY or code >= 500:
+        raise IncompleteTransfer(f"status {code}")
+    if code not in (200, 206, 416):
+        raise DataError(
+            f"{address} was asked for and the server answers with status {code}; "
+            "check the list and the base address."
+        )
+
+
+def _continues(answer: requests.Response, have: int) -> bool:
+    """Returns whether the content begins where the unfinished file ends."""
+    start = answer.headers.get("Content-Range", "").removeprefix("bytes ").partition("-")[0]
+    return answer.status_code == requests.codes.partial_content and start.strip() == str(have)
+
+
+def _version(answer: requests.Response) -> str:
+    """Returns what `If-Range` may name a file's content by: its strong tag, or else its date."""
+    tag = answer.headers.get("ETag", "")
+    return tag if tag.startswith('"') else answer.headers.get("Last-Modified", "")
+
+
+def _check_size(size: int, address: str) -> None:
+    if size > LARGEST_BYTES:
+        raise DataError(
+            f"{address} was asked for, and more than {LARGEST_BYTES:,} bytes were announced or "
+            "arrived, which no file of a crawl has; check the list and the base address."
+        )
+
+
+def _size(answer: requests.Response, address: str) -> int | None:
+    """Returns the size of the whole file; None if the content is chunked, which marks its end.
+
+    Raises:
+        DataError: if the end of the content cannot be told from a broken connection.
+    """
+    if answer.status_code == requests.codes.partial_content:
+        total = answer.headers.get("Content-Range", "").rpartition("/")[2]
+    else:
+        total = answer.headers.get("Content-Length", "")
+    if NUMBER.fullmatch(total):
+        return int(total)
+    if answer.raw.headers.get("Transfer-Encoding", "").lower() == "chunked":
+        return None
+    raise DataError(
+        f"{address} was asked for and the server sends no length, so a file that was cut short "
+        "could not be told from a whole one; use another server."
+    )

@@ -1,0 +1,372 @@
+"""Records with named fields, the rows of every corpus that is not an archive: lines of text files,
+JSON Lines and Parquet, the pages made from them, and what the file names of published C4 and mC4
+say.
+
+    c4-sw.tfrecord-00003-of-00010.json.gz               mC4, Swahili, train
+    c4-zh-Latn-validation.tfrecord-00000-of-00001.json.gz   mC4, Chinese in Latin script, validation
+    c4-und.tfrecord-00000-of-01024.json.gz              mC4, undetermined language
+    c4-validation.00000-of-00008.json.gz                C4, which is English
+    train-00000-of-00002.parquet                        no language, but a split
+
+Their pages have only text, url and timestamp, so language and split are in the name alone.
+
+A record needs `text`; it may have `url`, `timestamp`, `language` (or `lang`) and `split`. A
+timestamp is text, or a date or time of Parquet; one of another type makes a record broken. A record
+of a test split is set aside: it is neither trained on nor evaluated. Any other unknown split is
+ignored. A page without an address, or with an empty one, has the digest of its text as one, so
+equal texts are one page and lie in one split. The file's name supplies a missing language or split
+(`published_names`). Other fields are ignored. Text with a lone surrogate (possible in JSON, not in
+UTF-8) is broken like invalid UTF-8 in an archive.
+
+The first bytes of a file determine whether it is compressed, not its name. A truncated or damaged
+gzip file yields the lines before the damage and one broken record. A line is held only up to the
+longest possible page, however far a small file decompresses.
+
+Each line is one object with the fields of `page_record`. Any other line is a `BrokenRecord`, with
+its offset in bytes of the uncompressed stream. Compression and damage are those of `text_lines`.
+A line of 32 MB may hold millions of objects, each of 50 times its bytes, so they are counted first.
+
+Each row is a record with the fields of `page_record`. Rows are read in batches of at most 64 MB as
+declared, so memory does not grow with the file. A column of lists or structures is not read: a few
+kilobytes of equal numbers decode to gigabytes. A truncated Parquet file has no footer and is one
+broken record; damage inside a file loses the rows from there on. A value that Python cannot have
+loses its row alone. Offsets are row numbers. Times of nanoseconds lose what is below a microsecond,
+which Python's times lack.
+
+A value has the limit of a JSON line; all values of a file together have that of `parquet_files`.
+"""
+
+import codecs
+import gzip
+import hashlib
+import json
+import re
+import zlib
+from collections.abc import Iterator, Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import pyarrow as pa
+
+from data.errors import is_system_error
+from data.files.parquet_files import FREE_BYTES, NUMBER_BYTES, opened, text_bytes
+from data.languages import declared
+from data.reading.page import BrokenRecord, Page, is_timestamp
+
+MC4 = re.compile(
+    r"c4-(?P<language>[a-z]{2,3}(-Latn)?)(?P<validation>-validation)?\.tfrecord-\d+-of-\d+\."
+)
+C4 = re.compile(r"c4-(?P<split>train|validation)\.\d+-of-\d+\.")
+SHARD = re.compile(r"(?P<split>train|validation|test)-\d+-of-\d+\.")
+
+
+class Published(NamedTuple):
+    """Language and split of a file; None and "" where its name has none."""
+
+    language: str | None = None
+    split: str = ""
+
+
+def published_as(name: str) -> Published:
+    """Returns the language and the split in the name of a file."""
+    if found := MC4.match(name):
+        split = "validation" if found["validation"] else "train"
+        return Published(declared(found["language"]), split)
+    if found := C4.match(name):
+        return Published("en", found["split"])
+    if found := SHARD.match(name):
+        return Published(None, found["split"])
+    return Published()
+
+
+TEST = "test"
+SPLITS = {one: one for one in ("train", "validation", TEST)} | {
+    "valid": "validation",
+    "dev": "validation",
+}
+
+
+def defect_of(record: Any, published: Published) -> str | None:
+    """Returns the reason why a record is not a page, or None."""
+    if not isinstance(record, Mapping):
+        return "not_an_object"
+    for field in ("text", "url"):
+        value = record.get(field)
+        if field == "url" and value in (None, ""):
+            continue
+        if not isinstance(value, str) or not value.strip():
+            return f"no_{field}"
+        if not _is_unicode(value):
+            return "invalid_utf8"
+    timestamp = record.get("timestamp")
+    if not isinstance(timestamp, str | date | None):
+        return "invalid_timestamp"  # a number may count seconds or milliseconds
+    text = _string(timestamp)
+    if text and not is_timestamp(text):
+        return "invalid_timestamp"
+    return "test_split" if _split(record, published) == TEST else None
+
+
+def page_of(record: Mapping[str, Any], published: Published) -> Page:
+    """Returns the page of a record without a defect."""
+    language = record.get("lang") or record.get("language")
+    return Page(
+        url=record.get("url") or address_of(record["text"]),
+        text=record["text"],
+        timestamp=_string(record.get("timestamp")),
+        declared_language=declared(_string(language)) or published.language,
+        split=_split(record, published),
+    )
+
+
+def address_of(text: str) -> str:
+    """Returns the address of a page that was published without one."""
+    return f"sha256:{hashlib.sha256(text.encode('utf-8')).hexdigest()[:32]}"
+
+
+def _split(record: Mapping[str, Any], published: Published) -> str:
+    return SPLITS.get(_string(record.get("split")), published.split)
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _string(value: Any) -> str:
+    if isinstance(value, date):  # or a datetime, which is one
+        return value.isoformat()
+    return value if isinstance(value, str) else ""
+
+
+GZIP = b"\x1f\x8b"
+LONGEST_LINE_BYTES = 32 << 20  # 190,000 characters are at most 2.3 MB, if all are escaped
+
+
+class Line(NamedTuple):
+    """A line that is not blank.
+
+    Attributes:
+        offset: offset in bytes of the uncompressed stream.
+        content: bytes of the line.
+    """
+
+    offset: int
+    content: bytes
+
+
+def read_lines(path: Path) -> Iterator[Line | BrokenRecord]:
+    """Yields each line that is not blank; a broken record where one is too long, and at damage."""
+    offset = 0
+    with _opened(path) as stream:
+        try:
+            while line := stream.readline(LONGEST_LINE_BYTES):
+                if not line.endswith(b"\n") and len(line) == LONGEST_LINE_BYTES:
+                    yield BrokenRecord.at(path, offset, "too_large")
+                    offset += _skip_line(stream)
+                elif line.strip():
+                    yield Line(offset, line)
+                offset += len(line)
+        except EOFError as error:
+            yield BrokenRecord.at(path, offset, "truncated", str(error))
+        except (OSError, zlib.error) as error:
+            if isinstance(error, OSError) and is_system_error(error):
+                raise
+            yield BrokenRecord.at(path, offset, "unreadable", str(error))
+
+
+def _opened(path: Path) -> BinaryIO:
+    with path.open("rb") as file:
+        is_compressed = file.read(len(GZIP)) == GZIP
+    return gzip.open(path, "rb") if is_compressed else path.open("rb")  # pyright: ignore[reportReturnType]
+
+
+def _skip_line(stream: BinaryIO) -> int:
+    skipped = 0
+    while part := stream.readline(1 << 20):
+        skipped += len(part)
+        if part.endswith(b"\n"):
+            break
+    return skipped
+
+
+MOST_VALUES = 500_000  # at most 130 bytes each, so 64 MB
+MARKS = (b"{", b"[", b",")  # one before each value but the first
+# Possessive, and to the end of the line if no quote ends it: the time is that of reading the line.
+STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+JSON_LINES_SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz")
+
+
+class JsonValue(NamedTuple):
+    """The value of a line, which is JSON of any shape.
+
+    Attributes:
+        offset: offset in bytes of the uncompressed stream.
+        value: the value.
+    """
+
+    offset: int
+    value: Any
+
+
+def read_json_lines(path: Path) -> Iterator[Page | BrokenRecord]:
+    """Yields one page or broken record per line."""
+    published = published_as(path.name)
+    for found in values(path):
+        yield found if isinstance(found, BrokenRecord) else _page_of_json(path, found, published)
+
+
+def values(path: Path) -> Iterator[JsonValue | BrokenRecord]:
+    """Yields the value of each line, or a broken record."""
+    for line in read_lines(path):
+        yield line if isinstance(line, BrokenRecord) else _value(path, line)
+
+
+def _value(path: Path, line: Line) -> JsonValue | BrokenRecord:
+    if _has_too_many_values(line.content):
+        return BrokenRecord.at(path, line.offset, "too_many_values")
+    try:
+        return JsonValue(line.offset, json.loads(_without_mark(line.content).decode("utf-8")))
+    except UnicodeDecodeError as error:
+        return BrokenRecord.at(path, line.offset, "invalid_utf8", str(error))
+    except (ValueError, RecursionError) as error:
+        return BrokenRecord.at(path, line.offset, "not_json", str(error))
+
+
+def _has_too_many_values(content: bytes) -> bool:
+    """Returns whether a line has more values than memory is kept for; marks in texts are none."""
+    if sum(map(content.count, MARKS)) <= MOST_VALUES:
+        return False
+    return sum(map(STRING.sub(b"", content).count, MARKS)) > MOST_VALUES
+
+
+def _without_mark(content: bytes) -> bytes:
+    """Returns a line without the byte-order mark that some programs begin a file with."""
+    return content.removeprefix(codecs.BOM_UTF8)
+
+
+def _page_of_json(path: Path, found: JsonValue, published: Published) -> Page | BrokenRecord:
+    reason = defect_of(found.value, published)
+    if reason is not None:
+        return BrokenRecord.at(path, found.offset, reason)
+    return page_of(found.value, published)
+
+
+PARQUET_SUFFIXES = (".parquet",)
+
+FIELDS = ("text", "url", "timestamp", "lang", "language", "split")
+BATCH_ROWS = 256
+PLAIN = (
+    *(pa.types.is_dictionary, pa.types.is_string, pa.types.is_large_string, pa.types.is_binary),
+    *(pa.types.is_temporal, pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean),
+    pa.types.is_null,
+)
+# Raised by text that is not UTF-8, and by years and time zones that Python lacks.
+UNPRINTABLE = (ArithmeticError, LookupError, ValueError)
+LARGEST_VALUE_BYTES = 32 << 20  # as of a JSON line
+
+
+def read_parquet(path: Path) -> Iterator[Page | BrokenRecord]:
+    """Yields one page or broken record per row."""
+    row = 0
+    try:
+        for found in _rows(path):
+            row = found.offset + 1 if isinstance(found, BrokenRecord) else row + 1
+            yield found
+    except (OSError, pa.ArrowException, *UNPRINTABLE) as error:
+        if isinstance(error, OSError) and is_system_error(error):
+            raise
+        yield BrokenRecord.at(path, row, "unreadable", str(error))
+
+
+def _rows(path: Path) -> Iterator[Page | BrokenRecord]:
+    published, row = published_as(path.name), 0
+    with opened(path, FIELDS) as (file, left):
+        columns, unread = _columns(file.schema_arrow)
+        for group in range(file.metadata.num_row_groups):
+            # A column's metadata would be exact, but Arrow aborts the process where it is damaged.
+            declared = file.metadata.row_group(group)
+            if declared.total_byte_size > left:
+                detail = f"{declared.num_rows:,} rows"
+                yield BrokenRecord.at(path, row, "too_large", detail)
+                row += declared.num_rows
+                continue
+            rows = _batch_rows(declared)
+            for batch in file.iter_batches(rows, row_groups=[group], columns=columns):
+                sizes = text_bytes(batch)
+                found = _records(in_microseconds(batch), sum(sizes))
+                for one, size in zip(found, sizes, strict=True):
+                    record = one if isinstance(one, str) else one | unread
+                    left -= size + NUMBER_BYTES * batch.num_columns
+                    if left < 0:
+                        yield BrokenRecord.at(path, row, "too_large", "and all rows after it")
+                        return
+                    yield _page_of_row(path, row, record, size, published)
+                    row += 1
+
+
+def _columns(schema: pa.Schema) -> tuple[list[str], dict[str, Any]]:
+    """Returns the columns to read, and a value of a wrong type for each that is not.
+
+    Of two columns of one name Arrow would read both, whatever their types.
+    """
+    names = [name for name in dict.fromkeys(schema.names) if name in FIELDS]
+    plain = [
+        name
+        for name in names
+        if schema.names.count(name) == 1 and any(of(schema.field(name).type) for of in PLAIN)
+    ]
+    return plain, dict.fromkeys(set(names) - set(plain), 0)
+
+
+def _batch_rows(group: Any) -> int:
+    """Returns how many rows of a row group are decoded at once."""
+    rows = FREE_BYTES * group.num_rows // max(group.total_byte_size, 1)
+    return max(1, min(rows, BATCH_ROWS))
+
+
+def in_microseconds(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Returns a batch with times of microseconds.
+
+    To make Python's times of nanoseconds Arrow needs pandas, which workers may lack.
+    """
+    schema = batch.schema
+    for at, field in enumerate(schema):
+        if pa.types.is_timestamp(field.type) and field.type.unit == "ns":
+            schema = schema.set(at, field.with_type(pa.timestamp("us", field.type.tz)))
+    return batch if schema == batch.schema else batch.cast(schema, safe=False)
+
+
+def _records(batch: pa.RecordBatch, size: int) -> Iterator[dict[str, Any] | str]:
+    """Yields the rows, or the defect of one that has a value which Python cannot have.
+
+    Those of a large batch are made one by one, as a shared value is copied for each.
+    """
+    if size <= FREE_BYTES:
+        try:
+            yield from batch.to_pylist()
+            return
+        except UNPRINTABLE:
+            pass
+    for row in range(batch.num_rows):
+        try:
+            (record,) = batch.slice(row, 1).to_pylist()
+        except UNPRINTABLE as error:
+            if isinstance(error, pa.ArrowException):  # some are ValueErrors: damage, and no value
+                raise
+            is_text = isinstance(error, UnicodeDecodeError)
+            record = "invalid_utf8" if is_text else "invalid_timestamp"
+        yield record
+
+
+def _page_of_row(
+    path: Path, row: int, record: dict[str, Any] | str, size: int, published: Published
+) -> Page | BrokenRecord:
+    if isinstance(record, str):
+        return BrokenRecord.at(path, row, record)
+    reason = "too_large" if size > LARGEST_VALUE_BYTES else defect_of(record, published)
+    return page_of(record, published) if reason is None else BrokenRecord.at(path, row, reason)

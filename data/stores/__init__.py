@@ -1,1 +1,0 @@
-"""Storage: files on this machine and in object stores, caches, retries."""
