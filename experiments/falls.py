@@ -20,8 +20,7 @@ import tyro
 from probes import NAMES, probes_of
 
 from data.examples.held_out_batches import batches, held_out_pages
-from model.batch import Batch
-from model.call import Call
+from model.batch import Batch, Call
 from pipeline.arguments.shared import CacheOptions
 from pipeline.runs.directory import saved_steps
 from pipeline.runs.open import load_run, restore

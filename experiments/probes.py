@@ -28,12 +28,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from model.batch import PADDING, Batch
-from model.call import Call
-from model.layers.attention import Attention
-from model.layers.plain_attention import MASKED
-from model.stack import Layer, Stack, StackInputs
-from model.transformer import Output, Transformer
+from model.batch import PADDING, Batch, Call
+from model.layers.attention import MASKED, Attention
+from model.transformer import Layer, Output, Stack, StackInputs, Transformer
 
 NEAR = 2  # tokens on each side of a sentinel that count as next to it
 SENTINELS = 100

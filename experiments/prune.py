@@ -30,22 +30,21 @@ from jax.sharding import Mesh
 from data.examples.held_out_batches import HeldOutBatch, HeldOutPage, batches
 from data.languages import get
 from data.tokens.blocks import TokenBlocks
-from model.batch import Batch
-from model.call import Call
+from model.batch import Batch, Call
 from model.config import ModelConfig
-from model.conversions.merging import merged_arrays
 from model.conversions.pruning import (
     expert_axes,
     kept_count,
+    merged_arrays,
     most_important,
     of_stack,
     pruned_arrays,
     pruned_config,
+    refitted,
 )
-from model.conversions.refitting import refitted
 from model.conversions.student import ExpertUse, expert_use
-from model.decoding.never_dropping import never_dropping
-from model.dimensions import by_path
+from model.decoding.generation import never_dropping
+from model.sharding.layouts import by_path
 from model.trainer import Trainer
 from model.transformer import Transformer
 from pipeline.arguments import CacheOptions

@@ -1,10 +1,22 @@
-"""The input of the network: the model's side of the contract with the loader."""
+"""The input of the network: a batch, the model's side of the contract with the loader, in parts of
+whole rows of which each device keeps its own; and what a forward pass is given besides weights
+and tokens.
+
+Microbatches of gradient accumulation and the parts in which a batch is scored are cut alike: no row
+moves between devices, and a routing group is never split.
+"""
 
 from typing import NamedTuple
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int
+from jax.sharding import Mesh
+from jaxtyping import Array, Bool, Int, Key, Shaped
+
+from model.config import Remat
+from model.layers.feed_forward import NO_DROPOUT, Dropout
+from model.sharding.layouts import batch_shards, constrain
 
 PADDING = 0  # also the decoder's input before its first token, as in T5
 
@@ -93,3 +105,99 @@ class Visible(NamedTuple):
 def causal_mask(length: int) -> Bool[Array, "1 length length"]:
     """Returns the mask by which each position attends to itself and earlier ones."""
     return jnp.tril(jnp.ones((1, length, length), bool))
+
+
+def split_rows(
+    rows: Shaped[Array, "batch *rest"], parts: int, mesh: Mesh
+) -> Shaped[Array, "parts rows *rest"]:
+    """Splits each device's own rows, so that no row moves between devices."""
+    shards, rest = batch_shards(mesh), rows.shape[1:]
+    split = rows.reshape(shards, parts, -1, *rest)
+    split = jnp.moveaxis(split, 1, 0).reshape(parts, -1, *rest)
+    return constrain(split, " ".join(("microbatches", "batch", *("length",) * len(rest))), mesh)
+
+
+def join_rows(
+    values: Shaped[Array, "parts rows *rest"], mesh: Mesh
+) -> Shaped[Array, "batch *rest"]:
+    """Restores the order of rows that `split_rows` changed."""
+    parts, rest = values.shape[0], values.shape[2:]
+    split = values.reshape(parts, batch_shards(mesh), -1, *rest)
+    return jnp.moveaxis(split, 0, 1).reshape(-1, *rest)
+
+
+def row_numbers(
+    count: int, part: Int[Array, ""] | int, parts: int, mesh: Mesh
+) -> Int[Array, " count"]:
+    """Returns the number in the batch of each row of a part.
+
+    Args:
+        count: rows of the part.
+        part: number of the part, as `split_rows` cuts it.
+        parts: parts per batch.
+        mesh: the devices.
+    """
+    size = count // batch_shards(mesh)
+    shard, within = jnp.divmod(jnp.arange(count), size)
+    return (shard * parts + part) * size + within
+
+
+# Folded into a stack's key for dropout; a block's number is, for its router's noise.
+DROPOUT = 2**32 - 1
+
+
+class Microbatch(NamedTuple):
+    """One step of gradient accumulation.
+
+    Attributes:
+        number: position in the batch, from 0.
+        total: number of microbatches per batch.
+        source_tokens, target_tokens: numbers of real tokens in the whole batch.
+    """
+
+    number: Int[Array, ""] | int
+    total: int
+    source_tokens: Int[Array, ""]
+    target_tokens: Int[Array, ""]
+
+    @staticmethod
+    def whole(batch: Batch) -> "Microbatch":
+        """Returns a batch as its only microbatch."""
+        return Microbatch(0, 1, jnp.sum(batch.is_source), jnp.sum(batch.is_target))
+
+
+class Call(NamedTuple):
+    """The inputs of a forward pass besides weights and tokens.
+
+    Attributes:
+        mesh: the devices.
+        key: key of all noise: the router's jitter, dropout, expert dropout; None outside training.
+        remat: what the backward pass keeps of a block.
+        microbatch: position in gradient accumulation; None if the batch is computed at once.
+        logits_bytes: largest size of the logits on a device; the loss computes more in chunks.
+        dropout: rate of dropout in training, of everything but experts' hidden units.
+    """
+
+    mesh: Mesh
+    key: Key[Array, ""] | None = None
+    remat: Remat = "none"
+    microbatch: Microbatch | None = None
+    logits_bytes: int = 2**30
+    dropout: float = 0.0
+
+    @property
+    def training(self) -> bool:
+        """True if the forward pass has randomness."""
+        return self.key is not None
+
+    @property
+    def part(self) -> tuple[Int[Array, ""] | int, int]:
+        """Number of the microbatch, and the number of microbatches per batch."""
+        return (0, 1) if self.microbatch is None else self.microbatch[:2]
+
+    def dropout_of(self, rows: int) -> Dropout:
+        """Returns the dropout of this pass over a batch, or a microbatch, of rows."""
+        if self.key is None or self.dropout == 0:
+            return NO_DROPOUT
+        key = jax.random.fold_in(self.key, DROPOUT)
+        return Dropout.of_rows(self.dropout, key, row_numbers(rows, *self.part, self.mesh))

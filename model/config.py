@@ -1,4 +1,9 @@
-"""The configuration of a network; validated when it is made, saved with every run.
+"""The configuration of a network and of its training: sizes, sparse layers, mesh, optimizer,
+distillation. Each is validated when it is made and saved with every run; a failed check is one
+sentence that names the field. No JAX is imported here.
+
+A configuration that is part of a recipe has a `SECTION`, so that the name is the one that `--set`
+takes.
 
 T5's shape: pre-norm RMSNorm, no biases anywhere, attention without 1/sqrt(head) (it is folded into
 the initialization), relative positions in 32 buckets up to distance 128 shared by all layers of a
@@ -14,17 +19,76 @@ A Switch Transformer differs in one field: with `switch` set, every `every`-th f
 sparse. No JAX is imported here.
 """
 
+import itertools
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from model.configuration_checks import (
-    LARGEST,
-    ConfigurationError,
-    at_least_one,
-    not_negative,
-    positive,
-    require,
-)
+LARGEST = 2**24  # of a width or a number of parts: 67 times mT5's vocabulary; products fit 64 bits
+
+
+class ConfigurationError(ValueError):
+    """Sizes or devices do not fit together; the message has the remedy."""
+
+
+def ascending(name: str, steps: Sequence[int]) -> None:
+    """Checks that steps ascend.
+
+    Raises:
+        ConfigurationError: if they do not.
+    """
+    if any(one >= other for one, other in itertools.pairwise(steps)):
+        raise ConfigurationError(f"{name} has the steps {list(steps)}; they must ascend.")
+
+
+def at_least_one(config: object, *names: str) -> None:
+    """Checks that fields are 1 or more, and no larger than `LARGEST`.
+
+    Raises:
+        ConfigurationError: if a field is not; the message names it.
+    """
+    require(config, names, lambda value: value >= 1, "1 or more")
+    require(config, names, lambda value: value <= LARGEST, f"at most {LARGEST:,}")
+
+
+def positive(config: object, *names: str) -> None:
+    """Checks that fields are finite numbers above 0.
+
+    Raises:
+        ConfigurationError: if a field is not; the message names it.
+    """
+    require(config, names, lambda value: 0 < value < math.inf, "a number above 0")
+
+
+def not_negative(config: object, *names: str) -> None:
+    """Checks that fields are finite numbers of at least 0.
+
+    Raises:
+        ConfigurationError: if a field is not; the message names it.
+    """
+    require(config, names, lambda value: 0 <= value < math.inf, "a finite number, 0 or more")
+
+
+def require(
+    config: object, names: tuple[str, ...], holds: Callable[[float], bool], requirement: str
+) -> None:
+    """Checks that a condition holds for fields.
+
+    Args:
+        config: object with the fields.
+        names: names of the fields.
+        holds: condition on a value.
+        requirement: the condition in words.
+
+    Raises:
+        ConfigurationError: if it does not; the message names the field.
+    """
+    for name in names:
+        if not holds(value := getattr(config, name)):
+            whole = f"{getattr(config, 'SECTION', '')}{name}"
+            raise ConfigurationError(f"{whole} was {value}; it must be {requirement}.")
+
 
 Dispatch = Literal["slots", "dropless"]
 Balanced = Literal["group", "batch"]
@@ -270,3 +334,161 @@ class ModelConfig:
     def blocks(self) -> int:
         """Number of blocks per stack."""
         return self.layers // self.layers_per_block
+
+
+AXES = ("replica", "data", "slice", "expert", "model")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeshShape:
+    """Number of devices along each axis.
+
+    Attributes:
+        data, expert, model: devices along the axis, over all slices.
+        slices: number of parts that a slow network joins: TPU slices or GPU hosts. By default they
+            are parts of the data axis, each with a replica of all parameters, so that gradients
+            cross the network and parameters and tokens never do.
+        expert_slices: number of slices that the expert axis spans. Experts are then split over
+            slices, which tokens cross, and their gradients stay where they are.
+    """
+
+    data: int = 1
+    expert: int = 1
+    model: int = 1
+    slices: int = 1
+    expert_slices: int = 1
+
+    SECTION = "mesh."
+
+    def __post_init__(self):
+        at_least_one(self, "data", "expert", "model", "slices", "expert_slices")
+
+    @property
+    def data_slices(self) -> int:
+        """Number of slices that the data axis spans."""
+        return self.slices // self.expert_slices
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Devices along each axis of the mesh, where slices have axes of their own."""
+        within = self.within_slice
+        return within | {"replica": self.data_slices, "slice": self.expert_slices}
+
+    @property
+    def within_slice(self) -> dict[str, int]:
+        """Devices of one slice along each axis."""
+        data, expert = self.data // self.data_slices, self.expert // self.expert_slices
+        return dict(zip(AXES, (1, data, 1, expert, self.model), strict=True))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rate:
+    """A learning rate over steps: scale / sqrt(max(step, hold_steps)), then linearly to 0.
+
+    Attributes:
+        scale: numerator of the rate; 1 in T5.
+        hold_steps: steps of constant rate; 10,000 in T5, which makes the rate 0.01.
+        decay_from: share of the run after which the rate falls linearly to 0; 1 means never, as
+            in T5. Short runs need the decay for a fair comparison at their end.
+        warm_up_steps: steps over which the rate rises linearly; 0 in T5.
+    """
+
+    scale: float = 1.0
+    hold_steps: int = 10_000
+    decay_from: float = 1.0
+    warm_up_steps: int = 0
+
+    def __post_init__(self):
+        positive(self, "scale")
+        at_least_one(self, "hold_steps")
+        shares = "a share of the run, from 0 to 1"
+        require(self, ("decay_from",), lambda value: 0 <= value <= 1, shares)
+        not_negative(self, "warm_up_steps")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RateFrom(Rate):
+    """A rate from one step on: that of a run which has had it from its first step.
+
+    Attributes:
+        step: number of steps made before.
+    """
+
+    step: int
+
+    def __post_init__(self):
+        super().__post_init__()
+        at_least_one(self, "step")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig(Rate):
+    """The update rule and its learning rate.
+
+    Attributes:
+        rule: adafactor (T5, mT5, Switch) or adamw.
+        weight_decay: decay of matrices per step, times the rate; AdamW only.
+        largest_gradient_norm: gradient norm above which a step is skipped. Norms of healthy runs
+            are around 1 and below, and Adafactor clips its updates itself: this limit does not
+            clip, it skips steps with exploded gradients.
+        rate_from: rates that replace this one, in ascending order of their steps.
+    """
+
+    rule: Literal["adafactor", "adamw"] = "adafactor"
+    weight_decay: float = 0.0
+    largest_gradient_norm: float = 1e3
+    rate_from: tuple[RateFrom, ...] = ()
+
+    SECTION = "optimizer."
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.rule not in ("adafactor", "adamw"):
+            raise ConfigurationError(f"optimizer.rule was {self.rule!r}; it is adafactor or adamw.")
+        not_negative(self, "weight_decay")
+        if self.weight_decay and self.rule == "adafactor":
+            raise ConfigurationError(
+                f"optimizer.weight_decay was {self.weight_decay} with adafactor, which has none "
+                "here; set optimizer.rule=adamw or leave it 0."
+            )
+        if not self.largest_gradient_norm > 0:  # NaN neither
+            raise ConfigurationError(
+                f"optimizer.largest_gradient_norm was {self.largest_gradient_norm}; it must be "
+                "positive (inf: never skip)."
+            )
+        ascending("optimizer.rate_from", [one.step for one in self.rate_from])
+
+
+Initialization = Literal["random", "non-experts", "experts-mean"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillationConfig:
+    """How a student learns from its teacher; defaults are the paper's best (table 6).
+
+    Attributes:
+        hard_share: share of the labels in the targets; the rest are the teacher's probabilities.
+        temperature: divisor of both logits in the soft part.
+        initialization: first weights of the student (`model/conversions/student.py`): random; the
+            teacher's dense weights (non-experts); or these and the load-weighted mean of the
+            experts in place of each sparse feed-forward (experts-mean).
+    """
+
+    hard_share: float = 0.75
+    temperature: float = 1.0
+    initialization: Initialization = "non-experts"
+
+    SECTION = "distillation."
+
+    def __post_init__(self):
+        if not 0 <= self.hard_share <= 1:
+            raise ConfigurationError(
+                f"distillation.hard_share was {self.hard_share}; it must be between 0 (the "
+                "teacher's probabilities alone) and 1 (the labels alone)."
+            )
+        positive(self, "temperature")
+        if self.initialization not in get_args(Initialization):
+            raise ConfigurationError(
+                f"distillation.initialization was {self.initialization!r}; it must be one of "
+                f"{', '.join(get_args(Initialization))}."
+            )

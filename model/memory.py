@@ -17,10 +17,10 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding
 
-from model.config import ModelConfig
-from model.optimizer import OptimizerConfig, make_optimizer
+from model.config import MeshShape, ModelConfig, OptimizerConfig
+from model.optimizer import make_optimizer
 from model.sharding.layouts import parameter_shardings
-from model.sharding.mesh import MeshShape, abstract_mesh
+from model.sharding.mesh import abstract_mesh
 from model.switch.balancing import without_expert_biases
 from model.transformer import transformer_shapes
 

@@ -16,16 +16,14 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, Key, PyTree
 
-from model.batch import Batch
-from model.call import Call
-from model.config import ModelConfig, Remat
-from model.loss.distillation import Distillation
+from model.batch import Batch, Call
+from model.config import ModelConfig, OptimizerConfig, Remat
 from model.loss.scoring import Scores, score
-from model.optimizer import OptimizerConfig, learning_rate, make_optimizer
-from model.per_matrix import PerMatrixState, matrix_stacks
+from model.loss.training_loss import Distillation
+from model.optimizer import PerMatrixState, learning_rate, make_optimizer, matrix_stacks
 from model.sharding.layouts import batch_sharding, moment_sharding, parameter_shardings, replicated
+from model.step import TrainState, step_function
 from model.switch.balancing import without_expert_biases
-from model.train_step import TrainState, step_function
 from model.transformer import Transformer, transformer_shapes
 
 # Key of the first weights within the seed's. The keys of steps are `fold_in(key, step)`, which is

@@ -25,14 +25,13 @@ import torch
 import transformers
 from material import hugging_face_cases as cases
 
-from model.batch import Batch
-from model.call import Call
-from model.hugging_face.import_config import import_config
+from model.batch import Batch, Call
+from model.config import MeshShape
+from model.hugging_face.config import import_config
 from model.hugging_face.modeling_mswitch import MSwitchConfig, MSwitchForConditionalGeneration
 from model.hugging_face.weights import COPIES, export_state, import_state
-from model.loss.chunks import Computation, Labels
-from model.loss.cross_entropy import cross_entropy
-from model.sharding.mesh import MeshShape, make_mesh
+from model.loss.cross_entropy import Computation, Labels, cross_entropy
+from model.sharding.mesh import make_mesh
 from model.transformer import Transformer
 
 FROZEN = Path(__file__).parents[1] / "tests/model/hugging_face/reference.json"

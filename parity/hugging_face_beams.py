@@ -20,11 +20,12 @@ import transformers
 from hugging_face import their_model
 from material import hugging_face_cases as cases
 
+from model.config import MeshShape
 from model.decoding.beam_search import Beams, beam_search
-from model.decoding.cached_decoding import EOS, cached_decoder
-from model.hugging_face.import_config import import_config
+from model.decoding.generation import EOS, cached_decoder
+from model.hugging_face.config import import_config
 from model.hugging_face.weights import import_state
-from model.sharding.mesh import MeshShape, make_mesh
+from model.sharding.mesh import make_mesh
 from model.transformer import Transformer
 
 CASES = ("mt5", "t5", "switch", "gated-switch")

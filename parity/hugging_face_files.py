@@ -29,10 +29,9 @@ from hugging_face import their_model
 from material import hugging_face_cases as cases
 
 from data.tokens.tokenizer import EOS, MODEL_FILE, Tokenizer, load
-from model.decoding.cached_decoding import cached_decoder
-from model.decoding.generation import Sampling, generate
+from model.decoding.generation import Sampling, cached_decoder, generate
 from model.hugging_face import modeling_mswitch
-from model.hugging_face.export_config import export_config
+from model.hugging_face.config import export_config
 from model.hugging_face.weights import exported_shapes
 from pipeline import export_hf, import_hf, vocabulary
 from pipeline.arguments import ExportHf, ImportHf

@@ -23,12 +23,11 @@ from hugging_face import their_model
 from material import hugging_face_cases as cases
 
 from model.batch import Batch
-from model.config import ModelConfig
-from model.hugging_face.import_config import import_config
+from model.config import MeshShape, ModelConfig, OptimizerConfig
+from model.hugging_face.config import import_config
 from model.hugging_face.weights import export_state, import_state
 from model.loss.training_loss import Z_LOSS_WEIGHT
-from model.optimizer import OptimizerConfig
-from model.sharding.mesh import MeshShape, make_mesh
+from model.sharding.mesh import make_mesh
 from model.trainer import Trainer, make_trainer
 
 TOLERANCE = 1e-4

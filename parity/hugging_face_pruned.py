@@ -19,9 +19,8 @@ from hugging_face_files import theirs_on_disk, vocabulary_model
 from material import hugging_face_cases as cases
 
 from eval.experts.usage import Usage, columns
-from model.batch import Batch
-from model.call import Call
-from model.decoding.never_dropping import never_dropping
+from model.batch import Batch, Call
+from model.decoding.generation import never_dropping
 from model.transformer import Transformer
 from pipeline import export_hf, import_hf, prune
 from pipeline.arguments import ExportHf, ImportHf, Prune

@@ -27,7 +27,7 @@ from material import hugging_face_cases as cases
 
 from model.batch import Batch
 from model.config import ModelConfig
-from model.hugging_face.export_config import export_config
+from model.hugging_face.config import export_config
 from model.hugging_face.modeling_mswitch import MSwitchConfig, MSwitchForConditionalGeneration
 from pipeline.recipe import named
 

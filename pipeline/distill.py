@@ -14,11 +14,12 @@ from itertools import islice
 import equinox as eqx
 import jax
 
-from model.call import Call
+from model.batch import Call
+from model.config import DistillationConfig
 from model.conversions.student import ExpertUse, expert_use, with_teachers_weights
-from model.loss.distillation import Distillation, DistillationConfig
+from model.loss.training_loss import Distillation
 from model.sharding.mesh import make_mesh
-from model.train_step import TrainState
+from model.step import TrainState
 from model.transformer import Transformer
 from pipeline.arguments import Distill
 from pipeline.artifacts.claims import Claim

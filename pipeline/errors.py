@@ -5,7 +5,7 @@ import os
 import signal
 
 from data.errors import DataError, is_system_error
-from model.configuration_checks import ConfigurationError
+from model.config import ConfigurationError
 
 ROOM = "make room"
 WRITABLE = "name a directory that this user can write, or change its rights"

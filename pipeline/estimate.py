@@ -18,7 +18,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from model.configuration_checks import ConfigurationError
+from model.config import ConfigurationError
 from pipeline.arguments import Estimate
 from pipeline.beam.options import pipeline_options
 from pipeline.cleaning import new_job, submission

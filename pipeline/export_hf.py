@@ -26,10 +26,15 @@ from data.files.digests import digest_of_contents
 from data.files.json_files import write_json
 from data.files.paths import Place, read_bytes
 from data.tokens.tokenizer import MODEL_FILE, Tokenizer, load, sentinel_pieces, tokenizer_json
-from model.hugging_face.config_fields import MODELING
-from model.hugging_face.export_config import export_config
-from model.hugging_face.weight_files import INDEX, WEIGHTS, index_of, weight_files
-from model.hugging_face.weights import exported_arrays, exported_shapes
+from model.hugging_face.config import MODELING, export_config
+from model.hugging_face.weights import (
+    INDEX,
+    WEIGHTS,
+    exported_arrays,
+    exported_shapes,
+    index_of,
+    weight_files,
+)
 from model.trainer import Trainer
 from model.transformer import Transformer, parameter_count
 from pipeline.arguments import ExportHf

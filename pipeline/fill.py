@@ -12,9 +12,8 @@ import numpy as np
 
 from data.errors import DataError
 from data.tokens.tokenizer import EOS, MODEL_FILE, PADDING, SENTINELS, Tokenizer, load
-from model.configuration_checks import ConfigurationError
-from model.decoding.cached_decoding import cached_decoder
-from model.decoding.generation import Sampling, generate
+from model.config import ConfigurationError
+from model.decoding.generation import Sampling, cached_decoder, generate
 from model.sharding.layouts import batch_shards, replicated
 from model.trainer import Trainer
 from pipeline.arguments import Fill

@@ -13,7 +13,7 @@ from dataclasses import replace
 from data.examples.task_examples import TaskExamples
 from data.languages import codes
 from data.tokens.tokenizer import MODEL_FILE, load
-from model.loss.distillation import DistillationConfig
+from model.config import DistillationConfig
 from pipeline.arguments import Finetune
 from pipeline.artifacts.claims import Claim, digest_of_manifest
 from pipeline.artifacts.intent import Intent

@@ -21,8 +21,7 @@ from data.files.digests import digest_of_contents
 from data.files.json_files import read_json
 from data.files.paths import instead_of_directory, open_file
 from data.tokens.tokenizer import MODEL_FILE, Tokenizer
-from model.hugging_face.config_fields import TheirConfig
-from model.hugging_face.import_config import import_config
+from model.hugging_face.config import TheirConfig, import_config
 from model.hugging_face.weights import checked, compared_arrays, import_state
 from model.memory import checkpoint_bytes
 from model.transformer import parameter_count, transformer_shapes

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from rich.console import Console
 
-from model.configuration_checks import ConfigurationError
+from model.config import ConfigurationError
 from pipeline.arguments import Plan
 from pipeline.artifacts.intent import check_writable
 from pipeline.errors import ArtifactError

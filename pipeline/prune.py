@@ -26,9 +26,8 @@ from eval.experts.importance import ExpertUse, expert_use
 from eval.experts.sharing import WRITTEN
 from eval.experts.usage import switch_layers
 from model.batch import Batch
-from model.config import ModelConfig, SwitchConfig
+from model.config import MeshShape, ModelConfig, SwitchConfig
 from model.conversions.pruning import kept_count, most_important, pruned_config
-from model.sharding.mesh import MeshShape
 from model.transformer import parameter_count
 from pipeline.arguments import Prune
 from pipeline.artifacts.claims import Claim, digest_of_manifest

@@ -11,10 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from model.batch import Visible
-from model.layers.fused_attention import KERNELS
-from model.layers.fused_attention import fused as fused_attention
+from model.config import MeshShape
+from model.layers.attention import KERNELS
+from model.layers.attention import fused as fused_attention
 from model.layers.position_bias import BUCKETS, PositionBias, bucket
-from model.sharding.mesh import MeshShape, make_mesh
+from model.sharding.mesh import make_mesh
 
 NAMES = ("output", "query", "keys", "values", "table")
 

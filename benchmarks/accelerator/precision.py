@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from benchmarks.accelerator.steps import random_batch, trainer_of
-from model.call import Call
+from model.batch import Call
 from model.loss.training_loss import training_loss
 from pipeline.planning.topology import Topology
 from pipeline.recipe.mesh_choice import with_mesh

@@ -1,7 +1,7 @@
 """The matrix products of many experts in three forms: one batch, a loop, or unrolled.
 
 Forward and backward of the gated network in CPU-seconds, over those of the dense network on as many
-rows: the reason for the form in `model/switch/experts.py`. The forms take turns; the least of the
+rows: the reason for the form in `model/switch/capacity.py`. The forms take turns; the least of the
 rounds is printed. Writes benchmarks/results/expert_products.json.
 """
 

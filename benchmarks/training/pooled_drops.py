@@ -7,7 +7,7 @@ The run's own choices of experts, on batches of its own training text with its j
 groups as small as those of Switch-C on 4,096 chips (512 inputs, 114 targets), and into groups with
 as many tokens per expert as there (a quarter of one; capacity is then the least possible, 2).
 Assignments over capacity are counted per layer by `assign_slots`. A pool of groups drops what one
-group of all its tokens does (`tests/model/switch/test_pooled_dispatch.py`), so pools are counted as
+group of all its tokens does (`tests/model/switch/test_capacity.py`), so pools are counted as
 such, also one of all batches: 4,096 chips have a hundred times more tokens at once. Writes
 benchmarks/results/pooled_drops.json.
 """
@@ -26,9 +26,9 @@ from data.examples.loader import batches
 from data.files.json_files import read_json
 from data.tokens.blocks import TokenBlocks
 from data.tokens.manifest import TokenManifest
-from model.call import Call
+from model.batch import Call
 from model.config import expert_capacity
-from model.switch.capacity_dispatch import assign_slots
+from model.switch.capacity import assign_slots
 from pipeline.hardware.batch_rows import to_devices
 from pipeline.runs.open import load_run, restore
 from pipeline.training.run import make_examples

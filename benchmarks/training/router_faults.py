@@ -30,11 +30,9 @@ from jaxtyping import Array, PyTree
 
 from data.examples.loader import batches
 from data.tokens.blocks import TokenBlocks
-from model import train_step
-from model.nonfinite import gradient_sites
+from model import step as train_step
 from model.sharding.mesh import make_mesh
-from model.switch.router_moves import ROUTER, of_routers
-from model.train_step import TrainState
+from model.step import ROUTER, TrainState, gradient_sites, of_routers
 from model.trainer import Trainer
 from pipeline.hardware.batch_rows import share_of, to_devices
 from pipeline.recipe import named

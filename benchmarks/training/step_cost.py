@@ -24,15 +24,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from model.batch import Batch
-from model.call import Call
-from model.config import ModelConfig, SwitchConfig
+from model.batch import Batch, Call
+from model.config import MeshShape, ModelConfig, OptimizerConfig, SwitchConfig
 from model.loss.training_loss import training_loss
-from model.optimizer import OptimizerConfig
 from model.sharding.exchanges import over_devices
-from model.sharding.mesh import MeshShape, make_mesh
-from model.switch.capacity_dispatch import capacity_dispatch
-from model.switch.experts import Experts
+from model.sharding.mesh import make_mesh
+from model.switch.capacity import Experts, capacity_dispatch
 from model.switch.switch_layer import SwitchLayer
 from model.trainer import Trainer, make_trainer
 

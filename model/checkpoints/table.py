@@ -10,7 +10,7 @@ from jaxtyping import PyTree
 
 from model.checkpoints.errors import damaged
 from model.checkpoints.fingerprints import fingerprints, mesh_replicated
-from model.dimensions import by_path
+from model.sharding.layouts import by_path
 
 State = TypeVar("State", bound=PyTree)
 FINGERPRINTS = ".fingerprints_by_position"

@@ -9,7 +9,7 @@ student keeps its own random one, as in the paper, or gets the mean of the exper
                output is the sum over a token's experts of gate * expert(x)
 
 Layer `inside` of the teacher's block `block` becomes the student's layer `block * period + inside`,
-where the period is the number of layers per block (`model/stack.py`).
+where the period is the number of layers per block (`model/transformer.py`).
 """
 
 from typing import NamedTuple
@@ -19,13 +19,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
 
-from model.batch import Batch
-from model.call import Call
+from model.batch import Batch, Call
 from model.layers.feed_forward import FeedForward
 from model.loss.training_loss import row_routings
-from model.stack import Layer, Stack
 from model.switch.switch_layer import SwitchLayer
-from model.transformer import Transformer
+from model.transformer import Layer, Stack, Transformer
 
 
 class ExpertUse(NamedTuple):

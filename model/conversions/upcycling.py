@@ -33,11 +33,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
 from model.config import SwitchConfig
-from model.per_matrix import PerMatrixState
-from model.stack import Stack
+from model.optimizer import PerMatrixState
+from model.step import TrainState
 from model.switch.switch_layer import SwitchLayer
-from model.train_step import TrainState
-from model.transformer import Transformer
+from model.transformer import Stack, Transformer
 
 # Standard deviation of the first router logits, if none is given. Gates are then 1 / experts to
 # 1e-6 of it, and float32, whose steps just below 1 are 6e-8, still tells experts apart.

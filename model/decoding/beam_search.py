@@ -1,4 +1,5 @@
-"""Beam search: of the most likely targets, found by continuing several hypotheses at once.
+"""Search among targets: beam search, which continues several hypotheses at once, and the nats of
+each of several given targets, which is classification by likelihood.
 
 The score of a target is its log probability over a power of its length, so that short targets do
 not win by their length alone:
@@ -14,6 +15,11 @@ ranks the 2 * beams most likely continuations, and the best ones without EOS are
 the first half is finished if it ends with EOS or has the largest length. An input is done once each
 of its finished targets scores at least as high as the best running hypothesis would if it ended at
 this position. One beam is greedy decoding.
+
+The encoder runs once per input, and the decoder once for all labels: they lie side by side in one
+row of targets, as packed examples do, and each sees the whole input. The keys and values of the
+input are thus projected once, however many labels there are. Dispatch is dropless, so a score does
+not depend on the rest of the batch.
 """
 
 import math
@@ -24,9 +30,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from model.batch import PADDING
-from model.configuration_checks import ConfigurationError, at_least_one, not_negative
-from model.decoding.cached_decoding import EOS, Cache, CachedDecoder
+from model.batch import PADDING, Batch, Call
+from model.config import ConfigurationError, at_least_one, not_negative
+from model.decoding.generation import EOS, Cache, CachedDecoder, never_dropping
+from model.loss.cross_entropy import Computation, Labels, LogitFactors, cross_entropy
+from model.transformer import Transformer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,3 +179,41 @@ def _continued(cache: Cache, origin: Int[Array, "batch beams"]) -> Cache:
         return jnp.take_along_axis(split, index, axis=2).reshape(own.shape)
 
     return tuple(layer._replace(own=jax.tree.map(reorder, layer.own)) for layer in cache)
+
+
+def label_nats(
+    model: Transformer,
+    inputs: Int[Array, "batch source"],
+    labels: Int[Array, "labels target"],
+    call: Call,
+) -> Float[Array, "batch labels"]:
+    """Returns minus the log probability of each label for each input, in nats.
+
+    Args:
+        model: the network.
+        inputs: ids with EOS, right-padded; the mesh's batch axes must divide the rows.
+        labels: ids with EOS, right-padded. An id outside the vocabulary makes its label NaN.
+        call: the devices, and the logits that one of them holds at a time.
+
+    Returns:
+        Sums over a label's tokens, EOS included. A row of padding has numbers without a meaning.
+    """
+    model = never_dropping(model, inputs.shape[1], labels.size)
+    rows, batch = len(inputs), _side_by_side(inputs, labels)
+    source = model.encode(batch, call).x
+    factors = model.logit_factors(model.decode(batch, source, call).x)
+    ids = batch.targets.reshape(-1, labels.shape[1])  # a row per input and label
+    by_label = LogitFactors(factors.x.reshape(*ids.shape, -1), factors.matrix)
+    targets = Labels(ids, ids != PADDING, jnp.ones(()))
+    _, sums = cross_entropy(Computation(call.mesh, call.logits_bytes), by_label, targets)
+    return sums.nats.reshape(rows, -1)
+
+
+def _side_by_side(inputs: Int[Array, "batch source"], labels: Int[Array, "labels target"]) -> Batch:
+    """Returns a batch whose rows have all labels as targets; inputs without example numbers."""
+    rows = len(inputs)
+    number = jnp.repeat(jnp.arange(len(labels)), labels.shape[1])
+    targets, examples = (
+        jnp.broadcast_to(one, (rows, labels.size)) for one in (labels.reshape(-1), number)
+    )
+    return Batch(inputs, targets, jnp.zeros(rows, jnp.int32), target_example=examples)

@@ -1,4 +1,10 @@
-"""Conversion between the weights of Hugging Face's T5, MT5 and SwitchTransformers and ours.
+"""Weights of Hugging Face's T5, MT5 and SwitchTransformers, converted to ours and back, block by
+block, and the files of an export: one, or several with an index.
+
+An export needs one matrix at a time. The whole stack of a large network fits neither a device nor
+a host, so only the part is gathered. Along dimensions that no axis splits it is a slice, which
+reads only itself. Along split ones its bits are moved as integers: the partitioner adds zeros of
+the other devices, and a sum of floats would turn -0.0 into 0.0.
 
 Pure functions between their state (name to array) and our network; a round trip keeps all bits.
 Their `Linear` stores (out, in), ours is (in, out); their layers are separate, ours are
@@ -10,16 +16,94 @@ Names as of Transformers 5.24; what a config.json means is in `import_config.py`
 import itertools
 import math
 from collections.abc import Collection, Iterator, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+from jaxtyping import Array, Float32
 
-from model.config import ModelConfig
-from model.configuration_checks import ConfigurationError
-from model.dimensions import by_path
-from model.hugging_face.gathered_part import gathered_part
+from model.config import ConfigurationError, ModelConfig
+from model.sharding.layouts import by_path
 from model.transformer import Transformer, transformer_shapes
+
+
+def gathered_part(array: Float32[Array | np.ndarray, "..."], at: tuple[int, ...]) -> np.ndarray:
+    """Returns `array[at]` on every host; every host must call this.
+
+    Args:
+        array: array on a mesh, or on this machine alone.
+        at: indices along the first dimensions, which may be split over devices.
+    """
+    sharding = getattr(array, "sharding", None)
+    if not isinstance(sharding, NamedSharding):
+        return np.asarray(array)[at]
+    everywhere = NamedSharding(sharding.mesh, PartitionSpec())
+    shard = sharding.shard_shape(array.shape)
+    split = tuple(shard[number] < array.shape[number] for number in range(len(at)))
+    bits = _bits_of(array, np.array(at, np.int32), everywhere, split)
+    return np.asarray(bits).view(np.float32)
+
+
+@partial(jax.jit, static_argnames=("everywhere", "split"))
+def _bits_of(
+    array: jax.Array, at: jax.Array, everywhere: NamedSharding, split: tuple[bool, ...]
+) -> jax.Array:
+    for number, is_split in enumerate(split):
+        if not is_split:
+            array = jax.lax.dynamic_slice_in_dim(array, at[number], 1, axis=number)
+    bits = jax.lax.bitcast_convert_type(array, jnp.uint32)
+    for number, is_split in enumerate(split):
+        chosen = jnp.arange(bits.shape[0]) == at[number] if is_split else jnp.ones(1, bool)
+        chosen = chosen.reshape(-1, *[1] * (bits.ndim - 1))
+        bits = jnp.sum(jnp.where(chosen, bits, 0), axis=0, dtype=jnp.uint32)
+    return jax.lax.with_sharding_constraint(bits, everywhere)
+
+
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+MOST_BYTES = 5 * 10**9  # of a file, and so of the weights that a host holds at one time
+FLOAT32_BYTES = 4
+
+
+def weight_files(
+    shapes: Mapping[str, tuple[int, ...]], most_bytes: int = MOST_BYTES
+) -> dict[str, list[str]]:
+    """Returns the names of the arrays in each file, in the order of the arrays.
+
+    Args:
+        shapes: shapes of the exported float32 arrays, by name.
+        most_bytes: largest number of bytes in a file, unless one array alone has more.
+    """
+    parts: list[list[str]] = [[]]
+    size = 0
+    for name, shape in shapes.items():
+        more = FLOAT32_BYTES * math.prod(shape)
+        if parts[-1] and size + more > most_bytes:
+            parts.append([])
+            size = 0
+        parts[-1].append(name)
+        size += more
+    if len(parts) == 1:
+        return {WEIGHTS: parts[0]}
+    count = len(parts)
+    return {
+        f"model-{number:05d}-of-{count:05d}.safetensors": part
+        for number, part in enumerate(parts, 1)
+    }
+
+
+def index_of(
+    files: Mapping[str, list[str]], shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, Any]:
+    """Returns the index of several files, which names the file of each array."""
+    size = sum(FLOAT32_BYTES * math.prod(shape) for shape in shapes.values())
+    return {
+        "metadata": {"total_size": size},
+        "weight_map": {name: file for file, names in files.items() for name in names},
+    }
+
 
 State = Mapping[str, np.ndarray]
 # Copies of the embedding, which only SwitchTransformers with untied logits reads.

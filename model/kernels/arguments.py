@@ -1,11 +1,28 @@
-"""The arguments of fused attention, as both kinds of device take them."""
+"""Arguments of fused attention, as both kinds of device take them: the arrays that kernels read,
+how they are cut into blocks, and the bytes and operations that a kernel costs.
 
-from typing import Literal, NamedTuple
+XLA does not see inside a kernel. `pl.CostEstimate` carries these numbers into the compiled program,
+where `mswitch plan` reads them.
 
+A block is moved when its index differs from that of the previous grid step: a block that stays is
+moved once, and one to which the grid returns is moved again. The part of a block outside its array
+is not moved. The last dimension of the grid varies fastest; on GPUs the first does, which is the
+order in which they start thread blocks. There the comparison with the previous step models the L2
+cache, which holds a block for the thread blocks that run at the same time.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import jax
+from jax.experimental import pallas as pl
 from jaxtyping import Array, Float, Int
 
 Platform = Literal["tpu", "gpu"]
-MASKED = -1e9  # score of a masked key, as in `model/layers/plain_attention.py`
+MASKED = -1e9  # score of a masked key, as in `model/layers/attention.py`
 PADDING = -1  # example number of a masked key: no query has it
 
 
@@ -39,3 +56,96 @@ class Setting(NamedTuple):
     causal: bool
     platform: Platform
     interpret: bool
+
+
+class Inputs(NamedTuple):
+    """Arrays of all passes; in a kernel, references to their blocks.
+
+    A TPU's kernels take all heads side by side, a GPU's have a dimension of heads.
+
+    Attributes:
+        biases: each head's bias by offset (`offsets` of the blocks); None without bias.
+        query_numbers: example of each query; None if every key with the number 0 is seen.
+        key_numbers: example of each key, negative for padding; None if no key is masked.
+    """
+
+    query: Float[Array, "batch queries *width"]
+    keys: Float[Array, "batch keys *width"]
+    values: Float[Array, "batch keys *width"]
+    biases: Float[Array, "*heads offsets"] | None
+    query_numbers: Int[Array, "batch *queries"] | None
+    key_numbers: Int[Array, "batch *keys"] | None
+
+    def cut(self, query: Any, keys: Any, biases: Any, of_queries: Any, of_keys: Any) -> Any:
+        """Returns how each array is cut, None for those that are not given.
+
+        Args:
+            query, keys, biases: how these are cut; values are cut like keys.
+            of_queries, of_keys: how the example numbers are cut.
+        """
+        return Inputs(
+            query=query,
+            keys=keys,
+            values=keys,
+            biases=None if self.biases is None else biases,
+            query_numbers=None if self.query_numbers is None else of_queries,
+            key_numbers=None if self.key_numbers is None else of_keys,
+        )
+
+
+@dataclass(frozen=True)
+class Operand:
+    """An input or output of a kernel.
+
+    Attributes:
+        array: shape and type of the whole array.
+        block: sizes of a block; None for a dimension that the kernel does not see, of size 1.
+        index: function from a grid step to the number of the block along each dimension.
+    """
+
+    array: jax.ShapeDtypeStruct
+    block: tuple[int | None, ...]
+    index: Callable[..., tuple[Any, ...]]
+
+    @property
+    def spec(self) -> pl.BlockSpec:
+        """The same for `pallas_call`."""
+        return pl.BlockSpec(self.block, self.index)
+
+    def bytes_at(self, index: tuple[int, ...]) -> int:
+        """Returns the bytes of the block with this index that lie inside the array."""
+        sizes = [1 if size is None else size for size in self.block]
+        inside = [
+            min(size, length - number * size)
+            for size, length, number in zip(sizes, self.array.shape, index, strict=True)
+        ]
+        return math.prod(inside) * self.array.dtype.itemsize
+
+    def moved(self, steps: Sequence[tuple[int, ...]]) -> int:
+        """Returns the bytes that are moved if the grid's steps are taken in this order."""
+        indices = (self.index(*step) for step in steps)
+        return sum(self.bytes_at(index) for index, _ in itertools.groupby(indices))
+
+
+def estimate(
+    grid: tuple[int, ...],
+    operands: Sequence[Operand],
+    *,
+    flops: int,
+    exponentials: int,
+    first_fastest: bool = False,
+) -> pl.CostEstimate:
+    """Returns the cost of a kernel with these inputs and outputs.
+
+    Args:
+        flops: floating-point operations of the matrix products in the whole grid, on blocks as they
+            are, padding included.
+        exponentials: exponentials in the whole grid.
+        first_fastest: True on GPUs.
+    """
+    sizes = grid[::-1] if first_fastest else grid
+    steps = list(itertools.product(*map(range, sizes)))
+    if first_fastest:
+        steps = [step[::-1] for step in steps]
+    moved = sum(operand.moved(steps) for operand in operands)
+    return pl.CostEstimate(flops=flops, transcendentals=exponentials, bytes_accessed=moved)

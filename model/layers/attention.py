@@ -1,27 +1,229 @@
 """Multi-head attention as in T5: no biases, no 1/sqrt(head), scores and softmax in float32.
 
+It is computed as written in the paper, the reference and the path on CPUs, or by fused kernels for
+TPUs and GPUs, in which each device has its own rows and heads.
+
+Scores and softmax are in float32. The scores of all pairs of positions are written to memory, which
+on TPUs and GPUs was more than half of a step's traffic; those use `model/kernels/`.
+
+Both passes on the arrays of one device; `model/layers/attention.py` makes a differentiable
+function of them. Nothing of size `queries x keys` is written to memory, forward or backward, and
+the table's gradient is summed inside. Of this package they need `position_bias.bucket` alone.
+
+Nothing is sent but the gradient of the bias table, which is summed over the devices of the batch.
+The derivative is written outside of the `shard_map`s, where rematerialization can keep what the
+backward kernel needs.
+
 The missing scale is folded into the initialization of the query, whose variance is smaller by
 `head`. Between the projections all heads lie side by side, in a dimension `width`. What is done
 there is `plain_attention.py` on CPUs and a fused kernel on TPUs and GPUs (`fused_attention.py`).
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import Mesh
-from jaxtyping import Array, Bool, Float, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from model.batch import Visible
 from model.config import ModelConfig
-from model.layers.dropout import NO_DROPOUT, Dropout
-from model.layers.fused_attention import fused, has_kernel
-from model.layers.initialization import kernel
-from model.layers.plain_attention import plain_attention
+from model.kernels import gpu, tpu
+from model.kernels.arguments import PADDING, Arguments, Numbers, Platform, Setting
+from model.layers.feed_forward import NO_DROPOUT, Dropout
 from model.layers.position_bias import PositionBias
-from model.layers.products import product
-from model.remat import ATTENDED, MULTIPLIED
+from model.layers.products import kernel, product, summed_in_float32
+from model.remat import ATTENDED, MULTIPLIED, STATISTICS
+from model.sharding.exchanges import on_devices
+from model.sharding.layouts import BATCH_AXES, spec
+
+MASKED = -1e9  # finite: a row of padding alone gives a uniform softmax instead of NaN
+
+
+def plain_attention(
+    query: Float[Array, "batch queries width"],
+    keys: Float[Array, "batch keys width"],
+    values: Float[Array, "batch keys width"],
+    bias: Float[Array, "heads #queries keys"] | None,
+    mask: Bool[Array, "#batch #queries keys"],
+    heads: int,
+) -> Float[Array, "batch queries width"]:
+    """Returns each query's mean of the values, weighted by softmax of scores and biases.
+
+    Args:
+        query, keys, values: all heads side by side: `width` is heads times head.
+        bias: added to the scores; None for no bias.
+        mask: True for keys that a query attends to.
+        heads: number of heads.
+    """
+    query, keys, values = (
+        part.reshape(*part.shape[:2], heads, -1) for part in (query, keys, values)
+    )
+    scores = summed_in_float32("bqhd,bkhd->bhqk", query, keys)
+    if bias is not None:
+        scores = scores + bias[None].astype(jnp.float32)
+    scores = jnp.where(mask[:, None], scores, MASKED)
+    weights = jax.nn.softmax(scores, axis=-1).astype(query.dtype)
+    mixed = jnp.einsum("bhqk,bkhd->bqhd", weights, values)
+    return mixed.reshape(*mixed.shape[:2], -1)
+
+
+def is_supported(
+    query: tuple[int, ...],
+    keys: tuple[int, ...],
+    *,
+    heads: int,
+    bytes_each: int,
+    platform: Platform,
+    kind: str,
+) -> bool:
+    """Returns whether arrays of these shapes have a kernel; the plain path serves the others.
+
+    On a TPU the keys of a block of heads and their biases must lie in its vector memory.
+
+    Args:
+        query, keys: shapes, [batch length width].
+        heads: number of heads.
+        bytes_each: bytes of a number.
+        platform: kind of device.
+        kind: JAX's name of the device; a TPU v4 has less vector memory than later ones.
+    """
+    return _passes(platform).is_supported(query, keys, heads, bytes_each, kind)
+
+
+def example_numbers(
+    key_mask: Bool[Array, "batch keys"] | None,
+    query_example: Int[Array, "batch queries"] | None,
+    key_example: Int[Array, "batch keys"] | None,
+) -> Numbers:
+    """Returns the numbers by which the kernels mask keys.
+
+    Args:
+        key_mask: True for keys that may be seen; None for all.
+        query_example, key_example: example numbers from 0 in packed rows, whose examples do not see
+            each other; None for one example per row.
+    """
+    if query_example is None or key_example is None:
+        keys = None if key_mask is None else jnp.where(key_mask, 0, PADDING)
+        return Numbers(None, keys)
+    keys = key_example if key_mask is None else jnp.where(key_mask, key_example, PADDING)
+    return Numbers(query_example.astype(jnp.int32), keys.astype(jnp.int32))
+
+
+def attention_forward(
+    arguments: Arguments, setting: Setting
+) -> tuple[Float[Array, "batch queries width"], Float[Array, "batch heads *queries"]]:
+    """Returns each query's mean of the values, weighted by softmax of scores and biases.
+
+    Beside it are the statistics that the backward pass needs.
+    """
+    return _passes(setting.platform).forward(arguments, setting)
+
+
+def attention_backward(
+    arguments: Arguments,
+    output: Float[Array, "batch queries width"],
+    statistics: Float[Array, "batch heads *queries"],
+    cotangent: Float[Array, "batch queries width"],
+    setting: Setting,
+) -> Arguments:
+    """Returns the gradient of each argument, from that of the result."""
+    return _passes(setting.platform).backward(arguments, output, statistics, cotangent, setting)
+
+
+def _passes(platform: Platform):
+    return tpu if platform == "tpu" else gpu
+
+
+KERNELS: dict[str, Platform] = {"tpu": "tpu", "gpu": "gpu", "cuda": "gpu"}  # by JAX's name
+ROWS: Any = spec("batch length width")
+PER_HEAD: Any = spec("batch heads")  # statistics, whose further dimensions differ by platform
+PER_TOKEN: Any = spec("batch length")
+IN_SPECS = Arguments(ROWS, ROWS, ROWS, spec("buckets heads"), Numbers(PER_TOKEN, PER_TOKEN))  # pyright: ignore[reportArgumentType]
+
+
+def has_kernel(query: Array, keys: Array, heads: int, mesh: Mesh) -> bool:
+    """Returns whether these devices have a fused kernel for arrays of these shapes."""
+    device = mesh.devices.flat[0]
+    platform = KERNELS.get(device.platform)
+    if platform is None:
+        return False
+    parts = mesh.shape["model"]
+    shapes = ((len(one), one.shape[1], one.shape[2] // parts) for one in (query, keys))
+    return is_supported(
+        *shapes,
+        heads=heads // parts,
+        bytes_each=query.dtype.itemsize,
+        platform=platform,
+        kind=device.device_kind,
+    )
+
+
+def fused(
+    query: Float[Array, "batch queries width"],
+    keys: Float[Array, "batch keys width"],
+    values: Float[Array, "batch keys width"],
+    bias: PositionBias | None,
+    visible: Visible,
+    heads: int,
+    mesh: Mesh,
+    *,
+    interpret: Platform | None = None,
+) -> Float[Array, "batch queries width"]:
+    """Returns attention as `plain_attention` does, without writing scores to memory.
+
+    Args:
+        query, keys, values: all heads side by side: `width` is heads times head.
+        bias: biases by relative position; None for no bias.
+        visible: which keys a query attends to.
+        heads: number of heads.
+        mesh: the devices.
+        interpret: kind of device whose kernel is run on any other, slowly, for tests.
+    """
+    is_key, causal, query_example, key_example = visible
+    setting = Setting(
+        heads=heads // mesh.shape["model"],
+        bidirectional=bias is not None and bias.bidirectional,
+        causal=causal,
+        platform=interpret or KERNELS[mesh.devices.flat[0].platform],
+        interpret=interpret is not None,
+    )
+    biases = None if bias is None else bias.biases
+    numbers = example_numbers(is_key, query_example, key_example)
+    return _fused(setting, mesh, Arguments(query, keys, values, biases, numbers))
+
+
+def _forward(setting: Setting, mesh: Mesh, arguments: Arguments) -> tuple[Array, Any]:
+    def on_device(arguments: Arguments) -> tuple[Array, Array]:
+        return attention_forward(arguments, setting)
+
+    run = on_devices(on_device, mesh, (IN_SPECS,), (ROWS, PER_HEAD))
+    output, statistics = run(arguments)
+    output = checkpoint_name(output, ATTENDED)
+    return output, (arguments, output, checkpoint_name(statistics, STATISTICS))
+
+
+def _backward(setting: Setting, mesh: Mesh, kept: Any, cotangent: Array) -> tuple[Arguments]:
+    def on_device(arguments: Arguments, output: Array, statistics: Array, cotangent: Array):
+        gradients = attention_backward(arguments, output, statistics, cotangent, setting)
+        if gradients.table is None:
+            return gradients
+        return gradients._replace(table=jax.lax.psum(gradients.table, BATCH_AXES))
+
+    out_specs = IN_SPECS._replace(numbers=Numbers(None, None))
+    run = on_devices(on_device, mesh, (IN_SPECS, ROWS, PER_HEAD, ROWS), out_specs)
+    return (run(*kept, cotangent),)
+
+
+def _value(setting: Setting, mesh: Mesh, arguments: Arguments) -> Array:
+    return _forward(setting, mesh, arguments)[0]
+
+
+_fused: Any = jax.custom_vjp(_value, nondiff_argnums=(0, 1))
+_fused.defvjp(_forward, _backward)
+
 
 INTO_HEADS = "batch length embed, embed width -> batch length width"
 OUT_OF_HEADS = "batch length width, width embed -> batch length embed"

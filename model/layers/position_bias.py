@@ -1,4 +1,5 @@
-"""T5's relative position bias: one learned number per head and distance bucket, added to scores.
+"""T5's relative position bias: one learned number per head and distance bucket, added to scores;
+for kernels, a vector over offsets instead of a matrix.
 
 Beside the learned table a head may have a slope, by which its biases fall per token of distance as
 in ALiBi. It is not in the table: Adafactor moves a matrix by a share of its root mean square, which
@@ -8,9 +9,17 @@ Source: Raffel et al. 2020, section 2.1, and Mesh TensorFlow's `_relative_positi
 buckets: half exact, half logarithmic up to distance 128; all farther offsets share the last one.
 One table per stack, shared by its layers. The encoder has 16 buckets per direction; the decoder
 attends only backwards.
+
+The bias of a query and a key depends on their offset (key position minus query position) alone, so
+a head of `queries x keys` has `queries + keys - 1` distinct numbers. They are picked from the table
+by a product with zeros and ones: exact in float32, and its gradient is a product too, where a
+gather would scatter one offset after another.
 """
 
+from typing import NamedTuple
+
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.nn.initializers import glorot_uniform
@@ -90,3 +99,60 @@ def distances(bidirectional: bool) -> Float[np.ndarray, "buckets"]:
     here = bucket(offsets[None], bidirectional)[0]
     counts = np.bincount(here, minlength=BUCKETS)
     return np.bincount(here, np.abs(offsets), BUCKETS) / np.maximum(counts, 1)
+
+
+ENDLESS = 2**30  # beyond any offset
+EXACT = jax.lax.Precision.HIGHEST
+
+
+def by_offset(
+    table: Float[Array, "buckets heads"], offsets: Int[np.ndarray, " offsets"], bidirectional: bool
+) -> Float[Array, "heads offsets"]:
+    """Returns each head's bias at each offset, in float32."""
+    chosen = _chosen(offsets, bidirectional, table.shape[0])
+    return jnp.einsum("bh,bo->ho", table.astype(jnp.float32), chosen, precision=EXACT)
+
+
+def by_bucket(
+    gradient: Float[Array, "heads offsets"],
+    offsets: Int[np.ndarray, " offsets"],
+    bidirectional: bool,
+    buckets: int,
+) -> Float[Array, "buckets heads"]:
+    """Returns the table's gradient: the sum over each bucket's offsets."""
+    chosen = _chosen(offsets, bidirectional, buckets)
+    return jnp.einsum("ho,bo->bh", gradient, chosen, precision=EXACT)
+
+
+def _chosen(
+    offsets: Int[np.ndarray, " offsets"], bidirectional: bool, buckets: int
+) -> Float[np.ndarray, "buckets offsets"]:
+    return (bucket(offsets[None], bidirectional) == np.arange(buckets)[:, None]).astype(np.float32)
+
+
+class Segments(NamedTuple):
+    """Stretches of offsets with one bucket each, in ascending order.
+
+    Attributes:
+        starts, ends: first offset of each stretch, and the one after its last.
+        buckets: bucket of each; -1 if it is empty.
+    """
+
+    starts: Int[np.ndarray, " segments"]
+    ends: Int[np.ndarray, " segments"]
+    buckets: Int[np.ndarray, " segments"]
+
+
+def segments(bidirectional: bool) -> Segments:
+    """Returns the stretches of equal bias, padded with empty ones to the number of buckets.
+
+    The last boundary between buckets is nearer than `FARTHEST`.
+    """
+    offsets = np.arange(-FARTHEST, FARTHEST + 1)
+    (buckets,) = bucket(offsets[None], bidirectional)
+    first = np.flatnonzero(np.diff(buckets, prepend=-1))
+    empty = np.full(BUCKETS - len(first), ENDLESS)
+    starts = np.concatenate([[-ENDLESS], offsets[first[1:]], empty])
+    numbers = np.concatenate([buckets[first], -(empty > 0).astype(int)])
+    ends = np.append(starts[1:], ENDLESS)
+    return Segments(*(x.astype(np.int32) for x in (starts, ends, numbers)))

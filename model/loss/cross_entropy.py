@@ -1,4 +1,18 @@
-"""Cross-entropy of the decoder's output to labels and teacher, without a batch's logits in memory.
+"""Cross-entropy of the decoder's output to labels and teacher, without a batch's logits in memory:
+a token's loss and gradient, one device's chunks of tokens, then the whole batch. `model` may
+split the ids.
+
+Runs within `over_devices`: each device has the logits of its own range of ids, and sums over ids
+cross the `model` axis. With log Z the log of the softmax's denominator, p the softmax and q, t the
+softmax of student and teacher at temperature T:
+
+    loss     = hard share * (log Z - label's logit) + z-loss weight * log Z ^ 2
+               + (1 - hard share) * T^2 * -sum of t log q
+    gradient = (hard share + 2 * z-loss weight * log Z) * p - hard share * (is the label)
+               + (1 - hard share) * T * (q - t)
+
+Where `model` splits the vocabulary, it splits a chunk's logits too, and sums over ids cross that
+axis.
 
 The logits of one of mT5's rows, 229 tokens by 250,112 ids, are 0.21 GiB in float32. Each device
 therefore walks over its own tokens in chunks (`chunks.py`).
@@ -16,16 +30,232 @@ float32 over chunks and devices.
 """
 
 import functools
-from typing import Any
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jax.sharding import Mesh, NamedSharding
+from jaxtyping import Array, Bool, Float, Int
 
-from model.loss.chunks import Computation, Labels, LogitFactors, RowTerms, on_device
-from model.loss.token_loss import Objective
-from model.sharding.exchanges import on_devices
+from model.sharding.exchanges import gather_stored, on_devices, sum_over_model, sum_to_stored
 from model.sharding.layouts import spec, storage
+
+
+class Objective(NamedTuple):
+    """Weights of the terms of a token's loss.
+
+    Attributes:
+        z_loss_weight: weight of the squared log Z.
+        hard_share: share of the labels; the rest is the teacher's.
+        temperature: divisor of both logits in the teacher's part.
+    """
+
+    z_loss_weight: float = 0.0
+    hard_share: float = 1.0
+    temperature: float = 1.0
+
+
+class TokenTerms(NamedTuple):
+    """The terms of each token; `soft_nats`, times T^2, is None without a teacher."""
+
+    nats: Float[Array, " tokens"]
+    squared_log_z: Float[Array, " tokens"]
+    soft_nats: Float[Array, " tokens"] | None
+
+
+def token_loss(
+    networks: Sequence[Float[Array, "tokens ids"]],
+    label: Int[Array, " tokens"],
+    objective: Objective,
+) -> tuple[TokenTerms, Float[Array, "tokens ids"]]:
+    """Returns the terms and the gradient; either costs nothing once compiled if it is not used.
+
+    A label outside the vocabulary has NaN nats, so that its step is skipped and reported.
+
+    Args:
+        networks: logits of the student and, if there is one, of the teacher.
+        label: target id of each token.
+        objective: weights of the terms.
+    """
+    logits, *teachers = networks
+    hard, temperature = objective.hard_share, objective.temperature
+    log_z = _log_z(logits)
+    is_label = _is_label(label, logits.shape[-1])
+    # Compared, not indexed: an index would gather ids that are split over devices.
+    label_logit = sum_over_model(jnp.sum(jnp.where(is_label, logits, 0.0), axis=-1))
+    known = (label >= 0) & (label < logits.shape[-1] * jax.lax.axis_size("model"))
+    nats = log_z - jnp.where(known, label_logit, jnp.nan)
+    gradient = (hard + 2 * objective.z_loss_weight * log_z)[:, None] * _softmax(logits, log_z)
+    gradient -= jnp.where(is_label, hard, 0.0)
+    if not teachers:
+        return TokenTerms(nats, jnp.square(log_z), None), gradient
+    softened, soft_targets = logits / temperature, teachers[0] / temperature
+    soft_targets = _softmax(soft_targets, _log_z(soft_targets))
+    soft_log_z = _log_z(softened)
+    soft = soft_log_z - sum_over_model(jnp.sum(soft_targets * softened, axis=-1))
+    of_soft = temperature * (_softmax(softened, soft_log_z) - soft_targets)
+    gradient += (1 - hard) * of_soft
+    return TokenTerms(nats, jnp.square(log_z), temperature**2 * soft), gradient
+
+
+def _is_label(label: Int[Array, " tokens"], ids: int) -> Bool[Array, "tokens ids"]:
+    first = jax.lax.axis_index("model") * ids
+    return label[:, None] == first + jnp.arange(ids)
+
+
+def _log_z(logits: Float[Array, "tokens ids"]) -> Float[Array, " tokens"]:
+    largest = jnp.max(logits, axis=-1)
+    if jax.lax.axis_size("model") > 1:
+        largest = jax.lax.pmax(largest, "model")
+    return largest + jnp.log(sum_over_model(jnp.sum(jnp.exp(logits - largest[:, None]), axis=-1)))
+
+
+def _softmax(
+    logits: Float[Array, "tokens ids"], log_z: Float[Array, " tokens"]
+) -> Float[Array, "tokens ids"]:
+    return jnp.exp(logits - log_z[:, None])
+
+
+TILE = 16  # tokens; the rows of a bfloat16 tile on TPUs
+
+
+class LogitFactors(NamedTuple):
+    """The two factors of a network's logits; the matrix is as stored."""
+
+    x: Float[Array, "batch target embed"]
+    matrix: Float[Array, "embed vocabulary"]
+
+
+class RowTerms(NamedTuple):
+    """Sums over the real target tokens of each row; no gradient passes through them.
+
+    Attributes:
+        nats: cross-entropy to the labels; NaN where a label is not in the vocabulary.
+        squared_log_z: squared log of the softmax's denominator.
+        soft_nats: cross-entropy to the teacher times the squared temperature; None without one.
+    """
+
+    nats: Float[Array, " batch"]
+    squared_log_z: Float[Array, " batch"]
+    soft_nats: Float[Array, " batch"] | None
+
+
+class Labels(NamedTuple):
+    """The targets of a batch.
+
+    Attributes:
+        ids: target ids.
+        real: True for real target tokens, False for padding.
+        whole: number that the loss is divided by.
+    """
+
+    ids: Int[Array, "batch target"]
+    real: Bool[Array, "batch target"]
+    whole: Float[Array, ""]
+
+
+class Computation(NamedTuple):
+    """What a cross-entropy is computed with.
+
+    Attributes:
+        mesh: the devices.
+        logits_bytes: largest size of the float32 logits of one network on one device.
+        objective: weights of the terms.
+    """
+
+    mesh: Mesh
+    logits_bytes: int
+    objective: Objective = Objective()
+
+
+class Chunk(NamedTuple):
+    """Consecutive tokens of a device, with the decoder's output of each network."""
+
+    xs: list[Float[Array, "tokens _"]]
+    label: Int[Array, " tokens"]
+    weight: Float[Array, " tokens"]
+
+
+def on_device(
+    networks: list[LogitFactors],
+    labels: Labels,
+    *,
+    computation: Computation,
+    stored: list[NamedSharding],
+    with_gradients: bool,
+) -> tuple[RowTerms, LogitFactors | None]:
+    """Walks over a device's tokens; the last chunk is filled up with tokens of weight 0."""
+    matrices = [
+        gather_stored(network.matrix.astype(network.x.dtype), layout)
+        for network, layout in zip(networks, stored, strict=True)
+    ]
+    tokens = Chunk(
+        xs=[network.x.reshape(-1, network.x.shape[-1]) for network in networks],
+        label=labels.ids.reshape(-1),
+        weight=labels.real.reshape(-1) / labels.whole,
+    )
+    one = functools.partial(_of_chunk, matrices, computation.objective, with_gradients)
+    count = len(tokens.label)
+    size = chunk_tokens(count, matrices[0].shape[1], computation.logits_bytes)
+    if size == count:
+        of_matrix, (terms, of_x) = one(None, tokens)
+    else:
+        zeros = jnp.zeros(matrices[0].shape, jnp.float32) if with_gradients else None
+        chunks = jax.tree.map(lambda array: _chunked(array, size), tokens)
+        of_matrix, results = jax.lax.scan(one, zeros, chunks)
+        terms, of_x = jax.tree.map(lambda array: _whole(array, count), results)
+    rows = RowTerms(*jax.tree.map(lambda term: _by_row(term, labels.real), terms))
+    if of_matrix is None or of_x is None:
+        return rows, None
+    of_x = of_x.reshape(networks[0].x.shape)
+    return rows, LogitFactors(of_x, sum_to_stored(of_matrix, stored[0], matrices[0].dtype))
+
+
+def _of_chunk(
+    matrices: list[Array],
+    objective: Objective,
+    with_gradients: bool,
+    total: Array | None,
+    chunk: Chunk,
+) -> tuple[Array | None, tuple[TokenTerms, Array | None]]:
+    """Returns a chunk's terms and gradient; the gradient of the matrix is added to `total`."""
+    logits = [
+        _product("te,ev->tv", x, matrix) for x, matrix in zip(chunk.xs, matrices, strict=True)
+    ]
+    terms, gradient = token_loss(logits, chunk.label, objective)
+    if not with_gradients:
+        return None, (terms, None)
+    x, matrix = chunk.xs[0], matrices[0]
+    gradient = (gradient * chunk.weight[:, None]).astype(x.dtype)
+    of_x = sum_over_model(_product("tv,ev->te", gradient, matrix)).astype(x.dtype)
+    of_matrix = _product("te,tv->ev", x, gradient)
+    return of_matrix if total is None else total + of_matrix, (terms, of_x)
+
+
+def chunk_tokens(tokens: int, ids: int, logits_bytes: int) -> int:
+    """Returns the tokens per chunk: all of them if their float32 logits are small enough."""
+    chunks = math.ceil(4 * tokens * ids / logits_bytes)
+    return tokens if chunks == 1 else min(tokens, TILE * math.ceil(tokens / chunks / TILE))
+
+
+def _product(subscripts: str, a: Array, b: Array) -> Float[Array, "..."]:
+    return jnp.einsum(subscripts, a, b, preferred_element_type=jnp.float32)
+
+
+def _chunked(array: Array, size: int) -> Array:
+    missing = -len(array) % size
+    filled = jnp.pad(array, ((0, missing), *((0, 0),) * (array.ndim - 1)))
+    return filled.reshape(-1, size, *array.shape[1:])
+
+
+def _whole(chunks: Array, tokens: int) -> Array:
+    return chunks.reshape(-1, *chunks.shape[2:])[:tokens]
+
+
+def _by_row(term: Float[Array, " tokens"], real: Bool[Array, "rows length"]) -> Array:
+    return jnp.sum(term.reshape(real.shape) * real, axis=-1)
 
 
 def cross_entropy(

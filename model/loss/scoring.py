@@ -11,15 +11,12 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from model.batch import Batch
-from model.call import Call
+from model.batch import Batch, Call, join_rows, split_rows
 from model.config import ModelConfig
-from model.loss.chunks import Computation, Labels
-from model.loss.cross_entropy import cross_entropy
+from model.loss.cross_entropy import Computation, Labels, cross_entropy
 from model.loss.training_loss import RowLosses, row_losses, row_routings
-from model.row_parts import join_rows, split_rows
 from model.sharding.layouts import batch_shards
-from model.switch.routing_sums import LanguageRouting, language_routing
+from model.switch.balancing import LanguageRouting, language_routing
 from model.transformer import Transformer
 
 # Input tokens per device and part, at least: a device multiplies 8,192 tokens of T5-Base for as

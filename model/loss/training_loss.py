@@ -1,4 +1,20 @@
-"""The training loss, in sums and counts: cross-entropy, output z-loss, the router's two losses.
+"""The training loss, in sums and counts: cross-entropy, output z-loss, the router's two losses,
+and, of a student, the teacher's probabilities beside the labels.
+
+Source: Fedus et al. 2022 (Switch Transformer), section 4.2: "a mixture of 0.25 for the teacher
+probabilities and 0.75 for the ground truth label". A mixture of targets is a mixture of
+cross-entropies:
+
+    nats = hard share * -log q(label) + (1 - hard share) * T^2 * sum of -p log q
+
+with p and q the teacher's and the student's softmax at temperature T. The factor T^2 is from Hinton
+et al. 2015, section 2: gradients of softened targets shrink by 1 / T^2, so the factor keeps the
+shares independent of the temperature. The Switch paper gives no temperature; 1 is plain mixing.
+Only the soft part is softened.
+
+The teacher runs as in evaluation: no jitter, no dropout, evaluation's capacity. Its gain over the
+baseline was measured so; dropless routing would be a different network, and slow on most meshes. No
+gradient reaches it, because it does not depend on the student's arrays.
 
     loss = sum of nats / real target tokens + 1e-4 * mean squared log Z
            + balance weight * balance + router z weight * router z
@@ -17,16 +33,43 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from model.batch import Batch
-from model.call import Call, Microbatch
-from model.loss.chunks import Computation, Labels, RowTerms
-from model.loss.cross_entropy import cross_entropy
-from model.loss.distillation import Distillation
-from model.loss.token_loss import Objective
+from model.batch import Batch, Call, Microbatch
+from model.config import DistillationConfig
+from model.loss.cross_entropy import (
+    Computation,
+    Labels,
+    LogitFactors,
+    Objective,
+    RowTerms,
+    cross_entropy,
+)
+from model.switch.balancing import LayerRouting, RowRouting, layer_routing, row_routing
 from model.switch.routing import batch_balance_loss
-from model.switch.routing_sums import LayerRouting, RowRouting, layer_routing, row_routing
 from model.switch.switch_layer import Routing
 from model.transformer import Output, Transformer
+
+
+class Distillation(NamedTuple):
+    """A teacher and how its student learns from it."""
+
+    config: DistillationConfig
+    teacher: Transformer
+
+    def logit_factors(self, batch: Batch, call: Call) -> LogitFactors:
+        """Returns the factors of the teacher's logits.
+
+        Args:
+            batch: the batch, or a microbatch of whole routing groups of the teacher.
+            call: inputs of the student's forward pass, of which the teacher uses the mesh only.
+        """
+        return self.teacher.logit_factors(self.teacher(batch, Call(call.mesh)).decoded)
+
+    @property
+    def objective(self) -> Objective:
+        """Weights of the terms of a student's loss, without z-loss."""
+        config = self.config
+        return Objective(hard_share=config.hard_share, temperature=config.temperature)
+
 
 Z_LOSS_WEIGHT = 1e-4  # T5X, mT5 and Switch
 

@@ -1,19 +1,25 @@
-"""Functions run on each device's part of an array, and the exchanges between devices inside them.
+"""Exchanges: functions run on each device's part of an array, and what they send to other devices,
+slices of varying number along the expert axis included.
 
 Products with weights (`model/layers/products.py`) and the switch layer are written out in this way.
 Left to itself, XLA's partitioner computed products in loops over parts of a weight, with twice the
 traffic, and replicated the switch layer's buffers (60 GB instead of 0.4 GB) if both `data` and
 `expert` exceed 1.
+
+`lax.ragged_all_to_all` moves the rows that there are, where an all-to-all of buffers moves every
+empty place too. TPUs and GPUs have it; XLA:CPU does not, so there each device reads its slices out
+of all devices' rows. That emulation follows the operation's definition from the same offsets.
 """
 
 import functools
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, DTypeLike, Int, PyTree
+from jaxtyping import Array, DTypeLike, Float, Int, PyTree
 
 from model.remat import EXCHANGED
 from model.sharding.layouts import ACROSS, EXPERT_AXES, batch_axes, spec
@@ -157,3 +163,104 @@ def exchange(x: Array, *, split: int, concatenate: int) -> Array:
 def sum_over_model(x: Array) -> Array:
     """Returns the sum of the partial sums that devices along the `model` axis hold."""
     return x if jax.lax.axis_size("model") == 1 else jax.lax.psum(x, "model")
+
+
+class Ends(NamedTuple):
+    """Where this device has one end of each slice; both ends of a slice have the same size.
+
+    Attributes:
+        start: first row on this device of each slice, ordered by the other device.
+        at_other: first row of the slice on the other device.
+        size: number of rows.
+    """
+
+    start: Int[Array, " slices"]
+    at_other: Int[Array, " slices"]
+    size: Int[Array, " slices"]
+
+
+class Slices(NamedTuple):
+    """Slices that leave this device's rows, and those that come to its places.
+
+    Attributes:
+        sent: ends of the slices of its own rows.
+        received: ends of the slices that its places hold.
+    """
+
+    sent: Ends
+    received: Ends
+
+    @property
+    def turned(self) -> "Slices":
+        """The same slices on their way back."""
+        return Slices(self.received, self.sent)
+
+
+def exchange_slices(
+    rows: Float[Array, "rows embed"], slices: Slices, places: int
+) -> Float[Array, "places embed"]:
+    """Returns what other devices of the expert axis sent; places that nothing is sent to are zero.
+
+    The gradient takes the way back. JAX's own would exchange the offsets again.
+    """
+    return checkpoint_name(_exchanged(rows, slices, places, len(rows)), EXCHANGED)
+
+
+def _value(rows: Array, slices: Slices, places: int, _: int) -> Array:
+    (start, at_other, size), received = slices
+    return jax.lax.platform_dependent(
+        rows,
+        jnp.zeros_like(rows, shape=(places, rows.shape[-1])),
+        start,
+        size,
+        at_other,
+        received.size,
+        cpu=emulated,
+        default=lambda *given: jax.lax.ragged_all_to_all(*given, axis_name=EXPERT_AXES),
+    )
+
+
+def _forward(rows: Array, slices: Slices, places: int, count: int) -> tuple[Array, Slices]:
+    return _value(rows, slices, places, count), slices
+
+
+def _backward(places: int, count: int, slices: Slices, cotangent: Array) -> tuple[Array, None]:
+    return _value(cotangent, slices.turned, count, places), None
+
+
+_exchanged: Any = jax.custom_vjp(_value, nondiff_argnums=(2, 3))
+_exchanged.defvjp(_forward, _backward)
+
+
+def emulated(
+    rows: Float[Array, "rows embed"],
+    places: Float[Array, "places embed"],
+    start: Int[Array, " slices"],
+    size: Int[Array, " slices"],
+    at_other: Int[Array, " slices"],
+    received_size: Int[Array, " slices"],
+) -> Float[Array, "places embed"]:
+    """Does what `lax.ragged_all_to_all` does, by reading from the rows of all devices.
+
+    Args:
+        rows: rows that slices are sent from.
+        places: result before anything is received.
+        start, size: slices of `rows`, as many for each device, in the order of devices.
+        at_other: first place of each slice on the device that receives it.
+        received_size: number of rows of each slice that this device receives.
+    """
+
+    def from_senders(sent: Int[Array, " slices"]) -> Int[Array, " slices"]:
+        return jax.lax.all_to_all(sent, EXPERT_AXES, 0, 0, tiled=True)
+
+    devices = jax.lax.axis_size(EXPERT_AXES)
+    first = jnp.where(received_size > 0, from_senders(at_other), len(places))
+    by_place = jnp.argsort(first)
+    here = jnp.arange(len(places))
+    at = by_place[jnp.searchsorted(first[by_place], here, side="right") - 1]
+    sizes = jnp.minimum(received_size, from_senders(size))
+    is_received = (here >= first[at]) & (here < first[at] + sizes[at])
+    sender = at // (len(start) // devices)
+    row = sender * len(rows) + from_senders(start)[at] + here - first[at]
+    whole = jax.lax.all_gather(rows, EXPERT_AXES, tiled=True)
+    return jnp.where(is_received[:, None], whole[row], places)

@@ -6,60 +6,16 @@ XLA's partitioner decides what is not annotated.
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import AbstractMesh, AxisType, Mesh
 
-from model.config import ModelConfig
-from model.configuration_checks import ConfigurationError, at_least_one
-from model.sharding.layouts import AXES, batch_shards, expert_shards
+from model.config import AXES, ConfigurationError, MeshShape, ModelConfig
+from model.sharding.layouts import batch_shards, expert_shards
 
 IF_ACCELERATORS = '; or, if there are accelerators, install "jax[tpu]" or "jax[cuda13]" first.'
-
-
-@dataclass(frozen=True, kw_only=True)
-class MeshShape:
-    """Number of devices along each axis.
-
-    Attributes:
-        data, expert, model: devices along the axis, over all slices.
-        slices: number of parts that a slow network joins: TPU slices or GPU hosts. By default they
-            are parts of the data axis, each with a replica of all parameters, so that gradients
-            cross the network and parameters and tokens never do.
-        expert_slices: number of slices that the expert axis spans. Experts are then split over
-            slices, which tokens cross, and their gradients stay where they are.
-    """
-
-    data: int = 1
-    expert: int = 1
-    model: int = 1
-    slices: int = 1
-    expert_slices: int = 1
-
-    SECTION = "mesh."
-
-    def __post_init__(self):
-        at_least_one(self, "data", "expert", "model", "slices", "expert_slices")
-
-    @property
-    def data_slices(self) -> int:
-        """Number of slices that the data axis spans."""
-        return self.slices // self.expert_slices
-
-    @property
-    def sizes(self) -> dict[str, int]:
-        """Devices along each axis of the mesh, where slices have axes of their own."""
-        within = self.within_slice
-        return within | {"replica": self.data_slices, "slice": self.expert_slices}
-
-    @property
-    def within_slice(self) -> dict[str, int]:
-        """Devices of one slice along each axis."""
-        data, expert = self.data // self.data_slices, self.expert // self.expert_slices
-        return dict(zip(AXES, (1, data, 1, expert, self.model), strict=True))
 
 
 def make_mesh(shape: MeshShape, devices: Sequence[Any] | None = None) -> Mesh:

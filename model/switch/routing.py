@@ -1,4 +1,19 @@
-"""The router's decision for one group of tokens: expert indices, gates and auxiliary losses.
+"""Routing: the router's decision for one group of tokens, as expert indices, gates and auxiliary
+losses; the noise on its input in training; and by how much experts were chosen or missed.
+
+It is drawn from the number of a group or a slot in the whole batch, so neither the mesh nor
+microbatches change it.
+
+A token's margin for an expert is the expert's score minus the highest score that was not chosen:
+positive for its k experts, 0 for the next best, negative for the others. If the bias of an expert
+with too many tokens falls by the margin that only an even share of all tokens exceeds, that share
+still chooses it. For an expert with too few tokens this margin is 0 as long as it is the next best
+of enough others: its bias then stays until the biases of the other experts have fallen.
+
+A quantile over a whole batch needs all tokens, which are on different devices and in different
+microbatches. Counts in bins add up over both, so the result depends on neither. The idea is that of
+Kimi K3's report (2026, section 2.3.3), which counts 1,000 bins. Here margins of 0 have one of their
+own, because each token has one such expert.
 
 Sources: Switch Transformer (Fedus et al. 2022), sections 2.1 and 2.2; for top-k above 1 GShard
 (Lepikhin et al. 2020) and `mesh_tensorflow/transformer/moe.py`; for the z-loss ST-MoE (Zoph et al.
@@ -17,7 +32,82 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Key
+
+
+def noise_keys(
+    key: Key[Array, ""] | None,
+) -> tuple[Key[Array, ""] | None, Key[Array, ""] | None]:
+    """Returns the keys of jitter and expert dropout; None without randomness."""
+    return (None, None) if key is None else tuple(jax.random.split(key))
+
+
+def jittered(
+    x: Float[Array, "groups tokens embed"],
+    jitter: float,
+    key: Key[Array, ""] | None,
+    first_group: Int[Array, ""],
+) -> Float[Array, "groups tokens embed"]:
+    """Multiplies by U(1 - jitter, 1 + jitter); a group's noise depends on its number only."""
+    if jitter == 0.0:
+        return x
+    assert key is not None  # jitter has a key
+    numbers = first_group + jnp.arange(len(x))
+    keys = jax.vmap(lambda number: jax.random.fold_in(key, number))(numbers)
+    noise = jax.vmap(
+        lambda key: jax.random.uniform(key, x.shape[1:], minval=1 - jitter, maxval=1 + jitter)
+    )(keys)
+    return x * noise
+
+
+SIDE = 512  # bins of positive margins, and of negative ones
+BINS = 2 * SIDE + 1
+WIDTH = 1 / 128  # nats; a margin beyond the last bin counts there
+
+
+def counted_margins(
+    scores: Float[Array, "groups tokens experts"],
+    expert_index: Int[Array, "groups tokens top_k"],
+    is_token: Bool[Array, "groups tokens"],
+) -> Int[Array, "experts bins"]:
+    """Returns the number of real tokens with a margin in each bin, for each expert.
+
+    Args:
+        scores: logits plus biases, by which experts were chosen.
+        expert_index: chosen experts, fewer than there are.
+        is_token: False for padding.
+    """
+    experts = scores.shape[-1]
+    margin = margins(scores, expert_index)
+    bin_of = jnp.floor(margin / WIDTH) + SIDE + (margin > 0)
+    bin_of = jnp.clip(bin_of, 0, BINS - 1).astype(jnp.int32) + BINS * jnp.arange(experts)
+    bin_of = jnp.where(is_token[..., None], bin_of, BINS * experts)  # beyond the last
+    return jnp.bincount(bin_of.reshape(-1), length=BINS * experts).reshape(experts, BINS)
+
+
+def margins(
+    scores: Float[Array, "*tokens experts"], expert_index: Int[Array, "*tokens top_k"]
+) -> Float[Array, "*tokens experts"]:
+    """Returns each score minus the highest one that was not chosen for its token."""
+    is_chosen = expert_index[..., None] == jnp.arange(scores.shape[-1])
+    left = jnp.where(jnp.any(is_chosen, axis=-2), -jnp.inf, scores)
+    return scores - jnp.max(left, axis=-1, keepdims=True)
+
+
+def margin_quantile(share: float, counts: Int[Array, "*layers bins"]) -> Float[Array, "*layers"]:
+    """Returns the margin that a share of the tokens exceeds, interpolated within its bin.
+
+    Args:
+        share: share of the tokens, between 0 and 1.
+        counts: number of tokens in each bin.
+    """
+    up_to = jnp.cumsum(counts, axis=-1)
+    below = (1 - share) * up_to[..., -1:]
+    at = jnp.argmax(up_to >= below, axis=-1, keepdims=True)
+    inside, end = (jnp.take_along_axis(one, at, axis=-1) for one in (counts, up_to))
+    within = (below - (end - inside)) / jnp.maximum(inside, 1)
+    start = at - SIDE - (at > SIDE)
+    return (WIDTH * (start + within * (at != SIDE)))[..., 0]
 
 
 class RouterOutput(NamedTuple):

@@ -16,7 +16,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Int
 
 from model.batch import Batch
-from model.configuration_checks import ConfigurationError
+from model.config import ConfigurationError
 from model.sharding.layouts import batch_sharding
 
 

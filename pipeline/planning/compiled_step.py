@@ -16,10 +16,9 @@ from jax.sharding import Mesh
 from data.languages import all_languages
 from model.batch import Batch
 from model.conversions.upcycling import LOGITS
-from model.dimensions import dimension_names, is_names
-from model.sharding.layouts import batch_sharding
+from model.sharding.layouts import batch_sharding, dimension_names, is_names
 from model.sharding.mesh import make_mesh
-from model.train_step import TrainState
+from model.step import TrainState
 from model.trainer import Trainer
 from pipeline.hardware.compiler_flags import REDUCE_SCATTER
 from pipeline.planning import gpus

@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 
-from model.configuration_checks import ConfigurationError
+from model.config import ConfigurationError
 from pipeline.planning.hlo.instruction import Instruction
 from pipeline.planning.hlo.origins import BACKWARD
 from pipeline.planning.hlo.program import Program

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from data.files.atomic import write_text
-from model.configuration_checks import ConfigurationError
+from model.config import ConfigurationError
 from pipeline.planning.compiled_step import CompiledStep
 from pipeline.planning.figures import Figure
 from pipeline.planning.roofline import Roofline

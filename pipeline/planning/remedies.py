@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 
-from model.configuration_checks import ConfigurationError
+from model.config import ConfigurationError
 from pipeline.errors import ArtifactError
 from pipeline.planning.compiled_step import CompiledStep, compile_step
 from pipeline.planning.topology import LARGEST, Topology, topology

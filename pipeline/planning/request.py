@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from model.configuration_checks import ConfigurationError
+from model.config import ConfigurationError
 from pipeline.arguments import Plan
 from pipeline.planning.topology import Topology
 from pipeline.recipe import named

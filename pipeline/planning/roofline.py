@@ -10,7 +10,8 @@ stragglers are left out, so a run is slower; by how much can only be measured.
 import math
 from dataclasses import dataclass, replace
 
-from model.sharding.mesh import MeshShape, arranged
+from model.config import MeshShape
+from model.sharding.mesh import arranged
 from pipeline.hardware.peaks import bandwidth, latency, peak_flops
 from pipeline.planning.between_slices import SliceTransfer, slice_transfers
 from pipeline.planning.compiled_step import CompiledStep

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from model.optimizer import OptimizerConfig
+from model.config import OptimizerConfig
 from pipeline.recipe.finetuning import FinetuningConfig
 from pipeline.recipe.recipe import Recipe
 

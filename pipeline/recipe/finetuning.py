@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from model.configuration_checks import ConfigurationError
+from model.config import ConfigurationError
 
 
 @dataclass(frozen=True, kw_only=True)

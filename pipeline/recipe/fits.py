@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 
-from model.configuration_checks import ConfigurationError
+from model.config import ConfigurationError
 from model.memory import bytes_per_device
 from model.sharding.mesh import abstract_mesh, check_fit
 from pipeline.machine_memory import usable_bytes

@@ -13,8 +13,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 
-from model.configuration_checks import ConfigurationError
-from model.sharding.mesh import MeshShape
+from model.config import ConfigurationError, MeshShape
 from pipeline.recipe.fits import check_divides
 from pipeline.recipe.recipe import Recipe
 

@@ -9,11 +9,17 @@ from typing import Any
 
 from data.examples.span_corruption import LEAST_INPUTS, MOST_INPUTS, Lengths, lengths_for_inputs
 from data.files.json_files import of_shape
-from model.config import ModelConfig, Remat, SwitchConfig
-from model.configuration_checks import ConfigurationError, ascending, require
-from model.loss.distillation import DistillationConfig
-from model.optimizer import OptimizerConfig
-from model.sharding.mesh import MeshShape
+from model.config import (
+    ConfigurationError,
+    DistillationConfig,
+    MeshShape,
+    ModelConfig,
+    OptimizerConfig,
+    Remat,
+    SwitchConfig,
+    ascending,
+    require,
+)
 from pipeline.artifacts.differences import unknown_fields
 from pipeline.errors import ArtifactError
 from pipeline.recipe.finetuning import FinetuningConfig

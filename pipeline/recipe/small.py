@@ -2,8 +2,7 @@
 
 from dataclasses import replace
 
-from model.config import ModelConfig, SwitchConfig
-from model.optimizer import OptimizerConfig
+from model.config import ModelConfig, OptimizerConfig, SwitchConfig
 from pipeline.recipe.recipe import Recipe, sparse
 
 

@@ -2,7 +2,7 @@
 
 from jax.sharding import Mesh
 
-from model.loss.distillation import Distillation
+from model.loss.training_loss import Distillation
 from model.trainer import Trainer, make_trainer
 from pipeline.recipe.recipe import Recipe
 

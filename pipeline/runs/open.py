@@ -17,9 +17,9 @@ from data.files.paths import Place
 from model import SLOPED_STEPS_SINCE
 from model.checkpoints.errors import CheckpointError
 from model.checkpoints.table import ARRAYS, with_shardings
-from model.dimensions import by_path
+from model.sharding.layouts import by_path
 from model.sharding.mesh import make_mesh
-from model.train_step import TrainState
+from model.step import TrainState
 from model.trainer import Trainer
 from pipeline.errors import ArtifactError
 from pipeline.hardware.coordination import on_first_host

@@ -8,9 +8,8 @@ from jaxtyping import Float, Int
 
 from data.files.paths import Place
 from model.checkpoints.table import ARRAYS, with_shardings
-from model.conversions.merging import merged_arrays
-from model.conversions.pruning import expert_axes, of_stack, pruned_arrays
-from model.dimensions import by_path
+from model.conversions.pruning import expert_axes, merged_arrays, of_stack, pruned_arrays
+from model.sharding.layouts import by_path
 from model.trainer import Trainer
 from model.transformer import Transformer
 from pipeline.runs.stored_checkpoints import open_checkpoints

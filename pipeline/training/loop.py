@@ -20,8 +20,7 @@ from data.files.locks import check_held
 from data.files.paths import Place
 from model.batch import Batch
 from model.checkpoints.errors import CheckpointError
-from model.nonfinite import gradient_sites
-from model.train_step import StepMetrics, TrainState
+from model.step import StepMetrics, TrainState, gradient_sites
 from model.trainer import Trainer
 from pipeline.hardware.batch_rows import share_of, to_devices
 from pipeline.hardware.coordination import agreed, is_first, on_first_host

@@ -7,7 +7,7 @@ import jax
 
 from data.files.growing_files import WorkingFolder
 from data.files.paths import Place
-from model.configuration_checks import ConfigurationError
+from model.config import ConfigurationError
 
 
 def check_profile(steps: tuple[int, int] | None, of_run: int) -> None:

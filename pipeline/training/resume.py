@@ -4,7 +4,7 @@ import jax
 
 from model.checkpoints.errors import CheckpointError, NoRoomError, none_readable
 from model.checkpoints.table import with_shardings
-from model.train_step import TrainState
+from model.step import TrainState
 from model.trainer import Trainer
 from pipeline.hardware.coordination import on_first_host
 from pipeline.runs.stored_checkpoints import AnyCheckpoints

@@ -17,7 +17,7 @@ from data.examples.mixture import make_schedule, parse
 from data.examples.pretraining_examples import Examples
 from data.files.paths import Place
 from data.tokens.blocks import TokenBlocks
-from model.loss.distillation import Distillation
+from model.loss.training_loss import Distillation
 from model.sharding.mesh import make_mesh
 from pipeline.artifacts.claims import finish
 from pipeline.errors import PREEMPTED_STATUS, Preempted

@@ -18,7 +18,7 @@ from data.examples.loader import ExampleSource
 from data.files.paths import Place
 from model.batch import Batch
 from model.sharding.mesh import make_mesh
-from model.train_step import StepMetrics, TrainState
+from model.step import StepMetrics, TrainState
 from pipeline.recipe.recipe import Recipe
 from pipeline.recipe.trainer import trainer_on
 from pipeline.runs.open import restore_state

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from model.loss.distillation import DistillationConfig
+from model.config import DistillationConfig
 from pipeline.command_line import merge_repeated, parse
 from pipeline.distill import Distill
 from pipeline.recipe.named import get

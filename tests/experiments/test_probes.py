@@ -7,10 +7,8 @@ import pytest
 from small_networks import drawn, mesh_of
 
 from experiments import probes
-from model.batch import Batch
-from model.call import Call
-from model.config import ModelConfig
-from model.sharding.mesh import MeshShape
+from model.batch import Batch, Call
+from model.config import MeshShape, ModelConfig
 
 SENTINEL = 127  # <extra_id_0>; the next ones are the ids below it
 BATCH = Batch(

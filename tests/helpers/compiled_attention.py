@@ -15,8 +15,9 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import SingleDeviceSharding
 
-from model.layers.fused_attention import has_kernel
-from model.sharding.mesh import MeshShape, make_mesh
+from model.config import MeshShape
+from model.layers.attention import has_kernel
+from model.sharding.mesh import make_mesh
 from pipeline.planning.topology import topology
 from tests.helpers.kernels_of_a_device import fused_attention
 

@@ -3,9 +3,10 @@
 import jax
 
 from model.batch import Visible
-from model.layers.fused_attention import fused
+from model.config import MeshShape
+from model.layers.attention import fused
 from model.layers.position_bias import PositionBias
-from model.sharding.mesh import MeshShape, make_mesh
+from model.sharding.mesh import make_mesh
 
 
 def fused_attention(

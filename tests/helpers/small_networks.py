@@ -12,11 +12,9 @@ import numpy as np
 from jax.sharding import AxisType, Mesh
 
 from model.batch import Batch
-from model.config import ModelConfig, SwitchConfig
-from model.optimizer import OptimizerConfig
-from model.sharding.layouts import AXES
-from model.sharding.mesh import MeshShape, make_mesh
-from model.train_step import TrainState
+from model.config import AXES, MeshShape, ModelConfig, OptimizerConfig, SwitchConfig
+from model.sharding.mesh import make_mesh
+from model.step import TrainState
 from model.trainer import make_trainer
 from model.transformer import transformer_shapes
 

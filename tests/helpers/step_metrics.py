@@ -3,9 +3,8 @@
 import numpy as np
 
 from model.loss.training_loss import Losses
-from model.nonfinite import GradientSite, Trace
-from model.switch.routing_sums import LayerRouting
-from model.train_step import StepMetrics
+from model.step import GradientSite, StepMetrics, Trace
+from model.switch.balancing import LayerRouting
 
 SITES = [
     GradientSite((1, layer), f"encoder layer {layer}", "feed_forward.up") for layer in range(3)

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from small_networks import batch, config, drawn_like, mesh_of
 
-from model.accumulation import gradients_of
-from model.call import Call
+from model.batch import Call
+from model.config import MeshShape
 from model.sharding.layouts import batch_sharding, parameter_shardings
-from model.sharding.mesh import MeshShape
+from model.step import gradients_of
 from model.transformer import transformer_shapes
 
 TOLERANCES = [("dense", 0.03), pytest.param("switch", 0.1, marks=pytest.mark.slow)]

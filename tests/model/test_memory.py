@@ -2,10 +2,8 @@
 
 import pytest
 
-from model.config import ModelConfig
+from model.config import MeshShape, ModelConfig, OptimizerConfig
 from model.memory import bytes_per_device, checkpoint_bytes
-from model.optimizer import OptimizerConfig
-from model.sharding.mesh import MeshShape
 
 WIDTH, MLP, ROWS = 128, 130, 256  # heads of 64 are 128 together
 CONFIG = ModelConfig(vocabulary_rows=ROWS, embed=WIDTH, heads=2, head=64, mlp=MLP, layers=1)

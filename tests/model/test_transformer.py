@@ -1,18 +1,123 @@
-"""The whole network: packing, causality, padding, tied logits; one expert is the dense network."""
+"""Rematerialization changes what is kept, not the result; repeated exchanges are counted.
+
+The whole network: packing, causality, padding, tied logits; one expert is the dense network.
+"""
 
 import dataclasses
+from typing import get_args
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
+from jax.extend.core import jaxprs_in_params
 from small_networks import drawn, mesh_of
 
-from model.batch import Batch
-from model.call import Call
-from model.config import ModelConfig, SwitchConfig
+from model.batch import Batch, Call, Visible
+from model.config import MeshShape, ModelConfig, Remat, SwitchConfig
+from model.remat import KEPT
+from model.transformer import StackInputs
 
+ALL = Visible(None, False, None, None)
 CONFIG = ModelConfig(
+    vocabulary_rows=128,
+    embed=16,
+    heads=2,
+    head=8,
+    mlp=16,
+    layers=2,
+    feed_forward="relu",
+    switch=SwitchConfig(experts=2, every=1, encoder_group_tokens=8, decoder_group_tokens=4),
+    activation_dtype="float32",
+)
+
+
+@pytest.fixture(scope="module")
+def compiled():
+    """Program and values of an encoder's gradients on two devices, for each policy."""
+    arrays, static = eqx.partition(drawn(CONFIG).encoder, eqx.is_array)
+    mesh = mesh_of(MeshShape(expert=2))
+    x = jax.random.normal(jax.random.key(2), (2, 8, 16))
+
+    def program(remat):
+        call = Call(mesh, jax.random.key(1), remat)
+
+        def loss(arrays):
+            stack = eqx.combine(arrays, static)
+            inputs = StackInputs(ALL, jnp.ones((2, 8), bool), None, None)
+            y, routing, _ = stack(x, inputs, call)
+            return jnp.sum(y[..., 0]) + jnp.sum(routing.balance_loss)
+
+        made = jax.jit(jax.value_and_grad(loss)).lower(arrays).compile()
+        return made.as_text(), made(arrays)
+
+    return {remat: program(remat) for remat in get_args(Remat)}
+
+
+@pytest.mark.parametrize("remat", KEPT)
+def test_values_and_gradients_stay(compiled, remat):
+    expected, found = compiled["none"][1], compiled[remat][1]
+    for left, right in zip(jax.tree.leaves(expected), jax.tree.leaves(found), strict=True):
+        np.testing.assert_allclose(left, right, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("remat", "exchanges"),
+    # Two forward and two backward of a layer; both layers are written out without remat, else they
+    # are one scanned body. Full remat runs forward again.
+    [("none", 2 * 4), ("full", 6), ("exchanges", 4), ("attention", 4), ("products", 4)],
+)
+def test_what_is_exchanged(compiled, remat, exchanges):
+    program = compiled[remat][0]
+    assert sum(" all-to-all(" in line for line in program.splitlines()) == exchanges
+
+
+def test_each_policy_multiplies_less_than_the_one_before(compiled):
+    policies = ("full", "exchanges", "attention", "products")
+    products = [compiled[remat][0].count(" dot(") for remat in policies]
+    assert products == sorted(products, reverse=True)
+    assert len(set(products)) == len(policies)
+
+
+def products_with(shape: tuple[int, int], remat: Remat, config: ModelConfig) -> int:
+    """Returns the number of products with a weight of this shape, forward and repeated."""
+    arrays, static = eqx.partition(drawn(config).encoder, eqx.is_array)
+    call = Call(mesh_of(MeshShape()), jax.random.key(1), remat)
+    inputs = StackInputs(ALL, jnp.ones((2, 8), bool), None, None)
+
+    def loss(arrays):
+        y, routing, _ = eqx.combine(arrays, static)(jnp.ones((2, 8, config.embed)), inputs, call)
+        return jnp.sum(y) + (0 if routing is None else jnp.sum(routing.balance_loss))
+
+    def count(jaxpr) -> int:
+        found = 0
+        for one in jaxpr.eqns:
+            if one.primitive.name == "dot_general":
+                (left, right), _ = one.params["dimension_numbers"]
+                found += one.invars[1].aval.shape == shape and (left, right) == ((2,), (0,))
+            inner = jaxprs_in_params(one.params)
+            found += sum(map(count, inner))
+        return found
+
+    return count(jax.make_jaxpr(jax.grad(loss))(arrays).jaxpr)
+
+
+@pytest.mark.parametrize(
+    ("shape", "every"),
+    [((24, 16), 2), ((16, 6), 2), ((16, 6), 1)],
+    ids=["feed-forward", "router", "router of every layer"],
+)
+def test_no_product_with_weights_is_repeated_where_their_results_are_kept(shape, every):
+    switch = dataclasses.replace(CONFIG.switch, experts=6, every=every)
+    config = dataclasses.replace(CONFIG, mlp=24, switch=switch)
+    once, kept, again = (
+        products_with(shape, remat, config) for remat in ("none", "products", "full")
+    )
+    assert once == kept < again
+
+
+CONFIG_TRANSFORMER = ModelConfig(
     vocabulary_rows=128, embed=16, heads=2, head=8, mlp=24, layers=2, activation_dtype="float32"
 )
 
@@ -30,7 +135,7 @@ def batch_of(inputs, targets):
 
 def test_tied_logits_are_of_the_embedding():
     """T5 1.0 (Mesh TensorFlow): the decoder's output times embed^-0.5, times the embedding."""
-    tied = drawn(dataclasses.replace(CONFIG, tied_logits=True), 0)
+    tied = drawn(dataclasses.replace(CONFIG_TRANSFORMER, tied_logits=True), 0)
     x = jax.random.normal(jax.random.key(1), (1, 3, 16))
     assert tied.logits is None
     expected = np.asarray(x) / 4 @ np.asarray(tied.embedding).T
@@ -46,7 +151,7 @@ def test_packed_equals_unpacked():
         decoder_group_tokens=8,
         capacity_factor_evaluation=4.0,
     )
-    config = dataclasses.replace(CONFIG, switch=switch, tied_logits=True)
+    config = dataclasses.replace(CONFIG_TRANSFORMER, switch=switch, tied_logits=True)
     model = drawn(config, 0)
     a, b = ([5, 6, 7, 8, 1], [11, 12, 1]), ([9, 8, 7, 1], [13, 14, 15, 1])
 
@@ -82,7 +187,7 @@ def test_packed_equals_unpacked():
 
 
 def test_the_decoder_sees_no_future():
-    model = drawn(CONFIG, 0)
+    model = drawn(CONFIG_TRANSFORMER, 0)
     first = batch_of([[5, 6, 7, 1]], [[9, 10, 11, 1]])
     second = batch_of([[5, 6, 7, 1]], [[9, 10, 99, 1]])
     one, two = (forward(model, batch) for batch in (first, second))
@@ -91,7 +196,7 @@ def test_the_decoder_sees_no_future():
 
 
 def test_padding_changes_nothing():
-    model = drawn(CONFIG, 0)
+    model = drawn(CONFIG_TRANSFORMER, 0)
     short = forward(model, batch_of([[5, 6, 7, 1]], [[9, 10, 1]]))
     padded = forward(model, batch_of([[5, 6, 7, 1, 0, 0]], [[9, 10, 1, 0]]))
     np.testing.assert_allclose(padded[:, :3], short, atol=1e-5)
@@ -106,8 +211,8 @@ def test_one_expert_of_weight_one_is_the_dense_model():
         decoder_group_tokens=3,
         capacity_factor_evaluation=1.0,
     )
-    dense = drawn(CONFIG, 0)
-    sparse_config = ModelConfig(**{**vars(CONFIG), "switch": switch})
+    dense = drawn(CONFIG_TRANSFORMER, 0)
+    sparse_config = ModelConfig(**{**vars(CONFIG_TRANSFORMER), "switch": switch})
     sparse = drawn(sparse_config, 1)
 
     def experts(stack):

@@ -16,7 +16,8 @@ import numpy as np
 
 from data.files.json_files import of_shape
 from data.files.paths import Place
-from model.optimizer import OptimizerConfig, learning_rate
+from model.config import OptimizerConfig
+from model.optimizer import learning_rate
 from pipeline.artifacts.claims import Head, head_in, is_finished, renew
 from pipeline.artifacts.differences import json_differences
 from pipeline.artifacts.intent import Identity

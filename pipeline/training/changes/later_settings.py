@@ -10,8 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from data.files.json_files import of_shape
 from data.files.paths import Place
-from model.optimizer import OptimizerConfig
-from model.rate import Rate, RateFrom
+from model.config import OptimizerConfig, Rate, RateFrom
 from pipeline.arguments import Pretrain
 from pipeline.artifacts.claims import head_in
 from pipeline.artifacts.differences import json_differences

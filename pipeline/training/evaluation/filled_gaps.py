@@ -22,7 +22,7 @@ from data.examples.span_corruption import EOS, PADDING, Example, lengths_for_inp
 from data.files.atomic import atomic_write
 from data.files.paths import Place
 from data.tokens.tokenizer import MODEL_FILE, Tokenizer, load
-from model.decoding.greedy import written_greedily
+from model.decoding.generation import written_greedily
 from model.sharding.layouts import batch_sharding, batch_shards, expert_shards, replicated
 from model.trainer import Trainer
 from pipeline.hardware.batch_rows import placed
@@ -110,7 +110,7 @@ def largest_array(recipe: Recipe, trainer: Trainer, inputs: int) -> int:
     """Returns the bytes of a sparse network's largest array while gaps are filled.
 
     Dropless dispatch pads to the worst case: each device has room for the tokens of all
-    (`model/switch/dropless_dispatch.py`), and computes them in each of its own experts.
+    (`model/switch/dispatch.py`), and computes them in each of its own experts.
     """
     switch = recipe.model.switch
     if switch is None:

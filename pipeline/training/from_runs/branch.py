@@ -18,7 +18,7 @@ import msgspec
 from data.files.paths import Place, exists
 from data.tokens.blocks import TokenBlocks
 from model import NUMERICS_VERSION
-from model.rate import RateFrom
+from model.config import RateFrom
 from model.trainer import Trainer
 from pipeline.artifacts.claims import head_in
 from pipeline.artifacts.differences import json_differences

@@ -15,7 +15,7 @@ import jax
 from data.files.paths import Place
 from data.tokens.blocks import TokenBlocks
 from model.config import ModelConfig
-from model.train_step import TrainState
+from model.step import TrainState
 from model.trainer import Trainer
 from model.transformer import transformer_shapes
 from pipeline.artifacts.claims import digest_of_manifest

@@ -13,10 +13,11 @@ from jaxtyping import Float, Int
 
 from data.files.paths import Place
 from model.batch import Batch
-from model.conversions.refitting import refitted
-from model.dimensions import by_path
-from model.sharding.mesh import MeshShape, make_mesh
-from model.train_step import TrainState
+from model.config import MeshShape
+from model.conversions.pruning import refitted
+from model.sharding.layouts import by_path
+from model.sharding.mesh import make_mesh
+from model.step import TrainState
 from model.trainer import Trainer
 from model.transformer import Transformer
 from pipeline.recipe.recipe import Recipe

@@ -17,8 +17,7 @@ from data.files.json_files import read_json
 from data.files.paths import Place, exists
 from data.tokens.blocks import TokenBlocks
 from model.checkpoints.fingerprints import fingerprint
-from model.config import ModelConfig
-from model.configuration_checks import ConfigurationError
+from model.config import ConfigurationError, ModelConfig
 from model.transformer import Transformer, parameter_count
 from pipeline.artifacts.claims import digest_of_manifest
 from pipeline.artifacts.differences import json_differences

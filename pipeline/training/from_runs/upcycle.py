@@ -16,9 +16,9 @@ from typing import Any
 from data.files.digests import digest_of_value
 from data.files.paths import Place, exists
 from data.tokens.blocks import TokenBlocks
-from model.configuration_checks import ConfigurationError
+from model.config import ConfigurationError
 from model.conversions.upcycling import LOGITS
-from model.train_step import TrainState
+from model.step import TrainState
 from model.trainer import Trainer
 from pipeline.arguments import Pretrain
 from pipeline.artifacts.claims import is_finished

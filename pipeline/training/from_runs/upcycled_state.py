@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 
 from model.conversions.upcycling import first_arrays, first_moments
-from model.train_step import TrainState
+from model.step import TrainState
 from model.trainer import Trainer
 
 NOISE = 2**32 - 2  # key of the experts' noise within the seed's; FIRST_WEIGHTS is another

@@ -13,8 +13,8 @@ import jax
 import numpy as np
 
 from model.loss.training_loss import Losses
-from model.switch.routing_sums import LayerRouting
-from model.train_step import StepMetrics
+from model.step import StepMetrics
+from model.switch.balancing import LayerRouting
 from pipeline.hardware.peaks import peak_flops
 from pipeline.recipe.recipe import Recipe
 from pipeline.recipe.step_flops import step_flops

@@ -21,8 +21,7 @@ from data.files.atomic import write_bytes
 from data.files.growing_files import GrowingFile
 from data.files.json_files import decode_json
 from data.files.paths import Address, Place, exists, read_bytes
-from model.nonfinite import GradientSite
-from model.train_step import StepMetrics
+from model.step import GradientSite, StepMetrics
 from pipeline.hardware.coordination import is_first
 from pipeline.recipe.recipe import Recipe
 from pipeline.runs.directory import RECIPE, find_run

@@ -15,9 +15,7 @@ import numpy as np
 
 from data.files.growing_files import GrowingFile
 from data.files.paths import Place
-from model.nonfinite import GradientSite
-from model.switch.router_moves import of_routers
-from model.train_step import StepMetrics
+from model.step import GradientSite, StepMetrics, of_routers
 from pipeline.hardware.coordination import is_first
 from pipeline.training.log.router_faults import (
     DEAD_EXPERTS,

@@ -12,8 +12,7 @@ import numpy as np
 
 from data.files.growing_files import GrowingFile
 from data.files.paths import Place
-from model.nonfinite import GradientSite, skip_cause
-from model.train_step import StepMetrics
+from model.step import GradientSite, StepMetrics, skip_cause
 from pipeline.errors import ArtifactError
 from pipeline.hardware.coordination import is_first
 from pipeline.recipe.recipe import Recipe

@@ -15,11 +15,10 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Int, Num
 
 from eval.experts.usage import Usage, added, by_language, columns
-from model.batch import Batch
-from model.call import Call
-from model.decoding.never_dropping import never_dropping
+from model.batch import Batch, Call
+from model.decoding.generation import never_dropping
 from model.loss.training_loss import row_routings
-from model.switch.routing_sums import RowRouting
+from model.switch.balancing import RowRouting
 from model.transformer import Transformer
 
 

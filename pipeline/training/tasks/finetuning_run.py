@@ -9,7 +9,7 @@ import jax
 
 from data.tasks.examples import TaskData
 from model.checkpoints.table import with_shardings
-from model.loss.distillation import Distillation
+from model.loss.training_loss import Distillation
 from model.sharding.mesh import make_mesh
 from model.trainer import Trainer
 from pipeline.hardware.coordination import is_first

@@ -23,11 +23,9 @@ from data.examples.task_examples import cut_ids, padded
 from data.tasks.description import Task
 from data.tasks.examples import TaskExample
 from data.tokens.tokenizer import PADDING, Tokenizer
-from model.call import Call
-from model.decoding.beam_search import Beams, beam_search
-from model.decoding.cached_decoding import cached_decoder
-from model.decoding.greedy import written_greedily
-from model.decoding.label_scoring import label_nats
+from model.batch import Call
+from model.decoding.beam_search import Beams, beam_search, label_nats
+from model.decoding.generation import cached_decoder, written_greedily
 from model.sharding.layouts import batch_sharding, replicated
 from model.trainer import Trainer
 from model.transformer import Transformer

@@ -19,9 +19,8 @@ from data.examples.span_corruption import PADDING, Example, Lengths, lengths_for
 from data.tasks.examples import TaskExample
 from data.tokens.tokenizer import Tokenizer
 from eval.tasks.sentences import SCHEMA
-from model.batch import Batch
-from model.call import Call
-from model.decoding.never_dropping import never_dropping
+from model.batch import Batch, Call
+from model.decoding.generation import never_dropping
 from model.loss.scoring import score
 from model.sharding.layouts import batch_sharding, replicated
 from model.trainer import Trainer

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from small_networks import drawn, mesh_of
 
-from model.batch import Batch
-from model.call import Call
+from model.batch import Batch, Call
 from model.config import ModelConfig, SwitchConfig
 from model.conversions.student import ExpertUse, expert_use, mean_of_experts, with_teachers_weights
 from model.layers.feed_forward import FeedForward

@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 from small_networks import batch, drawn, leaves, mesh_of, start
 
-from model.call import Call
-from model.config import ModelConfig, SwitchConfig
+from model.batch import Call
+from model.config import ModelConfig, OptimizerConfig, SwitchConfig
 from model.conversions.upcycling import Copy, first_arrays, first_moments
-from model.optimizer import OptimizerConfig
-from model.train_step import TrainState
+from model.step import TrainState
 from model.trainer import make_trainer
 
 EXPERTS, LAYERS = 8, 4

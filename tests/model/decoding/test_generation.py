@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 from small_networks import drawn, mesh_of
 
-from model.batch import Batch
-from model.call import Call
-from model.config import ModelConfig, SwitchConfig
-from model.configuration_checks import ConfigurationError
-from model.decoding.cached_decoding import EOS, cached_decoder
-from model.decoding.generation import Sampling, choose, generate
-from model.decoding.never_dropping import never_dropping
-from model.sharding.mesh import MeshShape
+from model.batch import Batch, Call
+from model.config import ConfigurationError, MeshShape, ModelConfig, SwitchConfig
+from model.decoding.generation import (
+    EOS,
+    Sampling,
+    cached_decoder,
+    choose,
+    generate,
+    never_dropping,
+)
 
 SWITCH = SwitchConfig(experts=4, every=2, encoder_group_tokens=16, decoder_group_tokens=8)
 CONFIG = ModelConfig(

@@ -8,10 +8,16 @@ import numpy as np
 import pytest
 from small_networks import assert_close, mesh_of
 
-from model.loss.chunks import Computation, Labels, LogitFactors, RowTerms, chunk_tokens
-from model.loss.cross_entropy import cross_entropy
-from model.loss.token_loss import Objective
-from model.sharding.mesh import MeshShape
+from model.config import MeshShape
+from model.loss.cross_entropy import (
+    Computation,
+    Labels,
+    LogitFactors,
+    Objective,
+    RowTerms,
+    chunk_tokens,
+    cross_entropy,
+)
 
 ROWS, TARGET, EMBED, IDS = 8, 7, 16, 32  # 56 tokens; 7 per device if the mesh is 2 x 4
 WIDTH = 24  # of the teacher

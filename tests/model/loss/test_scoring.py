@@ -7,11 +7,11 @@ import jax
 import pytest
 from small_networks import ROWS, SOURCE, SWITCH, TARGET, assert_close, batch, config, drawn, mesh_of
 
-from model.call import Call
+from model.batch import Call
+from model.config import MeshShape
 from model.loss import scoring
 from model.loss.scoring import part_count, score
 from model.sharding.layouts import batch_sharding, parameter_shardings
-from model.sharding.mesh import MeshShape
 
 
 @pytest.mark.parametrize("kind", ["dense", "switch"])

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from small_networks import ROWS, SWITCH, assert_close, batch, config, drawn, mesh_of, trainer
 
-from model.call import Call
+from model.batch import Call
+from model.config import MeshShape
 from model.loss.training_loss import training_loss
-from model.sharding.mesh import MeshShape
 
 
 def test_the_loss_is_nats_and_squared_log_z_and_routing():

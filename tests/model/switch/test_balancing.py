@@ -1,24 +1,139 @@
-"""Biases against loops over numbers, and in whole steps: on a mesh, in microbatches, resumed."""
+"""Statistics of routing: nothing is lost between tokens, rows and layers.
+
+Biases against loops over numbers, and in whole steps: on a mesh, in microbatches, resumed.
+"""
 
 import dataclasses
 import functools
+from dataclasses import replace
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_networks import SWITCH, assert_close, batch, config, drawn, leaves, mesh_of, start
+from small_networks import (
+    ROWS,
+    SWITCH,
+    assert_close,
+    batch,
+    config,
+    drawn,
+    leaves,
+    mesh_of,
+    start,
+    trainer,
+)
 
+from eval.experts.usage import by_language
+from model.batch import Call
 from model.checkpoints.local import Checkpoints
 from model.checkpoints.table import with_shardings
-from model.nonfinite import gradient_sites
-from model.optimizer import OptimizerConfig
+from model.config import MeshShape, OptimizerConfig
+from model.loss.training_loss import training_loss
 from model.sharding.layouts import batch_sharding
-from model.sharding.mesh import MeshShape
-from model.switch.balancing import rebalanced, shifted_by_quantile, shifted_by_sign
-from model.switch.margins import BINS, SIDE, counted_margins
-from model.switch.routing_sums import LayerRouting
+from model.step import gradient_sites
+from model.switch.balancing import (
+    LayerRouting,
+    rebalanced,
+    row_routing,
+    shifted_by_quantile,
+    shifted_by_sign,
+)
+from model.switch.routing import BINS, SIDE, counted_margins
 from model.trainer import make_trainer
+
+
+@pytest.fixture(scope="module")
+def model():
+    return drawn(config("switch"))
+
+
+@eqx.filter_jit
+def routed(model, batch, call):
+    """Returns the losses, and the routing of both stacks."""
+    output = model(batch, call)
+    _, (losses, _) = training_loss(model, batch, call)
+    return losses, (output.encoder_routing, output.decoder_routing)
+
+
+def test_layers_count_what_routing_did(model):
+    """One layer per stack, and groups of a row: 16 or 8 tokens, for which an expert has 2 or 1."""
+    losses, stacks = routed(model, batch(), Call(mesh_of(), jax.random.key(0)))
+    layers, real = losses.layers, [np.asarray(batch().is_source), np.asarray(batch().is_target)]
+    tokens = [int(one.sum()) for one in real]
+    assert layers.tokens.tolist() == tokens
+    loads, kept, entropies = [], [], []
+    for routing, is_token, capacity in zip(stacks, real, (2, 1), strict=True):
+        rows = np.asarray(routing.expert_index)[0, ..., 0]
+        load = np.array(
+            [np.bincount(row[some], minlength=8) for row, some in zip(rows, is_token, strict=True)]
+        )
+        loads.append(load.sum(axis=0).tolist())
+        kept.append(int(np.asarray(routing.kept).sum()))
+        assert kept[-1] == np.minimum(load, capacity).sum()
+        assert not np.asarray(routing.kept)[0, ~is_token].any()
+        entropies.append(np.asarray(routing.entropy_nats)[0, is_token].sum())
+    slots = [ROWS * 8 * 2, ROWS * 8 * 1]
+    assert layers.load.tolist() == loads
+    assert layers.expert_slots.tolist() == slots
+    assert layers.dropped.tolist() == np.subtract(tokens, kept).tolist()
+    assert layers.wasted.tolist() == np.subtract(slots, kept).tolist()
+    assert 0 < losses.dropped_share == pytest.approx(1 - sum(kept) / sum(tokens))
+    assert 0 < losses.wasted_share == pytest.approx(1 - sum(kept) / sum(slots))
+    np.testing.assert_allclose(losses.router_entropy_nats, sum(entropies) / sum(tokens), rtol=1e-6)
+
+
+@pytest.mark.parametrize("choices", [1, 2])
+def test_gates_and_drops_are_counted_token_by_token(choices):
+    """By a loop over the assignments of real tokens, in groups of a row."""
+    switch = replace(SWITCH, choices=choices)
+    model = drawn(replace(config("switch"), switch=switch))
+    losses, stacks = routed(model, batch(), Call(mesh_of(), jax.random.key(0)))
+    kept, real = 0, [np.asarray(batch().is_source), np.asarray(batch().is_target)]
+    for layer, (routing, is_token) in enumerate(zip(stacks, real, strict=True)):
+        sums = row_routing(routing, jnp.array(is_token), 8)
+        gates, load = np.zeros((ROWS, 8)), np.zeros((ROWS, 8), int)
+        for row, token in np.argwhere(is_token):
+            for choice in range(choices):
+                expert = int(routing.expert_index[0, row, token, choice])
+                gates[row, expert] += float(routing.gate[0, row, token, choice])
+                load[row, expert] += 1
+        np.testing.assert_allclose(sums.gate[0], gates, rtol=1e-5, atol=1e-6)
+        np.testing.assert_array_equal(sums.load[0], load)
+        assert losses.layers.load[layer].sum() == choices * is_token.sum()
+        kept += int(np.asarray(routing.kept).sum())
+    every = choices * sum(int(one.sum()) for one in real)
+    assert 0 < losses.dropped_share == pytest.approx(1 - kept / every)
+
+
+def scored(model, language, languages):
+    rows = replace(batch(), language=jnp.array(language, jnp.int32))
+    return trainer("switch").score(eqx.filter(model, eqx.is_array), rows, languages)[1]
+
+
+def test_languages_are_sums_of_their_rows(model):
+    """Of which the last has none; a row of no language counts nowhere."""
+    language = np.array([2, 0, -1, 0, 2, 1, 0, -1])
+    alone = scored(model, range(ROWS), ROWS)
+    expected = by_language([np.asarray(part) for part in alone], language, 4)
+    for sums, part in zip(scored(model, language, 4), expected, strict=True):
+        np.testing.assert_allclose(sums, part, rtol=1e-6)
+
+
+def test_rows_add_up_to_layers(model):
+    rows = scored(model, range(ROWS), ROWS)
+    assert rows.load.shape == (2, ROWS, 8)
+    assert rows.tokens.tolist() == [
+        batch().is_source.sum(axis=1).tolist(),
+        batch().is_target.sum(axis=1).tolist(),
+    ]
+    np.testing.assert_array_equal(rows.load.sum(axis=-1), rows.tokens)
+    assert (rows.entropy_nats <= rows.tokens * np.log(8) + 1e-4).all()
+    assert (rows.dropped <= rows.tokens).all()
+    assert ((rows.gate <= rows.load) & (rows.gate >= 0)).all()
+    assert (rows.gate.sum(axis=-1) >= (rows.tokens - rows.dropped) / 8 - 1e-5).all()  # the largest
+
 
 MIXED = MeshShape(data=2, expert=2, model=2)
 RATE = 0.05
@@ -29,7 +144,7 @@ KINDS = {
 
 
 @functools.cache
-def trainer(kind, shape=MeshShape(), accumulate=1):  # noqa: B008
+def trainer_balancing(kind, shape=MeshShape(), accumulate=1):  # noqa: B008
     model = dataclasses.replace(config("switch"), switch=KINDS[kind])
     optimizer = OptimizerConfig(hold_steps=100)
     mesh = mesh_of(shape)
@@ -109,7 +224,7 @@ def test_a_network_moves_half_the_way_to_the_share_of_its_choices():
 )
 def stepped(request):
     """Two steps on one device: the states and the metrics."""
-    one = trainer(request.param)
+    one = trainer_balancing(request.param)
     first, metrics = step(one, start(one))
     arrays = jax.device_get(first.arrays)
     return request.param, arrays, metrics, *step(one, first, 1)
@@ -117,7 +232,7 @@ def stepped(request):
 
 def test_a_step_moves_biases_by_its_own_loads(stepped):
     kind, arrays, metrics, *_ = stepped
-    before, after = biases(start(trainer(kind)).arrays), biases(arrays)
+    before, after = biases(start(trainer_balancing(kind)).arrays), biases(arrays)
     if kind == "quantile":
         assert metrics.losses.margins is None
         np.testing.assert_allclose(after.mean(axis=-1), 0, atol=1e-6)
@@ -128,7 +243,7 @@ def test_a_step_moves_biases_by_its_own_loads(stepped):
 
 def test_biases_are_no_part_of_gradients_and_moments():
     kind = next(iter(KINDS))
-    one = trainer(kind)
+    one = trainer_balancing(kind)
     shapes = jax.eval_shape(one.init)
     assert shapes.arrays.encoder.blocks[0].feed_forward.expert_bias.shape == (1, 8)
     assert shapes.optimizer.states.encoder.blocks[0].feed_forward.expert_bias is None
@@ -140,7 +255,7 @@ def test_biases_are_no_part_of_gradients_and_moments():
 @pytest.mark.slow
 def test_neither_devices_nor_microbatches_matter(stepped):
     kind, _, first, expected, second = stepped
-    one = trainer(kind, MIXED, 2)
+    one = trainer_balancing(kind, MIXED, 2)
     state, metrics = step(one, start(one))
     np.testing.assert_array_equal(metrics.losses.layers.load, first.losses.layers.load)
     state, metrics = step(one, state, 1)
@@ -152,7 +267,7 @@ def test_neither_devices_nor_microbatches_matter(stepped):
 
 def test_a_resumed_run_has_the_biases_of_an_uninterrupted_one(stepped, tmp_path):
     kind, _, _, expected, _ = stepped
-    one = trainer(kind)
+    one = trainer_balancing(kind)
     state, _ = step(one, start(one))
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(1, state)
@@ -167,7 +282,7 @@ def test_a_resumed_run_has_the_biases_of_an_uninterrupted_one(stepped, tmp_path)
 
 def test_a_skipped_step_moves_no_bias(stepped):
     kind = stepped[0]
-    one = trainer(kind)
+    one = trainer_balancing(kind)
     state = start(one)
     before = biases(state.arrays)
     broken = dataclasses.replace(state.arrays, logits=state.arrays.logits * np.nan)

@@ -27,8 +27,8 @@ from switch_case import (
     with_gradients,
 )
 
+from model.config import MeshShape
 from model.sharding.layouts import batch_sharding, parameter_shardings
-from model.sharding.mesh import MeshShape
 from model.switch.switch_layer import SwitchLayer
 
 MESHES = [

@@ -3,9 +3,9 @@
 import jax
 import jax.numpy as jnp
 
-from model.config import ModelConfig, SwitchConfig
+from model.config import MeshShape, ModelConfig, SwitchConfig
 from model.sharding.layouts import batch_sharding
-from model.sharding.mesh import MeshShape, make_mesh
+from model.sharding.mesh import make_mesh
 from model.switch.switch_layer import SwitchLayer
 
 SWITCH = SwitchConfig(experts=8, every=1, encoder_group_tokens=64, decoder_group_tokens=8)

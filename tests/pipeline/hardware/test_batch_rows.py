@@ -3,8 +3,8 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from model.configuration_checks import ConfigurationError
-from model.sharding.mesh import MeshShape, make_mesh
+from model.config import ConfigurationError, MeshShape
+from model.sharding.mesh import make_mesh
 from pipeline.hardware import batch_rows
 from pipeline.hardware.batch_rows import Share, share_of, sum_over_hosts, to_devices
 

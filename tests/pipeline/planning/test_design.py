@@ -5,8 +5,8 @@ import dataclasses
 import jax
 import pytest
 
+from model.config import MeshShape
 from model.flops import forward_flops_by_part
-from model.sharding.mesh import MeshShape
 from pipeline.planning.between_slices import SliceTransfer
 from pipeline.planning.compiled_step import CompiledStep
 from pipeline.planning.design import all_to_alls, faults, least_share

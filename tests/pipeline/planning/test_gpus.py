@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from model.sharding.mesh import MeshShape
+from model.config import MeshShape
 from pipeline.errors import ArtifactError
 from pipeline.planning import gpus
 from pipeline.planning.compiled_step import CompiledStep

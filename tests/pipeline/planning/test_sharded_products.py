@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from model.sharding.mesh import MeshShape, make_mesh
+from model.config import MeshShape
+from model.sharding.mesh import make_mesh
 from pipeline.planning.hlo.collectives import collectives
 from pipeline.planning.hlo.flops import products
 from pipeline.planning.hlo.memory_traffic import traffic_bytes

@@ -1,8 +1,7 @@
 import pytest
 
-from model.configuration_checks import ConfigurationError
+from model.config import ConfigurationError, MeshShape
 from model.memory import bytes_per_device, checkpoint_bytes
-from model.sharding.mesh import MeshShape
 from pipeline.recipe import fits, named
 from pipeline.recipe.fits import check_divides, check_sizes
 from pipeline.recipe.overrides import override

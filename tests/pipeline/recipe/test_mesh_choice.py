@@ -5,8 +5,7 @@ import re
 
 import pytest
 
-from model.configuration_checks import ConfigurationError
-from model.sharding.mesh import MeshShape
+from model.config import ConfigurationError, MeshShape
 from pipeline.recipe.fits import check_divides
 from pipeline.recipe.mesh_choice import mesh_to_open_on, with_mesh
 from pipeline.recipe.named import get, names

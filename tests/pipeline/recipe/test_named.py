@@ -3,7 +3,7 @@ import re
 
 import pytest
 
-from model.configuration_checks import ConfigurationError
+from model.config import ConfigurationError
 from model.flops import forward_flops_by_part
 from pipeline import recipes as list_recipes
 from pipeline.arguments import Recipes

@@ -14,7 +14,7 @@ from data.files.stores import kvstore
 from model.checkpoints.errors import CheckpointError
 from model.checkpoints.local import Checkpoints
 from model.checkpoints.table import with_shardings
-from model.sharding.mesh import MeshShape
+from model.config import MeshShape
 from pipeline.runs import stored_checkpoints
 from pipeline.runs.checkpoint_records import steps_in
 from pipeline.runs.stored_checkpoints import StoredCheckpoints, open_checkpoints

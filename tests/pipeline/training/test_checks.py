@@ -10,7 +10,7 @@ from data.examples.mixture import BLOCK
 from data.files.json_files import read_json
 from data.tokens.blocks import TokenBlocks
 from data.tokens.manifest import TokenManifest
-from model.configuration_checks import ConfigurationError
+from model.config import ConfigurationError
 from pipeline import pretrain
 from pipeline.arguments import Pretrain
 from pipeline.errors import ArtifactError

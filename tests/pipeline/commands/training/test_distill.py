@@ -27,7 +27,7 @@ from training_runs import STEPS as TAUGHT
 from data.files.json_files import read_json
 from data.tokens.blocks import TokenBlocks
 from data.tokens.manifest import TokenManifest
-from model.loss.distillation import DistillationConfig
+from model.config import DistillationConfig
 from pipeline import cli, distill, export_hf, import_hf
 from pipeline.arguments import ExportHf, ImportHf
 from pipeline.errors import PREEMPTED_STATUS, ArtifactError

@@ -11,14 +11,14 @@ import pytest
 from huggingface_hub import ModelCard
 
 from data.files.json_files import read_json
-from model.hugging_face import config_fields
+from model.hugging_face import config
 from pipeline import cli, export_hf, import_hf
 from pipeline.arguments import ExportHf, ImportHf
 from pipeline.runs.directory import find_run
 from pipeline.runs.model_card import losses_at, results
 from pipeline.runs.record import MixtureRecord
 
-MODELING = Path(config_fields.__file__).with_name("modeling_mswitch.py")
+MODELING = Path(config.__file__).with_name("modeling_mswitch.py")
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ import pytest
 
 from data.errors import DataError
 from data.tokens.tokenizer import EOS, PADDING
-from model.configuration_checks import ConfigurationError
+from model.config import ConfigurationError
 from pipeline.arguments import Fill
 from pipeline.fill import check_gaps, check_numbers, encode_with_gaps, with_fillings
 

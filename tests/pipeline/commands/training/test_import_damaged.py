@@ -8,8 +8,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from data.errors import DataError
-from model.config import ModelConfig
-from model.configuration_checks import ConfigurationError
+from model.config import ConfigurationError, ModelConfig
 from model.hugging_face import weights
 from pipeline.errors import ArtifactError
 from pipeline.import_hf import read_weights

@@ -11,9 +11,8 @@ from safetensors.numpy import save_file
 from data.errors import DataError
 from data.files.json_files import read_json, write_json
 from data.tokens.tokenizer import MODEL_FILE
-from model.config import ModelConfig
-from model.configuration_checks import ConfigurationError
-from model.hugging_face.export_config import export_config
+from model.config import ConfigurationError, ModelConfig
+from model.hugging_face.config import export_config
 from model.hugging_face.weights import exported_shapes
 from pipeline import import_hf
 from pipeline.arguments import ImportHf

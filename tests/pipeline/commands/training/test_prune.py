@@ -7,7 +7,7 @@ import pytest
 from training_runs import SIZES, one_trainer_per_recipe, table
 
 from data.files.json_files import read_json
-from model.dimensions import by_path
+from model.sharding.layouts import by_path
 from pipeline import cli
 from pipeline.artifacts.claims import digest_of_manifest
 from pipeline.runs.directory import find_run

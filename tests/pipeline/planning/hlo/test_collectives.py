@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from model.sharding.mesh import MeshShape, make_mesh
+from model.config import MeshShape
+from model.sharding.mesh import make_mesh
 from pipeline.planning.hlo.collectives import Collective, _group, _result_size, collectives
 from pipeline.planning.hlo.program import parse
 

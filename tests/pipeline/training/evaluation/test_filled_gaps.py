@@ -6,7 +6,8 @@ import pytest
 
 from data.examples.span_corruption import Example, lengths_for_inputs
 from data.tokens.tokenizer import MODEL_FILE, load
-from model.sharding.mesh import MeshShape, abstract_mesh, make_mesh
+from model.config import MeshShape
+from model.sharding.mesh import abstract_mesh, make_mesh
 from pipeline.arguments import CacheOptions
 from pipeline.recipe import named
 from pipeline.recipe.overrides import override

@@ -7,9 +7,8 @@ import pytest
 from held_out_windows import windows
 
 from data.examples.span_corruption import lengths_for_inputs
-from model.config import ModelConfig, SwitchConfig
-from model.optimizer import OptimizerConfig
-from model.sharding.mesh import MeshShape, make_mesh
+from model.config import MeshShape, ModelConfig, OptimizerConfig, SwitchConfig
+from model.sharding.mesh import make_mesh
 from model.trainer import make_trainer
 from pipeline.training.evaluation.evaluation_file import write_evaluation
 from pipeline.training.evaluation.held_out import HeldOut

@@ -10,7 +10,7 @@ from msgspec import to_builtins
 from training_runs import MESH, SIZES, lines, one_trainer_per_recipe, parameters
 
 from data.files.json_files import read_json, write_json
-from model.rate import RateFrom
+from model.config import RateFrom
 from pipeline import cli
 from pipeline.artifacts.claims import read_head, renew
 from pipeline.errors import ArtifactError

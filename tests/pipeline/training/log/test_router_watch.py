@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from step_metrics import SITES, step_metrics
 
-from model.nonfinite import GradientSite
+from model.step import GradientSite
 from pipeline.training.log import router_watch
 from pipeline.training.log.router_faults import SETTLING, WINDOW, RouterFault
 from pipeline.training.log.router_watch import RouterWatch

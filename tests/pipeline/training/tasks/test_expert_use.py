@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from small_networks import ROWS, SOURCE, TARGET, config, drawn, mesh_of
 
-from model.batch import Batch
-from model.call import Call
-from model.decoding.never_dropping import never_dropping
+from model.batch import Batch, Call
+from model.decoding.generation import never_dropping
 from pipeline.training.tasks.expert_use import routed, usage_columns
 
 LANGUAGES = ["sw", "en", "sw", "yo", "en", "sw", "yo", "en", "sw", "yo", "en"]

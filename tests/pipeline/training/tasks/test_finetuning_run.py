@@ -8,8 +8,8 @@ import jax
 import pytest
 from small_networks import config, mesh_of
 
-from model.loss.distillation import Distillation, DistillationConfig
-from model.optimizer import OptimizerConfig
+from model.config import DistillationConfig, OptimizerConfig
+from model.loss.training_loss import Distillation
 from model.trainer import make_trainer
 from model.transformer import Transformer
 from pipeline.training.tasks.finetuning_run import Programs, let_go

@@ -9,9 +9,9 @@ import pytest
 from jax.sharding import PartitionSpec
 from small_networks import mesh_of
 
+from model.config import MeshShape
+from model.sharding.exchanges import Ends, Slices, exchange_slices
 from model.sharding.layouts import EXPERT_AXES
-from model.sharding.mesh import MeshShape
-from model.sharding.ragged_exchange import Ends, Slices, exchange_slices
 
 DEVICES, EACH, EMBED, ROWS = 4, 3, 5, 24
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax.extend.core import jaxprs_in_params
 from kernels_of_a_device import fused_attention
 
-from model.kernels.cost import Operand, estimate
+from model.kernels.arguments import Operand, estimate
 
 
 def operand(array, block, index) -> Operand:

@@ -1,0 +1,277 @@
+"""Attention with T5's bias on a TPU: one kernel forward, one backward, in Pallas for Mosaic.
+
+First what one step of the grid computes, then the passes.
+
+A query whose keys are all masked is marked by `MASKED` in the statistics: its probabilities are
+uniform and its scores have no gradient.
+
+Both hold all keys of a head, so a softmax is complete in one step and no `queries x keys` array
+leaves the chip. The forward pass keeps one number per query and head, the logarithm of the sum of
+exponentials; the backward pass computes the probabilities anew.
+"""
+
+import functools
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import tpu as pltpu
+
+from model.kernels import tpu_tiles as scoring
+from model.kernels.arguments import MASKED, Arguments, Inputs, Numbers, Operand, Setting, estimate
+from model.kernels.tpu_tiles import (
+    BACKWARD,
+    FORWARD,
+    MEMORY,
+    OF_V4,
+    Tile,
+    TpuBlocks,
+    of_head,
+    product,
+    scores,
+)
+from model.layers.position_bias import by_bucket, by_offset
+
+
+def forward_body(inputs: Inputs, output, statistics, band, *, blocks: TpuBlocks, causal: bool):
+    """Computes a block of the output and its logarithms of the sums of exponentials."""
+    if band is not None:
+        pl.when(_is_first())(lambda: scoring.fill(band, inputs.biases, blocks))
+    block = scoring.inside_queries(inputs.query[0], blocks)
+    parts = scoring.parts(inputs, blocks, causal)
+    turned = [jnp.transpose(part.values) for part in parts]
+    mixed = []
+    for number in range(blocks.together):
+        query = of_head(block, number, blocks.head)
+        found = [part.masked(scores(part, query, number, band, blocks), MASKED) for part in parts]
+        most = functools.reduce(jnp.maximum, [jnp.max(x, axis=0, keepdims=True) for x in found])
+        lanes = slice(number * blocks.head, (number + 1) * blocks.head)
+        total, sums = 0.0, 0.0
+        for x, values in zip(found, turned, strict=True):
+            weights = jnp.exp(x - most)
+            total += jnp.sum(weights, axis=0, keepdims=True)
+            sums += product(values[lanes], weights.astype(values.dtype), (1, 0))
+        mixed.append(sums / total)
+        row = jnp.where(most <= MASKED / 2, MASKED, most + jnp.log(total))
+        statistics[0, 0, pl.ds(number, 1), :] = row
+    output[0] = jnp.transpose(jnp.concatenate(mixed, axis=0)).astype(output.dtype)
+
+
+def backward_body(
+    inputs: Inputs,
+    statistics,
+    output,
+    gradient,
+    of_query,
+    of_keys,
+    of_values,
+    of_biases,
+    key_sums,
+    value_sums,
+    band,
+    band_sums,
+    *,
+    blocks: TpuBlocks,
+    causal: bool,
+):
+    """Computes a block of the queries' gradient and adds to those of keys, values and biases.
+
+    What it adds to is written in the last step that uses it.
+    """
+    if band is not None:
+        pl.when(_is_first())(lambda: scoring.fill(band, inputs.biases, blocks))
+        pl.when(_is_first())(lambda: _clear(band_sums))
+    pl.when(pl.program_id(2) == 0)(lambda: _clear(key_sums, value_sums))
+    block = scoring.inside_queries(inputs.query[0], blocks)
+    along_all = scoring.inside_queries(gradient[0], blocks)
+    out = scoring.inside_queries(output[0], blocks)
+    dots = jnp.transpose(out.astype(jnp.float32) * along_all.astype(jnp.float32))
+    parts = scoring.parts(inputs, blocks, causal)
+    mixed = []
+    for number in range(blocks.together):
+        lanes = slice(number * blocks.head, (number + 1) * blocks.head)
+        query = of_head(block, number, blocks.head)
+        along = of_head(along_all, number, blocks.head)
+        dot = jnp.sum(dots[lanes], axis=0, keepdims=True)
+        row, uniform = _statistics(statistics[0, 0, pl.ds(number, 1), :], blocks)
+        total = 0.0
+        for part in parts:
+            found = scores(part, query, number, band, blocks)
+            weights = jnp.exp(part.masked(found, jnp.where(uniform, 0.0, MASKED)) - row)
+            change = weights * (product(part.values, along, (1, 1)) - dot)
+            if part.allowed is not None:
+                change = change * jnp.where(uniform, 0.0, 1.0)
+            if band is not None:
+                band_sums[number, scoring.window(part, blocks), :] += change
+            change = change.astype(query.dtype)
+            value_sums[part.rows, :] += product(weights.astype(query.dtype), along, (1, 0))
+            key_sums[part.rows, :] += product(change, query, (1, 0))
+            total += product(jnp.transpose(part.keys)[lanes], change, (1, 0))
+        mixed.append(total)
+    of_query[0] = jnp.transpose(jnp.concatenate(mixed, axis=0)).astype(of_query.dtype)
+    pl.when(pl.program_id(2) == blocks.query_blocks - 1)(
+        lambda: _write((of_keys, key_sums), (of_values, value_sums))
+    )
+    if band is not None:
+        pl.when(_is_last(blocks))(lambda: scoring.sum_diagonals(band_sums, of_biases, blocks))
+
+
+def _statistics(row, blocks: TpuBlocks):
+    """Returns logarithms of sums, and which queries have no key that is not masked."""
+    uniform = row <= MASKED / 2
+    row = jnp.where(uniform, math.log(blocks.keys), row)
+    if blocks.query_blocks * blocks.rows > blocks.queries:
+        position = jax.lax.broadcasted_iota(jnp.int32, row.shape, 1)
+        exists = position < blocks.queries - pl.program_id(2) * blocks.rows
+        row = jnp.where(exists, row, -MASKED)  # probabilities of 0
+    return row, uniform
+
+
+def _is_first():
+    return (pl.program_id(1) == 0) & (pl.program_id(2) == 0)
+
+
+def _is_last(blocks: TpuBlocks):
+    return (pl.program_id(1) == blocks.batch - 1) & (pl.program_id(2) == blocks.query_blocks - 1)
+
+
+def _clear(*sums) -> None:
+    for reference in sums:
+        reference[...] = jnp.zeros_like(reference)
+
+
+def _write(*outputs) -> None:
+    for reference, sums in outputs:
+        reference[0] = sums[...].astype(reference.dtype)
+
+
+def is_supported(
+    query: tuple[int, ...], keys: tuple[int, ...], heads: int, item: int, kind: str
+) -> bool:
+    """Returns whether what both passes hold fits the memory."""
+    both = (_blocks(query, keys, heads, item, tile) for tile in (FORWARD, BACKWARD))
+    memory = OF_V4 if kind == "TPU v4" else MEMORY
+    return all(blocks.memory <= memory for blocks in both)
+
+
+def forward(arguments: Arguments, setting: Setting):
+    """Returns the output and each query's logarithm of the sum of exponentials."""
+    inputs, blocks = _inputs(arguments, setting, FORWARD)
+    return _forward(inputs, blocks, causal=setting.causal, interpret=setting.interpret)
+
+
+def backward(arguments: Arguments, output, statistics, gradient, setting: Setting) -> Arguments:
+    """Returns the gradients of queries, keys, values and table."""
+    inputs, blocks = _inputs(arguments, setting, BACKWARD)
+    of_query, of_keys, of_values, of_biases = _backward(
+        inputs,
+        statistics,
+        output,
+        gradient,
+        blocks,
+        causal=setting.causal,
+        interpret=setting.interpret,
+    )
+    of_table = None
+    if arguments.table is not None:
+        of_biases = of_biases.reshape(-1, len(blocks.offsets))[: setting.heads]
+        buckets, dtype = arguments.table.shape[0], arguments.table.dtype
+        of_table = by_bucket(of_biases, blocks.offsets, setting.bidirectional, buckets)
+        of_table = of_table.astype(dtype)
+    return Arguments(of_query, of_keys, of_values, of_table, Numbers(None, None))
+
+
+def _blocks(
+    query: tuple[int, ...], keys: tuple[int, ...], heads: int, item: int, tile: Tile
+) -> TpuBlocks:
+    batch, queries, width = query
+    return TpuBlocks(batch, queries, keys[1], heads, width // heads, item, tile)
+
+
+def _inputs(arguments: Arguments, setting: Setting, tile: Tile) -> tuple[Inputs, TpuBlocks]:
+    query, keys, values, table, numbers = arguments
+    blocks = _blocks(query.shape, keys.shape, setting.heads, query.dtype.itemsize, tile)
+    biases = None
+    if table is not None:
+        biases = by_offset(table, blocks.offsets, setting.bidirectional)
+        filled = blocks.head_blocks * blocks.together - blocks.heads
+        biases = jnp.pad(biases, ((0, filled), (0, 0))).reshape(blocks.biases.array.shape)
+    of_queries, of_keys = (None if x is None else x[:, None, :] for x in numbers)
+    return Inputs(query, keys, values, biases, of_queries, of_keys), blocks
+
+
+def _forward(inputs: Inputs, blocks: TpuBlocks, *, causal: bool, interpret: bool):
+    """Returns the output and each query's logarithm of the sum of exponentials."""
+    return _call(
+        functools.partial(forward_body, blocks=blocks, causal=causal),
+        (inputs,),
+        (blocks.operands(inputs),),
+        (blocks.query_like(inputs.query.dtype), blocks.statistics),
+        (_band(inputs, blocks),),
+        blocks,
+        products=2,
+        name="fused_attention",
+        interpret=interpret,
+    )
+
+
+def _backward(
+    inputs: Inputs,
+    statistics,
+    output,
+    gradient,
+    blocks: TpuBlocks,
+    *,
+    causal: bool,
+    interpret: bool,
+):
+    """Returns the gradients of queries, keys, values and biases; the last None without bias."""
+    operands = blocks.operands(inputs)
+    sums = pltpu.VMEM((blocks.columns, blocks.width), jnp.float32)
+    band = _band(inputs, blocks)
+    return _call(
+        functools.partial(backward_body, blocks=blocks, causal=causal),
+        (inputs, statistics, output, gradient),
+        (operands, blocks.statistics, operands.query, operands.query),
+        (operands.query, operands.keys, operands.values, operands.biases),
+        (sums, sums, band, band),
+        blocks,
+        products=5,
+        name="fused_attention_gradient",
+        interpret=interpret,
+    )
+
+
+def _call(
+    kernel, arrays, inputs, outputs, scratch, blocks: TpuBlocks, *, products, name, interpret
+):
+    is_operand = lambda x: isinstance(x, Operand)  # noqa: E731
+    operands = jax.tree.leaves((inputs, outputs), is_leaf=is_operand)
+    specs = functools.partial(jax.tree.map, lambda x: x.spec, is_leaf=is_operand)
+    return pl.pallas_call(
+        kernel,
+        grid=blocks.grid,
+        in_specs=specs(inputs),
+        out_specs=specs(outputs),
+        out_shape=jax.tree.map(lambda x: x.array, outputs, is_leaf=is_operand),
+        scratch_shapes=scratch,
+        compiler_params=pltpu.CompilerParams(
+            dimension_semantics=("parallel", "arbitrary", "arbitrary"), vmem_limit_bytes=MEMORY
+        ),
+        cost_estimate=estimate(
+            blocks.grid,
+            operands,
+            flops=products * 2 * blocks.scores * blocks.head,
+            exponentials=blocks.scores,
+        ),
+        name=name,
+        interpret=interpret,
+    )(*arrays)
+
+
+def _band(inputs: Inputs, blocks: TpuBlocks) -> Any:
+    if inputs.biases is None:
+        return None
+    return pltpu.VMEM((blocks.together, blocks.chunks * blocks.rows, blocks.rows), jnp.float32)
