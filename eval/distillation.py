@@ -19,11 +19,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from data.languages import get
-from eval.language_loss import Unit
-from eval.side import Side
-from eval.statistics import intervals
-from eval.statistics.intervals import Scores
-from eval.statistics.retained_gain import retained_set
+from eval import statistics
+from eval.losses import Unit
+from eval.sides import Side
+from eval.statistics import Scores, retained_set
 
 # Table 7, teachers of 1.1, 2.0, 3.8, 7.4 and 14.7 billion parameters, a student of 223 million.
 PAPER = ((0.82, 0.37), (0.90, 0.32), (0.95, 0.30), (0.97, 0.27), (0.99, 0.28))
@@ -129,7 +128,7 @@ def retained(sides: Sequence[Scores]) -> Retained:
     """Returns the gain kept, from scores of baseline, teacher and student on the same pages."""
     baseline, teacher, kept = (side.loss() for side in sides)
     gain, kept_gain = baseline - teacher, baseline - kept
-    low_gain = intervals.gain_interval(*sides[:2]).low
+    low_gain = statistics.gain_interval(*sides[:2]).low
     is_clear = low_gain is not None and low_gain > 0
     ratio, low, high = _ratio(sides, kept_gain, gain) if is_clear else (None, None, None)
     return Retained(
@@ -149,7 +148,7 @@ def _ratio(
     sides: Sequence[Scores], kept_gain: float, gain: float
 ) -> tuple[float | None, float | None, float | None]:
     """Returns the ratio of the gains and the ends of its set; None where it is unbounded."""
-    counted = intervals.scored(sides)
+    counted = statistics.scored(sides)
     if counted[0].sizes.size < 2:
         return None, None, None
     contributions = [side.contributions() for side in counted]

@@ -1,19 +1,29 @@
-"""The corpus funnel: how many pages were read and kept, and why the others were rejected.
+"""The corpus funnel: how many pages were read and kept, why the others were rejected, what late
+rules cost each language, and the language identifier's probabilities for kept pages.
 
 Every count is of pages. A rejected page has exactly one reason, the first rule that rejected it, so
 kept + rejected = pages of the language. Samples are text from the web and must be escaped wherever
 they are rendered.
+
+Tokens are those that the vocabulary would need: bytes of the rejected pages divided by the
+language's bytes per token. They are not known where no tokens were made.
+
+The cleaning job writes one histogram per language: kept pages by the identifier's probability for
+that language, in 20 bins of 0.05. Bin i holds probabilities from i / 20 up to (i + 1) / 20; the
+last bin includes 1. Some rules take the language from the archive's declaration: a page for which
+the identifier disagrees then counts in bin 0. The job keeps no finer numbers, so only the bin of a
+median is known. That is enough to decide whether the median lies below the last bin.
 """
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 import pyarrow as pa
 
 from data.corpus_manifest import CorpusManifest, LanguagePages
-from data.languages import UNDETERMINED, find
+from data.languages import UNDETERMINED, all_languages, find
 from data.rules.rule_sets import UNTOUCHED
 
 SAMPLES_PER_REASON = 6
@@ -204,3 +214,145 @@ def in_turn(items: Iterable[Item], group: Callable[[Item], Hashable]) -> list[It
 
 def _beginning(text: str) -> str:
     return text if len(text) <= SAMPLE_CHARACTERS else text[: SAMPLE_CHARACTERS - 1] + "…"
+
+
+FEWEST_PAGES = 20  # of a language that is named
+LEAST_SHARE = 0.1  # of a language's pages
+LEAST_RATIO = 5.0  # of this share and that in other languages
+MOST_NAMED = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class LateCost:
+    """One language.
+
+    Attributes:
+        row: its row of the funnel.
+        pages: share of its pages that late rules rejected.
+        characters: share of its characters.
+        tokens: number of tokens that are gone; None if not known.
+        by_reason: share of its characters that each reason took.
+    """
+
+    row: FunnelRow
+    pages: float
+    characters: float
+    tokens: float | None
+    by_reason: Mapping[str, float]
+
+
+def late_costs(
+    funnel: Funnel | None, bytes_per_token: Mapping[str, float | None]
+) -> tuple[LateCost, ...]:
+    """Returns the cost per language, the dearest first; none where no late rule applied."""
+    rows = () if funnel is None else funnel.rows
+    found = [_cost(row, bytes_per_token.get(row.code)) for row in rows if row.rejected_characters]
+    return tuple(sorted(found, key=lambda one: (-one.characters, one.row.code)))
+
+
+def _cost(row: FunnelRow, bytes_per_token: float | None) -> LateCost:
+    whole = row.characters + sum(row.rejected_characters.values())
+    return LateCost(
+        row=row,
+        pages=sum(row.rejected.values()) / max(row.pages, 1),
+        characters=1 - row.characters / max(whole, 1),
+        tokens=sum(row.rejected_bytes.values()) / bytes_per_token if bytes_per_token else None,
+        by_reason={
+            reason: lost / max(whole, 1) for reason, lost in row.rejected_characters.items()
+        },
+    )
+
+
+def uneven(funnel: Funnel) -> Iterator[str]:
+    """Yields a sentence per rule that hits one language far more than all, the worst first.
+
+    A language needs 20 pages, a share of a tenth, and five times the share in other languages, of
+    which there must be some.
+    """
+    found = []
+    for reason in funnel.reasons:
+        for row in (one for one in funnel.rows if one.pages < funnel.pages):
+            here = row.rejected.get(reason.name, 0)
+            share = here / max(row.pages, 1)
+            elsewhere = (reason.pages - here) / max(funnel.pages - row.pages, 1)
+            if row.pages >= FEWEST_PAGES and share >= max(LEAST_SHARE, LEAST_RATIO * elsewhere):
+                found.append((share, elsewhere, reason, row))
+    for share, elsewhere, reason, row in sorted(found, key=lambda one: -one[0])[:MOST_NAMED]:
+        yield (
+            f"{reason.name} takes {share:.0%} of the pages in {row.name} and {elsewhere:.1%} "
+            "of those in other languages; look at its samples before training."
+        )
+
+
+NAMED = 12  # languages that the sentence names; the picture and its table hold all
+LAST_BIN = (PROBABILITY_BINS - 1) / PROBABILITY_BINS
+
+
+def rows(funnel: Funnel) -> tuple[FunnelRow, ...]:
+    """Returns the languages with a recorded histogram, least certain first."""
+    return tuple(sorted((row for row in funnel.rows if sum(row.confidence)), key=_certainty))
+
+
+def certain_share(row: FunnelRow) -> float:
+    """Returns the share of the language's kept pages in the last bin (0.95 and above)."""
+    return row.confidence[-1] / sum(row.confidence)
+
+
+def is_uncertain(row: FunnelRow) -> bool:
+    """Returns whether the median page lies below 0.95; of two middle pages the lower one counts."""
+    return 2 * row.confidence[-1] <= sum(row.confidence)
+
+
+def bins_with_pages(some: Sequence[FunnelRow]) -> list[int]:
+    """Returns the bins in which any of the languages has pages, and always the last bin."""
+    last = PROBABILITY_BINS - 1
+    return [b for b in range(PROBABILITY_BINS) if b == last or any(r.confidence[b] for r in some)]
+
+
+def sentence(funnel: Funnel) -> str:
+    """Returns the sentence on languages whose median kept page lies below 0.95.
+
+    Languages with the most kept pages are named first, because a median of one page means little.
+    Script variants are named beside the languages and are not counted. Pages of undetermined
+    language are left out.
+    """
+    if not funnel.identified:
+        return "Languages are as declared; no identifier was asked."
+    known = [row for row in rows(funnel) if row.code != UNDETERMINED]
+    if not known:
+        return "The identifier is sure of no kept page's language."
+    variants, languages = _split(known)
+    uncertain = [row for row in languages if is_uncertain(row)]
+    beside = [row for row in variants if is_uncertain(row)]
+    summary = (
+        f"In {len(uncertain)} of {len(languages)} languages the identifier gives the median kept "
+        f"page a probability below {LAST_BIN:.2f}{': ' if uncertain else ''}{_listed(uncertain)}."
+    )
+    return f"{summary} So it does in the script variants {_listed(beside)}." if beside else summary
+
+
+def _certainty(row: FunnelRow) -> tuple[float, float, int, str]:
+    pages = sum(row.confidence)
+    mean_bin = sum(at * count for at, count in enumerate(row.confidence)) / pages
+    return certain_share(row), mean_bin, -pages, row.code
+
+
+def _split(known: Sequence[FunnelRow]) -> tuple[list[FunnelRow], list[FunnelRow]]:
+    variants = {one.code for one in all_languages() if one.is_script_variant}
+    return (
+        [row for row in known if row.code in variants],
+        [row for row in known if row.code not in variants],
+    )
+
+
+def _listed(some: Sequence[FunnelRow]) -> str:
+    """Returns `A (40 pages), B (9) and C (3)`; above `NAMED` languages it ends with `n more`."""
+    ranked = sorted(some, key=lambda row: (-sum(row.confidence), row.name))
+    names = []
+    for row in ranked[:NAMED]:
+        pages = sum(row.confidence)
+        unit = "" if names else " page" if pages == 1 else " pages"
+        names.append(f"{row.name} ({pages:,}{unit})")
+    if len(ranked) > NAMED:
+        names.append(f"{len(ranked) - NAMED} more")
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

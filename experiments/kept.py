@@ -25,7 +25,7 @@ from jaxtyping import Float
 from variants import with_experts
 
 from eval.distillation import retained
-from eval.statistics.intervals import Scores
+from eval.statistics import Scores
 
 TEACHER = LENGTHS[0]  # steps
 TEACHERS = {16: "switch", 64: with_experts(64)}  # experts to the name of the runs

@@ -14,8 +14,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from data.languages import get
-from eval import language_loss
-from eval.language_loss import Unit
+from eval import losses as language_loss
+from eval.losses import Unit
 
 RUNS = ("mt5-short", *(f"switch-{n}-experts" for n in (2, 4, 8, 16, 32)))
 

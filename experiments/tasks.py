@@ -20,10 +20,10 @@ from pathlib import Path
 import tyro
 from lanes import Task, run_all
 
+from eval.tasks.comparison import with_interval
 from eval.tasks.metrics import ACCURACIES
 from eval.tasks.predictions import Predictions
-from eval.tasks.retained import RetainedScore, retained_score
-from eval.tasks.words import with_interval
+from eval.tasks.scores import RetainedScore, retained_score
 from pipeline.runs.best_step import best_step
 from pipeline.runs.task_files import predictions_file, read_predictions
 

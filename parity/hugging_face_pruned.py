@@ -18,7 +18,7 @@ import transformers
 from hugging_face_files import theirs_on_disk, vocabulary_model
 from material import hugging_face_cases as cases
 
-from eval.experts.usage import Usage, columns
+from eval.experts import Usage, columns
 from model.batch import Batch, Call
 from model.decoding.generation import never_dropping
 from model.transformer import Transformer

@@ -22,9 +22,7 @@ from data.files.parquet_files import read_table
 from data.files.paths import Place, exists, read_bytes
 from data.tokens.blocks import TokenBlocks
 from data.tokens.tokenizer import MODEL_FILE
-from eval.experts.importance import ExpertUse, expert_use
-from eval.experts.sharing import WRITTEN
-from eval.experts.usage import switch_layers
+from eval.experts import WRITTEN, ExpertUse, expert_use, switch_layers
 from model.batch import Batch
 from model.config import MeshShape, ModelConfig, SwitchConfig
 from model.conversions.pruning import kept_count, most_important, pruned_config

@@ -12,11 +12,10 @@ from data.files.atomic import write_text
 from data.files.digests import digest_of_contents
 from data.files.json_files import write_json
 from data.files.paths import Place, exists, join_path, read_bytes
-from eval.cautions import cautions
-from eval.rendering.html import to_html
-from eval.rendering.markdown import to_markdown
-from eval.rendering.report_json import to_json
-from eval.verdict import further_sentences, sentences
+from eval.report.html import to_html
+from eval.report.markdown import to_markdown
+from eval.report.tables import to_json
+from eval.verdict import cautions, further_sentences, sentences
 from pipeline.arguments import Report
 from pipeline.artifacts import claims
 from pipeline.artifacts.claims import MANIFEST, is_finished

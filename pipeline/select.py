@@ -22,7 +22,7 @@ from data.curation.robots import PRODUCT_TOKEN, check_robots_file
 from data.files.digests import digest_of_contents, digest_of_value
 from data.files.json_files import read_json
 from data.files.paths import absolute, join_path
-from eval.late_costs import uneven
+from eval.funnel import uneven
 from pipeline.arguments import Select
 from pipeline.artifacts.claims import MANIFEST, SCHEMA_VERSION, Claim, digest_of_manifest
 from pipeline.artifacts.intent import Identity, Intent, Reading, claimed, files_of, finish

@@ -24,8 +24,7 @@ from pathlib import Path
 import numpy as np
 import tyro
 
-from eval.statistics.intervals import Scores, gain_interval
-from eval.statistics.retained_gain import retained_set
+from eval.statistics import Scores, gain_interval, retained_set
 
 RESULT = Path("benchmarks/results/coverage.json")
 OF_PAGES, OF_BOTH = 0.1, 0.05

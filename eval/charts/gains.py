@@ -1,4 +1,5 @@
-"""Gains per language with their intervals, as a list and against training text.
+"""Charts of gains per language with their intervals: as a list, against training text, of every
+model, and on tasks.
 
 The key to the colours of the verdicts stands in the page, not in the charts. An arrow marks an end
 of an interval that is cut. Few languages become rows on a wide screen too.
@@ -11,11 +12,14 @@ from typing import Any
 import altair as alt
 import numpy as np
 
+from data.languages import get
+from eval.charts import parts as marked
 from eval.charts.parts import (
     FEWEST_COLUMNS,
     INK,
     ROW_PIXELS,
     Estimate,
+    Marks,
     Picture,
     gain_tooltip,
     interval_limits,
@@ -24,8 +28,9 @@ from eval.charts.parts import (
     names_across,
     names_down,
 )
-from eval.language_gain import LanguageGain
-from eval.report import ReportContents, speedup_meaning, speedup_text
+from eval.gains import LanguageGain
+from eval.report.contents import ReportContents, speedup_meaning, speedup_text
+from eval.tasks.comparison import Compared, Scores, shown
 
 VERDICTS = {
     "better": "better beyond noise",
@@ -185,3 +190,117 @@ def _gain_rows(gains: Mapping[str, LanguageGain]) -> list[dict[str, Any]]:
         }
         for (code, gain), estimate in zip(gains.items(), drawn, strict=True)
     ]
+
+
+AROUND_PIXELS = 60  # of the legend and the axis
+
+
+def pictures_of_models(report: ReportContents) -> dict[str, Picture]:
+    """Returns the chart for a wide screen and that for a phone; nothing with two models only."""
+    compared = models(report)
+    if len(compared) < 2:
+        return {}
+    rows, marks = _rows_of_models(report, compared), _marks_of_models(report, compared)
+    unit = f"gain, {report.unit.value}"
+    better = f"better than {report.baseline.name}"
+    tall = marked.tall(rows, marks, f"{unit} · {better} →", AROUND_PIXELS)
+    is_wide = len(report.gains) >= FEWEST_COLUMNS
+    wide = marked.wide(rows, marks, f"↑ {better} · {unit}") if is_wide else tall
+    return {"models-wide": wide, "models-tall": tall}
+
+
+def models(report: ReportContents) -> dict[str, dict[str, LanguageGain]]:
+    """Returns the gains of the candidate and of the further models in the report's unit."""
+    found = {report.candidate.name: report.gains}
+    found |= {one.name: one.gains for one in report.further if one.unit is report.unit}
+    return {
+        name: {code: gain for code, gain in gains.items() if not gain.script_variant}
+        for name, gains in found.items()
+    }
+
+
+def colours(report: ReportContents) -> dict[str, str]:
+    """Returns the colour of each model of the report, as a CSS variable."""
+    names = [one.name for one in report.models]
+    further = (f"var(--further-{number})" for number in range(len(report.further)))
+    return dict(zip(names, ("var(--baseline)", "var(--candidate)", *further), strict=True))
+
+
+def _marks_of_models(report: ReportContents, compared: Mapping[str, Any]) -> Marks:
+    tooltip = language_tooltip(alt.Tooltip("model:N"), *gain_tooltip(digits=4))
+    of = colours(report)
+    return Marks("model", {name: of[name] for name in compared}, tooltip)
+
+
+def _rows_of_models(
+    report: ReportContents, compared: Mapping[str, dict[str, LanguageGain]]
+) -> list[dict[str, Any]]:
+    """Returns one row per language and model, in the candidate's order of languages."""
+    drawn = {
+        name: dict(zip(gains, estimates(gains), strict=True)) for name, gains in compared.items()
+    }
+    limits = [interval_limits(one.values()) for one in drawn.values()]
+    widest = min(low for low, _ in limits), max(high for _, high in limits)
+    return [
+        {"code": code, "name": gain.name, "model": name, **drawn[name][code].fields(widest)}
+        for code, gain in compared[report.candidate.name].items()
+        for name in compared
+    ]
+
+
+LEGEND_AND_AXIS_PIXELS = 110
+COLOURS = ("candidate", "further-0", "further-1", "further-2", "further-3")  # one per mark
+
+
+def pictures_of_tasks(report: ReportContents) -> dict[str, Picture]:
+    """Returns the chart of each task for a wide screen and for a phone."""
+    found: dict[str, Picture] = {}
+    for number, task in enumerate(report.tasks):
+        by_mode = dict(list(task.by(task.labels[0]).items())[: len(COLOURS)])
+        rows, marks = _rows_of_tasks(by_mode), _marks_of_tasks(list(by_mode))
+        title = f"gain, points · {report.candidate.name} better →"
+        tall = marked.tall(rows, marks, title, LEGEND_AND_AXIS_PIXELS)
+        is_wide = len({row["code"] for row in rows}) >= FEWEST_COLUMNS
+        title = f"↑ {report.candidate.name} better · gain, points"
+        found[f"task-{number}-tall"] = tall
+        found[f"task-{number}-wide"] = marked.wide(rows, marks, title) if is_wide else tall
+    return found
+
+
+def _marks_of_tasks(modes: list[str]) -> Marks:
+    tooltip = language_tooltip(
+        alt.Tooltip("mode:N", title="trained on"),
+        alt.Tooltip("baseline:Q", format=".1f"),
+        alt.Tooltip("candidate:Q", format=".1f"),
+        *gain_tooltip(digits=1),
+    )
+    colours = (f"var(--{one})" for one in COLOURS)
+    return Marks("mode", dict(zip(modes, colours, strict=False)), tooltip)
+
+
+def _rows_of_tasks(by_mode: Mapping[str, Scores]) -> list[dict[str, Any]]:
+    """Returns one row per language and mode, best gain of the first mode first."""
+    first = next(iter(by_mode.values())).languages
+    codes = {code: None for one in by_mode.values() for code in one.languages}
+    order = sorted(codes, key=lambda code: -first[code].gain.value if code in first else 0.0)
+    gains = [one.gain for scores in by_mode.values() for one in scores.languages.values()]
+    limits = interval_limits(Estimate(gain.value, gain.low, gain.high) for gain in gains)
+    return [
+        _row(code, mode, shown(one.languages[code]), limits)
+        for code in order
+        if not get(code).is_script_variant
+        for mode, one in by_mode.items()
+        if code in one.languages
+    ]
+
+
+def _row(code: str, mode: str, found: Compared, limits: tuple[float, float]) -> dict[str, Any]:
+    """Returns a row, whose interval is drawn within the limits."""
+    return {
+        "code": code,
+        "name": get(code).name,
+        "mode": mode,
+        "baseline": found.baseline.value,
+        "candidate": found.candidate.value,
+        **Estimate(found.gain.value, found.gain.low, found.gain.high).fields(limits),
+    }

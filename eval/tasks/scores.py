@@ -1,15 +1,25 @@
-"""Scores and gains per language and on average, with 95% intervals in closed form.
+"""Scores and gains on a task, per language and on average, with 95% intervals in closed form, and
+the share of a sparse teacher's gain that a dense student keeps.
 
 The score of a side is the mean over its runs. Gain is candidate minus baseline, in percentage
 points: positive means that the candidate is better. Examples are paired by language and identity.
 
-The sampling unit is the example, as the page is in `eval.statistics.intervals`. Where languages
+The sampling unit is the example, as the page is in `eval.statistics`. Where languages
 share sentences, the same identity in all of them is one draw: a mean over 96 translations of 204
 sentences rests on 204 draws, not on 19,584. Where a side has several runs, the run is a second
-sampling unit. Variances and degrees of freedom: `eval.statistics.standard_error`.
+sampling unit. Variances and degrees of freedom: `eval.statistics`.
 
 Script variants are left out of means. A language with one example has no interval, and is left out
 of means as well. Where all examples and runs agree, the interval has no width.
+
+Reference: Fedus et al. 2022 (Switch Transformer), section 4.2 and table 8:
+
+    gain retained = (student's score − baseline's) ÷ (teacher's score − baseline's)
+
+Scores are means over languages. The interval is Fieller's set, as for losses
+(`eval/distillation.py`), in which all translations of a sentence are one draw. The ratio is None
+where the teacher's gain is not above 0 beyond noise, or where Fieller's set is unbounded, because
+the runs of a side are too few or differ much.
 """
 
 from collections.abc import Sequence
@@ -20,8 +30,13 @@ import numpy as np
 from jaxtyping import Float
 
 from data.languages import get
-from eval.statistics.intervals import adjusted_p_values
-from eval.statistics.standard_error import Contributions, StandardError, standard_error
+from eval.statistics import (
+    Contributions,
+    StandardError,
+    adjusted_p_values,
+    retained_set,
+    standard_error,
+)
 from eval.tasks.metrics import Metric
 from eval.tasks.predictions import Predictions, check_same_examples
 
@@ -194,4 +209,59 @@ def _estimate(value: float, error: StandardError | None, examples: int) -> Estim
         high=None if half is None else value + half,
         p_value=None if error is None else error.p_value(value),
         examples=examples,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetainedScore:
+    """What a student keeps of its teacher's gain.
+
+    Attributes:
+        baseline, teacher, student: mean scores in percent.
+        gain_teacher, gain_student: gains over the baseline in percentage points.
+        gain_retained: student's gain ÷ teacher's; None where the teacher's gain is not above 0
+            beyond noise or Fieller's set is unbounded.
+        gain_retained_low, gain_retained_high: ends of Fieller's 95% set.
+    """
+
+    baseline: Estimate
+    teacher: Estimate
+    student: Estimate
+    gain_teacher: Estimate
+    gain_student: Estimate
+    gain_retained: float | None
+    gain_retained_low: float | None
+    gain_retained_high: float | None
+
+
+def retained_score(
+    baseline: Runs, teacher: Runs, student: Runs, metric: Metric
+) -> RetainedScore | None:
+    """Returns the gain kept; None where no language has two examples.
+
+    Raises:
+        DataError: if the runs predicted different examples.
+    """
+    sides = baseline, teacher, student
+    means = [mean_score(runs, metric) for runs in sides]
+    gains = [mean_gain(baseline, runs, metric) for runs in (teacher, student)]
+    contributions = [mean_contributions(runs, metric) for runs in sides]
+    found = [one for one in (*means, *gains) if one is not None]
+    parts = [one for one in contributions if one is not None]
+    if len(found) < len(means) + len(gains) or len(parts) < len(sides):
+        return None
+    of_teacher, of_student = found[3].value, found[4].value
+    bounds, least = None, found[3].low
+    if least is not None and least > 0:
+        bounds = retained_set(parts, of_student, of_teacher).bounds
+    low, high = bounds or (None, None)
+    return RetainedScore(
+        baseline=found[0],
+        teacher=found[1],
+        student=found[2],
+        gain_teacher=found[3],
+        gain_student=found[4],
+        gain_retained=None if bounds is None else of_student / of_teacher,
+        gain_retained_low=low,
+        gain_retained_high=high,
     )

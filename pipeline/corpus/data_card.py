@@ -16,7 +16,7 @@ from data.files.atomic import write_text
 from data.files.json_files import write_json
 from data.files.paths import join_path
 from data.languages import UNDETERMINED, find
-from eval.rendering.markdown_text import bullets, escape, paragraph
+from eval.report.markdown_sections import bullets, escape, paragraph
 from pipeline.artifacts.claims import code_version
 from pipeline.corpus.croissant import croissant
 from pipeline.errors import ArtifactError

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from data.files.parquet_files import row_count
 from data.files.paths import join_path, names_in
-from eval import language_probability
+from eval import funnel as language_probability
 from eval.funnel import Funnel
 from pipeline.corpus.funnel import read_funnel
 from pipeline.corpus.manifests import read_corpus

@@ -6,17 +6,16 @@ from datetime import UTC, datetime
 
 from data.files.parquet_files import read_table
 from data.languages import get
-from eval import comparison, distillation, further
+from eval import distillation, null_comparison
+from eval import experts as expert_sharing
+from eval import further_models as further
+from eval import gains as comparison
 from eval.distillation import Student
-from eval.experts import sharing as expert_sharing
-from eval.experts.sharing import ExpertSharing
-from eval.further import Further, Pruning
-from eval.report import ReportContents, Written
-from eval.run_facts import Difference
-from eval.side import Side, unit_of
-from eval.statistics import null_comparison
-from eval.tasks.compared import TaskComparison
-from eval.tasks.sentences import SentenceComparison
+from eval.experts import ExpertSharing
+from eval.further_models import Further, Pruning
+from eval.report.contents import ReportContents, Written
+from eval.sides import Difference, Side, unit_of
+from eval.tasks.comparison import SentenceComparison, TaskComparison
 from pipeline.arguments import Report
 from pipeline.artifacts import claims
 from pipeline.artifacts.source_commit import source_commit

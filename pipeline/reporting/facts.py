@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 
-from eval import side
-from eval.language_loss import Unit
-from eval.run_facts import RunFacts
-from eval.side import Side
+from eval import sides
+from eval.losses import Unit
+from eval.sides import RunFacts, Side
 from pipeline.reporting import run_metrics
 from pipeline.runs.finished import FinishedRun
 
@@ -36,7 +35,7 @@ def facts_of(of: Side, runs: Sequence[FinishedRun], every: Sequence[FinishedRun]
         every: its runs of all lengths, whose commits are named.
     """
     first = runs[0]
-    totals = [side.total_curve(run, Unit.NATS_PER_TOKEN)[-1] for run in of.runs]
+    totals = [sides.total_curve(run, Unit.NATS_PER_TOKEN)[-1] for run in of.runs]
     return RunFacts(
         name=of.name,
         recipe=first.recipe["name"],

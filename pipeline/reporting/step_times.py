@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from data.files.digests import digest_of_contents
 from data.files.paths import Place
-from eval import comparison, step_times
-from eval.report import ReportContents
-from eval.step_times import Rounds, StepTimes
+from eval import gains, speed_up
+from eval.report.contents import ReportContents
+from eval.speed_up import Rounds, StepTimes
 from pipeline.errors import ArtifactError
 from pipeline.reporting.facts import counted
 from pipeline.runs.directory import RECIPE
@@ -45,8 +45,8 @@ def step_times_of(
         baseline_seconds=baseline,
         candidate_seconds=candidate,
     )
-    speedup = comparison.log_speedup(report.summary, report.baseline, report.candidate)
-    return step_times.step_times(measured, speedup)
+    speedup = gains.log_speedup(report.summary, report.baseline, report.candidate)
+    return speed_up.step_times(measured, speedup)
 
 
 def _check_is_one_of(

@@ -19,8 +19,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from eval import language_loss
-from eval.run_facts import Difference
+from eval import losses
+from eval.sides import Difference
 from pipeline.artifacts.differences import json_differences, json_leaves
 from pipeline.errors import ArtifactError
 from pipeline.runs.finished import FinishedRun
@@ -176,7 +176,7 @@ def check_same_pages(one: FinishedRun, other: FinishedRun) -> None:
     Raises:
         ArtifactError: if they did not.
     """
-    if not language_loss.same_pages(one.pages, other.pages):
+    if not losses.same_pages(one.pages, other.pages):
         raise ArtifactError(
             f"{one.directory} and {other.directory} scored different held-out pages "
             f"({len(one.pages.loss_nats)} against {len(other.pages.loss_nats)} pages, or other "
@@ -190,7 +190,7 @@ def check_same_targets(one: FinishedRun, other: FinishedRun, what_to_do: str) ->
     Raises:
         ArtifactError: if they did not; its end is `what_to_do`.
     """
-    if not language_loss.same_targets(one.pages, other.pages):
+    if not losses.same_targets(one.pages, other.pages):
         raise ArtifactError(
             f"{one.directory} and {other.directory} cut the same held-out pages into different "
             f"targets, as different vocabularies or lengths do; {what_to_do}."

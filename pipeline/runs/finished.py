@@ -12,8 +12,8 @@ from data.errors import DataError
 from data.files.json_files import decode_json, read_json
 from data.files.parquet_files import read_table
 from data.files.paths import Place, exists, names_in, read_bytes
-from eval import language_loss
-from eval.language_loss import PageLosses
+from eval import losses
+from eval.losses import PageLosses
 from pipeline.artifacts import claims
 from pipeline.errors import ArtifactError
 from pipeline.runs.directory import RECIPE, find_run
@@ -109,10 +109,10 @@ def read_run(directory: Place) -> FinishedRun:
         )
     found, pages = {}, None
     paths = reversed(evaluations.values())
-    tables = ((read_table(path, language_loss.SCHEMA), str(path)) for path in paths)
-    for step, at_step in zip(reversed(evaluations), language_loss.from_tables(tables), strict=True):
+    tables = ((read_table(path, losses.SCHEMA), str(path)) for path in paths)
+    for step, at_step in zip(reversed(evaluations), losses.from_tables(tables), strict=True):
         pages = pages or at_step  # the last step comes first
-        if not language_loss.same_targets(pages, at_step):
+        if not losses.same_targets(pages, at_step):
             raise ArtifactError(
                 f"{evaluations[last]} and {evaluations[step]} scored different held-out pages "
                 f"({len(pages.loss_nats)} against {len(at_step.loss_nats)}, or other targets); "

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from data.files.paths import Address, Place, place
-from eval.further import MOST
-from eval.side import Side
+from eval.further_models import MOST
+from eval.sides import Side
 from pipeline.errors import ArtifactError
 
 LONGEST = 40  # characters of a name

@@ -13,9 +13,9 @@ from data.files.json_files import read_json
 from data.files.parquet_files import read_table
 from data.files.paths import Place, exists
 from data.languages import find
-from eval import language_loss
-from eval.language_loss import LanguageLosses, Unit
-from eval.rendering.markdown_text import bullets, heading, paragraph, table
+from eval import losses
+from eval.losses import LanguageLosses, Unit
+from eval.report.markdown_sections import bullets, heading, paragraph, table
 from pipeline.artifacts.claims import code_version
 from pipeline.runs.changes import lines_of
 from pipeline.runs.finished import evaluated_steps
@@ -123,8 +123,8 @@ def losses_at(run: Place, step: int) -> LanguageLosses | None:
     path = evaluated_steps(run).get(step)
     if path is None:
         return None
-    pages = language_loss.from_table(read_table(path, language_loss.SCHEMA), str(path))
-    return language_loss.by_language(pages)
+    pages = losses.from_table(read_table(path, losses.SCHEMA), str(path))
+    return losses.by_language(pages)
 
 
 def results(losses: LanguageLosses | None, step: int) -> str:

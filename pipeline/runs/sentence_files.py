@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from data.files.parquet_files import read_table
 from data.files.paths import Place, directories_in, exists
-from eval.tasks.sentences import SCHEMA, SentenceComparison, sentence_comparison
+from eval.tasks.comparison import SENTENCES_SCHEMA, SentenceComparison, sentence_comparison
 from pipeline.runs.task_files import predictions_file
 
 SENTENCES = "sentences"
@@ -35,7 +35,10 @@ def sentence_comparisons(
     found = [
         sentence_comparison(
             name,
-            *([read_table(run[name], SCHEMA) for run in side] for side in (baseline, candidate)),
+            *(
+                [read_table(run[name], SENTENCES_SCHEMA) for run in side]
+                for side in (baseline, candidate)
+            ),
         )
         for name in names
     ]

@@ -8,7 +8,7 @@ seed's runs are one unit of chance.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from eval.side import Points, Side
+from eval.sides import Points, Side
 from pipeline.errors import ArtifactError
 from pipeline.runs.finished import FinishedRun
 

@@ -11,9 +11,9 @@ import pyarrow as pa
 from data.files.parquet_files import read_table
 from data.files.paths import Place, exists
 from data.tasks.description import Task
-from eval.experts.sharing import SCHEMA, ExpertSharing
-from eval.experts.sharing import from_table as from_routing
-from eval.tasks.compared import Mode, TaskComparison, mode_scores
+from eval.experts import SCHEMA, ExpertSharing
+from eval.experts import from_table as from_routing
+from eval.tasks.comparison import Mode, TaskComparison, mode_scores
 from eval.tasks.metrics import metrics_of
 from eval.tasks.predictions import Predictions, from_table
 from pipeline.errors import ArtifactError

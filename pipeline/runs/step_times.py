@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 from data.files.digests import digest_of_contents
 from data.files.json_files import Count, Digest, read_json
 from data.files.paths import Place, exists
-from eval.statistics.time_speedup import step_time_ratio
+from eval.speed_up import step_time_ratio
 from pipeline.artifacts.claims import read_manifest
 from pipeline.errors import ArtifactError
 from pipeline.runs.record import Seed

@@ -2,7 +2,7 @@
 
 A file has a row per example (`eval/tasks/predictions.py`); beside it lie the task's description
 and, of a sparse run, `routing-SPLIT-step=N.parquet` with a row per switch layer and language
-(`eval/experts/sharing.py`). JAX is not imported.
+(`eval/experts.py`). JAX is not imported.
 """
 
 from dataclasses import asdict
@@ -16,8 +16,8 @@ from data.files.json_files import read_json, write_json
 from data.files.parquet_files import read_table
 from data.files.paths import Place
 from data.tasks.description import Task, task_of
-from eval.experts import sharing as expert_sharing
-from eval.tasks import character_f
+from eval import experts as expert_sharing
+from eval.tasks import metrics
 from eval.tasks.metrics import metrics_of
 from eval.tasks.predictions import MAY_BE_NULL, SCHEMA, Predictions, from_table
 from pipeline.runs.evaluation_paths import routing_beside
@@ -74,7 +74,7 @@ def check_metric(task: Task) -> None:
         DataError: if it is not.
     """
     if task.metric == "chrf":
-        character_f.library()
+        metrics.library()
 
 
 def scores_by_language(task: Task, predictions: Predictions) -> dict[str, float]:

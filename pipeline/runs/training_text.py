@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from data.tokens.manifest import SplitTokens, TokenManifest
-from eval.language_gain import TrainingText
+from eval.gains import TrainingText
 from pipeline.artifacts import claims
 from pipeline.errors import ArtifactError
 from pipeline.runs.finished import FinishedRun

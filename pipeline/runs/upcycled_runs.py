@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from eval.upcycling import Bill
+from eval.further_models import Bill
 from pipeline.errors import ArtifactError
 from pipeline.runs.finished import FinishedRun
 from pipeline.runs.record import RecordedDense

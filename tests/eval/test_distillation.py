@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 
 from eval import distillation
-from eval.statistics.intervals import Scores
-from eval.statistics.retained_gain import retained_set
-from eval.statistics.standard_error import standard_error
+from eval.statistics import Scores, retained_set, standard_error
 
 PAGES = 60
 

@@ -1,10 +1,22 @@
-"""The funnel of a small manifest."""
+"""The funnel of a small manifest.
+
+What late rules cost: shares that add up, and a rule that is uneven is named.
+
+The summary of the language identifier's probabilities, against counts made by hand.
+"""
+
+import re
 
 import pyarrow as pa
+import pytest
+from small_reports import FUNNEL, make
 
-from data.corpus_manifest import CorpusManifest
+from data.corpus_manifest import CorpusManifest, LanguagePages
 from data.files.json_files import of_shape
-from eval.funnel import SAMPLE_CHARACTERS, SAMPLES_PER_REASON, funnel
+from data.languages import all_languages
+from eval import funnel as language_probability
+from eval.funnel import SAMPLE_CHARACTERS, SAMPLES_PER_REASON, Funnel, funnel, late_costs, uneven
+from eval.report.html import to_html
 
 MANIFEST = of_shape({
     "languages": {
@@ -70,3 +82,147 @@ def test_a_manifest_without_rules_or_languages_is_still_a_funnel():
     found = funnel(CorpusManifest(languages={}), {})
     assert (found.pages, found.reasons, found.rules) == (0, (), "not recorded")
     assert found.declared is False
+
+
+def corpus(**languages):
+    """Returns the funnel of a corpus; pages of 10 characters, rejected ones of 20."""
+    entries = {}
+    for code, (kept, rejected) in languages.items():
+        sizes = {reason: 20 * pages for reason, pages in rejected.items()}
+        entries[code] = LanguagePages(
+            kept=kept,
+            characters=10 * kept,
+            rejected=rejected,
+            rejected_characters=sizes,
+            rejected_bytes={reason: 3 * size for reason, size in sizes.items()},
+            lines_gone=5,
+        )
+    return funnel(CorpusManifest(languages=entries), {})
+
+
+def test_shares_of_reasons_add_up_to_the_languages_loss():
+    found = corpus(my=(60, {"gopher_short_doc": 30, "robots_txt": 10}), en=(98, {"robots_txt": 2}))
+    costs = late_costs(found, {"my": 6.0, "en": None})
+    assert [one.row.code for one in costs] == ["my", "en"]  # the dearest first
+    my, en = costs
+    assert my.pages == 0.4
+    assert my.characters == pytest.approx(800 / 1400)
+    assert sum(my.by_reason.values()) == pytest.approx(my.characters)
+    assert my.tokens == 2400 / 6
+    assert en.tokens is None
+
+
+def test_a_corpus_without_late_rules_has_no_costs():
+    manifest = CorpusManifest(languages={"en": LanguagePages(kept=3, rejected={"too_short": 1})})
+    assert late_costs(funnel(manifest, {}), {}) == ()
+    assert late_costs(None, {}) == ()
+
+
+def test_a_rule_that_takes_far_more_of_one_language_is_named():
+    found = corpus(
+        my=(60, {"gopher_short_doc": 40}), en=(980, {"gopher_short_doc": 20, "robots_txt": 30})
+    )
+    (sentence,) = uneven(found)
+    assert "gopher_short_doc takes 40% of the pages in Burmese" in sentence
+
+
+def test_half_of_the_corpus_does_not_hide_its_own_loss():
+    found = corpus(my=(3000, {"gopher_short_doc": 2000}), en=(4900, {"gopher_short_doc": 100}))
+    (sentence,) = uneven(found)
+    assert "takes 40% of the pages in Burmese and 2.0% of those in other languages" in sentence
+
+
+def test_small_languages_and_even_rules_are_not_named():
+    few = corpus(my=(10, {"gopher_short_doc": 9}), en=(1000, {}))
+    assert not list(uneven(few))
+    even = corpus(my=(60, {"gopher_short_doc": 40}), en=(600, {"gopher_short_doc": 400}))
+    assert not list(uneven(even))
+
+
+def test_one_language_has_no_others_to_differ_from():
+    assert not list(uneven(corpus(sw=(70, {"too_short": 30}))))
+
+
+def test_the_page_shows_the_costs_the_dearest_first():
+    found = corpus(my=(60, {"gopher_short_doc": 40}), en=(980, {"gopher_short_doc": 20}))
+    page = to_html(make(funnel=found))
+    table = page.split('id="late-rules"')[1].split("</table>")[0]
+    assert re.findall(r'<th scope="row">(\w+)', table) == ["Burmese", "English"]
+    assert "gopher_short_doc takes 40% of the pages in Burmese" in page
+
+
+def test_a_page_without_late_rules_has_no_such_table():
+    assert 'id="late-rules"' not in to_html(make(funnel=FUNNEL))
+
+
+def corpus_language_probability(
+    histograms: dict[str, dict[str, int]], rules: str = "mc4"
+) -> Funnel:
+    languages = {
+        code: {"kept": sum(steps.values()), "confidence": steps}
+        for code, steps in histograms.items()
+    }
+    return funnel(
+        of_shape({"rules": {"name": rules}, "languages": languages}, CorpusManifest, "here"), {}
+    )
+
+
+def test_languages_from_least_to_most_certain():
+    rows = language_probability.rows(
+        corpus_language_probability(
+            {
+                "en": {"0.95": 9},
+                "sw": {"0.90": 1, "0.95": 1},
+                "yo": {"0.00": 1, "0.95": 1},
+                "ig": {"0.90": 3},
+                "xh": {},
+            }
+        )
+    )
+    assert [row.code for row in rows] == ["ig", "yo", "sw", "en"]
+    assert [language_probability.certain_share(row) for row in rows] == [0, 0.5, 0.5, 1]
+
+
+def test_the_sentence_counts_medians_of_languages_only():
+    found = language_probability.sentence(
+        corpus_language_probability(
+            {
+                "en": {"0.90": 499, "0.95": 501},
+                "sw": {"0.90": 501, "0.95": 1499},
+                "yo": {"0.00": 3, "0.95": 2},
+                "ru": {"0.30": 700, "0.95": 700},
+                "ru-Latn": {"0.50": 1},
+                "und": {"0.20": 50},
+            }
+        )
+    )
+    assert found == (
+        "In 2 of 4 languages the identifier gives the median kept page a probability below "
+        "0.95: Russian (1,400 pages) and Yoruba (5). So it does in the script "
+        "variants Russian (Latin) (1 page)."
+    )
+    assert language_probability.sentence(corpus_language_probability({"en": {"0.95": 1}})) == (
+        "In 0 of 1 languages the identifier gives the median kept page a probability below 0.95."
+    )
+
+
+def test_the_sentence_names_a_dozen_and_counts_the_rest():
+    some = [one.code for one in all_languages() if not one.is_script_variant][:30]
+    found = language_probability.sentence(
+        corpus_language_probability({code: {"0.50": 1} for code in some})
+    )
+    assert found.startswith("In 30 of 30 languages")
+    assert found.endswith(" and 18 more.")
+
+
+def test_without_an_identifier_no_probability_is_shown():
+    made = corpus_language_probability({"sw": {"0.00": 9}, "und": {"0.00": 2}}, rules="none")
+    assert language_probability.rows(made) == ()
+    assert language_probability.sentence(made) == (
+        "Languages are as declared; no identifier was asked."
+    )
+
+
+def test_a_corpus_of_undetermined_language_has_no_count_of_languages():
+    found = language_probability.sentence(corpus_language_probability({"und": {"0.40": 3}}))
+    assert found == "The identifier is sure of no kept page's language."

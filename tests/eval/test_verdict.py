@@ -1,12 +1,21 @@
-"""The verdict and the sentences of a small report, won, lost and undecided."""
+"""The verdict and the sentences of a small report, won, lost and undecided.
+
+Cautions of small reports, in every format.
+"""
 
 import dataclasses
 
 import pytest
-from small_reports import made_of, make, side
+from small_reports import FUNNEL, made_of, make, side
 
-from eval.run_facts import Difference
-from eval.verdict import sentences, verdict
+from data.dedup.line_dedup import SharedLines
+from eval import sides
+from eval.report.html import to_html
+from eval.report.markdown import to_markdown
+from eval.report.markdown_sections import escape
+from eval.report.tables import to_json
+from eval.sides import Difference, Points
+from eval.verdict import cautions, sentences, speed_sentence, verdict
 
 
 def test_sentences_when_it_wins():
@@ -60,3 +69,127 @@ def test_runs_that_disagree_leave_no_verdict():
     made = made_of(baseline, candidate)
     assert made.summary.mean_gain == pytest.approx(0.05, abs=0.01)
     assert verdict(made).startswith("No difference")
+
+
+UNDECAYED = (
+    "The learning rate of mT5 and Switch does not fall to 0 at the end of the run. Losses compare "
+    "after a decay: set optimizer.decay_from, or branch decays off a trunk (docs/commands.md)."
+)
+
+
+def test_cautions_stand_in_every_format():
+    shared = {
+        "sw": SharedLines(lines=80, shared_lines=2, pages=9, pages_sharing=1, examples=("<b>x",)),
+        "en": SharedLines(lines=20, shared_lines=0, pages=1, pages_sharing=0, examples=()),
+    }
+    fields = [sides.Difference(f"field{n}", ("1",), (f"<{n}>",)) for n in range(8)]
+    made = make(shared_lines=shared, differences=tuple(fields), funnel=FUNNEL)
+    expected = [
+        "The runs differ beyond the feed-forward, which was allowed: field0, field1, field2, "
+        "field3, field4, field5 and 2 more. What they gain is not sparsity’s alone.",
+        UNDECAYED,
+        "2 of 100 lines of held-out pages also stand on training pages (2.00%; 1 of 10 pages).",
+        "Step speed-ups are interpolated between 2 evaluations; 30 or more make them reliable.",
+        "One run of mT5 and of Switch: intervals are over pages only and do not include how "
+        "another seed would have fallen.",
+        "98 of mC4’s 101 languages were not evaluated.",
+    ]
+    assert to_json(made)["cautions"] == expected
+    assert to_json(made)["differences"][7]["candidate"] == ("<7>",)
+    assert to_json(made)["held_out"]["languages"]["sw"]["shared_lines"] == 2
+    markdown, page = to_markdown(made), to_html(made)
+    for caution in expected:
+        assert f"- {escape(caution)}" in markdown
+        assert f"<li>{caution}</li>" in page
+    assert "Swahili 2." in markdown
+    assert r"| field7 | 1 | \<7\> |" in markdown
+    assert "&lt;b&gt;x" in page
+    assert "<7>" not in page
+
+
+def test_enough_evaluations_and_runs_leave_no_caution():
+    steps = tuple(range(0, 310, 10))
+    sides = [
+        dataclasses.replace(one, steps=steps, pages=(one.pages[0][-1:] * 31,) * 4)
+        for one in (side("mT5", (3.0,) * 4, 1), side("Switch", (2.0,) * 4, 2))
+    ]
+    made = made_of(*sides, shared_lines={})
+    every = dataclasses.replace(made.summary, languages_missing=())
+    made = dataclasses.replace(made, summary=every)
+    assert cautions(made) == [UNDECAYED]
+    compared = dataclasses.replace(every, mean_step_speedup=None)  # of other lengths, say
+    sides = [dataclasses.replace(one, points=Points.DECAYING) for one in sides]
+    made = dataclasses.replace(made, baseline=sides[0], candidate=sides[1], summary=compared)
+    assert cautions(made) == []
+    assert 'class="cautions"' not in to_html(made)
+
+
+def test_a_decaying_schedule_is_cautioned_and_decayed_runs_are_not():
+    finals = ((3.0,) * 4, 1), ((2.0,) * 4, 2)
+    for points, cautioned in ((Points.DECAYING, True), (Points.DECAYED, False)):
+        sides = [
+            side(name, *final, points)
+            for name, final in zip(("mT5", "Switch"), finals, strict=True)
+        ]
+        found = cautions(made_of(*sides))
+        assert any(one.startswith("The learning rate falls to 0") for one in found) is cautioned
+        assert any("2 evaluations" in one for one in found) is cautioned
+
+
+def test_what_two_lengths_cannot_measure_is_cautioned():
+    ends = side("mT5", (3.0,) * 4, 1), side("Switch", (0.5,) * 4, 2)
+    falls, stays = (
+        tuple(run[-2:] for run in ends[0].pages),
+        tuple(run[-1:] * 2 for run in ends[1].pages),  # below all of mT5's
+    )
+    sides = [
+        dataclasses.replace(one, steps=(3968, 7936), pages=pages, points=Points.DECAYED)
+        for one, pages in zip(ends, (falls, stays), strict=True)
+    ]
+    made = made_of(*sides)
+    (found,) = [one for one in cautions(made) if "2 lengths" in one]
+    assert "Beyond 2 or 1/2 they are extrapolated, and none beyond 4 can be measured." in found
+    bounds = made.summary.languages_speedup_is_bound
+    assert bounds
+    assert f"In {bounds} languages it is a bound only" in found
+    assert f"(no interval: a bound in {bounds} languages)" in speed_sentence(made)
+
+
+def test_without_a_speed_up_evaluations_are_not_counted():
+    """Its absence is a sentence of the verdict."""
+    sides = [
+        dataclasses.replace(one, steps=one.steps[-1:], pages=tuple(run[-1:] for run in one.pages))
+        for one in (side("mT5", (3.0,) * 4, 1), side("Switch", (2.0,) * 4, 2))
+    ]
+    made = made_of(*sides)
+    assert made.summary.mean_step_speedup is None
+    assert not any("interpolated" in one for one in cautions(made))
+
+
+def test_disturbed_step_times_and_a_demonstration_are_cautioned():
+    made = make()
+    slow = dataclasses.replace(made.facts[1], step_seconds_spread=1.62, recipe="switch-demo")
+    made = dataclasses.replace(made, facts=(made.facts[0], slow))
+    found = cautions(made)
+    assert found[0].startswith("This is a demonstration: tiny|er and switch-demo are tiny networks")
+    assert found[-1].startswith("Step times changed within the runs of Switch (by 1.6 times)")
+    assert '<strong class="badge">Demonstration</strong>' in to_html(made)
+    assert not any("Step times" in one or "demonstration" in one for one in cautions(make()))
+
+
+def test_few_runs_other_seeds_and_unchecked_lines_are_cautioned():
+    two = [
+        dataclasses.replace(one, pages=one.pages * 2)
+        for one in (side("mT5", (3.0,) * 4, 1), side("Switch", (2.0,) * 4, 2))
+    ]
+    made = made_of(*two)
+    others = (made.facts[0], dataclasses.replace(made.facts[1], seeds=(2, 1)))
+    found = cautions(dataclasses.replace(made, facts=others))
+    assert found[1] == (
+        "The sides have other seeds (0, 1 of mT5; 1, 2 of Switch), so they did not read the same "
+        "examples in the same order."
+    )
+    assert found[2].endswith("stand on training pages, too: no corpus was named.")
+    assert found[4].startswith("2 runs per side show little of other seeds")
+    huge = dataclasses.replace(made, funnel=FUNNEL)
+    assert cautions(huge)[1].endswith("too: the corpus is too large.")

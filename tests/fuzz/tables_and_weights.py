@@ -19,7 +19,7 @@ from data.tokens.block_files import LocalFiles, Readers
 from data.tokens.blocks import TokenStream
 from data.tokens.manifest import Shard
 from data.tokens.shards import read_page_table
-from eval import language_loss
+from eval import losses
 from pipeline.import_hf import read_weights
 
 FIXTURE = Path(__file__).parents[1] / "fixture/artifacts.tar.xz"
@@ -61,8 +61,8 @@ def block(path: Path) -> Read:
 
 
 def evaluation(path: Path) -> Read:
-    table = read_table(path, language_loss.SCHEMA)
-    (found,) = language_loss.from_tables([(table, str(path))])
+    table = read_table(path, losses.SCHEMA)
+    (found,) = losses.from_tables([(table, str(path))])
     return Read(table.nbytes + found.loss_nats.nbytes, False)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
-from eval.experts.sharing import ExpertSharing, from_table
+from eval.experts import ExpertSharing, from_table
 
 LOADS = {"sw": [8, 0], "yo": [6, 2], "zh": [0, 8]}
 

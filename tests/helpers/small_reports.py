@@ -6,10 +6,13 @@ import numpy as np
 import pyarrow as pa
 
 from data.corpus_manifest import CorpusManifest, LanguagePages
-from eval import comparison, language_loss, report, run_facts
+from eval import gains as comparison
+from eval import losses as language_loss
+from eval import sides
 from eval.funnel import funnel
-from eval.language_gain import TrainingText
-from eval.side import Points, Side
+from eval.gains import TrainingText
+from eval.report import contents
+from eval.sides import Points, Side
 
 CODES = ("sw", "en", "ru", "ru-Latn")
 PAGES = 10
@@ -17,7 +20,7 @@ STEPS = (0, 100, 200)
 FUNNEL = funnel(CorpusManifest(languages={"sw": LanguagePages(kept=3)}), {})
 
 
-WRITTEN = report.Written(
+WRITTEN = contents.Written(
     date="2026-11-26",
     code_version="0.1.0",
     commit="c0ffee",
@@ -57,7 +60,7 @@ def side(name, final, seed, points=Points.STEADY, **counts):
 
 
 def facts(name):
-    return run_facts.RunFacts(
+    return sides.RunFacts(
         name=name,
         recipe="tiny|er",
         seeds=(0, 1),
@@ -95,7 +98,7 @@ def made_of(*sides, **changes):
         "students": (),
         "nulls": (),
     }
-    return report.ReportContents(
+    return contents.ReportContents(
         baseline=sides[0],
         candidate=sides[1],
         facts=(facts("mT5"), facts("Switch")),

@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 from task_predictions import CLASSIFICATION, QUESTIONS, answered, classified
 
 from data.files.json_files import write_json
-from eval.experts.usage import Usage, columns
-from eval.tasks.sentences import SCHEMA
+from eval.experts import Usage, columns
+from eval.tasks.comparison import SENTENCES_SCHEMA
 from pipeline.artifacts import claims
 from pipeline.runs.best_step import record_score
 from pipeline.runs.sentence_files import SENTENCES
@@ -121,5 +121,5 @@ def write_sentences(run: Path, step: int, *, seed: int, level: float, cut: Seque
     ]
     path = predictions_file(run, "verses", SENTENCES, step)
     path.parent.mkdir(parents=True)
-    table = pa.Table.from_pylist(rows, SCHEMA)
+    table = pa.Table.from_pylist(rows, SENTENCES_SCHEMA)
     pq.write_table(table.take(rng.permutation(table.num_rows)), path)

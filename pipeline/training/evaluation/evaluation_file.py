@@ -14,8 +14,8 @@ from data.files.atomic import atomic_write
 from data.files.locks import check_held
 from data.files.parquet_files import read_schema
 from data.files.paths import Place, names_in, remove
-from eval.experts import sharing as expert_sharing
-from eval.language_loss import SCHEMA
+from eval import experts as expert_sharing
+from eval.losses import SCHEMA
 from pipeline.runs.evaluation_paths import FOLDER, OF_STEP, evaluation_file, routing_beside
 
 COLUMNS = SCHEMA.append(pa.field("windows", pa.int32()))

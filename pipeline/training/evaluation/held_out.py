@@ -16,7 +16,7 @@ from data.examples.held_out_batches import HeldOutBatch, batches, held_out_pages
 from data.examples.span_corruption import Lengths
 from data.tokens.blocks import TokenBlocks
 from data.tokens.tokenizer import MODEL_FILE, load
-from eval.experts.usage import Usage, added, columns
+from eval.experts import Usage, added, columns
 from eval.held_out_loss import ScoredBatch, hidden_bytes, page_losses
 from model.loss.scoring import Scores
 from model.trainer import Trainer

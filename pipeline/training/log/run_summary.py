@@ -13,7 +13,7 @@ from rich.table import Column, Table
 
 from data.files.parquet_files import read_table
 from data.files.paths import Place
-from eval import language_loss
+from eval import losses
 from pipeline.runs.finished import evaluated_steps, read_metrics
 from pipeline.training.evaluation.evaluation_file import Evaluation
 from pipeline.training.log.live_view import duration
@@ -22,7 +22,7 @@ Line = Mapping[str, float | None]  # of the log
 
 LINES = 12  # of a run without evaluations
 SCORES = pa.schema(
-    [language_loss.SCHEMA.field(name) for name in ("language", "loss_nats", "target_tokens")]
+    [losses.SCHEMA.field(name) for name in ("language", "loss_nats", "target_tokens")]
 )
 
 

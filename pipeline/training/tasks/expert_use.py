@@ -3,7 +3,7 @@
 It counts the tokens of the inputs, which the encoder reads, and of the correct targets, which the
 decoder reads as in training. So the counts do not depend on the network's answers, and two runs are
 counted on the same tokens. Dispatch is dropless, as it is for answers. The columns are those of
-pretraining's evaluations (`eval/experts/sharing.py`).
+pretraining's evaluations (`eval/experts.py`).
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Int, Num
 
-from eval.experts.usage import Usage, added, by_language, columns
+from eval.experts import Usage, added, by_language, columns
 from model.batch import Batch, Call
 from model.decoding.generation import never_dropping
 from model.loss.training_loss import row_routings

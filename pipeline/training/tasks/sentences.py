@@ -18,7 +18,7 @@ from data.examples.hidden_once import LONGEST, hidden_once
 from data.examples.span_corruption import PADDING, Example, Lengths, lengths_for_inputs
 from data.tasks.examples import TaskExample
 from data.tokens.tokenizer import Tokenizer
-from eval.tasks.sentences import SCHEMA
+from eval.tasks.comparison import SENTENCES_SCHEMA
 from model.batch import Batch, Call
 from model.decoding.generation import never_dropping
 from model.loss.scoring import score
@@ -86,7 +86,7 @@ class SentenceScorer:
             "text_bytes": [len(text.encode()) for text in texts],
             "cut": [one.cut for one in sentences],
         }
-        return pa.table(columns, SCHEMA)
+        return pa.table(columns, SENTENCES_SCHEMA)
 
     def _nats(self, arrays: Any, rows: Sequence[Example]) -> Float[np.ndarray, " rows"]:
         """Returns the loss of each row, in nats, summed over its targets."""

@@ -11,8 +11,8 @@ from small_reports import CODES, imported, made_of, make, side
 from task_predictions import classified, read
 
 from eval import distillation
-from eval.rendering.html import to_html
-from eval.tasks.compared import TaskComparison, mode_scores
+from eval.report.html import to_html
+from eval.tasks.comparison import TaskComparison, mode_scores
 from eval.tasks.metrics import ACCURACIES
 
 

@@ -25,7 +25,7 @@ from small_networks import (
     trainer,
 )
 
-from eval.experts.usage import by_language
+from eval.experts import by_language
 from model.batch import Call
 from model.checkpoints.local import Checkpoints
 from model.checkpoints.table import with_shardings

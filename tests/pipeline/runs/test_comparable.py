@@ -9,7 +9,7 @@ import pytest
 from msgspec import structs
 from synthetic_runs import write_run
 
-from eval.run_facts import Difference
+from eval.sides import Difference
 from pipeline.errors import ArtifactError
 from pipeline.runs.comparable import differences
 from pipeline.runs.finished import FinishedRun, read_run

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from synthetic_runs import write_run
 
-from eval.side import Points
+from eval.sides import Points
 from pipeline.errors import ArtifactError
 from pipeline.runs.finished import FinishedRun, read_run
 from pipeline.runs.sides_of_runs import side

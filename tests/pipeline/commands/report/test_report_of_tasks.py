@@ -15,7 +15,7 @@ from synthetic_runs import STEPS, write_run
 from synthetic_tasks import CODES, STEP, write_both_sides, write_finetuned, write_sentences
 from vl_convert import vegalite_to_vega
 
-from eval.charts.specs import specs
+from eval.report.html import specs
 from pipeline import report
 from pipeline.arguments import Report
 from pipeline.artifacts.claims import digest_of_manifest

@@ -17,7 +17,7 @@ from training_runs import one_trainer_per_recipe
 from data.errors import DataError
 from data.tasks.examples import read_task
 from data.tokens.tokenizer import MODEL_FILE, load
-from eval.tasks import character_f
+from eval.tasks import metrics
 from eval.tasks.metrics import metrics_of
 from eval.tasks.scores import language_scores
 from pipeline import cli
@@ -234,12 +234,12 @@ def test_all_tasks_are_checked_before_the_first_is_scored(tuned, tmp_path, capsy
 
 def test_chrf_without_its_library_is_refused_before_training(monkeypatch):
     task = replace(read_task(str(QUESTIONS)).task, metric="chrf")
-    character_f.library.cache_clear()
+    metrics.library.cache_clear()
     monkeypatch.setitem(sys.modules, "sacrebleu.metrics.chrf", None)
     with pytest.raises(DataError, match="chrF needs the package sacrebleu"):
         check_metric(task)
     monkeypatch.undo()
-    character_f.library.cache_clear()
+    metrics.library.cache_clear()
 
 
 @pytest.mark.slow

@@ -1,1 +1,0 @@
-"""Which experts serve which languages, and how much each is worth to them."""

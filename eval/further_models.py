@@ -1,0 +1,233 @@
+"""Models beside the two sides of a report: their gains, what pruning cost by share of experts kept,
+and what an upcycled model has cost, the dense run's steps included.
+
+The verdict of a report is of two sides. A further model is compared with the same baseline on the
+same pages, by the same functions as the candidate, so its gains, intervals and p-values mean the
+same. The correction for many languages is each model's own: it bounds false findings among the
+languages of one model, not among all models.
+
+A pruned model serves the languages that it was made for; what it loses in these and in the others
+is told apart. Losses are in nats per target token, of the same held-out pages. A mean is over
+languages, each of which counts once, script variants left out.
+
+    cost = dense steps * their FLOPs + own steps * their FLOPs
+
+FLOPs are matrix products of forward and backward passes, at equal FLOPs per token for one expert
+per token; routers and empty expert slots are not counted.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from data.languages import get
+from eval import gains as comparison
+from eval.gains import LanguageGain, Summary
+from eval.losses import Unit
+from eval.sides import Difference, RunFacts, Side, unit_of
+
+MOST = 4  # further models whose colours and marks can be told apart
+
+
+class Pruning(NamedTuple):
+    """How a model was pruned.
+
+    Attributes:
+        languages: codes of the languages that it was made for.
+        experts: number of experts per layer before.
+        others: what became of the other experts, in words; empty if it was not recorded.
+        of_candidate: whether it was pruned from one of the candidate's runs.
+    """
+
+    languages: tuple[str, ...]
+    experts: int
+    others: str = ""
+    of_candidate: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Further:
+    """A model beside the two sides.
+
+    Attributes:
+        side: its runs.
+        facts: facts about them.
+        unit: unit of its gains; bits per byte where its vocabulary is not the baseline's.
+        summary: counts and means over languages, against the baseline.
+        gains: gains over the baseline per language, best first.
+        differences: settings in which it and the baseline differ beyond the feed-forward.
+        directories: directories of the runs, as they were named.
+        pruning: how it was pruned; None if it was not.
+    """
+
+    side: Side
+    facts: RunFacts
+    unit: Unit
+    summary: Summary
+    gains: Mapping[str, LanguageGain]
+    differences: tuple[Difference, ...]
+    directories: tuple[str, ...]
+    pruning: Pruning | None = None
+
+    @property
+    def name(self) -> str:
+        """Name in the report."""
+        return self.side.name
+
+
+def further(
+    baseline: Side,
+    side: Side,
+    *,
+    facts: RunFacts,
+    differences: tuple[Difference, ...],
+    directories: tuple[str, ...],
+    pruning: Pruning | None = None,
+) -> Further:
+    """Returns a model compared with the baseline."""
+    gains = comparison.language_gains(baseline, side, {})
+    return Further(
+        side=side,
+        facts=facts,
+        unit=unit_of(baseline, side),
+        summary=comparison.summarise(gains, baseline, side),
+        gains=gains,
+        differences=differences,
+        directories=directories,
+        pruning=pruning,
+    )
+
+
+class Pruned(NamedTuple):
+    """A pruned model beside the candidate.
+
+    Attributes:
+        name: name in the report.
+        experts, experts_before: numbers of experts per layer that it has and had.
+        others: what became of the other experts, in words; empty if it was not recorded.
+        languages: codes of the languages that it was made for.
+        lost_nats: nats per token that it lost, by language; negative where it gained.
+        lost_in_own, lost_in_others: means over its languages and over all others; None over none.
+    """
+
+    name: str
+    experts: int
+    experts_before: int
+    others: str
+    languages: tuple[str, ...]
+    lost_nats: dict[str, float]
+    lost_in_own: float | None
+    lost_in_others: float | None
+
+    @property
+    def share(self) -> float:
+        """Share of the experts that were kept."""
+        return self.experts / self.experts_before
+
+    @property
+    def made_for(self) -> str:
+        """Its languages in words."""
+        everyone = len(self.languages) > 1 and self.lost_in_others is None
+        return f"all {len(self.languages)} languages" if everyone else ", ".join(self.languages)
+
+
+def pruned_models(candidate: Side, further: Sequence[Further]) -> list[Pruned]:
+    """Returns those of further models that were pruned from the candidate's runs."""
+    found = []
+    for one in further:
+        if one.pruning is None or not one.pruning.of_candidate:
+            continue
+        if unit_of(candidate, one.side) is not Unit.NATS_PER_TOKEN:
+            continue
+        lost = {
+            code: _loss(one.side, code) - _loss(candidate, code) for code in candidate.languages
+        }
+        experts = one.facts.experts
+        assert experts is not None  # a pruned model has experts
+        counted = {code: lost[code] for code in lost if not get(code).is_script_variant}
+        own = [value for code, value in counted.items() if code in one.pruning.languages]
+        others = [value for code, value in counted.items() if code not in one.pruning.languages]
+        found.append(
+            Pruned(
+                name=one.name,
+                experts=experts,
+                experts_before=one.pruning.experts,
+                others=one.pruning.others,
+                languages=one.pruning.languages,
+                lost_nats=lost,
+                lost_in_own=float(np.mean(own)) if own else None,
+                lost_in_others=float(np.mean(others)) if others else None,
+            )
+        )
+    return sorted(found, key=lambda one: -one.share)
+
+
+def _loss(side: Side, code: str) -> float:
+    return side.scores(code, Unit.NATS_PER_TOKEN).loss()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bill:
+    """The cost of an upcycled run and of its baseline's.
+
+    Attributes:
+        recipe: recipe of the dense run that it began as.
+        dense_steps: steps of that run; 0 for an imported one.
+        dense_flops: training FLOPs of these steps; None for an imported run, whose are unknown.
+        own_steps: steps of the upcycled run after them.
+        own_flops: training FLOPs of its own steps; None if not recorded.
+        baseline_steps, baseline_flops: steps and training FLOPs of a run of the baseline.
+    """
+
+    recipe: str
+    dense_steps: int
+    dense_flops: int | None
+    own_steps: int
+    own_flops: int | None
+    baseline_steps: int
+    baseline_flops: int | None
+
+    @property
+    def ratio(self) -> float | None:
+        """The whole cost ÷ the baseline's; None if a part of it is unknown."""
+        if self.dense_flops is None or self.own_flops is None or not self.baseline_flops:
+            return None
+        return (self.dense_flops + self.own_flops) / self.baseline_flops
+
+
+def sentence(bill: Bill, summary: Summary, unit: Unit, names: tuple[str, str]) -> str:
+    """Returns what upcycling gains and costs.
+
+    Args:
+        bill: the cost.
+        summary: gains over languages.
+        unit: unit of the gains.
+        names: names of baseline and candidate.
+    """
+    baseline, candidate = names
+    begun = f"{candidate} began as {bill.recipe} at step {bill.dense_steps:,}"
+    steps = f"took {bill.own_steps:,} steps more"
+    gained = (
+        ""
+        if summary.mean_gain is None
+        else f": {summary.mean_gain:+.3f} {unit.value} in the mean of "
+        f"{summary.mean_gain_languages} languages, better in {summary.languages_improved} of "
+        f"{summary.languages}"
+    )
+    return f"{begun} and {steps}. {_cost(bill, baseline)}{gained}."
+
+
+def _cost(bill: Bill, baseline: str) -> str:
+    if bill.ratio is None:
+        return (
+            "A part of what the runs cost is not known, so this has no bill beside "
+            f"{baseline}'s {bill.baseline_steps:,} steps"
+        )
+    assert bill.dense_flops is not None  # a ratio has all parts
+    assert bill.own_flops is not None
+    return (
+        f"With the dense steps that is {bill.dense_flops + bill.own_flops:.3g} training FLOPs, "
+        f"{bill.ratio:.2f} times those of {baseline}'s {bill.baseline_steps:,} steps"
+    )

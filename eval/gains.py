@@ -1,0 +1,485 @@
+"""Gains: two sides compared per language.
+
+The rows and the summary of `report.json`, the mean gain over languages that a verdict rests on, and
+gains by script.
+
+Field names are those of the file and carry their units. An unknown number is None, never 0: the
+interval of a single page, the training text of a report without `--tokens`.
+
+Every language counts alike, script variants are left out. The interval is in closed form, over
+pages and runs (`standard_error`). A language with a single scored page has no spread over pages, so
+the mean is over the others.
+
+The 101 languages of mC4 are counted. The six Latin-script variants (`ru-Latn`, ...) are reported
+beside them and never counted. A gain is baseline minus candidate: positive means that the candidate
+is better. Its unit is nats per target token where both sides have the same vocabulary, otherwise
+bits per byte. "Tokens" are target tokens in losses and training tokens where so named.
+
+A mean over all languages may hide different effects: with 2,048 ids all 62 languages in Latin
+script gained, and 28 of 29 in others were behind (docs/results/decayed.md). Every language counts
+alike and script variants are left out, as in the mean over all. Scripts of one language are
+taken together, because a language has a row of its own.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from data.languages import all_languages, get
+from eval import sides, speed_up, statistics
+from eval.losses import PageLosses, Unit
+from eval.sides import Side
+from eval.speed_up import LogRatio, SpeedupSummary, StepSpeedup
+from eval.statistics import Contributions, GainInterval, StandardError, standard_error
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingText:
+    """The training text of a language; None where it was not recorded.
+
+    Attributes:
+        tokens: distinct training tokens in the token blocks, or tokens seen if those are unknown.
+        tokens_seen: training tokens that the runs read, repeats counted, mean over runs.
+        bytes_per_token: UTF-8 bytes ÷ tokens of the training text; high where pieces are long.
+        tokens_per_page: training tokens ÷ training pages.
+        unknown_share: share of tokens whose text is lost.
+        byte_fallback_share: share of tokens that stand for one byte of a character without a piece.
+    """
+
+    tokens: float | None = None
+    tokens_seen: float | None = None
+    bytes_per_token: float | None = None
+    tokens_per_page: float | None = None
+    unknown_share: float | None = None
+    byte_fallback_share: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageGain:
+    """One language of `report.json`.
+
+    * `gain_nats` is None where the sides have different vocabularies. The interval is then that of
+      the gain in bits per byte, otherwise that of the gain in nats.
+    * `p_value_adjusted` is None where nothing was tested: one held-out page, or a script variant.
+    * `..._runs` are the losses of each run, in the order of the runs.
+    * `step_speedup` is below 1 where the candidate ends worse. It and `step_speedup_is_bound` are
+      None where a side was not trained here or has a single evaluation after step 0.
+    * `held_out_pages` have a scored token; pages too short to hide one are counted as unscored.
+    """
+
+    name: str
+    script: str
+    family: str
+    script_variant: bool
+    loss_nats_baseline: float
+    loss_nats_candidate: float
+    loss_nats_baseline_runs: tuple[float, ...]
+    loss_nats_candidate_runs: tuple[float, ...]
+    gain_nats: float | None
+    gain_nats_low: float | None
+    gain_nats_high: float | None
+    p_value_adjusted: float | None
+    bits_per_byte_baseline: float
+    bits_per_byte_candidate: float
+    gain_bits_per_byte: float
+    gain_bits_per_byte_low: float | None
+    gain_bits_per_byte_high: float | None
+    step_speedup: float | None
+    step_speedup_is_bound: bool | None
+    training_tokens: float | None
+    training_tokens_seen: float | None
+    bytes_per_token: float | None
+    tokens_per_page: float | None
+    unknown_share: float | None
+    byte_fallback_share: float | None
+    held_out_pages: int
+    held_out_pages_unscored: int
+
+    @property
+    def gain(self) -> float:
+        """Gain in the unit of the comparison."""
+        return self.gain_bits_per_byte if self.gain_nats is None else self.gain_nats
+
+    @property
+    def low(self) -> float | None:
+        """Lower end of the gain's interval; None if there is none."""
+        return self.gain_bits_per_byte_low if self.gain_nats is None else self.gain_nats_low
+
+    @property
+    def high(self) -> float | None:
+        """Upper end of the gain's interval; None if there is none."""
+        return self.gain_bits_per_byte_high if self.gain_nats is None else self.gain_nats_high
+
+    @property
+    def verdict(self) -> str:
+        """`better`, `worse` (both beyond noise) or `unclear`."""
+        p_value = self.p_value_adjusted
+        if p_value is None or p_value >= statistics.FALSE_DISCOVERY_RATE or self.gain == 0:
+            return "unclear"
+        return "better" if self.gain > 0 else "worse"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """The summary of `report.json`: over languages, script variants left out.
+
+    * `languages_improved_in_every_run`: every candidate run is better than every baseline run.
+    * `mean_gain` is over the `mean_gain_languages` with two scored pages or more, in the report's
+      unit, with a 95% interval; None where there is no such language.
+    * `languages_not_reached`: the candidate does not reach the baseline's final quality.
+    * `languages_speedup_is_bound`: the target lies so far before a curve's first point that the
+      speed-up is a bound.
+    * `mean_step_speedup` is the geometric mean over all languages, with a 95% interval.
+    * Speed-ups are None where a side was not trained here or has a single evaluation after step 0.
+    * `gain_tokens_rank_correlation` is Spearman's, between gain and training tokens.
+    """
+
+    languages: int
+    languages_missing: tuple[str, ...]
+    script_variants: int
+    median_held_out_pages: float
+    languages_improved: int
+    languages_improved_significantly: int
+    languages_improved_in_every_run: int
+    languages_worse: int
+    languages_worse_significantly: int
+    mean_gain: float | None
+    mean_gain_low: float | None
+    mean_gain_high: float | None
+    mean_gain_languages: int
+    languages_not_reached: int | None
+    languages_speedup_is_bound: int | None
+    median_step_speedup: float | None
+    mean_step_speedup: float | None
+    mean_step_speedup_low: float | None
+    mean_step_speedup_high: float | None
+    share_step_speedup_at_least_4: float | None
+    gain_tokens_rank_correlation: float | None
+
+
+class MeanGain(NamedTuple):
+    """A mean over languages, in the unit of the comparison, and its 95% interval.
+
+    Attributes:
+        mean: mean gain.
+        low, high: ends of the interval.
+        languages: number of languages, those with two scored pages or more.
+    """
+
+    mean: float
+    low: float
+    high: float
+    languages: int
+
+
+def mean_gain(
+    baseline: Side, candidate: Side, unit: Unit, codes: Collection[str] | None = None
+) -> MeanGain | None:
+    """Returns the mean gain of these languages, or of all without script variants.
+
+    None where no language has two pages that all runs score.
+    """
+    sides = baseline, candidate
+    pages, languages = _counted(baseline.final_pages[0], candidate.final_pages[0], unit, codes)
+    if not languages.size:
+        return None
+    parts = [_losses(one, unit, pages, languages) for one in sides]
+    (ours, of_ours), (theirs, of_theirs) = reversed(parts)
+    error = standard_error([of_theirs, of_ours.times(-1.0)])
+    assert error is not None  # every language has two pages
+    mean = float((theirs - ours).mean())
+    return MeanGain(mean, mean - error.half_width, mean + error.half_width, theirs.size)
+
+
+def _counted(
+    one: PageLosses, other: PageLosses, unit: Unit, counted: Collection[str] | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the places of the pages that count, and the number of each one's language."""
+    codes, of_page = one.held_out.by_language
+    scored = (one.sizes(unit) > 0) & (other.sizes(unit) > 0)
+    several = np.bincount(of_page[scored], minlength=len(codes)) > 1
+    asked = np.array(
+        [not get(code).is_script_variant and (counted is None or code in counted) for code in codes]
+    )
+    places = np.flatnonzero(scored & (several & asked)[of_page])
+    return places, np.unique(of_page[places], return_inverse=True)[1]
+
+
+def _losses(
+    side: Side, unit: Unit, pages: np.ndarray, languages: np.ndarray
+) -> tuple[np.ndarray, Contributions]:
+    """Returns the loss per language, mean over runs, and the contributions to their mean."""
+    amounts = np.stack([run.amounts(unit)[pages] for run in side.final_pages])
+    sizes = side.final_pages[0].sizes(unit)[pages]
+    totals = np.bincount(languages, sizes)
+    losses = np.bincount(languages, amounts.mean(axis=0)) / totals
+    shares = sizes / totals[languages]
+    values = amounts / totals[languages] - losses[languages] * shares
+    return losses, Contributions(values / totals.size, shares, languages)
+
+
+def language_gains(
+    baseline: Side,
+    candidate: Side,
+    text: Mapping[str, TrainingText],
+    unit: Unit | None = None,
+) -> dict[str, LanguageGain]:
+    """Returns one row per evaluated language, best gain first.
+
+    Args:
+        baseline, candidate: the sides.
+        text: training text by language.
+        unit: unit of the gains; None for that in which the sides can be compared.
+    """
+    unit, codes = unit or sides.unit_of(baseline, candidate), candidate.languages
+    gains = [
+        statistics.gain_interval(baseline.scores(code, unit), candidate.scores(code, unit))
+        for code in codes
+    ]
+    # Script variants are not languages of their own, so the correction leaves them out.
+    corrected = statistics.adjusted_p_values(
+        [
+            None if get(code).is_script_variant else gain.p_value
+            for code, gain in zip(codes, gains, strict=True)
+        ]
+    )
+    speedups = _speedups(baseline, candidate, unit)
+    final = _FinalLosses(baseline, candidate, unit)
+    rows = {
+        code: final.row(code, gain, p_value, speedup, text.get(code, TrainingText()))
+        for code, gain, p_value, speedup in zip(codes, gains, corrected, speedups, strict=True)
+    }
+    return dict(sorted(rows.items(), key=lambda item: -item[1].gain))
+
+
+def summarise(
+    gains: Mapping[str, LanguageGain], baseline: Side, candidate: Side, unit: Unit | None = None
+) -> Summary:
+    """Returns the summary over the languages, script variants left out; `unit` is the gains'."""
+    unit = unit or sides.unit_of(baseline, candidate)
+    rows = [row for row in gains.values() if not row.script_variant]
+    speedups = _speedup_summary(rows, baseline, candidate, unit)
+    mean = mean_gain(baseline, candidate, unit)
+    expected = [one.code for one in all_languages() if not one.is_script_variant]
+    return Summary(
+        languages=len(rows),
+        languages_missing=tuple(code for code in expected if code not in gains),
+        script_variants=len(gains) - len(rows),
+        median_held_out_pages=float(np.median([row.held_out_pages for row in rows])),
+        languages_improved=sum(row.gain > 0 for row in rows),
+        languages_improved_significantly=_count(rows, "better"),
+        languages_improved_in_every_run=_improved_in_every_run(baseline, candidate, unit),
+        languages_worse=sum(row.gain < 0 for row in rows),
+        languages_worse_significantly=_count(rows, "worse"),
+        mean_gain=mean and mean.mean,
+        mean_gain_low=mean and mean.low,
+        mean_gain_high=mean and mean.high,
+        mean_gain_languages=mean.languages if mean else 0,
+        languages_not_reached=None if speedups is None else sum(row.gain < 0 for row in rows),
+        languages_speedup_is_bound=speedups and speedups.at_bound,
+        median_step_speedup=speedups and speedups.median,
+        mean_step_speedup=speedups and speedups.mean,
+        mean_step_speedup_low=speedups and speedups.low,
+        mean_step_speedup_high=speedups and speedups.high,
+        share_step_speedup_at_least_4=speedups and speedups.share_at_least_4,
+        gain_tokens_rank_correlation=_rank_correlation(rows),
+    )
+
+
+def _speedup_summary(
+    rows: Sequence[LanguageGain], baseline: Side, candidate: Side, unit: Unit
+) -> SpeedupSummary | None:
+    known = [
+        StepSpeedup(row.step_speedup, row.step_speedup_is_bound)
+        for row in rows
+        if row.step_speedup is not None and row.step_speedup_is_bound is not None
+    ]
+    if not known:
+        return None
+    return speed_up.summarise(known, _error_of_mean_speedup(baseline, candidate, unit))
+
+
+def log_speedup(summary: Summary, baseline: Side, candidate: Side) -> LogRatio | None:
+    """Returns the mean log step speed-up of a summary with its standard error; None without one."""
+    if summary.mean_step_speedup is None:
+        return None
+    error = None
+    if summary.mean_step_speedup_low is not None:
+        unit = sides.unit_of(baseline, candidate)
+        error = _error_of_mean_speedup(baseline, candidate, unit)
+    return LogRatio(math.log(summary.mean_step_speedup), error)
+
+
+def _error_of_mean_speedup(baseline: Side, candidate: Side, unit: Unit) -> StandardError | None:
+    """Returns the standard error of the mean log speed-up over languages without variants."""
+    languages, of_page = candidate.final_pages[0].held_out.by_language
+    counted = np.array([not get(code).is_script_variant for code in languages])[of_page]
+    _, numbers = np.unique(of_page[counted], return_inverse=True)
+    curves = [one.page_curves(unit, counted) for one in (baseline, candidate)]
+    return speed_up.error_of_mean(curves[0], curves[1], numbers)
+
+
+def _improved_in_every_run(baseline: Side, candidate: Side, unit: Unit) -> int:
+    every = candidate.final_losses(unit).max(axis=0) < baseline.final_losses(unit).min(axis=0)
+    counted = [not get(code).is_script_variant for code in candidate.languages]
+    return int(np.count_nonzero(every & counted))
+
+
+def _count(rows: Sequence[LanguageGain], verdict: str) -> int:
+    return sum(row.verdict == verdict for row in rows)
+
+
+def _rank_correlation(rows: Sequence[LanguageGain]) -> float | None:
+    """Returns Spearman's correlation of gain and training tokens; None if either is constant."""
+    pairs = [(row.gain, row.training_tokens) for row in rows if row.training_tokens]
+    gains, tokens = ([pair[side] for pair in pairs] for side in (0, 1))
+    if len(set(gains)) < 2 or len(set(tokens)) < 2:
+        return None
+    found = stats.spearmanr(gains, tokens)
+    return float(found.statistic)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _speedups(baseline: Side, candidate: Side, unit: Unit) -> list[StepSpeedup | None]:
+    """Returns one speed-up per language; None for all where the sides' curves do not compare."""
+    if not baseline.compares_with(candidate):
+        return [None] * len(candidate.languages)
+    (steps, losses), (their_steps, their_losses) = (
+        one.trained_curves(unit) for one in (baseline, candidate)
+    )
+    logs, bounds = speed_up.log_speedups(steps, losses.T, their_steps, their_losses.T)
+    return [
+        StepSpeedup(ratio, is_bound)
+        for ratio, is_bound in zip(np.exp(logs).tolist(), bounds.tolist(), strict=True)
+    ]
+
+
+class _FinalLosses:
+    """The final losses of both sides, from which the rows are read."""
+
+    def __init__(self, baseline: Side, candidate: Side, unit: Unit):
+        self.sides = baseline, candidate
+        self.unit = unit
+        self.nats, self.bits = (
+            [one.losses[-1].losses(each) for one in self.sides] for each in Unit
+        )
+        self.runs = [one.final_losses(Unit.NATS_PER_TOKEN) for one in self.sides]
+        self.pages = candidate.losses[-1].pages
+
+    def row(
+        self,
+        code: str,
+        gain: GainInterval,
+        p_value_adjusted: float | None,
+        speedup: StepSpeedup | None,
+        text: TrainingText,
+    ) -> LanguageGain:
+        """Returns one language's row."""
+        language, at = get(code), self.sides[1].languages.index(code)
+        nats, bits = ([float(one[at]) for one in both] for both in (self.nats, self.bits))
+        in_nats = self.unit is Unit.NATS_PER_TOKEN
+        interval = (gain.low, gain.high), (None, None)
+        (low, high), (low_bits, high_bits) = interval if in_nats else interval[::-1]
+        return LanguageGain(
+            name=language.name,
+            script=language.script,
+            family=language.family,
+            script_variant=language.is_script_variant,
+            loss_nats_baseline=nats[0],
+            loss_nats_candidate=nats[1],
+            loss_nats_baseline_runs=tuple(self.runs[0][:, at].tolist()),
+            loss_nats_candidate_runs=tuple(self.runs[1][:, at].tolist()),
+            gain_nats=gain.gain if in_nats else None,
+            gain_nats_low=low,
+            gain_nats_high=high,
+            p_value_adjusted=p_value_adjusted,
+            bits_per_byte_baseline=bits[0],
+            bits_per_byte_candidate=bits[1],
+            gain_bits_per_byte=bits[0] - bits[1] if in_nats else gain.gain,
+            gain_bits_per_byte_low=low_bits,
+            gain_bits_per_byte_high=high_bits,
+            step_speedup=speedup and speedup.ratio,
+            step_speedup_is_bound=speedup and speedup.is_bound,
+            training_tokens=text.tokens,
+            training_tokens_seen=text.tokens_seen,
+            bytes_per_token=text.bytes_per_token,
+            tokens_per_page=text.tokens_per_page,
+            unknown_share=text.unknown_share,
+            byte_fallback_share=text.byte_fallback_share,
+            held_out_pages=gain.pages,
+            held_out_pages_unscored=int(self.pages[at]) - gain.pages,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScriptGain:
+    """A script in `report.json`.
+
+    * `scripts` are ISO 15924 codes: one, or those of one language each.
+    * `mean_gain` is in the report's unit, over the languages with two scored pages or more, with a
+      95% interval; None where there is no such language.
+    * `mean_gain_languages` are these, and `mean_gain_bits_per_byte` is over them too.
+    """
+
+    scripts: tuple[str, ...]
+    languages: int
+    languages_improved: int
+    languages_improved_significantly: int
+    languages_worse: int
+    languages_worse_significantly: int
+    mean_gain: float | None
+    mean_gain_low: float | None
+    mean_gain_high: float | None
+    mean_gain_languages: int
+    mean_gain_bits_per_byte: float | None
+
+
+def script_gains(
+    gains: Mapping[str, LanguageGain], baseline: Side, candidate: Side, unit: Unit
+) -> list[ScriptGain]:
+    """Returns a row per script, most languages first; none for a single row: the summary has it."""
+    groups = _groups(gains)
+    if len(groups) == 1:
+        return []
+    return [_row(codes, gains, baseline, candidate, unit) for codes in groups]
+
+
+def _groups(gains: Mapping[str, LanguageGain]) -> list[list[str]]:
+    """Returns the codes of each script, and last those of all scripts of one language."""
+    by_script: dict[str, list[str]] = defaultdict(list)
+    for code, gain in gains.items():
+        if not gain.script_variant:
+            by_script[gain.script].append(code)
+    shared = [codes for codes in by_script.values() if len(codes) > 1]
+    single = [code for codes in by_script.values() if len(codes) == 1 for code in codes]
+    return [*sorted(shared, key=len, reverse=True), *([single] if single else [])]
+
+
+def _row(
+    codes: Sequence[str],
+    gains: Mapping[str, LanguageGain],
+    baseline: Side,
+    candidate: Side,
+    unit: Unit,
+) -> ScriptGain:
+    rows = [gains[code] for code in codes]
+    verdicts = [row.verdict for row in rows]
+    mean = mean_gain(baseline, candidate, unit, codes)
+    bits = [row.gain_bits_per_byte for row in rows if row.held_out_pages > 1]
+    return ScriptGain(
+        scripts=tuple(sorted({row.script for row in rows})),
+        languages=len(rows),
+        languages_improved=sum(row.gain > 0 for row in rows),
+        languages_improved_significantly=verdicts.count("better"),
+        languages_worse=sum(row.gain < 0 for row in rows),
+        languages_worse_significantly=verdicts.count("worse"),
+        mean_gain=mean and mean.mean,
+        mean_gain_low=mean and mean.low,
+        mean_gain_high=mean and mean.high,
+        mean_gain_languages=len(bits),
+        mean_gain_bits_per_byte=float(np.mean(bits)) if bits else None,
+    )

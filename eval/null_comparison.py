@@ -1,0 +1,127 @@
+"""The null comparison: one architecture against itself, with other seeds.
+
+A result matters only where it exceeds the differences that seeds alone cause. So the runs of each
+side that has two or more are divided into two halves, and the halves are compared as the sides are.
+The half that is better in more languages takes the role of the candidate. A half has fewer runs
+than its side, so its noise tends to be greater than that of the result.
+"""
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from eval import gains as comparison
+from eval.gains import LanguageGain, Summary
+from eval.losses import Unit
+from eval.sides import Side
+
+MOST_DIVISIONS = 10  # all of five runs
+
+
+@dataclass(frozen=True, kw_only=True)
+class NullComparison:
+    """One division of a side's runs.
+
+    Attributes:
+        name: name of the side.
+        baseline_seeds, candidate_seeds: seeds of the two halves.
+        summary: counts and means over languages.
+        gains: gains per language, best first.
+    """
+
+    name: str
+    baseline_seeds: tuple[int, ...]
+    candidate_seeds: tuple[int, ...]
+    summary: Summary
+    gains: Mapping[str, LanguageGain]
+
+    @property
+    def intervals_over(self) -> str:
+        """What its intervals are over where a half has one run, unlike the result's; else empty."""
+        single = [len(seeds) for seeds in (self.baseline_seeds, self.candidate_seeds)].count(1)
+        return ("", "over pages and the runs of one half", "over pages only")[single]
+
+
+def null_comparisons(side: Side, seeds: Sequence[int], unit: Unit) -> tuple[NullComparison, ...]:
+    """Returns the comparisons of the halves of a side's runs; () for a single run.
+
+    Args:
+        side: a side.
+        seeds: seed of each of its runs.
+        unit: unit of the gains: that of the report, which has bits per byte where the sides have
+            different vocabularies. Halves of one side have one vocabulary.
+    """
+    return tuple(_compared(side, seeds, unit, *halves) for halves in divisions(len(seeds)))
+
+
+def divisions(runs: int) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Yields divisions of runs into two halves, each division once.
+
+    Of more than `MOST_DIVISIONS` those are taken that lie evenly in their order: the first ones
+    would have the first runs in one half.
+    """
+    halves = itertools.combinations(range(runs), runs // 2)
+    both = ((half, tuple(sorted({*range(runs)} - {*half}))) for half in halves if half)
+    once = (one for one in both if runs % 2 or 0 in one[0])
+    count = math.comb(runs, runs // 2) // (1 if runs % 2 else 2)
+    every = max(count / MOST_DIVISIONS, 1)
+    chosen = {int(every * number) for number in range(MOST_DIVISIONS)}
+    yield from (one for number, one in enumerate(once) if number in chosen)
+
+
+def _compared(
+    side: Side,
+    seeds: Sequence[int],
+    unit: Unit,
+    baseline: tuple[int, ...],
+    candidate: tuple[int, ...],
+) -> NullComparison:
+    gains, summary = _of_halves(side.only(baseline), side.only(candidate), unit)
+    if summary.languages_improved < summary.languages_worse:
+        baseline, candidate = candidate, baseline
+        gains, summary = _of_halves(side.only(baseline), side.only(candidate), unit)
+    return NullComparison(
+        name=side.name,
+        baseline_seeds=tuple(seeds[run] for run in baseline),
+        candidate_seeds=tuple(seeds[run] for run in candidate),
+        summary=summary,
+        gains=gains,
+    )
+
+
+def _of_halves(
+    baseline: Side, candidate: Side, unit: Unit
+) -> tuple[Mapping[str, LanguageGain], Summary]:
+    gains = comparison.language_gains(baseline, candidate, {}, unit)
+    return gains, comparison.summarise(gains, baseline, candidate, unit)
+
+
+def with_most_languages(nulls: Sequence[NullComparison]) -> NullComparison | None:
+    """Returns the division in which most languages are better, of either side; None without one."""
+    return max(nulls, key=lambda one: one.summary.languages_improved, default=None)
+
+
+def sentence(nulls: Sequence[NullComparison]) -> str:
+    """Returns what seeds alone make, at most over all divisions; empty without a division."""
+    parts = [_of_side(list(group)) for _, group in itertools.groupby(nulls, lambda one: one.name)]
+    return f"The same comparison between seeds of one side: {'; '.join(parts)}." if parts else ""
+
+
+def _of_side(nulls: Sequence[NullComparison]) -> str:
+    first = nulls[0].summary
+    better = max(one.summary.languages_improved for one in nulls)
+    beyond = max(one.summary.languages_improved_significantly for one in nulls)
+    most = "" if len(nulls) == 1 else "at most "  # perhaps of another division
+    means = [one.summary.mean_step_speedup for one in nulls]
+    known = [mean for mean in means if mean is not None]
+    speedup = f", mean step speed-up {known[0]:.2f}" if known else ""
+    up_to = "" if len(nulls) == 1 else f" at most, in {len(nulls)} divisions of its runs"
+    if known and len(nulls) > 1:
+        largest = max(max(mean, 1 / mean) for mean in known)
+        speedup = f", mean step speed-up {largest:.2f} or 1/{largest:.2f}"
+    over = f", {nulls[0].intervals_over}" if nulls[0].intervals_over else ""
+    return (
+        f"{nulls[0].name} “better” in {better} of {first.languages} languages ({most}{beyond} "
+        f"beyond noise{over}){speedup}{up_to}"
+    )

@@ -1,1 +1,0 @@
-"""A report's contents as HTML, Markdown and JSON."""

@@ -1,0 +1,169 @@
+"""The contents of a report: what every form of it is made from.
+
+Its sentences are in `verdict`, what weakens them in `cautions`, and what seeds alone make in
+`null_comparison`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+from data.dedup.line_dedup import SharedLines
+from eval import further_models, null_comparison, sides, speed_up
+from eval.distillation import Student
+from eval.experts import ExpertSharing
+from eval.funnel import Funnel
+from eval.further_models import Bill, Further, Pruned, pruned_models
+from eval.gains import LanguageGain, ScriptGain, Summary, script_gains
+from eval.losses import Unit
+from eval.null_comparison import NullComparison
+from eval.sides import Difference, RunFacts, Side
+from eval.speed_up import StepTimes
+from eval.tasks.comparison import SentenceComparison, TaskComparison
+
+
+class Written(NamedTuple):
+    """Where a report came from.
+
+    Attributes:
+        date: day of writing, in UTC, as 2026-11-26.
+        code_version: version of the package that wrote it.
+        commit: commit of the code that wrote it; None for an installed package.
+        baseline, candidate, students, also, tasks: directories of the runs, as they were named.
+        corpus, tokens, step_times: what was named; None where nothing was.
+    """
+
+    date: str
+    code_version: str
+    commit: str | None
+    baseline: tuple[str, ...]
+    candidate: tuple[str, ...]
+    students: tuple[str, ...]
+    also: tuple[str, ...]
+    corpus: str | None
+    tokens: str | None
+    tasks: tuple[str, ...] = ()
+    step_times: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportContents:
+    """Everything that JSON, Markdown and HTML show; None and () where there is none.
+
+    Attributes:
+        baseline, candidate: the two sides.
+        facts: facts about baseline and candidate.
+        summary: counts, medians and means over languages.
+        gains: gains per language, best first.
+        funnel: funnel of the corpus.
+        shared_lines: lines shared by held-out and training pages, per language.
+        experts: expert use of one candidate run.
+        students: dense students of the candidate's runs.
+        differences: settings in which the runs differ beyond the feed-forward.
+        nulls: each side with two runs or more, compared with itself.
+        training_tokens_are: definition of the languages' training tokens.
+        written: when, by which code and from what the report was made.
+        further: models beside the two sides.
+        tasks: scores of fine-tuned runs.
+        sentences: nats per sentence of parallel texts.
+        bill: cost of an upcycled candidate.
+        step_times: step times of one run per side, measured in turns.
+    """
+
+    baseline: Side
+    candidate: Side
+    facts: tuple[RunFacts, RunFacts]
+    summary: Summary
+    gains: Mapping[str, LanguageGain]
+    funnel: Funnel | None
+    shared_lines: Mapping[str, SharedLines] | None
+    experts: ExpertSharing | None
+    differences: tuple[Difference, ...]
+    students: tuple[Student, ...]
+    nulls: tuple[NullComparison, ...]
+    training_tokens_are: str
+    written: Written
+    further: tuple[Further, ...] = ()
+    tasks: tuple[TaskComparison, ...] = ()
+    sentences: tuple[SentenceComparison, ...] = ()
+    bill: Bill | None = None
+    step_times: StepTimes | None = None
+
+    @property
+    def models(self) -> tuple[Side, ...]:
+        """Both sides and the further models."""
+        return self.baseline, self.candidate, *(one.side for one in self.further)
+
+    @property
+    def pruned(self) -> list[Pruned]:
+        """What each pruned one of the further models lost, most experts first."""
+        return pruned_models(self.candidate, self.further)
+
+    @property
+    def further_rows(self) -> list[tuple[RunFacts, Summary, Unit]]:
+        """Facts, summary and unit of each further model."""
+        return [(one.facts, one.summary, one.unit) for one in self.further]
+
+    @property
+    def unit(self) -> Unit:
+        """Unit of losses and gains."""
+        return sides.unit_of(self.baseline, self.candidate)
+
+    @cached_property
+    def scripts(self) -> list[ScriptGain]:
+        """Gains by script; none where there would be a single row."""
+        return script_gains(self.gains, self.baseline, self.candidate, self.unit)
+
+    @property
+    def null_sentence(self) -> str:
+        """What the comparison shows between seeds of one side; empty with one run per side."""
+        return null_comparison.sentence(self.nulls)
+
+    @property
+    def null_with_most_languages(self) -> NullComparison | None:
+        """The null comparison that shows the most languages; None with one run per side."""
+        return null_comparison.with_most_languages(self.nulls)
+
+    @property
+    def bill_sentence(self) -> str:
+        """What upcycling gains and costs; empty if the candidate was not upcycled."""
+        names = self.baseline.name, self.candidate.name
+        bill = self.bill
+        return "" if bill is None else further_models.sentence(bill, self.summary, self.unit, names)
+
+    @property
+    def time_sentence(self) -> str:
+        """Step times of both sides and the time speed-up, or how to measure them."""
+        names = self.baseline.name, self.candidate.name
+        return speed_up.sentence(self.step_times, names, self.intervals_over)
+
+    @property
+    def intervals_over(self) -> str:
+        """The sources of chance that the intervals include, in words."""
+        several = [one.name for one in (self.baseline, self.candidate) if len(one.runs) > 1]
+        if not several:
+            return "pages only"
+        return "pages and runs" if len(several) == 2 else f"pages and the runs of {several[0]}"
+
+
+def shared_total(shared: Mapping[str, SharedLines]) -> SharedLines:
+    """Returns the sums over all languages, without examples."""
+    counts = [one[:4] for one in shared.values()] or [(0, 0, 0, 0)]
+    lines, shared_lines, pages, sharing = map(sum, zip(*counts, strict=True))
+    return SharedLines(lines, shared_lines, pages, sharing, ())
+
+
+def speedup_text(gain: LanguageGain) -> str:
+    """Returns `1.62`, or `–` where there is none."""
+    return "–" if gain.step_speedup is None else f"{gain.step_speedup:.2f}"
+
+
+def speedup_meaning(gain: LanguageGain) -> str:
+    """Returns what `speedup_text` leaves out: that the value is a bound; empty where it is not."""
+    if gain.step_speedup is None or not gain.step_speedup_is_bound:
+        return ""
+    bound = "at least" if gain.gain > 0 else "at most"
+    return (
+        f"{bound} {gain.step_speedup:.2f}: the target lies too far before the curve's first point"
+    )

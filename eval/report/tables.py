@@ -1,0 +1,248 @@
+"""The report as data:
+
+`report.json` with every number of the charts and tables, whose field names carry their units, and
+tables as CSV in data addresses, downloads without a request.
+"""
+
+import base64
+import csv
+import io
+import re
+from dataclasses import asdict
+from typing import Any
+
+from eval import sides
+from eval.experts import ExpertSharing, LayerSharing
+from eval.further_models import Further
+from eval.losses import Unit
+from eval.null_comparison import NullComparison
+from eval.report.contents import ReportContents, shared_total
+from eval.sides import Side, losses_of
+from eval.tasks.comparison import Scores, SentenceComparison, TaskComparison
+from eval.verdict import cautions, sentences, verdict
+
+
+def experts_to_json(sharing: ExpertSharing) -> dict[str, Any]:
+    """Returns the `experts` of `report.json`."""
+    return {
+        "run": sharing.run,
+        "step": sharing.step,
+        "layers": [_layer(layer, sharing.languages) for layer in sharing.layers],
+    }
+
+
+def _layer(layer: LayerSharing, languages: tuple[str, ...]) -> dict[str, Any]:
+    return {
+        "stack": layer.stack,
+        "layer": layer.layer,
+        "experts": layer.experts,
+        "load_share": layer.load_of_all.round(5).tolist(),
+        "dropped_share": layer.dropped_of_all,
+        "entropy_nats": layer.entropy_of_all,
+        "languages": {
+            code: {
+                "tokens": int(layer.tokens[at]),
+                "load_share": layer.load_share[at].round(5).tolist(),
+                "dropped_share": float(layer.dropped_share[at]),
+                "entropy_nats": float(layer.entropy_nats[at]),
+                "distance_from_all_languages": float(layer.distance[at]),
+            }
+            for at, code in enumerate(languages)
+        },
+    }
+
+
+def experts_to_rows(sharing: ExpertSharing) -> list[dict[str, Any]]:
+    """Returns one row per switch layer and language, with a column per expert."""
+    return [
+        {"run": sharing.run, "step": sharing.step, "stack": layer.stack, "layer": layer.layer}
+        | {"code": code, "tokens": int(layer.tokens[at])}
+        | {f"share_of_expert_{number}": share for number, share in enumerate(shares)}
+        for layer in sharing.layers
+        for at, (code, shares) in enumerate(
+            zip(sharing.languages, layer.load_share.round(5).tolist(), strict=True)
+        )
+    ]
+
+
+def task_to_json(task: TaskComparison) -> dict[str, Any]:
+    """Returns a task."""
+    modes = [
+        asdict(mode) | {"scores": [scores_to_json(one) for one in mode.scores]}
+        for mode in task.modes
+    ]
+    experts = None if task.experts is None else experts_to_json(task.experts)
+    return {"name": task.name, "split": task.split, "modes": modes, "experts": experts}
+
+
+def sentences_to_json(text: SentenceComparison) -> dict[str, Any]:
+    """Returns a parallel text; its gain is the baseline's nats minus the candidate's."""
+    return asdict(text) | {"scores": scores_to_json(text.scores)}
+
+
+def scores_to_json(one: Scores) -> dict[str, Any]:
+    """Returns scores with the counts of languages."""
+    return asdict(one) | one.counts
+
+
+def to_json(report: ReportContents) -> dict[str, Any]:
+    """Returns `report.json`."""
+    shared, experts = report.shared_lines, report.experts
+    return {
+        "verdict": verdict(report),
+        "sentence": sentences(report),
+        "null_sentence": report.null_sentence,
+        "bill_sentence": report.bill_sentence,
+        "bill": None if report.bill is None else asdict(report.bill),
+        "time_sentence": report.time_sentence,
+        "step_times": None if report.step_times is None else asdict(report.step_times),
+        "cautions": cautions(report),
+        "unit": report.unit.value,
+        "differences": [one._asdict() for one in report.differences],
+        "intervals_over": report.intervals_over,
+        "points": report.candidate.points.value,
+        "summary": asdict(report.summary),
+        "nulls": [_null(one) for one in report.nulls],
+        "scripts": [asdict(one) for one in report.scripts],
+        "languages": {code: asdict(gain) for code, gain in report.gains.items()},
+        "baseline": asdict(report.facts[0]),
+        "candidate": asdict(report.facts[1]),
+        "training_tokens_are": report.training_tokens_are,
+        "curves": {one.name: _curves(one, report.unit) for one in report.models},
+        "held_out": None
+        if shared is None
+        else shared_total(shared)._asdict()
+        | {"languages": {code: one._asdict() for code, one in shared.items()}},
+        "experts": None if experts is None else experts_to_json(experts),
+        "students": [asdict(one) for one in report.students],
+        "further": [_further(one) for one in report.further],
+        "pruned": [one._asdict() for one in report.pruned],
+        "losses": {one.name: _losses(one) for one in report.models} if report.further else {},
+        "tasks": [task_to_json(one) for one in report.tasks],
+        "sentences": [sentences_to_json(one) for one in report.sentences],
+        "corpus": None if report.funnel is None else asdict(report.funnel),
+        "written": report.written._asdict(),
+    }
+
+
+def _further(one: Further) -> dict[str, Any]:
+    """Returns a further model: its facts, and its gains over the baseline."""
+    return {
+        **asdict(one.facts),
+        "unit": one.unit.value,
+        "summary": asdict(one.summary),
+        "languages": {code: asdict(gain) for code, gain in one.gains.items()},
+        "differences": [difference._asdict() for difference in one.differences],
+        "directories": list(one.directories),
+    }
+
+
+def _losses(one: Side) -> dict[str, Any]:
+    """Returns a model's final losses by language, with the ends of their intervals."""
+    units = {"nats_per_token": "loss_nats", "bits_per_byte": "bits_per_byte"}
+    return {
+        code: {
+            f"{units[unit]}{end}": value
+            for unit, interval in loss._asdict().items()
+            for end, value in zip(("", "_low", "_high"), interval, strict=True)
+        }
+        for code, loss in losses_of(one).items()
+    }
+
+
+def _null(one: NullComparison) -> dict[str, Any]:
+    """Returns a null comparison: its summary, and gain and speed-up per language."""
+    return {
+        "name": one.name,
+        "baseline_seeds": list(one.baseline_seeds),
+        "candidate_seeds": list(one.candidate_seeds),
+        "summary": asdict(one.summary),
+        "languages": {
+            code: {"gain": gain.gain, "step_speedup": gain.step_speedup}
+            for code, gain in one.gains.items()
+        },
+    }
+
+
+def _curves(one: Side, unit: Unit) -> dict[str, Any]:
+    """Returns a side's curves, mean over its runs; over all pages also one curve per run."""
+    units = {"loss_nats": Unit.NATS_PER_TOKEN}
+    if unit is Unit.BITS_PER_BYTE:
+        units["bits_per_byte"] = unit
+    runs = [sides.total_curve(run, Unit.NATS_PER_TOKEN).tolist() for run in one.runs]
+    return {
+        "steps": list(one.steps),
+        **{name: _curves_in(one, each) for name, each in units.items()},
+        "loss_nats_all_by_run": runs,
+    }
+
+
+def _curves_in(one: Side, unit: Unit) -> dict[str, list[float]]:
+    by_language = zip(one.languages, one.curves(unit).T.tolist(), strict=True)
+    return {"all": sides.total_curve(one.losses, unit).tolist(), **dict(by_language)}
+
+
+_ENDS = ("", "_low", "_high")
+_FORMULA = re.compile(r"[=@]|[+-](?![\d.]+$)")  # a number may have a sign
+
+
+def languages_csv(one: ReportContents) -> str:
+    """Returns the losses and gains of both sides by language."""
+    return _csv(
+        [
+            {"code": code, **asdict(gain), "verdict": gain.verdict}
+            for code, gain in one.gains.items()
+        ]
+    )
+
+
+def models_csv(one: ReportContents) -> str:
+    """Returns the losses and gains of all models by language; empty without further models."""
+    return _csv(_model_rows(one)) if one.further else ""
+
+
+def tasks_csv(one: ReportContents) -> str:
+    """Returns the scores of all tasks; empty without tasks."""
+    return _csv([row for task in one.tasks for row in task.rows]) if one.tasks else ""
+
+
+def expert_csvs(one: ReportContents) -> dict[str, str]:
+    """Returns the expert use of each task that has one."""
+    return {task.name: _csv(experts_to_rows(task.experts)) for task in one.tasks if task.experts}
+
+
+def _model_rows(one: ReportContents) -> list[dict[str, Any]]:
+    """Returns one row per model and language: losses and gain, with the ends of intervals.
+
+    `unit` is that of the gain, which has bits per byte where a vocabulary is not the baseline's.
+    """
+    of = {one.candidate.name: one.gains} | {each.name: each.gains for each in one.further}
+    units = {one.candidate.name: one.unit} | {each.name: each.unit for each in one.further}
+    rows = []
+    for each in one.models:
+        for code, (nats, bits) in losses_of(each).items():
+            gain = of.get(each.name, {}).get(code)
+            row = {"model": each.name, "code": code, "language": one.gains[code].name}
+            row |= {f"nats_per_token{end}": x for end, x in zip(_ENDS, nats, strict=True)}
+            row |= {f"bits_per_byte{end}": x for end, x in zip(_ENDS, bits, strict=True)}
+            ends = (gain.gain, gain.low, gain.high) if gain else (None,) * 3
+            row |= {f"gain{end}": x for end, x in zip(_ENDS, ends, strict=True)}
+            row |= {"unit": units[each.name].value if gain else ""}
+            rows.append(row | {"verdict": gain.verdict if gain else ""})
+    return rows
+
+
+def _csv(rows: list[dict[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\r\n")
+    writer.writeheader()
+    writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
+    encoded = base64.b64encode(text.getvalue().encode()).decode()
+    return f"data:text/csv;charset=utf-8;base64,{encoded}"
+
+
+def _cell(value: Any) -> Any:
+    """Returns a cell of CSV: no text is a formula of a spreadsheet, as in `csvCell` of the page."""
+    if isinstance(value, tuple):
+        return " ".join(map(str, value))
+    return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value

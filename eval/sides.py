@@ -1,0 +1,227 @@
+"""One side of a comparison: the runs of one architecture, one per seed, evaluated at equal steps;
+facts about them and the settings in which sides differ; and their final losses by language, each
+with its interval.
+
+A curve has a loss at several numbers of steps. Its points are the evaluations of one run per seed,
+or the final losses of several runs per seed, of several lengths.
+
+The loss of a side is the mean over its runs. All runs score the same pages with the same targets,
+so their counts (tokens, bytes, pages) are equal, and a mean of sums is a sum of means. Two sides
+with one vocabulary are compared in nats per target token. Different vocabularies cut the same pages
+into different targets, so such sides are compared in bits per byte.
+
+The interval of a loss itself is wide, because pages differ more than models do. Two models are
+compared by the gain, whose pages are paired.
+"""
+
+import enum
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from eval import losses as language_loss
+from eval import statistics
+from eval.losses import LanguageLosses, PageLosses, Unit
+from eval.speed_up import Curves
+from eval.statistics import Scores, standard_error
+
+
+class Difference(NamedTuple):
+    """A setting that differs beyond the feed-forward, with its value per run of each side."""
+
+    field: str
+    baseline: tuple[str, ...]
+    candidate: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFacts:
+    """Facts about the runs of one side; None where not recorded.
+
+    Attributes:
+        name: name of the side in the report.
+        recipe: name of the recipe.
+        seeds: seed of each run.
+        parameters: number of weights.
+        flops_per_sequence: FLOPs per sequence of the forward pass.
+        experts: number of experts per switch layer; None for a dense side.
+        devices: numbers and kinds of devices.
+        steps: number of training steps.
+        step_seconds: median wall time per step by the runs' own logs, waiting for data included.
+        step_seconds_spread: greatest ÷ least median of a tenth of a run, greatest of all runs.
+        tokens_per_second: median over steps.
+        dropped_share: share of dropped tokens, mean over the last tenth of training.
+        training_loss_nats: nats per target token, mean over the last tenth of training.
+        held_out_loss_nats: nats per target token over all held-out pages, one entry per run.
+        commits: commits of the code that trained the runs.
+    """
+
+    name: str
+    recipe: str
+    seeds: tuple[int, ...]
+    parameters: int | None
+    flops_per_sequence: int | None
+    experts: int | None
+    devices: str
+    steps: int
+    step_seconds: float | None
+    step_seconds_spread: float | None
+    tokens_per_second: float | None
+    dropped_share: float | None
+    training_loss_nats: float | None
+    held_out_loss_nats: tuple[float, ...]
+    commits: tuple[str, ...]
+
+
+class Points(enum.Enum):
+    """What the points of a side's curves are."""
+
+    DECAYED = "final losses of runs of several lengths"
+    STEADY = "evaluations of one run, whose rate does not fall to 0"
+    DECAYING = "evaluations of one run, whose rate falls to 0"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """The runs of one architecture, evaluated at the same steps.
+
+    Attributes:
+        name: name in the report, for example `Switch`.
+        steps: steps of the points, ascending; only step 0 for an imported model.
+        points: what the points are.
+        pages: held-out pages, for each seed and point; the same ones everywhere.
+    """
+
+    name: str
+    steps: tuple[int, ...]
+    points: Points
+    pages: tuple[tuple[PageLosses, ...], ...]
+
+    @cached_property
+    def runs(self) -> tuple[tuple[LanguageLosses, ...], ...]:
+        """Sums per language, for each seed and point."""
+        return tuple(tuple(map(language_loss.by_language, of_run)) for of_run in self.pages)
+
+    @property
+    def final_pages(self) -> tuple[PageLosses, ...]:
+        """Pages of the last point, one entry per seed."""
+        return tuple(of_run[-1] for of_run in self.pages)
+
+    def only(self, runs: tuple[int, ...]) -> "Side":
+        """Returns the side with some of its runs, by their places."""
+        return replace(self, pages=tuple(self.pages[run] for run in runs))
+
+    @cached_property
+    def losses(self) -> tuple[LanguageLosses, ...]:
+        """Sums per language at each step, mean over runs."""
+        return tuple(
+            language_loss.mean_of_runs(at_step) for at_step in zip(*self.runs, strict=True)
+        )
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """Sorted codes of the evaluated languages."""
+        return self.runs[0][-1].languages
+
+    @property
+    def trained(self) -> bool:
+        """Whether the runs were trained here; False for an imported model of unknown steps."""
+        return self.steps[-1] > 0
+
+    @property
+    def has_curve(self) -> bool:
+        """Whether there are at least two points after step 0."""
+        return sum(step > 0 for step in self.steps) > 1
+
+    def compares_with(self, other: "Side") -> bool:
+        """Whether both have curves, and points of one kind: ends of runs, or within one run."""
+        within = [one.points is not Points.DECAYED for one in (self, other)]
+        return self.has_curve and other.has_curve and within[0] == within[1]
+
+    def trained_curves(
+        self, unit: Unit
+    ) -> tuple[Int[np.ndarray, " points"], Float[np.ndarray, "points languages"]]:
+        """Returns the points after step 0: their steps and losses."""
+        trained = np.array(self.steps) > 0
+        return np.array(self.steps)[trained], self.curves(unit)[trained]
+
+    def curves(self, unit: Unit) -> Float[np.ndarray, "evaluations languages"]:
+        """Returns the loss at each step, one column per language."""
+        return curves_of(self.losses, unit)
+
+    def final_losses(self, unit: Unit) -> Float[np.ndarray, "runs languages"]:
+        """Returns the loss of each run after its last step."""
+        return np.stack([run[-1].losses(unit) for run in self.runs])
+
+    def scores(self, language: str, unit: Unit) -> Scores:
+        """Returns the scores of all runs on the pages of a language."""
+        languages, of_page = self.final_pages[0].held_out.by_language
+        mine = of_page == languages.index(language)
+        amounts = np.stack([pages.amounts(unit)[mine] for pages in self.final_pages])
+        return Scores(amounts, self.final_pages[0].sizes(unit)[mine])
+
+    def page_curves(self, unit: Unit, pages: Bool[np.ndarray, " pages"]) -> Curves:
+        """Returns the losses of some pages at the points after step 0."""
+        trained = [at for at, step in enumerate(self.steps) if step > 0]
+        amounts = [[of_run[at].amounts(unit)[pages] for at in trained] for of_run in self.pages]
+        steps = np.array(self.steps)[trained]
+        return Curves(steps, np.array(amounts), self.final_pages[0].sizes(unit)[pages])
+
+
+def curves_of(
+    losses: tuple[LanguageLosses, ...], unit: Unit
+) -> Float[np.ndarray, "evaluations languages"]:
+    """Returns the loss at each evaluation, one column per language."""
+    return np.stack([one.losses(unit) for one in losses])
+
+
+def total_curve(
+    losses: tuple[LanguageLosses, ...], unit: Unit
+) -> Float[np.ndarray, " evaluations"]:
+    """Returns the loss over all pages at each evaluation."""
+    return np.concatenate([language_loss.total(one).losses(unit) for one in losses])
+
+
+def unit_of(baseline: Side, candidate: Side) -> Unit:
+    """Returns the unit in which two sides can be compared."""
+    if language_loss.same_targets(baseline.final_pages[0], candidate.final_pages[0]):
+        return Unit.NATS_PER_TOKEN
+    return Unit.BITS_PER_BYTE
+
+
+class LossInterval(NamedTuple):
+    """A loss with its 95% interval; None for the ends over a single page."""
+
+    loss: float
+    low: float | None
+    high: float | None
+
+
+class LanguageLoss(NamedTuple):
+    """The loss of a model in one language, in both units."""
+
+    nats_per_token: LossInterval
+    bits_per_byte: LossInterval
+
+
+def losses_of(one: Side) -> dict[str, LanguageLoss]:
+    """Returns a side's final losses by language, with intervals."""
+    return {
+        code: LanguageLoss(*(loss_interval(one, code, unit) for unit in Unit))
+        for code in one.languages
+    }
+
+
+def loss_interval(one: Side, code: str, unit: Unit) -> LossInterval:
+    """Returns a side's final loss in a language, with its interval over pages and runs."""
+    scores = one.scores(code, unit)
+    (counted,) = statistics.scored([scores])
+    if counted.sizes.size < 2:
+        return LossInterval(scores.loss(), None, None)
+    error = standard_error([counted.contributions()])
+    assert error is not None  # there are two pages
+    half = error.half_width
+    return LossInterval(scores.loss(), scores.loss() - half, scores.loss() + half)

@@ -1,1 +1,0 @@
-"""Estimates with intervals in closed form: gains, ratios, speed-ups, the null comparison."""

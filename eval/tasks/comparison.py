@@ -1,0 +1,475 @@
+"""Both sides of a report on one task: scores and gains per way of fine-tuning, metric and language;
+nats per sentence of a parallel text; and what the page and Markdown say of both.
+
+A mode is a choice of training languages. Examples that share text with the pretraining corpus in
+any run are left out of the scores "without overlaps", so both sides keep the same examples. Where
+no run looked for overlap with an example, the number of overlaps is None, which is not 0.
+
+The sentences of all languages are translations of each other, so losses are not divided by tokens
+or bytes, and are comparable across languages and vocabularies. A higher loss need not mean that a
+language is understood worse: it may need more words for the same content. A sentence that any run
+truncated is left out in its language, for all runs.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from jaxtyping import Bool
+
+from data.languages import get
+from eval.experts import ExpertSharing
+from eval.statistics import FALSE_DISCOVERY_RATE
+from eval.tasks.metrics import Metric
+from eval.tasks.predictions import Predictions, check_same_examples
+from eval.tasks.scores import (
+    Estimate,
+    Runs,
+    language_gains,
+    language_scores,
+    mean_gain,
+    mean_score,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """One number of both sides: of a language, or the mean over languages.
+
+    Attributes:
+        baseline, candidate: the number of each side.
+        gain: difference of the sides, above zero where the candidate is better.
+    """
+
+    baseline: Estimate
+    candidate: Estimate
+    gain: Estimate
+
+    @property
+    def verdict(self) -> str:
+        """`better` or `worse` beyond noise, otherwise `unclear`."""
+        if self.gain.p_value is None or self.gain.p_value >= FALSE_DISCOVERY_RATE:
+            return "unclear"
+        return "better" if self.gain.value > 0 else "worse"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """Scores of both sides by one metric.
+
+    Attributes:
+        metric: name of the metric.
+        without_overlaps: whether examples that overlap with the pretraining corpus are left out.
+        mean: mean over languages; None where no language has two examples.
+        languages: by code.
+    """
+
+    metric: str
+    without_overlaps: bool
+    mean: Compared | None
+    languages: Mapping[str, Compared]
+
+    @property
+    def label(self) -> str:
+        """The metric, and what is left out."""
+        return self.metric + (", without overlaps" if self.without_overlaps else "")
+
+    @property
+    def counted(self) -> list[Compared]:
+        """Languages that are counted: all but script variants."""
+        return [one for code, one in self.languages.items() if not get(code).is_script_variant]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of languages that are better and worse, and of those beyond noise."""
+        counted = self.counted
+        return {
+            "languages_counted": len(counted),
+            "languages_better": sum(one.gain.value > 0 for one in counted),
+            "languages_worse": sum(one.gain.value < 0 for one in counted),
+            "languages_better_significantly": sum(one.verdict == "better" for one in counted),
+            "languages_worse_significantly": sum(one.verdict == "worse" for one in counted),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mode:
+    """Scores of both sides in one mode.
+
+    Attributes:
+        name: training languages, in words.
+        trained_on: their codes; all if empty.
+        baseline_seeds, candidate_seeds: seeds of each side's runs.
+        examples: number of examples in all languages.
+        overlapping: number of those that overlap with the pretraining corpus; None if that was not
+            looked for.
+        overlapping_by_language: the same by language.
+        scores: one entry per metric, then the same without overlaps where there are any.
+    """
+
+    name: str
+    trained_on: tuple[str, ...]
+    baseline_seeds: tuple[int, ...]
+    candidate_seeds: tuple[int, ...]
+    examples: int
+    overlapping: int | None
+    overlapping_by_language: Mapping[str, int] | None
+    scores: tuple[Scores, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskComparison:
+    """A task as a report shows it.
+
+    Attributes:
+        name: name of the task.
+        split: split that was predicted.
+        modes: its modes.
+        experts: expert use of one candidate run on its examples; None where none is recorded.
+    """
+
+    name: str
+    split: str
+    modes: tuple[Mode, ...]
+    experts: ExpertSharing | None = None
+
+    @property
+    def labels(self) -> list[str]:
+        """Metrics of any mode, each once."""
+        return list(dict.fromkeys(one.label for mode in self.modes for one in mode.scores))
+
+    @property
+    def overlapping(self) -> Mapping[str, int] | None:
+        """Number of overlapping examples by language; None where no mode has it."""
+        found = (one.overlapping_by_language for one in self.modes)
+        return next((one for one in found if one is not None), None)
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """One row per mode, metric and language, with the ends of intervals."""
+        return [
+            {"task": self.name, "trained_on": mode.name, "metric": one.metric}
+            | {"without_overlaps": one.without_overlaps, "code": code, **_cells(found)}
+            | {"overlapping": (mode.overlapping_by_language or {}).get(code)}
+            for mode in self.modes
+            for one in mode.scores
+            for code, found in one.languages.items()
+        ]
+
+    def by(self, label: str) -> dict[str, Scores]:
+        """Returns the scores by one metric of each mode that has it."""
+        return {mode.name: one for mode in self.modes for one in mode.scores if one.label == label}
+
+
+def codes_of(scores: Mapping[str, Scores]) -> list[str]:
+    """Returns the languages of any of the scores, ordered by code."""
+    return sorted({code for one in scores.values() for code in one.languages})
+
+
+def mode_scores(
+    name: str,
+    baseline: Mapping[int, Predictions],
+    candidate: Mapping[int, Predictions],
+    metrics: Iterable[Metric],
+    *,
+    trained_on: tuple[str, ...] = (),
+) -> Mode:
+    """Returns both sides' scores in one mode.
+
+    Args:
+        name: the mode, in words.
+        baseline, candidate: predictions of each side by seed.
+        metrics: metrics of the task.
+        trained_on: training languages; all if empty.
+
+    Raises:
+        DataError: if the runs predicted different examples.
+    """
+    sides = list(baseline.values()), list(candidate.values())
+    check_same_examples([*sides[0], *sides[1]])
+    overlapping = _overlapping([*sides[0], *sides[1]])
+    kept: list[tuple[Runs, ...]] = [sides]
+    if overlapping is not None and overlapping.any():
+        kept.append(_without(sides, overlapping))
+    languages, of_example = sides[0][0].by_language
+    counts = None if overlapping is None else np.bincount(of_example, overlapping, len(languages))
+    return Mode(
+        name=name,
+        trained_on=trained_on,
+        baseline_seeds=tuple(baseline),
+        candidate_seeds=tuple(candidate),
+        examples=of_example.size,
+        overlapping=None if counts is None else int(counts.sum()),
+        overlapping_by_language=None
+        if counts is None
+        else dict(zip(languages, counts.astype(int).tolist(), strict=True)),
+        scores=tuple(
+            scores(one, *runs, without_overlaps=number > 0)
+            for number, runs in enumerate(kept)
+            for one in metrics
+            if runs[0][0].language.size
+        ),
+    )
+
+
+def scores(
+    metric: Metric,
+    baseline: Runs,
+    candidate: Runs,
+    *,
+    without_overlaps: bool = False,
+    less_is_better: bool = False,
+) -> Scores:
+    """Returns both sides' scores by one metric, each run scored once.
+
+    Raises:
+        DataError: if the runs predicted different examples.
+    """
+    found = {id(run): metric.statistics(run) for run in (*baseline, *candidate)}
+    metric = metric._replace(statistics=lambda run: found[id(run)])
+    one, other = (candidate, baseline) if less_is_better else (baseline, candidate)
+    gains = language_gains(one, other, metric)
+    each = [language_scores(runs, metric) for runs in (baseline, candidate)]
+    means = [mean_score(baseline, metric), mean_score(candidate, metric)]
+    means.append(mean_gain(one, other, metric))
+    return Scores(
+        metric=metric.name,
+        without_overlaps=without_overlaps,
+        mean=_compared(*means),
+        languages={
+            code: Compared(baseline=each[0][code], candidate=each[1][code], gain=gain)
+            for code, gain in gains.items()
+        },
+    )
+
+
+def _cells(found: Compared) -> dict[str, Any]:
+    estimates = {name: getattr(found, name) for name in ("baseline", "candidate", "gain")}
+    cells = {
+        f"{name}{end}": value
+        for name, one in estimates.items()
+        for end, value in (("", one.value), ("_low", one.low), ("_high", one.high))
+    }
+    return cells | {"examples": found.gain.examples, "verdict": found.verdict}
+
+
+def _compared(
+    baseline: Estimate | None, candidate: Estimate | None, gain: Estimate | None
+) -> Compared | None:
+    if baseline is None or candidate is None or gain is None:
+        return None
+    return Compared(baseline=baseline, candidate=candidate, gain=gain)
+
+
+def _overlapping(runs: Sequence[Predictions]) -> Bool[np.ndarray, " examples"] | None:
+    """Returns what overlaps with the corpus of any run; None if an example was not compared."""
+    if not np.any([run.compared for run in runs], axis=0).all():
+        return None
+    return np.any([run.overlaps for run in runs], axis=0)
+
+
+def _without(sides: tuple[Runs, Runs], left_out: Bool[np.ndarray, " examples"]):
+    return tuple([run.only(~left_out) for run in runs] for runs in sides)
+
+
+SENTENCES_SCHEMA = pa.schema(
+    [
+        ("language", pa.string()),
+        ("identity", pa.string()),
+        ("loss_nats", pa.float64()),
+        ("tokens", pa.int32()),
+        ("text_bytes", pa.int32()),
+        ("cut", pa.bool_()),
+    ]
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SentenceComparison:
+    """A parallel text as a report shows it.
+
+    Attributes:
+        name: name of the text.
+        sentences: number of sentences in all languages.
+        cut: number of those that are left out, because a run cut them.
+        scores: nats per sentence.
+    """
+
+    name: str
+    sentences: int
+    cut: int
+    scores: Scores
+
+
+def sentence_comparison(
+    name: str, baseline: Sequence[pa.Table], candidate: Sequence[pa.Table]
+) -> SentenceComparison | None:
+    """Returns both sides' nats per sentence; None where every sentence is cut.
+
+    Args:
+        name: name of the text.
+        baseline, candidate: a table of `SCHEMA` per run.
+
+    Raises:
+        DataError: if the runs scored different sentences.
+    """
+    tables = [_ordered(table) for table in (*baseline, *candidate)]
+    runs = [_sentences(table) for table in tables]
+    check_same_examples(runs)
+    whole = ~np.any([table["cut"].to_numpy() for table in tables], axis=0)
+    if not whole.any():
+        return None
+    kept = [run.only(whole) for run in runs]
+    losses = [table["loss_nats"].to_numpy()[whole] for table in tables]
+    found = scores(
+        _nats(kept, losses),
+        kept[: len(baseline)],
+        kept[len(baseline) :],
+        less_is_better=True,
+    )
+    return SentenceComparison(
+        name=name, sentences=whole.size, cut=int((~whole).sum()), scores=found
+    )
+
+
+def _nats(runs: Sequence[Predictions], losses: Sequence[np.ndarray]) -> Metric:
+    """Returns the mean loss as a metric of these runs."""
+    by_run = {
+        id(run): np.stack([of_run, np.ones_like(of_run)], axis=1)
+        for run, of_run in zip(runs, losses, strict=True)
+    }
+    return Metric(
+        name="nats per sentence",
+        statistics=lambda run: by_run[id(run)],
+        score=lambda sums: float(sums[0] / sums[1]),
+        gradient=lambda sums: np.array([1 / sums[1], -sums[0] / sums[1] ** 2]),
+    )
+
+
+def _ordered(table: pa.Table) -> pa.Table:
+    keys = [("language", "ascending"), ("identity", "ascending")]
+    order = pc.sort_indices(table, sort_keys=keys)  # pyright: ignore[reportAttributeAccessIssue]
+    return table.take(order)
+
+
+def _sentences(table: pa.Table) -> Predictions:
+    """Returns the sentences, as examples without a prediction."""
+    nothing = np.full(table.num_rows, None, object)
+    return Predictions(
+        language=table["language"].to_numpy(),
+        identity=table["identity"].to_numpy(),
+        answers=nothing,
+        prediction=nothing,
+        likeliest_label=nothing,
+        overlaps=np.zeros(table.num_rows, bool),
+        compared=np.zeros(table.num_rows, bool),
+    )
+
+
+MOST = 100.0  # percent of a score, or percentage points of a gain in either direction
+
+
+def shown(one: Compared, most: float | None = MOST) -> Compared:
+    """Returns the numbers, their intervals clipped to the possible range unless `most` is None.
+
+    Intervals are symmetric, and two runs leave one degree of freedom: a half width of 12.7 standard
+    errors. So an interval can extend beyond 0 or 100 %. Only what is shown is clipped; report.json
+    and the CSV keep the ends from which the standard error follows. On a logit scale no end would
+    exceed the range, but a score of 0 or 100 % has no logit, nor has a gain.
+    """
+    if most is None:
+        return one
+    return replace(
+        one,
+        baseline=_between(one.baseline, 0.0, most),
+        candidate=_between(one.candidate, 0.0, most),
+        gain=_between(one.gain, -most, most),
+    )
+
+
+def _between(found: Estimate, least: float, most: float) -> Estimate:
+    if found.low is None or found.high is None:
+        return found
+    return replace(found, low=max(found.low, least), high=min(found.high, most))
+
+
+def with_interval(found: Estimate, digits: int = 1, sign: str = "") -> str:
+    """Returns `61.3 [55.0, 67.6]`; the value alone where there is no interval."""
+    if found.low is None or found.high is None:
+        return f"{found.value:{sign}.{digits}f}"
+    ends = f"{found.low:{sign}.{digits}f}, {found.high:{sign}.{digits}f}"
+    return f"{found.value:{sign}.{digits}f} [{ends}]"
+
+
+def three(one: Compared | None, digits: int = 1, most: float | None = MOST) -> tuple[str, str, str]:
+    """Returns both sides' numbers and the gain, with intervals up to the largest number."""
+    if one is None:
+        return "–", "–", "–"
+    one = shown(one, most)
+    return (
+        with_interval(one.baseline, digits),
+        with_interval(one.candidate, digits),
+        with_interval(one.gain, digits, "+"),
+    )
+
+
+def about(task: TaskComparison) -> str:
+    """Returns what the numbers of a task are."""
+    return (
+        f"{task.name}, {task.split} data, {task.modes[0].examples:,} examples. Scores are in "
+        "percent, means over languages and seeds; gains are in percentage points, candidate minus "
+        "baseline, with 95% intervals in which all translations of a sentence are one draw. "
+        "Intervals are shown up to 0 and 100; report.json has them whole. "
+        "“Beyond noise” is corrected for the number of languages."
+    )
+
+
+def overlaps(task: TaskComparison) -> str:
+    """Returns how many examples overlap with the pretraining corpus."""
+    known = [one for one in task.modes if one.overlapping is not None]
+    if not known:
+        return (
+            "Overlap of examples with the pretraining corpus was not looked for; --corpus of "
+            "`mswitch finetune` and `mswitch evaluate` looks for it."
+        )
+    mode = next((one for one in known if one.overlapping), known[0])
+    found = f"{mode.overlapping:,} of {mode.examples:,} examples share text with the pretraining "
+    if not mode.overlapping:
+        return f"{found}corpus."
+    return f"{found}corpus; scores “without overlaps” leave them out on both sides."
+
+
+def about_experts(task: TaskComparison) -> str:
+    """Returns what the expert use of a task is; empty where there is none."""
+    if task.experts is None:
+        return ""
+    return (
+        f"One candidate run ({task.experts.run}, step {task.experts.step:,}): how the tokens of "
+        f"the {task.split} inputs (encoder) and of their right targets (decoder) were routed, "
+        "without capacity."
+    )
+
+
+def seeds(mode: Mode) -> str:
+    """Returns the seeds of both sides, once where they are the same."""
+    both = [", ".join(map(str, one)) for one in (mode.baseline_seeds, mode.candidate_seeds)]
+    return both[0] if both[0] == both[1] else " against ".join(both)
+
+
+def about_sentences(text: SentenceComparison) -> str:
+    """Returns what nats per sentence are, and how many sentences are left out."""
+    cut = (
+        f" {text.cut:,} of {text.sentences:,} sentences are longer than a row of some run, and "
+        "left out in their language: there, languages compare less well."
+        if text.cut
+        else ""
+    )
+    return (
+        f"{text.name}: nats per sentence of the pretrained runs, every token hidden once. All "
+        "languages say the same, so the numbers compare languages and vocabularies. Form is not "
+        "meaning: a language may need more words. Gain is baseline minus candidate, above zero "
+        f"where the candidate is better.{cut}"
+    )

@@ -1,0 +1,58 @@
+"""`report.md` of a small report."""
+
+import dataclasses
+import re
+
+from markdown_reader import HOSTILE, MARKDOWN
+from small_reports import make, side
+
+from eval import gains
+from eval.gains import TrainingText
+from eval.report.markdown import to_markdown
+from eval.report.tables import to_json
+from eval.sides import Difference
+
+
+def test_markdown_has_one_row_per_language_and_whole_tables():
+    markdown = to_markdown(make())
+    rows = [line for line in markdown.splitlines() if line.startswith("| ")]
+    assert sum("| ru |" in row for row in rows) == 1
+    assert any(r"Russian (Latin) \*" in row for row in rows)
+    assert r"tiny\|er" in markdown  # a pipe in a name breaks no table
+    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {3, 4, 8, 9}
+
+
+def test_fertility_stands_in_markdown_and_json():
+    sides = side("mT5", (3.0,) * 4, 1), side("Switch", (2.0, 2.5, 3.2, 1.0), 2)
+    text = TrainingText(
+        bytes_per_token=4.0, tokens_per_page=1200.4, unknown_share=0.0, byte_fallback_share=0.0123
+    )
+    made = dataclasses.replace(make(), gains=gains.language_gains(*sides, {"sw": text}))
+    assert "| Swahili | sw | 0.250 | 1,200 | 0.00% | 1.23% |" in to_markdown(made)
+    read = to_json(made)["languages"]["sw"]
+    assert (read["unknown_share"], read["byte_fallback_share"]) == (0.0, 0.0123)
+
+
+def test_the_summary_stands_in_markdown():
+    made = make()
+    markdown = to_markdown(made)
+    for name, value in dataclasses.asdict(made.summary).items():
+        assert f"| {name.replace('_', ' ')} | " in markdown, value
+    assert "| languages missing | 98 |" in markdown
+    assert f"| mean step speedup | {made.summary.mean_step_speedup:.4g} |" in markdown
+
+
+def test_names_of_strangers_are_words_of_the_report_and_nothing_else():
+    named = [dataclasses.replace(one, name=HOSTILE) for one in (make().baseline, make().candidate)]
+    gains = {code: dataclasses.replace(one, name=HOSTILE) for code, one in make().gains.items()}
+    differences = (Difference(HOSTILE, (HOSTILE,), (HOSTILE,)),)
+    made = make(differences=differences)
+    made = dataclasses.replace(made, baseline=named[0], candidate=named[1], gains=gains)
+    tokens = MARKDOWN.parse(to_markdown(made))
+    inline = [one for token in tokens for one in token.children or ()]
+    assert {one.type for one in inline} == {"text"}
+    assert {token.tag for token in tokens} <= {
+        "", "h1", "p", "ul", "li", "table", "thead", "tbody", "tr", "th", "td"
+    }  # fmt: skip
+    assert sum(token.tag == "h1" for token in tokens) == 2  # opened and closed
+    assert len([token for token in tokens if token.type == "table_open"]) == 6
