@@ -40,13 +40,13 @@ from lanes import Task, run_all
 from word_pieces import ROWS
 
 from data.files.paths import exists
-from pipeline.arguments.shared import CacheOptions
+from pipeline.arguments import CacheOptions
 from pipeline.recipe.overrides import override
-from pipeline.runs.evaluation_paths import evaluation_file
-from pipeline.runs.open import load_run, restore, trainer_here
-from pipeline.tokens.open_blocks import open_blocks
-from pipeline.training.evaluation.evaluation_file import write_evaluation
-from pipeline.training.evaluation.held_out import HeldOut
+from pipeline.runs.directory import evaluation_file
+from pipeline.runs.finished import write_evaluation
+from pipeline.runs.opened_run import load_run, restore, trainer_here
+from pipeline.tokens.opened_blocks import open_blocks
+from pipeline.training.evaluation import HeldOut
 
 RECIPE = "switch-multilingual"
 GROUPS = (

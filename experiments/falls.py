@@ -21,10 +21,10 @@ from probes import NAMES, probes_of
 
 from data.examples.held_out_batches import batches, held_out_pages
 from model.batch import Batch, Call
-from pipeline.arguments.shared import CacheOptions
+from pipeline.arguments import CacheOptions
 from pipeline.runs.directory import saved_steps
-from pipeline.runs.open import load_run, restore
-from pipeline.tokens.open_blocks import open_blocks
+from pipeline.runs.opened_run import load_run, restore
+from pipeline.tokens.opened_blocks import open_blocks
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -48,13 +48,12 @@ from model.sharding.layouts import by_path
 from model.trainer import Trainer
 from model.transformer import Transformer
 from pipeline.arguments import CacheOptions
-from pipeline.hardware.batch_rows import to_devices
+from pipeline.commands.prune import refit_batches, trainer_of_one_device
+from pipeline.hardware.batches import to_devices
 from pipeline.recipe.recipe import Recipe
 from pipeline.runs.directory import find_run
-from pipeline.runs.open import recipe_of, restore
-from pipeline.tokens.open_blocks import open_blocks
-from pipeline.training.from_runs.pruned_state import trainer_of_one_device
-from pipeline.training.from_runs.refit_text import refit_batches
+from pipeline.runs.opened_run import recipe_of, restore
+from pipeline.tokens.opened_blocks import open_blocks
 
 SHARES = (0.25, 0.5, 0.8)
 ALLOWED_NATS = 0.02

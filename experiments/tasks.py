@@ -24,8 +24,8 @@ from eval.tasks.comparison import with_interval
 from eval.tasks.metrics import ACCURACIES
 from eval.tasks.predictions import Predictions
 from eval.tasks.scores import RetainedScore, retained_score
-from pipeline.runs.best_step import best_step
-from pipeline.runs.task_files import predictions_file, read_predictions
+from pipeline.runs.directory import best_step
+from pipeline.runs.tasks import predictions_file, read_predictions
 
 SIDES = ("mt5", "switch")
 EVERY_300 = ("evaluate_every=300", "checkpoint_every=300")

@@ -26,8 +26,8 @@ from material.reference import Outcome
 
 from data.rules import bad_words, rule_sets
 from data.rules.english_lines import clean as clean_lines
-from pipeline import clean
 from pipeline.arguments import Clean
+from pipeline.commands import clean
 
 ROOT = Path(__file__).parents[1]
 SMALL = sorted((ROOT / "tests/fixture/web").glob("*.warc.wet.gz"))

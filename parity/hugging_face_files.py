@@ -33,12 +33,12 @@ from model.decoding.generation import Sampling, cached_decoder, generate
 from model.hugging_face import modeling_mswitch
 from model.hugging_face.config import export_config
 from model.hugging_face.weights import exported_shapes
-from pipeline import export_hf, import_hf, vocabulary
 from pipeline.arguments import ExportHf, ImportHf
-from pipeline.fill import encode_with_gaps
+from pipeline.commands import export_hf, import_hf, vocabulary
+from pipeline.commands.fill import encode_with_gaps
 from pipeline.recipe import named
 from pipeline.recipe.recipe import with_rows
-from pipeline.runs.open import load_run, restore
+from pipeline.runs.opened_run import load_run, restore
 
 CORPUS = Path(__file__).parents[1].parent / "shared/data/corpus"
 WRITTEN = 24

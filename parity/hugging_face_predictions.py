@@ -30,9 +30,9 @@ from data.examples.task_examples import cut_ids, padded
 from data.tasks.description import Task, find_task
 from data.tasks.examples import TaskExample, read_task
 from data.tokens.tokenizer import EOS, MODEL_FILE, Tokenizer, load
-from pipeline import export_hf, import_hf
 from pipeline.arguments import ExportHf, ImportHf
-from pipeline.runs.open import load_run, restore
+from pipeline.commands import export_hf, import_hf
+from pipeline.runs.opened_run import load_run, restore
 from pipeline.training.tasks.predictor import Answers, Predictor
 
 DATA = Path(__file__).parents[1].parent / "shared/data/tasks/sib200"

@@ -22,10 +22,10 @@ from eval.experts import Usage, columns
 from model.batch import Batch, Call
 from model.decoding.generation import never_dropping
 from model.transformer import Transformer
-from pipeline import export_hf, import_hf, prune
 from pipeline.arguments import ExportHf, ImportHf, Prune
-from pipeline.runs.open import load_run, restore
-from pipeline.training.evaluation.evaluation_file import Evaluation, write_evaluation
+from pipeline.commands import export_hf, import_hf, prune
+from pipeline.runs.finished import Evaluation, write_evaluation
+from pipeline.runs.opened_run import load_run, restore
 
 TOLERANCE = 1e-4
 CASES = ("switch", "gated-switch")

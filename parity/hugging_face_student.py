@@ -15,10 +15,10 @@ import transformers
 from hugging_face_files import written, written_by_ours
 
 from data.examples.loader import batches
-from pipeline import distill, export_hf, pretrain
 from pipeline.arguments import CacheOptions, Distill, ExportHf, Pretrain
-from pipeline.runs.open import load_run
-from pipeline.tokens.open_blocks import open_blocks
+from pipeline.commands import distill, export_hf, pretrain
+from pipeline.runs.opened_run import load_run
+from pipeline.tokens.opened_blocks import open_blocks
 from pipeline.training.run import make_examples
 
 DEMO = Path("runs/demo")

@@ -25,7 +25,7 @@ import traceback
 from collections.abc import Iterable
 from typing import Any
 
-from pipeline.artifacts.claims import code_version
+from pipeline.artifacts import code_version
 from pipeline.command_line import (
     check_command,
     check_no_beam_option,
@@ -37,7 +37,6 @@ from pipeline.command_line import (
     split_beam_options,
     with_beam_options,
 )
-from pipeline.credentials import refuse
 from pipeline.errors import (
     CUT_OFF_STATUS,
     PREEMPTED_STATUS,
@@ -45,11 +44,13 @@ from pipeline.errors import (
     Preempted,
     system_failure,
 )
-from pipeline.hardware.compiler_flags import set_compiler_flags
-from pipeline.hardware.libtpu import leave_alone_without_chips
-from pipeline.hardware.open_files import allow_open_files
+from pipeline.hardware.compiler_flags import (
+    allow_open_files,
+    leave_alone_without_chips,
+    set_compiler_flags,
+)
 from pipeline.stopping import Stopped, check_no_signal, end, leave, say, stoppable
-from pipeline.terminal import print_lines, print_message, replace_unknown_characters
+from pipeline.terminal import print_lines, print_message, refuse, replace_unknown_characters
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -149,14 +150,14 @@ def output_is_cut_off() -> bool:
 
 def show_intents(intents: Iterable[Any]) -> None:
     """Prints what a command would do; its module has loaded what this needs."""
-    show = importlib.import_module("pipeline.artifacts.intent").show
+    show = importlib.import_module("pipeline.stage").show
     for intent in intents:
         show(intent)
 
 
 def module_of(name: str) -> str:
     """Returns the module of a command, which is named for it."""
-    return f"pipeline.{name.replace('-', '_')}"
+    return f"pipeline.commands.{name.replace('-', '_')}"
 
 
 def is_worth_reading(record: logging.LogRecord) -> bool:

@@ -34,17 +34,17 @@ def test_the_import_test_can_fail():
 
 
 def test_cleaning_loads_no_tensorflow_and_no_jax():
-    loaded = imported_by("import pipeline.clean")
+    loaded = imported_by("import pipeline.commands.clean")
     assert "apache_beam" in loaded
     assert not loaded.intersection({"tensorflow", "jax"})
 
 
 def test_reporting_loads_no_jax():
-    assert "jax" not in imported_by("import pipeline.report")
+    assert "jax" not in imported_by("import pipeline.commands.report")
 
 
 def test_tokenizing_loads_no_language_identifier():
-    loaded = imported_by("import pipeline.tokenize, pipeline.tokens.sentencepiece_op")
+    loaded = imported_by("import pipeline.commands.tokenize, pipeline.tokens.sentencepiece_op")
     assert "tensorflow" in loaded
     assert "gcld3" not in loaded
 

@@ -18,8 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.accelerator.repetition import repetitions
-from pipeline.hardware.compiler_flags import FlagSet, accelerator, add, set_compiler_flags
-from pipeline.hardware.libtpu import leave_alone_without_chips
+from pipeline.hardware.compiler_flags import (
+    FlagSet,
+    accelerator,
+    add,
+    leave_alone_without_chips,
+    set_compiler_flags,
+)
 
 # Programs this small take longer to optimize than to run.
 UNOPTIMIZED = FlagSet("jaxlib", "XLA_FLAGS", {"xla_backend_optimization_level": "0"})

@@ -11,7 +11,7 @@ from benchmarks.accelerator.steps import random_batch, trainer_of
 from model.batch import Call
 from model.loss.training_loss import training_loss
 from pipeline.planning.topology import Topology
-from pipeline.recipe.mesh_choice import with_mesh
+from pipeline.recipe.fits import with_mesh
 from pipeline.recipe.recipe import Recipe
 
 

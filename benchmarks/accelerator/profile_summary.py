@@ -13,8 +13,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from pipeline.planning.hlo.instruction import Instruction
-from pipeline.planning.hlo.program import Program
+from pipeline.planning.hlo.program import Instruction, Program
 
 COLLECTIVE = re.compile(r"all-(gather|reduce|to-all)|reduce-scatter|collective-permute|nccl")
 PRODUCT = re.compile(r"dot|convolution|gemm|matmul|cublas|cutlass|nvjet|xmma")

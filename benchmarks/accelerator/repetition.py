@@ -49,7 +49,7 @@ def main(name: str, *settings: str) -> None:
     from benchmarks.accelerator.machine import here
     from benchmarks.accelerator.steps import random_batch, trainer_of
     from pipeline.recipe import named
-    from pipeline.recipe.mesh_choice import with_mesh
+    from pipeline.recipe.fits import with_mesh
     from pipeline.recipe.overrides import override
 
     devices = here()

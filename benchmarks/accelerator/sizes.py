@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pipeline.recipe import named
-from pipeline.recipe.mesh_choice import with_mesh
+from pipeline.recipe.fits import with_mesh
 from pipeline.recipe.overrides import override
 from pipeline.recipe.recipe import Recipe
 

@@ -25,8 +25,7 @@ from pipeline.planning.compiled_step import CompiledStep, compile_step
 from pipeline.planning.hlo.program import parse
 from pipeline.planning.roofline import roofline
 from pipeline.planning.topology import Topology
-from pipeline.recipe.recipe import Recipe
-from pipeline.recipe.step_flops import step_flops
+from pipeline.recipe.recipe import Recipe, step_flops
 from pipeline.recipe.trainer import trainer_on
 
 WARM, TRACED = 2, 3

@@ -35,8 +35,8 @@ from warcio.warcwriter import WARCWriter
 from data.demo import member_of
 from data.reading import web_archive
 from data.reading.page import Page
-from pipeline import clean
 from pipeline.arguments import Clean
+from pipeline.commands import clean
 
 ONE_PROCESS = ("--direct_running_mode=in_memory", "--direct_num_workers=1")
 PARTS = 11  # ten and one

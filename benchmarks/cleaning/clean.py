@@ -109,8 +109,8 @@ def _reference(files: list[Path]) -> int:
 
 
 def _ours(files: list[Path], options: tuple[str, ...] = ()) -> int:
-    from pipeline import clean
     from pipeline.arguments import Clean
+    from pipeline.commands import clean
 
     with tempfile.TemporaryDirectory() as directory:
         out = Path(directory, "out")

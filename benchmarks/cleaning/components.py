@@ -28,24 +28,23 @@ from apache_beam.metrics.metric import MetricsFilter
 from clusters_in_memory import clusters
 
 from data.numbers import splitmix64
-from pipeline.beam.counters import NAMESPACE
-from pipeline.beam.job import running
+from pipeline.beam.job import NAMESPACE, running
 from pipeline.beam.options import pipeline_options
-from pipeline.beam.waves import Waves
-from pipeline.beam.workspace import Workspace
-from pipeline.cleaning import submission
-from pipeline.cleaning.graph import Exchange
-from pipeline.cleaning.job import PARTITIONS_AT_ONCE, CleaningJob
-from pipeline.cleaning.near_duplicates.groups import (
+from pipeline.beam.workspace import Waves, Workspace
+from pipeline.corpus import submission
+from pipeline.corpus.graph import Exchange
+from pipeline.corpus.job import PARTITIONS_AT_ONCE, CleaningJob
+from pipeline.corpus.near_duplicates import (
     AskForNodes,
     ContractPairs,
+    PairPages,
     groups_of,
     pairs_left,
+    write_pairs,
 )
-from pipeline.cleaning.near_duplicates.keys import PairPages, write_pairs
-from pipeline.cleaning.requested_rules import named
-from pipeline.cleaning.shards import DEFAULT_CUT
-from pipeline.cleaning.submission import GraphStage, WaveOf
+from pipeline.corpus.read import DEFAULT_CUT
+from pipeline.corpus.request import named
+from pipeline.corpus.submission import GraphStage, WaveOf
 
 RESULT = Path(__file__).parents[1] / "results/components.json"
 PAIRS_OF_SHARD = 125_000

@@ -35,15 +35,13 @@ from apache_beam.metrics.metric import MetricsFilter
 from data import demo
 from data.demo import shipped_pages
 from data.reading.page import Page
-from pipeline.beam.counters import NAMESPACE
+from pipeline.beam.job import NAMESPACE
 from pipeline.beam.options import pipeline_options
-from pipeline.cleaning import new_job, shards, submission
-from pipeline.cleaning.corpus_files import write
-from pipeline.cleaning.input_files import input_files
-from pipeline.cleaning.outputs import total_of
-from pipeline.cleaning.requested_rules import named
-from pipeline.cleaning.shards import Cut
-from pipeline.cleaning.spills import spill
+from pipeline.corpus import job as new_job
+from pipeline.corpus import read, spills, submission, write
+from pipeline.corpus.read import Cut, input_files
+from pipeline.corpus.request import named
+from pipeline.corpus.submission import total_of
 
 RESULTS = Path(__file__).parents[1] / "results/crawl.json"
 SHARDS = 32  # at 1 times
@@ -136,7 +134,7 @@ def shipped_texts() -> list[str]:
 @contextlib.contextmanager
 def reads_counted(counted: Counter[str]) -> Iterator[None]:
     """Counts the spilled files that are opened and the batches that are read during the block."""
-    reader, read = spill.reader, write.WriteFile._read
+    reader, read = spills.reader, write.WriteFile._read
 
     @contextlib.contextmanager
     def counting(path: str) -> Iterator[Any]:
@@ -150,11 +148,11 @@ def reads_counted(counted: Counter[str]) -> Iterator[None]:
         counted["written_from_bytes"] += counted["batch_bytes"] - before
         return table
 
-    spill.reader, write.WriteFile._read = counting, of_writer
+    spills.reader, write.WriteFile._read = counting, of_writer
     try:
         yield
     finally:
-        spill.reader, write.WriteFile._read = reader, read
+        spills.reader, write.WriteFile._read = reader, read
 
 
 class _Counting:
@@ -193,5 +191,5 @@ def graph_bytes(job: Any) -> int:
 
 
 if __name__ == "__main__":
-    assert SHARDS * max(TIMES) <= shards.MOST_SHARDS
+    assert SHARDS * max(TIMES) <= read.MOST_SHARDS
     tyro.cli(main)

@@ -27,19 +27,20 @@ import grown_web
 import tyro
 from apache_beam.metrics.metric import MetricsFilter
 
-from pipeline.beam import exchange
-from pipeline.beam.counters import NAMESPACE
+from pipeline.beam import job
+from pipeline.beam.job import NAMESPACE
 from pipeline.beam.options import pipeline_options
-from pipeline.cleaning import new_job, submission
-from pipeline.cleaning.input_files import input_files
-from pipeline.cleaning.job import CleaningJob
-from pipeline.cleaning.outputs import total_of
-from pipeline.cleaning.requested_rules import named
+from pipeline.corpus import job as new_job
+from pipeline.corpus import submission
+from pipeline.corpus.job import CleaningJob
+from pipeline.corpus.read import input_files
+from pipeline.corpus.request import named
+from pipeline.corpus.submission import total_of
 
 WARM = grown_web.WEB / "fixtures/whirlwind.warc.wet.gz"  # a few pages: imports and models
 RESULTS = Path(__file__).parents[1] / "results/growth.json"
 TIMES = (1, 2, 4, 8)
-CRAWLS, CRAWL_BYTES = 71, 9e12  # of compressed WET, as pipeline/cleaning/shards.py assumes
+CRAWLS, CRAWL_BYTES = 71, 9e12  # of compressed WET, as pipeline/corpus/read.py assumes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +115,7 @@ def add_sizes(run: Any, exchanged: Counter[str]) -> None:
 @contextlib.contextmanager
 def exchanges_timed(exchanged: Counter[str]) -> Iterator[None]:
     """Adds the CPU time of all parts of exchanges during the block."""
-    parts = (exchange._Send, exchange._Compare, exchange._Collect)
+    parts = (job._Send, job._Compare, job._Collect)
     originals = [part.__call__ for part in parts]
 
     def timed(original: Any) -> Any:

@@ -29,8 +29,8 @@ import pyarrow.parquet as pq
 import tyro
 
 from data.urls import host_of
-from pipeline import clean, score, select, withdraw
 from pipeline.arguments import Clean, Score, Select, Withdraw
+from pipeline.commands import clean, score, select, withdraw
 
 WARM = grown_web.WEB / "fixtures/whirlwind.warc.wet.gz"  # a few pages: imports and models
 RESULTS = Path(__file__).parents[1] / "results/late_rules.json"

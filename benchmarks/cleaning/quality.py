@@ -79,8 +79,8 @@ def in_a_process(run: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def cleaned(files: list[Path], out: Path) -> dict[str, Any]:
-    from pipeline import clean
     from pipeline.arguments import Clean
+    from pipeline.commands import clean
 
     def run(some: list[Path], to: Path) -> int:
         arguments = Clean(

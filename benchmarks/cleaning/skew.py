@@ -27,12 +27,13 @@ from data import demo
 from data.reading.page import Page
 from data.reading.web_archive import read
 from pipeline.beam.options import pipeline_options
-from pipeline.cleaning import new_job, submission
-from pipeline.cleaning.duplicate_lines import FindDuplicateLines, FindRepeatedHashes
-from pipeline.cleaning.input_files import input_files
-from pipeline.cleaning.newest_per_url import FindNewest
-from pipeline.cleaning.outputs import total_of
-from pipeline.cleaning.requested_rules import named
+from pipeline.corpus import job as new_job
+from pipeline.corpus import submission
+from pipeline.corpus.addresses import FindNewest
+from pipeline.corpus.lines import FindDuplicateLines, FindRepeatedHashes
+from pipeline.corpus.read import input_files
+from pipeline.corpus.request import named
+from pipeline.corpus.submission import total_of
 
 RESULTS = Path(__file__).parents[1] / "results/skew.json"
 PAGES = 60_000

@@ -20,8 +20,7 @@ from typing import Any
 
 from pipeline.hardware.peaks import peak_flops
 from pipeline.planning.figures import time_figures
-from pipeline.planning.roofline import hops_seconds, least_seconds
-from pipeline.planning.transfers import Transfer
+from pipeline.planning.roofline import Transfer, hops_seconds, least_seconds
 from pipeline.recipe import named
 from pipeline.recipe.overrides import override
 

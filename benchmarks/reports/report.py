@@ -25,7 +25,7 @@ from synthetic_runs import VOCABULARY
 
 from data.files.json_files import write_json
 from data.languages import all_languages
-from pipeline.artifacts import claims
+from pipeline import artifacts
 
 RESULT = Path(__file__).parents[1] / "results" / "report.json"
 CODES = [one.code for one in all_languages()]
@@ -38,7 +38,7 @@ def write_run(directory: Path, pages: int, experts: int | None, seed: int, token
     (directory / "evaluation").mkdir(parents=True)
     switch = None if experts is None else {"experts": experts}
     recipe = {"name": "synthetic", "steps": STEPS, "seed": seed, "model": {"switch": switch}}
-    inputs = {"tokens": claims.digest_of_manifest(tokens)}
+    inputs = {"tokens": artifacts.digest_of_manifest(tokens)}
     write_json(directory / "recipe.json", {"recipe": recipe, "devices": ["cpu"], "inputs": inputs})
     rng, same = np.random.default_rng([seed, experts or 0]), np.random.default_rng(0)
     language = np.array(CODES)[np.arange(pages) % len(CODES)]
@@ -97,15 +97,15 @@ def write_corpus(directory: Path) -> Path:
             pq.write_table(pa.table({"text": some}), path)
         characters = sum(map(len, texts))
         entries[code] = {"kept": count, "held_out": held_out, "characters": characters}
-    claims.finish(directory, "clean", {}, {}, {"languages": entries})
+    artifacts.finish(directory, "clean", {}, {}, {"languages": entries})
     return directory
 
 
 def write_tokens(directory: Path, corpus: Path) -> Path:
     """Manifest of tokens made from the corpus, as a report requires it, without tokens."""
-    made_of = {"corpus_0": claims.digest_of_manifest(corpus)}
+    made_of = {"corpus_0": artifacts.digest_of_manifest(corpus)}
     body = {"token_dtype": "<u2", "vocabulary": VOCABULARY, "languages": {}}
-    claims.finish(directory, "tokenize", {}, made_of, body)
+    artifacts.finish(directory, "tokenize", {}, made_of, body)
     return directory
 
 

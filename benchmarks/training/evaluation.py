@@ -25,9 +25,9 @@ from data.tokens.blocks import TokenBlocks
 from data.tokens.manifest import TokenManifest
 from model.sharding.mesh import make_mesh
 from model.trainer import make_trainer
-from pipeline.hardware.batch_rows import to_devices
+from pipeline.hardware.batches import to_devices
 from pipeline.recipe import named
-from pipeline.training.evaluation.held_out import HeldOut
+from pipeline.training.evaluation import HeldOut
 
 RESULT = Path(__file__).parents[1] / "results" / "evaluation.json"
 ROUNDS, WARM = 7, 1

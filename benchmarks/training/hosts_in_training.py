@@ -6,7 +6,7 @@
 Hosts are processes with two simulated devices each. One run per fault fails at its start, in
 training, in a save and in an evaluation, each time on another host. Each failure is followed by the
 same command, which goes on; the last ends the run. Printed are the seconds from a failure until the
-last of the others has ended, with the limits of `pipeline/hardware/host_watch.py`, and the largest
+last of the others has ended, with the limits of `pipeline/hardware/hosts.py`, and the largest
 relative difference of a loss from the run of one device. Replaces its rows in
 benchmarks/results/hosts_in_training.json.
 """

@@ -29,8 +29,8 @@ from data.tokens.manifest import TokenManifest
 from model.batch import Call
 from model.config import expert_capacity
 from model.switch.capacity import assign_slots
-from pipeline.hardware.batch_rows import to_devices
-from pipeline.runs.open import load_run, restore
+from pipeline.hardware.batches import to_devices
+from pipeline.runs.opened_run import load_run, restore
 from pipeline.training.run import make_examples
 
 RESULT = Path(__file__).parents[1] / "results" / "pooled_drops.json"

@@ -6,9 +6,9 @@ First a small run is killed and started again, for the numbers of this machine: 
 holds up the loop, how long it takes until it is whole, and how long a start takes until its first
 new step. Then weeks are drawn with failures at exponential times, of mean 3, 8 and 24 hours. A
 failure loses the start and what was made since the beginning of the last save that was whole; saves
-are asynchronous. The interval of Young and Daly (`pipeline/planning/checkpoint_interval.py`) stands
+are asynchronous. The interval of Young and Daly (`pipeline/planning/figures.py`) stands
 beside the best of a search over the same failures. The same is done for a plan of Switch-C on 256
-chips: its saves are planned (`pipeline/planning/checkpoints.py`), and its start is this machine's
+chips: its saves are planned (`pipeline/planning/figures.py`), and its start is this machine's
 and the reading of a checkpoint. Writes benchmarks/results/preemptible_week.json.
 """
 
@@ -25,15 +25,14 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from model.checkpoints.local import Checkpoints
-from model.checkpoints.table import with_shardings
-from pipeline.planning.checkpoint_interval import best_interval
-from pipeline.planning.checkpoints import STORE_BANDWIDTH, planned_checkpoint
+from model.checkpoints import with_shardings
+from pipeline.planning.figures import STORE_BANDWIDTH, best_interval, planned_checkpoint
 from pipeline.planning.topology import topology
-from pipeline.recipe.mesh_choice import with_mesh
+from pipeline.recipe.fits import with_mesh
 from pipeline.recipe.named import get
+from pipeline.runs.checkpoints import Checkpoints
 from pipeline.runs.directory import saved_steps
-from pipeline.runs.open import load_run
+from pipeline.runs.opened_run import load_run
 
 RESULT = Path(__file__).parents[1] / "results" / "preemptible_week.json"
 HOURS = (3, 8, 24)  # mean time between failures

@@ -34,14 +34,14 @@ from model import step as train_step
 from model.sharding.mesh import make_mesh
 from model.step import ROUTER, TrainState, gradient_sites, of_routers
 from model.trainer import Trainer
-from pipeline.hardware.batch_rows import share_of, to_devices
+from pipeline.hardware.batches import share_of, to_devices
 from pipeline.recipe import named
 from pipeline.recipe.overrides import override
 from pipeline.recipe.recipe import Recipe, with_rows
 from pipeline.recipe.trainer import trainer_on
-from pipeline.tokens.open_blocks import open_blocks
-from pipeline.training.log.router_faults import SETTLING, WINDOW
-from pipeline.training.log.router_watch import EVERY, RouterWatch
+from pipeline.tokens.opened_blocks import open_blocks
+from pipeline.training.log.alarms import EVERY, RouterWatch
+from pipeline.training.log.live_view import SETTLING, WINDOW
 from pipeline.training.run import make_examples
 
 HEALTHY, SHOWN = 1_000, 100  # steps

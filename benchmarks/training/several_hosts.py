@@ -5,7 +5,7 @@
 
 The processes of `tests/helpers/joined_hosts.py` add numbers together; the victim, the first or the
 last one, does what the row says. Printed are the seconds from then until the last of the others has
-ended, with the limits of `pipeline/hardware/host_watch.py`, and what the others printed: one line.
+ended, with the limits of `pipeline/hardware/hosts.py`, and what the others printed: one line.
 Writes benchmarks/results/several_hosts.json.
 """
 
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from joined_hosts import started
 
-from pipeline.hardware.host_watch import BROKEN_SECONDS, LOST_SECONDS
+from pipeline.hardware.hosts import BROKEN_SECONDS, LOST_SECONDS
 
 RESULT = Path(__file__).parents[1] / "results" / "several_hosts.json"
 ACTS = {

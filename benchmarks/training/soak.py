@@ -21,7 +21,7 @@ import jax
 import numpy as np
 import pyarrow.parquet as pq
 
-from pipeline.runs.open import load_run, restore
+from pipeline.runs.opened_run import load_run, restore
 
 RESULT = Path(__file__).parents[1] / "results" / "soak.json"
 LONGEST = 5.0  # seconds from a start's first step to its kill

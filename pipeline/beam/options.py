@@ -1,33 +1,245 @@
-"""Options of a Beam job: the local runner by default, or those after `--` on the command line.
+"""Options and runners of a Beam job: the local runner by default, whose worker processes receive
+the job's options over loopback, or the options after `--` on the command line.
+
+They describe where a store is. No keys are among them (`pipeline.terminal`): each process takes
+its own from its environment or from a credential file.
+
+Beam passes a job's options to the workers of some runners and not to others (a pool of workers
+receives none), so the options travel with the functions that need them.
+
+Beam asks for a view of its options three times per transform, and builds and runs an argument
+parser for each: 0.3 to 0.9 ms, a twelfth of the CPU time of adding 9 MB of text to 90. All views of
+one object share its values, so a remembered view is as good as a new one.
+
+Beam (2.77.0) lets the servers of its embedded runner, of its worker processes' logs and of its pool
+of workers listen on all interfaces, without authentication, and offers no option for it. Whoever
+reached one could read the job's settings and graph, and could start programs through a pool. All of
+these servers come from `grpc.server` in four modules of Beam; these get one that binds elsewhere.
+
+Beam's own passes them none of the options, and fills the terminal with their logs. Here workers are
+started by `pipeline.beam.local_worker` and receive the options.
 
 The local runner is named because Beam's own default first tries to download another one. A small
 job runs in this process; a larger one in one worker process per core, which take 3 seconds to
 start. The user's options come last and so take precedence.
 """
 
+import contextlib
 import difflib
+import logging
 import os
+import re
+import shlex
+import signal
+import sys
+import threading
 from argparse import ArgumentParser
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import wraps
+from typing import Any, TypeVar
 
 import apache_beam as beam
+import grpc
 from apache_beam.options.pipeline_options import (
     FlinkRunnerOptions,
+    GoogleCloudOptions,
     PipelineOptions,
     PortableOptions,
+    S3Options,
     SparkRunnerOptions,
     StandardOptions,
 )
+from apache_beam.portability import python_urns
+from apache_beam.portability.api import beam_provision_api_pb2
+from apache_beam.runners.job import utils
+from apache_beam.runners.portability import abstract_job_service, local_job_service
+from apache_beam.runners.portability.fn_api_runner import worker_handlers
+from apache_beam.runners.portability.fn_api_runner.fn_runner import (
+    ExtendedProvisionInfo,
+    FnApiRunner,
+)
 from apache_beam.runners.runner import PipelineResult
+from apache_beam.runners.worker import worker_pool_main
 
 from data.errors import DataError
 from data.files.paths import is_remote
-from pipeline.beam.local_runner import LocalRunner
-from pipeline.beam.loopback import bind_to_loopback
-from pipeline.beam.option_views import RememberedViews
-from pipeline.beam.store_options import use_store_options
-from pipeline.credentials import refuse
+from data.files.stores import StoreOptions, set_options
+from pipeline.beam.local_worker import line_to_workers
+from pipeline.stopping import signals_came
+from pipeline.terminal import refuse
+
+
+def store_options(options: PipelineOptions) -> StoreOptions:
+    """Returns a job's options for each kind of store."""
+    google = _google(options)
+    return {"s3": _s3(options), "gs": google, "gcs": google}
+
+
+def use_store_options(options: PipelineOptions) -> None:
+    """Sets this process's object-store options to those of a job, as its workers do."""
+    set_options(store_options(options))
+
+
+def _s3(options: PipelineOptions) -> dict[str, Any]:
+    given = options.view_as(S3Options)
+    client = _given(
+        region_name=given.s3_region_name, api_version=given.s3_api_version, verify=given.s3_verify
+    )
+    return _given(
+        endpoint_url=given.s3_endpoint_url,
+        use_ssl=False if given.s3_disable_ssl else None,
+        client_kwargs=client or None,
+    )
+
+
+def _google(options: PipelineOptions) -> dict[str, Any]:
+    given = options.view_as(GoogleCloudOptions)
+    return _given(project=given.project, token="anon" if given.no_auth else None)
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+View = TypeVar("View", bound=PipelineOptions)
+VIEWS = "_views"
+
+
+class RememberedViews(PipelineOptions):
+    """Beam's options with a memory of their views."""
+
+    def view_as(self, cls: type[View]) -> View:
+        """Returns the options as those of a class, the same object at every call."""
+        views = self.__dict__.setdefault(VIEWS, {})  # Beam refuses unknown attributes
+        if cls not in views:
+            views[cls] = super().view_as(cls)
+        return views[cls]
+
+    def __getstate__(self) -> dict[str, object]:
+        """Returns what is copied or sent, which a view of the original would not follow."""
+        return {name: value for name, value in super().__getstate__().items() if name != VIEWS}
+
+
+ALL_INTERFACES = "[::]"
+LOOPBACK = "127.0.0.1"  # clients connect to "localhost"
+SERVE = (abstract_job_service, local_job_service, worker_handlers, worker_pool_main)
+
+
+class LoopbackGrpc:
+    """The module `grpc`, as Beam's servers see it."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(grpc, name)
+
+    @staticmethod
+    def server(*arguments: Any, **settings: Any) -> grpc.Server:
+        """Returns a server that binds to loopback where it is asked to bind to all interfaces."""
+        made = grpc.server(*arguments, **settings)
+        vars(made)["add_insecure_port"] = _on_loopback(made.add_insecure_port)
+        return made
+
+
+def bind_to_loopback() -> None:
+    """Makes every server that Beam starts in this process from now on listen on loopback only."""
+    for module in SERVE:
+        vars(module)["grpc"] = LoopbackGrpc()
+
+
+def _on_loopback(bind: Callable[[str], int]) -> Callable[[str], int]:
+    @wraps(bind)
+    def bound(address: str) -> int:
+        return bind(address.replace(ALL_INTERFACES, LOOPBACK))
+
+    return bound
+
+
+# Interrupts the main thread, which waits on a lock. A shell's background jobs ignore SIGINT.
+WAKE = signal.SIGUSR1
+# What a worker logs, within the runner's record of it (Beam 2.77.0): a protocol buffer as text.
+LOGGED = re.compile(r' message: "((?:[^"\\]|\\.)*)"')
+KILLED = ("-9", "137")  # SIGKILL, as Python and as a shell report it
+# Ctrl-C and a closed terminal are the runner's, also while a worker starts. -P: a folder named data
+# in the working directory is not our package.
+WORKER = f"trap '' INT HUP; exec {shlex.quote(sys.executable)} -P -m pipeline.beam.local_worker"
+
+
+class LocalRunner(FnApiRunner):
+    """The embedded runner for one job."""
+
+    def __init__(self, options: PipelineOptions):
+        given = options.get_all_options(drop_default=True, retain_unknown_options=True)
+        # Numbers would travel as floats, and a worker that parses "2.0" as an int fails.
+        as_text = {k: str(v) if type(v) in (int, float) else v for k, v in given.items()}
+        info = beam_provision_api_pb2.ProvisionInfo(
+            retrieval_token="unused-retrieval-token",
+            pipeline_options=utils.dict_to_struct(as_text),
+        )
+        super().__init__(provision_info=ExtendedProvisionInfo(info))
+
+    def run_via_runner_api(self, pipeline_proto: Any, options: PipelineOptions) -> Any:
+        """Runs the graph with worker processes of `pipeline.beam.local_worker`."""
+        for environment in pipeline_proto.components.environments.values():
+            if environment.urn == python_urns.SUBPROCESS_SDK:
+                environment.payload = WORKER.encode()
+        logging.getLogger(local_job_service.__name__).addFilter(as_the_worker_logs)
+        with line_to_workers(), interrupted_if_a_worker_ends():
+            return super().run_via_runner_api(pipeline_proto, options)
+
+
+def as_the_worker_logs(record: logging.LogRecord) -> bool:
+    """Shortens the runner's record of what a worker logs to its message; shows all records."""
+    if found := LOGGED.search(record.getMessage()):
+        escaped = found[1].encode().decode("unicode_escape")
+        record.msg, record.args = escaped.encode("latin-1").decode("utf-8", "replace"), ()
+        record.name = "worker"
+    return True
+
+
+class WorkerEnded(RuntimeError):
+    """A worker process that ended before its work was finished."""
+
+
+@contextlib.contextmanager
+def interrupted_if_a_worker_ends() -> Iterator[None]:
+    """Ends the wait for a worker process that was killed; Beam would wait for it forever.
+
+    Raises:
+        WorkerEnded: if a worker process ends with a status other than 0.
+    """
+    before, ended = threading.excepthook, []
+
+    def note(error: threading.ExceptHookArgs) -> None:
+        if error.thread is not None and error.thread.name == "run_worker":
+            ended.append(str(error.exc_value))
+            # One signal: a second could arrive after the handler is removed.
+            if len(ended) == 1 and not signals_came():
+                os.kill(os.getpid(), WAKE)
+        else:
+            before(error)
+
+    def wake(*_: object) -> None:
+        if signals_came():  # which ends the command by itself
+            return
+        raise WorkerEnded(how_it_ended(ended[0]))
+
+    threading.excepthook, former = note, signal.signal(WAKE, wake)
+    try:
+        yield
+    finally:
+        threading.excepthook = before
+        signal.signal(WAKE, former)
+
+
+def how_it_ended(reason: str) -> str:
+    """Returns a sentence about a worker process that ended; `reason` ends with its status."""
+    status = reason.rpartition(" ")[2]
+    if status in KILLED:
+        return (
+            f"A worker process was killed (status {status}), as is done when memory is short; run "
+            "fewer, for example -- --direct_num_workers=1."
+        )
+    return f"A worker process ended before its work did ({reason}); report this."
+
 
 # WARN: Python's WARNING stops every Java job server, which knows no level of that name.
 DEFAULTS = ("--runner=FnApiRunner", "--default_sdk_harness_log_level=WARN")

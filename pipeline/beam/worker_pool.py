@@ -8,7 +8,7 @@ import sys
 
 from apache_beam.runners.worker import worker_pool_main
 
-from pipeline.beam.loopback import bind_to_loopback
+from pipeline.beam.options import bind_to_loopback
 
 
 def main() -> None:

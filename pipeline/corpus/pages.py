@@ -1,27 +1,191 @@
-"""Corpora as later stages read them: one or more outputs of `clean` or `select` as one.
+"""A corpus as later stages read it: its manifest, by whichever command wrote it, its files, the
+pages of one or more corpora as one, and samples of what each rule rejected.
 
 Each is a local directory or an address on an object store. A file of pages is fetched whole when
 all of its text is read, because text is nearly all of it. When only its footer or its first texts
 are read, only these are fetched.
+
+Samples of a reason come from several languages and as many scripts as possible, because the effect
+of a rule on Chinese does not show in English. Languages with the most rejected pages come first.
+Every reason in the manifest gets samples, however rare. Memory holds the rejected pages of one file
+at most, and text is read only from files with a reason that still lacks samples.
 """
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+import shlex
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
+from msgspec import Struct
 
+from data.corpus_manifest import CorpusManifest, LanguagePages
 from data.examples.mixture import TextSizes
+from data.files.json_files import Count, Name, RelativePath, read_json
 from data.files.parquet_files import read_pages, read_schema, read_table
-from data.files.paths import absolute, join_path, sizes_in
-from data.languages import all_languages
+from data.files.paths import absolute, directories_in, exists, join_path, names_in, sizes_in
+from data.languages import all_languages, find
 from data.reading.page import RANGES, REJECTED, WRITTEN, WRITTEN_WITH_CLUSTERS
-from pipeline.artifacts.claims import digest_of_manifest
-from pipeline.artifacts.intent import Reading
-from pipeline.corpus.all_files import PAGES
-from pipeline.corpus.manifests import read_corpus, sources_of
+from data.rules.rule_sets import none
+from eval.funnel import SAMPLES_PER_REASON, Funnel, funnel, in_turn
+from pipeline.artifacts import MANIFEST, digest_of_manifest, head_in, read_manifest
 from pipeline.errors import ArtifactError
+from pipeline.stage import Reading
+
+PAGES_FOLDER, REJECTED_FOLDER = "pages", "rejected"
+
+
+class CorpusFile(NamedTuple):
+    """One Parquet file of a corpus.
+
+    Attributes:
+        language: mC4's code, or "und".
+        name: path relative to the corpus.
+        size: size in bytes.
+    """
+
+    language: Name
+    name: RelativePath
+    size: Count
+
+
+def corpus_files(corpus: str, folders: Sequence[str] = (PAGES_FOLDER,)) -> list[CorpusFile]:
+    """Returns the Parquet files of a corpus, in the order of their names."""
+    top = absolute(corpus)
+    return [
+        CorpusFile(code, join_path(folder, code, name), size)
+        for folder in folders
+        for code in sorted(directories_in(join_path(top, folder)))
+        for name, size in sizes_in(join_path(top, folder, code)).items()
+        if name.endswith(".parquet")
+    ]
+
+
+CLEAN, SELECT = "clean", "select"
+WITHDRAWAL, UNFINISHED = "withdrawal", "unfinished.json"  # folder of a corpus, and a file in it
+
+
+def corpus_stage(directory: Path | str) -> str:
+    """Returns the command that wrote a corpus, or is to finish it; `clean` where none has begun.
+
+    Raises:
+        DataError: if its manifest is damaged.
+    """
+    head = head_in(directory)
+    return SELECT if head and head.stage == SELECT else CLEAN
+
+
+def read_corpus(directory: Path | str) -> CorpusManifest:
+    """Returns the manifest of a corpus.
+
+    Raises:
+        ArtifactError: if the directory is not a finished corpus, or a withdrawal has changed a part
+            of its files.
+        DataError: if its manifest is damaged.
+    """
+    if withdrawal := unfinished_withdrawal(directory):
+        raise ArtifactError(
+            f"{directory} holds an unfinished withdrawal ({withdrawal}), so its files differ from "
+            f"its {MANIFEST}; run that mswitch withdraw again first."
+        )
+    return manifest_of_corpus(directory)
+
+
+def manifest_of_corpus(directory: Path | str) -> CorpusManifest:
+    """Returns the manifest of a corpus, also of one with an unfinished withdrawal.
+
+    Raises:
+        ArtifactError: if the directory is not a finished corpus.
+        DataError: if its manifest is damaged.
+    """
+    return read_manifest(directory, corpus_stage(directory), CorpusManifest)
+
+
+class Withdrawal(Struct, frozen=True):
+    """A withdrawal that may have changed files.
+
+    Attributes:
+        key: key of its workspace.
+        reason: its reason.
+        sites: its lists, as they were named.
+    """
+
+    key: Name
+    reason: str
+    sites: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """The options that the command had."""
+        return f"--sites {shlex.join(self.sites)} --reason {shlex.quote(self.reason)}"
+
+
+def unfinished_withdrawal(corpus: Path | str) -> Withdrawal | None:
+    """Returns the withdrawal that may have changed files of a corpus and is not in its manifest.
+
+    Raises:
+        DataError: if its record or the manifest is damaged.
+    """
+    path = join_path(corpus, WITHDRAWAL, UNFINISHED)
+    if not exists(path):
+        return None
+    withdrawal = read_json(path, Withdrawal)
+    finished = read_json(join_path(corpus, MANIFEST), _Origin).withdrawals
+    return None if withdrawal.key in {one.key for one in finished} else withdrawal
+
+
+class _Addition(Struct, frozen=True):
+    lineage: tuple[str, ...] = ()
+
+
+class _Withdrawn(Struct, frozen=True):
+    key: str = ""
+    manifest: str = ""
+
+
+class _Origin(Struct, frozen=True):
+    stage: str
+    inputs: dict[str, str] = {}
+    addition: _Addition = _Addition()
+    selected_from: tuple[str, ...] = ()
+    withdrawals: tuple[_Withdrawn, ...] = ()
+
+
+def lineage_of(corpus: Path | str) -> list[str]:
+    """Returns the digests of a corpus and of those that it was made of by additions, in order.
+
+    Raises:
+        DataError: if its manifest is damaged.
+    """
+    origin = read_json(join_path(corpus, MANIFEST), _Origin)
+    return [*origin.addition.lineage, digest_of_manifest(corpus)]
+
+
+def sources_of(corpus: Path | str) -> list[str]:
+    """Returns the digests of a corpus and of all that it has pages of.
+
+    These are the corpora that it was made of by additions or selections, and itself before pages
+    were withdrawn. A selection of a selection that an earlier version made names the last one only.
+
+    Raises:
+        DataError: if its manifest is damaged.
+    """
+    origin = read_json(join_path(corpus, MANIFEST), _Origin)
+    source = origin.inputs.get("corpus") if origin.stage == SELECT else None
+    before = [one.manifest for one in origin.withdrawals if one.manifest]
+    found = [*origin.selected_from, *([] if source is None else [source]), *before]
+    lineage = [*origin.addition.lineage, digest_of_manifest(corpus)]
+    return list(dict.fromkeys([*found, *lineage]))
+
+
+def has_unique_lines(corpus: CorpusManifest) -> bool:
+    """Returns whether each line is in one page, as all rules but `none` leave them.
+
+    Masks make lines equal that differ in their personal data alone.
+    """
+    is_masked = any(rules.get("mask") for rules in corpus.rules.late)
+    return corpus.rules.name != none().name and not is_masked
 
 
 class PageFile(NamedTuple):
@@ -146,7 +310,7 @@ def whole_pages(corpus: str, name: str) -> pa.Table:
     """Returns a file of kept or rejected pages, with all columns that `clean` writes."""
     path = join_path(corpus, name)
     columns = WRITTEN
-    if not name.startswith(f"{PAGES}/"):
+    if not name.startswith(f"{PAGES_FOLDER}/"):
         columns = REJECTED
     elif "cluster_size" in read_schema(path).names:
         columns = WRITTEN_WITH_CLUSTERS
@@ -155,3 +319,77 @@ def whole_pages(corpus: str, name: str) -> pa.Table:
 
 def _columns(names: Sequence[str]) -> pa.Schema:
     return pa.schema([WRITTEN.field(name) for name in names])
+
+
+COLUMNS = ["language", "url", "text"]
+REASON = pa.schema([REJECTED.field("reason")])
+
+
+def read_funnel(corpus: str) -> Funnel:
+    """Returns the funnel of a corpus.
+
+    Raises:
+        ArtifactError: if the directory is not a finished corpus.
+    """
+    manifest = read_corpus(corpus)
+    return funnel(manifest, _samples(corpus, sample_languages(manifest.languages)))
+
+
+def sample_languages(entries: Mapping[str, LanguagePages]) -> dict[str, list[str]]:
+    """Returns the languages to sample from, for each reason.
+
+    Args:
+        entries: `languages` of the manifest.
+    """
+    pages: dict[str, Counter[str]] = defaultdict(Counter)
+    for code, entry in entries.items():
+        for reason, count in entry.rejected.items():
+            pages[reason][code] += count
+    return {
+        reason: _scripts_in_turn(counts)[:SAMPLES_PER_REASON] for reason, counts in pages.items()
+    }
+
+
+def _scripts_in_turn(pages: Counter[str]) -> list[str]:
+    """Returns languages with pages: the largest of each script, then the second of each, ..."""
+    largest = sorted(+pages, key=lambda code: (-pages[code], code))
+    return in_turn(largest, lambda code: language.script if (language := find(code)) else "")
+
+
+def _samples(corpus: str, languages_of: Mapping[str, list[str]]) -> dict[str, pa.Table]:
+    codes = {code for chosen in languages_of.values() for code in chosen}
+    found = {
+        (code, reason): pages
+        for code in codes
+        for reason, pages in _of_language(
+            join_path(corpus, "rejected", code),
+            {reason for reason, chosen in languages_of.items() if code in chosen},
+        )
+    }
+    return {
+        reason: pa.concat_tables(
+            [found[code, reason] for code in chosen if (code, reason) in found]
+        )
+        for reason, chosen in languages_of.items()
+        if any((code, reason) in found for code in chosen)
+    }
+
+
+def _of_language(directory: str, reasons: set[str]) -> Iterator[tuple[str, pa.Table]]:
+    """Yields the first pages of each reason, from the first file that has any."""
+    missing = set(reasons)
+    for name in names_in(directory) if missing else ():
+        path = join_path(directory, name)
+        here = {
+            reason
+            for batch in read_pages(path, REASON)
+            for reason in batch["reason"].unique().to_pylist()
+        }
+        if samples := missing & here:
+            rejected = read_table(path, pa.schema([*map(REJECTED.field, COLUMNS), *REASON]))
+            for reason in sorted(samples):
+                of_reason = pc.call_function("equal", [rejected["reason"], reason])
+                yield reason, rejected.filter(of_reason).select(COLUMNS)[:SAMPLES_PER_REASON]
+        missing -= here
+        if not missing:
+            return

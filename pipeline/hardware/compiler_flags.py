@@ -1,4 +1,9 @@
-"""Compiler flags and GPU memory of runs on TPUs and GPUs, set before JAX starts.
+"""What is set before JAX starts: compiler flags and GPU memory of runs on TPUs and GPUs, libtpu as
+driver or as compiler, and how many files the process may open.
+
+JAX loads libtpu whenever it is installed. On a machine without TPUs that costs a second and a page
+of warnings on standard error, so only `mswitch plan` loads it there. `plan` uses the compiler
+alone, in several processes at a time and without queries to Google Cloud's metadata server.
 
 `OVERLAP` hides collectives behind matrix products. `DETERMINISTIC` fixes the order of sums on GPUs,
 where the compiler otherwise adds colliding rows of a scatter in the order of arrival. A compiler
@@ -6,15 +11,52 @@ ends the process at a flag that it does not know, so flags are set for the versi
 alone. What the environment already sets is never changed.
 """
 
+import importlib.util
 import os
+import resource
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
 from pipeline.errors import ArtifactError
-from pipeline.hardware.libtpu import has_chips
 from pipeline.terminal import print_message
+
+GOOGLE = "0x1ae0"  # PCI vendor; Google's network cards have it too
+AS_COMPILER = {
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # otherwise a second process fails at a lock file
+    "TPU_ACCELERATOR_TYPE": "v5litepod-16",  # any; without it libtpu queries and warns
+    "TPU_LOAD_LIBRARY": "1",
+    "TPU_SKIP_MDS_QUERY": "1",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+}
+
+
+def leave_alone_without_chips() -> None:
+    """Prevents JAX from loading libtpu on a machine without TPUs; call before importing JAX."""
+    if not has_chips():
+        os.environ.setdefault("TPU_LOAD_LIBRARY", "0")
+
+
+def has_chips(devices: Path = Path("/sys/bus/pci/devices")) -> bool:
+    """Returns whether a PCI device of this machine is Google's."""
+    vendors = (path / "vendor" for path in devices.glob("*"))
+    return any(path.is_file() and path.read_text().strip() == GOOGLE for path in vendors)
+
+
+def use_as_compiler() -> None:
+    """Sets libtpu's environment for compiling; call before JAX reads a topology.
+
+    Raises:
+        ArtifactError: if libtpu is not installed.
+    """
+    if importlib.util.find_spec("libtpu") is None:
+        raise ArtifactError(
+            "TPU topologies need the compiler, libtpu, which is not installed; "
+            "`make install EXTRAS=demo,dev,plan` in the checkout installs it (cpu:8 works without)."
+        )
+    os.environ.update(AS_COMPILER)
+
 
 # On small slices XLA for TPUs writes a reduce-scatter as an all-reduce and a slice, which sends
 # twice the bytes, unless this is true. Plans compile with it too.
@@ -171,3 +213,14 @@ def merged(flags: Mapping[str, str], given: str) -> str:
     named = {word.lstrip("-").partition("=")[0] for word in given.split()}
     added = {name: value for name, value in flags.items() if name not in named}
     return " ".join([*given.split(), *words_of(added)])
+
+
+MOST = 2**16  # a container's limit may be 2^30, and some libraries prepare for as many
+
+
+def allow_open_files() -> None:
+    """Raises the soft limit of open files, often 1,024, to the hard one, up to `MOST`."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = MOST if hard == resource.RLIM_INFINITY else min(hard, MOST)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))

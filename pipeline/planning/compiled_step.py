@@ -1,4 +1,9 @@
-"""The programs of a run, compiled from shapes alone for devices that need not exist.
+"""The programs of a run, compiled from shapes alone for devices that need not exist, in a process
+of their own, and the memory of one device that each needs, in parts.
+
+The compiler assigns every buffer, so memory is that of a run except for the allocator's
+fragmentation. A program whose temporaries alone exceed a device's memory is refused by the
+compiler, which names their size.
 
 They are those of `make_trainer`, which `pretrain` runs: the training step, and the scoring of
 held-out rows. `pretrain --upcycle` runs one more, which makes the first state. No weight is made
@@ -6,8 +11,16 @@ and nothing is computed. `LESS_EFFORT` turns off the TPU compiler's search for t
 which is nine tenths of its work and changes neither buffers nor collectives.
 """
 
+import math
+import multiprocessing
+import os
+import re
+import signal
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -15,20 +28,166 @@ from jax.sharding import Mesh
 
 from data.languages import all_languages
 from model.batch import Batch
+from model.config import ConfigurationError
 from model.conversions.upcycling import LOGITS
 from model.sharding.layouts import batch_sharding, dimension_names, is_names
 from model.sharding.mesh import make_mesh
 from model.step import TrainState
 from model.trainer import Trainer
 from pipeline.hardware.compiler_flags import REDUCE_SCATTER
-from pipeline.planning import gpus
-from pipeline.planning.hlo.program import Program, parse
-from pipeline.planning.memory import Memory, compiled_memory, refused_memory, stored_bytes
+from pipeline.planning import topology as gpus
+from pipeline.planning.hlo.collectives import BACKWARD
+from pipeline.planning.hlo.program import Instruction, Program, parse
 from pipeline.planning.topology import Topology
 from pipeline.recipe.recipe import Recipe
 from pipeline.recipe.trainer import trainer_on
-from pipeline.training.from_runs.upcycle import carries_moments
-from pipeline.training.from_runs.upcycled_state import Beginning, first_state
+from pipeline.training.upcycling import Beginning, carries_moments, first_state
+
+SAME = ("bitcast", "convert", "copy", "copy-done", "copy-start")
+UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """Memory of one device while a program runs, in bytes.
+
+    Attributes:
+        parameters, optimizer, batch: size of each part of the state and of the batch, from its
+            sharding. The optimizer's statistics stay where they are while a run scores.
+        padding: padding of the arguments to the compiler's tiles.
+        kept: activations that the loop over blocks keeps for the backward pass; 0 where few blocks
+            are unrolled, as activations are then among the temporaries.
+        temporaries: all other buffers of the program, including gradients.
+        program: size of the compiled program.
+    """
+
+    parameters: int
+    optimizer: int
+    batch: int
+    padding: int
+    kept: int
+    temporaries: int
+    program: int
+
+    @property
+    def total(self) -> int:
+        """Sum of all parts; results reuse the buffers of the arguments (donation)."""
+        return sum(vars(self).values())
+
+
+def stored_bytes(shapes: Any, shardings: Any) -> int:
+    """Returns the bytes of one device's parts of arrays."""
+    return sum(
+        math.prod(sharding.shard_shape(shape.shape)) * shape.dtype.itemsize
+        for shape, sharding in zip(jax.tree.leaves(shapes), jax.tree.leaves(shardings), strict=True)
+    )
+
+
+def compiled_memory(
+    compiled: jax.stages.Compiled,
+    program: Program,
+    arguments: dict[str, int],
+    resident: dict[str, int],
+) -> Memory:
+    """Returns the memory of a compiled program.
+
+    Args:
+        compiled: program as JAX returns it.
+        program: the same, parsed.
+        arguments: bytes of its arguments by kind.
+        resident: bytes by kind of what a device holds beside them.
+    """
+    sizes: Any = compiled.memory_analysis()
+    kept = kept_for_backward(program)
+    results = sizes.output_size_in_bytes - sizes.alias_size_in_bytes
+    return Memory(
+        **arguments,
+        **resident,
+        padding=sizes.argument_size_in_bytes - sum(arguments.values()),
+        kept=kept,
+        temporaries=sizes.temp_size_in_bytes + results - kept,
+        program=sizes.generated_code_size_in_bytes,
+    )
+
+
+def refused_memory(error: Exception, arguments: dict[str, int]) -> Memory:
+    """Returns the memory of a program that the compiler refuses, from its message.
+
+    Raises:
+        ConfigurationError: if the compiler itself ran out of memory.
+    """
+    found = re.search(r"required for HLO temporaries \(([\d.]+)([KMGT])\)", str(error))
+    if found is None:
+        if "RESOURCE_EXHAUSTED" in str(error):
+            raise ConfigurationError(
+                f"The compiler ran out of memory: {error} Lower rows or plan a larger slice."
+            ) from error
+        raise error
+    temporaries = round(float(found.group(1)) * UNITS[found.group(2)])
+    return Memory(**arguments, padding=0, kept=0, temporaries=temporaries, program=0)
+
+
+def kept_for_backward(program: Program) -> int:
+    """Returns the bytes passed from a forward loop to a backward loop, stacked over blocks."""
+    total = 0
+    for computation, loop, _ in program.executed():
+        if loop.opcode != "while" or BACKWARD not in loop.operation:
+            continue
+        values = program.computations[computation]
+        initial = values[loop.operands[0]]
+        total += sum(
+            values[name].size
+            for name in set(initial.operands)
+            if name in values and _from_forward_loop(values[name], values)
+        )
+    return total
+
+
+def _from_forward_loop(value: Instruction, values: dict[str, Instruction]) -> bool:
+    while value.opcode in SAME and value.operands[0] in values:
+        value = values[value.operands[0]]
+    if value.opcode != "get-tuple-element":
+        return False
+    source = values[value.operands[0]]
+    return source.opcode == "while" and BACKWARD not in source.operation
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Aborted(Exception):
+    """The process ended before the function returned; its output says why."""
+
+
+def in_own_process(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Returns what the function returns in a new process, in which JAX computes on the CPU.
+
+    Raises:
+        Aborted: if the process ends without a result.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # "Could not find cuda drivers"
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context, initializer=_begin) as pool:
+        try:
+            return pool.submit(function, *args, **kwargs).result()
+        except BrokenProcessPool as error:
+            raise Aborted from error
+        except KeyboardInterrupt:
+            for process in multiprocessing.active_children():
+                process.kill()  # compiling, which nothing else interrupts
+            raise
+
+
+def _begin() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends this process
+    on_cpu()
+
+
+def on_cpu() -> None:
+    """Keeps JAX from looking for devices; call before it is used."""
+    jax.config.update("jax_platforms", "cpu")
+
 
 # docs/decisions/plans-by-compiling.md
 LESS_EFFORT: Any = {"optimization_level": 9}  # O0 of JAX's CompilerEffortLevel
@@ -149,7 +308,7 @@ def _compiled(
 
 def _options(topology: Topology) -> Any:
     if topology.is_gpu:
-        return gpus.OPTIONS
+        return gpus.GPU_OPTIONS
     if not topology.is_tpu:
         return None
     on_tensor_cores = ON_TENSOR_CORES if topology.kind.startswith("TPU7x") else {}

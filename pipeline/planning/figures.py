@@ -1,22 +1,74 @@
-"""The figures of a plan, each marked with its source.
+"""The figures of a plan, each marked with its source: memory, work, time, expert slots, and
+checkpoints with the interval that loses the least time.
 
 * compiled: read from the program that XLA compiled for the topology.
 * derived: computed from the recipe, the mesh and the papers' formulas.
 * assumed: computed from published peak rates and perfect overlap; a run is slower.
+
+If saves are too rare, a failure repeats much work; if they are too frequent, the saves themselves
+take the time. Source: Daly, "A higher order estimate of the optimum checkpoint interval for restart
+dumps", 2006; its first term is Young's formula of 1974. In that model a save stops the work until
+it ends. Here the work stops only while arrays are copied, and the rest is written in the
+background. Background writing delays every checkpoint alike, so it does not move the optimum, but
+the next save cannot begin before it ends.
+
+Each host writes the shards of its own devices, and of equal shards the first device's. So the bytes
+of a host follow from shapes and shardings alone.
 """
 
 import math
 from collections import Counter
-from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, NamedTuple
 
-from pipeline.planning.between_slices import SliceTransfer
+import jax
+from jax.sharding import NamedSharding
+
+from model.config import SwitchConfig
+from model.sharding.mesh import make_mesh
 from pipeline.planning.compiled_step import CompiledStep
-from pipeline.planning.expert_slots import expert_slots
-from pipeline.planning.hlo.collectives import Collective
+from pipeline.planning.hlo.collectives import Collective, SliceTransfer
 from pipeline.planning.roofline import Roofline
-from pipeline.recipe.recipe import Recipe
-from pipeline.recipe.step_flops import step_flops
+from pipeline.recipe.recipe import Recipe, step_flops
+from pipeline.recipe.trainer import trainer_on
+
+
+class ExpertSlots(NamedTuple):
+    """Expert slots of a step, over all switch layers.
+
+    Attributes:
+        slots: number of slots.
+        assignments: number of (token, expert) assignments if every row is full.
+    """
+
+    slots: int
+    assignments: int
+
+    @property
+    def wasted(self) -> float:
+        """Share of slots that stays empty even if tokens are routed evenly."""
+        return max(1 - self.assignments / self.slots, 0.0)
+
+
+def expert_slots(recipe: Recipe) -> ExpertSlots | None:
+    """Returns a step's expert slots; None for a dense or dropless recipe."""
+    switch = recipe.model.switch
+    if switch is None or switch.dispatch != "slots":
+        return None
+    lengths, layers = recipe.lengths, recipe.model.blocks
+    tokens = recipe.rows * lengths.inputs, recipe.rows * lengths.targets
+    slots = sum(
+        count // pool * switch.experts * capacity
+        for count, (pool, capacity) in zip(tokens, _pools(switch), strict=True)
+    )
+    return ExpertSlots(layers * slots, layers * sum(tokens) * switch.choices)
+
+
+def _pools(switch: SwitchConfig) -> Iterator[tuple[int, int]]:
+    for decoder in (False, True):
+        routing = switch.routing(decoder=decoder, training=True)
+        yield routing.pool_tokens, routing.capacity
+
 
 Mark = Literal["compiled", "derived", "assumed"]
 GIB = 2**30
@@ -148,3 +200,97 @@ def time_figures(
     yield Figure(section, "chip-hours", hours, "", "assumed")
     if price:
         yield Figure(section, f"money at {price:g} per chip-hour", hours * price, "", "assumed")
+
+
+def best_interval(blocked: float, written: float, between_failures: float) -> float:
+    """Returns the seconds of work between the beginnings of two saves.
+
+    Args:
+        blocked: seconds for which a save holds up the work.
+        written: seconds from the beginning of a save until its checkpoint is whole.
+        between_failures: mean seconds between two failures.
+    """
+    if blocked >= 2 * between_failures:
+        return max(between_failures, written)
+    ratio = math.sqrt(blocked / (2 * between_failures))
+    daly = math.sqrt(2 * blocked * between_failures) * (1 + ratio / 3 + ratio**2 / 9) - blocked
+    return max(daly, written)
+
+
+STORE_BANDWIDTH = 1e9  # bytes per second that a host writes to a store; assumed
+COPY_BANDWIDTH = 10e9  # bytes per second from a host's devices to its memory; assumed
+FAILURES = (3, 8, 24)  # mean hours between two
+
+
+class PlannedCheckpoint(NamedTuple):
+    """A checkpoint of a run that need not exist.
+
+    Attributes:
+        whole: bytes of all arrays.
+        host: bytes of the host that writes most.
+        hosts: number of hosts.
+    """
+
+    whole: int
+    host: int
+    hosts: int
+
+    @property
+    def blocked(self) -> float:
+        """Seconds for which a save holds up the loop: the copy from the devices."""
+        return self.host / COPY_BANDWIDTH
+
+    @property
+    def written(self) -> float:
+        """Seconds from the beginning of a save until the checkpoint is whole."""
+        return self.blocked + self.host / STORE_BANDWIDTH
+
+    def steps_between(self, step_seconds: float, hours: float) -> int:
+        """Returns the steps between saves that lose the least time, with a failure per `hours`."""
+        seconds = best_interval(self.blocked, self.written, hours * 3600)
+        return max(round(seconds / step_seconds), 1)
+
+
+def planned_checkpoint(recipe: Recipe, devices: Sequence[Any]) -> PlannedCheckpoint:
+    """Returns the checkpoint of a recipe on devices that need not exist."""
+    trainer = trainer_on(recipe, make_mesh(recipe.mesh, devices))
+    shapes = jax.tree.leaves(jax.eval_shape(trainer.init))
+    shardings = jax.tree.leaves(trainer.shardings)
+    layouts = Counter(
+        (leaf.shape, leaf.dtype.itemsize, sharding)
+        for leaf, sharding in zip(shapes, shardings, strict=True)
+    )
+    by_host = Counter({device.process_index: 0 for device in devices})
+    for (shape, itemsize, sharding), count in layouts.items():
+        size = count * itemsize * math.prod(sharding.shard_shape(shape))
+        for host, shards in _shards_by_host(shape, sharding).items():
+            by_host[host] += shards * size
+    return PlannedCheckpoint(by_host.total(), max(by_host.values()), len(by_host))
+
+
+def _shards_by_host(shape: tuple[int, ...], sharding: NamedSharding) -> Counter[int]:
+    """Returns the number of different shards that each host writes."""
+    first: dict[tuple[tuple[Any, Any], ...], int] = {}
+    for device, index in sharding.devices_indices_map(shape).items():
+        first.setdefault(tuple((part.start, part.stop) for part in index), device.process_index)
+    return Counter(first.values())
+
+
+def checkpoint_figures(step: CompiledStep, roofline: Roofline) -> Iterator[Figure]:
+    """Yields the sizes of a checkpoint, its seconds, and steps between saves."""
+    section = "checkpoint"
+    planned = planned_checkpoint(step.recipe, step.topology.devices)
+    yield Figure(section, "arrays", planned.whole / 1e9, "GB", "derived")
+    yield Figure(
+        section, f"at most per host, of {planned.hosts}", planned.host / 1e9, "GB", "derived"
+    )
+    if (least := roofline.seconds) is None:
+        return
+    name = f"copied at {COPY_BANDWIDTH / 1e9:g} GB/s per host, while the loop waits"
+    yield Figure(section, name, planned.blocked, "s", "assumed")
+    name = f"whole at {STORE_BANDWIDTH / 1e9:g} GB/s per host, after"
+    yield Figure(section, name, planned.written, "s", "assumed")
+    for hours in FAILURES:
+        steps = planned.steps_between(max(least.values()), hours)
+        name = f"checkpoint_every, with a failure per {hours} hours"
+        yield Figure(section, name, steps, "steps", "assumed")

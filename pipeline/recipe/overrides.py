@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from pipeline.artifacts.differences import json_leaves
+from pipeline.artifacts import json_leaves
 from pipeline.errors import ArtifactError
 from pipeline.recipe.recipe import Recipe
 

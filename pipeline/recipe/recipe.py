@@ -1,4 +1,5 @@
-"""A complete description of a run: one frozen value and its JSON.
+"""A recipe: a complete description of a run, one frozen value and its JSON, with the settings of
+fine-tuning, later mixtures, and the FLOPs of a step.
 
 A run depends on its recipe and its data only, so the recipe stored with a run is sufficient to
 repeat it.
@@ -20,10 +21,65 @@ from model.config import (
     ascending,
     require,
 )
-from pipeline.artifacts.differences import unknown_fields
+from model.flops import forward_flops
+from pipeline.artifacts import unknown_fields
 from pipeline.errors import ArtifactError
-from pipeline.recipe.finetuning import FinetuningConfig
-from pipeline.recipe.mixture_from import MixtureFrom
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuningConfig:
+    """How a run is fine-tuned; defaults are those of Switch (section 2.4) and mT5 (section 4.2).
+
+    Attributes:
+        tasks: names of the tasks.
+        languages: languages of the training examples; all of the tasks' if empty. Evaluation has
+            all languages.
+        targets: decoder tokens per row.
+        dropout: rate of dropout outside experts; that of experts is `model.switch.expert_dropout`.
+        pretraining_share: share of rows that are pretraining's, against answers in the wrong
+            language; mT5 has 0.01 in zero-shot generation.
+    """
+
+    tasks: tuple[str, ...]
+    languages: tuple[str, ...] = ()
+    targets: int = 16
+    dropout: float = 0.1
+    pretraining_share: float = 0.0
+
+    def __post_init__(self):
+        if self.targets < 1:
+            raise ConfigurationError(
+                f"finetuning.targets was {self.targets}; a target has 1 token or more."
+            )
+        for name in ("dropout", "pretraining_share"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigurationError(
+                    f"finetuning.{name} was {getattr(self, name)}; it must be at least 0 and below "
+                    "1."
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixtureFrom:
+    """Other languages, weights or tokens from one step on.
+
+    Attributes:
+        step: number of steps made before.
+        mixture: weights of the languages, as in the recipe.
+        tokens: directory or address of the token blocks; "" for those before this step.
+    """
+
+    step: int
+    mixture: str
+    tokens: str = ""
+
+    def __post_init__(self):
+        if self.step < 1:
+            raise ConfigurationError(
+                f"A mixture from step {self.step} was asked; the first is the recipe's `mixture`, "
+                "and others begin at step 1 or later."
+            )
+
 
 MOST = 2**31 - 1  # steps are counted in 32 bits on the devices
 SEEDS = 2**32  # JAX ignores higher bits: seed 2**32 gave the first weights of seed 0
@@ -208,3 +264,12 @@ def recipe_from_json(value: dict[str, Any], place: str = "The recipe") -> Recipe
             "their names, or use the mswitch that wrote it."
         )
     return recipe
+
+
+def step_flops(recipe: Recipe) -> int:
+    """Returns a training step's matrix-product FLOPs: forward, and twice as many backward.
+
+    Rematerialized products are not counted, as MFU counts useful work.
+    """
+    lengths = recipe.lengths
+    return 3 * recipe.rows * forward_flops(recipe.model, lengths.inputs, lengths.targets)

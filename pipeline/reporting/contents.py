@@ -16,26 +16,27 @@ from eval.further_models import Further, Pruning
 from eval.report.contents import ReportContents, Written
 from eval.sides import Difference, Side, unit_of
 from eval.tasks.comparison import SentenceComparison, TaskComparison
+from pipeline import artifacts
 from pipeline.arguments import Report
-from pipeline.artifacts import claims
-from pipeline.artifacts.source_commit import source_commit
-from pipeline.corpus.funnel import read_funnel
-from pipeline.corpus.held_out_lines import read_shared_lines
+from pipeline.artifacts import source_commit
+from pipeline.corpus.pages import read_funnel
 from pipeline.errors import ArtifactError
-from pipeline.reporting.facts import facts_of, names_of
-from pipeline.reporting.step_times import step_times_of
-from pipeline.runs import (
-    comparable,
-    finished,
-    further_models,
-    sides_of_runs,
-    upcycled_runs,
+from pipeline.reporting import facts as upcycled_runs
+from pipeline.reporting import sides
+from pipeline.reporting import sides as sides_of_runs
+from pipeline.reporting.facts import (
+    check_text,
+    facts_of,
+    names_of,
+    read_shared_lines,
+    step_times_of,
+    training_text,
 )
+from pipeline.reporting.sides import check_students
+from pipeline.reporting.tasks import task_comparisons
+from pipeline.runs import finished
 from pipeline.runs.finished import FinishedRun
-from pipeline.runs.sentence_files import sentence_comparisons, sentence_files
-from pipeline.runs.sides_of_tasks import task_comparisons
-from pipeline.runs.students import check_students
-from pipeline.runs.training_text import check_text, training_text
+from pipeline.runs.tasks import sentence_comparisons, sentence_files
 
 
 def contents(arguments: Report) -> ReportContents:
@@ -48,7 +49,7 @@ def contents(arguments: Report) -> ReportContents:
         [finished.read_run(directory) for directory in directories]
         for directories in (arguments.baseline, arguments.candidate)
     )
-    differences = comparable.differences(baseline, candidate, allowed=arguments.allow_differences)
+    differences = sides.differences(baseline, candidate, allowed=arguments.allow_differences)
     check_text(arguments.corpus, arguments.tokens, candidate)
     students = [finished.read_run(directory) for directory in arguments.student]
     check_students(
@@ -65,7 +66,7 @@ def contents(arguments: Report) -> ReportContents:
         tasks=_tasks(arguments, baseline, candidate),
         sentences=_sentences(baseline, candidate),
     )
-    further_models.check_names(report.models)
+    sides.check_names(report.models)
     return report
 
 
@@ -119,7 +120,7 @@ def _report(
 def _written(arguments: Report) -> Written:
     return Written(
         date=datetime.now(UTC).date().isoformat(),
-        code_version=claims.code_version(),
+        code_version=artifacts.code_version(),
         commit=source_commit(),
         baseline=tuple(map(str, arguments.baseline)),
         candidate=tuple(map(str, arguments.candidate)),
@@ -140,12 +141,12 @@ def _further(
 ) -> tuple[Further, ...]:
     """Returns the models of --also, each compared with the baseline."""
     found = []
-    for name, directories in further_models.named(arguments.also).items():
+    for name, directories in sides.named(arguments.also).items():
         runs = [finished.read_run(directory) for directory in directories]
         # Students and pruned runs exist at the greatest length only.
         one_length = len(sides_of_runs.lengths(runs)) == 1
         compared = sides_of_runs.longest(baseline_runs) if one_length else baseline_runs
-        differences = comparable.differences(compared, runs, allowed=arguments.allow_differences)
+        differences = sides.differences(compared, runs, allowed=arguments.allow_differences)
         one = sides_of_runs.side(name, runs)
         found.append(
             further.further(
@@ -188,8 +189,8 @@ def _tasks(
 
 def _digests(runs: Sequence[FinishedRun]) -> list[str]:
     """Returns what fine-tuned runs recorded of the runs that they began as: finished ones."""
-    there = [run.directory for run in runs if claims.is_finished(run.directory)]
-    return [claims.digest_of_manifest(directory) for directory in there]
+    there = [run.directory for run in runs if artifacts.is_finished(run.directory)]
+    return [artifacts.digest_of_manifest(directory) for directory in there]
 
 
 def _sentences(

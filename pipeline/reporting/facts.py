@@ -1,12 +1,80 @@
-"""What a report calls its two sides, and facts about each side's runs."""
+"""Facts of a report beside its losses: names and metrics of each side's runs, their training text,
+their step times, the bill of upcycled runs, and lines that held-out pages share with training
+pages.
 
-from collections.abc import Sequence
+A run's recipe.json holds the digest of its tokens, and the manifest of the tokens those of their
+corpora. So a report never shows the funnel, training tokens or shared lines of one corpus beside
+runs that were trained on another.
 
-from eval import sides
+114 MB of text take three seconds. A corpus that would take minutes is not read for a report: the
+result is then None, and the report carries a caution.
+"""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from statistics import fmean, median
+
+from data.dedup.line_dedup import HeldOutText, SharedLines, shared_lines
+from data.files.digests import digest_of_contents
+from data.files.paths import Place, local_copy
+from data.languages import UNDETERMINED
+from data.tokens.manifest import SplitTokens, TokenManifest
+from eval import gains, sides, speed_up
+from eval.further_models import Bill
+from eval.gains import TrainingText
 from eval.losses import Unit
+from eval.report.contents import ReportContents
 from eval.sides import RunFacts, Side
-from pipeline.reporting import run_metrics
-from pipeline.runs.finished import FinishedRun
+from eval.speed_up import Rounds, StepTimes
+from pipeline import artifacts
+from pipeline.corpus.pages import page_files, page_texts, read_corpus
+from pipeline.errors import ArtifactError
+from pipeline.runs.directory import RECIPE, RecordedDense
+from pipeline.runs.finished import FinishedRun, MeasuredRun, read_step_times
+
+
+def median_metric(runs: Sequence[FinishedRun], name: str) -> float | None:
+    """Returns the median of a metric over all steps of all runs, or None if not recorded."""
+    lines = (line for run in runs for line in run.metrics)
+    values = [value for line in lines if (value := line.get(name)) is not None]
+    return float(median(values)) if values else None
+
+
+def spread_over_tenths(runs: Sequence[FinishedRun], name: str) -> float | None:
+    """Returns by what factor a metric changed within a run, for the run where it changed most.
+
+    A run's values are cut into tenths; the factor is the greatest ÷ the least of their medians.
+    None if every run recorded the metric fewer than twenty times: a tenth would be one value.
+    """
+    spreads = []
+    for run in runs:
+        values = [value for line in run.metrics if (value := line.get(name)) is not None]
+        if len(values) >= 20:
+            ends = [len(values) * tenth // 10 for tenth in range(11)]
+            medians = [median(values[one:other]) for one, other in itertools.pairwise(ends)]
+            spreads.append(max(medians) / min(medians))
+    return max(spreads, default=None)
+
+
+def mean_of_last_tenth(runs: Sequence[FinishedRun], name: str) -> float | None:
+    """Returns the mean over runs of a metric's mean over the last tenth of each one's steps.
+
+    None where no run recorded it. A line counts for the steps that it covers: a run that was
+    stopped has a line for fewer.
+    """
+    means = [mean for run in runs if (mean := _mean_of_last_tenth(run, name)) is not None]
+    return fmean(means) if means else None
+
+
+def _mean_of_last_tenth(run: FinishedRun, name: str) -> float | None:
+    recorded = [
+        (line.get("step") or 0, value, line.get("steps") or 1)
+        for line in run.metrics
+        if (value := line.get(name)) is not None
+    ]
+    late = [one for one in recorded if one[0] > 0.9 * run.last_step] or recorded[-1:]
+    _, values, steps = zip(*late, strict=True) if late else ((), (), ())
+    return fmean(values, steps) if values else None
 
 
 def names_of(baseline: FinishedRun, candidate: FinishedRun) -> tuple[str, str]:
@@ -45,13 +113,11 @@ def facts_of(of: Side, runs: Sequence[FinishedRun], every: Sequence[FinishedRun]
         experts=first.experts,
         devices=" + ".join(sorted({counted(run.devices) for run in runs})),
         steps=first.last_step,
-        step_seconds=run_metrics.median_metric(runs, "seconds"),
-        step_seconds_spread=run_metrics.spread_over_tenths(runs, "seconds"),
-        tokens_per_second=run_metrics.median_metric(runs, "tokens_per_second"),
-        dropped_share=(
-            None if first.switch is None else run_metrics.mean_of_last_tenth(runs, "dropped_share")
-        ),
-        training_loss_nats=run_metrics.mean_of_last_tenth(runs, "loss_nats"),
+        step_seconds=median_metric(runs, "seconds"),
+        step_seconds_spread=spread_over_tenths(runs, "seconds"),
+        tokens_per_second=median_metric(runs, "tokens_per_second"),
+        dropped_share=(None if first.switch is None else mean_of_last_tenth(runs, "dropped_share")),
+        training_loss_nats=mean_of_last_tenth(runs, "loss_nats"),
         held_out_loss_nats=tuple(float(total) for total in totals),
         commits=tuple(dict.fromkeys(commit for run in every for commit in run.about.commits)),
     )
@@ -61,3 +127,213 @@ def counted(devices: Sequence[str]) -> str:
     """Returns `8 × TPU v5p` for eight such entries, `not recorded` for none."""
     kinds = [f"{devices.count(kind)} × {kind}" for kind in dict.fromkeys(devices)]
     return ", ".join(kinds) or "not recorded"
+
+
+def step_times_of(
+    directory: Place | None,
+    report: ReportContents,
+    sides: tuple[Sequence[FinishedRun], Sequence[FinishedRun]],
+) -> StepTimes | None:
+    """Returns what a report shows of measured step times; None if none were named.
+
+    Args:
+        directory: what `mswitch time` wrote.
+        report: the report so far.
+        sides: runs of the baseline and of the candidate.
+
+    Raises:
+        ArtifactError: if they are not of a run of each side.
+    """
+    if directory is None:
+        return None
+    record = read_step_times(directory)
+    for name, measured, runs in zip(
+        ("baseline", "candidate"), (record.baseline, record.candidate), sides, strict=True
+    ):
+        _check_is_one_of(directory, name, measured, runs)
+    baseline, candidate = record.seconds
+    measured = Rounds(
+        baseline_run=str(record.baseline),
+        candidate_run=str(record.candidate),
+        devices=counted(record.devices),
+        steps=record.steps_per_round,
+        baseline_seconds=baseline,
+        candidate_seconds=candidate,
+    )
+    speedup = gains.log_speedup(report.summary, report.baseline, report.candidate)
+    return speed_up.step_times(measured, speedup)
+
+
+def _check_is_one_of(
+    directory: Place, side: str, measured: MeasuredRun, runs: Sequence[FinishedRun]
+) -> None:
+    known = {digest_of_contents(run.directory / RECIPE) for run in runs}
+    if measured.recipe_sha256 not in known:
+        raise ArtifactError(
+            f"The step times in {directory} have {measured.run}, {measured.name}, as the "
+            f"{side}, which is not a --{side} of this report; measure runs that it compares with "
+            "`mswitch time`, or leave --step-times out."
+        )
+
+
+LATER = "tokens_from_"  # and the step: an input of a run whose tokens changed
+
+
+def check_text(corpus: str | None, tokens: str | None, runs: Sequence[FinishedRun]) -> None:
+    """Checks that runs were trained on these tokens, and that the tokens are this corpus.
+
+    Args:
+        corpus: directory that `mswitch clean` wrote, or None.
+        tokens: directory that `mswitch tokenize` wrote, or None.
+        runs: runs of the candidate; imported ones have no tokens and are not checked.
+
+    Raises:
+        ArtifactError: if either differs, or a corpus is given without tokens.
+    """
+    if tokens is not None:
+        _check_tokens(tokens, runs)
+    if corpus is not None:
+        _check_corpus(corpus, tokens)
+
+
+def _check_tokens(tokens: str, runs: Sequence[FinishedRun]) -> None:
+    read = {_last_tokens(run) for run in runs} - {None}
+    if read and artifacts.digest_of_manifest(tokens) not in read:
+        raise ArtifactError(
+            f"{tokens} are not the tokens that {runs[0].directory} was trained on, or not its last "
+            "ones; name those with --tokens, or omit --tokens and --corpus."
+        )
+
+
+def _last_tokens(run: FinishedRun) -> str | None:
+    """Returns the digest of the tokens that a run read at its end; None if it is not recorded."""
+    inputs = run.about.inputs
+    later = [int(name.removeprefix(LATER)) for name in inputs if name.startswith(LATER)]
+    return inputs.get(f"{LATER}{max(later)}" if later else "tokens")
+
+
+def _check_corpus(corpus: str, tokens: str | None) -> None:
+    if tokens is None:
+        raise ArtifactError(
+            f"Only the tokens show whether {corpus} is the corpus of these runs; name them with "
+            "--tokens."
+        )
+    inputs = artifacts.read_manifest(tokens, "tokenize", artifacts.Head).inputs
+    corpora = {digest for name, digest in inputs.items() if name.startswith("corpus_")}
+    if corpora != {artifacts.digest_of_manifest(corpus)}:
+        raise ArtifactError(
+            f"{tokens} were made from {len(corpora)} "
+            f"{'corpus' if len(corpora) == 1 else 'corpora'}, and {corpus} is not all of it; name "
+            "the one corpus that they were made from, or omit --corpus."
+        )
+
+
+def training_text(
+    tokens: str | None, runs: Sequence[FinishedRun]
+) -> tuple[dict[str, TrainingText], str]:
+    """Returns the training text per language, and the definition of its `tokens`.
+
+    Args:
+        tokens: directory that `mswitch tokenize` wrote; None counts the tokens that the runs read.
+        runs: runs of the candidate.
+    """
+    seen = {
+        code: fmean([run.tokens_seen.get(code, 0.0) for run in runs])
+        for code in {code for run in runs for code in run.tokens_seen}
+    }
+    if tokens is None:
+        text = {code: TrainingText(tokens=n, tokens_seen=n) for code, n in seen.items()}
+        return text, "training tokens seen, repeats counted"
+    text = {}
+    for code, splits in artifacts.read_manifest(
+        tokens, "tokenize", TokenManifest
+    ).languages.items():
+        if "train" in splits:
+            text[code] = _text_of(splits["train"], seen.get(code))
+    return text, "distinct training tokens"
+
+
+def _text_of(train: SplitTokens, seen: float | None) -> TrainingText:
+    count = train.tokens
+    return TrainingText(
+        tokens=float(count),
+        tokens_seen=seen,
+        bytes_per_token=train.text_bytes / count if count else None,
+        tokens_per_page=count / train.pages if train.pages else None,
+        unknown_share=train.unknown_tokens / count if count else None,
+        byte_fallback_share=train.byte_tokens / count if count else None,
+    )
+
+
+def bill(baseline: Sequence[FinishedRun], candidate: Sequence[FinishedRun]) -> Bill | None:
+    """Returns the cost of a candidate's run, or None if its runs were not upcycled.
+
+    Args:
+        baseline: runs of the baseline, of one length.
+        candidate: runs of the candidate, of one length.
+
+    Raises:
+        ArtifactError: if runs of the candidate began in different ways.
+    """
+    ways = {_way(run.about.upcycled): run for run in candidate}
+    if len(ways) > 1:
+        raise ArtifactError(
+            "Runs of one side began in different ways ("
+            f"{'; '.join(f'{run.directory}: {way}' for way, run in ways.items())}); name runs that "
+            "were upcycled alike."
+        )
+    dense = candidate[0].about.upcycled
+    if dense is None:
+        return None
+    own = candidate[0].last_step - dense.begins_at
+    return Bill(
+        recipe=dense.recipe,
+        dense_steps=dense.step,
+        dense_flops=dense.flops,
+        own_steps=own,
+        own_flops=training_flops(candidate[0], own),
+        baseline_steps=baseline[0].last_step,
+        baseline_flops=training_flops(baseline[0], baseline[0].last_step),
+    )
+
+
+def training_flops(run: FinishedRun, steps: int) -> int | None:
+    """Returns the training FLOPs of steps of a run; None if not recorded."""
+    forward, rows = run.about.flops_per_sequence, run.recipe.get("rows")
+    return None if forward is None or rows is None else 3 * forward * rows * steps
+
+
+def _way(dense: RecordedDense | None) -> str:
+    if dense is None:
+        return "not upcycled"
+    begun = f"{dense.recipe} at step {dense.step}, begins at {dense.begins_at}"
+    return f"{begun}, logits {dense.logits}, noise {dense.noise}"
+
+
+MOST_CHARACTERS = 2_000_000_000  # a minute of one core
+
+
+def read_shared_lines(corpus: str) -> dict[str, SharedLines] | None:
+    """Returns the shared lines per language; None for a corpus above `MOST_CHARACTERS`.
+
+    Pages of undetermined language ("und") are on neither side.
+
+    Raises:
+        ArtifactError: if the directory is not a finished corpus.
+    """
+    entries = read_corpus(corpus).languages
+    codes = [code for code in entries if code != UNDETERMINED]
+    if sum(entries[code].characters for code in codes) > MOST_CHARACTERS:
+        return None
+    held_out = [
+        HeldOutText(code, text) for code in codes for text in _texts(corpus, code, "validation")
+    ]
+    return shared_lines(
+        held_out, (text for code in codes for text in _texts(corpus, code, "train"))
+    )
+
+
+def _texts(corpus: str, code: str, split: str) -> Iterator[str]:
+    for file in page_files([corpus], code, split):
+        with local_copy(file.path) as here:
+            yield from page_texts(here)

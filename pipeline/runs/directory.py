@@ -1,20 +1,390 @@
-"""A run's directory: its recipe, whether the run is finished, and its vocabulary.
+"""A run's directory: the files that describe the run, the settings changed on a resume, the best
+step of a fine-tuned run, which checkpoints are whole, and where evaluations lie. No JAX is
+imported here.
+
+JAX is not imported: a report compares the recipe's settings as JSON values. Whoever trains or loads
+the network makes a `Recipe` of them, which checks every field.
+
+Each entry has the step of the checkpoint that the run went on from. JAX is not imported.
+
+The best checkpoint is kept, and every command that opens the run without a step opens that one.
+JAX is not imported.
+
+    checkpoints/200/             here: Orbax renames it to its name when it is whole
+    checkpoints/200.json         in a store: the record, written when all arrays are there
+    checkpoints/200-1f0c.../     its arrays, by number
+
+A store cannot rename a folder. So a save writes below a name that no other start of the run uses,
+and the record comes last, in one upload. A folder without a record is the rest of a killed save.
+JAX is not imported.
 
 Every command that reads a run uses these functions, so each fault has one message. JAX is not
 imported, because a report needs none.
 """
 
+import json
+import re
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct, to_builtins
+
+from data.errors import DataError
 from data.files.digests import digest_of_contents
-from data.files.json_files import read_json
-from data.files.paths import Address, Place, exists, files_below, instead_of_directory, is_directory
+from data.files.json_files import Count, RelativePath, read_json, write_json
+from data.files.paths import (
+    Address,
+    Place,
+    directories_in,
+    exists,
+    files_below,
+    instead_of_directory,
+    is_directory,
+    names_in,
+    remove,
+)
 from data.tokens.blocks import TokenBlocks
 from data.tokens.tokenizer import MODEL_FILE
-from pipeline.artifacts.claims import head_in, held_instead, is_finished
-from pipeline.artifacts.intent import Reading, files_of
+from model import (
+    DENSE_STEPS_SINCE,
+    NUMERICS_VERSION,
+    SLOPED_STEPS_SINCE,
+    SPARSE_STEPS_SINCE,
+)
+from pipeline.artifacts import head_in, held_instead, is_finished
 from pipeline.errors import ArtifactError
-from pipeline.runs.best_step import best_step
-from pipeline.runs.checkpoint_records import read_record, steps_in
-from pipeline.runs.record import RunRecord
+from pipeline.stage import Reading, files_of
+
+UPCYCLED = "upcycled"  # name of the dense run among the inputs of a run that began as it
+Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+
+
+class RecordedTeacher(Struct, frozen=True, kw_only=True):
+    """The teacher of a student.
+
+    Attributes:
+        recipe: name of the teacher's recipe.
+        seed: seed of the teacher.
+        step: step of its weights.
+        experts: number of experts per switch layer; None for a dense teacher.
+        parameters: number of weights.
+        fingerprint: fingerprint of the weights.
+    """
+
+    recipe: str
+    seed: Seed
+    parameters: Count
+    step: Count = 0
+    experts: Count | None = None
+    fingerprint: str = ""
+
+
+class RecordedPruning(Struct, frozen=True, kw_only=True):
+    """How a run was pruned.
+
+    Attributes:
+        languages: codes of the languages that it was made for.
+        experts: number of experts per switch layer before.
+        run: digest of the manifest of the run before; empty if it was not recorded.
+        others: what became of the other experts, in words; empty if it was not recorded.
+    """
+
+    languages: tuple[str, ...]
+    experts: Count
+    run: str = ""
+    others: str = ""
+
+
+class RecordedDense(Struct, frozen=True, kw_only=True):
+    """The dense run that an upcycled one began as.
+
+    Attributes:
+        run: directory of the run, as it was named.
+        recipe: name of its recipe.
+        seed: seed of the run.
+        step: step of its weights; 0 for an imported run.
+        begins_at: first step of the upcycled run: `step`, or 0 if it reads other examples.
+        parameters: number of weights; None if not recorded.
+        flops: training FLOPs of its steps; None for an imported run.
+        logits: standard deviation of the first router logits.
+        noise: noise on the copies, relative to each matrix.
+    """
+
+    run: str
+    recipe: str
+    seed: Seed
+    step: Count
+    begins_at: Count
+    parameters: Count | None = None
+    flops: Annotated[int, Meta(ge=0)] | None = None
+    logits: float = 0.0
+    noise: float = 0.0
+
+
+class SwitchFacts(Struct, frozen=True):
+    """What every reader needs of `model.switch`."""
+
+    experts: Count
+
+
+class ModelFacts(Struct, frozen=True):
+    """What every reader needs of `model`."""
+
+    switch: SwitchFacts | None
+
+
+class RecipeFacts(Struct, frozen=True):
+    """What every reader needs of a recipe."""
+
+    name: str
+    seed: Seed
+    steps: Count
+    model: ModelFacts
+
+
+class RunRecord(Struct, frozen=True, kw_only=True):
+    """recipe.json.
+
+    Attributes:
+        recipe: settings of the run; at least those of `RecipeFacts`.
+        parameters: number of weights; None if not recorded.
+        flops_per_sequence: FLOPs per sequence of the forward pass; None if not recorded.
+        devices: kind of each device.
+        inputs: digest of each input, by name.
+        numerics_version: version that began the run; 1 if not recorded.
+        commits: commits of the code that have trained the run.
+        teacher: teacher of a student.
+        pruned: how the run was pruned; None if it was not.
+        upcycled: dense run that an upcycled one began as.
+    """
+
+    recipe: dict[str, Any]
+    parameters: Count | None = None
+    flops_per_sequence: Annotated[int, Meta(ge=0)] | None = None
+    devices: tuple[str, ...] = ()
+    inputs: dict[str, str] = {}
+    numerics_version: int = 1
+    commits: tuple[str, ...] = ()
+    teacher: RecordedTeacher | None = None
+    pruned: RecordedPruning | None = None
+    upcycled: RecordedDense | None = None
+
+    def __post_init__(self):
+        msgspec.convert(self.recipe, RecipeFacts)
+
+    @property
+    def has_todays_steps(self) -> bool:
+        """Whether this code computes the run's steps, if perhaps not its first weights."""
+        model = self.recipe["model"]
+        since = DENSE_STEPS_SINCE if model["switch"] is None else SPARSE_STEPS_SINCE
+        if model.get("distance_slope"):
+            since = SLOPED_STEPS_SINCE
+        return since <= self.numerics_version <= NUMERICS_VERSION
+
+
+class TokensSeen(Struct, frozen=True):
+    """One language of mixture.json; of a fine-tuned run one `TASK/LANGUAGE`, or pretraining."""
+
+    tokens_seen: Annotated[float, Meta(ge=0)]
+
+
+class MixtureRecord(Struct, frozen=True):
+    """mixture.json."""
+
+    languages: dict[RelativePath, TokensSeen] = {}
+
+
+CHANGES = "changes.json"
+
+
+class ChangedSetting(Struct, frozen=True):
+    """One setting that was changed on a resume.
+
+    Attributes:
+        step: number of steps made before.
+        setting: name of the setting in the recipe.
+        before: its value until then; None for what was added to a list.
+        after: its value from then on.
+    """
+
+    step: Count
+    setting: str
+    before: Any
+    after: Any
+
+    def __str__(self) -> str:
+        was = "" if self.before is None else f"{json.dumps(self.before)} -> "
+        return f"after step {self.step:,}: {self.setting} {was}{json.dumps(self.after)}"
+
+
+class Changes(Struct, frozen=True):
+    """changes.json."""
+
+    changes: tuple[ChangedSetting, ...] = ()
+
+
+def recorded_changes(run: Place) -> tuple[ChangedSetting, ...]:
+    """Returns the changes of a run, in order; none if it was never changed."""
+    path = run / CHANGES
+    return read_json(path, Changes).changes if exists(path) else ()
+
+
+def record_changes(run: Place, changes: Sequence[ChangedSetting]) -> None:
+    """Adds changes to a run's; those that a killed command has just recorded are not repeated."""
+    there = recorded_changes(run)
+    if changes and there[-len(changes) :] != tuple(changes):
+        write_json(run / CHANGES, {"changes": changes_to_json((*there, *changes))})
+
+
+def changes_to_json(changes: Sequence[ChangedSetting]) -> list[dict[str, Any]]:
+    """Returns changes as JSON values."""
+    return to_builtins(list(changes))
+
+
+def lines_of(run: Place) -> Iterator[str]:
+    """Yields each change in words."""
+    yield from map(str, recorded_changes(run))
+
+
+BEST = "best.json"
+
+
+class BestStep(Struct, frozen=True):
+    """best.json.
+
+    Attributes:
+        step: step of the best score; of equal ones the first.
+        score: that score: the mean over tasks, in percent, each the mean over training languages.
+        scores: score at each evaluated step.
+    """
+
+    step: Count
+    score: float
+    scores: dict[int, float]
+
+
+def best_step(directory: Place) -> int | None:
+    """Returns the step of the best checkpoint; None for a run that is not fine-tuned."""
+    path = directory / BEST
+    return read_json(path, BestStep).step if exists(path) else None
+
+
+def recorded_scores(directory: Place) -> dict[int, float]:
+    """Returns the score at each evaluated step; none before the first evaluation."""
+    path = directory / BEST
+    return read_json(path, BestStep).scores if exists(path) else {}
+
+
+def record_score(directory: Place, step: int, score: float) -> None:
+    """Adds the score of a step, which completes its evaluation."""
+    scores = recorded_scores(directory) | {step: score}
+    best = max(sorted(scores), key=lambda one: scores[one])
+    ordered = dict(sorted(scores.items()))
+    write_json(directory / BEST, {"step": best, "score": scores[best], "scores": ordered})
+
+
+DAMAGED = "damaged"
+_RECORD = re.compile(r"(0|[1-9][0-9]*)\.json")
+_ANY_RECORD = re.compile(rf"(?:{DAMAGED}-)?(0|[1-9][0-9]*)(?:-[0-9]+)?\.json")
+_FOLDER = re.compile(r"(0|[1-9][0-9]*)")
+
+
+class CheckpointRecord(Struct, frozen=True):
+    """What a store holds of a whole checkpoint beside its arrays.
+
+    Attributes:
+        folder: name of the folder of its arrays, beside the record.
+        arrays: names of the arrays, in the order of their numbers.
+    """
+
+    folder: str
+    arrays: list[str]
+
+
+def steps_in(checkpoints: Place) -> list[int]:
+    """Returns the steps of all whole checkpoints, in order; none if there is no directory."""
+    form = _RECORD if isinstance(checkpoints, Address) else _FOLDER
+    return sorted(int(of[1]) for name in names_in(checkpoints) if (of := form.fullmatch(name)))
+
+
+def record_path(checkpoints: Address, step: int) -> Address:
+    """Returns the address of a checkpoint's record."""
+    return checkpoints / f"{step}.json"
+
+
+def read_record(checkpoints: Address, step: int) -> CheckpointRecord:
+    """Returns a checkpoint's record.
+
+    Raises:
+        DataError: if it is damaged or cannot be read.
+    """
+    return read_json(record_path(checkpoints, step), CheckpointRecord)
+
+
+def remove_unfinished(checkpoints: Address) -> None:
+    """Removes the folders that no record names.
+
+    That of a damaged checkpoint has a record and stays; so do all of a step whose record cannot be
+    read.
+    """
+    named, unreadable = set[str](), set[str]()
+    for name in names_in(checkpoints):
+        if found := _ANY_RECORD.fullmatch(name):
+            try:
+                named.add(read_json(checkpoints / name, CheckpointRecord).folder)
+            except DataError:
+                unreadable.add(found[1])
+    for folder in directories_in(checkpoints):
+        if folder not in named and folder.partition("-")[0] not in unreadable:
+            remove(checkpoints / folder)
+
+
+def set_aside_path(checkpoints: Address, step: int) -> Address:
+    """Returns a free address for the record of a damaged checkpoint, whose folder is kept."""
+    there = names_in(checkpoints)
+    number = 0
+    while (name := f"{DAMAGED}-{step}-{number}.json") in there:
+        number += 1
+    return checkpoints / name
+
+
+FOLDER = "evaluation"
+OF_STEP = re.compile(r"(routing-|gaps-)?step=(0|[1-9][0-9]{0,17})\.parquet")
+
+
+def evaluation_file(directory: Place, step: int) -> Place:
+    """Returns the path of a step's evaluation in a run directory."""
+    return directory / FOLDER / f"step={step}.parquet"
+
+
+def gaps_file(directory: Place, step: int) -> Place:
+    """Returns the path of the gaps that an evaluation filled."""
+    return directory / FOLDER / f"gaps-step={step}.parquet"
+
+
+def routing_beside(path: Place) -> Place:
+    """Returns the path of the routing of an evaluation's pages, or of predictions for a task.
+
+    It holds how experts were used; a dense run has none.
+    """
+    return path.with_name(f"routing-{path.name}")
+
+
+def routing_file(run: Place, step: int) -> Place:
+    """Returns the routing file of a step.
+
+    Raises:
+        ArtifactError: if there is none.
+    """
+    path = routing_beside(evaluation_file(run, step))
+    if not exists(path):
+        raise ArtifactError(
+            f"Gates by expert and language were expected in {path}, which does not exist; run "
+            f"`mswitch evaluate --run {run} --step {step} --tokens TOKENS`, then the same command."
+        )
+    return path
+
 
 RECIPE = "recipe.json"
 

@@ -1,25 +1,56 @@
-"""Finished runs, read back: recipe, evaluations, metrics.
+"""Finished runs, read back: recipe, evaluations, metrics, filled gaps and the step times that
+`mswitch time` measured. The evaluation's file, one row per held-out page, is also written here.
+No JAX is imported.
 
 A run is a directory that `mswitch pretrain`, `distill`, `finetune`, `prune` or `import-hf` wrote.
 Runs are only read here, never written.
+
+One row per page; every later number about a language is recomputed from these rows. For a sparse
+network, `routing-step=N.parquet` holds one row per switch layer and language.
+
+A line is cut to a number of terminal cells: East Asian characters take two, combining marks none.
+The code of the language stands first and Latin words between the texts, so a terminal that reorders
+right-to-left text keeps gap, filling and truth apart. Control characters of a page are escaped.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any, Literal, NamedTuple
 
-from data.errors import DataError
-from data.files.json_files import decode_json, read_json
-from data.files.parquet_files import read_table
-from data.files.paths import Place, exists, names_in, read_bytes
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jaxtyping import Float
+from msgspec import Meta, Struct
+from rich.cells import cell_len
+
+from data.errors import DataError, escape_controls
+from data.files.atomic import atomic_write
+from data.files.digests import digest_of_contents
+from data.files.json_files import Count, Digest, decode_json, read_json
+from data.files.locks import check_held
+from data.files.parquet_files import read_schema, read_table
+from data.files.paths import Place, exists, names_in, read_bytes, remove
+from eval import experts as expert_sharing
 from eval import losses
-from eval.losses import PageLosses
-from pipeline.artifacts import claims
+from eval.losses import SCHEMA, PageLosses
+from eval.speed_up import step_time_ratio
+from pipeline import artifacts
+from pipeline.artifacts import read_manifest
 from pipeline.errors import ArtifactError
-from pipeline.runs.directory import RECIPE, find_run
-from pipeline.runs.evaluation_paths import FOLDER, OF_STEP, evaluation_file, routing_beside
-from pipeline.runs.record import MixtureRecord, RunRecord
-from pipeline.runs.sentence_files import SENTENCES, sentence_files
+from pipeline.runs.directory import (
+    FOLDER,
+    OF_STEP,
+    RECIPE,
+    MixtureRecord,
+    RunRecord,
+    Seed,
+    evaluation_file,
+    find_run,
+    gaps_file,
+    routing_beside,
+)
+from pipeline.runs.tasks import SENTENCES, sentence_files
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,9 +184,9 @@ def last_routing(directory: Place) -> Place | None:
 
 def _is_imported(directory: Place) -> bool:
     """Returns whether the run, or the run that it was pruned from, was imported."""
-    if not claims.is_finished(directory):
+    if not artifacts.is_finished(directory):
         return False
-    head = claims.read_head(directory)
+    head = artifacts.read_head(directory)
     return head.stage == "import-hf" or (head.stage == "prune" and head.settings.get("step") == 0)
 
 
@@ -183,3 +214,272 @@ def read_metrics(path: Place) -> list[dict[str, float | None]]:
 def _tokens_seen(path: Place) -> dict[str, float]:
     languages = read_json(path, MixtureRecord).languages if exists(path) else {}
     return {code: one.tokens_seen for code, one in languages.items()}
+
+
+COLUMNS = SCHEMA.append(pa.field("windows", pa.int32()))
+TOKENS = b"tokens"  # metadata key: digest of the manifest of the scored token blocks
+
+
+class Evaluation(NamedTuple):
+    """The columns of both files.
+
+    Attributes:
+        pages: columns of `step=N.parquet`.
+        routing: columns of `routing-step=N.parquet`; None for a dense network.
+    """
+
+    pages: dict[str, list[Any]]
+    routing: dict[str, list[Any]] | None
+
+    @property
+    def losses(self) -> dict[str, float]:
+        """Nats per target token over all pages of a language, by language code."""
+        sums: dict[str, list[float]] = {}
+        names = ("language", "loss_nats", "target_tokens")
+        for code, nats, tokens in zip(*(self.pages[name] for name in names), strict=True):
+            total = sums.setdefault(code, [0.0, 0.0])
+            total[0] += nats
+            total[1] += tokens
+        return {code: nats / tokens for code, (nats, tokens) in sums.items() if tokens}
+
+
+def forget_evaluations(directory: Place, gone: Callable[[int], bool]) -> None:
+    """Removes all files of the evaluations of some steps; of each one, the file of pages first."""
+    check_held(directory)
+    folder = directory / FOLDER
+    found = [(name, OF_STEP.fullmatch(name)) for name in names_in(folder)]
+    files = [name for name, of in found if of is not None and gone(int(of[2]))]
+    for name in sorted(files, key=lambda one: not one.startswith("step=")):
+        remove(folder / name)
+
+
+def scored_tokens(path: Place) -> str | None:
+    """Returns the digest of the tokens that an evaluation was made from; None if not recorded."""
+    tokens = (read_schema(str(path)).metadata or {}).get(TOKENS)
+    return None if tokens is None else tokens.decode()
+
+
+def write_evaluation(
+    directory: Place, step: int, evaluation: Evaluation, tokens: str | None = None
+) -> Place:
+    """Writes one evaluation with atomic renames.
+
+    The file of pages is written last: its presence marks the evaluation as complete.
+
+    Args:
+        directory: the run's directory.
+        step: step of the scored weights.
+        evaluation: columns to write.
+        tokens: digest of the scored tokens; None if they are the run's own.
+
+    Returns:
+        The path of the file of pages.
+    """
+    path = evaluation_file(directory, step)
+    if evaluation.routing is not None:
+        table = pa.Table.from_pydict(evaluation.routing, expert_sharing.WRITTEN)
+        _write_table(table, routing_beside(path))
+    schema = COLUMNS if tokens is None else COLUMNS.with_metadata({TOKENS: tokens})
+    _write_table(pa.Table.from_pydict(evaluation.pages, schema), path)
+    return path
+
+
+def _write_table(table: pa.Table, path: Place) -> None:
+    with atomic_write(path, path.parent.parent) as unfinished:
+        pq.write_table(table, unfinished)
+
+
+GAPS_SCHEMA = pa.schema(
+    [(name, pa.string()) for name in ("language", "before", "filled", "hidden", "after")]
+)
+CUT = "..."
+NOTHING = "-"  # an empty filling
+
+
+class FilledGap(NamedTuple):
+    """A gap of a held-out page.
+
+    Attributes:
+        language: code of the page's language.
+        before, after: visible text on both sides, with the space towards the gap if there is one.
+        filled: what the network wrote.
+        hidden: what stood there.
+    """
+
+    language: str
+    before: str
+    filled: str
+    hidden: str
+    after: str
+
+
+def read_gaps(directory: Place, step: int) -> list[FilledGap]:
+    """Returns the gaps that a step's evaluation filled; none if it filled none.
+
+    Raises:
+        DataError: if their file is damaged.
+    """
+    path = gaps_file(directory, step)
+    if not exists(path):
+        return []
+    rows = read_table(path, GAPS_SCHEMA).to_pylist()
+    return [FilledGap(**{name: value or "" for name, value in row.items()}) for row in rows]
+
+
+def latest_gaps(directory: Place) -> tuple[int, list[FilledGap]]:
+    """Returns the gaps of the last evaluation that filled any, and its step; 0 if none did.
+
+    Raises:
+        DataError: if their file is damaged.
+    """
+    for step in reversed(evaluated_steps(directory)):
+        if gaps := read_gaps(directory, step):
+            return step, gaps
+    return 0, []
+
+
+def line_of(gap: FilledGap, cells: int | None = None) -> str:
+    """Returns a gap as one line: `sw: before [filling] after (was: truth)`, or within a word.
+
+    Args:
+        gap: the gap.
+        cells: largest width of the line; None for the whole text.
+    """
+    code, before, filled, hidden, after = (escape_controls(one) for one in gap)
+    filled, hidden = filled or NOTHING, hidden or NOTHING
+    if cells is not None:
+        rest = cells - cell_len(f"{code}: [] (was: )")
+        filled, hidden = (start_of(one, rest // 4) for one in (filled, hidden))
+        rest -= cell_len(filled) + cell_len(hidden)
+        before = end_of(before, rest - min(cell_len(after), rest // 2))
+        after = start_of(after, rest - cell_len(before))
+    return f"{code}: {before}[{filled}]{after} (was: {hidden})"
+
+
+def start_of(text: str, cells: int) -> str:
+    """Returns the first characters of a text that fit, with `...` if some do not."""
+    if cell_len(text) <= cells:
+        return text
+    kept = ""
+    for character in text:
+        if cell_len(kept + character) > cells - len(CUT):
+            break
+        kept += character
+    return kept + CUT if cells >= len(CUT) else CUT[: max(cells, 0)]
+
+
+def end_of(text: str, cells: int) -> str:
+    """Returns the last characters of a text that fit, with `...` if some do not."""
+    if cell_len(text) <= cells:
+        return text
+    kept = text
+    while kept and cell_len(kept) > max(cells - len(CUT), 0):
+        kept = kept[1:]
+    while kept and cell_len(kept[0]) == 0:  # a mark without its letter
+        kept = kept[1:]
+    return CUT + kept if cells >= len(CUT) else CUT[: max(cells, 0)]
+
+
+TIME_FILE = "step_times.json"
+TIME_STAGE = "time"
+Seconds = Annotated[float, Meta(gt=0, le=1e9)]
+
+
+class MeasuredRun(Struct, frozen=True, kw_only=True):
+    """A run whose steps were timed.
+
+    Attributes:
+        run: directory of the run, as it was named.
+        recipe: name of its recipe.
+        seed: seed of the run.
+        step: step of the checkpoint that its steps went on from.
+        recipe_sha256: digest of its recipe.json.
+    """
+
+    run: str
+    recipe: str
+    seed: Seed
+    step: Count
+    recipe_sha256: Digest
+
+    @property
+    def name(self) -> str:
+        """Recipe and seed."""
+        return f"{self.recipe} (seed {self.seed})"
+
+    def __str__(self) -> str:
+        return f"{self.name} from step {self.step:,} on"
+
+
+class Round(Struct, frozen=True, kw_only=True):
+    """Seconds of one round.
+
+    Attributes:
+        first: side that went first.
+        baseline_seconds, candidate_seconds: wall time of the steps of each side.
+    """
+
+    first: Literal["baseline", "candidate"]
+    baseline_seconds: Seconds
+    candidate_seconds: Seconds
+
+
+class StepTimesRecord(Struct, frozen=True, kw_only=True):
+    """step_times.json.
+
+    Attributes:
+        baseline, candidate: the two runs.
+        steps_per_round: number of steps per round and side.
+        rounds: rounds in order, without the one that is not counted.
+        devices: kind of each device.
+        machine: operating system and number of processors.
+        versions: versions of the code and of the libraries that ran it.
+    """
+
+    baseline: MeasuredRun
+    candidate: MeasuredRun
+    steps_per_round: Annotated[int, Meta(ge=1)]
+    rounds: Annotated[tuple[Round, ...], Meta(min_length=2)]
+    devices: tuple[str, ...]
+    machine: dict[str, Any] = {}
+    versions: dict[str, Any] = {}
+
+    @property
+    def seconds(self) -> tuple[Float[np.ndarray, " rounds"], Float[np.ndarray, " rounds"]]:
+        """Seconds per round of the baseline and of the candidate."""
+        return (
+            np.array([one.baseline_seconds for one in self.rounds]),
+            np.array([one.candidate_seconds for one in self.rounds]),
+        )
+
+    def in_words(self) -> str:
+        """Returns medians, ratio and interval."""
+        ratio = step_time_ratio(*self.seconds)
+        low, high = ratio.ends
+        one, other = (float(np.median(each)) / self.steps_per_round for each in self.seconds)
+        return (
+            f"a step takes {one:.3g} s with {self.baseline.name} and {other:.3g} s with "
+            f"{self.candidate.name} (medians of {len(self.rounds)} rounds), a ratio of "
+            f"{ratio.ratio:.3f} (95 % interval {low:.3f} to {high:.3f})"
+        )
+
+
+class TimeManifest(Struct, frozen=True):
+    """The manifest: digest of step_times.json."""
+
+    sha256: Digest
+
+
+def read_step_times(directory: Place) -> StepTimesRecord:
+    """Returns finished step times.
+
+    Raises:
+        ArtifactError: if there are none, or they are not those that were measured.
+    """
+    manifest, path = read_manifest(directory, TIME_STAGE, TimeManifest), directory / TIME_FILE
+    if not exists(path) or digest_of_contents(path) != manifest.sha256:
+        raise ArtifactError(
+            f"{path} differs from its checksum in the manifest; measure again into another "
+            "directory."
+        )
+    return read_json(path, StepTimesRecord)

@@ -1,13 +1,29 @@
 """The training loop: batch, step, line, checkpoint, evaluation; every second is accounted for.
 
+It begins from the last readable checkpoint, and saves and exits within a stated number of seconds
+after a signal.
+
+Schedulers reclaim a machine with SIGTERM and send SIGKILL later: after 30 s on Kubernetes, Slurm
+and spot machines. The loop looks for the signal after every step and every batch of an evaluation.
+If it cannot stop in time, because it compiles or a disk hangs, a thread ends the process, and the
+same command resumes from the last whole checkpoint. A second signal ends it at once.
+
+On several hosts the signal may reach only one of them, or each at another step. All hosts pass the
+same points, one per step or batch, but not at the same time. The host with the signal asks all to
+stop. In each, a thread stops the count of points and sends it to the first host, which decides on
+the point after the largest; no host has passed that one.
+
 One step is always in flight: the loop waits for a step's metrics only after it dispatched the next
 step. This keeps the devices busy, bounds the memory in flight, and lets the loop answer SIGTERM
 within two steps.
 """
 
+import os
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any, NamedTuple
 
 import jax
@@ -19,22 +35,140 @@ from data.examples.loader import ExampleSource, batches
 from data.files.locks import check_held
 from data.files.paths import Place
 from model.batch import Batch
-from model.checkpoints.errors import CheckpointError
+from model.checkpoints import CheckpointError, NoRoomError, none_readable, with_shardings
 from model.step import StepMetrics, TrainState, gradient_sites
 from model.trainer import Trainer
-from pipeline.hardware.batch_rows import share_of, to_devices
-from pipeline.hardware.coordination import agreed, is_first, on_first_host
+from pipeline.errors import PREEMPTED_STATUS
+from pipeline.hardware.batches import share_of, to_devices
+from pipeline.hardware.hosts import agreed, host_watch, is_first, on_first_host, reach_sync_point
 from pipeline.recipe.recipe import Recipe
-from pipeline.runs.seen_by_all import wait_until_seen
-from pipeline.runs.stored_checkpoints import AnyCheckpoints, open_checkpoints
-from pipeline.training.evaluation.evaluator import Evaluator
+from pipeline.runs.checkpoints import AnyCheckpoints, open_checkpoints
+from pipeline.runs.opened_run import wait_until_seen
+from pipeline.stopping import Signals, check_no_signal, name_of, say
+from pipeline.training.begin import Profile
+from pipeline.training.evaluation import Evaluator
 from pipeline.training.log import time_account
-from pipeline.training.log.metrics_log import MetricsLog
+from pipeline.training.log.metrics import MetricsLog
 from pipeline.training.log.time_account import TimeAccount
 from pipeline.training.log.tracking import Tracking
-from pipeline.training.preemption import Preemption
-from pipeline.training.profiling import Profile
-from pipeline.training.resume import resume
+
+
+def resume(checkpoints: AnyCheckpoints, trainer: Trainer) -> tuple[TrainState, int, list[str]]:
+    """Returns the state to resume from, its step, and a message for each checkpoint set aside.
+
+    A damaged checkpoint is passed over for the one before it, whose steps are then repeated with
+    the same numbers. It is set aside only after an older one was read.
+
+    Raises:
+        CheckpointError: if there are checkpoints and none can be read, or this machine lacks the
+            memory to read one.
+    """
+    steps = on_first_host(checkpoints.steps)
+    if not steps:
+        return trainer.init(), 0, []
+    shapes = with_shardings(jax.eval_shape(trainer.init), trainer.shardings)
+    damaged: dict[int, CheckpointError] = {}
+    for step in reversed(steps):
+        try:
+            state = checkpoints.restore(step, shapes)
+        except NoRoomError:
+            raise
+        except CheckpointError as error:  # on all hosts
+            damaged[step] = error
+            continue
+        return state, step, [_set_aside(checkpoints, *one, step) for one in damaged.items()]
+    last = damaged[steps[-1]]
+    raise none_readable(checkpoints.directory, steps, last) from last
+
+
+def _set_aside(
+    checkpoints: AnyCheckpoints,
+    step: int,
+    error: CheckpointError,
+    resumed_from: int,
+) -> str:
+    moved = checkpoints.set_aside(step)
+    return f"{error} It was moved to {moved}; resuming from {resumed_from}."
+
+
+GRACE_SECONDS = 25  # of the 30 that schedulers grant
+RESUMES = "the same command resumes from the last whole checkpoint."
+
+
+class Preemption:
+    """Listens for the signals that stop a run; a context manager.
+
+    Args:
+        stage: name of the command, for messages.
+
+    Attributes:
+        asked: whether a signal came to this host before the context ended. After it no timer ends
+            the process, so a signal after the last point is for whoever comes next to answer.
+    """
+
+    def __init__(self, stage: str):
+        self._stage = stage
+        self._signals = Signals(self._first, self._second)
+        self._counting, self._points = threading.Lock(), 0
+        self._stop_at: int | None = None
+        self._reached = self._closed = self.asked = False
+        self._patience: threading.Timer | None = None
+        self._hosts = host_watch()
+        if self._hosts is not None:
+            self._hosts.when_asked(self._asked)
+
+    def __enter__(self) -> "Preemption":
+        check_no_signal()
+        self._signals.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        error: type[BaseException] | None = None,
+        *_: BaseException | TracebackType | None,
+    ) -> None:
+        self._signals.__exit__()
+        with self._counting:
+            self._closed = True
+            if self._patience is not None and error is None and not self._reached:
+                self._patience.cancel()  # whoever reads `asked` answers the signal
+
+    def reached(self) -> bool:
+        """Returns whether to stop at this point, which every host passes; equal on all hosts."""
+        reach_sync_point()
+        with self._counting:
+            self._points += 1
+            self._reached = self._stop_at is not None and self._points >= self._stop_at
+        return self._reached
+
+    def _first(self, number: int) -> None:
+        with self._counting:
+            self.asked = not self._closed
+        if not self.asked:  # read from the socket too late: the handler from outside answers it
+            os.kill(os.getpid(), number)
+        elif self._hosts is None:
+            self._asked(name_of(number))
+        else:
+            self._hosts.ask_all_to_stop(name_of(number))
+
+    def _asked(self, reason: str) -> None:
+        with self._counting:
+            if not self._closed:
+                name = f"{self._stage}: {reason}"
+                say(f"{name}: saves after this step and exits within {GRACE_SECONDS} s.")
+                self._patience = threading.Timer(GRACE_SECONDS, self._end)
+                self._patience.daemon = True
+                self._patience.start()
+            # A host that has passed its last point takes part: the others wait for its answer.
+            self._stop_at = agreed(self._points, max, "stop") + 1
+
+    def _end(self) -> None:
+        say(f"{self._stage}: could not save within {GRACE_SECONDS} s; {RESUMES}")
+        os._exit(PREEMPTED_STATUS)
+
+    def _second(self, number: int) -> None:
+        say(f"{self._stage}: quits at once ({name_of(number)} again); {RESUMES}")
+        os._exit(128 + number)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,5 @@
-"""What `pretrain`, `distill` and `finetune` share: from a prepared run to a finished directory.
+"""A training run, as `pretrain`, `distill` and `finetune` share it: what it would do, and the way
+from a prepared run to a finished directory.
 
 A command prepares a run (`prepared.py`), builds the loop's inputs, writes checkpoint 0 if the first
 weights are not random, and trains (`loop.py`). The same command again resumes from the last whole
@@ -9,6 +10,7 @@ resumed run computes what an uninterrupted run computes: bit for bit on the same
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from statistics import median
 from typing import Any
 
 import jax
@@ -18,28 +20,111 @@ from data.examples.pretraining_examples import Examples
 from data.files.paths import Place
 from data.tokens.blocks import TokenBlocks
 from model.loss.training_loss import Distillation
+from model.memory import checkpoint_bytes
 from model.sharding.mesh import make_mesh
-from pipeline.artifacts.claims import finish
+from model.transformer import parameter_count, transformer_shapes
+from pipeline.artifacts import Claim, finish
 from pipeline.errors import PREEMPTED_STATUS, Preempted
-from pipeline.hardware.batch_rows import share_of
-from pipeline.hardware.coordination import is_first
+from pipeline.hardware.batches import share_of
+from pipeline.hardware.hosts import is_first
 from pipeline.recipe import named
 from pipeline.recipe.recipe import Recipe, recipe_to_json, with_rows
 from pipeline.recipe.trainer import trainer_on
-from pipeline.runs.changes import changes_to_json, recorded_changes
+from pipeline.runs.checkpoints import explain_save_errors
+from pipeline.runs.directory import changes_to_json, recorded_changes, saved_steps
+from pipeline.runs.finished import read_metrics
+from pipeline.stage import Intent, Reading, bytes_in_words, check_free, look
 from pipeline.terminal import print_end
-from pipeline.tokens.open_blocks import training_sizes
-from pipeline.training.changes.later_tokens import later_mixtures
-from pipeline.training.description import describe_data, describe_run
-from pipeline.training.evaluation.evaluator import PageEvaluator
-from pipeline.training.evaluation.filled_gaps import GapFiller
-from pipeline.training.evaluation.held_out import HeldOut
-from pipeline.training.log.run_summary import result as result_of
+from pipeline.tokens.opened_blocks import training_sizes
+from pipeline.training.begin import (
+    PreparedRun,
+    Profile,
+    check_numerics,
+    describe_data,
+    describe_run,
+)
+from pipeline.training.changes import agreement_of, later_mixtures
+from pipeline.training.evaluation import GapFiller, HeldOut, PageEvaluator
+from pipeline.training.log.live_view import duration
+from pipeline.training.log.summary import result as result_of
 from pipeline.training.log.tracking import Tracking
 from pipeline.training.loop import Training, record_time, train
-from pipeline.training.prepared import PreparedRun
-from pipeline.training.profiling import Profile
-from pipeline.training.save_errors import explain_save_errors
+
+
+def intent_of(
+    prepared: PreparedRun, place: str, more: Sequence[Reading] = (), begins_at: int = 0
+) -> Intent:
+    """Returns what a training would do.
+
+    Args:
+        prepared: the run.
+        place: tokens as the user named them; "" where none are read.
+        more: what else it reads: first weights, a teacher, tasks.
+        begins_at: step of its first state.
+
+    Raises:
+        LockHeld: if another command holds the lock.
+        ArtifactError: if the directory holds something else, or a run that cannot be resumed.
+    """
+    recipe, out = prepared.recipe, prepared.out
+    check_free(out, recipe.stage)
+    agreement = agreement_of(out, recipe.stage, prepared.identity)
+    changes = agreement.changes if agreement else ()
+    done = max(saved_steps(out), default=begins_at)
+    one = checkpoint_bytes(recipe.model, recipe.optimizer)
+    intent = Intent(
+        stage=recipe.stage,
+        reads=[*([tokens_read(prepared.blocks, place)] if prepared.blocks else []), *more],
+        writes=f"recipe.json, checkpoints of {bytes_in_words(one)} each, metrics and evaluations",
+        out=out,
+        identity=None if agreement else prepared.identity,  # the claim has the settings before
+        work="; ".join([work_of(recipe, done), *map(str, changes)]),
+        time=expected_time(recipe, out, done),
+    )
+    if look(intent) is Claim.UNFINISHED or agreement:
+        check_numerics(out)
+    return intent
+
+
+def tokens_read(blocks: TokenBlocks, place: str) -> Reading:
+    """Returns token blocks as something that is read; their page tables do not count."""
+    shards = [
+        shard
+        for splits in blocks.manifest.languages.values()
+        for split in splits.values()
+        for shard in split.shards
+    ]
+    tokens = blocks.counts("train", "tokens")
+    holds = f"{sum(tokens.values()):,} training tokens in {len(tokens)} languages"
+    return Reading("tokens", place, len(shards), sum(one.file_bytes for one in shards), holds)
+
+
+def work_of(recipe: Recipe, done: int) -> str:
+    """Returns the steps that are left, in words."""
+    parameters = parameter_count(transformer_shapes(recipe.model))
+    after = f" after step {done:,}" if done else ""
+    return (
+        f"{recipe.steps - done:,} steps{after}, of {recipe.rows} rows x {recipe.inputs} tokens; "
+        f"{parameters:,} parameters"
+    )
+
+
+def expected_time(recipe: Recipe, out: Place, done: int) -> str:
+    """Returns the time of the steps that are left at the speed of those that were logged."""
+    lines = read_metrics(out / "metrics.jsonl")
+    seconds = [one for line in lines if (one := line.get("seconds"))]
+    if seconds:
+        left, pace = recipe.steps - done, median(seconds)
+        return (
+            f"{duration(left * pace)} at {pace:.3g} s per step, as logged so far; evaluations and "
+            "checkpoints come on top"
+        )
+    rows = recipe.model.vocabulary_rows
+    if recipe.name in named.names() and recipe == with_rows(named.get(recipe.name), rows):
+        options = f"--recipe {recipe.name} --set model.vocabulary_rows={rows}"
+        command = f"mswitch plan {options} --topology TOPOLOGY"
+        return f"not measured before the first steps; `{command}` bounds it on TPUs and GPUs"
+    return "not measured before the first steps"
 
 
 def make_training(prepared: PreparedRun, distillation: Distillation | None = None) -> Training:

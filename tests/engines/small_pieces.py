@@ -24,8 +24,8 @@ SECONDS_BETWEEN_LOOKS = 0.2
 
 
 def main() -> None:
-    from pipeline import clean
-    from pipeline.cleaning.shards import Cut
+    from pipeline.commands import clean
+    from pipeline.corpus.read import Cut
 
     clean.run = functools.partial(clean.run, cut=Cut(**PIECES))
     if "COUNTERS" in os.environ:

@@ -10,7 +10,7 @@ import pytest
 
 from model.config import DistillationConfig
 from pipeline.command_line import merge_repeated, parse
-from pipeline.distill import Distill
+from pipeline.commands.distill import Distill
 from pipeline.recipe.named import get
 from pipeline.recipe.overrides import override
 from pipeline.recipe.recipe import Recipe

@@ -43,8 +43,8 @@ def main() -> None:
     from pipeline import cli
 
     if sys.argv[1] == "clean":
-        from pipeline import clean
-        from pipeline.cleaning.shards import Cut
+        from pipeline.commands import clean
+        from pipeline.corpus.read import Cut
 
         clean.run = functools.partial(clean.run, cut=Cut(**PIECES))
     if "FAULTY_STORE" in os.environ:

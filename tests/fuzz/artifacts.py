@@ -7,9 +7,9 @@ from family import Family, Read
 
 from data.corpus_manifest import CorpusManifest
 from data.tokens.manifest import TokenManifest
-from pipeline.artifacts.claims import read_manifest
+from pipeline.artifacts import read_manifest
+from pipeline.recipe.named import switch_demo
 from pipeline.recipe.recipe import recipe_from_json, recipe_to_json
-from pipeline.recipe.small import switch_demo
 from pipeline.runs.directory import find_run
 
 CLEAN = {

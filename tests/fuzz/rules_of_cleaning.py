@@ -1,6 +1,6 @@
 """What cleaning does with a page outside the judgements, where a failure would end the job.
 
-A judgement that fails rejects its page (`pipeline/cleaning/judgement.py`). Versions of an address,
+A judgement that fails rejects its page (`pipeline/corpus/judgements.py`). Versions of an address,
 hashes of lines, MinHash keys and ranks have no such guard: they must hold for every page that a
 reader yields.
 """

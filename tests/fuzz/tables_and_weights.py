@@ -20,7 +20,7 @@ from data.tokens.blocks import TokenStream
 from data.tokens.manifest import Shard
 from data.tokens.shards import read_page_table
 from eval import losses
-from pipeline.import_hf import read_weights
+from pipeline.commands.import_hf import read_weights
 
 FIXTURE = Path(__file__).parents[1] / "fixture/artifacts.tar.xz"
 SHARD = "train-00000-of-00001"

@@ -4,7 +4,7 @@ from collections import defaultdict
 
 import numpy as np
 
-from pipeline.beam.waves import Waves
+from pipeline.beam.workspace import Waves
 
 
 def exchanged(turn, waves: Waves, shards: int, draw: np.random.Generator) -> None:

@@ -16,7 +16,9 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 CONTEXT = multiprocessing.get_context("forkserver")
 # One list for all files of a worker: its first process starts the server.
-CONTEXT.set_forkserver_preload(["pipeline.clean", "pipeline.pretrain", "pipeline.distill"])
+CONTEXT.set_forkserver_preload(
+    ["pipeline.commands.clean", "pipeline.commands.pretrain", "pipeline.commands.distill"]
+)
 
 
 class Forked:

@@ -10,7 +10,7 @@ from web_pages import pages_in
 
 from data.demo import member_of, shipped_pages
 from data.reading.page import Page
-from pipeline.cleaning.shards import Cut
+from pipeline.corpus.read import Cut
 
 SMALL = Cut(shard_bytes=30_000, chunk_characters=30_000, partition_bytes=60_000)
 LANGUAGES = ("sw", "en", "es")

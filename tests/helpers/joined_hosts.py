@@ -55,12 +55,12 @@ def ends(act: str, count: int, victim: int) -> list[tuple[int, str, str]]:
 
 
 def stopped_late(is_victim: bool) -> int:
-    from pipeline.hardware.coordination import agreed
+    from pipeline.hardware.hosts import agreed
     from pipeline.terminal import print_lines
-    from pipeline.training import preemption
+    from pipeline.training import loop
 
-    preemption.GRACE_SECONDS = 2
-    with preemption.Preemption("example") as listening:
+    loop.GRACE_SECONDS = 2
+    with loop.Preemption("example") as listening:
         assert not listening.reached()
         if is_victim:
             os.kill(os.getpid(), signal.SIGTERM)
@@ -80,11 +80,12 @@ def main(
 
     from pipeline.arguments import Hosts
     from pipeline.errors import ArtifactError
-    from pipeline.hardware import coordination, host_watch
-    from pipeline.hardware.coordination import agreed, on_first_host
+    from pipeline.hardware import hosts as coordination
+    from pipeline.hardware import hosts as host_watch
+    from pipeline.hardware.hosts import agreed, on_first_host
     from pipeline.stopping import Stopped, leave, stoppable
     from pipeline.terminal import print_lines, print_message
-    from pipeline.training.preemption import Preemption
+    from pipeline.training.loop import Preemption
 
     host_watch.LOST_SECONDS, host_watch.BROKEN_SECONDS = float(lost), float(broken)
     if act == "hang":

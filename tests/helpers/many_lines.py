@@ -16,7 +16,7 @@ import numpy as np
 
 from data.demo import shipped_pages
 
-CLAIM_BYTES = 20  # pipeline.cleaning.duplicate_lines.CLAIM
+CLAIM_BYTES = 20  # pipeline.corpus.lines.CLAIM
 HALF_A_PAGE = 11_500  # lines; 190,000 characters are too many
 PAGES_OF_FILE = 80  # 15 MB
 LETTERS = np.frombuffer(b"abcdefghijklmnopqrstuvwxyz234567", np.uint8)  # five bits each

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from pipeline.planning import gpus
+from pipeline.planning import topology as gpus
 from pipeline.planning.topology import topology
 
 LAYERS, EMBED, MLP, ROWS = 4, 1024, 4096, 256
@@ -58,4 +58,4 @@ def lowered(devices) -> jax.stages.Lowered:
 if __name__ == "__main__":
     jax.config.update("jax_platforms", "cpu")
     found = topology(sys.argv[1])
-    print(lowered(found.devices).compile(gpus.OPTIONS if found.is_gpu else None).as_text())
+    print(lowered(found.devices).compile(gpus.GPU_OPTIONS if found.is_gpu else None).as_text())

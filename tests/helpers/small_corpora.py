@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 
 from data.corpus_manifest import interval
 from data.reading.page import REJECTED, WRITTEN_WITH_CLUSTERS
-from pipeline.artifacts import claims
+from pipeline import artifacts
 
 SENTENCES = {
     "en": "All human beings are born free and equal in dignity and rights, number {}. ",
@@ -58,7 +58,7 @@ def write_corpus(
             "confidence": {interval(0.97): len(rows)},
         }
     rules = {"name": "mc4", "differences_from_mc4": []}
-    claims.finish(directory, "clean", {}, {}, {"languages": languages, "rules": rules})
+    artifacts.finish(directory, "clean", {}, {}, {"languages": languages, "rules": rules})
     return directory
 
 

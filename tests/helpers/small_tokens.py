@@ -8,8 +8,8 @@ import msgspec
 from data.files.digests import digest_of_contents
 from data.tokens.blocks import TokenBlocks
 from data.tokens.tokenizer import MODEL_FILE, SENTINELS, Tokenizer
-from pipeline.artifacts.claims import finish
-from pipeline.vocabulary import train
+from pipeline.artifacts import finish
+from pipeline.commands.vocabulary import train
 
 TEXT = "Watu wote wamezaliwa huru, hadhi na haki zao ni sawa."
 

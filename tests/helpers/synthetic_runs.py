@@ -18,9 +18,9 @@ import pyarrow.parquet as pq
 from data.files.json_files import write_json
 from data.languages import all_languages
 from data.tokens.manifest import COUNTS
-from pipeline import report
+from pipeline import artifacts
 from pipeline.arguments import Report
-from pipeline.artifacts import claims
+from pipeline.commands import report
 
 DIGEST = "0" * 64
 VOCABULARY = {
@@ -200,7 +200,7 @@ def write_corpus(directory: Path) -> Path:
         "broken_records": {"not_utf8": {"count": 3, "samples": [HOSTILE]}},
         "input": {"files": 2, "records": 10},
     }
-    claims.finish(directory, "clean", {}, {}, body)
+    artifacts.finish(directory, "clean", {}, {}, body)
     return directory
 
 
@@ -226,9 +226,9 @@ def write_tokens(directory: Path, corpus: Path) -> Path:
         }
         for number, language in enumerate(all_languages())
     }
-    made_of = {"corpus_0": claims.digest_of_manifest(corpus)}
+    made_of = {"corpus_0": artifacts.digest_of_manifest(corpus)}
     body = {"token_dtype": "<u2", "vocabulary": VOCABULARY, "languages": languages}
-    claims.finish(directory, "tokenize", {}, made_of, body)
+    artifacts.finish(directory, "tokenize", {}, made_of, body)
     return directory
 
 
@@ -247,4 +247,4 @@ def _digest_of_tokens(_: tuple[str, ...]) -> str:
     """Returns the digest of the tokens that `write_tokens` writes for these languages."""
     with tempfile.TemporaryDirectory() as name:
         corpus = write_corpus(Path(name) / "corpus")
-        return claims.digest_of_manifest(write_tokens(Path(name) / "tokens", corpus))
+        return artifacts.digest_of_manifest(write_tokens(Path(name) / "tokens", corpus))

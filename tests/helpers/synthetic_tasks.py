@@ -12,10 +12,9 @@ from task_predictions import CLASSIFICATION, QUESTIONS, answered, classified
 from data.files.json_files import write_json
 from eval.experts import Usage, columns
 from eval.tasks.comparison import SENTENCES_SCHEMA
-from pipeline.artifacts import claims
-from pipeline.runs.best_step import record_score
-from pipeline.runs.sentence_files import SENTENCES
-from pipeline.runs.task_files import predictions_file, write_predictions
+from pipeline import artifacts
+from pipeline.runs.directory import record_score
+from pipeline.runs.tasks import SENTENCES, predictions_file, write_predictions
 
 CODES = ("en", "ru-Latn", "sw", "yo")
 STEP = 200
@@ -61,7 +60,7 @@ def write_finetuned(
             write_predictions(path, replace(task, files="{language}.jsonl"), made, routing)
     record_score(directory, STEP, 60.0)
     record_score(directory, 400, 50.0)
-    claims.finish(directory, "finetune", {}, {}, {})
+    artifacts.finish(directory, "finetune", {}, {}, {})
     return directory
 
 
@@ -89,9 +88,9 @@ def write_both_sides(
     sides = []
     for start, experts in zip(starts, (None, 8), strict=True):
         name, runs = kind(experts), []
-        claims.finish(start, "pretrain", {}, {}, {"side": name})
+        artifacts.finish(start, "pretrain", {}, {}, {"side": name})
         for seed in (0, 1):
-            of = {"experts": experts, "seed": seed, "start": claims.digest_of_manifest(start)}
+            of = {"experts": experts, "seed": seed, "start": artifacts.digest_of_manifest(start)}
             runs.append(write_finetuned(root / f"{name}-{seed}", questions=True, **of))
             runs.append(write_finetuned(root / f"{name}-en-{seed}", languages=("en",), **of))
             runs += [

@@ -52,7 +52,7 @@ def _end(server: subprocess.Popen[str]) -> None:
 
 def serve() -> None:
     """Answers each line of standard input, a program, with its exit status and what it printed."""
-    from pipeline import tokenize
+    from pipeline.commands import tokenize
     from pipeline.tokens import sentencepiece_op
 
     assert tokenize, sentencepiece_op

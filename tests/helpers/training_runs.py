@@ -22,7 +22,7 @@ from data.files.paths import Place, local_copy, names_in, read_bytes
 from model.trainer import Trainer, make_trainer
 from pipeline.recipe import trainer as recipe_trainer
 from pipeline.runs.directory import saved_steps
-from pipeline.runs.open import load_run, restore
+from pipeline.runs.opened_run import load_run, restore
 
 ROOT = Path(__file__).parents[2]
 STEPS, EVERY = 12, 3

@@ -56,7 +56,7 @@ from model.sharding.layouts import (
 from model.sharding.mesh import abstract_mesh, arranged, check_fit, make_mesh
 from model.trainer import make_trainer
 from model.transformer import transformer_shapes
-from pipeline.recipe.mesh_choice import with_mesh
+from pipeline.recipe.fits import with_mesh
 from pipeline.recipe.named import get
 
 

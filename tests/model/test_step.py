@@ -36,8 +36,7 @@ from small_networks import SWITCH as SWITCH_TRAIN_STEP
 from small_networks import batch as batch_train_step
 
 from model.batch import Batch, Call
-from model.checkpoints.local import Checkpoints
-from model.checkpoints.table import with_shardings
+from model.checkpoints import with_shardings
 from model.config import MeshShape, ModelConfig, OptimizerConfig, SwitchConfig
 from model.sharding.layouts import batch_sharding, parameter_shardings
 from model.step import (
@@ -52,6 +51,7 @@ from model.step import (
 from model.trainer import Trainer, make_trainer
 from model.transformer import transformer_shapes
 from pipeline.recipe import named
+from pipeline.runs.checkpoints import Checkpoints
 
 SWITCH = SwitchConfig(experts=2, every=2, encoder_group_tokens=8, decoder_group_tokens=8)
 CONFIG = ModelConfig(

@@ -9,7 +9,7 @@ import pytest
 from small_tokens import write_tokens
 
 from pipeline.arguments import Pretrain
-from pipeline.artifacts.claims import MANIFEST
+from pipeline.artifacts import MANIFEST
 
 
 @pytest.fixture(scope="session")
@@ -42,7 +42,7 @@ def pretrained(tmp_path_factory, tokens) -> Path:
     # JAX, which many tests do without.
     from training_runs import SETTINGS, one_trainer_per_recipe
 
-    from pipeline import pretrain
+    from pipeline.commands import pretrain
 
     root = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:

@@ -18,11 +18,11 @@ from collections.abc import Callable
 
 import jax
 
-from model.checkpoints.local import Checkpoints
 from pipeline import cli
+from pipeline.runs.checkpoints import Checkpoints
 from pipeline.training import loop
-from pipeline.training.evaluation.held_out import HeldOut
-from pipeline.training.log.metrics_log import MetricsLog
+from pipeline.training.evaluation import HeldOut
+from pipeline.training.log.metrics import MetricsLog
 
 SIGNALS = {"kill": signal.SIGKILL, "suspend": signal.SIGSTOP, "stop": signal.SIGTERM}
 

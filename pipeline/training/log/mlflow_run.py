@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.artifacts.differences import json_leaves
+from pipeline.artifacts import json_leaves
 from pipeline.training.log.tracking import PROJECT, TrackedRun
 
 # Nothing goes out unless asked for; a server that does not answer is given up within a minute.

@@ -19,8 +19,8 @@ from typing import Any, Protocol
 from data.files.json_files import read_json, write_json
 from data.files.paths import Address, Place, exists
 from pipeline.arguments import TrackerName
-from pipeline.credentials import redacted
 from pipeline.errors import ArtifactError
+from pipeline.terminal import redacted
 
 FILE = "tracking.json"
 NAMES: dict[TrackerName, str] = {"wandb": "Weights & Biases", "mlflow": "MLflow"}

@@ -1,4 +1,6 @@
-"""What `mswitch finetune` trains on: the tasks of a run as training examples."""
+"""The tasks of a run as training examples, and which of their examples share text with the corpus
+of the pretraining.
+"""
 
 import functools
 from collections import Counter
@@ -7,20 +9,47 @@ from dataclasses import asdict
 from itertools import groupby
 from typing import NamedTuple
 
+from data.curation.leakage import overlapping
 from data.errors import DataError
 from data.examples.mixture import Schedule, TextSizes, make_schedule, parse
 from data.examples.pretraining_examples import Examples
 from data.examples.span_corruption import Lengths
 from data.examples.task_examples import PRETRAINING, Source, TaskExamples, encoded
 from data.files.digests import digest_of_value
-from data.files.paths import Place
+from data.files.paths import Place, local_copy
 from data.languages import get
 from data.tasks.description import find_task
 from data.tasks.examples import TaskData, TaskExample, read_task, task_files
 from data.tokens.tokenizer import Tokenizer
-from pipeline.artifacts.intent import Reading, files_of
+from pipeline.corpus.pages import page_files, page_texts, read_corpus
 from pipeline.errors import ArtifactError
 from pipeline.recipe.recipe import Recipe
+from pipeline.stage import Reading, files_of
+
+
+def overlaps_with(corpus: str | None, examples: Sequence[TaskExample]) -> set[int] | None:
+    """Returns the positions of examples that share 13 words in a row with a training page.
+
+    Args:
+        corpus: corpus of the pretraining; None if it is not known, and None is then returned.
+        examples: examples of a task.
+
+    Raises:
+        ArtifactError: if the directory is not a finished corpus.
+    """
+    if corpus is None:
+        return None
+    there = read_corpus(corpus).languages
+    codes = sorted({one.language for one in examples} & set(there))
+    return overlapping(examples, _pages(corpus, codes))
+
+
+def _pages(corpus: str, codes: Sequence[str]) -> Iterator[tuple[str, str]]:
+    for code in codes:
+        for file in page_files([corpus], code, "train"):
+            with local_copy(file.path) as here:
+                yield from ((code, text) for text in page_texts(here))
+
 
 LONGEST = 512  # decoder tokens that are chosen for a task, at most
 MULTIPLE = 8  # of the chosen decoder tokens

@@ -1,33 +1,325 @@
-"""What `mswitch evaluate` writes about tasks: predictions, and the losses of parallel sentences."""
+"""Scores on tasks: predictions on development data and the best step so far, what `mswitch
+evaluate` writes, and what each sentence of a parallel text costs a network, each token hidden
+exactly once.
 
-from collections.abc import Sequence
+    tokens   a b c d e f g h i ...     spans of three tokens, numbered 0, 1, 2, ...
+    example  f hides the spans with the numbers f, f + 7, f + 14, ...: 14 % of the tokens
+
+The sum of their losses is the cost of the whole sentence, each token predicted from the words
+around it. It is a number for a sentence and not for a token, so it compares languages and
+vocabularies on parallel text. It is not a probability of the sentence: a span sees what follows it.
+The end of every span but the last is predicted too, as its length is not known to the network. EOS
+is not scored, as in held-out pages (`held_out_batches.py`).
+
+Nats per sentence compare languages and vocabularies: all languages say the same, and no number is
+divided by tokens or bytes. The form of a language still differs from that of another (a caveat of
+docs/tasks.md). Dispatch is dropless, so a sentence's number depends on the sentence alone.
+"""
+
+import functools
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple
 
+import jax
+import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
+from jaxtyping import Float, Int
 
+from data.examples.span_corruption import (
+    PADDING,
+    Example,
+    Lengths,
+    lengths_for_inputs,
+    replace_spans,
+)
 from data.files.atomic import atomic_write
 from data.files.paths import Place, exists
+from data.languages import get
 from data.tasks.description import Task
-from data.tasks.examples import TaskData
-from data.tokens.tokenizer import MODEL_FILE, load
+from data.tasks.examples import TaskData, TaskExample
+from data.tokens.tokenizer import MODEL_FILE, SENTINELS, Tokenizer, load
+from eval.tasks.comparison import SENTENCES_SCHEMA
+from eval.tasks.predictions import from_table, table_of
+from model.batch import Batch, Call
+from model.decoding.generation import never_dropping
+from model.loss.scoring import score
+from model.sharding.layouts import batch_sharding, replicated
 from model.trainer import Trainer
-from pipeline.corpus.manifests import read_corpus
+from pipeline.corpus.pages import read_corpus
 from pipeline.errors import ArtifactError
-from pipeline.hardware.coordination import is_first
+from pipeline.hardware.batches import to_devices
+from pipeline.hardware.hosts import is_first
 from pipeline.recipe.recipe import Recipe
-from pipeline.runs.sentence_files import SENTENCES
-from pipeline.runs.task_files import (
+from pipeline.runs.directory import best_step, record_score, recorded_scores
+from pipeline.runs.tasks import (
     DESCRIPTION,
+    SENTENCES,
     check_metric,
     predictions_file,
     read_predictions,
     read_task_of,
+    scores_by_language,
+    write_predictions,
 )
-from pipeline.training.tasks.evaluation import TEST, TaskEvaluator
-from pipeline.training.tasks.given_tasks import Finetuning, rows_set_aside
-from pipeline.training.tasks.overlap import overlaps_with
-from pipeline.training.tasks.sentences import SentenceScorer
+from pipeline.training.evaluation import Scored
+from pipeline.training.tasks.given_tasks import Finetuning, overlaps_with, rows_set_aside
+from pipeline.training.tasks.predictor import Predictor
+
+DEVELOPMENT = "development"
+TEST = "test"
+
+
+class TaskEvaluator(NamedTuple):
+    """Evaluates a run on the development data of its tasks.
+
+    Attributes:
+        tasks: tasks with their data.
+        tokenizer: the run's tokenizer.
+        recipe: the run's recipe.
+        out: the run's directory.
+        targets: tokens per generated answer, at most.
+        predictors: predictor of each task, made at its first use.
+        beams: number of beams of the search for an answer; 1 is greedy.
+    """
+
+    tasks: Sequence[TaskData]
+    tokenizer: Tokenizer
+    recipe: Recipe
+    out: Place
+    targets: int
+    predictors: dict[str, Predictor]
+    beams: int = 1
+
+    def is_written(self, step: int) -> bool:
+        """Returns whether the step has a score, which is written last, and its predictions."""
+        return step in recorded_scores(self.out) and all(
+            exists(self.file(data, DEVELOPMENT, step)) for data in self.tasks
+        )
+
+    def best(self) -> Collection[int]:
+        """Returns the best step so far, once one is evaluated."""
+        step = best_step(self.out)
+        return () if step is None else (step,)
+
+    def evaluate(
+        self, trainer: Trainer, arrays: Any, step: int, stop: Callable[[], bool]
+    ) -> Scored | None:
+        """Predicts development data and writes the best step; None if it was stopped."""
+        found: dict[str, float] = {}
+        means = []
+        for data in self.tasks:
+            scores = self.predict(trainer, arrays, data, DEVELOPMENT, step, stop=stop)
+            if scores is None:
+                return None
+            means.append(self.chosen_by(scores))
+            found |= {f"{data.task.name}/{code}": score for code, score in scores.items()}
+        score = fmean(means)
+        if is_first():
+            record_score(self.out, step, score)
+        return Scored("score", score, found)
+
+    def chosen_by(self, scores: Mapping[str, float]) -> float:
+        """Returns a task's part in the choice of the best step: the mean over training languages.
+
+        Where a run learns English alone, its scores elsewhere are near chance: their mean would
+        choose a step by noise, and would use development data that a zero-shot run does not have.
+        """
+        config = self.recipe.finetuning
+        assert config is not None  # a recipe of `mswitch finetune`
+        trained_on = {get(code).code for code in config.languages}
+        own = [score for code, score in scores.items() if code in trained_on]
+        return fmean(own or scores.values())
+
+    def predict(
+        self,
+        trainer: Trainer,
+        arrays: Any,
+        data: TaskData,
+        split: str,
+        step: int,
+        overlaps: Collection[int] | None = None,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> dict[str, float] | None:
+        """Writes a run's predictions on one split, and of a sparse run their routing.
+
+        Args:
+            trainer: functions of the network.
+            arrays: weights to predict with.
+            data: a task.
+            split: name of the split.
+            step: step of the weights.
+            overlaps: positions of examples that share text with the pretraining corpus; None if
+                that was not looked for.
+            stop: called before every batch; True abandons the predictions.
+
+        Returns:
+            Score of each language in percent; None if it was stopped.
+        """
+        examples: list[TaskExample] = getattr(data, split)
+        # Where labels are scored, development data choose a step, and text is not needed for that.
+        answers = self.predictor(trainer, data).answers(
+            arrays, examples, stop, with_text=split == TEST
+        )
+        if answers is None:
+            return None
+        table = table_of(
+            data.task,
+            split,
+            examples,
+            predictions=answers.texts,
+            label_nats=answers.label_nats,
+            overlaps=overlaps,
+        )
+        path = self.file(data, split, step)
+        if is_first():
+            write_predictions(path, data.task, table, answers.routing)
+        return scores_by_language(data.task, from_table(table, str(path)))
+
+    def predictor(self, trainer: Trainer, data: TaskData) -> Predictor:
+        """Returns the predictor of a task, whose programs are compiled once."""
+        name = data.task.name
+        if name not in self.predictors:
+            self.predictors[name] = Predictor(
+                trainer,
+                self.tokenizer,
+                data.task,
+                rows=self.recipe.rows,
+                inputs=self.recipe.lengths.inputs,
+                targets=self.targets,
+                beams=self.beams,
+                logits_bytes=self.recipe.logits_bytes,
+            )
+        return self.predictors[name]
+
+    def file(self, data: TaskData, split: str, step: int) -> Place:
+        """Returns the path of the predictions of one split."""
+        return file_of(self.out, data, split, step, self.beams)
+
+
+def file_of(run: Place, data: TaskData, split: str, step: int, beams: int) -> Place:
+    """Returns the path of a run's predictions of one split; beams are part of its name."""
+    name = split if beams == 1 else f"{split}-{beams}-beams"
+    return predictions_file(run, data.task.name, name, step)
+
+
+SPAN = 3  # tokens, as spans have on average in training
+EXAMPLES = 7  # of a long sentence: 1/7 of the spans are 14 % of the tokens
+LONGEST = SPAN * EXAMPLES * SENTINELS  # tokens: an example marks each of its spans by a sentinel
+
+
+def hidden_once(tokens: Int[np.ndarray, " tokens"], first_sentinel: int) -> list[Example]:
+    """Returns examples that together hide each token once; their targets have no EOS.
+
+    Args:
+        tokens: ids of a sentence, without EOS; at least one and at most `LONGEST`.
+        first_sentinel: id of `<extra_id_0>`; the next sentinels are the ids below it.
+    """
+    spans = np.arange(len(tokens)) // SPAN
+    count = min(EXAMPLES, int(spans[-1]) + 1)
+    return [_example(tokens, spans % count == turn, first_sentinel) for turn in range(count)]
+
+
+def _example(tokens: np.ndarray, hidden: np.ndarray, first_sentinel: int) -> Example:
+    first = int(hidden[0])  # T5 never hides the first token: its sentinel is put before the targets
+    inputs = replace_spans(tokens[None], hidden[None], first_sentinel)[0]
+    targets = replace_spans(tokens[None], ~hidden[None], first_sentinel - first)[0, :-1]
+    targets = targets if hidden[-1] else targets[:-1]  # no sentinel after the last span
+    return Example(inputs, np.append([first_sentinel] * first, targets).astype(np.int32))
+
+
+class Sentence(NamedTuple):
+    """A sentence as rows to score.
+
+    Attributes:
+        examples: rows that together hide each token once.
+        tokens: number of its tokens that are scored.
+        cut: whether it was longer than a row, and lost its end.
+    """
+
+    examples: list[Example]
+    tokens: int
+    cut: bool
+
+
+class SentenceScorer:
+    """Scores the sentences of parallel texts, all with one program.
+
+    Args:
+        trainer: functions of the network.
+        recipe: recipe of the run.
+        tokenizer: the run's tokenizer.
+    """
+
+    def __init__(self, trainer: Trainer, recipe: Recipe, tokenizer: Tokenizer):
+        self.mesh, self.rows, self.tokenizer = trainer.mesh, recipe.rows, tokenizer
+        self.lengths = lengths = lengths_for_inputs(recipe.inputs)
+        call = Call(trainer.mesh, logits_bytes=recipe.logits_bytes)
+
+        @functools.partial(
+            jax.jit,
+            in_shardings=(trainer.shardings.arrays, batch_sharding(trainer.mesh)),
+            out_shardings=replicated(trainer.mesh),
+        )
+        def row_nats(arrays: Any, batch: Batch) -> jax.Array:
+            model = never_dropping(trainer.model(arrays), lengths.inputs, lengths.targets)
+            return score(model, batch, call, languages=0)[0].loss_nats
+
+        self._row_nats = row_nats
+
+    def losses(self, arrays: Any, examples: Sequence[TaskExample]) -> pa.Table:
+        """Returns the loss of each example's text as a table of `SCHEMA`.
+
+        Args:
+            arrays: weights.
+            examples: examples whose first text is a sentence.
+        """
+        texts = [one.texts[0] for one in examples]
+        sentences = [rows_of(text, self.tokenizer, self.lengths) for text in texts]
+        rows = [row for sentence in sentences for row in sentence.examples]
+        owner = np.repeat(np.arange(len(sentences)), [len(one.examples) for one in sentences])
+        columns = {
+            "language": [one.language for one in examples],
+            "identity": [one.identity for one in examples],
+            "loss_nats": np.bincount(owner, self._nats(arrays, rows), len(sentences)),
+            "tokens": [one.tokens for one in sentences],
+            "text_bytes": [len(text.encode()) for text in texts],
+            "cut": [one.cut for one in sentences],
+        }
+        return pa.table(columns, SENTENCES_SCHEMA)
+
+    def _nats(self, arrays: Any, rows: Sequence[Example]) -> Float[np.ndarray, " rows"]:
+        """Returns the loss of each row, in nats, summed over its targets."""
+        found = [
+            np.asarray(self._row_nats(arrays, to_devices(batch, self.mesh, self.rows)), np.float64)
+            for batch in batches(rows, self.lengths, self.rows)
+        ]
+        return np.concatenate([*found, np.zeros(0)])[: len(rows)]
+
+
+def rows_of(text: str, tokenizer: Tokenizer, lengths: Lengths) -> Sentence:
+    """Returns a sentence as rows, cut until inputs and targets fit."""
+    ids = tokenizer.encode(text)
+    for size in range(min(len(ids), LONGEST, lengths.inputs + lengths.targets), 0, -1):
+        rows = hidden_once(ids[:size], tokenizer.first_sentinel)
+        if all(len(r.inputs) <= lengths.inputs and len(r.targets) <= lengths.targets for r in rows):
+            return Sentence(rows, size, size < len(ids))
+    return Sentence([], 0, len(ids) > 0)
+
+
+def batches(
+    rows: Sequence[Example], lengths: Lengths, size: int
+) -> Iterator[dict[str, Int[np.ndarray, "..."]]]:
+    """Yields batches of exactly `size` rows, padded."""
+    for first in range(0, len(rows), size):
+        inputs = np.full((size, lengths.inputs), PADDING, np.int32)
+        targets = np.full((size, lengths.targets), PADDING, np.int32)
+        for at, row in enumerate(rows[first : first + size]):
+            inputs[at, : len(row.inputs)] = row.inputs
+            targets[at, : len(row.targets)] = row.targets
+        language = np.full(size, -1, np.int32)
+        yield {"inputs": inputs, "targets": targets, "language": language}
 
 
 class TaskScoring:

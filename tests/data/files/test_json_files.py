@@ -33,9 +33,9 @@ from data.files.json_files import (
     write_json,
 )
 from data.tokens.manifest import TokenManifest, VocabularyManifest
-from pipeline.artifacts.claims import Head
-from pipeline.cleaning.tally import TallyRecord
-from pipeline.runs.record import MixtureRecord, RunRecord
+from pipeline.artifacts import Head
+from pipeline.corpus.counts import TallyRecord
+from pipeline.runs.directory import MixtureRecord, RunRecord
 
 ROOT = Path(__file__).parents[3]
 SHAPES = [CorpusManifest, TokenManifest, VocabularyManifest, Head, TallyRecord, RunRecord,

@@ -22,7 +22,7 @@ from training_runs import EXPERTS, SIZES, assert_same_run, lines, parameters
 
 from data.files import stores
 from data.files.paths import Address, names_in, place, read_bytes
-from pipeline.runs.checkpoint_records import steps_in
+from pipeline.runs.directory import steps_in
 
 STEPS, EVERY = 6, 2
 # One layer: a checkpoint of two is 642 objects, and each is a request or more.

@@ -27,8 +27,7 @@ from small_networks import (
 
 from eval.experts import by_language
 from model.batch import Call
-from model.checkpoints.local import Checkpoints
-from model.checkpoints.table import with_shardings
+from model.checkpoints import with_shardings
 from model.config import MeshShape, OptimizerConfig
 from model.loss.training_loss import training_loss
 from model.sharding.layouts import batch_sharding
@@ -42,6 +41,7 @@ from model.switch.balancing import (
 )
 from model.switch.routing import BINS, SIDE, counted_margins
 from model.trainer import make_trainer
+from pipeline.runs.checkpoints import Checkpoints
 
 
 @pytest.fixture(scope="module")

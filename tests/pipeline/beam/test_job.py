@@ -8,7 +8,7 @@ from apache_beam.runners.runner import PipelineResult, PipelineState
 
 from pipeline.beam.job import counters
 from pipeline.beam.workspace import Workspace
-from pipeline.cleaning.progress import JobProgress
+from pipeline.corpus.submission import JobProgress
 
 
 class Job(PipelineResult):

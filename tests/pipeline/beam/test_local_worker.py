@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.beam.local_runner import how_it_ended
+from pipeline.beam.options import how_it_ended
 
 # A shell's background jobs ignore SIGINT, as here.
 JOB = """

@@ -8,7 +8,7 @@ import pytest
 
 from data.errors import DataError
 from pipeline.beam.workspace import Workspace
-from pipeline.cleaning.spills import spill
+from pipeline.corpus import spills
 
 SCHEMA = pa.schema([("row", pa.uint32()), ("text", pa.string())])
 
@@ -18,17 +18,17 @@ def spilled(tmp_path):
     workspace = Workspace(str(tmp_path), "job")
     path = workspace.spill("step", 0)
     rows = np.arange(500, dtype=np.uint32)
-    spill.write(workspace, path, SCHEMA, [rows, [f"row {row % 7}" for row in rows]])
+    spills.write(workspace, path, SCHEMA, [rows, [f"row {row % 7}" for row in rows]])
     return path
 
 
 def read(path):
-    for batch in spill.batches(path):
+    for batch in spills.batches(path):
         batch.validate(full=True)
 
 
 def test_what_is_written_is_read(spilled):
-    (batch,) = spill.batches(spilled)
+    (batch,) = spills.batches(spilled)
     assert batch["row"].to_pylist() == [*range(500)]
 
 
@@ -51,7 +51,7 @@ def test_damage_that_arrow_finds_is_a_sentence(spilled):
         flipped = bytes([content[place] ^ 0x55])
         Path(spilled).write_bytes(content[:place] + flipped + content[place + 1 :])
         try:
-            _ = [*spill.batches(spilled)]
+            _ = [*spills.batches(spilled)]
         except DataError as error:
             refused.append(str(error))
     assert len(refused) > 20

@@ -11,8 +11,7 @@ from data.files.paths import join_path
 from data.language_id.columns import columns
 from data.reading.page import WRITTEN_WITH_CLUSTERS
 from pipeline.corpus.pages import page_rows, page_texts, page_urls, whole_pages
-from pipeline.corpus.score_tables import BENCHMARKS, SCORES, read_scores
-from pipeline.scoring.score_files import _batches
+from pipeline.curation.score import BENCHMARKS, SCORES, _batches, read_score_table
 
 NAME = "pages/sw/train-00000-of-00001.parquet"
 TEXTS = [f"Andika kwa mtu{number}@firm.co.ke leo." for number in range(3)]
@@ -105,7 +104,7 @@ def test_what_pages_and_scores_hold_is_read(tmp_path):
     assert whole_pages(str(tmp_path / "pages"), NAME).equals(PAGES.cast(WRITTEN_WITH_CLUSTERS))
     assert list(page_texts(path)) == TEXTS
     path = written(tmp_path / "scores", scores())
-    assert read_scores(path).equals(scores())
+    assert read_score_table(path).equals(scores())
 
 
 @pytest.mark.parametrize(
@@ -128,7 +127,7 @@ def test_what_pages_and_scores_hold_is_read(tmp_path):
 def test_scores_that_cannot_be_are_named(tmp_path, name, values, says):
     path = written(tmp_path, with_column(scores(), name, values))
     with pytest.raises(DataError, match=f"{path} should have .*{says}; restore the file"):
-        read_scores(path)
+        read_score_table(path)
 
 
 def test_two_kilobytes_do_not_become_gigabytes(tmp_path):

@@ -1,4 +1,7 @@
-"""Flags are added to what the user set, for tested versions only; compilers accept them."""
+"""Flags are added to what the user set, for tested versions only; compilers accept them.
+
+The soft limit of open files rises to the hard one, and no further than `MOST`.
+"""
 
 import importlib.util
 import os
@@ -13,7 +16,15 @@ import pytest
 
 from pipeline import cli
 from pipeline.hardware import compiler_flags
-from pipeline.hardware.compiler_flags import DETERMINISTIC, OVERLAP, TESTED, accelerator, merged
+from pipeline.hardware.compiler_flags import (
+    DETERMINISTIC,
+    MOST,
+    OVERLAP,
+    TESTED,
+    accelerator,
+    allow_open_files,
+    merged,
+)
 
 ROOT = Path(__file__).parents[3]
 PROGRAM = ROOT / "tests/helpers/overlap_program.py"
@@ -193,3 +204,25 @@ def test_deterministic_scatters_add_each_row_once():
         scatters = [line for line in program.splitlines() if " scatter(" in line]
         assert scatters
         assert all(("unique_indices=true" in line) == unique for line in scatters)
+
+
+NONE = compiler_flags.resource.RLIM_INFINITY
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "expected"),
+    [
+        (1024, 4096, [(4096, 4096)]),
+        (1024, NONE, [(MOST, NONE)]),
+        (4096, 4096, []),
+        (NONE, NONE, []),
+    ],
+)
+def test_the_limit_rises_to_what_is_allowed(monkeypatch, soft, hard, expected):
+    asked = []
+    monkeypatch.setattr(compiler_flags.resource, "getrlimit", lambda _: (soft, hard))
+    monkeypatch.setattr(
+        compiler_flags.resource, "setrlimit", lambda _, limits: asked.append(limits)
+    )
+    allow_open_files()
+    assert asked == expected

@@ -4,7 +4,7 @@ import pytest
 
 from pipeline.hardware.peaks import peak_flops
 from pipeline.recipe import named
-from pipeline.recipe.step_flops import step_flops
+from pipeline.recipe.recipe import step_flops
 
 
 def test_peaks_of_known_devices_only():

@@ -14,9 +14,8 @@ from jax.sharding import NamedSharding, PartitionSpec
 from model.config import MeshShape
 from model.sharding.mesh import make_mesh
 from pipeline.planning.hlo.collectives import collectives
-from pipeline.planning.hlo.flops import products
-from pipeline.planning.hlo.memory_traffic import traffic_bytes
 from pipeline.planning.hlo.program import Program, parse
+from pipeline.planning.hlo.work import products, traffic_bytes
 from pipeline.planning.topology import topology
 
 pytestmark = [

@@ -1,14 +1,120 @@
-"""Names of slices, and distances between their devices."""
+"""GPUs by name, and the notation of their programs where it differs from TPUs'.
 
+Names of slices, and distances between their devices.
+"""
+
+import dataclasses
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import jax
 import pytest
 
+from model.config import MeshShape
 from pipeline.errors import ArtifactError
-from pipeline.hardware import libtpu
-from pipeline.planning.remedies import larger
+from pipeline.hardware import compiler_flags
+from pipeline.planning import topology as gpus
+from pipeline.planning.compiled_step import CompiledStep
+from pipeline.planning.hlo.collectives import Collective
+from pipeline.planning.hlo.program import parse
+from pipeline.planning.hlo.work import products, traffic_bytes
+from pipeline.planning.roofline import roofline, to_other_hosts
 from pipeline.planning.topology import Topology, topology
+from pipeline.planning.verdict import larger
+from pipeline.recipe.named import get
+
+# A batch of two products, [16, 32] times [32, 8] each, by a library call with scratch memory.
+PRODUCT = """HloModule step
+
+ENTRY %main (x: f32[2,16,32], y: f32[2,32,8]) -> f32[2,16,8] {
+  %x = f32[2,16,32]{2,1,0} parameter(0)
+  %y = f32[2,32,8]{2,1,0} parameter(1)
+  %call = (f32[2,16,8]{2,1,0}, s8[33554432]{0}) custom-call(%x, %y), custom_call_target="__cublas$lt$matmul", backend_config={"gemm_backend_config":{"dot_dimension_numbers":{"lhs_contracting_dimensions":["2"],"rhs_contracting_dimensions":["1"],"lhs_batch_dimensions":["0"],"rhs_batch_dimensions":["0"]},"precision_config":{"operand_precision":["HIGHEST","HIGHEST"]}}}
+  ROOT %out = f32[2,16,8]{2,1,0} get-tuple-element(%call), index=0
+}
+"""  # noqa: E501
+
+# Each of four devices sends three quarters of 1,024 bytes.
+EXCHANGE = """HloModule step
+
+ENTRY %main (x: f32[4,64]) -> f32[4,64] {
+  %x = f32[4,64]{1,0} parameter(0)
+  ROOT %out = f32[4,64]{1,0} all-to-all(%x), replica_groups={{0,1,2,3},{4,5,6,7}}, dimensions={0}
+}
+"""
+
+
+@dataclass(frozen=True)
+class Device:
+    """A GPU of a host."""
+
+    process_index: int
+    device_kind: str = "NVIDIA H100 80GB HBM3"
+
+
+TWO_HOSTS = Topology("h100:2x4", tuple(Device(n // 4) for n in range(8)), 8, 2**36, ())
+
+
+@pytest.mark.parametrize(
+    ("name", "hosts", "each"), [("h100:8", 1, 8), ("a100:2x4", 2, 4), ("h200:4x8", 4, 8)]
+)
+def test_a_name_is_hosts_times_gpus(name, hosts, each):
+    assert gpus.parsed_gpus(name) == (gpus.GPUS[name.split(":")[0]], hosts, each)
+
+
+@pytest.mark.parametrize("name", ["h100:0", "h100:2x2x2", "v100:8", "h100", "h100:9999x8"])
+def test_other_names_are_refused(name):
+    assert gpus.parsed_gpus(name) is None
+    with pytest.raises(ArtifactError, match="h100:2x8"):
+        topology(name)
+
+
+def test_without_the_compiler_the_message_names_the_package(monkeypatch):
+    monkeypatch.setattr(gpus, "NEEDED", ("no_such_package.at_all",))
+    with pytest.raises(ArtifactError, match=r"plan-gpu"):
+        topology("h100:8")
+
+
+def test_a_library_call_counts_as_a_product_without_its_scratch():
+    program = parse(PRODUCT)
+    flops = 2 * 2 * 16 * 32 * 8
+    assert products(program) == (flops, 6 * flops)
+    assert traffic_bytes(program) == 4 * (2 * 16 * 32 + 2 * 32 * 8 + 2 * 16 * 8)
+
+
+@pytest.mark.parametrize(
+    ("kind", "group", "bytes_sent"),
+    [
+        ("all-to-all", (0, 1, 2, 3), 0),  # within a host
+        ("all-to-all", (0, 4), 500),
+        ("all-gather", tuple(range(8)), 125),  # half of the result, by four adapters
+        ("all-gather", (0, 4), 500),
+        ("all-reduce", tuple(range(8)), 250),
+        ("reduce-scatter", (0, 4), 1000),  # of a result of 1,000 bytes, so of 2,000 in all
+    ],
+)
+def test_hosts_share_what_crosses_the_network(kind, group, bytes_sent):
+    one = Collective(kind, "activations", ("data",), group, 3, 1000)
+    assert to_other_hosts(one, TWO_HOSTS) == bytes_sent
+
+
+def test_a_permute_crosses_if_any_of_its_pairs_does():
+    near = Collective("collective-permute", "activations", ("data",), (0, 1), 1, 1000, ((0, 1),))
+    assert to_other_hosts(near, TWO_HOSTS) == 0
+    assert to_other_hosts(near._replace(pairs=((0, 1), (3, 4))), TWO_HOSTS) == 1000
+
+
+@pytest.mark.parametrize(
+    ("expert_slices", "bytes_sent"),
+    [(1, 0), (2, 512)],  # half of the experts are on the other host
+)
+def test_experts_across_hosts_send_tokens_over_the_network(expert_slices, bytes_sent):
+    mesh = MeshShape(data=2, expert=4, slices=2, expert_slices=expert_slices)
+    recipe = dataclasses.replace(get("switch-demo"), mesh=mesh)
+    program = parse(EXCHANGE)
+    step = CompiledStep(recipe, TWO_HOSTS, SimpleNamespace(), program, 0)  # pyright: ignore
+    (found,) = roofline(step, program).transfers
+    assert found.network_bytes == bytes_sent
 
 
 @dataclass(frozen=True)
@@ -47,8 +153,8 @@ def test_unknown_topologies_are_an_error_of_one_sentence(name, message):
     assert name in str(error.value)
 
 
-def test_without_the_compiler_the_message_names_the_package(monkeypatch):
-    monkeypatch.setattr(libtpu.importlib.util, "find_spec", lambda name: None)
+def test_without_the_compiler_the_message_names_the_package_topology(monkeypatch):
+    monkeypatch.setattr(compiler_flags.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ArtifactError, match="make install EXTRAS=demo,dev,plan"):
         topology("v5p:2x2x1")
 
@@ -79,9 +185,9 @@ def test_larger_slices_double_their_shortest_side():
 
 
 def test_chips_are_found_by_their_vendor(tmp_path):
-    assert not libtpu.has_chips(tmp_path)
+    assert not compiler_flags.has_chips(tmp_path)
     for number, vendor in enumerate(("0x10de", "0x1ae0")):
         device = tmp_path / str(number)
         device.mkdir()
         (device / "vendor").write_text(vendor + "\n")
-        assert libtpu.has_chips(tmp_path) == (vendor == "0x1ae0")
+        assert compiler_flags.has_chips(tmp_path) == (vendor == "0x1ae0")

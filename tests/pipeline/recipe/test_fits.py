@@ -1,10 +1,17 @@
+"""Meshes are chosen as documented; an error names the obstacle and a change that works."""
+
+import dataclasses
+import re
+
 import pytest
 
 from model.config import ConfigurationError, MeshShape
 from model.memory import bytes_per_device, checkpoint_bytes
 from pipeline.recipe import fits, named
-from pipeline.recipe.fits import check_divides, check_sizes
+from pipeline.recipe.fits import check_divides, check_sizes, mesh_to_open_on, with_mesh
+from pipeline.recipe.named import get, names
 from pipeline.recipe.overrides import override
+from pipeline.recipe.recipe import with_rows
 
 FITS = ["model.vocabulary_rows=384", "mesh.data=2", "mesh.expert=4", "rows=64"]
 
@@ -94,3 +101,84 @@ def test_a_balance_loss_over_the_batch_is_of_a_batch_at_once():
 def test_a_shared_expert_is_split_as_other_widths():
     with pytest.raises(ConfigurationError, match=r"shared_mlp \(9\) must be a multiple of 2"):
         check_divides(recipe("model.switch.shared_mlp=9", "mesh.data=1", "mesh.model=2"))
+
+
+@pytest.mark.parametrize(
+    ("name", "devices", "mesh"),
+    [
+        ("switch-base", 4, MeshShape(expert=4)),
+        ("switch-base", 32, MeshShape(expert=32)),
+        ("t5-xxl", 256, MeshShape(data=256)),
+        # 2,048 rows are 128 decoder groups of 16 rows, so 256 devices halve every matrix.
+        ("switch-c", 256, MeshShape(expert=128, model=2)),
+        ("mt5-base", 16, MeshShape(data=16)),
+        ("mt5-base", 256, MeshShape(data=256)),
+        # 768 is 256 times 3: parameters in 256 parts, each on two or four devices.
+        ("mt5-base", 512, MeshShape(data=512)),
+        ("mt5-base", 1024, MeshShape(data=1024)),
+    ],
+)
+def test_experts_first_then_data_and_the_smallest_model_axis(name, devices, mesh):
+    assert with_mesh(get(name), devices).mesh == mesh
+
+
+# The experiments' batch is one routing group: they run on one device.
+ON_ONE = ("switch-multilingual", "switch-experiment", "switch-english")
+ON_SEVERAL = [name for name in names() if name not in ON_ONE]
+
+
+@pytest.mark.parametrize("name", ON_SEVERAL)
+def test_every_recipe_has_a_mesh_of_eight_devices(name):
+    recipe = with_mesh(with_rows(get(name), 2048), 8)
+    check_divides(recipe)
+    assert recipe.mesh.data * recipe.mesh.expert * recipe.mesh.model == 8
+
+
+def test_too_few_groups_are_an_error_with_settings_that_help():
+    with pytest.raises(ConfigurationError) as error:
+        with_mesh(get("switch-c"), 512)
+    message = str(error.value)
+    assert "decoder tokens of a device" in message
+    settings = re.search(r"--set (.*)\.$", message).group(1).split()
+    changed = with_mesh(override(get("switch-c"), settings), 512)
+    assert changed.mesh == MeshShape(expert=256, model=2)
+    before, after = get("switch-c").model.switch, changed.model.switch
+    for decoder in (False, True):  # groups are smaller, and as many tokens share capacity
+        pools = [one.routing(decoder=decoder, training=True) for one in (before, after)]
+        tokens = {pool.group_tokens * pool.pooled_groups for pool in pools}
+        assert len(tokens) == len({pool.capacity for pool in pools}) == 1
+    assert dataclasses.replace(changed, mesh=MeshShape()) == override(get("switch-c"), settings)
+
+
+@pytest.mark.parametrize("setting", ["accumulate=2", "model.switch.dispatch=dropless"])
+def test_smaller_groups_are_offered_without_pools_where_these_would_be_refused(setting):
+    with pytest.raises(ConfigurationError) as error:
+        with_mesh(override(get("switch-c"), [setting]), 512)
+    settings = re.search(r"--set (.*)\.$", str(error.value)).group(1).split()
+    assert not [one for one in settings if "pooled" in one or one.startswith("rows=")]
+    with_mesh(override(get("switch-c"), [setting, *settings]), 512)
+
+
+def test_devices_that_slices_do_not_divide_are_an_error():
+    with pytest.raises(ConfigurationError, match=r"mesh\.slices=3 was asked of 8 devices"):
+        with_mesh(override(get("mt5-base"), ["mesh.slices=3"]), 8)
+
+
+@pytest.mark.parametrize(
+    "devices", [1, 2, 3, 5, 6, 7, 8, 12, pytest.param(64, marks=pytest.mark.slow)]
+)
+@pytest.mark.parametrize("name", ["mt5-demo", "switch-demo", "switch-experiment", "switch-base"])
+def test_a_run_opens_on_any_number_of_devices(name, devices):
+    """Even one trained with microbatches, over slices, on a mesh that is not available."""
+    shape = MeshShape(data=2, expert=16, slices=2)
+    run = dataclasses.replace(get(name), accumulate=2, mesh=shape)
+    mesh = mesh_to_open_on(run, devices)
+    assert 1 <= mesh.data * mesh.expert * mesh.model <= devices
+    check_divides(dataclasses.replace(run, accumulate=1, mesh=mesh))
+
+
+def test_a_run_opens_on_the_mesh_that_it_was_trained_on_or_on_as_many_devices_as_it_can():
+    recipe = get("switch-base")
+    run = dataclasses.replace(recipe, mesh=MeshShape(data=4, expert=2, slices=2))
+    assert mesh_to_open_on(run, 8) == MeshShape(data=4, expert=2)
+    assert mesh_to_open_on(run, 5) == with_mesh(recipe, 4).mesh

@@ -5,14 +5,13 @@ import pytest
 
 from model.config import ConfigurationError
 from model.flops import forward_flops_by_part
-from pipeline import recipes as list_recipes
 from pipeline.arguments import Recipes
-from pipeline.artifacts.differences import json_differences
+from pipeline.artifacts import json_differences
+from pipeline.commands import recipes as list_recipes
 from pipeline.errors import ArtifactError
 from pipeline.recipe import named
-from pipeline.recipe.finetuning import FinetuningConfig
 from pipeline.recipe.overrides import override
-from pipeline.recipe.recipe import recipe_from_json, recipe_to_json, with_rows
+from pipeline.recipe.recipe import FinetuningConfig, recipe_from_json, recipe_to_json, with_rows
 
 
 @pytest.mark.parametrize("name", named.names())

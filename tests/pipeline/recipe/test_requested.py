@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from data.errors import DataError
 from pipeline.arguments import Hosts, Pretrain
+from pipeline.commands.finetune import finetuned
+from pipeline.commands.pretrain import one_per_seed
 from pipeline.errors import ArtifactError
-from pipeline.pretrain import one_per_seed
 from pipeline.recipe import named
-from pipeline.recipe.finetuned import finetuned
 from pipeline.recipe.overrides import override, settings_between
 from pipeline.recipe.recipe import recipe_to_json
 

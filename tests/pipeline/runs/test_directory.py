@@ -22,23 +22,21 @@ from data.files.paths import place
 from data.tokens.blocks import TokenBlocks
 from data.tokens.manifest import TokenManifest
 from data.tokens.tokenizer import MODEL_FILE
-from pipeline import distill, evaluate, export_hf, import_hf, pretrain, prune
 from pipeline.arguments import Distill, Evaluate, ExportHf, ImportHf, Pretrain, Prune
-from pipeline.artifacts.claims import MANIFEST, digest_of_manifest, finish
+from pipeline.artifacts import MANIFEST, digest_of_manifest, finish
+from pipeline.commands import distill, evaluate, export_hf, import_hf, pretrain, prune
 from pipeline.errors import ArtifactError
 from pipeline.recipe import named
-from pipeline.recipe.finetuning import FinetuningConfig
 from pipeline.recipe.overrides import override
-from pipeline.recipe.recipe import recipe_to_json
+from pipeline.recipe.recipe import FinetuningConfig, recipe_to_json
 from pipeline.runs.directory import RECIPE as RECIPE_FILE
-from pipeline.runs.directory import directory_of_part
-from pipeline.runs.evaluation_paths import evaluation_file
+from pipeline.runs.directory import directory_of_part, evaluation_file
 from pipeline.runs.finished import evaluation_files
-from pipeline.runs.open import load_run, restore, trainer_here
-from pipeline.tokens.checks import check_holds_windows
-from pipeline.training.description import describe_run
-from pipeline.training.from_runs import teacher
-from pipeline.training.from_runs.first_weights import check_weights, write_first_checkpoint
+from pipeline.runs.opened_run import load_run, restore, trainer_here
+from pipeline.tokens.opened_blocks import check_holds_windows
+from pipeline.training import teacher
+from pipeline.training.begin import describe_run
+from pipeline.training.origins import check_weights, write_first_checkpoint
 
 SIZES = (
     *("steps=1", "rows=8", "inputs=64", "model.vocabulary_rows=384", "model.embed=16"),

@@ -11,13 +11,11 @@ from stored_runs import use_store
 from data.errors import DataError
 from data.files.paths import Address
 from data.files.stores import kvstore
-from model.checkpoints.errors import CheckpointError
-from model.checkpoints.local import Checkpoints
-from model.checkpoints.table import with_shardings
+from model.checkpoints import CheckpointError, with_shardings
 from model.config import MeshShape
-from pipeline.runs import stored_checkpoints
-from pipeline.runs.checkpoint_records import steps_in
-from pipeline.runs.stored_checkpoints import StoredCheckpoints, open_checkpoints
+from pipeline.runs import checkpoints as stored_checkpoints
+from pipeline.runs.checkpoints import Checkpoints, StoredCheckpoints, open_checkpoints
+from pipeline.runs.directory import steps_in
 
 HERE = Address("store://bucket/run/checkpoints")
 
@@ -181,7 +179,7 @@ def test_a_store_that_gives_no_answer_is_no_damage(folder, monkeypatch):
     def away(*_):
         raise ValueError("ABORTED: All 8 retry attempts failed")
 
-    monkeypatch.setattr(stored_checkpoints.stored_arrays, "read", away)
+    monkeypatch.setattr(stored_checkpoints, "read", away)
     with pytest.raises(DataError, match=r"Checkpoint 1 in .* cannot be read \(ABORTED"):
         checkpoints.restore(1, shapes(trainer("dense")))
 

@@ -3,7 +3,7 @@ import itertools
 import pytest
 
 from data.curation.robots import Robots
-from pipeline.selection.robots import Part
+from pipeline.curation.robots import Part
 
 OLD = Robots("2025-01-01T00:00:00Z", False, "User-agent: *\nAllow: /", "a.example")
 NEW = Robots("2026-01-01T00:00:00Z", False, "User-agent: *\nDisallow: /", "a.example")

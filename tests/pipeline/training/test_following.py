@@ -7,8 +7,7 @@ from pathlib import Path
 from pipeline import command_line
 from pipeline.recipe import named
 from pipeline.recipe.recipe import with_rows
-from pipeline.training.intent import expected_time
-from pipeline.training.run import counterpart, following
+from pipeline.training.run import counterpart, expected_time, following
 
 
 def words(recipe, tokens="tokens") -> list[str]:

@@ -1,12 +1,126 @@
+"""What a run resumes from, and what is said if that cannot be read."""
+
+import signal
+import subprocess
+import sys
 from contextlib import nullcontext
 from itertools import count, repeat
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from data.errors import DataError
-from model.checkpoints.errors import CheckpointError
+from model.checkpoints import CheckpointError, damaged
 from pipeline.training import loop
+from pipeline.training.loop import resume
+
+TRAINER = SimpleNamespace(init=dict, shardings={})
+
+
+class Checkpoints:
+    """Checkpoints of three steps, of which the last ones cannot be read.
+
+    Args:
+        whole: steps that can be read.
+    """
+
+    directory = Path("run/checkpoints")
+
+    def __init__(self, *whole: int):
+        self.whole, self.moved = whole, []
+
+    def steps(self) -> list[int]:
+        return [3, 6, 9]
+
+    def restore(self, step: int, shapes: dict) -> dict:
+        if step in self.whole:
+            return shapes
+        raise damaged(self.directory, step, f"byte {step} is altered")
+
+    def set_aside(self, step: int) -> str:
+        self.moved.append(step)
+        return f"damaged-{step}"
+
+
+def test_damaged_checkpoints_are_passed_over():
+    checkpoints = Checkpoints(3)
+    _, step, messages = resume(checkpoints, TRAINER)
+    assert (step, checkpoints.moved) == (3, [9, 6])
+    assert messages[0].endswith("It was moved to damaged-9; resuming from 3.")
+
+
+def test_no_advice_makes_a_run_begin_anew_if_no_checkpoint_can_be_read():
+    checkpoints = Checkpoints()
+    with pytest.raises(CheckpointError) as error:
+        resume(checkpoints, TRAINER)
+    assert checkpoints.moved == []
+    assert str(error.value).startswith(
+        "No checkpoint in run/checkpoints can be read, of steps 3, 6, 9 (the last: byte 9 is "
+        "altered); restore the files of one, or name another --out."
+    )
+    assert "remove it" not in str(error.value)
+
+
+HANGS = """
+import os, signal, threading, time
+signal.signal({number}, signal.SIG_DFL)  # which a shell's background ignores
+from pipeline.training import preemption
+preemption.GRACE_SECONDS = 0.2
+with preemption.Preemption("pretrain") as listening:
+    os.kill(os.getpid(), {number})
+    while listening._stop_at is None:
+        time.sleep(0.01)
+    assert listening.reached() and listening.reached()
+    {then}
+"""
+
+
+def ended(then: str, number: int = signal.SIGTERM) -> tuple[int, str]:
+    code = HANGS.format(then=then, number=int(number))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    return done.returncode, done.stderr
+
+
+def test_a_process_that_cannot_save_in_time_ends_all_the_same():
+    status, printed = ended("threading.Event().wait()")
+    assert status == 128 + signal.SIGTERM
+    assert "pretrain: SIGTERM: saves after this step and exits within 0.2 s." in printed
+    assert "could not save within 0.2 s; the same command resumes" in printed
+
+
+AFTER_THE_LAST_POINT = """
+import os, signal, time
+outside = []
+signal.signal(signal.SIGTERM, lambda *_: outside.append(1))
+from pipeline.training import preemption
+preemption.GRACE_SECONDS = 0.2
+for number in range(40):
+    with preemption.Preemption("pretrain") as listening:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.001 * (number % 4))
+    time.sleep(0.02)
+    assert listening.asked or outside, number
+    outside.clear()
+time.sleep(0.5)
+print("goes on")
+"""
+
+
+def test_a_signal_after_the_last_point_is_known_and_no_timer_ends_what_follows():
+    """A timer that nobody stops would end the next run in the middle, 25 seconds later."""
+    done = subprocess.run(
+        [sys.executable, "-c", AFTER_THE_LAST_POINT], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "goes on\n"), done.stderr
+
+
+def test_ctrl_c_saves_too_and_a_second_one_quits():
+    again = "os.kill(os.getpid(), 2); threading.Event().wait()"
+    status, printed = ended(f"preemption.GRACE_SECONDS = 99; {again}", signal.SIGINT)
+    assert status == 128 + signal.SIGINT
+    assert "pretrain: Ctrl-C: saves after this step and exits within 0.2 s." in printed
+    assert "pretrain: quits at once (Ctrl-C again); the same command resumes" in printed
 
 
 def nothing(*_):

@@ -9,7 +9,7 @@ from training_runs import SETTINGS, STEPS, assert_same_run, one_trainer_per_reci
 
 from data.files.paths import Address, names_in, read_bytes
 from pipeline import cli
-from pipeline.runs import stored_checkpoints
+from pipeline.runs import checkpoints
 from pipeline.runs.finished import evaluated_steps, read_run
 
 pytestmark = pytest.mark.slow
@@ -29,7 +29,7 @@ def test_a_run_whose_saves_are_cut_short_ends_as_if_on_a_disk(
     """The record of step 6 cannot be written at the first start; 503 come now and then."""
     command = ["pretrain", "--recipe=switch-demo", f"--tokens={tokens}", f"--out={RUN}"]
     command += ["--set", *SETTINGS]
-    write = stored_checkpoints.write_json
+    write = checkpoints.write_json
 
     def cut_short(path, value):
         if path.name == "6.json":
@@ -38,7 +38,7 @@ def test_a_run_whose_saves_are_cut_short_ends_as_if_on_a_disk(
 
     with one_trainer_per_recipe():
         with monkeypatch.context() as patch:
-            patch.setattr(stored_checkpoints, "write_json", cut_short)
+            patch.setattr(checkpoints, "write_json", cut_short)
             assert cli.run(command) == 2
         said = capsys.readouterr().err
         assert f"could not be written to {RUN}/checkpoints (503 for an hour); 3 is whole" in said

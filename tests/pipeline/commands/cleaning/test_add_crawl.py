@@ -17,10 +17,10 @@ from forked import CONTEXT
 from growing_input import SMALL, meeting_pages, replaced_pages, rows_of, write_archives
 
 from data.errors import DataError
-from pipeline import clean
 from pipeline.arguments import Clean
-from pipeline.cleaning.growth import delta
-from pipeline.cleaning.growth.growth_files import KINDS, PAGES, TALLY, GrowthFiles
+from pipeline.commands import clean
+from pipeline.corpus.onto import delta
+from pipeline.corpus.onto.verdicts import KINDS, PAGES, TALLY, GrowthFiles
 
 WITH_SHARE = ("mswitch-web", "demo")  # rules that hold out a share of each language
 

@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 import pytest
 from web_pages import ARCHIVES
 
-from pipeline import clean
 from pipeline.arguments import Clean
+from pipeline.commands import clean
 
 HAND_MADE = json.loads(Path(__file__).with_name("c4_hand_made.json").read_text(encoding="utf-8"))
 FROZEN = json.loads(Path(__file__).with_name("c4_reference.json").read_text(encoding="utf-8"))

@@ -17,8 +17,8 @@ from data.languages import codes
 from data.reading.page import Page
 from data.rules.english_lines import too_few_long_lines, too_long
 from data.urls import normalize, normalized_hash, number, url_hash
-from pipeline import clean
 from pipeline.arguments import Clean
+from pipeline.commands import clean
 from pipeline.errors import ArtifactError
 
 TWO_WORKERS = ("--direct_running_mode=multi_processing", "--direct_num_workers=2")
@@ -264,7 +264,7 @@ def test_unknown_language_is_refused_before_anything_is_written(tmp_path):
 
 
 def test_cleaning_loads_neither_jax_nor_tensorflow():
-    code = "import sys, pipeline.clean; print({'jax', 'tensorflow', 'grain'} & set(sys.modules))"
+    code = "import sys, pipeline.commands.clean; print({'jax', 'tensorflow', 'grain'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 

@@ -12,9 +12,9 @@ from data.errors import DataError
 from data.language_id import combined
 from data.reading import html
 from data.reading.page import Page, Rejected
-from pipeline import clean
 from pipeline.arguments import Clean
-from pipeline.cleaning import judgement
+from pipeline.commands import clean
+from pipeline.corpus import judgements
 
 LABELS = (
     b"base64", b"hex", b"zlib", b"bz2", b"uu", b"quopri", b"rot13", b"undefined", b"punycode",
@@ -91,7 +91,7 @@ def archive_of_two() -> bytes:
 def test_a_page_on_which_a_judgement_fails_is_rejected_with_its_address_text_and_exception(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(judgement, "_identifier", lambda model: Identifier(KeyError("a bug")))
+    monkeypatch.setattr(judgements, "_identifier", lambda model: Identifier(KeyError("a bug")))
     manifest = cleaned(tmp_path, archive_of_two(), "mc4")
     (rejected,) = pq.read_table(tmp_path / "out/rejected").to_pylist()
     assert rejected["reason"] == "judgement_failed_key_error"
@@ -115,12 +115,12 @@ def test_the_name_of_an_exception_is_a_short_reason(name, reason):
     def failing(page: Page) -> Page:
         raise type(name, (Exception,), {})
 
-    rejected = judgement.judged(Page("http://a.example/", "text"), [failing])
+    rejected = judgements.judged(Page("http://a.example/", "text"), [failing])
     assert rejected == Rejected(Page("http://a.example/", "text"), f"judgement_failed_{reason}")
 
 
 def test_what_concerns_every_page_ends_the_job(tmp_path, monkeypatch):
-    monkeypatch.setattr(judgement, "_identifier", lambda model: Identifier(DataError("no model")))
+    monkeypatch.setattr(judgements, "_identifier", lambda model: Identifier(DataError("no model")))
     with pytest.raises(DataError, match="no model"):
         cleaned(tmp_path, archive_of_two(), "mc4")
 

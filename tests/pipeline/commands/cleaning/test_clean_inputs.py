@@ -20,13 +20,13 @@ from data.errors import DataError
 from data.files import stores
 from data.reading.page import Page
 from data.rules import rule_sets
-from pipeline import clean, inspect
 from pipeline.arguments import Clean, Inspect
 from pipeline.beam.options import pipeline_options
-from pipeline.cleaning import new_job, submission
-from pipeline.cleaning.input_files import input_files
-from pipeline.cleaning.outputs import total_of
-from pipeline.cleaning.read import READERS
+from pipeline.commands import clean, inspect
+from pipeline.corpus import job as new_job
+from pipeline.corpus import submission
+from pipeline.corpus.read import READERS, input_files
+from pipeline.corpus.submission import total_of
 from pipeline.errors import ArtifactError
 
 TEXT = "The ferry leaves the old harbour every morning.\n\nTwice  the same.\nTwice  the same."

@@ -14,13 +14,13 @@ from data.demo import member_of, shipped_pages
 from data.errors import DataError
 from data.files import paths, stores
 from data.files.paths import open_ranges
-from pipeline import clean, estimate, inspect, vocabulary
 from pipeline.arguments import Clean, Estimate, Inspect, Vocabulary
 from pipeline.beam import workspace
 from pipeline.beam.workspace import Workspace
-from pipeline.cleaning import new_job
-from pipeline.cleaning.shards import Cut
-from pipeline.corpus.funnel import read_funnel
+from pipeline.commands import clean, estimate, inspect, vocabulary
+from pipeline.corpus import job
+from pipeline.corpus.pages import read_funnel
+from pipeline.corpus.read import Cut
 
 pytestmark = pytest.mark.slow
 
@@ -146,7 +146,7 @@ def test_nothing_of_another_version_survives(store, expected, monkeypatch, capsy
     for path in there.rglob("*.parquet"):
         path.write_bytes(b"of another version")
     (there / "pages/sw/train-00000-of-00009.parquet").write_bytes(b"of another version")
-    monkeypatch.setattr(new_job, "VERSION", "another version")
+    monkeypatch.setattr(job, "VERSION", "another version")
     cleaned(out)
     assert "begins anew" in " ".join(capsys.readouterr().err.split())
     assert contents(there) == expected

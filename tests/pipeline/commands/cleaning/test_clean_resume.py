@@ -20,9 +20,9 @@ from forked import CONTEXT
 
 from data.demo import member_of, shipped_pages
 from data.reading.page import Page
-from pipeline import clean
 from pipeline.arguments import Clean
-from pipeline.cleaning.shards import Cut
+from pipeline.commands import clean
+from pipeline.corpus.read import Cut
 
 TWO_PROCESSES = ("--direct_running_mode=multi_processing", "--direct_num_workers=2")
 FOUR_THREADS = ("--direct_running_mode=multi_threading", "--direct_num_workers=4")

@@ -15,10 +15,10 @@ from data.reading.page import Page
 from data.rules import rule_sets, web_lines
 from data.rules.rule_sets import mswitch_web
 from data.urls import normalize
-from pipeline import clean
 from pipeline.arguments import Clean
-from pipeline.cleaning.shards import Cut
-from pipeline.cleaning.spills import spill
+from pipeline.commands import clean
+from pipeline.corpus import spills
+from pipeline.corpus.read import Cut
 
 MODEL = str(Path(__file__).parents[3] / "data/language_id/six_languages.bin")
 SMALL = Cut(shard_bytes=1, chunk_characters=10_000, partition_bytes=3_000)
@@ -95,7 +95,7 @@ def test_other_languages_go_as_soon_as_the_language_is_decided(tmp_path, monkeyp
 
 
 def spilled(path: Path) -> list[Page]:
-    return [page for batch in spill.batches(str(path)) for page in page_table.pages(batch)]
+    return [page for batch in spills.batches(str(path)) for page in page_table.pages(batch)]
 
 
 @pytest.mark.slow

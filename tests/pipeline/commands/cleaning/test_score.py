@@ -17,11 +17,10 @@ from data.files import parquet_files
 from data.language_id import columns
 from pipeline import cli
 from pipeline.arguments import Score
-from pipeline.artifacts.claims import MANIFEST
+from pipeline.artifacts import MANIFEST
+from pipeline.commands.score import run
+from pipeline.curation.score import ScoreFile, ScoresManifest, read_scores, thresholds_of
 from pipeline.errors import ArtifactError
-from pipeline.score import run
-from pipeline.scoring.manifest import ScoresManifest, read_scores, thresholds_of
-from pipeline.scoring.score_files import ScoreFile
 
 PAGES = 7
 

@@ -15,19 +15,16 @@ from data.curation.thresholds import Thresholds
 from data.errors import DataError
 from data.languages import NO_LANGUAGE
 from pipeline import cli
-from pipeline import select as select_command
 from pipeline.arguments import Score, Select, Withdraw
-from pipeline.artifacts.claims import MANIFEST
-from pipeline.beam.waves import Wave
-from pipeline.beam.workspace import Workspace
-from pipeline.corpus.manifests import has_unique_lines, read_corpus
-from pipeline.corpus.pages import training_pages
+from pipeline.artifacts import MANIFEST
+from pipeline.beam.workspace import Wave, Workspace
+from pipeline.commands import select as select_command
+from pipeline.commands.score import run as score
+from pipeline.commands.withdraw import run as withdraw
+from pipeline.corpus.pages import has_unique_lines, read_corpus, training_pages
+from pipeline.curation.robots import AskRobots, ListHosts
+from pipeline.curation.select import LateRules, reasons, without_refused_text
 from pipeline.errors import ArtifactError
-from pipeline.score import run as score
-from pipeline.selection.late_rules import LateRules, reasons
-from pipeline.selection.robots import AskRobots, ListHosts
-from pipeline.selection.select_files import without_refused_text
-from pipeline.withdraw import run as withdraw
 
 PAGES = 10
 MASK = ("a@firm.co.ke", "email@example.com")

@@ -13,20 +13,19 @@ from small_corpora import rows_in, texts_of, write_corpus
 from data.reading.page import BROKEN, BrokenRecord
 from data.reading.records import address_of
 from pipeline import cli
-from pipeline import withdraw as withdraw_command
 from pipeline.arguments import Clean, Score, Select, Withdraw
-from pipeline.artifacts.claims import MANIFEST
+from pipeline.artifacts import MANIFEST
 from pipeline.beam.workspace import Workspace
-from pipeline.cleaning.corpus_files import broken_records
-from pipeline.cleaning.growth.request import completed
-from pipeline.corpus.data_card import rejected_share
-from pipeline.corpus.manifests import UNFINISHED, WITHDRAWAL, read_corpus
-from pipeline.corpus.pages import corpus_digests
+from pipeline.commands import withdraw as withdraw_command
+from pipeline.commands.score import intents as intents_of_score
+from pipeline.commands.select import intents as intents_of_select
+from pipeline.commands.withdraw import intents, run
+from pipeline.corpus import read as broken_records
+from pipeline.corpus.card import rejected_share
+from pipeline.corpus.pages import UNFINISHED, WITHDRAWAL, corpus_digests, read_corpus
+from pipeline.corpus.request import completed
+from pipeline.curation.withdraw import RemoveSites
 from pipeline.errors import ArtifactError
-from pipeline.score import intents as intents_of_score
-from pipeline.select import intents as intents_of_select
-from pipeline.selection.withdraw_files import RemoveSites
-from pipeline.withdraw import intents, run
 
 SITES = "site1.sw.example\nhttps://site0.en.example/page/1\nnobody.example\n"
 
@@ -93,9 +92,9 @@ def test_listed_addresses_of_broken_records_are_blanked_and_the_rest_stays(corpu
     gone = ["https://site1.sw.example/x", f"{listed}: 'utf-8' codec can't decode byte 0xe9"]
     details = [*gone, "https://other.example/", "", "line 3: no text"]
     records = [BrokenRecord("a/b.warc", n, "no_text", one) for n, one in enumerate(details)]
-    path = corpus / broken_records.NAME
+    path = corpus / broken_records.BROKEN_NAME
     path.parent.mkdir()
-    pq.write_table(pa.Table.from_batches([broken_records.batch(records)]), path)
+    pq.write_table(pa.Table.from_batches([broken_records.broken_batch(records)]), path)
     withdraw(corpus, sites)
     left = pq.read_table(path)
     assert left["detail"].to_pylist() == ["", "", *details[2:]]

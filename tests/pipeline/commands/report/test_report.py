@@ -22,9 +22,9 @@ import vl_convert
 from synthetic_runs import HOSTILE, STEPS, VOCABULARY, write_run
 
 from data.languages import all_languages
-from pipeline import report
+from pipeline import artifacts
 from pipeline.arguments import Report
-from pipeline.artifacts import claims
+from pipeline.commands import report
 from pipeline.errors import ArtifactError
 
 
@@ -141,15 +141,15 @@ def test_only_the_runs_own_tokens_and_corpus_are_shown(finished, tmp_path, witho
     )
     with pytest.raises(ArtifactError, match="name them with --tokens"):
         report.run(replace(arguments, corpus=corpus))
-    claims.finish(tmp_path / "corpus", "clean", {}, {}, {"languages": {}})
+    artifacts.finish(tmp_path / "corpus", "clean", {}, {}, {"languages": {}})
     with pytest.raises(ArtifactError, match=r"made from 1 corpus, and .*corpus is not all of it"):
         report.run(replace(arguments, corpus=str(tmp_path / "corpus"), tokens=tokens))
-    inputs = {"corpus_0": claims.digest_of_manifest(corpus), "corpus_1": "another"}
+    inputs = {"corpus_0": artifacts.digest_of_manifest(corpus), "corpus_1": "another"}
     nothing = {"token_dtype": "<u2", "vocabulary": VOCABULARY, "languages": {}}
-    claims.finish(tmp_path / "tokens", "tokenize", {}, inputs, nothing)
+    artifacts.finish(tmp_path / "tokens", "tokenize", {}, inputs, nothing)
     with pytest.raises(ArtifactError, match=r"are not the tokens that .*switch0 was trained on"):
         report.run(replace(arguments, tokens=str(tmp_path / "tokens")))
-    digest = claims.digest_of_manifest(tmp_path / "tokens")
+    digest = artifacts.digest_of_manifest(tmp_path / "tokens")
     other = write_run(tmp_path / "other", experts=8, made_from={"tokens": digest})
     both = replace(
         arguments, candidate=(other,), allow_differences=True, tokens=str(tmp_path / "tokens")

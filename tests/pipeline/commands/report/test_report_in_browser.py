@@ -13,8 +13,8 @@ from synthetic_runs import STEPS, write_corpus, write_routing, write_run, write_
 from synthetic_tasks import CODES, write_both_sides
 
 from data.languages import all_languages
-from pipeline import report
 from pipeline.arguments import Report
+from pipeline.commands import report
 
 FIRST = "document.querySelector('#language-table tbody tr:not([hidden]) th').textContent.trim()"
 OPEN = "[...document.querySelectorAll('{}')].filter((one) => !one.closest('details:not([open])'))"

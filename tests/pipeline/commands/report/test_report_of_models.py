@@ -12,9 +12,9 @@ from recompute_models import compare_further, compare_pruned
 from recompute_sides import side
 from synthetic_runs import write_run
 
-from pipeline import report
 from pipeline.arguments import Report
-from pipeline.artifacts.claims import digest_of_manifest
+from pipeline.artifacts import digest_of_manifest
+from pipeline.commands import report
 from pipeline.errors import ArtifactError
 from pipeline.reporting.contents import _pruning
 from pipeline.runs.finished import read_run

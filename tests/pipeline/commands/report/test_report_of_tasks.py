@@ -16,11 +16,11 @@ from synthetic_tasks import CODES, STEP, write_both_sides, write_finetuned, writ
 from vl_convert import vegalite_to_vega
 
 from eval.report.html import specs
-from pipeline import report
 from pipeline.arguments import Report
-from pipeline.artifacts.claims import digest_of_manifest
+from pipeline.artifacts import digest_of_manifest
+from pipeline.commands import report
 from pipeline.errors import ArtifactError
-from pipeline.runs.sides_of_tasks import task_comparisons
+from pipeline.reporting.tasks import task_comparisons
 
 pytestmark = pytest.mark.slow
 

@@ -11,9 +11,9 @@ from recompute_times import compare_times
 
 from data.files.digests import digest_of_contents
 from data.files.json_files import write_json
-from pipeline import report
+from pipeline import artifacts
 from pipeline.arguments import Report
-from pipeline.artifacts import claims
+from pipeline.commands import report
 from pipeline.errors import ArtifactError
 
 pytestmark = pytest.mark.slow
@@ -46,7 +46,7 @@ def write_times(directory: Path, runs: tuple[Path, Path]) -> Path:
     path = directory / "step_times.json"
     sides = dict(zip(("baseline", "candidate"), measured, strict=True))
     write_json(path, {**sides, "steps_per_round": 4, "rounds": rounds, "devices": ["cpu", "cpu"]})
-    claims.finish(directory, "time", {}, {}, {"sha256": digest_of_contents(path)})
+    artifacts.finish(directory, "time", {}, {}, {"sha256": digest_of_contents(path)})
     return directory
 
 
@@ -85,7 +85,7 @@ def test_the_time_speedup_stands_beside_the_step_speedup(asked, capsys):
     assert found["written"]["step_times"] == str(asked.step_times)
     assert found["time_sentence"] in " ".join(capsys.readouterr().out.splitlines())
     manifest = json.loads((asked.out / "manifest.json").read_text())
-    assert manifest["inputs"]["time"] == claims.digest_of_manifest(asked.step_times)
+    assert manifest["inputs"]["time"] == artifacts.digest_of_manifest(asked.step_times)
     with pytest.raises(ArtifactError, match=r"on other inputs \(1 files differ, such as time\)"):
         report.run(dataclasses.replace(asked, step_times=None))
 

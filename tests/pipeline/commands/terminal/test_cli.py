@@ -10,8 +10,9 @@ from pathlib import Path
 import jax.numpy as jnp
 import pytest
 
-from pipeline import cli, command_line, own_packages, recipes
+from pipeline import cli, command_line, own_packages
 from pipeline.arguments import Tokenize
+from pipeline.commands import recipes
 
 
 @pytest.mark.parametrize(

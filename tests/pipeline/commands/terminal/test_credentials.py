@@ -13,10 +13,10 @@ from data.errors import DataError
 from data.rules import rule_sets
 from pipeline import cli
 from pipeline.beam.options import pipeline_options
-from pipeline.cleaning import new_job, submission
-from pipeline.cleaning.shards import InputFile
-from pipeline.credentials import redacted, refuse
-from pipeline.terminal import Terminal, print_message
+from pipeline.corpus import job as new_job
+from pipeline.corpus import submission
+from pipeline.corpus.read import InputFile
+from pipeline.terminal import Terminal, print_message, redacted, refuse
 
 PLANTED = "pLaNtEdVaLuE42"
 CLEAN = "clean --input x.wet --rules none --out o"

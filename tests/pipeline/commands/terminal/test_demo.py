@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import demo
-from pipeline.demo import Stage, run_side_by_side
+from pipeline.commands import demo
+from pipeline.commands.demo import Stage, run_side_by_side
 from pipeline.errors import ArtifactError
 
 # Writes its processors, and waits for the file of the other one.

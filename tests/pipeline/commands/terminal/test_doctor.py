@@ -4,9 +4,10 @@ import sys
 import pytest
 from packaging.requirements import Requirement
 
-from pipeline import cli, doctor, machine_memory
-from pipeline.hardware import installation, machine
-from pipeline.hardware.finding import Finding
+from pipeline import cli
+from pipeline.commands import doctor
+from pipeline.commands.doctor import Finding
+from pipeline.recipe import fits
 
 
 def stops(one: Finding) -> bool:
@@ -20,7 +21,7 @@ def stops(one: Finding) -> bool:
     [((3, 10, 9), True), ((3, 11, 0), False), ((3, 13, 7), False), ((3, 14, 0), True)],
 )
 def test_a_python_without_wheels_stops_a_run(version, stopped):
-    assert stops(installation.python_version(version)) == stopped
+    assert stops(doctor.python_version(version)) == stopped
 
 
 @pytest.mark.parametrize(
@@ -29,48 +30,48 @@ def test_a_python_without_wheels_stops_a_run(version, stopped):
 )
 def test_requirements_that_are_not_met_stop_a_run_and_extras_do_not(required, stopped):
     wanted = [Requirement(one) for one in required]
-    assert stops(installation.unmet_requirements(wanted)) == stopped
-    found = installation.extra("gcs", wanted)
+    assert stops(doctor.unmet_requirements(wanted)) == stopped
+    found = doctor.extra("gcs", wanted)
     assert not found.stops
     assert ("make install EXTRAS=demo,dev,gcs" in found.remedy) == stopped
 
 
 def test_requirements_are_those_of_the_extra():
     required = [Requirement(one) for one in ("a", "b; extra == 's3'", "c; python_version < '3'")]
-    assert [one.name for one in installation.of_extra(required, "")] == ["a"]
-    assert [one.name for one in installation.of_extra(required, "s3")] == ["b"]
+    assert [one.name for one in doctor.of_extra(required, "")] == ["a"]
+    assert [one.name for one in doctor.of_extra(required, "s3")] == ["b"]
 
 
 def test_two_plugins_and_a_loaded_tensorflow_stop_a_run():
-    assert not stops(installation.plugins(["xla_cuda12"]))
-    assert stops(installation.plugins(["xla_cuda12", "xla_cuda13"]))
-    assert not stops(installation.tensorflow({"json": json}))
-    assert stops(installation.tensorflow({"tensorflow": None}))
+    assert not stops(doctor.plugins(["xla_cuda12"]))
+    assert stops(doctor.plugins(["xla_cuda12", "xla_cuda13"]))
+    assert not stops(doctor.tensorflow({"json": json}))
+    assert stops(doctor.tensorflow({"tensorflow": None}))
 
 
 def test_what_a_process_of_its_own_meets_is_said_in_its_last_line():
-    assert not stops(installation.loads("pass"))
-    found = installation.loads("raise ValueError('of this kind')")
+    assert not stops(doctor.loads("pass"))
+    found = doctor.loads("raise ValueError('of this kind')")
     assert stops(found)
     assert found.found == "do not load: ValueError: of this kind"
-    assert stops(machine.devices("import os; os._exit(3)"))
-    killed = machine.devices("import os, sys; print('a log line', file=sys.stderr); os.abort()")
+    assert stops(doctor.devices("import os; os._exit(3)"))
+    killed = doctor.devices("import os, sys; print('a log line', file=sys.stderr); os.abort()")
     assert killed.found == "JAX does not start: ended by SIGABRT"
-    assert machine.devices('print(\'x\\n[["TPU", 16000000000], ["TPU", 16000000000]]\')').found == (
+    assert doctor.devices('print(\'x\\n[["TPU", 16000000000], ["TPU", 16000000000]]\')').found == (
         "2 x TPU with 16 GB"
     )
 
 
 def test_a_place_that_cannot_be_written_stops_a_run(tmp_path):
     (tmp_path / "file").write_text("")
-    assert not stops(machine.room(tmp_path / "new/run"))
-    assert stops(machine.room(tmp_path / "file/run"))
-    assert stops(machine.store("nowhere://bucket/corpus"))
+    assert not stops(doctor.room(tmp_path / "new/run"))
+    assert stops(doctor.room(tmp_path / "file/run"))
+    assert stops(doctor.store("nowhere://bucket/corpus"))
 
 
 def test_a_narrow_terminal_without_utf_8_is_noted():
-    assert [one.mark for one in machine.terminal("utf-8", 80)] == ["ok", "ok"]
-    assert [one.mark for one in machine.terminal("ANSI_X3.4-1968", 40)] == ["note", "note"]
+    assert [one.mark for one in doctor.terminal("utf-8", 80)] == ["ok", "ok"]
+    assert [one.mark for one in doctor.terminal("ANSI_X3.4-1968", 40)] == ["note", "note"]
 
 
 @pytest.mark.parametrize("faults", [[], [Finding("devices", "none", "buy one", stops=True)]])
@@ -92,13 +93,13 @@ def test_the_status_is_1_if_a_run_would_be_stopped(monkeypatch, capsys, faults):
 
 
 def test_memory_is_that_of_this_machine():
-    assert machine.memory().found.endswith("unused") or "container" in machine.memory().found
+    assert doctor.memory().found.endswith("unused") or "container" in doctor.memory().found
 
 
 @pytest.mark.parametrize(("limit", "usable"), [("max", None), ("4000000", 4_000_000)])
 def test_a_container_may_use_no_more_than_its_limit(tmp_path, monkeypatch, limit, usable):
-    monkeypatch.setattr(machine_memory, "CGROUP", tmp_path / "memory.max")
-    machine_memory.CGROUP.write_text(f"{limit}\n")
-    whole, _ = machine_memory.machine_bytes()
-    assert machine_memory.usable_bytes() == (usable or whole)
-    assert ("container may use 4 MB" in machine.memory().found) == (usable is not None)
+    monkeypatch.setattr(fits, "CGROUP", tmp_path / "memory.max")
+    fits.CGROUP.write_text(f"{limit}\n")
+    whole, _ = fits.machine_bytes()
+    assert fits.usable_bytes() == (usable or whole)
+    assert ("container may use 4 MB" in doctor.memory().found) == (usable is not None)

@@ -13,9 +13,9 @@ from typing import NamedTuple
 import pytest
 
 from pipeline.planning.compiled_step import compile_step
-from pipeline.planning.design import faults
 from pipeline.planning.roofline import roofline
 from pipeline.planning.topology import topology
+from pipeline.planning.verdict import faults
 from pipeline.recipe.named import get
 from pipeline.recipe.overrides import override
 

@@ -13,7 +13,7 @@ from training_runs import MESH, SETTINGS, SIZES
 
 from data.tokens.tokenizer import MODEL_FILE
 from pipeline import cli
-from pipeline.artifacts.intent import bytes_in_words
+from pipeline.stage import bytes_in_words
 
 pytestmark = pytest.mark.slow
 

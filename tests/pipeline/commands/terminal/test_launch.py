@@ -19,14 +19,15 @@ from hatchling.builders.wheel import WheelBuilder
 
 from data.demo import write
 from data.errors import DataError
-from pipeline import arguments, clean, estimate, score
+from pipeline import arguments
 from pipeline.beam.options import check_workers_reach, pipeline_options
-from pipeline.cleaning import new_job, submission
-from pipeline.cleaning.input_files import input_files
-from pipeline.cleaning.line_keys import KEY
-from pipeline.cleaning.requested_rules import named
-from pipeline.cleaning.shards import MOST_SHARDS, InputFile
 from pipeline.command_line import split_beam_options
+from pipeline.commands import clean, estimate, score
+from pipeline.corpus import job as new_job
+from pipeline.corpus import submission
+from pipeline.corpus.lines import LINE_KEY
+from pipeline.corpus.read import MOST_SHARDS, InputFile, input_files
+from pipeline.corpus.request import named
 from pipeline.recipe import named as recipes
 from pipeline.recipe.fits import check_divides
 from pipeline.recipe.overrides import override
@@ -101,7 +102,7 @@ def test_the_documented_disk_holds_what_the_processes_of_a_machine_spill():
     worker = pipeline_options(documented("DataflowRunner")).view_as(WorkerOptions)
     processes = int(worker.machine_type.rpartition("-")[2])
     lines_per_byte, key_in_file, pages_per_byte, system = 0.057, 21, 1.3, 25e9
-    per_byte = lines_per_byte * (KEY.itemsize + key_in_file) + pages_per_byte
+    per_byte = lines_per_byte * (LINE_KEY.itemsize + key_in_file) + pages_per_byte
     assert processes * per_byte * 9e12 / MOST_SHARDS + system < worker.disk_size_gb * 1e9
 
 

@@ -9,8 +9,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from pipeline import arguments, cli, recipes
-from pipeline import plan as plan_command
+from pipeline import arguments, cli
+from pipeline.commands import plan as plan_command
+from pipeline.commands import recipes
 from pipeline.errors import ArtifactError
 from pipeline.planning.figures import Figure
 from pipeline.recipe import named

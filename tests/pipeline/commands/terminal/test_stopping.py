@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from pipeline.beam.worker_line import VARIABLE, line_to_workers
+from pipeline.beam.local_worker import VARIABLE, line_to_workers
 
 pytestmark = pytest.mark.slow
 
@@ -53,7 +53,7 @@ SWALLOWED = "try: os.kill(os.getpid(), 2); time.sleep(99)\n    except BaseExcept
     [
         "raise ImportError('numpy failed to import')",
         "from data.errors import DataError; raise DataError('install the extra')",
-        "from pipeline.training.preemption import Preemption; Preemption('recipes').__enter__()",
+        "from pipeline.training.loop import Preemption; Preemption('recipes').__enter__()",
     ],
     ids=["an-error", "a-refusal", "training"],
 )
@@ -70,7 +70,7 @@ def test_an_import_that_swallows_the_interruption_does_not_let_the_command_begin
         "from pipeline import cli\n"
         "class Interrupts:\n"
         "    def find_spec(self, name, *_):\n"
-        "        if name != 'pipeline.recipes': return\n"
+        "        if name != 'pipeline.commands.recipes': return\n"
         "        try: os.kill(os.getpid(), 2); time.sleep(99)\n"
         "        except BaseException: pass\n"
         "sys.meta_path.insert(0, Interrupts())\n"
@@ -144,7 +144,7 @@ def test_workers_of_a_job_end_with_it(tmp_path):
 
 
 ON_THE_LINE = (
-    "from pipeline.beam.worker_line import end_with_the_runner\nimport time\n"
+    "from pipeline.beam.local_worker import end_with_the_runner\nimport time\n"
     "end_with_the_runner()\nprint('works', flush=True)\ntime.sleep(999)"
 )
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from rich.table import Table
 
 from data.errors import CONTROLS, escape_controls
-from pipeline import cli, report
+from pipeline import cli
+from pipeline.commands import report
 from pipeline.terminal import Terminal, print_lines, print_message, replace_unknown_characters
 
 HOSTILE = "[/x][bold]:smile:\x1b]0;owned\x07\x1b[2J\x9b31m\u202e\nmswitch: all checksums correct"

@@ -9,12 +9,12 @@ from captured_terminal import terminal
 from rich.cells import cell_len
 from synthetic_runs import STEPS
 
-from pipeline import cli, report
-from pipeline.runs.filled_gaps import FilledGap
+from pipeline import cli
+from pipeline.commands import report
+from pipeline.runs.finished import FilledGap
 from pipeline.terminal import Terminal, broken, print_end, print_message
-from pipeline.training.evaluation.filled_gaps import write_gaps
-from pipeline.training.log.run_summary import summaries, table_of
-from pipeline.training.log.show import print_gaps
+from pipeline.training.evaluation import write_gaps
+from pipeline.training.log.summary import print_gaps, summaries, table_of
 
 WIDTHS = 60, 80, 120
 NUMBER = re.compile(r"(?<![\w./-])[+−-]?\d[\d,]*(?:\.\d+)?(?:e[+-]\d+)?(?![\w/-])")

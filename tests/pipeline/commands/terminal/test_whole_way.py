@@ -29,7 +29,7 @@ from training_runs import one_trainer_per_recipe
 
 from data import demo
 from pipeline import cli
-from pipeline.demo import commands
+from pipeline.commands.demo import commands
 
 pytestmark = pytest.mark.slow
 

@@ -19,16 +19,14 @@ from data.files.json_files import read_json, write_json
 from data.tokens.blocks import TokenBlocks
 from data.tokens.manifest import TokenManifest, VocabularyManifest
 from data.tokens.tokenizer import MODEL_FILE, load
-from pipeline import cli
+from pipeline import artifacts, cli
 from pipeline.arguments import Vocabulary
-from pipeline.artifacts import claims
+from pipeline.beam.job import DoWork, WorkNumbers
 from pipeline.beam.options import pipeline_options
-from pipeline.beam.work_items import DoWork, WorkNumbers
 from pipeline.beam.workspace import Workspace
-from pipeline.tokenize import key_of
-from pipeline.tokens.page_shards import page_shards, split_files
-from pipeline.tokens.write_shards import TokenLayout, WriteShard
-from pipeline.vocabulary import run
+from pipeline.commands.tokenize import key_of
+from pipeline.commands.vocabulary import run
+from pipeline.tokens.write import TokenLayout, WriteShard, page_shards, split_files
 
 PAGES = {
     "sw": "Watu wote wamezaliwa huru, hadhi na haki zao ni sawa. Ukurasa wa {}.",
@@ -65,7 +63,7 @@ def corpus(tmp_path_factory) -> Path:
             pq.write_table(pa.Table.from_pylist(rows), path)
         characters = 15 * len(text)
         languages[code] = {"kept": 15, "held_out": 3, "rejected": {}, "characters": characters}
-    claims.finish(directory, "clean", {}, {}, {"languages": languages})
+    artifacts.finish(directory, "clean", {}, {}, {"languages": languages})
     return directory
 
 
@@ -102,7 +100,7 @@ def test_the_vocabulary_is_trained_on_the_mixture_of_pretraining(tmp_path, corpu
 
     (Characters of held-out pages are taken from those of all in proportion; it moves UniMax.)
     """
-    blocks = TokenBlocks(tokens, claims.read_manifest(tokens, "tokenize", TokenManifest))
+    blocks = TokenBlocks(tokens, artifacts.read_manifest(tokens, "tokenize", TokenManifest))
     sizes = TextSizes(blocks.counts("train", "pages"), blocks.counts("train", "characters"))
     wanted = parse(mixture, sizes)
     out = tmp_path / "vocabulary"
@@ -112,13 +110,13 @@ def test_the_vocabulary_is_trained_on_the_mixture_of_pretraining(tmp_path, corpu
             character_coverage=1.0, out=out,
         )
     )  # fmt: skip
-    quotas = claims.read_manifest(out, "vocabulary", VocabularyManifest).sample_characters
+    quotas = artifacts.read_manifest(out, "vocabulary", VocabularyManifest).sample_characters
     for code, weight in wanted.items():
         assert quotas[code] / 20_000 == pytest.approx(weight, abs=0.002)
 
 
 def test_ids_are_sentencepieces_own(tokens, vocabulary):
-    blocks = TokenBlocks(tokens, claims.read_manifest(tokens, "tokenize", TokenManifest))
+    blocks = TokenBlocks(tokens, artifacts.read_manifest(tokens, "tokenize", TokenManifest))
     tokenizer = load(vocabulary / MODEL_FILE)
     for code, text in PAGES.items():
         pages = blocks.pages(code, "train")
@@ -131,7 +129,7 @@ def test_ids_are_sentencepieces_own(tokens, vocabulary):
 
 def test_pages_follow_each_other_without_separator_or_eos(tokens):
     """As T5, which concatenates pages before it cuts them; EOS ends inputs and targets only."""
-    blocks = TokenBlocks(tokens, claims.read_manifest(tokens, "tokenize", TokenManifest))
+    blocks = TokenBlocks(tokens, artifacts.read_manifest(tokens, "tokenize", TokenManifest))
     stream = blocks.stream("sw", "train")
     whole = stream.read(0, len(stream)).tolist()
     assert whole == list(itertools.chain(*(p.tokens.tolist() for p in blocks.pages("sw", "train"))))

@@ -11,10 +11,10 @@ from tensorflow_forks import python
 
 from data.tokens.blocks import TokenBlocks, verify_contents, verify_languages, verify_sizes
 from data.tokens.manifest import COUNTS, TokenManifest
-from pipeline import clean
 from pipeline.arguments import Clean, Vocabulary
-from pipeline.artifacts.claims import read_manifest
-from pipeline.vocabulary import run
+from pipeline.artifacts import read_manifest
+from pipeline.commands import clean
+from pipeline.commands.vocabulary import run
 
 pytestmark = pytest.mark.slow
 

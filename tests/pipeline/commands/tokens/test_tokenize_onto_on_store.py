@@ -12,10 +12,10 @@ from growing_input import SMALL, meeting_pages, replaced_pages, write_archives
 from stored_runs import use_store
 
 from data.tokens.manifest import Shard, TokenManifest
-from pipeline import clean
 from pipeline.arguments import Clean, Vocabulary
-from pipeline.artifacts.claims import read_manifest
-from pipeline.vocabulary import run
+from pipeline.artifacts import read_manifest
+from pipeline.commands import clean
+from pipeline.commands.vocabulary import run
 
 pytestmark = pytest.mark.slow
 

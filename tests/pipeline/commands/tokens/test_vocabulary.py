@@ -15,14 +15,14 @@ from small_corpora import texts_of, write_corpus
 from data.errors import DataError
 from data.tokens.manifest import VocabularyManifest
 from data.tokens.tokenizer import MODEL_FILE, SENTINELS, Tokenizer, load, sentinel_pieces
-from pipeline import vocabulary
 from pipeline.arguments import Vocabulary
-from pipeline.artifacts.claims import head_in, read_manifest
+from pipeline.artifacts import head_in, read_manifest
+from pipeline.commands import vocabulary
+from pipeline.commands.vocabulary import append_control_pieces, run, train
 from pipeline.corpus.pages import page_files
-from pipeline.corpus.sample import sample
 from pipeline.errors import ArtifactError
 from pipeline.stopping import Stopped
-from pipeline.vocabulary import append_control_pieces, run, train
+from pipeline.tokens.vocabulary import sample
 
 TEXTS = [
     "Watu wote wamezaliwa huru.",

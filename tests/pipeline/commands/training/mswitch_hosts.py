@@ -13,15 +13,15 @@ from pathlib import Path
 import jax
 
 from pipeline import cli
-from pipeline.hardware import host_watch
-from pipeline.runs import seen_by_all
-from pipeline.training.log import metrics_log
+from pipeline.hardware import hosts as host_watch
+from pipeline.runs import opened_run
+from pipeline.training.log import metrics
 
 KILLED_AFTER = 4
 
 
 def kill_the_last_host() -> None:
-    inner = metrics_log.MetricsLog.step
+    inner = metrics.MetricsLog.step
 
     def step(self, number: int, metrics: object) -> None:
         inner(self, number, metrics)
@@ -29,13 +29,13 @@ def kill_the_last_host() -> None:
         if number == KILLED_AFTER and last:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    metrics_log.MetricsLog.step = step
+    metrics.MetricsLog.step = step
 
 
 def read(run: str, tokens: str, out: str, count: str, index: str, address: str) -> None:
     """Joins the hosts once and runs three commands, which takes a third of the time."""
-    from pipeline import evaluate, export_hf, fill
     from pipeline.arguments import Evaluate, ExportHf, Fill, Hosts
+    from pipeline.commands import evaluate, export_hf, fill
 
     directory = Path(run)
     hosts = Hosts(count=int(count), index=int(index), coordinator=address)
@@ -53,5 +53,5 @@ if __name__ == "__main__":
     else:
         if act == "killed":
             kill_the_last_host()
-        seen_by_all.VIEW_SECONDS = 0.5
+        opened_run.VIEW_SECONDS = 0.5
         cli.main(words)

@@ -18,8 +18,8 @@ import time
 from orbax.checkpoint.path import atomicity
 
 from pipeline import cli
-from pipeline.training import preemption
-from pipeline.training.log import metrics_log
+from pipeline.training import loop
+from pipeline.training.log import metrics
 
 INNER = "default"  # the folder of arrays within a step's
 HOUR = 3600
@@ -43,7 +43,7 @@ def kill_in_save(moment: str, step: str) -> None:
 
 
 def act_after_step(moment: str, at: str) -> None:
-    inner = metrics_log.MetricsLog.step
+    inner = metrics.MetricsLog.step
     listens = threading.Event()
 
     def kill_at_random() -> None:
@@ -63,15 +63,15 @@ def act_after_step(moment: str, at: str) -> None:
         elif number == int(at) + 3:  # a save later
             time.sleep(HOUR if moment == "after" else 0)
 
-    asked = preemption.Preemption._asked
+    asked = loop.Preemption._asked
 
     def heard(self, reason: str) -> None:
         asked(self, reason)
         listens.set()
 
-    preemption.GRACE_SECONDS = HOUR
-    preemption.Preemption._asked = heard
-    metrics_log.MetricsLog.step = step
+    loop.GRACE_SECONDS = HOUR
+    loop.Preemption._asked = heard
+    metrics.MetricsLog.step = step
 
 
 def main(moment: str, step: str, command: list[str]) -> None:

@@ -23,9 +23,9 @@ from training_runs import (
 from data.tokens.manifest import TokenManifest
 from pipeline import cli
 from pipeline.arguments import CacheOptions
-from pipeline.artifacts.claims import MANIFEST, finish, read_manifest
-from pipeline.runs.model_card import changed
-from pipeline.tokens.open_blocks import open_blocks
+from pipeline.artifacts import MANIFEST, finish, read_manifest
+from pipeline.commands.export_hf import changed
+from pipeline.tokens.opened_blocks import open_blocks
 
 pytestmark = pytest.mark.slow
 

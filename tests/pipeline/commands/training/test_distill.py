@@ -28,14 +28,15 @@ from data.files.json_files import read_json
 from data.tokens.blocks import TokenBlocks
 from data.tokens.manifest import TokenManifest
 from model.config import DistillationConfig
-from pipeline import cli, distill, export_hf, import_hf
+from pipeline import cli
 from pipeline.arguments import ExportHf, ImportHf
+from pipeline.commands import distill, export_hf, import_hf
 from pipeline.errors import PREEMPTED_STATUS, ArtifactError
 from pipeline.recipe import named as recipes
 from pipeline.recipe.overrides import override
-from pipeline.runs.open import load_run, restore
-from pipeline.training.from_runs import teacher
-from pipeline.training.preemption import Preemption
+from pipeline.runs.opened_run import load_run, restore
+from pipeline.training import teacher
+from pipeline.training.loop import Preemption
 
 STEPS, EVERY = 6, 2
 STUDENT = [*SIZES, "checkpoint_every=2", "evaluate_every=3", "optimizer.hold_steps=30"]

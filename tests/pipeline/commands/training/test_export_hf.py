@@ -12,11 +12,11 @@ from huggingface_hub import ModelCard
 
 from data.files.json_files import read_json
 from model.hugging_face import config
-from pipeline import cli, export_hf, import_hf
+from pipeline import cli
 from pipeline.arguments import ExportHf, ImportHf
-from pipeline.runs.directory import find_run
-from pipeline.runs.model_card import losses_at, results
-from pipeline.runs.record import MixtureRecord
+from pipeline.commands import export_hf, import_hf
+from pipeline.commands.export_hf import losses_at, results
+from pipeline.runs.directory import MixtureRecord, find_run
 
 MODELING = Path(config.__file__).with_name("modeling_mswitch.py")
 

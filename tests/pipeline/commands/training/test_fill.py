@@ -7,7 +7,7 @@ from data.errors import DataError
 from data.tokens.tokenizer import EOS, PADDING
 from model.config import ConfigurationError
 from pipeline.arguments import Fill
-from pipeline.fill import check_gaps, check_numbers, encode_with_gaps, with_fillings
+from pipeline.commands.fill import check_gaps, check_numbers, encode_with_gaps, with_fillings
 
 
 @pytest.mark.parametrize(

@@ -21,20 +21,26 @@ from eval.tasks import metrics
 from eval.tasks.metrics import metrics_of
 from eval.tasks.scores import language_scores
 from pipeline import cli
+from pipeline.commands.finetune import finetuned
 from pipeline.errors import ArtifactError
 from pipeline.recipe import named
-from pipeline.recipe.finetuned import finetuned
-from pipeline.runs.best_step import best_step, record_score
-from pipeline.runs.directory import requested_step, saved_steps
-from pipeline.runs.evaluation_paths import routing_beside
-from pipeline.runs.open import load_run, restore
-from pipeline.runs.task_files import check_metric, read_predictions, read_task_of
-from pipeline.training.tasks.checks import check_mixed_pretraining
-from pipeline.training.tasks.evaluation import TaskEvaluator
-from pipeline.training.tasks.finetuning_run import Programs
+from pipeline.runs.directory import (
+    best_step,
+    record_score,
+    requested_step,
+    routing_beside,
+    saved_steps,
+)
+from pipeline.runs.opened_run import load_run, restore
+from pipeline.runs.tasks import check_metric, read_predictions, read_task_of
+from pipeline.training.tasks.finetuning import Programs, check_mixed_pretraining
 from pipeline.training.tasks.given_tasks import Finetuning
-from pipeline.training.tasks.scoring import TaskScoring, check_may_replace
-from pipeline.training.tasks.sentences import SentenceScorer
+from pipeline.training.tasks.scoring import (
+    SentenceScorer,
+    TaskEvaluator,
+    TaskScoring,
+    check_may_replace,
+)
 
 ROOT = Path(__file__).parents[4]
 TOPICS = ROOT / "tests/toy_tasks/topics/topics.yaml"

@@ -10,8 +10,8 @@ from safetensors.numpy import save_file
 from data.errors import DataError
 from model.config import ConfigurationError, ModelConfig
 from model.hugging_face import weights
+from pipeline.commands.import_hf import read_weights
 from pipeline.errors import ArtifactError
-from pipeline.import_hf import read_weights
 
 ARRAYS = {"one": np.arange(6, dtype=np.float16).reshape(2, 3)}
 

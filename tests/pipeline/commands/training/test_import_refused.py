@@ -14,8 +14,8 @@ from data.tokens.tokenizer import MODEL_FILE
 from model.config import ConfigurationError, ModelConfig
 from model.hugging_face.config import export_config
 from model.hugging_face.weights import exported_shapes
-from pipeline import import_hf
 from pipeline.arguments import ImportHf
+from pipeline.commands import import_hf
 from pipeline.errors import ArtifactError
 
 SMALL = ModelConfig(

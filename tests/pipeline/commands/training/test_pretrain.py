@@ -25,10 +25,11 @@ from training_runs import (
     parameters,
 )
 
-from pipeline import cli, evaluate, fill, pretrain
+from pipeline import cli
 from pipeline.arguments import Evaluate, Fill, Pretrain
+from pipeline.commands import evaluate, fill, pretrain
 from pipeline.errors import PREEMPTED_STATUS, Preempted
-from pipeline.training.evaluation.held_out import HeldOut
+from pipeline.training.evaluation import HeldOut
 
 pytestmark = pytest.mark.slow
 

@@ -9,9 +9,9 @@ from training_runs import SIZES, one_trainer_per_recipe, table
 from data.files.json_files import read_json
 from model.sharding.layouts import by_path
 from pipeline import cli
-from pipeline.artifacts.claims import digest_of_manifest
+from pipeline.artifacts import digest_of_manifest
 from pipeline.runs.directory import find_run
-from pipeline.runs.open import load_run, restore
+from pipeline.runs.opened_run import load_run, restore
 
 pytestmark = pytest.mark.slow
 

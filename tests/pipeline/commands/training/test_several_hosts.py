@@ -10,9 +10,10 @@ import pytest
 from started_hosts import options, run_hosts
 from training_runs import SETTINGS, STEPS, lines, one_trainer_per_recipe, parameters
 
-from pipeline import cli, export_hf
+from pipeline import cli
 from pipeline.arguments import ExportHf
-from pipeline.artifacts.claims import CLAIM, MANIFEST
+from pipeline.artifacts import CLAIM, MANIFEST
+from pipeline.commands import export_hf
 from pipeline.errors import LOST_STATUS
 
 pytestmark = pytest.mark.slow

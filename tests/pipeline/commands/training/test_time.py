@@ -12,8 +12,8 @@ from data.files.digests import digest_of_contents
 from data.files.json_files import write_json
 from model import NUMERICS_VERSION
 from pipeline import cli
-from pipeline import time as command
-from pipeline.runs.step_times import Round, read_step_times
+from pipeline.commands import time as command
+from pipeline.runs.finished import Round, read_step_times
 
 pytestmark = pytest.mark.slow
 

@@ -10,21 +10,19 @@ import pytest
 from training_runs import EXPERTS, MESH, SIZES, assert_same_run, lines, one_trainer_per_recipe
 
 from model.trainer import Trainer
-from pipeline import cli, pretrain
+from pipeline import cli
 from pipeline.arguments import Pretrain
-from pipeline.artifacts.claims import read_head, renew
+from pipeline.artifacts import read_head, renew
+from pipeline.commands import pretrain
 from pipeline.errors import PREEMPTED_STATUS
 from pipeline.planning import compiled_step
-from pipeline.planning.compiled_step import compile_step
-from pipeline.planning.memory import Memory
+from pipeline.planning.compiled_step import Memory, compile_step
 from pipeline.planning.topology import topology
 from pipeline.runs.directory import saved_steps
-from pipeline.runs.open import load_run, restore_state
-from pipeline.training.from_runs import upcycle
-from pipeline.training.from_runs.upcycle import requested_upcycling
-from pipeline.training.from_runs.upcycled_state import Beginning, first_state
-from pipeline.training.loop import Training, device_batches
-from pipeline.training.preemption import Preemption
+from pipeline.runs.opened_run import load_run, restore_state
+from pipeline.training import upcycling
+from pipeline.training.loop import Preemption, Training, device_batches
+from pipeline.training.upcycling import Beginning, first_state, requested_upcycling
 
 pytestmark = pytest.mark.slow
 
@@ -170,7 +168,7 @@ def test_what_is_planned_is_what_runs(switch, dense, begun, tmp_path, monkeypatc
         program = first_state(dense, switch, beginning._replace(step=0))
         return lambda state: ran.append(program.lower(state).as_text()) or program(state)
 
-    monkeypatch.setattr(upcycle, "first_state", followed)
+    monkeypatch.setattr(upcycling, "first_state", followed)
     training, _ = begun(switch(tmp_path / "run", *MESH, "steps=8"))
     state, _ = restore_state(training.out, training.trainer, AT)
     batch = next(device_batches(training, AT))

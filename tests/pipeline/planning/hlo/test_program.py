@@ -5,9 +5,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from pipeline.planning.hlo.flops import products
-from pipeline.planning.hlo.memory_traffic import traffic_bytes
 from pipeline.planning.hlo.program import parse
+from pipeline.planning.hlo.work import products, traffic_bytes
 
 # As XLA for TPUs prints it, shortened: a loop of 5 in a loop that counts by two to 6.
 NESTED = """HloModule jit_step, is_scheduled=true

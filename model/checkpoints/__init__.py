@@ -1,1 +1,0 @@
-"""Checkpoints: written in the background, complete or absent, restored on any mesh."""

@@ -1,0 +1,631 @@
+"""The arguments of each command: one frozen dataclass per command, its docstrings the help text.
+
+Beside the standard library only tyro and addresses are imported here, so that `mswitch --help`
+takes a fraction of a second. Everything after a lone `--` is passed to Beam unchanged.
+"""
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from tyro.constructors import PrimitiveConstructorSpec
+
+from data.errors import DataError
+from data.files.paths import Place, place
+
+# A directory of a run: on this machine, or in an object store.
+RunPlace = Annotated[
+    Place,
+    PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="PATH",
+        instance_from_str=lambda words: place(words[0]),
+        is_instance=lambda value: isinstance(value, Place),
+        str_from_instance=lambda value: [str(value)],
+    ),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageArguments:
+    """A command that reads or writes."""
+
+    dry_run: bool = False
+    """Print what would be read and written, and refuse what the command would refuse; write
+    nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hosts:
+    """The hosts of a command; every host runs the same one."""
+
+    count: int = 1
+    """Number of processes, one per host."""
+    index: int | None = None
+    """Index of this process, from 0; detected on a TPU pod and under Slurm."""
+    coordinator: str | None = None
+    """HOST:PORT of the first process; detected on a TPU pod and under Slurm."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheOptions:
+    """The cache for blocks of an object store; the processes of a host share it."""
+
+    directory: Path = Path("~/.cache/mswitch")
+    """Local directory of this host."""
+    gigabytes: float = 100.0
+    """Largest size of the cache; the least recently used blocks are evicted."""
+
+    @property
+    def limit_bytes(self) -> int:
+        """Largest size of the cache in bytes.
+
+        Raises:
+            DataError: if it is not a positive number.
+        """
+        if not 1e-9 <= self.gigabytes < math.inf:
+            raise DataError(
+                f"--cache.gigabytes was {self.gigabytes:g}; give a finite number above 0."
+            )
+        return round(self.gigabytes * 1e9)
+
+
+PersonalData = Literal["email", "ip", "phone", "national_number"]
+
+Rules = Literal["mc4", "mc4-3.0.1", "c4-en", "mswitch-web", "demo", "none"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clean(StageArguments):
+    """Filter, identify and deduplicate web pages; kept and rejected pages as Parquet.
+
+    Options after a lone -- go to Beam.
+    """
+
+    input: tuple[str, ...]
+    """Files or globs: *.wet (text), *.warc (HTML), *.json or *.jsonl, each also with .gz; or
+    *.parquet; or *.paths.gz: a crawl's list of files, which are downloaded."""
+    rules: Rules | None = None
+    """mc4 (3.1.0, CLD3 at 0.95), mc4-3.0.1 (0.70), c4-en (English, langdetect at 0.99), mswitch-web
+    (rules for every script, near-duplicates), demo (short texts of the demo), or none (for
+    published corpora, which stay unchanged). Needed without --onto, which takes those of the
+    corpus."""
+    out: str
+    """Directory for pages/, rejected/, broken/ and manifest.json; local or on an object store."""
+    growable: bool = False
+    """Whether what a later --onto needs is kept in the corpus, in growth/."""
+    onto: str | None = None
+    """Corpus made with --growable, to which the input is added; it stays as it is, and the new one
+    has the pages of cleaning both inputs at once, and the difference in delta/."""
+    languages: tuple[str, ...] | None = None
+    """Languages to clean (mC4 codes, aliases or English names, with spaces or commas between); all
+    107 if left out. Pages of other languages are counted and dropped as soon as their language is
+    known; published files of other languages are not read."""
+    bad_words: Path | None = None
+    """Directory of bad-word lists, one file per language named by its code (LDNOOBW's layout)."""
+    language_identifier: str | None = None
+    """fastText model (.bin or .ftz), local or on an object store, to use instead of CLD3, or beside
+    CLD2 and CLD3 with the rules mswitch-web; needs the extra `fasttext`."""
+    crawl_base: str = "https://data.commoncrawl.org"
+    """Address that the paths of a *.paths.gz list are relative to."""
+    crawl_cache: Path | None = None
+    """Directory to keep downloaded files in for later runs, by server; not kept if left out."""
+    validation_share: float | None = None
+    """Share of each language's pages to hold out; the default of the rules if left out."""
+    validation_minimum: int | None = None
+    """Least number of pages of each language to hold out, but never more than half of them."""
+    license: str | None = None
+    """Licence that the dataset card declares, by the hub's name (odc-by, cc0-1.0, ...)."""
+    beam: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score(StageArguments):
+    """Score a corpus's pages: language, quality, personal data, text of benchmarks.
+
+    Options after a lone -- go to Beam.
+    """
+
+    corpus: str
+    """Directory that `mswitch clean` wrote, local or on an object store."""
+    out: str
+    """Directory for manifest.json and pages/: a table beside each file of the corpus, a row per
+    page; local or on an object store."""
+    benchmarks: tuple[str, ...] = ()
+    """Files of benchmarks (JSON Lines, Parquet, TSV or plain text); pages that share 13
+    words with one are marked."""
+    language_identifier: str | None = None
+    """fastText model (.bin or .ftz) to ask beside CLD3 and CLD2, local or on an object store; needs
+    the extra `fasttext`."""
+    beam: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Select(StageArguments):
+    """Write a corpus of the pages that late rules keep: by scores, lists and robots.txt.
+
+    Options after a lone -- go to Beam.
+    """
+
+    corpus: str
+    """Directory that `mswitch clean` wrote, local or on an object store."""
+    scores: str
+    """Directory that `mswitch score` wrote for this corpus."""
+    out: str
+    """Directory for the new corpus: pages/, rejected/ and manifest.json."""
+    quality: str = "corpus"
+    """corpus (thresholds from the scores of each language), none, or a directory of FineWeb2's YAML
+    files, one per language."""
+    languages: bool = True
+    """Remove pages that the combined identification calls noise or another language."""
+    least_language_share: float = 0.5
+    """Least share of a page's characters that must be in its language."""
+    benchmarks: bool = True
+    """Remove pages that share an n-gram of 13 words with a benchmark."""
+    blocked: tuple[str, ...] = ()
+    """Files of blocked domains and addresses, one per line, plain or .gz."""
+    opted_out: tuple[str, ...] = ()
+    """Files of domains and addresses whose owners opted out, one per line, plain or .gz."""
+    robots: tuple[str, ...] = ()
+    """Files or globs with robots.txt: *.warc.gz of a crawl, or *.jsonl with "host" and "robots"."""
+    robot: str = "CCBot"
+    """Name of the robot that robots.txt is read for."""
+    mask: tuple[PersonalData, ...] = ()
+    """Kinds of personal data to mask in the pages that stay."""
+    beam: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Withdraw(StageArguments):
+    """Remove domains or pages from a corpus; only the files that hold them are written again.
+
+    Options after a lone -- go to Beam.
+    """
+
+    corpus: str
+    """Directory that `mswitch clean` or `mswitch select` wrote, local or on an object store."""
+    sites: tuple[str, ...]
+    """Files of domains and addresses to remove, one per line, plain or .gz."""
+    reason: str
+    """Reason, which the manifest keeps."""
+    beam: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """Estimate pages, core-hours and cost of a `clean` run from a sample of its input."""
+
+    input: tuple[str, ...]
+    """Files or globs, local or on an object store, as for `clean`."""
+    rules: Rules
+    """Rules of the planned run."""
+    crawl_base: str = "https://data.commoncrawl.org"
+    """Address that the paths of a *.paths.gz list are relative to."""
+    sample_megabytes: int = 32
+    """Least size of the sample, in files spread over the input."""
+    price_per_core_hour: float = 0.0
+    """Price of one core for one hour, in any currency."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vocabulary(StageArguments):
+    """Train a SentencePiece vocabulary on text sampled by the mixture, or adopt an existing one.
+
+    Either --corpus and --size, or --model.
+    """
+
+    out: Path
+    """Directory for sentencepiece.model and manifest.json."""
+    corpus: tuple[str, ...] = ()
+    """Directories that `mswitch clean` or `mswitch select` wrote, local or on an object store."""
+    size: int = 0
+    """Total number of ids: pieces, bytes, control symbols and the 100 sentinels."""
+    model: Path | None = None
+    """Existing SentencePiece model in T5's layout, such as mT5's, instead of training; sentinels
+    are appended if it has none, and those that are ordinary pieces become control pieces."""
+    mixture: str = "temperature:0.3"
+    """temperature:ALPHA over pages (mT5: 0.3), proportional, uniform, unimax:EPOCHS:CHARACTERS
+    (umT5: unimax:1:4657152000000; CHARACTERS is the text of the run: steps x rows x raw window
+    x 4), or weights:FILE (JSON {"sw": 0.5, ...}, or one language, tab and weight per line)."""
+    character_coverage: float = 0.99999
+    """Share of characters that get a piece of their own; the rest falls back to bytes."""
+    sample_characters: int = 50_000_000
+    """Largest number of characters to train on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tokenize(StageArguments):
+    """Tokenize clean pages into token blocks (ArrayRecord) with tensorflow-text's SentencePiece.
+
+    Options after a lone -- go to Beam.
+    """
+
+    corpus: tuple[str, ...]
+    """Directories that `mswitch clean` or `mswitch select` wrote, local or on an object store."""
+    vocabulary: str
+    """Directory that `mswitch vocabulary` wrote, local or on an object store."""
+    out: str
+    """Directory for manifest.json and one folder of blocks per language; local or on an object
+    store."""
+    onto: str | None = None
+    """Tokens of the corpus that this one was added to (clean --onto): their blocks stay as they
+    are, pages that left are skipped by a list, and only new pages are tokenized."""
+    beam: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
+
+
+TrackerName = Literal["wandb", "mlflow"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretrain(StageArguments):
+    """Pretrain a recipe on token blocks; the same command again resumes.
+
+    SIGTERM, Ctrl-C and SIGHUP save and exit with status 143 within 25 seconds; a second one quits.
+    """
+
+    recipe: str = ""
+    """Name from `mswitch recipes`; or --config."""
+    config: Path | None = None
+    """A saved recipe: the recipe.json of a run, or a recipe alone, in JSON or YAML (*.yaml); --set
+    changes it too."""
+    tokens: str
+    """Directory that `mswitch tokenize` wrote, or its address on an object store (s3://...,
+    gs://...)."""
+    seeds: tuple[int, ...] = ()
+    """Seeds of several runs, one after the other, in OUT-SEED each."""
+    out: RunPlace
+    """The run's directory: recipe.json, checkpoints/, metrics.jsonl, evaluation/, tensorboard/;
+    on this machine or on an object store (s3://..., gs://...)."""
+    start: RunPlace | None = None
+    """Finished or imported run to start from: its best or last weights replace the random first
+    weights."""
+    trunk: RunPlace | None = None
+    """Run of this recipe to branch off, finished or not: its weights and optimizer state at
+    --branch-at are continued, and the learning rate falls linearly from there to 0 at `steps`."""
+    branch_at: int | None = None
+    """Step of a checkpoint of --trunk; the trunk's `keep_every` preserves such checkpoints."""
+    upcycle: RunPlace | None = None
+    """Dense run of ours, or imported, to make a Switch of: each expert begins as a copy of its
+    feed-forward. On the same examples, `steps` count those of the dense run."""
+    upcycle_at: int | None = None
+    """Step of a checkpoint of --upcycle; the best or the last one of a finished run if left
+    out."""
+    upcycle_logits: float = 3e-7
+    """Standard deviation of the first router logits. The default keeps the dense function to 1e-5
+    while nothing is dropped; 0.03 changes experts' outputs by 5 %, and routing settles sooner."""
+    upcycle_noise: float = 0.0
+    """Standard deviation of noise on each expert, relative to its matrix."""
+    overrides: Annotated[tuple[str, ...], tyro.conf.arg(name="set")] = ()
+    """field=value, for example steps=100 or model.switch.capacity=16."""
+    mixture_from: tuple[str, ...] = ()
+    """STEP=MIXTURE: other weights or languages from that step on, for example 50000=uniform or
+    50000=weights:FILE; recorded in the run, so that a resume need not repeat it."""
+    tokens_from: tuple[str, ...] = ()
+    """STEP=TOKENS: other token blocks from that step on, for example of a corpus that has grown."""
+    rate_from: tuple[str, ...] = ()
+    """STEP=FIELD=VALUE,...: another rate from that step on, of the fields scale, hold_steps,
+    decay_from and warm_up_steps."""
+    track: tuple[TrackerName, ...] = ()
+    """Trackers that also get recipe, metrics and held-out losses: wandb, mlflow, each an extra;
+    recorded in the run's directory unless WANDB_MODE=online or MLFLOW_TRACKING_URI is set."""
+    profile: tuple[int, int] | None = None
+    """First and last step to trace, into RUN/profile."""
+    deterministic: bool = False
+    """Fixed order of sums on GPUs, so that a resumed run has the same bits; slower. TPUs and CPUs
+    always have it."""
+    hosts: Hosts = field(default_factory=Hosts)
+    cache: CacheOptions = field(default=CacheOptions())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finetune(StageArguments):
+    """Fine-tune a finished run on text-to-text tasks; the same command again resumes.
+
+    Defaults of mT5 and Switch: a constant rate of 0.001, dropout 0.1 and 0.4 in experts, 1,000
+    steps with an evaluation every 200. The checkpoint with the best score on development data is
+    kept, and scored on test data at the end.
+    """
+
+    run: RunPlace
+    """Finished or imported run; its last checkpoint, or its best, is fine-tuned."""
+    task: tuple[str, ...]
+    """Tasks: descriptions (FILE.yaml, FILE.json; docs/tasks.md), or shipped ones with the directory
+    of their data (sib200=DIR)."""
+    out: RunPlace
+    """The fine-tuned run's directory: the files of `pretrain`, tasks/ and best.json."""
+    languages: tuple[str, ...] = ()
+    """Languages of the training examples; all if left out. One alone is the zero-shot mode."""
+    each_language: bool = False
+    """One run per language, on its examples alone, in OUT-LANGUAGE each."""
+    tokens: str = ""
+    """Tokens of the pretraining to mix in, with --pretraining-share."""
+    pretraining_share: float = 0.0
+    """Share of rows taken from pretraining, which prevents answers in the wrong language (mT5:
+    0.01)."""
+    corpus: str | None = None
+    """Directory that `mswitch clean` wrote: examples that share 13 words in a row with its pages
+    are marked, so that scores can be read without them."""
+    teacher: RunPlace | None = None
+    """Fine-tuned run on the same tasks to distill, into a dense --run."""
+    seeds: tuple[int, ...] = ()
+    """Seeds of several runs, one after the other, in OUT-SEED each."""
+    overrides: Annotated[tuple[str, ...], tyro.conf.arg(name="set")] = ()
+    """field=value, as for `pretrain`; also finetuning.dropout, finetuning.targets."""
+    track: tuple[TrackerName, ...] = ()
+    """Trackers that also get recipe, metrics and scores, as for `pretrain`."""
+    profile: tuple[int, int] | None = None
+    """First and last step to trace, into RUN/profile."""
+    deterministic: bool = False
+    """Fixed order of sums on GPUs, so that a resumed run has the same bits; slower. TPUs and CPUs
+    always have it."""
+    hosts: Hosts = field(default_factory=Hosts)
+    cache: CacheOptions = field(default=CacheOptions())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distill(StageArguments):
+    """Distill a finished run into a dense recipe on its tokens; the same command again resumes.
+
+    Defaults of the Switch paper: the teacher's non-expert weights as first weights, and targets of
+    0.75 labels and 0.25 teacher's probabilities.
+    """
+
+    teacher: RunPlace
+    """Finished or imported run; its last checkpoint, or its best, is the teacher."""
+    recipe: str = ""
+    """Dense recipe from `mswitch recipes`: the teacher's baseline; or --config."""
+    config: Path | None = None
+    """A saved recipe, as for `pretrain`; a student's own settings of distillation are kept."""
+    tokens: str
+    """Directory of the tokens that the teacher was trained on, or its address on an object
+    store."""
+    out: RunPlace
+    """The student's run directory, with the same files as for `pretrain`."""
+    overrides: Annotated[tuple[str, ...], tyro.conf.arg(name="set")] = ()
+    """field=value, as for `pretrain`; also distillation.hard_share, distillation.temperature, and
+    distillation.initialization=random, non-experts or experts-mean."""
+    track: tuple[TrackerName, ...] = ()
+    """Trackers that also get recipe, metrics and held-out losses: wandb, mlflow, each an extra;
+    recorded in the run's directory unless WANDB_MODE=online or MLFLOW_TRACKING_URI is set."""
+    profile: tuple[int, int] | None = None
+    """First and last step to trace, into RUN/profile."""
+    deterministic: bool = False
+    """Fixed order of sums on GPUs, so that a resumed run has the same bits; slower. TPUs and CPUs
+    always have it."""
+    hosts: Hosts = field(default_factory=Hosts)
+    cache: CacheOptions = field(default=CacheOptions())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prune(StageArguments):
+    """Keep the experts of a run that some languages use; the result is a run with fewer experts.
+
+    An expert's importance is the sum of its gates per token, as the run's evaluation recorded it:
+    how often the languages use it, times how much of its output counts.
+    """
+
+    run: RunPlace
+    """Finished or imported run with experts, evaluated on held-out pages of the languages."""
+    languages: tuple[str, ...]
+    """Languages that the run is to serve (mC4 codes, aliases or English names, with spaces or
+    commas between); each weighs the same."""
+    keep: float
+    """Share of each layer's experts to keep, above 0 and at most 1, rounded up to whole experts."""
+    out: RunPlace
+    """The pruned run's directory: recipe.json, one checkpoint without training, manifest.json."""
+    merge: bool = False
+    """Merge dropped experts into the kept ones, weighted by load (MC-SMoE)."""
+    tokens: str = ""
+    """Directory that `mswitch tokenize` wrote, or its address on an object store: the last matrix
+    of each kept expert is fitted, by least squares, to what all experts computed on training text
+    of the languages. Without it no text is read."""
+    step: int | None = None
+    """Step of the checkpoint to prune; the best or the last one if left out."""
+    cache: CacheOptions = field(default=CacheOptions())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate(StageArguments):
+    """Score a run's checkpoint: held-out pages, tasks, or the sentences of a parallel text."""
+
+    run: RunPlace
+    """Directory that `mswitch pretrain`, `finetune`, `distill`, `prune` or `import-hf` wrote."""
+    tokens: str = ""
+    """Directory that `mswitch tokenize` wrote, or its address on an object store: its held-out
+    pages are scored, sums and counts, one row per page."""
+    task: tuple[str, ...] = ()
+    """Tasks whose test data are predicted, as for `finetune`."""
+    beams: int = 1
+    """Number of beams of the search for answers, with T5's length penalty; 1 is greedy."""
+    corpus: str | None = None
+    """Corpus of the pretraining, to mark test examples that share text with it."""
+    sentences: tuple[str, ...] = ()
+    """Tasks whose test texts are scored as sentences: nats per sentence, each token hidden once."""
+    step: int | None = None
+    """Step of the checkpoint to score; the best or the last one if left out."""
+    deterministic: bool = False
+    """Fixed order of sums on GPUs, so that a repetition has the same bits; slower. TPUs and CPUs
+    always have it."""
+    hosts: Hosts = field(default_factory=Hosts)
+    cache: CacheOptions = field(default=CacheOptions())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Time(StageArguments):
+    """Measure the step times of two finished runs side by side: in one process, in turns.
+
+    Both networks, with their optimizer states, have to fit on the devices of this machine together.
+    The runs are only read.
+    """
+
+    baseline: RunPlace
+    """Run of the dense baseline that `mswitch pretrain` finished."""
+    candidate: RunPlace
+    """Run of the candidate, with the same rows per batch and the same lengths. Naming the baseline
+    here as well shows how far the ratio strays from 1 by chance."""
+    tokens: str
+    """Directory of the tokens that both were trained on, or its address on an object store."""
+    out: RunPlace
+    """Directory for step_times.json."""
+    steps: int = 4
+    """Number of steps per round and run. There are 20 rounds, and one before that is not counted;
+    a round should take a second or more."""
+    deterministic: bool = False
+    """Fixed order of sums on GPUs, if the runs were trained with it. TPUs and CPUs always have
+    it."""
+    cache: CacheOptions = field(default=CacheOptions())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report(StageArguments):
+    """Compare runs per language: report.json, report.md, index.html."""
+
+    baseline: tuple[RunPlace, ...]
+    """Runs of the dense baseline, one per seed."""
+    candidate: tuple[RunPlace, ...]
+    """Runs of the candidate, one per seed."""
+    out: RunPlace
+    """Directory for the report."""
+    student: tuple[RunPlace, ...] = ()
+    """Dense runs distilled from the candidate, for the share of its gain that they keep. Runs of
+    one recipe name are seeds of one student."""
+    also: tuple[str, ...] = ()
+    """NAME=RUN of further models beside the two sides: losses by language, each with its gain over
+    the baseline. Words of one name are seeds of one model."""
+    baseline_tasks: tuple[RunPlace, ...] = ()
+    """Runs that `mswitch finetune` made from the baseline's, for its scores on tasks. Seeds and
+    training languages are those of each run's recipe; with --candidate-tasks."""
+    candidate_tasks: tuple[RunPlace, ...] = ()
+    """Runs that `mswitch finetune` made from the candidate's, on the same tasks and languages."""
+    corpus: str | None = None
+    """Directory that `mswitch clean` wrote, local or on an object store, for the funnel and for
+    the lines that held-out pages share with training pages."""
+    tokens: str | None = None
+    """Directory that `mswitch tokenize` wrote, local or on an object store, for training tokens
+    and fertility."""
+    step_times: RunPlace | None = None
+    """Directory that `mswitch time` wrote, of a run of each side, for the time speed-up."""
+    allow_differences: bool = False
+    """Compare runs that differ beyond the feed-forward; the report lists the differences. Runs of
+    different vocabularies, such as an imported mT5, are compared in bits per byte."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fill(StageArguments):
+    """Fill the gaps of a text with a run's model, or answer a text."""
+
+    text: Annotated[str, tyro.conf.Positional]
+    """Text with the gaps <extra_id_0>, <extra_id_1>, ...; for a fine-tuned or imported run also one
+    without a gap, in the words of its task, which is answered."""
+    run: RunPlace
+    """Directory that `mswitch pretrain`, `finetune`, `distill`, `prune` or `import-hf` wrote."""
+    tokens: int = 32
+    """Largest number of tokens to generate."""
+    temperature: float = 0.0
+    """0 takes the most likely token; above 0 tokens are sampled, at 1 from the model's
+    distribution."""
+    top_k: int = 0
+    """Number of most likely tokens to sample from; 0 means all."""
+    top_p: float = 1.0
+    """Sample from the fewest most likely tokens whose probabilities sum to at least this."""
+    seed: int = 0
+    """Seed of sampling."""
+    hosts: Hosts = field(default_factory=Hosts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportHf(StageArguments):
+    """Import a Transformers T5, mT5 or Switch model and its vocabulary as a run."""
+
+    directory: Annotated[Path, tyro.conf.Positional]
+    """Directory with config.json, *.safetensors and spiece.model."""
+    out: RunPlace
+    """The run's directory; its only checkpoint is step 0."""
+    inputs: int = 512
+    """Input tokens per row, in evaluation and in further training."""
+    rows: int = 32
+    """Rows per batch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportHf(StageArguments):
+    """Export a run's network and vocabulary as files that Transformers loads."""
+
+    run: RunPlace
+    """Directory that `mswitch pretrain`, `finetune`, `distill`, `prune` or `import-hf` wrote."""
+    out: RunPlace
+    """Directory for config.json, model.safetensors (from 5 GB on several files), spiece.model and
+    tokenizer.json."""
+    step: int | None = None
+    """Step of the checkpoint to export; the best or the last one if left out."""
+    license: str | None = None
+    """Licence that the model card declares, by the hub's name (apache-2.0, ...)."""
+    hosts: Hosts = field(default_factory=Hosts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inspect:
+    """Verify any artifact, checksums included, and print its contents."""
+
+    directory: Annotated[str, tyro.conf.Positional]
+    """Directory that a command wrote: a corpus, token blocks or a run also by its address on an
+    object store."""
+    json: bool = False
+    """Print the manifest as JSON, with the losses of a run by step, once all is verified."""
+    cache: CacheOptions = field(default=CacheOptions())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Compile a recipe's programs for devices without having them: memory, time and cost.
+
+    Needs the extra `plan` (libtpu) for TPUs, `plan-gpu` (JAX's CUDA plugin) for GPUs.
+    """
+
+    recipe: str
+    """Name from `mswitch recipes`."""
+    topology: str
+    """TPU slice, such as v5p:4x8x8, v5e:16x16, v6e:16x16, v4:4x4x4 or tpu7x:4x4x4; GPUs, such as
+    h100:8 or h100:4x8 (hosts x GPUs per host); or cpu:8."""
+    overrides: Annotated[tuple[str, ...], tyro.conf.arg(name="set")] = ()
+    """field=value, as for `pretrain`; the mesh is chosen if no mesh field is set."""
+    upcycle: str = ""
+    """Recipe of the dense run, to plan a run of `pretrain --upcycle`."""
+    price: float = 0.0
+    """Price of one chip for one hour, in any currency."""
+    remedies: bool = True
+    """If the recipe does not fit, compile changed recipes until one fits."""
+    moves: int = 0
+    """Number of instructions to list, those that move the most bytes first."""
+    out: Path | None = None
+    """File to write the plan to as JSON."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipes:
+    """List the recipes, or print one, resolved, with its parameter count and FLOPs."""
+
+    name: Annotated[str, tyro.conf.Positional] = ""
+    """Name of a recipe; all are listed if left out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Doctor:
+    """Check this machine and installation; exit status 1 if something would stop a run."""
+
+    out: Path = field(default=Path("."))
+    """Directory that runs are to be written to."""
+    store: tuple[str, ...] = ()
+    """Addresses on object stores to try, such as s3://bucket/corpus."""
+    json: bool = False
+    """Print the findings as JSON."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demo(StageArguments):
+    """Clean, tokenize, train two models and compare them, on text that installed packages ship."""
+
+    out: Path = field(default=Path("runs/demo"))
+    """Directory for all output of the demo."""

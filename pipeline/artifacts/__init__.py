@@ -1,1 +1,0 @@
-"""Output directories: claims, manifests, differences of settings."""

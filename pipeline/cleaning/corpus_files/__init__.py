@@ -1,1 +1,0 @@
-"""The files of the corpus: which runs each holds, how they are written, and the manifest."""

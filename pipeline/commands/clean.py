@@ -1,0 +1,148 @@
+"""`mswitch clean`: archives in, pages per language out, every rejection with a reason and a count.
+
+The rules apply in the reference's order: length, one page per address, line rules, one page per
+line, language, bad words, split. `mswitch-web` has its own order; `--rules none` applies none.
+Every job ends with a check that read = kept + rejected + not requested. Broken records are counted
+apart, because they never were pages. The output does not depend on the number of workers.
+
+The job's stages (`pipeline.corpus.graph`) are work on shards, and exchanges between shards
+through the engine's own shuffle. Pages stay in files of their shard; keys and verdicts travel,
+packed. A job that was killed resumes after its last finished work item.
+"""
+
+import time
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+from rich.console import Console
+
+from pipeline import artifacts
+from pipeline.arguments import Clean
+from pipeline.beam.options import pipeline_options, runs_here
+from pipeline.beam.workspace import check_files, clear
+from pipeline.corpus.card import write_cards
+from pipeline.corpus.counts import Tally
+from pipeline.corpus.graph import work_of
+from pipeline.corpus.job import CleaningJob, begin_job, trusts_declarations
+from pipeline.corpus.onto.summary import (
+    addition_of,
+    held_out_differences,
+    kept_bytes,
+    print_addition,
+    write_facts,
+)
+from pipeline.corpus.pages import lineage_of, read_corpus
+from pipeline.corpus.read import DEFAULT_CUT, Cut
+from pipeline.corpus.request import STAGE, CleaningRequest, intent_of, resolved
+from pipeline.corpus.submission import output_paths, progress_shown, run_job, total_of
+from pipeline.corpus.summary import cautions, languages_with_pages, manifest_of, print_summary
+from pipeline.stage import Intent, claimed, finish
+from pipeline.terminal import Terminal, print_end
+from pipeline.tokens.vocabulary import advised_command
+
+OUTPUTS = ("pages", "rejected", "broken", "growth", "delta")  # folders of a corpus
+
+
+def intents(arguments: Clean) -> list[Intent]:
+    """Returns what the command would do."""
+    return [intent_of(resolved(arguments))]
+
+
+def run(arguments: Clean, cut: Cut = DEFAULT_CUT) -> None:
+    """Cleans the input into the directory, or prints that it is already finished."""
+    started = time.monotonic()
+    console = Terminal(stderr=True, highlight=False)
+    request = resolved(arguments)
+    arguments, intent = request.arguments, intent_of(request)
+    with claimed(intent) as found:
+        if found is artifacts.Claim.FINISHED:
+            clear(request.out)
+            return
+        job = requested_job(request, cut)
+        carry_out(job, request, console)
+        tally = total_of(job)  # read once: what is checked is what the manifest counts
+        check_files(request.out, output_paths(job, tally))
+        body = body_of(job, request, tally)
+        write_cards(request.out, body)
+        finish(intent, body)
+        clear(request.out)
+        print_summary(console, body, time.monotonic() - started)
+        if arguments.growable:
+            print_addition(console, body)
+        count = languages_with_pages(body)
+        print_end(
+            STAGE,
+            f"pages of {count} {'language' if count == 1 else 'languages'} in {arguments.out}",
+            cautions(
+                body,
+                request.rules.held_out,
+                request.languages,
+                declared=trusts_declarations(request.rules),
+            ),
+            advised_command(arguments.out, body["languages"]),
+        )
+
+
+def body_of(job: CleaningJob, request: CleaningRequest, tally: Tally) -> dict[str, Any]:
+    """Returns the manifest's body; writes the settings of what is kept beside the corpus."""
+    asked, base, not_read = request.arguments, request.base, request.not_read
+    files, license_ = len(request.files), asked.license
+    if base is not None:
+        there = read_corpus(base.corpus)
+        files += there.input.files
+        not_read = not_read + Counter(there.not_asked.files)
+        license_ = license_ or there.license
+    body = manifest_of(tally, job, files=files, not_read=not_read)
+    body |= {} if license_ is None else {"license": license_}
+    if asked.growable:
+        body["kept_beside"] = kept_bytes(tally)
+        inputs = request.identity.inputs
+        body["growth_sha256"] = write_facts(asked, job, tally, inputs, request.files)
+    if asked.onto is not None:
+        difference = held_out_differences(job, body["languages"])
+        lineage = lineage_of(asked.onto)
+        body["addition"] = addition_of(job, tally, asked.onto) | {
+            "held_out_difference": difference,
+            "lineage": lineage,
+        }
+    return body
+
+
+def carry_out(job: CleaningJob, request: CleaningRequest, console: Console) -> None:
+    """Runs the job's steps that are not finished, and shows their progress."""
+    if job.workspace.forget_stale(OUTPUTS):
+        console.print(
+            f"clean: {request.arguments.out} held an unfinished run of another version, or of "
+            "input that has been changed since; it begins anew."
+        )
+    files, size = len(request.files), request.size
+    console.print(f"clean: {files} files, {size / 1e6:.1f} MB, rules {request.rules.name}")
+    if request.base is not None:
+        console.print(f"clean: added to {request.arguments.onto}, which stays as it is")
+    options = pipeline_options(request.arguments.beam, input_bytes=size)
+    items = {step.step: job.shards for step in work_of(job)}
+    with progress_shown(job.workspace, items, console) as progress:
+        run_job(job, options, progress.follow)
+
+
+def requested_job(request: CleaningRequest, cut: Cut) -> CleaningJob:
+    """Returns the job of a request, whose directory is claimed."""
+    cache = request.arguments.crawl_cache
+    job = begin_job(
+        request.out,
+        request.rules,
+        request.files,
+        identity=request.identity,
+        in_waves=runs_here(request.options),
+        cut=cut,
+        growable=request.arguments.growable,
+        kept=request.base,
+    )
+    return replace(
+        job,
+        languages=request.languages,
+        bad_words=request.bad_words,
+        identifier=request.identifier,
+        crawl_cache=cache and str(cache.absolute()),
+    )

@@ -1,0 +1,261 @@
+"""`mswitch demo`: all commands, from archives to report, on text that installed packages ship.
+
+Every stage is a command that a user could type, run in a process of its own. A finished stage is
+not repeated. The two runs train side by side, each on its own half of the processors. The text is
+small (some 0.9 million characters) and the networks tiny: the report shows how the commands work,
+not what a Switch Transformer gains.
+"""
+
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.console import Console
+
+from pipeline.arguments import Demo
+from pipeline.artifacts import MANIFEST, Claim, claim, finish
+from pipeline.errors import ArtifactError
+from pipeline.stage import UNKNOWN, Intent, output_lock
+from pipeline.stopping import Stopped, at_second_signal
+from pipeline.terminal import Terminal
+
+DEMO_PACKAGES = ("gflanguages", "django", "warcio")  # two ship text, one writes archives
+VOCABULARY_SIZE = 8192
+# 1.9 M characters have 5,000 distinct ones; the rarest 0.05 % fall back to bytes, so that most of
+# the 8,192 ids are words. mT5 has 250,000 ids and a coverage of 0.99999.
+CHARACTER_COVERAGE = 0.9995
+SAMPLE_CHARACTERS = 4_000_000
+PROGRAM = (sys.executable, "-m", "pipeline.cli")
+# Two panels would overwrite each other: lines are printed. Two runs cannot share one accelerator.
+BESIDE_ANOTHER = {"TTY_COMPATIBLE": "0", "JAX_PLATFORMS": "cpu"}
+
+
+class Stage(NamedTuple):
+    """One command of the demo.
+
+    Attributes:
+        title: headline to print.
+        command: words of the command line after `mswitch`.
+    """
+
+    title: str
+    command: list[str]
+
+
+def run(arguments: Demo) -> None:
+    """Runs every stage and prints the path of the report."""
+    with output_lock(arguments.out, "demo"):
+        run_stages(arguments.out)
+
+
+def intents(arguments: Demo) -> list[Intent]:
+    """Returns what the command would do.
+
+    Raises:
+        ArtifactError: if a package of the demo extra is not installed.
+    """
+    versions = demo_packages()
+    names = [[directory_of(stage) for stage in together] for together in commands(arguments.out)]
+    done = [name for some in names for name in some if (name / MANIFEST).exists()]
+    some = ", ".join(path.name for path in done) or "none"
+    packages = ", ".join(f"{name} {version}" for name, version in versions.items())
+    return [
+        Intent(
+            stage="demo",
+            reads=[],
+            writes="archive, corpus, vocabulary, tokens, two runs and a report",
+            out=arguments.out,
+            work=f"{sum(map(len, names))} commands on text of {packages}; finished: {some}",
+            time="about eight minutes on two cores, as documented" if not done else UNKNOWN,
+        )
+    ]
+
+
+def directory_of(stage: Stage) -> Path:
+    """Returns the directory that a command of the demo writes to."""
+    return Path(stage.command[-1].removeprefix("--out="))
+
+
+def run_stages(out: Path) -> None:
+    """Runs every stage in order; each locks its own directory too."""
+    console = Terminal(highlight=False)
+    started = time.monotonic()
+    stages = commands(out)
+    print_headline(console, 1, len(stages) + 1, "archives of shipped text, some records broken")
+    write_archive(out / "archive")
+    for number, together in enumerate(stages, 2):
+        titles = ", ".join(stage.title for stage in together)
+        print_headline(console, number, len(stages) + 1, titles)
+        for stage in together:
+            console.print(f"$ mswitch {shlex.join(stage.command)}", style="dim", soft_wrap=True)
+        run_side_by_side(together)
+    console.print(f"The demo took {time.monotonic() - started:.0f} s.")
+    console.print(f"The report is in {out / 'report' / 'index.html'}")
+
+
+def commands(out: Path) -> list[tuple[Stage, ...]]:
+    """Returns the stages in order; those of one entry run side by side."""
+    archive, corpus, vocabulary, tokens = (
+        str(out / name) for name in ("archive", "corpus", "vocabulary", "tokens")
+    )
+    baseline, candidate, report = (str(out / name) for name in ("mt5", "switch", "report"))
+    stages = [
+        Stage(
+            "clean: pages of 101 languages",
+            ["clean", "--rules=demo", f"--input={archive}/*.warc.wet.gz", f"--out={corpus}"],
+        ),
+        Stage(
+            "vocabulary",
+            [
+                "vocabulary",
+                f"--corpus={corpus}",
+                f"--size={VOCABULARY_SIZE}",
+                f"--character-coverage={CHARACTER_COVERAGE}",
+                f"--sample-characters={SAMPLE_CHARACTERS}",
+                f"--out={vocabulary}",
+            ],
+        ),
+        Stage(
+            "tokenize",
+            ["tokenize", f"--corpus={corpus}", f"--vocabulary={vocabulary}", f"--out={tokens}"],
+        ),
+        Stage(
+            "pretrain the dense baseline",
+            ["pretrain", "--recipe=mt5-demo", f"--tokens={tokens}", f"--out={baseline}"],
+        ),
+        Stage(
+            "pretrain the Switch Transformer",
+            ["pretrain", "--recipe=switch-demo", f"--tokens={tokens}", f"--out={candidate}"],
+        ),
+        Stage(
+            "report",
+            [
+                "report",
+                f"--baseline={baseline}",
+                f"--candidate={candidate}",
+                f"--corpus={corpus}",
+                f"--tokens={tokens}",
+                f"--out={report}",
+            ],
+        ),
+    ]
+    *before, dense, sparse, last = stages
+    return [*((stage,) for stage in before), (dense, sparse), (last,)]
+
+
+def demo_packages() -> dict[str, str]:
+    """Returns the versions of the packages whose text the demo uses.
+
+    Raises:
+        ArtifactError: if a package of the demo extra is not installed.
+    """
+    try:
+        return {name: metadata.version(name) for name in DEMO_PACKAGES}
+    except metadata.PackageNotFoundError as error:
+        raise ArtifactError(
+            f"The demo needs {error.name}, which is not installed; "
+            "install mswitch with its demo extra, or run `make demo`."
+        ) from error
+
+
+def write_archive(directory: Path) -> None:
+    """Writes the archives; does nothing if they are finished.
+
+    Raises:
+        ArtifactError: if a package of the demo extra is not installed.
+    """
+    versions = demo_packages()
+    from data import demo  # imports the packages checked above
+
+    if claim(directory, "demo-archive", {}, versions) is not Claim.FINISHED:
+        paths = demo.write(directory)
+        finish(directory, "demo-archive", {}, versions, {"files": [path.name for path in paths]})
+
+
+def run_side_by_side(stages: Sequence[Stage]) -> None:
+    """Runs commands at once, each on its share of the processors; they print their own messages.
+
+    With fewer processors than commands they run one after the other.
+
+    Raises:
+        ArtifactError: if a command failed; the others end first.
+    """
+    shares = shares_of_processors(len(stages))
+    if not shares:
+        for stage in stages:
+            wait_for([stage], [start(stage, {})])
+        return
+    started = [start_on(share, stage) for stage, share in zip(stages, shares, strict=True)]
+    wait_for(stages, started)
+
+
+def wait_for(stages: Sequence[Stage], started: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Waits until commands have ended; passes a signal on to each, and kills them at a second.
+
+    Raises:
+        ArtifactError: if one failed.
+    """
+    with at_second_signal(lambda: [process.kill() for process in started]):
+        try:
+            statuses = [process.wait() for process in started]
+        except Stopped as stopped:
+            for process in started:
+                process.send_signal(stopped.status - 128)
+            for process in started:
+                process.wait()
+            raise
+    for stage, status in zip(stages, statuses, strict=True):
+        check(stage, status)
+
+
+def shares_of_processors(commands: int) -> list[list[int]]:
+    """Returns processors for each command; empty for one command, or where they are too few."""
+    if commands == 1 or not hasattr(os, "sched_getaffinity"):
+        return []
+    own = sorted(os.sched_getaffinity(0))
+    return [own[first::commands] for first in range(commands)] if len(own) >= commands else []
+
+
+def start_on(processors: Sequence[int], stage: Stage) -> subprocess.Popen[bytes]:
+    """Starts a command on some of the processors."""
+    own = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, processors)  # a process begins with those of the thread that starts it
+    try:
+        return start(stage, BESIDE_ANOTHER)
+    finally:
+        os.sched_setaffinity(0, own)
+
+
+def start(stage: Stage, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """Starts a command in a group of its own: a signal of the terminal reaches it once, from here.
+
+    Args:
+        stage: the command.
+        environment: variables beside those of this process.
+    """
+    words = [*PROGRAM, *stage.command]
+    return subprocess.Popen(words, process_group=0, env=os.environ | environment)
+
+
+def check(stage: Stage, status: int) -> None:
+    """Checks that a command ended well.
+
+    Raises:
+        ArtifactError: if it failed.
+    """
+    if status != 0:
+        raise ArtifactError(
+            f"The demo stopped at `mswitch {stage.command[0]}` (exit status {status}); "
+            "its message stands above. The same command resumes there."
+        )
+
+
+def print_headline(console: Console, number: int, total: int, title: str) -> None:
+    """Prints the headline of a stage."""
+    console.print(f"{number}/{total}  {title}", style="bold")

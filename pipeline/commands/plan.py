@@ -1,0 +1,354 @@
+"""`mswitch plan`: memory, traffic and least time of a recipe's programs on given devices, as a
+table and as a file.
+
+Training step, scoring and, with `--upcycle`, the making of the first state are compiled for devices
+that need not be present: XLA's compiler for TPUs is a library (libtpu) that runs on any machine.
+Every figure is marked as compiled, derived or assumed (`planning/figures.py`). If the recipe does
+not fit, changes are compiled until one does.
+"""
+
+import dataclasses
+import json
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from data.files.atomic import write_text
+from model.config import ConfigurationError
+from pipeline.arguments import Plan
+from pipeline.errors import ArtifactError
+from pipeline.planning.compiled_step import (
+    Aborted,
+    CompiledStep,
+    compile_step,
+    in_own_process,
+    on_cpu,
+)
+from pipeline.planning.figures import (
+    Figure,
+    checkpoint_figures,
+    memory_figures,
+    time_figures,
+    work_figures,
+)
+from pipeline.planning.hlo.work import largest_moves, lines
+from pipeline.planning.roofline import Roofline, roofline
+from pipeline.planning.topology import Topology, topology
+from pipeline.planning.verdict import design_figures, faults, remedies
+from pipeline.recipe import named
+from pipeline.recipe.fits import check_divides, with_mesh
+from pipeline.recipe.overrides import override, settings_between
+from pipeline.recipe.recipe import Recipe, recipe_to_json
+from pipeline.stage import check_writable
+from pipeline.terminal import Terminal, print_next
+from pipeline.training.upcycling import SHAPE, check_one_shape
+
+
+def requested_recipe(arguments: Plan) -> Recipe:
+    """Returns the recipe with its overrides.
+
+    Raises:
+        ConfigurationError: if its vocabulary rows follow from tokens, which a plan does not read.
+    """
+    recipe = override(named.get(arguments.recipe), arguments.overrides)
+    if not recipe.model.vocabulary_rows:
+        raise ConfigurationError(
+            f"{recipe.name} has as many vocabulary rows as its tokens need, which a plan does not "
+            "read; name them, for example --set model.vocabulary_rows=2048."
+        )
+    return recipe
+
+
+def dense_recipe(arguments: Plan, recipe: Recipe) -> Recipe | None:
+    """Returns the recipe of the dense run that the recipe begins as, or None if there is none.
+
+    It has the recipe's optimizer: moments of another rule would not be carried.
+
+    Raises:
+        ConfigurationError: if the recipe cannot begin as it.
+    """
+    if not arguments.upcycle:
+        return None
+    fields = {f"model.{name}" for name in SHAPE}
+    shared = [
+        one
+        for one in arguments.overrides
+        if one.partition("=")[0] in fields or one.startswith("optimizer.")
+    ]
+    dense = override(named.get(arguments.upcycle), shared)
+    if dense.model.switch is not None or recipe.model.switch is None:
+        raise ConfigurationError(
+            f"--upcycle {arguments.upcycle} was given with --recipe {arguments.recipe}; a Switch "
+            "begins as a dense run: name a dense recipe and a Switch."
+        )
+    check_one_shape(dense, recipe, arguments.upcycle)
+    return dense
+
+
+def on_mesh(recipe: Recipe, overrides: Sequence[str], devices: Topology) -> Recipe:
+    """Returns the recipe with the mesh of the overrides, or else one of all devices.
+
+    Raises:
+        ConfigurationError: if the recipe's sizes do not divide.
+    """
+    asked = {setting.partition("=")[0] for setting in overrides}
+    if asked & {"mesh.data", "mesh.expert", "mesh.model"}:
+        check_divides(recipe)
+        return recipe
+    return with_mesh(recipe, len(devices.devices))
+
+
+def table_of(figures: Sequence[Figure]) -> Table:
+    """Returns the figures under their section headings."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for justify in ("left", "right", "left", "left"):
+        table.add_column(justify=justify)
+    section = ""
+    for figure in figures:
+        if figure.section != section:
+            section = figure.section
+            table.add_row(section, style="bold")
+        mark = Text(figure.mark, style="dim")
+        table.add_row(f"  {figure.name}", formatted(figure), figure.unit, mark)
+    return table
+
+
+def formatted(figure: Figure) -> str:
+    """Returns a figure's value as text."""
+    if isinstance(figure.value, str):
+        return figure.value
+    if figure.unit == "FLOPs":
+        return f"{figure.value:.3e}"
+    return f"{figure.value:,.0f}" if figure.value >= 1000 else f"{figure.value:.3g}"
+
+
+def plan_to_json(
+    step: CompiledStep,
+    found: Roofline | None,
+    figures: Sequence[Figure],
+    tried: list[dict[str, Any]],
+    wrong: list[str],
+) -> dict[str, Any]:
+    """Returns the plan as JSON values.
+
+    Its `work` is that of one device; it is recorded so that times at other rates can be computed.
+    """
+    work = found and {
+        "matrix_passes": found.products.passes,
+        "main_memory_bytes": found.traffic_bytes,
+        "transfers": [one._asdict() for one in found.transfers],
+    }
+    return {
+        "recipe": recipe_to_json(step.recipe),
+        "topology": step.topology.name,
+        "slices": step.topology.slices,
+        "chips": step.topology.chips,
+        "device_kind": step.topology.kind,
+        "memory_bytes": dataclasses.asdict(step.memory),
+        "scoring_memory_bytes": step.scoring and dataclasses.asdict(step.scoring),
+        "upcycling_memory_bytes": step.upcycling and dataclasses.asdict(step.upcycling),
+        "fits": step.fits,
+        "faults": wrong,
+        "work": work,
+        "figures": [figure._asdict() for figure in figures],
+        "tried": tried,
+    }
+
+
+def write(path: Path, plan: dict[str, Any]) -> None:
+    """Writes a plan as JSON.
+
+    Raises:
+        ConfigurationError: if the file cannot be written.
+    """
+    try:
+        write_text(path, json.dumps(plan, indent=1) + "\n")
+    except OSError as error:
+        raise ConfigurationError(
+            f"--out {path} could not be written: {error.strerror}; name another file."
+        ) from error
+
+
+ASSUMPTIONS = (
+    "assumed: peaks and bandwidths as published (pipeline/hardware/peaks.py), all parts of a step "
+    "overlapping perfectly, every row full. A run is slower."
+)
+
+
+def run(arguments: Plan) -> None:
+    """Compiles the programs, prints the plan and writes it if `--out` is given.
+
+    For devices other than simulated ones it runs in a process of its own, as libtpu may abort.
+
+    Raises:
+        ArtifactError: if the topology is unknown, its compiler is not installed or aborts, or the
+            program is not as designed.
+        ConfigurationError: if the recipe's sizes do not divide, or the price is negative.
+    """
+    if not 0 <= arguments.price < math.inf:
+        raise ConfigurationError(f"--price was {arguments.price:g}; give 0 or more.")
+    if arguments.out is not None:
+        check_writable(arguments.out.parent)
+    try:
+        if arguments.topology.startswith("cpu:"):
+            on_cpu()
+            compile_and_print(arguments)
+        else:
+            in_own_process(compile_and_print, arguments)
+    except Aborted as error:
+        raise ArtifactError(
+            f"The compiler aborted on {arguments.recipe} for {arguments.topology}; its output is "
+            "above. Try another slice, fewer devices (a smaller model), or another version of the "
+            "compiler."
+        ) from error
+
+
+class TriedChange(NamedTuple):
+    """A change that was compiled because a recipe did not fit.
+
+    Attributes:
+        change: the change, in words.
+        step: the compiled programs of the changed recipe.
+        faults: what is not as designed in them.
+    """
+
+    change: str
+    step: CompiledStep
+    faults: list[str]
+
+
+def compile_and_print(arguments: Plan) -> None:
+    """Compiles, prints and writes the plan in this process."""
+    console = Terminal(highlight=False)
+    recipe = requested_recipe(arguments)
+    devices = topology(arguments.topology, recipe.mesh.slices)
+    recipe = on_mesh(recipe, arguments.overrides, devices)
+    step = compile_step(recipe, devices, dense_recipe(arguments, recipe))
+    found = None if step.program is None else roofline(step, step.program)
+    figures, wrong = list(figures_of(step, found, arguments.price)), wrong_in(step, found)
+    print_plan(step, figures, arguments.moves, console)
+    wants_remedies = arguments.remedies and not step.fits
+    tried = try_remedies(step, console, arguments.price) if wants_remedies else []
+    if arguments.out is not None:
+        as_json = [to_json_of_change(one) for one in tried]
+        write(arguments.out, plan_to_json(step, found, figures, as_json, wrong))
+    chosen = next((one for one in tried if one.step.fits), TriedChange("", step, wrong))
+    check_as_designed(chosen.step, chosen.faults)
+    if chosen.step.fits:
+        if arguments.topology.startswith("cpu:") and devices.chips > 1:
+            simulated = f"XLA_FLAGS=--xla_force_host_platform_device_count={devices.chips}"
+            console.print(f"To simulate these devices, put {simulated} before a command.")
+        words = training_command(arguments.recipe, chosen.step.recipe, arguments.upcycle)
+        print_next("plan", *words)
+
+
+def print_plan(step: CompiledStep, figures: Sequence[Figure], moves: int, console: Console) -> None:
+    """Prints the devices, the figures, and the largest moves of bytes if any are asked for."""
+    recipe, devices, mesh = step.recipe, step.topology, step.recipe.mesh
+    console.print(
+        f"{recipe.name} on {slices_of(devices)}: {devices.chips:,} chips, {len(devices.devices):,} "
+        f"devices as data={mesh.data} expert={mesh.expert} model={mesh.model}, "
+        f"remat={recipe.remat}, accumulate={recipe.accumulate}",
+    )
+    console.print(table_of(figures))
+    if devices.memory is not None:
+        console.print(ASSUMPTIONS)
+    if moves and step.program is not None:
+        for line in lines(largest_moves(step.program, moves)):
+            console.print(line)
+
+
+def check_as_designed(step: CompiledStep, wrong: list[str]) -> None:
+    """Checks that nothing was found in a program that is not as designed.
+
+    Raises:
+        ArtifactError: if something was.
+    """
+    if wrong:
+        raise ArtifactError(
+            f"The program of {step.recipe.name} on {slices_of(step.topology)} is not as designed: "
+            f"{'; '.join(wrong)}. Its figures are above; --moves 25 with its settings lists where "
+            "its bytes go."
+        )
+
+
+def wrong_in(step: CompiledStep, found: Roofline | None) -> list[str]:
+    """Returns what is not as designed in a compiled program; nothing where there is no program."""
+    return [] if found is None else list(faults(step, found))
+
+
+def training_command(name: str, recipe: Recipe, upcycle: str = "") -> list[str]:
+    """Returns the words that train a planned recipe on the devices that it was planned for.
+
+    Args:
+        name: name of the recipe.
+        recipe: the recipe with its settings.
+        upcycle: name of the recipe of the dense run that it begins as; "" if it does not.
+    """
+    settings = settings_between(named.get(name), recipe)
+    words = ["pretrain", "--recipe", name, "--tokens", "tokens", "--out", f"runs/{name}"]
+    words += ["--upcycle", f"runs/{upcycle}"] if upcycle else []
+    return [*words, *(["--set", *settings] if settings else [])]
+
+
+def slices_of(devices: Topology) -> str:
+    """Returns the topology's name, with the number of slices if there are several."""
+    return devices.name if devices.slices == 1 else f"{devices.slices} slices {devices.name}"
+
+
+def figures_of(step: CompiledStep, found: Roofline | None, price: float) -> Iterable[Figure]:
+    """Yields all figures of a step; of one that does not compile, its memory alone."""
+    yield from memory_figures(step)
+    if found is None:
+        return
+    yield from work_figures(step, found)
+    yield from design_figures(step, found)
+    yield from time_figures(
+        step.recipe,
+        found.seconds,
+        found.hops_seconds,
+        chips=step.topology.chips,
+        peak=found.peak,
+        price=price,
+        upcycled=step.dense is not None,
+    )
+    yield from checkpoint_figures(step, found)
+
+
+def try_remedies(step: CompiledStep, console: Console, price: float) -> list[TriedChange]:
+    """Compiles changes, prints each result at once, and returns them all.
+
+    The plan of the first that fits is printed in full, time and money included.
+    """
+    console.print("It does not fit. Changes that were compiled:")
+    tried: list[TriedChange] = []
+    for change, changed in remedies(step):
+        need, has = gibibytes(changed.needs), gibibytes(changed.topology.memory or 0)
+        verdict = "fits" if changed.fits else "does not fit"
+        least = "" if changed.program is not None else "at least "
+        console.print(f"  {change}: {least}{need:.1f} of {has:.1f} GiB, {verdict}")
+        program = changed.program if changed.fits else None
+        found = None if program is None else roofline(changed, program)
+        if changed.fits:
+            console.print(table_of(list(figures_of(changed, found, price))))
+        tried.append(TriedChange(change, changed, wrong_in(changed, found)))
+    if not any(one.step.fits for one in tried):
+        console.print("  none of these fits; lower rows, or plan a larger slice.")
+    return tried
+
+
+def to_json_of_change(tried: TriedChange) -> dict[str, Any]:
+    """Returns a change that was compiled, as JSON values."""
+    change, step, wrong = tried
+    need = gibibytes(step.needs)
+    return {"change": change, "gibibytes": need, "fits": step.fits, "faults": wrong}
+
+
+def gibibytes(size: int) -> float:
+    """Returns a number of bytes in GiB."""
+    return size / 2**30

@@ -1,0 +1,136 @@
+"""`mswitch pretrain`: a recipe and token blocks in, a run with checkpoints and evaluations out.
+
+It may begin with another run: --start, --trunk, --upcycle.
+
+The same command again resumes from the last whole checkpoint and computes the same numbers. It may
+change settings that leave the steps already made as they were, and the change is recorded
+(`training/changes/`); another recipe, other tokens or another start are refused. Held-out pages are
+scored before the first step, at intervals and at the end. SIGTERM saves and exits
+(`training/preemption.py`); `time.json` accounts for the run's time
+(`training/log/time_account.py`).
+"""
+
+from dataclasses import replace
+
+from data.files.paths import Place
+from pipeline.arguments import Pretrain
+from pipeline.artifacts import Claim
+from pipeline.errors import ArtifactError
+from pipeline.hardware.hosts import joined, on_first_host
+from pipeline.recipe import named
+from pipeline.recipe.overrides import check_seeds, override
+from pipeline.runs.directory import directory_of_part, saved_steps
+from pipeline.stage import Intent
+from pipeline.tokens.opened_blocks import cached_nowhere
+from pipeline.training.begin import PreparedRun, claim_run, locked_by_first_host, prepare
+from pipeline.training.changes import with_later_settings
+from pipeline.training.origins import Branch, Origin, Start
+from pipeline.training.run import carry_out, intent_of, make_training
+from pipeline.training.upcycling import requested_upcycling
+
+
+def requested_origin(arguments: Pretrain) -> Origin:
+    """Returns what the run begins with.
+
+    Raises:
+        ArtifactError: if the options contradict each other, or name no such run or checkpoint.
+    """
+    found = requested_upcycling(arguments) or requested_branch(arguments)
+    if found is not None:
+        return found
+    return Origin() if arguments.start is None else Start(arguments.start)
+
+
+def requested_branch(arguments: Pretrain) -> Branch | None:
+    """Returns where the run branches off, or None if it is a run of its own.
+
+    Raises:
+        ArtifactError: if one of --trunk and --branch-at is missing, or --start is given too.
+    """
+    trunk, at = arguments.trunk, arguments.branch_at
+    if trunk is None and at is None:
+        return None
+    if trunk is None or at is None or arguments.start is not None:
+        raise ArtifactError(
+            f"--trunk {trunk} and --branch-at {at} were given with --start {arguments.start}; a "
+            "branch needs the first two, and begins with the trunk's weights."
+        )
+    return Branch(trunk, at)
+
+
+def run(arguments: Pretrain) -> None:
+    """Trains to the recipe's last step, once per seed; repeats no run that is finished.
+
+    Raises:
+        Preempted: if a signal stopped a run; its state is saved.
+        ArtifactError: if a run cannot start.
+    """
+    with joined(arguments.hosts, "pretrain"):
+        for one in one_per_seed(arguments):
+            run_one(one)
+
+
+def intents(arguments: Pretrain) -> list[Intent]:
+    """Returns what the command would do, once per seed."""
+    with joined(arguments.hosts, "pretrain"), cached_nowhere(arguments) as uncached:
+        return [requested_intent(one) for one in one_per_seed(uncached)]
+
+
+def requested_intent(arguments: Pretrain) -> Intent:
+    """Returns what one run would do."""
+    prepared, origin = resolved(arguments)
+    weights = () if has_begun(arguments.out) else origin.reads()
+    return intent_of(prepared, arguments.tokens, weights, origin.first_step(prepared))
+
+
+def one_per_seed(arguments: Pretrain) -> list[Pretrain]:
+    """Returns the arguments of each run, in a directory of its own if seeds were given.
+
+    Raises:
+        ArtifactError: if a seed is given twice or as a setting too, several hosts would join for
+            each, or the directory has no name.
+    """
+    seeds = arguments.seeds
+    check_seeds(seeds, arguments.overrides)
+    if seeds and arguments.hosts.count > 1:
+        raise ArtifactError(
+            f"--seeds {' '.join(map(str, seeds))} was given on {arguments.hosts.count} hosts; give "
+            "one command per seed there, with --set seed=NUMBER."
+        )
+    return [
+        replace(
+            arguments,
+            seeds=(),
+            out=directory_of_part(arguments.out, str(seed)),
+            overrides=(*arguments.overrides, f"seed={seed}"),
+        )
+        for seed in seeds
+    ] or [arguments]
+
+
+def resolved(arguments: Pretrain) -> tuple[PreparedRun, Origin]:
+    """Returns the run that the arguments name, and what it begins with.
+
+    Raises:
+        ArtifactError: if the run cannot start.
+    """
+    recipe = replace(named.requested(arguments.recipe, arguments.config), distillation=None)
+    recipe = with_later_settings(override(recipe, arguments.overrides), arguments)
+    origin, begun = requested_origin(arguments), has_begun(arguments.out)
+    prepared = prepare(arguments, origin.adapted(recipe), origin.checks(begun), origin.known_step)
+    return origin.with_inputs(prepared, begun), origin
+
+
+def has_begun(out: Place) -> bool:
+    """Returns whether a run has a checkpoint to go on from. Every host must call this."""
+    return on_first_host(lambda: bool(saved_steps(out)))
+
+
+def run_one(arguments: Pretrain) -> None:
+    """Trains one run to its last step; does nothing if it is finished."""
+    prepared, origin = resolved(arguments)
+    with locked_by_first_host(prepared):
+        if claim_run(prepared) is Claim.FINISHED:
+            return
+        training = make_training(prepared)
+        carry_out(prepared, training, origin.begin(prepared, training.trainer))

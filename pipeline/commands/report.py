@@ -1,0 +1,191 @@
+"""`mswitch report`: compares finished runs and writes JSON, Markdown and one HTML file.
+
+Each run is named once, and the digest of every file that is read is recorded.
+
+A report is derived from its inputs in seconds. A finished one on the same inputs is not written
+again, and one on other inputs is refused, as by every stage. Runs, corpus and tokens are only read.
+`manifest.json` holds the digests of everything that was read.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from data.files.atomic import write_text
+from data.files.digests import digest_of_contents
+from data.files.json_files import write_json
+from data.files.paths import Place, exists, join_path, read_bytes
+from eval.report.html import to_html
+from eval.report.markdown import to_markdown
+from eval.report.tables import to_json
+from eval.verdict import cautions, further_sentences, sentences
+from pipeline import artifacts
+from pipeline.arguments import Report
+from pipeline.artifacts import MANIFEST, is_finished
+from pipeline.corpus.pages import corpus_stage
+from pipeline.errors import ArtifactError
+from pipeline.reporting import sides
+from pipeline.reporting.contents import contents
+from pipeline.runs import finished, tasks
+from pipeline.runs.finished import TIME_FILE, TIME_STAGE
+from pipeline.stage import Identity, Intent, Reading, claim, files_of, finish, look, output_lock
+from pipeline.terminal import Terminal, print_lines
+
+SIDES = "baseline", "candidate"
+TASKS = "baseline_tasks", "candidate_tasks"
+
+
+def check_named_once(arguments: Report) -> None:
+    """Checks that no run is named twice: two seeds on one side, no difference on both.
+
+    Raises:
+        ArtifactError: if one is.
+    """
+    named = {
+        name: [sides.identity(one) for one in getattr(arguments, name)]
+        for name in (*SIDES, "student", *TASKS)
+    }
+    for name, runs in named.items():
+        if twice := [one for one in dict.fromkeys(runs) if runs.count(one) > 1]:
+            option = name.replace("_", "-")
+            raise ArtifactError(f"--{option} names {', '.join(twice)} twice; name each run once.")
+    if bool(arguments.baseline_tasks) != bool(arguments.candidate_tasks):
+        raise ArtifactError(
+            f"--baseline-tasks names {len(arguments.baseline_tasks)} runs and --candidate-tasks "
+            f"{len(arguments.candidate_tasks)}; gains on tasks need runs of both sides."
+        )
+    for one, other in (SIDES, TASKS):
+        if both := sorted({*named[one]} & {*named[other]}):
+            options = f"--{one} and --{other}".replace("_", "-")
+            raise ArtifactError(
+                f"{options} both name {', '.join(both)}; a run against itself has no gain: name "
+                "two runs."
+            )
+    sides.check_named_once(arguments.also, {run for name in SIDES for run in named[name]})
+
+
+def digests(arguments: Report) -> dict[str, str]:
+    """Returns the digest of everything that is read, by side, number of the run and file."""
+    of_runs = {name: getattr(arguments, name) for name in ("baseline", "candidate", "student")}
+    of_runs |= {
+        f"also/{model}": directories for model, directories in sides.named(arguments.also).items()
+    }
+    found = {
+        f"{side}/{number}/{name}": digest_of_contents(path)
+        for side, runs in of_runs.items()
+        for number, run in enumerate(runs)
+        for name, path in finished.files_read(run).items()
+    }
+    found |= {
+        f"{side}/{number}/{name}": digest_of_contents(path)
+        for side in TASKS
+        for number, run in enumerate(getattr(arguments, side))
+        for name, path in tasks.files_read(run).items()
+    }
+    for stage, directory in (("clean", arguments.corpus), ("tokenize", arguments.tokens)):
+        if directory is not None:
+            artifacts.read_manifest(
+                directory, corpus_stage(directory) if stage == "clean" else stage, artifacts.Head
+            )
+            found[stage] = artifacts.digest_of_manifest(directory)
+    if arguments.step_times is not None:
+        artifacts.read_manifest(arguments.step_times, TIME_STAGE, artifacts.Head)
+        found[TIME_STAGE] = artifacts.digest_of_manifest(arguments.step_times)
+    return found
+
+
+STAGE = "report"
+FILES = ("report.json", "report.md", "index.html")
+
+
+def run(arguments: Report) -> None:
+    """Writes `report.json`, `report.md` and `index.html`; prints the sentence and the path."""
+    intent = _intent(arguments)
+    if _is_finished(intent):
+        print_lines(f"report: {arguments.out / 'index.html'} is finished.")
+        return
+    report = contents(arguments)
+    with output_lock(arguments.out, STAGE):
+        _check_same_inputs(intent)
+        claim(intent)
+        write_json(arguments.out / "report.json", to_json(report))
+        write_text(arguments.out / "report.md", to_markdown(report))
+        write_text(arguments.out / "index.html", to_html(report))
+        files = {name: digest_of_contents(arguments.out / name) for name in FILES}
+        finish(intent, {"sentence": sentences(report), "files": files})
+    measured = report.time_sentence if report.step_times else ""
+    more = report.null_sentence, measured, report.bill_sentence
+    lines = [sentences(report), *filter(None, more)]
+    lines += [*further_sentences(report), *(f"- {caution}" for caution in cautions(report))]
+    for line in (*lines, f"The report is in {arguments.out / 'index.html'}"):
+        Terminal().print(line, highlight=False)
+
+
+def intents(arguments: Report) -> list[Intent]:
+    """Returns what the command would do; the runs are compared for it."""
+    intent = _intent(arguments)
+    if _is_finished(intent):
+        return [intent]
+    contents(arguments)
+    _check_same_inputs(intent)
+    look(intent)
+    return [replace(intent, identity=None)]  # one of another version is written again
+
+
+def _intent(arguments: Report) -> Intent:
+    """Returns what the command would read and write, whatever its directory already holds.
+
+    Raises:
+        ArtifactError: if a run is named twice, or a directory holds no run.
+    """
+    check_named_once(arguments)
+    also = [one for runs in sides.named(arguments.also).values() for one in runs]
+    runs = (*arguments.baseline, *arguments.candidate, *arguments.student, *also)
+    reads = [files_of("run", run, finished.files_read(run).values()) for run in runs]
+    tuned = (*arguments.baseline_tasks, *arguments.candidate_tasks)
+    reads += [files_of("run", run, tasks.files_read(run).values()) for run in tuned]
+    reads += [
+        Reading(f"manifest of {name}", place, 1, len(read_bytes(join_path(place, MANIFEST))))
+        for name, place in (("corpus", arguments.corpus), ("tokens", arguments.tokens))
+        if place is not None and is_finished(place)
+    ]
+    if (times := arguments.step_times) is not None:
+        reads.append(files_of("step times", times, [times / TIME_FILE]))
+    return Intent(
+        stage=STAGE,
+        reads=reads,
+        writes="report.json, report.md and index.html",
+        out=arguments.out,
+        identity=Identity({}, digests(arguments)),
+        work=f"{len(runs) + len(tuned)} runs, each page and language of their evaluations",
+    )
+
+
+def _is_finished(intent: Intent) -> bool:
+    """Returns whether a report of these inputs, by this version, is there."""
+    if not is_finished(intent.place):
+        return False
+    if not all(exists(join_path(intent.place, name)) for name in FILES):  # written anew in seconds
+        return False
+    head, version = artifacts.read_head(intent.place), artifacts.code_version()
+    inputs = intent.claimed_for.inputs
+    return (head.stage, head.inputs, head.code_version) == (STAGE, inputs, version)
+
+
+def _check_same_inputs(intent: Intent) -> None:
+    """Checks that a report in the directory is on these inputs.
+
+    Raises:
+        ArtifactError: if it is on others.
+    """
+    out, inputs = intent.place, intent.claimed_for.inputs
+    head = artifacts.head_in(out)
+    if head and head.stage == STAGE and head.inputs != inputs:
+        raise ArtifactError(_other_inputs(out, head.inputs, inputs))
+
+
+def _other_inputs(out: Place | str, there: Mapping[str, str], inputs: Mapping[str, str]) -> str:
+    differing = [name for name in {**there, **inputs} if there.get(name) != inputs.get(name)]
+    return (
+        f"{out} holds a report on other inputs ({len(differing)} files differ, such as "
+        f"{differing[0]}); name another --out, or remove it."
+    )

@@ -1,0 +1,129 @@
+"""Last step before the files: removes lines that other pages keep, and applies the last rules.
+
+Kept and rejected pages are spilled in sorted runs for the files of the corpus.
+"""
+
+import heapq
+import itertools
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool
+
+from data.dedup import line_dedup
+from data.reading import page
+from data.reading.page import Dropped, NotAsked, Page, Rejected
+from data.rules.held_out import AsPublished, OneIn, ShareOfEachLanguage, ShareOfUnsplitPages
+from data.urls import normalized_hash
+from pipeline.beam.workspace import Waves, Workspace
+from pipeline.corpus import counts, spills
+from pipeline.corpus.counts import Tally
+from pipeline.corpus.judgements import Judgement, Rows, judged
+from pipeline.corpus.lines import SpillLineKeys, duplicate_lines_of
+from pipeline.corpus.read import ReadShard
+from pipeline.corpus.spills import ROW, kept_row, rejected_row
+
+DUPLICATE_LINE = "duplicate_line"  # rule of lines that another page keeps
+
+
+@dataclass(frozen=True)
+class JudgePages:
+    """Spills a shard's kept and rejected pages.
+
+    Attributes:
+        one_page_per_line: whether earlier steps found the one page that keeps each line.
+        waves: waves of that exchange.
+        growable: whether what the last rules decided is spilled, too, for a later addition.
+    """
+
+    workspace: Workspace
+    judgements: tuple[Judgement, ...]
+    held_out: OneIn | ShareOfEachLanguage | AsPublished
+    one_page_per_line: bool
+    waves: Waves
+    growable: bool = False
+
+    step = "judge"
+
+    def __call__(self, number: int) -> Tally:
+        """Judges one shard."""
+        tally, space = Tally(), self.workspace
+        smallest: dict[str, list[bytes]] = defaultdict(list)
+        with (
+            counts.counted_in(tally),
+            spills.run_writer(space, space.spill(self.step, number), tally) as file,
+            spills.outcome_writer(space, number, spills=self.growable) as decided,
+        ):
+            for chunk, rows in self._chunks(number):
+                outcomes = [self.outcome(one) for one in chunk]
+                judged_here = [isinstance(one, Page) for one in chunk]
+                decided.write(itertools.compress(outcomes, judged_here), rows[judged_here])
+                for one in outcomes:
+                    if isinstance(one, Page):
+                        tally.count_kept(one)
+                        smallest[one.language].append(normalized_hash(one.url))
+                    else:
+                        tally.count_dropped(one)
+                for code, digests in smallest.items():
+                    smallest[code] = heapq.nsmallest(self.most_held_out, digests)
+                file.write(
+                    kept_row(one) if isinstance(one, Page) else rejected_row(one)
+                    for one in outcomes
+                    if not isinstance(one, NotAsked)
+                )
+        tally.smallest = {
+            code: [digest.hex() for digest in digests] for code, digests in smallest.items()
+        }
+        return tally
+
+    def _chunks(self, number: int) -> Iterator[tuple[list[Page | Rejected], Rows]]:
+        if not self.one_page_per_line:
+            for batch in spills.batches(self.workspace.spill(ReadShard.step, number)):
+                yield list(page.pages(batch)), batch[ROW].to_numpy()
+            return
+        duplicates, line = duplicate_lines_of(self.workspace, number, self.waves), 0
+        for batch in spills.batches(self.workspace.spill(SpillLineKeys.step, number)):
+            pages = list(page.pages(batch))
+            lengths = [page.text.count("\n") + 1 for page in pages]
+            ends = line + np.cumsum([0, *lengths])
+            keep = np.ones(ends[-1] - line, dtype=bool)
+            first, end = np.searchsorted(duplicates, [line, ends[-1]])
+            keep[duplicates[first:end] - line] = False
+            by_page = np.split(keep, (ends - line)[1:-1])
+            yield list(map(without_duplicate_lines, pages, by_page)), batch[ROW].to_numpy()
+            line = ends[-1]
+
+    def outcome(self, page: Page | Rejected) -> Page | Dropped:
+        """Returns a page after the last rules, with its split."""
+        one = judged(page, self.judgements) if isinstance(page, Page) else page
+        return self.with_split(one)
+
+    def with_split(self, one: Page | Dropped) -> Page | Dropped:
+        """Returns an outcome; a kept page has its split."""
+        return one._replace(split=self._split(one)) if isinstance(one, Page) else one
+
+    def _split(self, page: Page) -> str:
+        """Returns the page's split, or "" if it depends on all pages of the language."""
+        if isinstance(self.held_out, ShareOfUnsplitPages):
+            self.held_out.check(page.url, page.split)
+        if isinstance(self.held_out, ShareOfEachLanguage):
+            return ""
+        if isinstance(self.held_out, AsPublished):
+            return page.split or self.held_out.otherwise.split(normalized_hash(page.url))
+        return self.held_out.split(normalized_hash(page.url))
+
+    @property
+    def most_held_out(self) -> int:
+        """Largest number of held-out pages of a language where that depends on all pages."""
+        return self.held_out.maximum if isinstance(self.held_out, ShareOfEachLanguage) else 0
+
+
+def without_duplicate_lines(page: Page, keep: Bool[np.ndarray, " lines"]) -> Page | Rejected:
+    """Returns the page with the lines that it keeps, or rejects it if no text is left."""
+    text = page.text if keep.all() else line_dedup.keep_lines(page.text, keep)
+    if not text:
+        return Rejected(page, "only_duplicate_lines")
+    removed = page.text.count("\n") - text.count("\n")
+    return page._replace(text=text, removed_lines=(*page.removed_lines, (DUPLICATE_LINE, removed)))

@@ -1,0 +1,369 @@
+"""Judgements: functions of a page, applied one after the other until one drops it; the pages that a
+step reads, without the duplicates of an exchange; and each page's language, accepted by a
+threshold that follows from all pages.
+
+A judgement returns the page, perhaps changed; or `Rejected`, with a reason; or `NotAsked`, if its
+language was not requested. It is a rule (`Page -> reason | None`), a cleaner of lines, or a
+decision on the language. Judgements are pickled for the workers. Identifiers cannot be pickled, so
+each process loads them at their first use.
+"""
+
+import functools
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+from jaxtyping import UInt32
+
+from data.errors import concerns_one_page
+from data.language_id import combined, identifiers
+from data.language_id.combined import CombinedIdentifier
+from data.language_id.identifiers import Identifier, Prediction
+from data.language_id.thresholds import STEPS, MedianLessDeviation, decide, steps_of
+from data.languages import NO_LANGUAGE, UNDETERMINED, codes
+from data.numbers import is_among
+from data.reading import page as page_table
+from data.reading.page import Dropped, NotAsked, Page, Rejected, Rule
+from data.rules import english_lines, web_lines
+from data.rules.english_lines import Cleaned
+from pipeline.beam.workspace import NO_WAVES, Parts, Wave, Waves, Workspace
+from pipeline.corpus import spills
+from pipeline.corpus.counts import Tally, TallyRecord, identification_timed
+from pipeline.corpus.keys import numbers_of
+from pipeline.corpus.spills import ROW, page_spill
+
+Judgement = Callable[[Page], Page | Dropped]
+JUDGEMENT_FAILED = "judgement_failed"
+LONGEST_CLASS_NAME = 60  # characters of it in a reason
+
+
+def judged(page: Page, judgements: Iterable[Judgement]) -> Page | Dropped:
+    """Returns the page after all judgements, or the result of the first that drops it.
+
+    A page on which a judgement fails is rejected as it was read, so `rejected/` has its address and
+    text. The reason has the class of the exception: `judgement_failed_key_error`.
+    """
+    for judge in judgements:
+        try:
+            outcome = judge(page)
+        except BaseException as error:
+            if not concerns_one_page(error):
+                raise
+            return Rejected(page, _reason_of(error))
+        if not isinstance(outcome, Page):
+            return outcome
+        page = outcome
+    return page
+
+
+def _reason_of(error: BaseException) -> str:
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(error).__name__).lower()
+    return f"{JUDGEMENT_FAILED}_{re.sub('[^a-z0-9_]', '', words)[:LONGEST_CLASS_NAME]}"
+
+
+@dataclass(frozen=True)
+class RejectByRule:
+    """Rejects a page if the rule returns a reason."""
+
+    rule: Rule
+
+    def __call__(self, page: Page) -> Page | Rejected:
+        """Judges one page."""
+        reason = self.rule(page)
+        return page if reason is None else Rejected(page, reason)
+
+
+def clean_english_lines(page: Page) -> Page | Rejected:
+    """Applies C4's English line rules, which remove lines and reject pages."""
+    return _cleaned(page, english_lines.clean(page.text))
+
+
+@dataclass(frozen=True)
+class IdentifyLanguage:
+    """Sets the identified language; keeps "und", and rejects languages that mC4 does not have.
+
+    Applied after line deduplication, as in the reference: until then such a page can keep a line
+    that other pages lose.
+    """
+
+    certain_probability: float
+    model: str | None
+
+    def __call__(self, page: Page) -> Page | Rejected:
+        """Judges one page."""
+        answer = _identified(self.model, page.text)
+        language = answer.language_above(self.certain_probability)
+        return _in_mc4(
+            page._replace(
+                identified_language=language,
+                language=language,
+                language_probability=answer.probability,
+            )
+        )
+
+
+@dataclass(frozen=True)
+class KeepEnglish:
+    """Keeps pages that langdetect identifies as English with enough probability."""
+
+    certain_probability: float
+
+    def __call__(self, page: Page) -> Page | Rejected:
+        """Judges one page."""
+        with identification_timed():
+            answer = identifiers.identify_by_langdetect(page.text)
+        reason = identifiers.why_not_english(answer, self.certain_probability)
+        if reason is not None or answer is None:
+            return Rejected(page, reason or "language_unidentifiable")
+        return page._replace(
+            identified_language="en", language="en", language_probability=answer.probability
+        )
+
+
+@dataclass(frozen=True)
+class CheckDeclaredLanguage:
+    """Sets the declared language; records the identified one for comparison."""
+
+    certain_probability: float
+    model: str | None
+
+    def __call__(self, page: Page) -> Page | Rejected:
+        """Judges one page."""
+        answer = _identified(self.model, page.text)
+        identified = answer.language_above(self.certain_probability)
+        language = page.declared_language or UNDETERMINED
+        return page._replace(
+            identified_language=identified,
+            language=language,
+            language_probability=answer.probability if identified == language else 0.0,
+        )
+
+
+@dataclass(frozen=True)
+class RecordLanguage:
+    """Records the combined identification and its probability, from which thresholds follow.
+
+    Text that is not a language is rejected before, as it would count for some language's threshold.
+    """
+
+    model: str | None
+
+    def __call__(self, page: Page) -> Page | Rejected:
+        """Identifies one page."""
+        with identification_timed():
+            answer = _combined_identifier(self.model).identify(page.text)
+        if answer.language == NO_LANGUAGE:
+            return Rejected(page, "not_a_language")
+        return page._replace(
+            identified_language=answer.language, language_probability=answer.probability
+        )
+
+
+@dataclass(frozen=True)
+class ApplyThresholds:
+    """Sets the recorded language if it reaches its threshold; otherwise the page is "und"."""
+
+    thresholds: Mapping[str, float]
+
+    def __call__(self, page: Page) -> Page | Rejected:
+        """Judges one page."""
+        answer, probability = page.identified_language, page.language_probability
+        language = decide(answer, probability, self.thresholds)
+        return _in_mc4(page._replace(identified_language=language, language=language))
+
+
+def clean_web_lines(page: Page) -> Page | Rejected:
+    """Applies `mswitch-web`'s line rules, which remove lines and reject pages."""
+    return _cleaned(page, web_lines.clean(page.text))
+
+
+def use_declared_language(page: Page) -> Page:
+    """Sets the page's declared language, without identification."""
+    language = page.declared_language or UNDETERMINED
+    return page._replace(language=language, identified_language=language)
+
+
+@dataclass(frozen=True)
+class KeepRequestedLanguages:
+    """Keeps pages of the requested languages.
+
+    Applied as soon as the language is known: at reading, where the declared language counts.
+    """
+
+    languages: frozenset[str]
+
+    def __call__(self, page: Page) -> Page | NotAsked:
+        """Judges one page."""
+        return page if page.counted_language in self.languages else NotAsked(page)
+
+
+def _in_mc4(page: Page) -> Page | Rejected:
+    if page.language in mc4_languages():
+        return page
+    # Counted under "und", as the manifest has no such language.
+    return Rejected(page._replace(language=UNDETERMINED), "language_not_in_mc4")
+
+
+def _cleaned(page: Page, cleaned: Cleaned) -> Page | Rejected:
+    text, removed, reason = cleaned
+    if reason is not None:
+        return Rejected(page, reason)
+    return page._replace(text=text, removed_lines=(*page.removed_lines, *sorted(removed.items())))
+
+
+def _identified(model: str | None, text: str) -> Prediction:
+    with identification_timed():
+        return _identifier(model).identify(text)
+
+
+@functools.cache
+def _identifier(model: str | None) -> Identifier:
+    return combined.identifier(model)
+
+
+@functools.cache
+def _combined_identifier(model: str | None) -> CombinedIdentifier:
+    return CombinedIdentifier(model)
+
+
+@functools.cache
+def mc4_languages() -> frozenset[str]:
+    """Returns mC4's languages, and "und"."""
+    return frozenset(codes(None)) | {UNDETERMINED}
+
+
+Rows = UInt32[np.ndarray, " pages"]  # of pages within their shard, as they were read
+CLUSTER_SIZES = pa.schema([("row", pa.uint32()), ("size", pa.int32())])
+
+
+@dataclass(frozen=True)
+class SpilledPages:
+    """Pages of an earlier step.
+
+    Attributes:
+        step: step that spilled the pages.
+        duplicates_in: round whose verdicts are the rows of duplicates; none if empty.
+        waves: waves of that round.
+        reason: reason for which duplicates are rejected.
+        sizes_in: round whose verdicts are the sizes of clusters; none if empty.
+    """
+
+    step: str
+    duplicates_in: str = ""
+    waves: Waves = NO_WAVES
+    reason: str = ""
+    sizes_in: str = ""
+
+    def chunks(
+        self, workspace: Workspace, shard: int, judgements: Sequence[Judgement]
+    ) -> Iterator[tuple[list[Page], list[Dropped], Rows]]:
+        """Yields per chunk the pages that pass, those that are dropped, and the former's rows."""
+        duplicates, sizes = self._duplicates(workspace, shard), self._sizes(workspace, shard)
+        for batch in spills.batches(workspace.spill(self.step, shard)):
+            rows = batch[ROW].to_numpy()
+            pages = page_table.pages(batch)
+            if sizes:
+                pages = _with_sizes(pages, rows, sizes)
+            passed: list[Page] = []
+            dropped: list[Dropped] = []
+            passes = np.zeros(len(rows), dtype=bool)
+            is_duplicate = is_among(rows, duplicates).tolist()
+            for at, (page, duplicate) in enumerate(zip(pages, is_duplicate, strict=True)):
+                one = Rejected(page, self.reason) if duplicate else judged(page, judgements)
+                passes[at] = isinstance(one, Page)
+                passed.append(one) if isinstance(one, Page) else dropped.append(one)
+            yield passed, dropped, rows[passes]
+
+    def _duplicates(self, workspace: Workspace, shard: int) -> np.ndarray:
+        return numbers_of(workspace, self.duplicates_in, self.waves, shard)
+
+    def _sizes(self, workspace: Workspace, shard: int) -> dict[int, int]:
+        if not self.sizes_in:
+            return {}
+        paths = [one.verdict(workspace, self.sizes_in, shard) for one in self.waves.all()]
+        return {
+            row: size
+            for path in paths
+            for batch in spills.batches(path)
+            for row, size in zip(batch["row"].to_pylist(), batch["size"].to_pylist(), strict=True)
+        }
+
+
+def _with_sizes(pages: Iterable[Page], rows: Rows, sizes: Mapping[int, int]) -> Iterator[Page]:
+    for row, page in zip(rows.tolist(), pages, strict=True):
+        yield page._replace(cluster_size=sizes[row]) if row in sizes else page
+
+
+CERTAINTY = "certainty"  # kind of count: pages of a language by identified probability
+THRESHOLDS = pa.schema([("language", pa.string()), ("threshold", pa.float64())])
+WHOLE = Wave(0, 1)  # one partition: some 100 kB of counts from each shard
+
+Counted = list[tuple[str, str, int]]  # language, step of its probability, pages
+
+
+@dataclass(frozen=True)
+class DescribePages:
+    """Spills a shard's pages that pass the judgements; counts the probabilities of languages."""
+
+    workspace: Workspace
+    source: SpilledPages
+    judgements: tuple[Judgement, ...]
+
+    step = "describe"
+
+    def __call__(self, number: int) -> Tally:
+        """Processes one shard."""
+        with page_spill(self.workspace, self.step, number) as files:
+            for passed, dropped, rows in self.source.chunks(
+                self.workspace, number, self.judgements
+            ):
+                files.write(passed, dropped, rows)
+                steps = steps_of(np.array([page.language_probability for page in passed], float))
+                for page, step in zip(passed, steps.tolist(), strict=True):
+                    files.tally.counts[CERTAINTY, page.identified_language, str(step)] += 1
+        return files.tally
+
+
+@dataclass(frozen=True)
+class DecideThresholds:
+    """Collects each language's threshold, from the probabilities of the pages of all shards."""
+
+    workspace: Workspace
+    certainty: MedianLessDeviation
+
+    step = "thresholds"
+
+    def parts(self, shard: int, wave: Wave) -> Iterator[tuple[int, bytes]]:
+        """Yields the shard's counts of probabilities."""
+        tally = self.workspace.record(DescribePages.step, shard, TallyRecord)
+        found = [
+            (code, step, count) for kind, code, step, count in tally.counts if kind == CERTAINTY
+        ]
+        yield wave.first, msgspec.json.encode(found)
+
+    def compare(self, partition: int, parts: Parts) -> Iterator[tuple[int, bytes]]:
+        """Yields the thresholds, the same for each shard."""
+        histograms: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(STEPS + 1, np.int64))
+        for _, part in parts:
+            for code, step, count in msgspec.json.decode(part, type=Counted):
+                histograms[code][int(step)] += count
+        found = {code: self.certainty.threshold(counts) for code, counts in histograms.items()}
+        for shard, _ in parts:
+            yield shard, msgspec.json.encode(dict(sorted(found.items())))
+
+    def collect(self, shard: int, wave: Wave, verdicts: dict[int, bytes]) -> None:
+        """Writes the thresholds for a shard."""
+        (found,) = [msgspec.json.decode(one, type=dict[str, float]) for one in verdicts.values()]
+        path = wave.verdict(self.workspace, self.step, shard)
+        spills.write(self.workspace, path, THRESHOLDS, [list(found), list(found.values())])
+
+
+def thresholds_of(workspace: Workspace, shard: int) -> Mapping[str, float]:
+    """Returns each language's threshold, as a shard has collected them."""
+    (batch,) = spills.batches(WHOLE.verdict(workspace, DecideThresholds.step, shard))
+    languages, values = (column.to_pylist() for column in batch.columns)
+    return dict(zip(languages, values, strict=True))

@@ -1,0 +1,267 @@
+"""Line deduplication over a corpus: one key per line of each shard's pages after the line rules, in
+the order of the hashes, and two rounds that find, for each line, the one page that keeps it.
+
+A line has one key per shard, as taking the smallest rank is associative; so a line that is on every
+page of the crawl crosses between shards once per shard.
+
+Most lines are in one shard alone. So the first round sends 4 bytes per line: the 32 bits of its
+hash after the bits that name the partition. Its verdict marks the lines whose 32 bits were sent
+more than once, a few of them by different lines. The second round sends only the marked lines: 96
+bits of the hash, and the rank of the page. Among 10^12 lines, two different ones collide in their
+96 bits with probability 1e-5.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Bool, Shaped, UInt32
+
+from data.dedup import line_dedup
+from data.dedup.line_dedup import LineHashes
+from data.files.paths import temporary_folder
+from data.numbers import is_among, repeated
+from data.reading.page import Page
+from pipeline.beam.workspace import Parts, Wave, Waves, Workspace
+from pipeline.corpus import spills
+from pipeline.corpus.counts import Tally
+from pipeline.corpus.judgements import Judgement, SpilledPages
+from pipeline.corpus.keys import (
+    PartitionKeys,
+    SortedKeys,
+    between,
+    by_partition,
+    mask_over,
+    numbers_from,
+    packed_mask,
+    parts_of,
+    read_masks,
+    sub_ranges,
+    write_masks,
+)
+from pipeline.corpus.spills import page_spill
+
+LINE_KEY = np.dtype([("first", "u8"), ("second", "u8"), ("rank", "u8"), ("line", "u4")])
+LINE_KEYS = pa.schema(
+    [(name, pa.from_numpy_dtype(LINE_KEY[name])) for name in LINE_KEY.names or ()]
+)
+
+
+@dataclass(frozen=True)
+class SpillLineKeys:
+    """Spills a shard's pages that pass the judgements, and the keys of their lines."""
+
+    workspace: Workspace
+    source: SpilledPages
+    judgements: tuple[Judgement, ...]
+    line_hashes: LineHashes
+    partitions: int
+
+    step = "claim"
+
+    def __call__(self, number: int) -> Tally:
+        """Processes one shard."""
+        line = 0
+        with (
+            page_spill(self.workspace, self.step, number) as files,
+            line_keys(self.workspace, number, self.partitions) as keys,
+        ):
+            for passed, dropped, rows in self.source.chunks(
+                self.workspace, number, self.judgements
+            ):
+                files.write(passed, dropped, rows)
+                found = line_keys_of(passed, self.line_hashes, line)
+                keys.add(found)
+                line += len(found)
+        return files.tally
+
+
+class LineKeys:
+    """Takes the keys of a shard's lines; each line's first key stays, the others are repeats."""
+
+    def __init__(self, kept: SortedKeys, repeats: pa.RecordBatchFileWriter):
+        self._kept, self._repeats = kept, repeats
+
+    def add(self, keys: Shaped[np.ndarray, " lines"]) -> None:
+        """Takes more keys. Equal ones leave at once: all empty lines would be one range."""
+        self._kept.add(self._without_repeats(keys))
+
+    def ranges(self) -> Iterator[Shaped[np.ndarray, " lines"]]:
+        """Yields one key per line, in the order of their hashes."""
+        return map(self._without_repeats, self._kept.ranges())
+
+    def _without_repeats(self, keys: Shaped[np.ndarray, " lines"]) -> Shaped[np.ndarray, " kept"]:
+        hashes = np.stack((keys["first"], keys["second"]), axis=1)
+        stays = line_dedup.surviving_lines(hashes, keys["rank"], keys["line"].astype(np.uint64))
+        self._repeats.write_batch(_batch(keys[~stays]))
+        return keys[stays]
+
+
+def _batch(keys: Shaped[np.ndarray, " lines"]) -> pa.RecordBatch:
+    return spills.arrow_batch(LINE_KEYS, [keys[name] for name in LINE_KEYS.names])
+
+
+@contextmanager
+def line_keys(workspace: Workspace, shard: int, partitions: int) -> Iterator[LineKeys]:
+    """Takes keys within the block, and then writes them: one per line, and apart the repeats."""
+    with (
+        temporary_folder() as scratch,
+        spills.writer(workspace, repeats_path(workspace, shard), LINE_KEYS) as repeats,
+    ):
+        keys = LineKeys(SortedKeys(LINE_KEY, scratch, partitions), repeats)
+        yield keys
+        with spills.writer(workspace, line_keys_path(workspace, shard), LINE_KEYS) as file:
+            for some in keys.ranges():
+                file.write_batch(_batch(some))
+
+
+def line_keys_of(
+    pages: Sequence[Page], line_hashes: LineHashes, first_line: int
+) -> Shaped[np.ndarray, " lines"]:
+    """Returns the key of each line of a chunk's pages.
+
+    Raises:
+        DataError: if a line's number does not fit 32 bits.
+    """
+    by_page = [line_hashes(page.text) for page in pages]
+    hashes = line_dedup.as_numbers([digest for digests in by_page for digest in digests])
+    ranks = np.array([line_dedup.rank_of(page.url) for page in pages], np.uint64)
+    keys = np.empty(len(hashes), LINE_KEY)
+    keys["first"], keys["second"] = hashes.T
+    keys["rank"] = np.repeat(ranks, list(map(len, by_page)))
+    keys["line"] = numbers_from(first_line, len(hashes), "lines")
+    return keys
+
+
+def line_keys_path(workspace: Workspace, shard: int) -> str:
+    """Returns the path of a shard's keys."""
+    return workspace.spill(SpillLineKeys.step, shard, ".keys")
+
+
+def repeats_path(workspace: Workspace, shard: int) -> str:
+    """Returns the path of the keys of lines that another line of the shard represents."""
+    return workspace.spill(SpillLineKeys.step, shard, ".repeats")
+
+
+CLAIM = np.dtype([("first", "<u8"), ("third", "<u4"), ("rank", "<u8")])  # 20 bytes
+SHORT = np.dtype("<u4")
+HASHES_AT_ONCE = 1 << 24  # of a partition, compared in memory: 64 MB
+CLAIMS_AT_ONCE = 1 << 22  # 84 MB
+
+
+@dataclass(frozen=True)
+class FindRepeatedHashes:
+    """First round: marks the keys whose short hash another key of the partition has."""
+
+    workspace: Workspace
+    partitions: int
+
+    step = "repeated"
+
+    def parts(self, shard: int, wave: Wave) -> Iterator[tuple[int, bytes]]:
+        """Yields the short hashes of a shard's keys, by partition."""
+        for part in parts_of(line_keys_path(self.workspace, shard), self.partitions, wave):
+            first = part.keys["first"].to_numpy()
+            yield from by_partition(self._short(first), first, part, self.partitions)
+
+    def compare(self, partition: int, parts: Parts) -> Iterator[tuple[int, bytes]]:
+        """Yields for each shard which of its hashes occur more than once in the partition."""
+        count = sum(len(part) // SHORT.itemsize for _, part in parts)
+        ranges = sub_ranges(count, HASHES_AT_ONCE, 8 * SHORT.itemsize)
+        found = np.concatenate([_repeated_in(parts, *one) for one in ranges])
+        for shard, part in parts:
+            yield shard, packed_mask(is_among(np.frombuffer(part, SHORT), found))
+
+    def collect(self, shard: int, wave: Wave, verdicts: dict[int, bytes]) -> None:
+        """Writes the masks of a shard's keys."""
+        write_masks(self.workspace, wave.verdict(self.workspace, self.step, shard), verdicts)
+
+    def _short(self, hashes: np.ndarray) -> UInt32[np.ndarray, " keys"]:
+        """Returns the 32 bits after those that name the partition."""
+        bits = np.uint64(self.partitions.bit_length() - 1)
+        return ((hashes << bits) >> np.uint64(32)).astype(SHORT)
+
+
+def _repeated_in(parts: Iterable[tuple[int, bytes]], first: int, end: int) -> np.ndarray:
+    some = [np.empty(0, SHORT)]
+    for _, part in parts:
+        hashes = np.frombuffer(part, SHORT)  # in ascending order
+        begin, stop = between(hashes, first, end, 32)
+        some.append(hashes[begin:stop])
+    return repeated(np.concatenate(some))
+
+
+@dataclass(frozen=True)
+class FindDuplicateLines:
+    """Second round: marks the keys, of those marked before, whose line another shard keeps."""
+
+    workspace: Workspace
+    partitions: int
+
+    step = "duplicate"
+
+    def parts(self, shard: int, wave: Wave) -> Iterator[tuple[int, bytes]]:
+        """Yields the claims of a shard's marked keys, by partition."""
+        for part, marked in _marked(self.workspace, shard, self.partitions, wave):
+            columns = {name: part.keys[name].to_numpy()[marked] for name in LINE_KEYS.names}
+            claims = np.empty(int(marked.sum()), CLAIM)
+            claims["first"], claims["rank"] = columns["first"], columns["rank"]
+            claims["third"] = columns["second"] >> np.uint64(32)
+            yield from by_partition(claims, columns["first"], part, self.partitions)
+
+    def compare(self, partition: int, parts: Parts) -> Iterator[tuple[int, bytes]]:
+        """Yields for each shard which of its claims are lost: all but one of a line."""
+        count = sum(len(part) // CLAIM.itemsize for _, part in parts)
+        lost: dict[int, list[np.ndarray]] = {shard: [] for shard, _ in parts}
+        width, start = (1 << 64) // self.partitions, partition * (1 << 64) // self.partitions
+        for first, end in sub_ranges(count, CLAIMS_AT_ONCE, width.bit_length() - 1):
+            for shard, mask in _lost_in(parts, start + first, start + end):
+                lost[shard].append(mask)
+        for shard, masks in lost.items():
+            yield shard, packed_mask(np.concatenate(masks))
+
+    def collect(self, shard: int, wave: Wave, verdicts: dict[int, bytes]) -> None:
+        """Writes the masks of a shard's claims."""
+        write_masks(self.workspace, wave.verdict(self.workspace, self.step, shard), verdicts)
+
+
+def _lost_in(
+    parts: Iterable[tuple[int, bytes]], first: int, end: int
+) -> Iterator[tuple[int, Bool[np.ndarray, " claims"]]]:
+    """Yields for each shard which of its claims with hashes of a range are lost."""
+    claims, shards = [np.empty(0, CLAIM)], []
+    for shard, part in parts:
+        some = np.frombuffer(part, CLAIM)
+        begin, stop = between(some["first"], first, end, 64)
+        claims.append(some[begin:stop])
+        shards.append(shard)
+    counts = list(map(len, claims[1:]))
+    every = np.concatenate(claims)
+    hashes = np.stack((every["first"], every["third"].astype(np.uint64)), axis=1)
+    numbers = np.repeat(np.array(shards, np.uint64), counts)
+    lost = ~line_dedup.surviving_lines(hashes, every["rank"], numbers)
+    yield from zip(shards, np.split(lost, np.cumsum(counts)[:-1]), strict=True)
+
+
+def duplicate_lines_of(
+    workspace: Workspace, shard: int, waves: Waves
+) -> UInt32[np.ndarray, " lines"]:
+    """Returns the numbers of the lines that a shard's pages do not keep, sorted."""
+    found = [part["line"].to_numpy() for part in spills.batches(repeats_path(workspace, shard))]
+    for wave in waves.all():
+        lost = read_masks(wave.verdict(workspace, FindDuplicateLines.step, shard))
+        for part, marked in _marked(workspace, shard, waves.partitions, wave):
+            hashes, lines = (part.keys[name].to_numpy()[marked] for name in ("first", "line"))
+            found.append(lines[mask_over(hashes, part, waves.partitions, lost)])
+    return np.sort(np.concatenate(found))
+
+
+def _marked(
+    workspace: Workspace, shard: int, partitions: int, wave: Wave
+) -> Iterator[tuple[PartitionKeys, Bool[np.ndarray, " keys"]]]:
+    """Yields a shard's keys with the mask of the first round."""
+    masks = read_masks(wave.verdict(workspace, FindRepeatedHashes.step, shard))
+    for part in parts_of(line_keys_path(workspace, shard), partitions, wave):
+        yield part, mask_over(part.keys["first"].to_numpy(), part, partitions, masks)

@@ -1,0 +1,509 @@
+"""Near-duplicates over a corpus:
+
+MinHash keys of each shard's pages, a round that pairs pages by key, rounds that find the connected
+components of the pairs, and a round that compares the pages of each component and chooses those
+that stay.
+
+A page has one number in the job: its shard and row, mixed so that numbers spread over partitions.
+
+A shard has the pairs of its pages, and for each of these pages a label, at first its own number. In
+a round, all shards ask for each node of their pairs where it goes (`data.dedup.minhash`), and
+then contract their pairs and move their labels. When no pair is left, pages with the same label are
+a group. The rounds grow with the logarithm of the largest group.
+
+A candidate is a page of a group. It stays unless it is similar to a page of its group that stays
+(`data.dedup.near_duplicates`).
+"""
+
+import itertools
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import UInt32, UInt64
+
+from data.dedup import minhash
+from data.dedup.line_dedup import rank_of
+from data.dedup.minhash import Edges, Moves, contracted, edges, moved, pointers, proposals
+from data.dedup.near_duplicates import (
+    Candidates,
+    candidates_of,
+    chosen,
+    headers_of,
+    joined,
+    packed,
+    representatives,
+    unpacked,
+)
+from data.files.paths import temporary_folder
+from data.language_id.thresholds import MedianLessDeviation
+from data.numbers import distinct, is_among, splitmix64
+from data.reading import page
+from data.reading.page import Page
+from pipeline.beam.workspace import Parts, Wave, Waves, Workspace
+from pipeline.corpus import spills
+from pipeline.corpus.counts import Tally, TallyRecord
+from pipeline.corpus.judgements import (
+    CLUSTER_SIZES,
+    ApplyThresholds,
+    DescribePages,
+    Judgement,
+    Rows,
+    SpilledPages,
+    thresholds_of,
+)
+from pipeline.corpus.keys import (
+    PartitionKeys,
+    SortedKeys,
+    between,
+    by_partition,
+    ends_of,
+    parts_of,
+    sub_ranges,
+)
+from pipeline.corpus.spills import ROW, page_spill
+
+MINHASH_KEY = np.dtype([("first", "<u8"), ("row", "<u4")])
+MINHASH_KEYS = pa.schema(
+    [(name, pa.from_numpy_dtype(MINHASH_KEY[name])) for name in MINHASH_KEY.names or ()]
+)
+SENT = np.dtype([("first", "<u8"), ("page", "<u8")])
+EDGES = pa.schema([("page", pa.uint64()), ("with", pa.uint64())])
+KEYS_AT_ONCE = 1 << 22  # of a partition, compared in memory: 67 MB
+
+
+def page_numbers(shard: int, rows: UInt32[np.ndarray, " pages"]) -> UInt64[np.ndarray, " pages"]:
+    """Returns the number of each page of a shard: different for every page of the job."""
+    return splitmix64((np.uint64(shard) << np.uint64(32)) | rows.astype(np.uint64))
+
+
+@dataclass(frozen=True)
+class SpillMinHashKeys:
+    """Spills a shard's pages with their languages, and their MinHash keys.
+
+    Attributes:
+        requested: judgement of the requested languages; empty if all are.
+    """
+
+    workspace: Workspace
+    certainty: MedianLessDeviation
+    requested: tuple[Judgement, ...]
+    partitions: int
+
+    step = "resemble"
+
+    def __call__(self, number: int) -> Tally:
+        """Processes one shard."""
+        judgements = [ApplyThresholds(thresholds_of(self.workspace, number)), *self.requested]
+        source = SpilledPages(DescribePages.step)
+        with (
+            temporary_folder() as scratch,
+            page_spill(self.workspace, self.step, number) as files,
+        ):
+            keys = SortedKeys(MINHASH_KEY, scratch, self.partitions)
+            for passed, dropped, rows in source.chunks(self.workspace, number, judgements):
+                files.write(passed, dropped, rows)
+                keys.add(minhash_keys_of(passed, rows))
+            write_keys(self.workspace, number, keys)
+        return files.tally
+
+
+def write_keys(workspace: Workspace, shard: int, keys: SortedKeys) -> None:
+    """Writes the keys of a shard in their order, one batch per range."""
+    with spills.writer(workspace, minhash_keys_path(workspace, shard), MINHASH_KEYS) as file:
+        for some in keys.ranges():
+            file.write_batch(
+                spills.arrow_batch(MINHASH_KEYS, [some[name] for name in MINHASH_KEYS.names])
+            )
+
+
+def minhash_keys_of(pages: Sequence[Page], rows: Rows) -> np.ndarray:
+    """Returns the keys of pages, which have these rows."""
+    keys = np.empty((len(pages), minhash.BANDS), MINHASH_KEY)
+    keys["first"] = _band_keys(pages)
+    keys["row"] = rows[:, None]
+    return keys.ravel()
+
+
+def _band_keys(pages: Sequence[Page]) -> UInt64[np.ndarray, "pages 14"]:
+    """Returns each page's keys, in order; computed per language, as a key includes its language."""
+    keys = np.empty((len(pages), minhash.BANDS), np.uint64)
+    for code, rows in rows_by_language(pages).items():
+        keys[rows] = minhash.band_keys([pages[row].text for row in rows], code)
+    return keys
+
+
+def rows_by_language(pages: Sequence[Page]) -> dict[str, list[int]]:
+    """Returns the rows of each language's pages."""
+    rows: dict[str, list[int]] = defaultdict(list)
+    for row, page in enumerate(pages):
+        rows[page.language].append(row)
+    return rows
+
+
+@dataclass(frozen=True)
+class PairPages:
+    """Pairs each page with the smallest of those that share a key with it.
+
+    A shard collects the pairs of its pages. The smallest page of a key is paired with itself, so
+    that its shard has it as a candidate, too.
+    """
+
+    workspace: Workspace
+    partitions: int
+
+    step = "alike"
+
+    def parts(self, shard: int, wave: Wave) -> Iterator[tuple[int, bytes]]:
+        """Yields the keys of a shard's pages, by partition."""
+        path = minhash_keys_path(self.workspace, shard)
+        for part in parts_of(path, self.partitions, wave):
+            keys = np.empty(part.keys.num_rows, SENT)
+            keys["first"] = part.keys["first"].to_numpy()
+            keys["page"] = page_numbers(shard, part.keys["row"].to_numpy())
+            yield from by_partition(keys, keys["first"], part, self.partitions)
+
+    def compare(self, partition: int, parts: Parts) -> Iterator[tuple[int, bytes]]:
+        """Yields the pairs of each shard's pages."""
+        count = sum(len(part) // SENT.itemsize for _, part in parts)
+        width, start = (1 << 64) // self.partitions, partition * (1 << 64) // self.partitions
+        found: dict[int, list[np.ndarray]] = {shard: [] for shard, _ in parts}
+        for first, end in sub_ranges(count, KEYS_AT_ONCE, width.bit_length() - 1):
+            for shard, some in _pairs_in(parts, start + first, start + end):
+                found[shard].append(some)
+        for shard, some in found.items():
+            yield shard, np.unique(np.concatenate(some), axis=0).tobytes()
+
+    def collect(self, shard: int, wave: Wave, verdicts: dict[int, bytes]) -> None:
+        """Writes the pairs of a shard's pages."""
+        found = [np.frombuffer(one, "<u8").reshape(-1, 2) for one in verdicts.values()]
+        pairs = np.unique(np.concatenate([np.empty((0, 2), np.uint64), *found]), axis=0)
+        write_pairs(self.workspace, wave.verdict(self.workspace, self.step, shard), pairs)
+
+
+def _pairs_in(
+    parts: Iterable[tuple[int, bytes]], first: int, end: int
+) -> Iterator[tuple[int, Edges]]:
+    """Yields the pairs of each shard's pages by the keys of a range."""
+    shards, some = [], [np.empty(0, SENT)]
+    for shard, part in parts:
+        keys = np.frombuffer(part, SENT)
+        some.append(keys[slice(*between(keys["first"], first, end, 64))])
+        shards.append(shard)
+    every = np.concatenate(some)
+    pairs = edges(every["first"], every["page"])
+    smallest = np.unique(pairs[:, 1])
+    pairs = np.concatenate([pairs, np.stack([smallest, smallest], axis=1)])
+    pairs = pairs[np.argsort(pairs[:, 0], kind="stable")]
+    for shard, keys in zip(shards, some[1:], strict=True):
+        yield shard, pairs[np.isin(pairs[:, 0], keys["page"])]
+
+
+def write_pairs(workspace: Workspace, path: str, pairs: Edges) -> None:
+    """Spills pairs of page numbers."""
+    spills.write(workspace, path, EDGES, pairs.T)
+
+
+def read_pairs(paths: Iterable[str]) -> Edges:
+    """Returns the pairs that these files hold together."""
+    found = [
+        np.stack([column.to_numpy() for column in batch.columns], axis=1)
+        for path in paths
+        for batch in spills.batches(path)
+    ]
+    return np.concatenate([np.empty((0, 2), np.uint64), *found])
+
+
+def minhash_keys_path(workspace: Workspace, shard: int) -> str:
+    """Returns the path of a shard's keys."""
+    return workspace.spill(SpillMinHashKeys.step, shard, ".keys")
+
+
+PAIRS = "pairs"  # kind of count: pairs that a shard has left
+CONTRACT = "contract"
+
+
+@dataclass(frozen=True)
+class ContractPairs:
+    """Moves the labels of a shard's pages and contracts its pairs by the answers of a round.
+
+    Spills both, and what the shard asks in the round that follows.
+
+    Attributes:
+        number: number of the round that follows; before the first there are no answers.
+        alike: waves of the exchange that found the pairs.
+        asked: waves of each round.
+    """
+
+    workspace: Workspace
+    number: int
+    alike: Waves
+    asked: Waves
+
+    @property
+    def step(self) -> str:
+        """Name in the workspace."""
+        return f"{CONTRACT}-{self.number:02d}"
+
+    def __call__(self, number: int) -> Tally:
+        """Processes one shard."""
+        labels, pairs = self._first(number) if self.number == 0 else self._next(number)
+        space, asked = self.workspace, _asked(pairs, labels, self.number)
+        write_pairs(space, _pairs_path(space, self.number, number), pairs)
+        write_pairs(space, _labels_path(space, self.number, number), labels)
+        write_pairs(space, _asked_path(space, self.number, number), asked)
+        return Tally(counts=Counter({(PAIRS, "", ""): len(pairs)}))
+
+    def _first(self, shard: int) -> tuple[np.ndarray, np.ndarray]:
+        paths = [one.verdict(self.workspace, PairPages.step, shard) for one in self.alike.all()]
+        pairs = np.unique(read_pairs(paths), axis=0)
+        pages = distinct(pairs[:, 0])
+        labels = np.stack([pages, pages], axis=1)
+        return labels, pairs[pairs[:, 0] != pairs[:, 1]]
+
+    def _next(self, shard: int) -> tuple[np.ndarray, np.ndarray]:
+        space, before = self.workspace, self.number - 1
+        step = AskForNodes(space, before, self.asked.partitions).step
+        answers = read_pairs(one.verdict(space, step, shard) for one in self.asked.all())
+        moves = Moves(answers[:, 0], answers[:, 1])
+        pairs = read_pairs([_pairs_path(space, before, shard)])
+        labels = read_pairs([_labels_path(space, before, shard)])
+        labels = np.stack([labels[:, 0], moved(labels[:, 1], moves)], axis=1)
+        return labels, contracted(pairs, moves)
+
+
+def _asked(pairs: Edges, labels: Edges, number: int) -> Edges:
+    """Returns the proposals for nodes, and a node itself for a label that is in no pair."""
+    found = proposals(pairs, number)
+    now = distinct(labels[:, 1])
+    others = now[~is_among(now, found.node)]
+    nodes = np.concatenate([found.node, others])
+    asked = np.stack([nodes, np.concatenate([found.to, others])], axis=1).astype("<u8")
+    return asked[np.argsort(nodes)]
+
+
+@dataclass(frozen=True)
+class AskForNodes:
+    """A round: where each node of the pairs goes, and where the labels of finished pages are."""
+
+    workspace: Workspace
+    number: int
+    partitions: int
+
+    @property
+    def step(self) -> str:
+        """Name in the workspace."""
+        return f"nodes-{self.number:02d}"
+
+    def parts(self, shard: int, wave: Wave) -> Iterator[tuple[int, bytes]]:
+        """Yields what a shard asks about its nodes."""
+        asked = read_pairs([_asked_path(self.workspace, self.number, shard)])
+        part = PartitionKeys(0, self.partitions, asked)
+        for partition, some in by_partition(asked, asked[:, 0], part, self.partitions):
+            if wave.first <= partition < wave.end:
+                yield partition, some
+
+    def compare(self, partition: int, parts: Parts) -> Iterator[tuple[int, bytes]]:
+        """Yields where the nodes go that each shard asked for."""
+        moves = pointers([_moves(part) for _, part in parts], self.number)
+        for shard, part in parts:
+            nodes = _moves(part).node
+            yield shard, np.stack([nodes, moved(nodes, moves)], axis=1).tobytes()
+
+    def collect(self, shard: int, wave: Wave, verdicts: dict[int, bytes]) -> None:
+        """Writes where the nodes go, in ascending order of the nodes."""
+        found = [np.frombuffer(verdicts[n], "<u8").reshape(-1, 2) for n in sorted(verdicts)]
+        answers = np.concatenate([np.empty((0, 2), np.uint64), *found])
+        write_pairs(self.workspace, wave.verdict(self.workspace, self.step, shard), answers)
+
+
+def _moves(part: bytes) -> Moves:
+    node, to = np.frombuffer(part, "<u8").reshape(-1, 2).T
+    return Moves(node, to)
+
+
+def pairs_left(workspace: Workspace, number: int, shards: int) -> int:
+    """Returns how many pairs all shards have left before a round."""
+    step = f"{CONTRACT}-{number:02d}"
+    records = workspace.records(step, shards, TallyRecord)
+    return sum(Tally.of_record(one).counts[PAIRS, "", ""] for one in records)
+
+
+def groups_of(
+    workspace: Workspace, shard: int
+) -> tuple[UInt64[np.ndarray, " pages"], UInt64[np.ndarray, " pages"]]:
+    """Returns the numbers of a shard's pages that have a group, ascending, and their groups."""
+    number = 0
+    while workspace.is_done(f"{CONTRACT}-{number + 1:02d}", shard):
+        number += 1
+    labels = read_pairs([_labels_path(workspace, number, shard)])
+    return labels[:, 0], labels[:, 1]
+
+
+def _pairs_path(workspace: Workspace, number: int, shard: int) -> str:
+    return workspace.spill(f"{CONTRACT}-{number:02d}", shard, ".pairs")
+
+
+def _labels_path(workspace: Workspace, number: int, shard: int) -> str:
+    return workspace.spill(f"{CONTRACT}-{number:02d}", shard, ".labels")
+
+
+def _asked_path(workspace: Workspace, number: int, shard: int) -> str:
+    return workspace.spill(f"{CONTRACT}-{number:02d}", shard, ".asked")
+
+
+PACKED = pa.schema([("candidates", pa.large_binary())])
+ANSWER = np.dtype([("row", "<u4"), ("size", "<i4")])  # size 0: represented by another page
+NEAR_DUPLICATE = "near_duplicate"
+SLICES = 16  # of a chunk's candidates, so that a wave reads only its own
+ROW_BITS = np.uint64(0xFFFFFFFF)
+
+
+@dataclass(frozen=True)
+class SpillCandidates:
+    """Spills the candidates among a shard's pages, with their shingles.
+
+    Each chunk has one batch per slice of the partitions of groups.
+    """
+
+    workspace: Workspace
+    partitions: int
+
+    step = "candidates"
+
+    def __call__(self, number: int) -> Tally:
+        """Processes one shard."""
+        space = self.workspace
+        pages, groups = groups_of(space, number)
+        with spills.writer(space, space.spill(self.step, number), PACKED) as file:
+            for batch in spills.batches(space.spill(SpillMinHashKeys.step, number)):
+                rows = batch[ROW].to_numpy()
+                mine = np.flatnonzero(is_among(page_numbers(number, rows), pages))
+                some = [*page.pages(batch.take(pa.array(mine, pa.int64())))]
+                at = np.searchsorted(pages, page_numbers(number, rows[mine]))
+                write_candidates(file, some, rows[mine], groups[at], (number, self.partitions))
+        return Tally()
+
+
+def write_candidates(
+    file: pa.RecordBatchFileWriter,
+    pages: Sequence[Page],
+    rows: Rows,
+    groups: np.ndarray,
+    place: tuple[int, int],
+) -> None:
+    """Writes the candidates among a chunk's pages, one batch per slice of the partitions.
+
+    Args:
+        file: spilled file of candidates.
+        pages: the candidates.
+        rows: their rows.
+        groups: their groups.
+        place: number of their shard, and number of partitions of groups.
+    """
+    shard, partitions = place
+    names = (np.uint64(shard) << np.uint64(32)) | rows.astype(np.uint64)
+    found = _candidates(pages, groups, names)
+    for part in _slices(found, min(SLICES, partitions)):
+        file.write_batch(spills.arrow_batch(PACKED, [[packed(part)]]))
+
+
+def _candidates(pages: Sequence[Page], groups: np.ndarray, names: np.ndarray) -> Candidates:
+    ranks = np.array([rank_of(page.url) for page in pages], np.uint64)
+    parts = (
+        candidates_of(
+            [pages[row].text for row in rows], code, groups[rows], names[rows], ranks[rows]
+        )
+        for code, rows in rows_by_language(pages).items()
+    )
+    return joined(parts)
+
+
+def _slices(found: Candidates, count: int) -> Iterator[Candidates]:
+    """Yields the candidates of each range of groups, by group."""
+    order = np.argsort(found.headers["group"], kind="stable")
+    ends = ends_of(found.headers["group"][order], 0, count, count)
+    for begin, end in itertools.pairwise(ends):
+        yield chosen(found, order[begin:end])
+
+
+@dataclass(frozen=True)
+class ChoosePages:
+    """Collects which candidates stay, and for how many pages each stands."""
+
+    workspace: Workspace
+    partitions: int
+
+    step = "choose"
+
+    def parts(self, shard: int, wave: Wave) -> Iterator[tuple[int, bytes]]:
+        """Yields a shard's candidates, by partition of their groups."""
+        slices = min(SLICES, self.partitions)
+        each = self.partitions // slices
+        with spills.reader(self.workspace.spill(SpillCandidates.step, shard)) as file:
+            for number in range(wave.first // each, -(-wave.end // each)):
+                some = joined(
+                    unpacked(file.get_batch(at)["candidates"][0].as_py())
+                    for at in range(number, file.num_record_batches, slices)
+                )
+                yield from _by_partition(some, number * each, each, self.partitions, wave)
+
+    def compare(self, partition: int, parts: Parts) -> Iterator[tuple[int, bytes]]:
+        """Yields for each shard's candidates the size of what they stand for, or 0."""
+        found = representatives(_Elements(parts))
+        sizes = np.where(found.representative == found.page, found.size, 0)
+        for shard, part in parts:
+            pages = headers_of(part)["page"]
+            answer = np.empty(len(pages), ANSWER)
+            answer["row"] = pages & ROW_BITS
+            answer["size"] = sizes[np.searchsorted(found.page, pages)]
+            yield shard, answer.tobytes()
+
+    def collect(self, shard: int, wave: Wave, verdicts: dict[int, bytes]) -> None:
+        """Writes the rows of the pages that do not stay, and the sizes of the others."""
+        found = [np.frombuffer(one, ANSWER) for one in verdicts.values()]
+        answers = np.sort(np.concatenate([np.empty(0, ANSWER), *found]), order="row")
+        leaves = answers["size"] == 0
+        space = self.workspace
+        sizes = [answers[name][~leaves] for name in CLUSTER_SIZES.names]
+        spills.write(space, sizes_path(space, shard, wave), CLUSTER_SIZES, sizes)
+        path = wave.verdict(space, self.step, shard)
+        spills.write_numbers(space, path, answers["row"][leaves])
+
+
+@dataclass(frozen=True)
+class _Elements:
+    """The packed candidates of a group of elements, which are read more than once."""
+
+    parts: Iterable[tuple[int, bytes]]
+
+    def __iter__(self) -> Iterator[bytes]:
+        return (part for _, part in self.parts)
+
+
+def _by_partition(
+    some: Candidates, first: int, count: int, partitions: int, wave: Wave
+) -> Iterator[tuple[int, bytes]]:
+    order = np.argsort(some.headers["group"], kind="stable")
+    ends = ends_of(some.headers["group"][order], first, first + count, partitions)
+    for partition, (begin, end) in enumerate(itertools.pairwise(ends), first):
+        if begin < end and wave.first <= partition < wave.end:
+            yield partition, packed(chosen(some, order[begin:end]))
+
+
+def sizes_path(workspace: Workspace, shard: int, wave: Wave) -> str:
+    """Returns the path of the sizes of what a shard's candidates stand for."""
+    return wave.verdict(workspace, f"{ChoosePages.step}.sizes", shard)
+
+
+def kept_pages(waves: Waves) -> SpilledPages:
+    """Returns the pages without those that another represents."""
+    return SpilledPages(
+        SpillMinHashKeys.step,
+        duplicates_in=ChoosePages.step,
+        waves=waves,
+        reason=NEAR_DUPLICATE,
+        sizes_in=f"{ChoosePages.step}.sizes",
+    )

@@ -1,0 +1,171 @@
+"""Last step of a job whose corpus may be added to: leaves beside it what an addition needs.
+
+Files of the workspace, or of the corpus that was added to, are copied (`data.files.atomic`).
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow.compute as pc
+
+from data.files.atomic import copy_file
+from data.files.digests import digest_of_contents
+from data.files.paths import size_of
+from pipeline.beam.workspace import SCRATCH, Workspace
+from pipeline.corpus import near_duplicates as minhash_keys
+from pipeline.corpus import read, spills
+from pipeline.corpus.counts import Key, Tally, TallyRecord
+from pipeline.corpus.judgements import CLUSTER_SIZES, DescribePages
+from pipeline.corpus.lines import SpillLineKeys, line_keys_path, repeats_path
+from pipeline.corpus.near_duplicates import PAIRS
+from pipeline.corpus.onto import delta
+from pipeline.corpus.onto import verdicts as growth_files
+from pipeline.corpus.onto.delta import GONE_ROWS
+from pipeline.corpus.onto.verdicts import (
+    ANSWERED,
+    CLAIMED,
+    Columns,
+    Decided,
+    GrowthFiles,
+    Verdicts,
+    claims_path,
+)
+from pipeline.corpus.read import ReadShard, versions_path
+from pipeline.corpus.spills import ROW
+
+KEPT_BYTES = "kept_bytes"  # kind of count: size of what is kept beside the corpus, by kind
+OF_JOB = (*delta.KINDS, GONE_ROWS, PAIRS)  # kinds of counts of this addition alone
+
+
+@dataclass(frozen=True)
+class KeepShard:
+    """Keeps what one shard left.
+
+    Attributes:
+        steps: names of the steps whose counts are kept.
+        one_page_per_line: whether pages meet other pages at all; else only counts are kept.
+        growth: what is kept beside the base corpus, if any.
+        base_shards: number of its shards.
+    """
+
+    workspace: Workspace
+    steps: tuple[str, ...]
+    one_page_per_line: bool
+    decided: Decided
+    growth: GrowthFiles | None
+    base_shards: int
+
+    step = "keep"
+
+    def __call__(self, number: int) -> Tally:
+        """Keeps what is left of one shard."""
+        for kind, source in self._sources(number):
+            copy_file(source, self._path(kind, number), self._scratch)
+        if self.one_page_per_line:
+            self._keep_verdicts(number)
+        sizes = {kind: size_of(self._path(kind, number)) for kind in growth_files.KINDS}
+        kept = {kind: size for kind, size in sizes.items() if size}
+        self._keep_counts(number, self._digests(number, kept))
+        return Tally(counts=Counter({(KEPT_BYTES, "", kind): n for kind, n in kept.items()}))
+
+    def _digests(self, number: int, kinds: Iterable[str]) -> dict[str, str]:
+        """Returns the digests of a shard's files; those of files of the base corpus are known."""
+        known: dict[str, str] = {}
+        if self.growth is not None and number < self.base_shards:
+            there = self.growth.kept(number).digests
+            known = {kind: there[kind] for kind in growth_files.SAME if kind in there}
+        return {
+            kind: known.get(kind) or digest_of_contents(self._path(kind, number)) for kind in kinds
+        }
+
+    @property
+    def _kept(self) -> GrowthFiles:
+        return GrowthFiles(self.workspace.out)
+
+    @property
+    def _scratch(self) -> str:
+        return f"{self.workspace.directory}/{SCRATCH}"
+
+    def _path(self, kind: str, number: int) -> str:
+        return self._kept.path(kind, number)
+
+    def _sources(self, number: int) -> Iterator[tuple[str, str]]:
+        """Yields the files to copy: kind and path."""
+        space, web = self.workspace, self.decided.has_near_duplicates
+        yield growth_files.BROKEN, read.spilled_broken(space, ReadShard.step, number)
+        if not self.one_page_per_line:
+            return
+        yield growth_files.VERSIONS, versions_path(space, number)
+        yield growth_files.LINES, line_keys_path(space, number)
+        yield growth_files.REPEATS, repeats_path(space, number)
+        yield growth_files.OUTCOMES, spills.outcomes_path(space, number)
+        if web:
+            yield growth_files.MINHASH, minhash_keys.minhash_keys_path(space, number)
+        if self.growth is not None and number < self.base_shards:
+            for kind in growth_files.SAME if web else (growth_files.PAGES,):
+                yield kind, self.growth.path(kind, number)
+            yield growth_files.CLAIMS, claims_path(space, number)
+        else:
+            yield growth_files.PAGES, space.spill(ReadShard.step, number)
+            if web:
+                yield growth_files.DESCRIBED, space.spill(DescribePages.step, number)
+
+    def _keep_verdicts(self, number: int) -> None:
+        if number < self.base_shards:
+            self._write(self.decided.now(number), number)
+            return
+        claims = claims_of(self.workspace, number)
+        columns = [claims[name] for name in CLAIMED.names]
+        spills.write(self.workspace, self._path(growth_files.CLAIMS, number), CLAIMED, columns)
+        if self.decided.has_near_duplicates:
+            self._keep_answers(number)
+        self._write(self.decided.of(number, claims), number)
+
+    def _write(self, verdicts: Verdicts, number: int) -> None:
+        space = self.workspace
+        for kind, numbers in (
+            (growth_files.DUPLICATES, verdicts.duplicates),
+            (growth_files.LEAVES, verdicts.leaves),
+            (growth_files.LOST, verdicts.lost),
+        ):
+            spills.write_numbers(space, self._path(kind, number), numbers)
+        sizes = [verdicts.sizes[name] for name in CLUSTER_SIZES.names]
+        spills.write(space, self._path(growth_files.SIZES, number), CLUSTER_SIZES, sizes)
+
+    def _keep_answers(self, number: int) -> None:
+        space = self.workspace
+        path = self._path(growth_files.ANSWERS, number)
+        with spills.writer(space, path, ANSWERED) as file:
+            for batch in spills.batches(space.spill(DescribePages.step, number)):
+                file.write_batch(batch.select(ANSWERED.names))
+
+    def _keep_counts(self, number: int, digests: dict[str, str]) -> None:
+        space = self.workspace
+        records = [Tally.of_record(space.record(step, number, TallyRecord)) for step in self.steps]
+        counts: Counter[Key] = Counter()
+        for one in records:
+            counts.update(one.counts)  # a sum of counters would leave out zeros
+        for key in [key for key in counts if key[0] in OF_JOB]:
+            del counts[key]
+        broken = next((one.broken for one in records if one.broken), {})
+        with space.publish(self._kept.tally_path(number)) as unfinished:
+            value = Tally(counts, broken).as_json() | {"digests": digests}
+            unfinished.write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")
+
+
+def claims_of(workspace: Workspace, shard: int) -> Columns:
+    """Returns the pages of a new shard whose lines are compared, in the order of their lines."""
+    rows: list[np.ndarray] = [np.empty(0, np.uint32)]
+    lines: list[np.ndarray] = [np.empty(0, np.uint32)]
+    for batch in spills.batches(workspace.spill(SpillLineKeys.step, shard)):
+        rows.append(batch[ROW].to_numpy())
+        breaks = pc.count_substring(  # pyright: ignore[reportAttributeAccessIssue]
+            batch["text"], "\n"
+        )
+        lines.append((breaks.to_numpy(zero_copy_only=False) + 1).astype(np.uint32))
+    counts = np.concatenate(lines)
+    first = (np.cumsum(counts, dtype=np.int64) - counts).astype(np.uint32)
+    return {ROW: np.concatenate(rows), "first": first, "lines": counts}

@@ -1,0 +1,357 @@
+"""Verdicts: what all pages together decided about the pages of one shard, before an addition or
+after it, and the files that are kept beside a corpus, one per kind and shard.
+
+Each has a digest: files of a shard in its counts, counts in the settings, these in the manifest.
+"""
+
+import functools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Int, Shaped, UInt32
+from msgspec import Meta, Struct
+
+from data.errors import DataError
+from data.files.digests import digest_of_contents
+from data.files.json_files import Count, Digest, Name, read_json
+from data.files.paths import exists, join_path
+from data.language_id.thresholds import decide
+from data.numbers import is_among
+from pipeline.artifacts import MANIFEST
+from pipeline.beam.workspace import NO_WAVES, Waves, Workspace
+from pipeline.corpus import spills
+from pipeline.corpus.addresses import FindNewest
+from pipeline.corpus.counts import Tally, TallyRecord
+from pipeline.corpus.judgements import CLUSTER_SIZES, Rows, thresholds_of
+from pipeline.corpus.keys import numbers_of
+from pipeline.corpus.lines import SpillLineKeys, duplicate_lines_of
+from pipeline.corpus.near_duplicates import ChoosePages, sizes_path
+from pipeline.corpus.spills import ROW
+from pipeline.corpus.write import PlannedFile
+
+FOLDER = "growth"
+FACTS = "growth.json"
+
+PAGES = "pages"  # pages as they were read, one per address and chunk
+VERSIONS = "versions"  # of the addresses of these pages
+BROKEN = "broken"  # broken records
+DESCRIBED = "described"  # pages after line rules, whose language was identified
+ANSWERS = "answers"  # of the identifier, for the same pages
+MINHASH = "minhash"  # keys of the pages that had a language
+LINES = "lines"  # keys of lines, one per distinct line
+REPEATS = "repeats"  # keys of the other lines
+CLAIMS = "claims"  # pages whose lines these are
+DUPLICATES = "duplicates"  # rows of pages with a newer version
+LEAVES = "leaves"  # rows of near-duplicates
+SIZES = "sizes"  # of what other candidates stand for
+OUTCOMES = "outcomes"  # of the last rules
+LOST = "lost"  # lines that another page keeps
+KINDS = (
+    *(PAGES, VERSIONS, BROKEN, DESCRIBED, ANSWERS, MINHASH, LINES, REPEATS),
+    *(CLAIMS, DUPLICATES, LEAVES, SIZES, OUTCOMES, LOST),
+)
+SAME = (PAGES, DESCRIBED, ANSWERS)  # kinds that an addition keeps of the base corpus
+TALLY = "tally"
+
+# A page whose lines are compared, with the number of its first line and of its lines.
+CLAIMED = pa.schema([(ROW, pa.uint32()), ("first", pa.uint32()), ("lines", pa.uint32())])
+ANSWERED = pa.schema(
+    [
+        (ROW, pa.uint32()),
+        ("identified_language", pa.string()),
+        ("language_probability", pa.float64()),
+    ]
+)
+
+Hex = Annotated[str, Meta(pattern=r"\A[0-9a-f]{32}\Z")]
+
+
+class InputRecord(Struct, frozen=True, array_like=True):
+    """A file of the input, as the number of partitions follows from it."""
+
+    path: str
+    size: Count
+
+
+class ShareHeldOut(Struct, frozen=True, kw_only=True):
+    """The user's settings of held-out pages."""
+
+    share: float
+    minimum: Count
+
+
+class KeptBeside(Struct, frozen=True):
+    """What a corpus's manifest records about the files.
+
+    Attributes:
+        kept_beside: size in bytes by kind.
+        growth_sha256: digest of the settings; "" in a corpus of an earlier version.
+    """
+
+    kept_beside: dict[Name, Count]
+    growth_sha256: str = ""
+
+
+class KeptShard(TallyRecord, frozen=True, kw_only=True):
+    """The counts of all steps of a shard, and the digests of what is kept of it, by kind."""
+
+    digests: dict[Name, Digest]
+
+
+class GrowthFacts(Struct, frozen=True, kw_only=True):
+    """What a job must know to add to a corpus.
+
+    Attributes:
+        version: version of the job that kept the files.
+        generation: number of additions so far.
+        rules: name of the rule set.
+        share: share of held-out pages, if the user named one.
+        languages: requested languages, or None for all.
+        bad_words: digest of the lists of bad words, if there are any.
+        identifier: digest of the fastText model, if there is one.
+        input: files of the input, by shard.
+        files: files of the corpus.
+        held_out_up_to: digest up to which pages of each language are held out, where a share is.
+        thresholds: threshold of each language's probability, for `mswitch-web`.
+        tallies: digest of the counts of each shard; none in a corpus of an earlier version.
+    """
+
+    version: int
+    generation: Count
+    rules: str
+    share: ShareHeldOut | None
+    languages: tuple[str, ...] | None
+    bad_words: Digest | None
+    identifier: Digest | None
+    input: tuple[tuple[InputRecord, ...], ...]
+    files: tuple[PlannedFile, ...]
+    held_out_up_to: dict[Name, Hex]
+    thresholds: dict[str, float]
+    tallies: tuple[Digest, ...] = ()
+
+
+@dataclass(frozen=True)
+class GrowthFiles:
+    """The files that are kept beside the corpus in the directory `corpus`."""
+
+    corpus: str
+
+    def path(self, kind: str, shard: int) -> str:
+        """Returns the path of a shard's file of one kind."""
+        return join_path(self.corpus, FOLDER, kind, f"{shard:05d}.arrow")
+
+    @property
+    def facts_path(self) -> str:
+        """Path of the settings."""
+        return join_path(self.corpus, FOLDER, FACTS)
+
+    def facts(self) -> GrowthFacts:
+        """Returns the settings.
+
+        Raises:
+            DataError: if nothing is kept beside the corpus, or the settings are damaged.
+        """
+        if not exists(self.facts_path):
+            raise DataError(
+                f"{self.corpus} cannot be added to, because it has no {FOLDER}/{FACTS}; "
+                "clean its input with --growable, once, and name that corpus."
+            )
+        if digest := self.kept_beside().growth_sha256:
+            check_digest(self.facts_path, digest)
+        return read_json(self.facts_path, GrowthFacts)
+
+    def kept_beside(self) -> KeptBeside:
+        """Returns what the manifest of the corpus says about the files."""
+        return read_json(join_path(self.corpus, MANIFEST), KeptBeside)
+
+    def tally(self, shard: int) -> Tally:
+        """Returns the counts of all steps of a shard."""
+        return Tally.of_record(self.kept(shard))
+
+    def kept(self, shard: int) -> KeptShard:
+        """Returns the counts of all steps of a shard, with the digests of its files."""
+        return read_json(self.tally_path(shard), KeptShard)
+
+    def check(self, shard: int) -> None:
+        """Checks the files of a shard, each of which is read once.
+
+        Raises:
+            DataError: if one differs from what was written.
+        """
+        check_digest(self.tally_path(shard), _tally_digests(self)[shard])
+        for kind, digest in self.kept(shard).digests.items():
+            check_digest(self.path(kind, shard), digest)
+
+    def tally_path(self, shard: int) -> str:
+        """Returns the path of a shard's counts."""
+        return join_path(self.corpus, FOLDER, TALLY, f"{shard:05d}.json")
+
+    def numbers(self, kind: str, shard: int) -> np.ndarray:
+        """Returns the rows or lines that a file lists, sorted."""
+        return spills.read_numbers([self.path(kind, shard)])
+
+
+@functools.lru_cache(maxsize=1)
+def _tally_digests(growth: GrowthFiles) -> tuple[Digest, ...]:
+    return growth.facts().tallies
+
+
+def check_digest(path: str, digest: str) -> None:
+    """Checks that a file is what was written.
+
+    Raises:
+        DataError: if it is not.
+    """
+    if digest_of_contents(path) != digest:
+        raise DataError(
+            f"{path} is damaged: its SHA-256 is not the one that was recorded; restore it, or "
+            "clean all input again with --growable."
+        )
+
+
+def columns_of(path: str, schema: pa.Schema) -> dict[str, Shaped[np.ndarray, " rows"]]:
+    """Returns the columns of a spilled table of these columns."""
+    table = pa.Table.from_batches([*spills.batches(path)], schema)
+    return {name: table[name].to_numpy() for name in schema.names}
+
+
+Columns = Mapping[str, Shaped[np.ndarray, " rows"]]
+
+
+class Verdicts(NamedTuple):
+    """Verdicts on the pages of one shard.
+
+    Attributes:
+        duplicates: rows of pages with a newer version.
+        thresholds: threshold of each language's probability; empty without thresholds.
+        leaves: rows of near-duplicates.
+        sizes: what other candidates stand for.
+        claims: pages whose lines were compared, in the order of their lines.
+        lost: lines that another page keeps.
+    """
+
+    duplicates: Rows
+    thresholds: Mapping[str, float]
+    leaves: Rows
+    sizes: Columns
+    claims: Columns
+    lost: UInt32[np.ndarray, " lines"]
+
+
+@dataclass(frozen=True)
+class Decided:
+    """Reads the verdicts of a job.
+
+    Attributes:
+        workspace: workspace of the job.
+        addresses, candidates, lines: waves of its exchanges.
+        has_near_duplicates: whether its rules remove near-duplicates.
+    """
+
+    workspace: Workspace
+    addresses: Waves
+    candidates: Waves
+    lines: Waves
+    has_near_duplicates: bool
+
+    def of(self, shard: int, claims: Columns) -> Verdicts:
+        """Returns the verdicts on the pages of a shard, of which these claimed lines."""
+        space, web = self.workspace, self.has_near_duplicates
+        chosen = self.candidates if web else NO_WAVES
+        sizes = [sizes_path(space, shard, wave) for wave in chosen.all()]
+        tables = [columns_of(path, CLUSTER_SIZES) for path in sizes]
+        return Verdicts(
+            numbers_of(space, FindNewest.step, self.addresses, shard),
+            thresholds_of(space, shard) if web else {},
+            numbers_of(space, ChoosePages.step, chosen, shard),
+            {
+                name: np.concatenate([_none(name), *(one[name] for one in tables)])
+                for name in CLUSTER_SIZES.names
+            },
+            claims,
+            duplicate_lines_of(space, shard, self.lines),
+        )
+
+    def now(self, shard: int) -> Verdicts:
+        """Returns the verdicts on a shard of the base corpus."""
+        return self.of(shard, columns_of(claims_path(self.workspace, shard), CLAIMED))
+
+
+def _none(name: str) -> np.ndarray:
+    return pa.array([], CLUSTER_SIZES.field(name).type).to_numpy()
+
+
+def before(growth: GrowthFiles, shard: int, thresholds: Mapping[str, float]) -> Verdicts:
+    """Returns the verdicts that are kept beside a corpus."""
+    return Verdicts(
+        growth.numbers(DUPLICATES, shard),
+        thresholds,
+        growth.numbers(LEAVES, shard),
+        columns_of(growth.path(SIZES, shard), CLUSTER_SIZES),
+        columns_of(growth.path(CLAIMS, shard), CLAIMED),
+        growth.numbers(LOST, shard),
+    )
+
+
+def claims_path(workspace: Workspace, shard: int) -> str:
+    """Returns the path of the pages of a shard of the corpus whose lines are compared."""
+    return workspace.spill(SpillLineKeys.step, shard, ".claims")
+
+
+def changed_rows(was: Verdicts, now: Verdicts, answers: Columns) -> Int[np.ndarray, " changed"]:
+    """Returns the rows of pages on which a verdict has changed, sorted.
+
+    Args:
+        was, now: verdicts before and after.
+        answers: the identifier's answers, where thresholds decide languages.
+    """
+    moved = languages(answers, was.thresholds) != languages(answers, now.thresholds)
+    lines = np.setxor1d(was.lost, now.lost)
+    parts = [
+        np.setxor1d(was.duplicates, now.duplicates),
+        answers[ROW][moved],
+        np.setxor1d(was.leaves, now.leaves),
+        _resized(was.sizes, now.sizes),
+        np.setxor1d(was.claims[ROW], now.claims[ROW]),
+        *(_rows_of(lines, claims) for claims in (was.claims, now.claims)),
+    ]
+    changed = np.unique(np.concatenate([part.astype(np.int64) for part in parts]))
+    # A page with a newer version on both sides stays one, though its language would be another.
+    return np.setdiff1d(changed, np.intersect1d(was.duplicates, now.duplicates))
+
+
+def languages(answers: Columns, thresholds: Mapping[str, float]) -> Shaped[np.ndarray, " pages"]:
+    """Returns the language of each page by the thresholds."""
+    pairs = zip(answers["identified_language"], answers["language_probability"], strict=True)
+    return np.array([decide(code, certain, thresholds) for code, certain in pairs], object)
+
+
+def _resized(was: Columns, now: Columns) -> np.ndarray:
+    pairs = [np.stack([one[ROW].astype(np.int64), one["size"]], axis=1) for one in (was, now)]
+    pairs = [one[one[:, 1] > 1] for one in pairs]  # a page of no group stands for itself, too
+    both, counts = np.unique(np.concatenate(pairs), axis=0, return_counts=True)
+    return both[counts == 1, 0]
+
+
+def _rows_of(lines: UInt32[np.ndarray, " lines"], claims: Columns) -> np.ndarray:
+    """Returns the rows of the pages that lines are in."""
+    if not len(claims["first"]):
+        return np.empty(0, np.int64)
+    at = np.searchsorted(claims["first"], lines, side="right") - 1
+    inside = (at >= 0) & (lines < claims["first"][at] + claims["lines"][at])
+    return claims[ROW][at[inside]]
+
+
+def lines_lost(verdicts: Verdicts, rows: Iterable[int]) -> dict[int, tuple[int, Sequence[int]]]:
+    """Returns the number of lines, and the lost ones, of each of these rows that claimed lines."""
+    claims, found = verdicts.claims, {}
+    order = np.argsort(claims[ROW], kind="stable")
+    wanted = np.array(sorted(rows), np.uint32)
+    some = order[is_among(claims[ROW][order], wanted)]
+    for row, first, lines in zip(*(claims[name][some].tolist() for name in claims), strict=True):
+        begin, end = np.searchsorted(verdicts.lost, [first, first + lines])
+        found[row] = lines, (verdicts.lost[begin:end] - np.uint32(first)).tolist()
+    return found

@@ -1,0 +1,338 @@
+"""Spills: Arrow files that steps leave for their own shard, of which single batches can be read.
+
+Pages that passed, pages in sorted runs for the files of the corpus, and what the last rules decided
+about each page.
+
+A run is a batch of pages of one group (such as `pages/sw/train`), ordered by the digests of their
+addresses, or of their content if they were rejected. A file of the corpus is a range of digests of
+one group. Its writer reads only the runs that overlap the range: at most 2 MB more than it needs
+per chunk.
+
+An addition must know what a page had become. The text follows from the verdicts on its lines; the
+language does not without asking the identifier again, which is most of the cost of the last step.
+"""
+
+import contextlib
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import UInt32
+from numpy import ndarray
+
+from data.errors import DataError, is_system_error
+from data.files.paths import open_ranges
+from data.numbers import is_among
+from data.reading import page
+from data.reading.page import REJECTED, WRITTEN_WITH_CLUSTERS, Dropped, NotAsked, Page, Rejected
+from data.urls import normalized_hash
+from pipeline.beam.workspace import Workspace
+from pipeline.corpus import counts
+from pipeline.corpus.counts import SortedRun, Tally
+
+NUMBERS = pa.schema([("number", pa.uint32())])
+OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4")
+
+
+@contextlib.contextmanager
+def writer(
+    workspace: Workspace, path: str, schema: pa.Schema
+) -> Iterator[pa.RecordBatchFileWriter]:
+    """Yields a writer of a spilled file, which appears when the block ends."""
+    with (
+        workspace.publish(path) as unfinished,
+        pa.OSFile(str(unfinished), "wb") as file,
+        pa.ipc.new_file(file, schema, options=OPTIONS) as batches,
+    ):
+        yield batches
+
+
+@contextlib.contextmanager
+def reader(path: str) -> Iterator[pa.RecordBatchFileReader]:
+    """Yields a reader of a spilled file.
+
+    Raises:
+        DataError: if the file is missing or damaged.
+    """
+    try:
+        with open_ranges(path) as file, pa.ipc.open_file(file) as batches:
+            yield batches
+    except (OSError, pa.ArrowException) as error:
+        missing = isinstance(error, FileNotFoundError)
+        if isinstance(error, OSError) and is_system_error(error) and not missing:
+            raise
+        raise DataError(
+            f"{path} is missing or damaged ({error}); restore it, or clean its input again."
+        ) from error
+
+
+def batches(path: str, numbers: Sequence[int] | None = None) -> Iterator[pa.RecordBatch]:
+    """Yields all batches of a file, or those with these numbers."""
+    with reader(path) as found:
+        for number in range(found.num_record_batches) if numbers is None else numbers:
+            yield found.get_batch(number)
+
+
+def arrow_batch(schema: pa.Schema, columns: Iterable[Any]) -> pa.RecordBatch:
+    """Returns a batch of these columns, in the order of the schema."""
+    arrays = [pa.array(c, field.type) for c, field in zip(columns, schema, strict=True)]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def write(workspace: Workspace, path: str, schema: pa.Schema, columns: Iterable[Any]) -> None:
+    """Spills a table of one batch."""
+    with writer(workspace, path, schema) as file:
+        file.write_batch(arrow_batch(schema, columns))
+
+
+def write_numbers(workspace: Workspace, path: str, numbers: np.ndarray) -> None:
+    """Spills numbers of rows or lines."""
+    write(workspace, path, NUMBERS, [numbers])
+
+
+def read_numbers(paths: Iterable[str]) -> UInt32[np.ndarray, " numbers"]:
+    """Returns the numbers in these files, sorted together."""
+    found = [one["number"].to_numpy() for path in paths for one in batches(path)]
+    return np.sort(np.concatenate([np.empty(0, np.uint32), *found]))
+
+
+RUN_BYTES = 2 << 20
+RUN_SCHEMA = pa.unify_schemas([WRITTEN_WITH_CLUSTERS, REJECTED]).append(
+    pa.field("digest", pa.binary(16))
+)
+
+
+class GroupedPage(NamedTuple):
+    """A page as a row of a sorted run: its group, and the digest that orders the group."""
+
+    group: str
+    digest: bytes
+    values: tuple
+
+
+def kept_row(page: Page) -> GroupedPage:
+    """Returns the row of a page that passed every rule."""
+    group = f"pages/{page.language}/{page.split}" if page.split else f"pages/{page.language}"
+    return GroupedPage(group, normalized_hash(page.url), (*_values(page), None))
+
+
+def rejected_row(one: Rejected) -> GroupedPage:
+    """Returns the row of a rejected page."""
+    page = one.page._replace(language=one.page.counted_language)
+    # Not ordered by address: all pages of one that a crawl repeats 50,000 times would be one file.
+    digest = content_digest(page.url, page.timestamp, page.text)
+    return GroupedPage(f"rejected/{page.language}", digest, (*_values(page), one.reason))
+
+
+def content_digest(url: str, timestamp: str, text: str) -> bytes:
+    """Returns the digest of a page by what it is: 16 bytes."""
+    content = f"{url}\n{timestamp}\n{text}".encode()
+    return hashlib.md5(content, usedforsecurity=False).digest()
+
+
+class SortedRunWriter:
+    """Writes runs to one spilled file, and adds each to the tally."""
+
+    def __init__(self, file: pa.RecordBatchFileWriter, name: str, tally: Tally):
+        self._file, self._name, self._tally, self._written = file, name, tally, 0
+
+    def write(self, pages: Iterable[GroupedPage]) -> None:
+        """Writes the pages of a chunk, one run or more per group."""
+        groups: dict[str, list[GroupedPage]] = defaultdict(list)
+        for page in pages:
+            groups[page.group].append(page)
+        for group in sorted(groups):
+            for run in _runs(sorted(groups[group], key=lambda page: page.digest)):
+                self._write(group, run)
+
+    def _write(self, group: str, run: list[GroupedPage]) -> None:
+        rows = ((*page.values, page.digest) for page in run)
+        batch = arrow_batch(RUN_SCHEMA, zip(*rows, strict=True))
+        self._file.write_batch(batch)
+        first, last = run[0].digest.hex(), run[-1].digest.hex()
+        self._tally.runs.append(
+            SortedRun(self._name, self._written, group, first, last, len(run), batch.nbytes)
+        )
+        self._written += 1
+
+
+@contextlib.contextmanager
+def run_writer(workspace: Workspace, path: str, tally: Tally) -> Iterator[SortedRunWriter]:
+    """Yields a writer of runs."""
+    with writer(workspace, path, RUN_SCHEMA) as file:
+        yield SortedRunWriter(file, workspace.name_of(path), tally)
+
+
+def _values(page: Page) -> tuple:
+    return (
+        page.text, page.url, page.timestamp, page.language, page.language_probability, page.split,
+        page.cluster_size,
+    )  # fmt: skip
+
+
+def _runs(pages: list[GroupedPage]) -> Iterator[list[GroupedPage]]:
+    run: list[GroupedPage] = []
+    size = 0
+    for page in pages:
+        run.append(page)
+        size += len(page.values[0])
+        if size >= RUN_BYTES:
+            yield run
+            run, size = [], 0
+    if run:
+        yield run
+
+
+ROW = "row"
+PAGES_SCHEMA = page.SCHEMA.append(pa.field(ROW, pa.uint32()))
+
+
+class PageSpill(NamedTuple):
+    """The spilled files of one step for one shard.
+
+    Attributes:
+        pages: pages that passed, each with the row it was read as; one batch per chunk.
+        rejected: rejected pages.
+        tally: counts of the work item.
+    """
+
+    pages: pa.RecordBatchFileWriter
+    rejected: SortedRunWriter
+    tally: Tally
+
+    def write(
+        self, passed: Sequence[Page], dropped: Sequence[Dropped], rows: UInt32[ndarray, " passed"]
+    ) -> None:
+        """Writes a chunk.
+
+        Args:
+            passed: pages that passed.
+            dropped: the others.
+            rows: number of each page that passed within its shard, as it was read.
+        """
+        for one in dropped:
+            self.tally.count_dropped(one)
+        rejected = (one for one in dropped if isinstance(one, Rejected))
+        self.rejected.write(map(rejected_row, rejected))
+        self.pages.write_batch(page.batch(passed).append_column(ROW, pa.array(rows)))
+
+
+def with_rows(batch: pa.RecordBatch, rows: UInt32[ndarray, " pages"]) -> pa.RecordBatch:
+    """Returns the part of a spilled batch that is about pages with these rows, which are sorted."""
+    return batch.filter(pa.array(is_among(batch[ROW].to_numpy(), rows)))
+
+
+@contextlib.contextmanager
+def page_spill(workspace: Workspace, step: str, shard: int) -> Iterator[PageSpill]:
+    """Yields the spilled files of a step for a shard, which appear when the block ends."""
+    tally = Tally()
+    with (
+        counts.counted_in(tally),
+        writer(workspace, workspace.spill(step, shard), PAGES_SCHEMA) as pages,
+        run_writer(workspace, workspace.spill(step, shard, ".rejected"), tally) as rejected,
+    ):
+        yield PageSpill(pages, rejected, tally)
+
+
+OUTCOME_KEPT, OUTCOME_REJECTED, OUTCOME_NOT_ASKED = 0, 1, 2
+OUTCOME_SCHEMA = pa.schema(
+    [
+        (ROW, pa.uint32()),
+        ("kind", pa.int8()),
+        ("reason", pa.string()),
+        ("identified_language", pa.string()),
+        ("language", pa.string()),
+        ("language_probability", pa.float64()),
+    ]
+)
+
+
+class LastOutcome(NamedTuple):
+    """What the last rules made of a page.
+
+    Attributes:
+        kind: KEPT, REJECTED or NOT_ASKED.
+        reason: reason for which it is rejected, or "".
+        identified_language, language, language_probability: as in `Page`.
+    """
+
+    kind: int
+    reason: str
+    identified_language: str
+    language: str
+    language_probability: float
+
+    @classmethod
+    def of(cls, one: Page | Dropped) -> "LastOutcome":
+        """Returns what was decided."""
+        page = one if isinstance(one, Page) else one.page
+        kind = (
+            OUTCOME_KEPT
+            if one is page
+            else OUTCOME_NOT_ASKED
+            if isinstance(one, NotAsked)
+            else OUTCOME_REJECTED
+        )
+        reason = one.reason if isinstance(one, Rejected) else ""
+        said = page.identified_language, page.language, page.language_probability
+        return cls(kind, reason, *said)
+
+    def again(self, page: Page) -> Page | Dropped:
+        """Returns the outcome of the same page, as it was before the last rules."""
+        page = page._replace(
+            identified_language=self.identified_language,
+            language=self.language,
+            language_probability=self.language_probability,
+        )
+        if self.kind == OUTCOME_KEPT:
+            return page
+        return NotAsked(page) if self.kind == OUTCOME_NOT_ASKED else Rejected(page, self.reason)
+
+
+class OutcomeWriter:
+    """Writes outcomes to a file, if there is one."""
+
+    def __init__(self, file: pa.RecordBatchFileWriter | None):
+        self._file = file
+
+    def write(self, outcomes: Iterable[Page | Dropped], rows: np.ndarray) -> None:
+        """Writes the outcomes of pages with these rows."""
+        if self._file is None:
+            return
+        values = [LastOutcome.of(one) for one in outcomes]
+        columns = [*zip(*values, strict=True)] or [[] for _ in LastOutcome._fields]
+        self._file.write_batch(arrow_batch(OUTCOME_SCHEMA, [rows, *columns]))
+
+    def copy(self, path: str, left_out: np.ndarray) -> None:
+        """Writes the outcomes of another file, without those of some rows, which are sorted."""
+        assert self._file is not None
+        for batch in batches(path):
+            stays = ~is_among(batch[ROW].to_numpy(), left_out)
+            self._file.write_batch(batch.filter(pa.array(stays)))
+
+
+@contextlib.contextmanager
+def outcome_writer(workspace: Workspace, shard: int, *, spills: bool) -> Iterator[OutcomeWriter]:
+    """Yields a writer of a shard's outcomes; it writes nothing unless it spills."""
+    if not spills:
+        yield OutcomeWriter(None)
+        return
+    with writer(workspace, outcomes_path(workspace, shard), OUTCOME_SCHEMA) as file:
+        yield OutcomeWriter(file)
+
+
+def outcomes_path(workspace: Workspace, shard: int) -> str:
+    """Returns the path of a shard's outcomes."""
+    return workspace.spill("judge", shard, ".outcomes")
+
+
+def read_outcomes(path: str, rows: np.ndarray) -> dict[int, LastOutcome]:
+    """Returns the outcomes of pages with these rows, which are sorted, of those that have one."""
+    found: dict[int, LastOutcome] = {}
+    for batch in batches(path):
+        numbers, *columns = (column.to_pylist() for column in with_rows(batch, rows).columns)
+        found |= dict(zip(numbers, map(LastOutcome._make, zip(*columns, strict=True)), strict=True))
+    return found

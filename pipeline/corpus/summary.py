@@ -1,0 +1,312 @@
+"""The results of a cleaning job: counts for the manifest, a summary on the terminal, and what a
+user should know before the next command reads the corpus.
+
+Both are made from the job's `Tally`, which counts by (kind, language, detail). The invariant of the
+stage is checked here: read = kept + rejected + not requested.
+
+Computed from the manifest's body alone: nothing kept, mostly broken, one reason for most pages,
+requested languages without pages, nothing held out, or many pages held out together.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from data.files.parquet_files import row_count
+from data.languages import UNDETERMINED, all_languages
+from data.rules import rule_sets
+from data.rules.english_lines import LONGEST_PAGE_CHARACTERS
+from data.rules.held_out import ShareOfEachLanguage, ShareOfUnsplitPages
+from data.rules.rule_sets import LanguageBy, RuleSet, Untouched, WebRuleSet
+from pipeline.corpus.counts import Key, Tally
+from pipeline.corpus.job import CleaningJob
+from pipeline.corpus.pages import page_files
+
+MOST_CONFUSED = 3  # languages in the manifest that CLD3 confuses with one
+
+OUTCOMES = ("kept", "rejected", "not_asked")
+NO_LISTS = "No lists of bad words were given, so none were looked for."
+
+
+def manifest_of(
+    tally: Tally, job: CleaningJob, *, files: int, not_read: Mapping[str, int]
+) -> dict[str, Any]:
+    """Returns the manifest's body.
+
+    Args:
+        tally: counts of the job.
+        job: the job.
+        files: number of files that it read.
+        not_read: number of files not read, by the language in their names, which was not requested.
+
+    Raises:
+        RuntimeError: if pages were lost or counted twice.
+    """
+    counts = tally.counts
+    read = counts.get(("read", "", ""), 0)
+    counted = sum(value for (kind, _, _), value in counts.items() if kind in OUTCOMES)
+    if read != counted:
+        raise RuntimeError(
+            f"{read} pages were read, but {counted} were kept, rejected or not requested; "
+            "remove the output and run again, and report this if it comes back."
+        )
+    return {
+        "rules": _rules(job),
+        "languages": {code: _language(counts, code, job) for code in _seen(counts)},
+        "not_asked": {"files": dict(sorted(not_read.items())), "pages": _not_asked(counts)},
+        "broken_records": _broken(tally),
+        "input": {"files": files, "records": read},
+    }
+
+
+def print_summary(console: Console, body: Mapping[str, Any], seconds: float) -> None:
+    """Prints the numbers of pages read, kept and rejected, by reason."""
+    languages = body["languages"]
+    rejected = sum((Counter(one["rejected"]) for one in languages.values()), Counter())
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_row("pages read", f"{body['input']['records']:,}")
+    table.add_row("kept", f"{sum(one['kept'] for one in languages.values()):,}")
+    table.add_row("  of them held out", f"{sum(one['held_out'] for one in languages.values()):,}")
+    for reason, count in rejected.most_common():
+        table.add_row(f"rejected: {reason}", f"{count:,}")
+    for what, by_language in body["not_asked"].items():
+        if by_language:
+            table.add_row(f"{what} not requested", f"{sum(by_language.values()):,}")
+    for reason, broken in body["broken_records"].items():
+        table.add_row(f"broken: {reason}", f"{broken['count']:,}")
+    table.add_row("languages with pages", f"{languages_with_pages(body)}")
+    table.add_row("seconds", f"{seconds:.1f}")
+    table.columns[1].justify = "right"
+    console.print(table)
+
+
+def languages_with_pages(body: Mapping[str, Any]) -> int:
+    """Returns the number of languages with kept pages; "und" is none."""
+    entries = body["languages"].items()
+    return sum(one["kept"] > 0 for code, one in entries if code != UNDETERMINED)
+
+
+def _rules(job: CleaningJob) -> dict[str, Any]:
+    rules, lists = job.rules, job.bad_words is not None
+    if isinstance(rules, Untouched):
+        untouched = f"Nothing is judged; held out are {rules.held_out}."
+        return {"name": rules.name, "differences_from_mc4": [untouched]}
+    misses_lists = rules.bad_words is not None and not lists
+    others = ", CLD2 and CLD3 together" if isinstance(rules, WebRuleSet) else ""
+    identifier = (
+        job.identifier and f"Languages are identified by {Path(job.identifier).name}{others}."
+    )
+    return {
+        "name": rules.name,
+        "differences_from_mc4": [
+            *(
+                rule_sets.web_differences_from_mc4(rules)
+                if isinstance(rules, WebRuleSet)
+                else rule_sets.differences_from_mc4(rules)
+            ),
+            *([identifier] if identifier else []),
+            *([NO_LISTS] * misses_lists),
+        ],
+        "longest_page_characters": LONGEST_PAGE_CHARACTERS,
+        "bad_words": str(rules.bad_words) if lists else None,
+        "held_out": str(rules.held_out),
+        **_by_kind(rules),
+    }
+
+
+def _by_kind(rules: RuleSet | WebRuleSet) -> dict[str, Any]:
+    if isinstance(rules, WebRuleSet):
+        return {
+            "lines": f"{rules.long_lines}, weighted by script",
+            "language": "the identifier's answer",
+            "certainty": str(rules.certainty),
+        }
+    return {
+        "lines": str(rules.lines),
+        "language": rules.language_by.value,
+        "certain_probability": rules.certain_probability,
+    }
+
+
+def _seen(counts: Mapping[Key, Any]) -> list[str]:
+    return _in_order(
+        language
+        for kind, language, _ in counts
+        if language and kind not in ("certainty", "not_asked")
+    )
+
+
+def _not_asked(counts: Mapping[Key, Any]) -> dict[str, int]:
+    found = {code: number for (kind, code, _), number in counts.items() if kind == "not_asked"}
+    return {code: found[code] for code in _in_order(found)}
+
+
+def _in_order(codes: Iterable[str]) -> list[str]:
+    seen = set(codes)
+    return [code for code in (*(one.code for one in all_languages()), UNDETERMINED) if code in seen]
+
+
+def _language(counts: Mapping[Key, Any], code: str, job: CleaningJob) -> dict[str, Any]:
+    rules = job.rules
+    splits = _details(counts, "kept", code)
+    removed_lines = _details(counts, "removed_lines", code)
+    described = {
+        "kept": sum(splits.values()),
+        "held_out": splits["validation"] or _share_held_out(job, code, sum(splits.values())),
+        "rejected": dict(sorted(_details(counts, "rejected", code).items())),
+        "characters": counts.get(("characters", code, ""), 0),
+        "removed_lines": sum(removed_lines.values()),
+        "removed_lines_by_rule": dict(sorted(removed_lines.items())),
+        "confidence": dict(sorted(_details(counts, "confidence", code).items())),
+    }
+    if isinstance(rules, RuleSet) and rules.language_by is LanguageBy.DECLARATION:
+        identified = _details(counts, "said", code)
+        most = sorted(identified.items(), key=lambda one: (-one[1], one[0]))
+        described["cld3"] = {
+            "disagrees": sum(identified.values()),
+            "said": dict(most[:MOST_CONFUSED]),
+        }
+    return described
+
+
+def _share_held_out(job: CleaningJob, code: str, pages: int) -> int:
+    held_out = job.rules.held_out
+    # Pages of one address are in one split, and an addition keeps the earlier choice.
+    if isinstance(held_out, ShareOfUnsplitPages) or (
+        job.base is not None and isinstance(held_out, ShareOfEachLanguage)
+    ):
+        files = page_files([job.workspace.out], code, "validation")
+        return sum(row_count(file.path) for file in files)
+    return held_out.count(pages) if isinstance(held_out, ShareOfEachLanguage) else 0
+
+
+def _broken(tally: Tally) -> dict[str, Any]:
+    return {
+        reason: {
+            "count": count,
+            "samples": [f"{file}@{offset}" for file, offset in tally.broken[reason]],
+        }
+        for reason, count in sorted(_details(tally.counts, "broken", "").items())
+    }
+
+
+def _details(counts: Mapping[Key, Any], kind: str, language: str) -> Counter[str]:
+    return Counter(
+        {detail: n for (one, code, detail), n in counts.items() if (one, code) == (kind, language)}
+    )
+
+
+MOST = 0.5  # share of the pages above which one reason, or damage, is named
+NAMED = 10  # languages in a sentence
+HOLD_OUT = (
+    "clean into another directory with --validation-minimum 10, or, where text was published with "
+    "a split (C4, mC4), with its validation files too"
+)
+
+
+def cautions(
+    body: Mapping[str, Any],
+    rule: object,
+    requested: Sequence[str] | None = None,
+    *,
+    declared: bool = False,
+) -> Iterator[str]:
+    """Yields the cautions about a corpus, the gravest first.
+
+    Args:
+        body: body of the manifest.
+        rule: rule of the held-out pages.
+        requested: languages that the user named; None for all.
+        declared: whether languages are those that pages declare.
+    """
+    languages = body["languages"]
+    kept = {code: one["kept"] for code, one in languages.items() if one["kept"]}
+    yield from _of_input(body, sum(kept.values()))
+    yield from _of_reasons(body)
+    if missing := [code for code in requested or () if code not in kept]:
+        yield f"No page was kept in {_listed(missing)}, which --languages names."
+    if kept and set(kept) == {UNDETERMINED}:
+        yield (
+            "No kept page has a language, and pages without one are not trained on; give records a "
+            '"language" that is in data/languages.tsv, or choose rules that identify languages.'
+        )
+    elif declared and (without := kept.get(UNDETERMINED)):
+        yield (
+            f"{without:,} of {sum(kept.values()):,} kept pages declare no language or a code that "
+            "is not in data/languages.tsv; they are in pages/und and are not trained on."
+        )
+    without = [c for c in kept if c != UNDETERMINED and not languages[c]["held_out"]]
+    if without and len(without) == len(kept.keys() - {UNDETERMINED}):
+        yield f"No page is held out ({rule}), so no run can be evaluated; {HOLD_OUT}."
+    elif without:
+        yield f"No page is held out in {_listed(without)} ({rule}); {HOLD_OUT}, or go on without."
+    if isinstance(rule, ShareOfEachLanguage) and "addition" not in body:
+        yield from _of_shared_addresses(languages, kept, rule)
+
+
+def _of_shared_addresses(
+    languages: Mapping[str, Any], kept: Mapping[str, int], rule: ShareOfEachLanguage
+) -> Iterator[str]:
+    """Yields where far more pages are held out than asked: those of one address go together."""
+    asked = {code: rule.count(pages) for code, pages in kept.items()}
+    more = [code for code, count in asked.items() if languages[code]["held_out"] > 2 * count]
+    if more:
+        code = max(more, key=lambda one: languages[one]["held_out"])
+        found = f"{languages[code]['held_out']:,} pages for {asked[code]:,}"
+        yield (
+            f"Pages of {_listed(more)} share an address or a text and are held out together "
+            f'({code}: {found}); give each document a "url" of its own, or none where it names a '
+            "source."
+        )
+
+
+def _of_input(body: Mapping[str, Any], kept: int) -> Iterator[str]:
+    pages = body["input"]["records"]
+    broken = {reason: one["count"] for reason, one in body["broken_records"].items()}
+    whole = pages + sum(broken.values())
+    if not whole:
+        yield "The input has no record."
+    elif sum(broken.values()) > MOST * whole:
+        reason = max(broken, key=lambda name: broken[name])
+        yield (
+            f"{sum(broken.values()):,} of {whole:,} records are broken, most as "
+            f"{reason}{EXPECTED.get(reason, '')}; broken/records.parquet has the place of each."
+        )
+    if pages and not kept:
+        yield f"None of {pages:,} pages was kept."
+
+
+def _of_reasons(body: Mapping[str, Any]) -> Iterator[str]:
+    pages = body["input"]["records"]
+    counts = sum((Counter(one["rejected"]) for one in body["languages"].values()), Counter())
+    for reason, count in counts.most_common(1):
+        if count > MOST * pages:
+            yield (
+                f"{count / pages:.0%} of the pages were rejected for one reason, {reason}; "
+                f"{REMEDIES.get(reason, 'rejected/ has their text')}."
+            )
+
+
+EXPECTED = {
+    "no_text": ' (a record needs text in its field "text")',
+    "no_url": ' (a "url" is text, or left out)',
+    "invalid_timestamp": ' (a "timestamp" is text in ISO 8601, or left out)',
+    "too_many_values": " (a record of more than 500,000 JSON values is not read as a page)",
+    "not_json": " (each line is to be one JSON object)",
+    "not_an_object": ' (each line is to be one JSON object, with text in its field "text")',
+}
+REMEDIES = {
+    "duplicate_url": (
+        'many pages share an address: only the newest of each is kept; remove "url" where it names '
+        "a site instead of a page, and the text counts instead"
+    ),
+}
+
+
+def _listed(codes: Sequence[str]) -> str:
+    rest = f" and {len(codes) - NAMED} more languages" if len(codes) > NAMED else ""
+    return ", ".join(codes[:NAMED]) + rest

@@ -1,0 +1,207 @@
+"""robots.txt: a round in which pages and the files of their hosts meet, by host.
+
+Shards are the files of the corpus, and after them the files with robots.txt. A page's shard sends
+the addresses of each host, a file's shard the text of each host that the corpus has pages of; both
+go to the partition of the host's hash. So a worker holds the hosts of one partition, and a hash of
+8 bytes per host of the corpus, however large the crawl is.
+"""
+
+import functools
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import xxhash
+from jaxtyping import Bool, UInt64
+
+from data.curation.robots import Robots, read_robots, refused_by
+from data.errors import DataError
+from data.files.parquet_files import read_table
+from data.files.paths import join_path
+from data.urls import host_of
+from pipeline.beam.workspace import Parts, Wave, Waves, Workspace
+from pipeline.corpus.counts import Counts
+from pipeline.corpus.pages import CorpusFile, page_urls
+
+ROWS = pa.schema([("row", pa.int64())])
+HASHES = pa.schema([("host", pa.uint64())])
+SKIPPED = "robots_skipped"  # folder of the workspace
+PAGES_PER_PARTITION = 100_000  # some 10 MB of addresses, and the robots.txt of their hosts
+# In a wave on this machine, whose memory holds it. Each wave reads all addresses and robots.txt.
+PARTITIONS_HERE = 20
+
+
+class Part(msgspec.Struct, array_like=True):
+    """What a shard sends to a partition.
+
+    Attributes:
+        addresses: rows and addresses of pages, by host.
+        robots: newest robots.txt of the shard, by host.
+    """
+
+    addresses: dict[str, list[tuple[int, str]]] = {}
+    robots: dict[str, Robots] = {}
+
+    def add_robots(self, found: Iterable[Robots]) -> None:
+        """Adds robots.txt files, of which the newest of each host stays."""
+        for one in found:
+            self.robots[one.host] = max(one, self.robots.get(one.host, one))
+
+
+PARTS = msgspec.msgpack.Decoder(Part)  # made before threads start, as `json_files` explains
+
+
+@dataclass(frozen=True)
+class ListHosts:
+    """Writes the hashes of the hosts of a file's pages, so that no other robots.txt travels."""
+
+    workspace: Workspace
+    corpus: str
+
+    step = "hosts"
+
+    def __call__(self, number: int) -> Counts:
+        """Writes those of one file."""
+        file = self.workspace.shards(list[CorpusFile])[number]
+        hashes = {hash_of(host_of(url)) for url in page_urls(join_path(self.corpus, file.name))}
+        with self.workspace.publish(self.workspace.spill(self.step, number)) as unfinished:
+            pq.write_table(pa.table([pa.array(sorted(hashes), pa.uint64())], HASHES), unfinished)
+        return Counts()
+
+
+@functools.lru_cache(maxsize=1)  # read once per process
+def hosts_of(workspace: Workspace, files: int) -> UInt64[np.ndarray, " hosts"]:
+    """Returns the hashes of all hosts of a corpus, in order."""
+    found = [np.empty(0, np.uint64)]
+    for number in range(files):
+        path = workspace.spill(ListHosts.step, number)
+        found.append(read_table(path, HASHES)["host"].to_numpy())
+    return np.unique(np.concatenate(found))
+
+
+def is_in(hosts: UInt64[np.ndarray, " hosts"], host: int) -> bool:
+    """Returns whether a sorted array holds a hash."""
+    at = int(np.searchsorted(hosts, np.uint64(host)))
+    return at < len(hosts) and int(hosts[at]) == host
+
+
+@dataclass(frozen=True)
+class AskRobots:
+    """Collects the rows of the pages that their host's robots.txt disallows.
+
+    Attributes:
+        workspace: workspace of the job.
+        corpus: corpus that is selected from.
+        robots: files with robots.txt.
+        agent: name of the robot.
+        partitions: number of hash partitions.
+    """
+
+    workspace: Workspace
+    corpus: str
+    robots: tuple[str, ...]
+    agent: str
+    partitions: int
+
+    step = "robots"
+
+    def parts(self, shard: int, wave: Wave) -> Iterator[tuple[int, bytes]]:
+        """Yields what a file sends to each partition."""
+        files = self.workspace.shards(list[CorpusFile])
+        parts: dict[int, Part] = defaultdict(lambda: Part({}, {}))
+        of_wave = range(*wave)
+        if shard < len(files):
+            for row, url in enumerate(page_urls(join_path(self.corpus, files[shard].name))):
+                host = host_of(url)
+                if (partition := self._partition(host)) in of_wave:
+                    parts[partition].addresses.setdefault(host, []).append((row, url))
+        else:
+            hosts = hosts_of(self.workspace, len(files))
+            for one in self._found(shard, self.robots[shard - len(files)]):
+                partition = self._partition(one.host)
+                if partition in of_wave and is_in(hosts, hash_of(one.host)):
+                    parts[partition].add_robots([one])
+        for partition in sorted(parts):
+            yield partition, msgspec.msgpack.encode(parts[partition])
+
+    def _found(self, shard: int, path: str) -> Iterator[Robots]:
+        """Yields the robots.txt files of a file; leaves the numbers of what cannot be read."""
+        skipped: Counter[str] = Counter()
+        found = read_robots(path, skipped)
+        first = next(found, None)
+        if first is None:
+            raise DataError(
+                f"{path} should hold robots.txt files and holds none that can be read; name a file "
+                "with some, or leave it out."
+            )
+        yield first
+        yield from found
+        self.workspace.leave(SKIPPED, f"{shard:05d}", skipped)
+
+    def compare(self, partition: int, parts: Parts) -> Iterator[tuple[int, bytes]]:
+        """Yields the rows of each file that are disallowed."""
+        asked: list[tuple[int, Part]] = []
+        known = Part({}, {})
+        for shard, part in parts:
+            found = PARTS.decode(part)
+            known.add_robots(found.robots.values())
+            if found.addresses:
+                asked.append((shard, found))
+        for shard, part in sorted(asked, key=lambda one: one[0]):
+            rows = [
+                row
+                for host, pages in part.addresses.items()
+                for row in disallowed_pages(known.robots.get(host), pages, self.agent)
+            ]
+            yield shard, np.array(sorted(rows), "<i8").tobytes()
+
+    def collect(self, shard: int, wave: Wave, verdicts: dict[int, bytes]) -> None:
+        """Writes the rows of a file that are disallowed."""
+        rows = np.concatenate(
+            [np.empty(0, "<i8"), *(np.frombuffer(one, "<i8") for one in verdicts.values())]
+        )
+        path = wave.verdict(self.workspace, self.step, shard)
+        with self.workspace.publish(path) as unfinished:
+            pq.write_table(pa.table([np.sort(rows)], ROWS), unfinished)
+
+    def _partition(self, host: str) -> int:
+        return hash_of(host) % self.partitions
+
+
+def hash_of(host: str) -> int:
+    """Returns a hash of a host, of 64 bits."""
+    return xxhash.xxh3_64_intdigest(host.encode())
+
+
+def disallowed_pages(
+    robots: Robots | None, pages: Sequence[tuple[int, str]], agent: str
+) -> Iterator[int]:
+    """Yields the rows of a host's pages that its robots.txt disallows."""
+    why = refused_by(robots, [url for _, url in pages], agent)
+    return (row for (row, _), reason in zip(pages, why, strict=True) if reason)
+
+
+def disallowed_rows(
+    workspace: Workspace, shard: int, waves: Waves, pages: int
+) -> Bool[np.ndarray, " pages"]:
+    """Returns which pages of a file are disallowed."""
+    outside = np.zeros(pages, bool)
+    for wave in waves.all():
+        path = wave.verdict(workspace, AskRobots.step, shard)
+        outside[read_table(path, ROWS)["row"].to_numpy()] = True
+    return outside
+
+
+def skipped_robots(workspace: Workspace) -> Iterator[str]:
+    """Yields a sentence about lines and records with robots.txt that cannot be read, if any."""
+    skipped: Counter[str] = sum(map(Counter, workspace.left(SKIPPED, dict[str, int])), Counter())
+    if skipped:
+        reasons = ", ".join(f"{number:,} {reason}" for reason, number in skipped.most_common())
+        yield (
+            f"{skipped.total():,} lines or records with robots.txt cannot be used and were skipped "
+            f"({reasons}); hosts without another one refuse nothing."
+        )

@@ -1,0 +1,202 @@
+"""Withdrawal: two steps that count the pages of listed sites and write files without them, and the
+manifest of the corpus afterwards.
+
+All files are counted before any changes. So a killed job counts each page once, and the second step
+may be repeated: it removes the pages still there.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jaxtyping import Bool
+
+from data.corpus_manifest import CorpusManifest
+from data.curation.block_lists import BLOCKED
+from data.files.parquet_files import read_pages
+from data.files.paths import exists, join_path, local_copy
+from data.reading.page import BROKEN
+from data.urls import host_of
+from pipeline.beam.workspace import Workspace
+from pipeline.corpus.counts import BLOCKED_ENTRIES, HOSTS, Counts, CountsRecord
+from pipeline.corpus.pages import PAGES_FOLDER, REJECTED_FOLDER, CorpusFile, page_urls, whole_pages
+from pipeline.curation.select import count_gone, count_kept, count_lost, listed
+from pipeline.errors import ArtifactError
+
+FILES, ROWS = "files", "rows"  # kinds of counts: files that change, and rows by folder
+MOST_HOSTS = 1000  # hosts in the manifest, those with the most pages
+# Text of owners who refuse is counted and not kept, so less may be subtracted than was counted.
+SIZES = ("rejected_characters", "rejected_bytes")
+
+
+@dataclass(frozen=True)
+class FindSites:
+    """Counts the pages of listed sites in one file; text is read only where there are any."""
+
+    workspace: Workspace
+    corpus: str
+    sites: tuple[str, ...]
+    unique_lines: bool
+
+    step = "find"
+
+    def __call__(self, number: int) -> Counts:
+        """Counts one file."""
+        file, counts = self.workspace.shards(list[CorpusFile])[number], Counts()
+        urls = page_urls(join_path(self.corpus, file.name))
+        counts.add(ROWS, file.language, file.name.partition("/")[0], len(urls))
+        of_sites = rows_of(urls, self.sites)
+        if of_sites.any():
+            gone = whole_pages(self.corpus, file.name).filter(pa.array(of_sites))
+            self._count(file, gone, counts)
+        return counts
+
+    def _count(self, file: CorpusFile, gone: pa.Table, counts: Counts) -> None:
+        if file.name.startswith(f"{PAGES_FOLDER}/"):
+            count_kept(counts, file.language, gone)
+            count_lost(counts, file.language, gone, unique_lines=self.unique_lines)
+        else:
+            count_gone(counts, file.language, gone)
+        urls = gone["url"].to_pylist()
+        for url in urls:
+            counts.add(HOSTS, "", host_of(url))
+        for entry, number in listed(self.sites, BLOCKED).entries_of(urls).items():
+            counts.add(BLOCKED_ENTRIES, "", entry, number)
+        counts.add(FILES, "", "")
+
+
+@dataclass(frozen=True)
+class RemoveSites:
+    """Writes a file without the pages of listed sites, if it has any."""
+
+    workspace: Workspace
+    corpus: str
+    sites: tuple[str, ...]
+
+    step = "remove"
+
+    def __call__(self, number: int) -> Counts:
+        """Writes one file."""
+        file = self.workspace.shards(list[CorpusFile])[number]
+        counts = self.workspace.record(FindSites.step, number, CountsRecord).counts
+        if any(kind == FILES for kind, *_ in counts):
+            pages = whole_pages(self.corpus, file.name)
+            of_sites = rows_of(pages["url"].to_pylist(), self.sites)
+            stay = pages.filter(pa.array(~of_sites))
+            with self.workspace.publish(join_path(self.corpus, file.name)) as unfinished:
+                pq.write_table(stay, unfinished, compression="zstd")
+        return Counts()
+
+
+def blank_details(workspace: Workspace, path: str, sites: tuple[str, ...]) -> None:
+    """Removes listed addresses from a list of broken records, if it exists; the records stay."""
+    if not exists(path):
+        return
+    with local_copy(path) as here:
+        if not any(named_in(some, sites).any() for some in read_pages(here, BROKEN, name=path)):
+            return
+        at = BROKEN.get_field_index("detail")
+        with (
+            workspace.publish(path) as unfinished,
+            pq.ParquetWriter(unfinished, BROKEN, compression="zstd") as rows,
+        ):
+            for batch in read_pages(here, BROKEN, name=path):
+                parts = zip(_details(batch), named_in(batch, sites), strict=True)
+                left = ["" if gone else detail for detail, gone in parts]
+                rows.write_batch(batch.set_column(at, "detail", pa.array(left, pa.string())))
+
+
+def named_in(records: pa.RecordBatch, sites: tuple[str, ...]) -> Bool[np.ndarray, " records"]:
+    """Returns which details are a listed address, or begin with one before the error's text."""
+    details = _details(records)
+    return rows_of(details, sites) | rows_of([one.partition(": ")[0] for one in details], sites)
+
+
+def _details(records: pa.RecordBatch) -> list[str]:
+    return records["detail"].to_pylist()
+
+
+def rows_of(urls: list[str], sites: tuple[str, ...]) -> Bool[np.ndarray, " pages"]:
+    """Returns which addresses the lists name."""
+    found = listed(sites, BLOCKED).refused(urls)
+    return np.array([one is not None for one in found], bool)
+
+
+def check_rows(counts: Counts, manifest: CorpusManifest, corpus: str) -> None:
+    """Checks that the files of a corpus held the pages that its manifest counts.
+
+    Raises:
+        ArtifactError: if they did not.
+    """
+    for code, entry in manifest.languages.items():
+        rows = counts.details(ROWS, code)
+        for folder, expected in (
+            (PAGES_FOLDER, entry.kept),
+            (REJECTED_FOLDER, sum(entry.rejected.values())),
+        ):
+            if rows.get(folder, 0) != expected:
+                raise ArtifactError(
+                    f"{corpus} should hold {expected:,} rows of {code} in {folder}/ by its "
+                    f"manifest, and its files hold {rows.get(folder, 0):,}; restore them."
+                )
+
+
+def manifest_without(
+    manifest: Mapping[str, Any], counts: Counts, entry: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Returns the manifest with the counts of withdrawn pages subtracted, and one more entry.
+
+    Args:
+        manifest: manifest before the withdrawal.
+        counts: counts of the withdrawn pages.
+        entry: what identifies the withdrawal.
+    """
+    languages = {
+        code: _language(dict(one), code, counts) for code, one in manifest["languages"].items()
+    }
+    hosts = Counter(counts.details(HOSTS, ""))
+    described = {
+        **entry,
+        "files": counts.number(FILES, ""),
+        "hosts": dict(sorted(hosts.most_common(MOST_HOSTS))),
+        "hosts_number": len(hosts),
+        "languages": {code: found for code in languages if (found := _withdrawn(code, counts))},
+    }
+    withdrawals = [*manifest.get("withdrawals", []), described]
+    return {**manifest, "languages": languages, "withdrawals": withdrawals}
+
+
+def _language(entry: dict[str, Any], code: str, counts: Counts) -> dict[str, Any]:
+    kept = counts.details("kept", code)
+    entry["kept"] -= sum(kept.values())
+    entry["held_out"] -= kept.get("validation", 0)
+    entry["characters"] -= counts.number("characters", code)
+    if kept:  # no row holds what these counted
+        entry = {name: of for name, of in entry.items() if name not in ("cld3", "masked")}
+    for field in ("rejected", "confidence", *SIZES):
+        if field not in entry:
+            continue
+        left = Counter(entry[field])
+        left.subtract(counts.details(field, code))
+        entry[field] = {name: number for name, number in left.items() if number}
+    for field in SIZES:
+        if field in entry:
+            left = Counter({why: entry[field].get(why, 0) for why in entry["rejected"]})
+            entry[field] = dict(+left)
+    return entry
+
+
+def _withdrawn(code: str, counts: Counts) -> dict[str, Any]:
+    """Returns the numbers of a language's withdrawn pages; empty if there are none."""
+    found = {
+        "kept": counts.number("kept", code),
+        "rejected": counts.number("rejected", code),
+        "characters": counts.number("characters", code),
+        "lines_gone": counts.number("lines_gone", code),
+        "copies_gone": counts.number("copies_gone", code),
+    }
+    return found if any(found.values()) else {}

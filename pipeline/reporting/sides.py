@@ -1,0 +1,446 @@
+"""The sides of a report, from finished runs, with the models beside them and the checks that all
+may be compared: students with a baseline too, whom the candidate must have taught.
+
+Runs of one length give curves of their evaluations. Runs of several lengths, with each length for
+each seed, give curves of final losses: one point per length. Runs of equal seed share a trunk, so a
+seed's runs are one unit of chance.
+
+Two runs may be compared under three conditions:
+
+* Their recipes agree in everything but the name, the seed, the feed-forward layers (`model.switch`)
+  and the settings that leave a step's result unchanged (the mesh, how often it logs). Runs of
+  several lengths also differ in their steps and in the share of them before the decay; both sides
+  then have the same lengths. Mixtures and rates that begin at a step count; when a run was made
+  longer does not, because its steps are the same.
+* They were trained by one version of the numerics, from the same inputs: tokens, vocabulary, first
+  weights, mixture file, teacher.
+* Every evaluation scored the same held-out pages with the same targets.
+
+Other held-out pages are always refused. Every other difference is refused too, or listed where the
+user allows it. An upcycled run is compared without the dense run that it began as.
+
+A student is compared without its teacher and without how it was taught.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+
+from data.files.paths import Address, Place, place
+from eval import losses
+from eval.further_models import MOST
+from eval.sides import Difference, Points, Side
+from pipeline.artifacts import json_differences, json_leaves
+from pipeline.errors import ArtifactError
+from pipeline.runs.directory import UPCYCLED, RecordedTeacher
+from pipeline.runs.finished import FinishedRun
+
+
+def side(name: str, runs: Sequence[FinishedRun]) -> Side:
+    """Returns the side.
+
+    Raises:
+        ArtifactError: if two runs have one length and seed, runs of one length were evaluated at
+            different steps, or a seed lacks a length.
+    """
+    _check_seeds(runs)
+    if len(lengths(runs)) > 1:
+        return _of_several_lengths(name, runs)
+    steps = tuple(runs[0].evaluations)
+    for other in runs[1:]:
+        if tuple(other.evaluations) != steps:
+            raise ArtifactError(
+                f"{runs[0].directory} and {other.directory} were evaluated at different steps "
+                f"({len(steps)} and {len(other.evaluations)} of them); evaluate both at the same "
+                "steps."
+            )
+    return Side(
+        name=name,
+        steps=steps,
+        points=Points.DECAYING if any(map(decays, runs)) else Points.STEADY,
+        pages=tuple(tuple(run.evaluations.values()) for run in runs),
+    )
+
+
+def longest(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
+    """Returns the runs of the greatest length, by which gains are judged."""
+    most = max(lengths(runs))
+    return [run for run in runs if run.last_step == most]
+
+
+def lengths(runs: Sequence[FinishedRun]) -> tuple[int, ...]:
+    """Returns the lengths of runs in steps, ascending."""
+    return tuple(sorted({run.last_step for run in runs}))
+
+
+def decays(run: FinishedRun) -> bool:
+    """Returns whether a run's learning rate falls to 0 at its end."""
+    return last_rate(run).get("decay_from", 1) < 1
+
+
+def last_rate(run: FinishedRun) -> Mapping[str, Any]:
+    """Returns the settings of the learning rate at the end of a run."""
+    optimizer = run.recipe.get("optimizer", {})
+    return (optimizer, *optimizer.get("rate_from", ()))[-1]
+
+
+def _check_seeds(runs: Sequence[FinishedRun]) -> None:
+    """Checks that no two trained runs have one seed and length: they are not independent."""
+    trained: dict[tuple[int, int], FinishedRun] = {}
+    for run in runs:
+        if run.imported:
+            continue
+        first = trained.setdefault((run.recipe["seed"], run.last_step), run)
+        if first is not run:
+            raise ArtifactError(
+                f"{first.directory} and {run.directory} have one seed and one length; name one of "
+                "them."
+            )
+
+
+def _of_several_lengths(name: str, runs: Sequence[FinishedRun]) -> Side:
+    steps = lengths(runs)
+    if len({decays(run) for run in runs}) > 1:
+        raise ArtifactError(
+            f"The learning rate of some runs of {name} falls to 0 and that of others does not; "
+            "name decayed runs of several lengths, without their trunk."
+        )
+    if not any(map(decays, runs)):
+        raise ArtifactError(
+            f"The learning rate of no run of {name} falls to 0, and runs of several lengths "
+            "compare at the ends of their decays; branch decays off a trunk (docs/commands.md), or "
+            "name runs of one length."
+        )
+    by_seed: dict[int, dict[int, FinishedRun]] = {}
+    for run in runs:
+        by_seed.setdefault(run.recipe["seed"], {})[run.last_step] = run
+    for seed, of_seed in by_seed.items():
+        if missing := [step for step in steps if step not in of_seed]:
+            raise ArtifactError(
+                f"Seed {seed} of {name} has no run of {', '.join(map(str, missing))} steps, which "
+                "other seeds have; name runs of the same lengths for each seed."
+            )
+    return Side(
+        name=name,
+        steps=steps,
+        points=Points.DECAYED,
+        pages=tuple(
+            tuple(by_seed[run.recipe["seed"]][step].pages for step in steps)
+            for run in longest(runs)
+        ),
+    )
+
+
+# May differ: none changes what a step computes, except the seed, which is meant to.
+_FREE = {"name", "seed", "mesh", "remat", "accumulate", "logits_mib"}
+_FREE |= {"evaluate_every", "checkpoint_every", "log_every", "keep_every"}
+
+
+def differences(
+    baseline: Sequence[FinishedRun], candidate: Sequence[FinishedRun], *, allowed: bool
+) -> tuple[Difference, ...]:
+    """Returns the settings that differ beyond the feed-forward, the name and the seed.
+
+    Raises:
+        ArtifactError: if there are any and none are allowed, or the runs scored different pages.
+    """
+    runs = [*baseline, *candidate]
+    for other in runs[1:]:
+        check_same_pages(runs[0], other)
+    for first, *others in (baseline, candidate):
+        for other in others:
+            check_same_targets(first, other, "runs of one side need one vocabulary")
+            _check_same_architecture(first, other)
+    _check_same_lengths(baseline, candidate)
+    several = len(lengths(baseline)) > 1
+    if not allowed:
+        (_check_same_recipes_by_length if several else _check_same_recipes)(runs)
+        for other in runs[1:]:
+            check_same_targets(runs[0], other, "--allow-differences compares them in bits per byte")
+    fields = [json_leaves(_fixed(run)) for run in (_without_lengths(runs) if several else runs)]
+    names = dict.fromkeys(name for one in fields for name in one)
+    rows = [(name, tuple(_plain(one.get(name)) for one in fields)) for name in names]
+    count = len(baseline)
+    return tuple(
+        Difference(name, values[:count], values[count:])
+        for name, values in rows
+        if len(set(values)) > 1
+    )
+
+
+def _check_same_lengths(baseline: Sequence[FinishedRun], candidate: Sequence[FinishedRun]) -> None:
+    ours, theirs = lengths(candidate), lengths(baseline)
+    if ours != theirs and max(len(ours), len(theirs)) > 1:
+        named = [", ".join(map(str, one)) for one in (theirs, ours)]
+        raise ArtifactError(
+            f"The baseline has runs of {named[0]} steps and the candidate of {named[1]}; name runs "
+            "of the same lengths on both sides."
+        )
+
+
+def _check_same_recipes(runs: Sequence[FinishedRun]) -> None:
+    """Checks runs of one length per side, whose lengths are equal, too."""
+    for other in runs[1:]:
+        check_same_recipe(runs[0], other)
+
+
+def _check_same_recipes_by_length(runs: Sequence[FinishedRun]) -> None:
+    """Checks that all runs agree but for the length, and runs of one length in everything."""
+    firsts = {run.last_step: run for run in reversed(runs)}
+    for run in runs:
+        check_same_recipe(firsts[run.last_step], run)
+        check_same_recipe(_without_length(runs[0]), _without_length(run))
+
+
+def _without_lengths(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
+    """Returns runs of several lengths without their steps; without their decays if those agree."""
+    decays = {(run.last_step, last_rate(run).get("decay_from")) for run in runs}
+    if len(decays) == len(lengths(runs)):
+        return [_without_length(run) for run in runs]
+    return [_without_steps(run) for run in runs]
+
+
+def _without_length(run: FinishedRun) -> FinishedRun:
+    """Returns a run without its steps and without the share of them before the decay."""
+    run = _without_steps(run)
+    if not (optimizer := run.recipe.get("optimizer")):
+        return run
+    kept = {name: value for name, value in last_rate(run).items() if name != "decay_from"}
+    if changed := optimizer.get("rate_from"):
+        kept = {**optimizer, "rate_from": (*changed[:-1], kept)}
+    return replace(run, recipe={**run.recipe, "optimizer": kept})
+
+
+def _without_steps(run: FinishedRun) -> FinishedRun:
+    return replace(run, recipe={k: v for k, v in run.recipe.items() if k != "steps"})
+
+
+def _check_same_architecture(first: FinishedRun, other: FinishedRun) -> None:
+    """Checks that two runs of one side are seeds or lengths of one network."""
+    ours, theirs = (run.recipe["model"]["switch"] for run in (other, first))
+    if lines := json_differences(theirs, ours, "model.switch", other="here"):
+        raise ArtifactError(
+            f"{first.directory} and {other.directory} are named on one side and have other experts "
+            f"({'; '.join(lines)}); a side has one architecture, so name the other with --also "
+            "NAME=RUN."
+        )
+
+
+def check_same_recipe(first: FinishedRun, other: FinishedRun) -> None:
+    """Checks that two runs agree in their recipes, inputs and numerics.
+
+    Raises:
+        ArtifactError: if they differ beyond the feed-forward, the name and the seed.
+    """
+    if lines := json_differences(_fixed(first), _fixed(other), other="here"):
+        raise ArtifactError(
+            f"{first.directory} and {other.directory} differ in more than the feed-forward, "
+            f"the name and the seed ({'; '.join(lines)}); compare runs of one recipe, or add "
+            "--allow-differences: the report then lists them."
+        )
+
+
+def _fixed(run: FinishedRun) -> dict[str, Any]:
+    """Returns settings, digests of inputs and numerics, which must be equal on both sides."""
+    recipe = {key: value for key, value in run.recipe.items() if key not in _FREE}
+    model = {key: value for key, value in run.recipe["model"].items() if key != "switch"}
+    recipe |= {"mixture_from": _by_step(recipe.get("mixture_from", ()), without="tokens")}
+    if optimizer := recipe.get("optimizer"):
+        rates = _by_step(optimizer.get("rate_from", ()))
+        recipe |= {"optimizer": {**optimizer, "rate_from": rates}}
+    digests = {f"digest of the {name}": digest for name, digest in inputs_of(run).items()}
+    numerics = {} if run.imported else {"version of the numerics": run.about.numerics_version}
+    return recipe | {"model": model} | digests | numerics
+
+
+def _by_step(entries: Sequence[Mapping[str, Any]], without: str = "") -> dict[str, Any]:
+    """Returns mixtures or rates by the step at which they begin, without the field `without`.
+
+    The place of a mixture's tokens is left out so, because their digest is compared.
+    """
+    named = ("step", without)
+    return {str(one["step"]): {k: v for k, v in one.items() if k not in named} for one in entries}
+
+
+def inputs_of(run: FinishedRun) -> Mapping[str, str]:
+    """Returns the digests of a run's inputs without the dense run that a Switch began as.
+
+    The report shows that one, with its bill.
+    """
+    return {name: one for name, one in run.about.inputs.items() if name != UPCYCLED}
+
+
+def _plain(value: Any) -> str:
+    return "not recorded" if value is None else str(value)
+
+
+def check_same_pages(one: FinishedRun, other: FinishedRun) -> None:
+    """Checks that two runs scored the same held-out pages.
+
+    Raises:
+        ArtifactError: if they did not.
+    """
+    if not losses.same_pages(one.pages, other.pages):
+        raise ArtifactError(
+            f"{one.directory} and {other.directory} scored different held-out pages "
+            f"({len(one.pages.loss_nats)} against {len(other.pages.loss_nats)} pages, or other "
+            "addresses); evaluate both on tokens of the same corpus."
+        )
+
+
+def check_same_targets(one: FinishedRun, other: FinishedRun, what_to_do: str) -> None:
+    """Checks that two runs cut their pages into the same targets.
+
+    Raises:
+        ArtifactError: if they did not; its end is `what_to_do`.
+    """
+    if not losses.same_targets(one.pages, other.pages):
+        raise ArtifactError(
+            f"{one.directory} and {other.directory} cut the same held-out pages into different "
+            f"targets, as different vocabularies or lengths do; {what_to_do}."
+        )
+
+
+_DISTILLATION = "distillation"  # the part of a recipe that only a student has
+_TEACHER = "teacher"  # the input that only a student has
+
+
+def check_students(
+    students: Sequence[FinishedRun],
+    baseline: FinishedRun,
+    teachers: Sequence[FinishedRun],
+    *,
+    differences_allowed: bool,
+) -> None:
+    """Checks that students are dense runs like the baseline, except for their distillation.
+
+    Raises:
+        ArtifactError: if one is not; or has no teacher, or one that is not among `teachers`; or if
+            students of one name have different settings or lengths, so that they are not seeds of
+            one recipe.
+    """
+    named: dict[str, FinishedRun] = {}
+    for student in students:
+        _check_same_distillation(named.setdefault(student.recipe["name"], student), student)
+        _check_teacher(student, teachers)
+        check_same_pages(baseline, student)
+        check_same_targets(baseline, student, "a student needs its teacher's vocabulary")
+        if student.switch is not None:
+            raise ArtifactError(
+                f"{student.directory} was named as a student and has experts; name dense runs."
+            )
+        _check_has_teacher(student)
+        if not differences_allowed:
+            check_same_recipe(baseline, _without_distillation(student))
+
+
+def _check_has_teacher(student: FinishedRun) -> None:
+    if student.recipe.get(_DISTILLATION) is None:
+        raise ArtifactError(
+            f"{student.directory} was named as a student and has no teacher; name a run that "
+            "`mswitch distill` wrote."
+        )
+
+
+def _without_distillation(student: FinishedRun) -> FinishedRun:
+    """Returns the student without the settings and inputs that only students have."""
+    recipe = {key: value for key, value in student.recipe.items() if key != _DISTILLATION}
+    inputs = {key: value for key, value in inputs_of(student).items() if key != _TEACHER}
+    return replace(
+        student, recipe=recipe, about=msgspec.structs.replace(student.about, inputs=inputs)
+    )
+
+
+def _check_same_distillation(first: FinishedRun, other: FinishedRun) -> None:
+    ours, theirs = (run.recipe.get(_DISTILLATION) for run in (first, other))
+    lines = json_differences(ours, theirs, _DISTILLATION)
+    lines += json_differences(first.last_step, other.last_step, "steps")
+    if lines:
+        raise ArtifactError(
+            f"{first.directory} and {other.directory} are students of one name, "
+            f"{first.recipe['name']!r}, and have different settings or lengths "
+            f"({'; '.join(lines)}); distill one of them with another --set name=NAME."
+        )
+
+
+def _check_teacher(student: FinishedRun, teachers: Sequence[FinishedRun]) -> None:
+    """Checks that the recorded teacher of a student is one of the candidate's longest runs."""
+    teacher = student.about.teacher
+    if teacher is None or any(_taught(teacher, run) for run in teachers):
+        return
+    raise ArtifactError(
+        f"The teacher of {student.directory} is step {teacher.step:,} of {teacher.recipe}, seed "
+        f"{teacher.seed}, of {teacher.parameters:,} parameters, which is not the end of one of the "
+        "candidate's longest runs; name it with --candidate."
+    )
+
+
+def _taught(teacher: RecordedTeacher, run: FinishedRun) -> bool:
+    """Returns whether a run is the teacher; a recorded step of 0 is imported, or not recorded."""
+    same = teacher.recipe, teacher.seed, teacher.parameters
+    of_run = run.recipe["name"], run.recipe["seed"], run.about.parameters
+    return same == of_run and teacher.step in (0, run.last_step)
+
+
+LONGEST = 40  # characters of a name
+
+
+def named(also: Sequence[str]) -> dict[str, list[Place]]:
+    """Returns the runs of each model; words of one name are seeds of one model.
+
+    Raises:
+        ArtifactError: if a word is not NAME=RUN, or there are too many models.
+    """
+    found: dict[str, list[Place]] = {}
+    for word in also:
+        name, separator, run = word.partition("=")
+        if not (separator and run and 0 < len(name.strip()) <= LONGEST) or "/" in name:
+            raise ArtifactError(
+                f"--also was given {word!r}; write NAME=RUN, with a name of at most {LONGEST} "
+                "characters and no slash."
+            )
+        found.setdefault(name.strip(), []).append(place(run))
+    if len(found) > MOST:
+        raise ArtifactError(
+            f"--also names {len(found)} models; a report shows at most {MOST} beside its two "
+            "sides, whose colours and marks can still be told apart."
+        )
+    return found
+
+
+def check_named_once(also: Sequence[str], sides: set[str]) -> None:
+    """Checks that no run is named twice, or is of a side already.
+
+    Args:
+        also: words of --also.
+        sides: directories of both sides, as `identity` has them.
+
+    Raises:
+        ArtifactError: if one is.
+    """
+    runs = [identity(one) for directories in named(also).values() for one in directories]
+    if twice := [one for one in dict.fromkeys(runs) if runs.count(one) > 1 or one in sides]:
+        raise ArtifactError(
+            f"--also names {', '.join(twice)}, which is named already; name each run once."
+        )
+
+
+def identity(run: Place) -> str:
+    """Returns the one name of a run, whose directory may be named in several ways."""
+    return run if isinstance(run, Address) else str(run.resolve())
+
+
+def check_names(models: Sequence[Side]) -> None:
+    """Checks that no two models of a report have one name.
+
+    Raises:
+        ArtifactError: if two have.
+    """
+    names = [one.name for one in models]
+    if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+        raise ArtifactError(
+            f"--also names a model {twice[0]!r}, as a side of the report is named; choose another "
+            "name."
+        )

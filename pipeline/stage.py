@@ -1,0 +1,246 @@
+"""A stage: what a command would do, as `--dry-run` prints it, and the lock that it holds on its
+output directory for its whole life.
+
+A command resolves its arguments to an intent before it takes a lock or writes anything. A real run
+claims its directory with the intent (`claimed`), and `--dry-run` looks at it (`show`), so both read
+the same input, and refuse the same in the same words.
+"""
+
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from data.files.locks import check_unlocked, locked
+from data.files.paths import is_remote, size_of
+from pipeline import artifacts
+from pipeline.artifacts import Claim
+from pipeline.errors import WRITABLE, ArtifactError
+from pipeline.terminal import Terminal, print_lines, print_message
+
+
+@contextmanager
+def output_lock(out: Path | str, stage: str) -> Iterator[None]:
+    """Holds the lock on an output directory within the block.
+
+    Args:
+        out: directory that the command writes to, local or remote.
+        stage: name of the command.
+
+    Raises:
+        LockHeld: if another command holds it.
+    """
+    with locked(out, stage, partial(_notify, stage)):
+        yield
+
+
+def check_free(out: Path | str, stage: str) -> None:
+    """Checks that no other command holds the lock on an output directory, without taking it.
+
+    Raises:
+        LockHeld: if one does.
+    """
+    check_unlocked(out, partial(_notify, stage))
+
+
+def _notify(stage: str, sentence: str) -> None:
+    print_message(f"{stage}: {sentence}")
+
+
+UNKNOWN = "nothing is known to predict it from"
+
+
+class Reading(NamedTuple):
+    """Something that a command reads.
+
+    Attributes:
+        name: what it is.
+        place: where it is, as the user named it.
+        files: number of files.
+        size: bytes of the files; None if unknown.
+        holds: counts of what they hold, in words.
+    """
+
+    name: str
+    place: str
+    files: int
+    size: int | None
+    holds: str = ""
+
+    def __str__(self) -> str:
+        size = "of unknown size" if self.size is None else f"of {bytes_in_words(self.size)}"
+        files = "1 file" if self.files == 1 else f"{self.files:,} files"
+        return f"{self.name}: {files} {size}{self.holds and f', {self.holds}'}, in {self.place}"
+
+
+class Identity(NamedTuple):
+    """What makes an output this one, and no other: settings, and digests of inputs by name."""
+
+    settings: Mapping[str, Any]
+    inputs: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Intent:
+    """What a command would do.
+
+    Attributes:
+        stage: name of the command.
+        reads: everything that it reads.
+        writes: what it writes, in words.
+        out: directory that it writes to; None if it writes nothing.
+        identity: what the directory is claimed for; None if it belongs to another stage.
+        work: amount of work, in words.
+        time: how long it is likely to take, in words.
+        finds: what was found by looking at what it reads, in words.
+    """
+
+    stage: str
+    reads: Sequence[Reading]
+    writes: str
+    out: Path | str | None = None
+    identity: Identity | None = None
+    work: str = ""
+    time: str = UNKNOWN
+    finds: Sequence[str] = ()
+
+    @property
+    def place(self) -> Path | str:
+        """The directory, of a command that writes to one."""
+        assert self.out is not None
+        return self.out
+
+    @property
+    def claimed_for(self) -> Identity:
+        """The identity, of a command that claims its directory."""
+        assert self.identity is not None
+        return self.identity
+
+
+@contextmanager
+def claimed(intent: Intent) -> Iterator[Claim]:
+    """Holds the lock on the intent's directory, and claims it; prints if it is finished.
+
+    Raises:
+        LockHeld: if another command holds the lock.
+        ArtifactError: if the directory holds something else.
+    """
+    with output_lock(intent.place, intent.stage):
+        found = claim(intent)
+        if found is Claim.FINISHED:
+            Terminal(stderr=True).print(f"{intent.stage}: {intent.place} is finished.")
+        yield found
+
+
+def claim(intent: Intent) -> Claim:
+    """Claims the intent's directory, which is locked.
+
+    Raises:
+        ArtifactError: if it holds something else.
+    """
+    return artifacts.claim(intent.place, intent.stage, *intent.claimed_for)
+
+
+def finish(intent: Intent, body: Mapping[str, Any]) -> None:
+    """Writes the manifest of a claimed directory, which completes it."""
+    artifacts.finish(intent.place, intent.stage, *intent.claimed_for, body)
+
+
+def show(intent: Intent) -> None:
+    """Prints what a command would do; writes nothing.
+
+    Raises:
+        LockHeld: if another command holds the lock.
+        ArtifactError: if the real command would refuse the directory.
+    """
+    found = look(intent)
+    print_lines(*lines(intent, found))
+
+
+def look(intent: Intent) -> Claim:
+    """Returns what the real command would find in its directory.
+
+    Raises:
+        LockHeld: if another command holds the lock.
+        ArtifactError: if the real command would refuse the directory.
+    """
+    if intent.out is None:
+        return Claim.FRESH
+    check_free(intent.out, intent.stage)
+    found = Claim.FRESH
+    if intent.identity is not None:
+        found = artifacts.look(intent.out, intent.stage, *intent.identity)
+    if found is not Claim.FINISHED:
+        check_writable(intent.out)
+    return found
+
+
+def check_writable(out: Path | str) -> None:
+    """Checks that this user may write in a local directory, or make it.
+
+    Raises:
+        ArtifactError: if not.
+    """
+    existing = None if is_remote(out) else nearest(out)
+    if existing and not is_writable(existing):
+        raise ArtifactError(
+            f"{out} was to be written and cannot be ({existing} is not a directory that this user "
+            f"may write); {WRITABLE}."
+        )
+
+
+def lines(intent: Intent, found: Claim) -> Iterator[str]:
+    """Yields an intent in words."""
+    stage = intent.stage
+    if found is Claim.FINISHED:
+        yield f"{stage}: {intent.out} is finished; the command would do nothing."
+        return
+    for reading in intent.reads:
+        yield f"{stage}: would read {reading}"
+    yield from (f"{stage}: {sentence}" for sentence in intent.finds)
+    yield f"{stage}: would write {intent.writes}{_where(intent.out, found)}"
+    if intent.work:
+        yield f"{stage}: work: {intent.work}"
+    yield f"{stage}: time: {intent.time}"
+    yield f"{stage}: a dry run; nothing was written."
+
+
+def _where(out: Path | str | None, found: Claim) -> str:
+    if out is None:
+        return ""
+    state = ", going on with what is there" if found is Claim.UNFINISHED else ""
+    if is_remote(out):
+        return f", in {out}{state}"
+    free = shutil.disk_usage(nearest(out)).free
+    return f", in {out}{state} ({bytes_in_words(free)} free)"
+
+
+def is_writable(path: Path) -> bool:
+    """Returns whether this is a directory in which this user may write."""
+    return path.is_dir() and os.access(path, os.W_OK | os.X_OK)
+
+
+def nearest(path: Path | str) -> Path:
+    """Returns a local path, or the nearest directory above it that exists."""
+    whole = Path(path).absolute()
+    return next(one for one in (whole, *whole.parents) if one.exists())
+
+
+def bytes_in_words(count: int) -> str:
+    """Returns a number of bytes in B, kB, MB, GB or TB, to three digits."""
+    size = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 999.5:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:,.3g} TB"
+
+
+def files_of(name: str, place: Path | str, paths: Iterable[Path | str], holds: str = "") -> Reading:
+    """Returns files as something that is read; directories among them do not count."""
+    sizes = [size for path in paths if (size := size_of(path)) is not None]
+    return Reading(name, str(place), len(sizes), sum(sizes), holds)

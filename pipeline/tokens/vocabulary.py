@@ -1,0 +1,208 @@
+"""The training of a vocabulary as the user requested it: arguments resolved and checked, and a
+sample of the lines of a corpus with a number of characters per language.
+"""
+
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data.examples.mixture import parse, weights_file
+from data.files.digests import digest_of_contents
+from data.files.parquet_files import row_count
+from data.files.paths import local_copy
+from data.languages import UNDETERMINED
+from data.tokens.tokenizer import EOS, MODEL_FILE, PADDING, SENTINELS, UNKNOWN
+from pipeline.arguments import Vocabulary
+from pipeline.corpus.pages import (
+    PageFile,
+    corpus_digests,
+    corpus_read,
+    page_files,
+    page_texts,
+    training_sizes,
+)
+from pipeline.errors import ArtifactError
+from pipeline.stage import Identity, Intent, files_of
+
+LONGEST_SENTENCE_BYTES = 16_384  # SentencePiece skips longer ones, so they are cut
+
+
+def sample(
+    files: Mapping[str, Sequence[PageFile]],
+    quotas: Mapping[str, int],
+    counted: Mapping[str, int] | None = None,
+) -> Iterator[str]:
+    """Yields lines of the pages of files, per language as many characters as its quota.
+
+    Every file contributes in proportion to its pages, from its first page on: within a file pages
+    are ordered by the hash of their address, so the first ones are a random sample.
+
+    Args:
+        files: files of training pages by language.
+        quotas: characters to sample by language.
+        counted: pages that the files should hold, by language; not checked if left out.
+
+    Raises:
+        ArtifactError: if they hold more or fewer.
+    """
+    for language, quota in quotas.items():
+        paths = [file.path for file in files[language]]
+        pages = np.cumsum([0, *map(row_count, paths)])
+        if counted is not None and pages[-1] != counted[language]:
+            raise ArtifactError(
+                f"The corpus should hold {counted[language]:,} training pages of {language} by its "
+                f"manifest, and its files hold {pages[-1]:,}; restore the files below pages/, and "
+                "run the same command again."
+            )
+        parts = np.diff(quota * pages // pages[-1])
+        for path, part in zip(paths, parts.tolist(), strict=True):
+            yield from _sample_of_file(path, part)
+
+
+def _sample_of_file(path: str, characters: int) -> Iterator[str]:
+    """Yields lines up to a number of characters; a short file is read repeatedly.
+
+    Of a store's file the first lines are read where they are. One that is read again is fetched.
+    """
+    left = characters
+    if left > 0:
+        left = yield from _first_lines(path, left)
+    if 0 < left < characters:  # not of a file without any character
+        with local_copy(path) as here:
+            while left > 0:
+                left = yield from _first_lines(here, left)
+
+
+def _first_lines(path: str | Path, characters: int) -> Generator[str, None, int]:
+    """Yields lines up to a number of characters; returns how many of these the file lacks."""
+    left = characters
+    for line in _lines(path):
+        left -= len(line)
+        yield line
+        if left <= 0:
+            break
+    return left
+
+
+def _lines(path: str | Path) -> Iterator[str]:
+    characters = LONGEST_SENTENCE_BYTES // 4  # UTF-8 has at most 4 bytes per character
+    for text in page_texts(path):
+        for line in text.split("\n"):
+            yield from (line[i : i + characters] for i in range(0, len(line), characters))
+
+
+STAGE = "vocabulary"
+BYTES = 256  # pieces of the byte fallback
+LEAST = SENTINELS + BYTES + len((PADDING, EOS, UNKNOWN)) + 1  # ids, with one piece
+ADVISED, ADVISED_OF_LITTLE = 4096, 2048  # ids for a first training
+LITTLE = 1_000_000  # characters of a corpus that may have fewer pieces than ADVISED
+REPETITIONS = 10  # of a small text in the sample that is advised
+
+
+@dataclass(frozen=True, kw_only=True)
+class VocabularyTraining:
+    """A training of a vocabulary whose arguments passed all checks.
+
+    Attributes:
+        arguments: the command's arguments.
+        files: files of training pages by language.
+        quotas: characters to sample by language.
+        intent: what it would do.
+    """
+
+    arguments: Vocabulary
+    files: Mapping[str, Sequence[PageFile]]
+    quotas: Mapping[str, int]
+    intent: Intent
+
+
+def requested_training(arguments: Vocabulary) -> VocabularyTraining:
+    """Returns the training that the arguments name.
+
+    Raises:
+        ArtifactError: if a setting is missing or out of its range, or there is no such corpus.
+        DataError: if the mixture is unknown.
+    """
+    if not (arguments.corpus and arguments.size):
+        raise ArtifactError(
+            "A vocabulary was asked for without --model and without both of --corpus and --size; "
+            "give the last two to train one, or --model to take an existing one."
+        )
+    check_training(arguments)
+    weights = parse(arguments.mixture, training_sizes(arguments.corpus))
+    files = {code: page_files(arguments.corpus, code, "train") for code in weights}
+    quotas = {code: round(weight * arguments.sample_characters) for code, weight in weights.items()}
+    return VocabularyTraining(
+        arguments=arguments,
+        files=files,
+        quotas=quotas,
+        intent=training_intent(arguments, [file for some in files.values() for file in some]),
+    )
+
+
+def training_intent(arguments: Vocabulary, files: Sequence[PageFile]) -> Intent:
+    """Returns what a training on these files of pages would do."""
+    settings = {
+        "size": arguments.size,
+        "mixture": arguments.mixture,
+        "character_coverage": arguments.character_coverage,
+        "sample_characters": arguments.sample_characters,
+    }
+    inputs = corpus_digests(arguments.corpus)
+    reads = [corpus_read(arguments.corpus, files)]
+    if weights_path := weights_file(arguments.mixture):
+        inputs["weights"] = digest_of_contents(weights_path)
+        reads.append(files_of("weights", weights_path, [Path(weights_path)]))
+    return Intent(
+        stage=STAGE,
+        reads=reads,
+        writes=f"{MODEL_FILE} and manifest.json",
+        out=arguments.out,
+        identity=Identity(settings, inputs),
+        work=(
+            f"{arguments.size:,} ids from a sample of {arguments.sample_characters:,} characters "
+            f"by {arguments.mixture}"
+        ),
+    )
+
+
+def check_training(arguments: Vocabulary) -> None:
+    """Checks the settings that need no text.
+
+    Raises:
+        ArtifactError: if a setting is out of its range.
+    """
+    size, sampled = arguments.size, arguments.sample_characters
+    coverage = arguments.character_coverage
+    ranges = (
+        ("--character-coverage", coverage, 0.98 <= coverage <= 1, "of at least 0.98, at most 1"),
+        ("--size", size, size >= LEAST, f"at least {LEAST}: sentinels, bytes and a piece"),
+        ("--sample-characters", sampled, sampled > 0, "1 or more"),
+    )
+    for name, value, fits, wanted in ranges:
+        if not fits:
+            raise ArtifactError(f"{name} was {value:g}; give a number {wanted}.")
+
+
+def advised_command(corpus: str, languages: Mapping[str, Any]) -> list[str]:
+    """Returns the words of a first training on a corpus; none if it has no page to train on.
+
+    The sample repeats a small text at most ten times, so where the size does not fit, `vocabulary`
+    names one that does within seconds.
+
+    Args:
+        corpus: directory of the corpus.
+        languages: counts by language of its manifest.
+    """
+    known = [one for code, one in languages.items() if one["kept"] and code != UNDETERMINED]
+    if not known:
+        return []
+    characters = sum(one["characters"] for one in known)
+    size, sample = ADVISED if characters > LITTLE else ADVISED_OF_LITTLE, characters * REPETITIONS
+    words = ["vocabulary", "--corpus", corpus, "--size", str(size)]
+    if sample < Vocabulary.sample_characters:
+        words += ["--sample-characters", str(sample)]
+    return [*words, "--out", "vocabulary"]

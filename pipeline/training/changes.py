@@ -1,0 +1,440 @@
+"""Settings that may change in mid-run: those that leave past steps as they were, and mixtures,
+tokens and rates from a step on, beside what the run records.
+
+The number of steps, the intervals, and mixtures and rates that begin at a later step may change,
+provided that the learning rates of the steps already made stay the same. Such changes are recorded
+(`runs/changes.py`) and the directory's claim is renewed. The claim refuses every other change and
+prints the difference.
+
+A recorded entry stays: a command that does not name it keeps it, one that repeats it changes
+nothing, and one that contradicts it is refused. A new entry begins at a step that is not made yet.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, fields, replace
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from data.errors import DataError
+from data.examples.mixture import make_schedule, parse, weights_file
+from data.examples.pretraining_examples import Examples
+from data.examples.segments import Mixture
+from data.files.digests import digest_of_contents
+from data.files.json_files import of_shape
+from data.files.paths import Place
+from data.tokens.blocks import TokenBlocks
+from model.config import OptimizerConfig, Rate, RateFrom
+from model.optimizer import learning_rate
+from pipeline.arguments import CacheOptions, Pretrain
+from pipeline.artifacts import (
+    Head,
+    digest_of_manifest,
+    head_in,
+    is_finished,
+    json_differences,
+    renew,
+)
+from pipeline.errors import ArtifactError
+from pipeline.hardware.hosts import on_first_host
+from pipeline.recipe.recipe import MixtureFrom, Recipe
+from pipeline.runs.directory import ChangedSetting, record_changes, saved_steps
+from pipeline.runs.finished import forget_evaluations
+from pipeline.stage import Identity
+from pipeline.tokens.opened_blocks import check_blocks, open_blocks, training_sizes
+
+
+def open_later(recipe: Recipe, first: TokenBlocks, cache: CacheOptions) -> tuple[TokenBlocks, ...]:
+    """Returns the token blocks of each later mixture; where none are named, those before it.
+
+    Raises:
+        ArtifactError: if there are no finished token blocks.
+        DataError: if the store cannot be read.
+    """
+    found = [first]
+    for one in recipe.mixture_from:
+        found.append(open_blocks(one.tokens, cache) if one.tokens else found[-1])
+    return tuple(found[1:])
+
+
+def check_later(recipe: Recipe, first: TokenBlocks, later: Sequence[TokenBlocks]) -> None:
+    """Checks the token blocks and the mixtures that a run changes to.
+
+    Raises:
+        DataError: if blocks are damaged or have another vocabulary, or a mixture cannot be drawn.
+        ArtifactError: if the vocabulary beside blocks is another than theirs.
+    """
+    for before, (one, blocks) in zip((first, *later), pairs(recipe, later), strict=False):
+        if blocks is not before:
+            check_blocks(blocks)
+        if blocks.manifest.vocabulary != first.manifest.vocabulary:
+            raise DataError(
+                f"The tokens in {blocks.address} were asked for from step {one.step:,} on and "
+                f"have another vocabulary than {first.address}; tokenize with that of the run."
+            )
+        make_schedule(parse(one.mixture, training_sizes(blocks)), recipe.seed)
+
+
+def later_digests(recipe: Recipe, later: Sequence[TokenBlocks]) -> dict[str, str]:
+    """Returns the digest of each input of the later mixtures, named by its step."""
+    found = {}
+    for one, blocks in pairs(recipe, later):
+        tokens, of_weights = later_inputs(one.step)
+        if one.tokens:
+            found[tokens] = digest_of_manifest(blocks.directory)
+        if weights := weights_file(one.mixture):
+            found[of_weights] = digest_of_contents(weights)
+    return found
+
+
+def later_inputs(step: int) -> tuple[str, str]:
+    """Returns the names of the inputs that a mixture from this step on may have."""
+    return f"tokens_from_{step}", f"weights_from_{step}"
+
+
+def later_mixtures(recipe: Recipe, later: Sequence[TokenBlocks]) -> tuple[Mixture, ...]:
+    """Returns the later mixtures by their first examples."""
+    return tuple(
+        Mixture(
+            one.step * recipe.rows,
+            make_schedule(parse(one.mixture, training_sizes(blocks)), recipe.seed),
+            blocks,
+        )
+        for one, blocks in pairs(recipe, later)
+    )
+
+
+def pairs(
+    recipe: Recipe, later: Sequence[TokenBlocks]
+) -> Iterator[tuple[MixtureFrom, TokenBlocks]]:
+    """Yields each later mixture with its token blocks."""
+    yield from zip(recipe.mixture_from, later, strict=True)
+
+
+def lines_of(recipe: Recipe, examples: Examples) -> Iterator[str]:
+    """Yields each change of the mixture in words, and the languages that it begins anew."""
+    for one, segment in zip(recipe.mixture_from, examples.segments[1:], strict=True):
+        languages = len(segment.schedule.languages)
+        yield (
+            f"from step {one.step:,} on {one.mixture} over {languages} languages of "
+            f"{segment.blocks.address}"
+        )
+        if segment.anew:
+            yield (
+                f"the tokens in {segment.blocks.address} do not begin with those before for "
+                f"{', '.join(segment.anew)}: pages read in this epoch may be read again"
+            )
+
+
+NUMBERS = ("steps", "evaluate_every", "checkpoint_every", "log_every")
+LISTS = ("mixture_from", "rate_from")
+
+
+class Agreement(NamedTuple):
+    """What a command may change in the run of its directory.
+
+    Attributes:
+        changes: settings that change; none if only a place of tokens is named otherwise.
+        finished: whether the run is finished, and stays so.
+        made: number of steps made, by the last checkpoint.
+    """
+
+    changes: tuple[ChangedSetting, ...]
+    finished: bool
+    made: int
+
+    def record(self, out: Place, stage: str, identity: Identity) -> None:
+        """Records the changes, and claims the directory for them.
+
+        Two kinds of evaluations are removed. A killed run may have evaluated steps after its last
+        checkpoint; these steps are repeated with the new settings. A lengthened run was evaluated
+        at its former end, perhaps between two regular evaluations. Those at a former interval stay.
+        """
+        every = identity.settings["evaluate_every"]
+        former = [one.before for one in self.changes if one.setting == "steps"]
+        ends = [step for step in former if every and step % every]
+        forget_evaluations(out, lambda step: step > self.made)
+        record_changes(out, self.changes)
+        renew(out, stage, *identity)
+        forget_evaluations(out, lambda step: step in ends)  # a finished run no more
+
+
+def agreement_of(out: Place, stage: str, identity: Identity) -> Agreement | None:
+    """Returns what a command may change in its directory; None if the claim alone decides.
+
+    The claim alone decides if the directory holds no run of this stage, if nothing changes, or if a
+    setting changes that must not, which the claim refuses. It always decides for fine-tuned runs.
+
+    Raises:
+        ArtifactError: if the changes would alter steps already made.
+    """
+    head = head_in(out)
+    settings = json.loads(json.dumps(identity.settings))
+    if head is None or head.stage != stage or stage == "finetune":
+        return None
+    if not _only_safe(head, Identity(settings, identity.inputs)) or head.settings == settings:
+        return None
+    made, finished = max(saved_steps(out), default=0), is_finished(out)
+    changes = changes_between(head.settings, settings, made)
+    if finished and changes and settings["steps"] <= head.settings["steps"]:
+        return None
+    check_steps_made(out, head.settings, settings, made)
+    return Agreement(changes, finished and not changes, made)
+
+
+def _only_safe(head: Head, asked: Identity) -> bool:
+    kept = {name: asked.inputs.get(name) for name in head.inputs}
+    added = asked.inputs.keys() - head.inputs.keys()
+    later = all(name.startswith(("tokens_from_", "weights_from_")) for name in added)
+    return kept == head.inputs and later and _fixed(head.settings) == _fixed(asked.settings)
+
+
+def _fixed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the settings that no resume changes."""
+    found = {k: v for k, v in settings.items() if k not in (*NUMBERS, *LISTS)}
+    optimizer = {k: v for k, v in settings["optimizer"].items() if k not in LISTS}
+    return found | {"optimizer": optimizer}
+
+
+def changes_between(
+    before: Mapping[str, Any], after: Mapping[str, Any], made: int
+) -> tuple[ChangedSetting, ...]:
+    """Returns numbers that differ and new entries of lists; tokens that only moved are none."""
+    numbers = [
+        ChangedSetting(made, name, before[name], after[name])
+        for name in NUMBERS
+        if before[name] != after[name]
+    ]
+    lists = [
+        ChangedSetting(made, name, None, entry)
+        for name, old, new in (
+            ("mixture_from", before, after),
+            ("rate_from", before["optimizer"], after["optimizer"]),
+        )
+        for entry in new.get(name, [])
+        if _placeless(entry) not in map(_placeless, old.get(name, []))
+    ]
+    return (*numbers, *lists)
+
+
+def check_steps_made(
+    out: Place, before: Mapping[str, Any], after: Mapping[str, Any], made: int
+) -> None:
+    """Checks that new settings keep all steps made, with their mixtures and learning rates.
+
+    Raises:
+        ArtifactError: if they ask for fewer steps, or would change the mixture or rate of one.
+    """
+    steps = before["steps"], after["steps"]
+    if after["steps"] < made:
+        raise ArtifactError(
+            f"{out} has made {made:,} steps and {after['steps']:,} were asked; ask for as many or "
+            "more, or name another --out."
+        )
+    if lines := json_differences(_mixtures(before, made), _mixtures(after, made)):
+        raise ArtifactError(
+            f"{out} has made {made:,} steps with other mixtures ({'; '.join(lines)}); repeat those "
+            "that began before, or name another --out."
+        )
+    rates = [_rates(one, made, str(out)) for one in (before, after)]
+    if len(other := np.flatnonzero(rates[0] != rates[1])):
+        step = int(other[0])
+        raise ArtifactError(
+            f"{out} has made {made:,} of {steps[0]:,} steps and {steps[1]:,} were asked for; step "
+            f"{step + 1:,} would then have had the learning rate {rates[1][step]:.4g} instead of "
+            f"{rates[0][step]:.4g}, because decay_from is a share of the number of steps; keep "
+            f"that number, or add --start {out} and name another --out to train on from its "
+            "weights."
+        )
+
+
+def _mixtures(settings: Mapping[str, Any], made: int) -> dict[str, Any]:
+    """Returns the later mixtures of the steps made."""
+    return {
+        f"mixture_from {one['step']}": _placeless(one)
+        for one in settings.get("mixture_from", [])
+        if one["step"] < made
+    }
+
+
+def _placeless(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a later mixture or rate without the place of its tokens: their digest is an input."""
+    return {**entry, "tokens": bool(entry.get("tokens"))}
+
+
+def _rates(settings: Mapping[str, Any], made: int, place: str) -> np.ndarray:
+    config = of_shape(settings["optimizer"], OptimizerConfig, place)
+    return np.asarray(jax.vmap(learning_rate(config, settings["steps"]))(jnp.arange(made)))
+
+
+Entry = TypeVar("Entry", MixtureFrom, RateFrom)
+RATE_FIELDS = [field.name for field in fields(Rate)]
+
+
+class Recorded(NamedTuple):
+    """What a run's directory records of the settings that change from a step on.
+
+    Attributes:
+        made: number of steps made, by the last checkpoint.
+        mixtures: mixtures from a step on.
+        rates: rates from a step on.
+    """
+
+    made: int = 0
+    mixtures: tuple[MixtureFrom, ...] = ()
+    rates: tuple[RateFrom, ...] = ()
+
+
+def recorded_in(out: Place, stage: str) -> Recorded:
+    """Returns what a directory records; nothing if no such run is in it. Every host calls this."""
+    settings, made = on_first_host(lambda: _settings(out, stage))
+    place = str(out)
+    optimizer = settings.get("optimizer", {})
+    return Recorded(
+        made,
+        of_shape(settings.get("mixture_from", []), tuple[MixtureFrom, ...], place),
+        of_shape(optimizer.get("rate_from", []), tuple[RateFrom, ...], place),
+    )
+
+
+def _settings(out: Place, stage: str) -> tuple[dict[str, Any], int]:
+    head = head_in(out)
+    if head is None or head.stage != stage:
+        return {}, 0
+    return head.settings, max(saved_steps(out), default=0)
+
+
+def with_later_settings(recipe: Recipe, arguments: Pretrain) -> Recipe:
+    """Returns the recipe with the mixtures and rates that the command and its run have.
+
+    Raises:
+        ArtifactError: if the command contradicts the run, or would change steps already made.
+    """
+    recorded = recorded_in(arguments.out, recipe.stage)
+    asked = {one.step: one for one in recipe.mixture_from}
+    known = {one.step: one for one in recorded.mixtures} | asked
+    asked |= {one.step: one for one in asked_mixtures(arguments, recipe.mixture, known)}
+    mixtures = joined("mixture", recorded.mixtures, asked, recorded.made, recipe.steps)
+    rates = {one.step: one for one in recipe.optimizer.rate_from}
+    known_rates = {one.step: one for one in recorded.rates} | rates
+    rates |= {one.step: one for one in asked_rates(arguments, recipe.optimizer, known_rates)}
+    joined_rates = joined("rate", recorded.rates, rates, recorded.made, recipe.steps)
+    optimizer = replace(recipe.optimizer, rate_from=joined_rates)
+    return replace(recipe, mixture_from=mixtures, optimizer=optimizer)
+
+
+def joined(
+    what: str, recorded: Sequence[Entry], asked: Mapping[int, Entry], made: int, steps: int
+) -> tuple[Entry, ...]:
+    """Returns recorded and asked entries in the order of their steps.
+
+    Args:
+        what: what they change, for messages.
+        recorded: entries of the run.
+        asked: entries of the command, by step.
+        made: number of steps made.
+        steps: number of steps of the run.
+
+    Raises:
+        ArtifactError: if an asked entry differs from the recorded one of its step, or a new one
+            begins at a step already made or after the last.
+    """
+    found = {one.step: one for one in recorded}
+    for step, one in sorted(asked.items()):
+        if step in found:
+            _check_same(what, found[step], one)
+        elif not max(made, 1) <= step < steps:
+            raise ArtifactError(
+                f"Another {what} was asked from step {step:,} on, of a run of {steps:,} steps that "
+                f"has made {made:,}; name a step that is not made yet, below the number of "
+                "steps."
+            )
+        found[step] = one
+    return tuple(found[step] for step in sorted(found))
+
+
+def _check_same(what: str, there: Entry, asked: Entry) -> None:
+    """Checks that an entry repeats the recorded one; tokens are compared by digest, elsewhere."""
+    old, new = ({k: v for k, v in asdict(one).items() if k != "tokens"} for one in (there, asked))
+    if lines := json_differences(old, new):
+        raise ArtifactError(
+            f"The run has another {what} from step {there.step:,} on ({'; '.join(lines)}); omit "
+            "the option to keep it, or name a later step."
+        )
+
+
+def asked_mixtures(
+    arguments: Pretrain, first: str, known: Mapping[int, MixtureFrom]
+) -> Iterator[MixtureFrom]:
+    """Yields the mixtures of --mixture-from and --tokens-from; what is not named stays.
+
+    Args:
+        arguments: the command's arguments.
+        first: mixture of the first step.
+        known: mixtures that the run has, by step.
+    """
+    mixtures = by_step("--mixture-from", arguments.mixture_from, "uniform")
+    tokens = by_step("--tokens-from", arguments.tokens_from, "TOKENS")
+    known = dict(known)
+    for step in sorted({*mixtures, *tokens}):
+        before = [known[one] for one in sorted(known) if one <= step]
+        kept = before[-1].mixture if before else first
+        same = known[step].tokens if step in known else ""
+        known[step] = MixtureFrom(
+            step=step, mixture=mixtures.get(step, kept), tokens=tokens.get(step, same)
+        )
+        yield known[step]
+
+
+def asked_rates(
+    arguments: Pretrain, first: OptimizerConfig, known: Mapping[int, RateFrom]
+) -> Iterator[RateFrom]:
+    """Yields the rates of --rate-from; fields that are not named stay.
+
+    Raises:
+        ArtifactError: if a field is unknown, has no number or is named twice.
+    """
+    known = dict(known)
+    for step, text in sorted(by_step("--rate-from", arguments.rate_from, "scale=0.5").items()):
+        earlier = [known[one] for one in sorted(known) if one < step]
+        values = {name: getattr((earlier or [first])[-1], name) for name in RATE_FIELDS}
+        named = [setting.partition("=") for setting in text.split(",")]
+        if len({name for name, _, _ in named}) < len(named):
+            raise ArtifactError(
+                f"--rate-from {step}={text} was asked, which names a field twice; name each once."
+            )
+        for name, _, value in named:
+            values[name] = _number(name, value, values, f"{step}={text}")
+        known[step] = RateFrom(step=step, **values)
+        yield known[step]
+
+
+def _number(name: str, text: str, values: Mapping[str, Any], whole: str) -> Any:
+    try:
+        return type(values[name])(text)
+    except (KeyError, ValueError) as error:
+        raise ArtifactError(
+            f"--rate-from {whole} was asked, in which {name}={text!r} sets no rate; write numbers "
+            f"for {', '.join(RATE_FIELDS)}, such as {whole.partition('=')[0]}=scale=0.5."
+        ) from error
+
+
+def by_step(option: str, words: Sequence[str], example: str) -> dict[int, str]:
+    """Returns the values of an option's words STEP=VALUE, by step.
+
+    Raises:
+        ArtifactError: if a word has another form, or two have one step.
+    """
+    found: dict[int, str] = {}
+    for word in words:
+        step, _, value = word.partition("=")
+        if not (step.isdecimal() and value) or int(step) in found:
+            raise ArtifactError(
+                f"{option} was given {' '.join(words)}; write STEP=VALUE once per step, such as "
+                f"1000={example}."
+            )
+        found[int(step)] = value
+    return found

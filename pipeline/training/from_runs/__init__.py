@@ -1,1 +1,0 @@
-"""Runs that begin with another run: its weights, its trunk, its experts or its teaching."""

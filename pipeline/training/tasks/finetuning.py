@@ -1,0 +1,294 @@
+"""A fine-tuning: what must hold of its tasks, its programs, its training and its last
+predictions.
+"""
+
+import functools
+import gc
+from collections.abc import Callable
+from dataclasses import replace
+from statistics import fmean
+from typing import Any, NamedTuple
+
+import jax
+
+from data.examples.span_corruption import lengths_for_inputs
+from data.files.digests import digest_of_contents
+from data.tasks.examples import TaskData
+from data.tokens.blocks import TokenBlocks
+from data.tokens.tokenizer import MODEL_FILE
+from model.checkpoints import with_shardings
+from model.loss.training_loss import Distillation
+from model.sharding.mesh import make_mesh
+from model.trainer import Trainer
+from pipeline.arguments import Finetune
+from pipeline.corpus.pages import read_corpus
+from pipeline.errors import ArtifactError
+from pipeline.hardware.hosts import is_first
+from pipeline.recipe.recipe import Recipe
+from pipeline.recipe.trainer import trainer_on
+from pipeline.runs.directory import best_step, check_same_vocabulary
+from pipeline.runs.opened_run import restore
+from pipeline.runs.tasks import check_metric
+from pipeline.tokens.opened_blocks import check_blocks
+from pipeline.training import teacher as teachers
+from pipeline.training.begin import (
+    PreparedRun,
+    Profile,
+    check_mixture,
+    check_profile,
+    machine_checks,
+)
+from pipeline.training.loop import Training, device_batches
+from pipeline.training.origins import check_network
+from pipeline.training.run import make_examples, make_tracking
+from pipeline.training.tasks.given_tasks import Finetuning, overlaps_with
+from pipeline.training.tasks.predictor import Predictor
+from pipeline.training.tasks.scoring import TEST, TaskEvaluator
+from pipeline.training.teacher import Teacher, check_fills_groups, check_student
+
+PRETRAINING_MIXTURE = "temperature:0.3"  # of pretraining mixed in; mT5's
+
+
+class Request(NamedTuple):
+    """A fine-tuning whose arguments passed all checks.
+
+    Attributes:
+        prepared: the run.
+        finetuning: its tasks.
+        teacher: fine-tuned run to learn from; None without.
+    """
+
+    prepared: PreparedRun
+    finetuning: Finetuning
+    teacher: teachers.Teacher | None
+
+
+class Programs(NamedTuple):
+    """What runs of one recipe on several languages share, so that it is compiled once.
+
+    Attributes:
+        recipe: recipe that they were made for.
+        trainer: functions of the network.
+        predictors: predictor of each task, by name.
+        record: fields of recipe.json about the teacher; none without.
+    """
+
+    recipe: Recipe
+    trainer: Trainer
+    predictors: dict[str, Predictor]
+    record: dict[str, Any]
+
+    def serve(self, recipe: Recipe) -> bool:
+        """Returns whether another recipe has these programs: whether only its languages differ."""
+        return _without_languages(self.recipe) == _without_languages(recipe)
+
+
+def let_go(held: list[Programs]) -> None:
+    """Frees the programs of an earlier run: a second teacher may not fit beside the first."""
+    held.clear()
+    gc.collect()  # predictors refer to themselves, and to the teacher
+
+
+def compiled(training: Training) -> Trainer:
+    """Returns the trainer with its programs compiled, which further runs then share."""
+    trainer = training.trainer
+    state = with_shardings(jax.eval_shape(trainer.init), trainer.shardings)
+    with training.account.spend("compiling"):
+        return trainer.compiled(state, next(device_batches(training, 0)))
+
+
+def make_programs(request: Request) -> Programs:
+    """Returns a recipe's functions; a student's have its teacher's weights."""
+    recipe, teacher = request.prepared.recipe, request.teacher
+    mesh = make_mesh(recipe.mesh)
+    if teacher is None or recipe.distillation is None:
+        return Programs(recipe, trainer_on(recipe, mesh), {}, {})
+    network, record = teacher.weights(mesh)
+    distillation = Distillation(recipe.distillation, network)
+    return Programs(recipe, trainer_on(recipe, mesh, distillation), {}, {"teacher": record})
+
+
+def _without_languages(recipe: Recipe) -> Recipe:
+    assert recipe.finetuning is not None  # a recipe of `mswitch finetune`
+    return replace(recipe, finetuning=replace(recipe.finetuning, languages=()))
+
+
+def make_training(request: Request, programs: Programs) -> Training:
+    """Returns the loop's inputs."""
+    prepared, finetuning = request.prepared, request.finetuning
+    recipe = prepared.recipe
+    evaluator = TaskEvaluator(
+        finetuning.tasks,
+        finetuning.tokenizer,
+        recipe,
+        prepared.out,
+        recipe.lengths.targets,
+        programs.predictors,
+    )
+    pretraining = (
+        None
+        if prepared.blocks is None
+        else make_examples(
+            replace(recipe, mixture=PRETRAINING_MIXTURE, finetuning=None), prepared.blocks
+        )
+    )
+    return Training(
+        recipe=recipe,
+        trainer=programs.trainer,
+        examples=finetuning.examples(recipe, pretraining),
+        evaluator=evaluator,
+        out=prepared.out,
+        account=prepared.account,
+        profile=Profile(prepared.profile, prepared.out / "profile"),
+        console=prepared.console,
+        tracking=make_tracking(prepared),
+    )
+
+
+def predict_test(training: Training, evaluator: TaskEvaluator, corpus: str | None) -> None:
+    """Predicts the test data of each task with the weights of the best step.
+
+    Args:
+        training: the loop's inputs.
+        evaluator: the run's evaluation.
+        corpus: corpus of the pretraining, whose shared text is marked; None if it is not known.
+    """
+    out = training.out
+    with training.account.spend("evaluating"):
+        arrays, step = restore(out, training.trainer, best_step(out))
+        for data in evaluator.tasks:
+            if data.test:
+                shared = overlaps_with(corpus, data.test)
+                scores = evaluator.predict(training.trainer, arrays, data, TEST, step, shared)
+                assert scores is not None  # it was not stopped
+                if is_first():
+                    training.announce(test_line(data, scores, step))
+
+
+def test_line(data: TaskData, scores: dict[str, float], step: int) -> str:
+    """Returns a task's score on test data, in words."""
+    return (
+        f"{data.task.name}: {fmean(scores.values()):.1f} % on test data, mean of "
+        f"{len(scores)} languages, at step {step:,}, the best on development data."
+    )
+
+
+def checks_of(
+    arguments: Finetune, pretrained: Recipe, request: Request
+) -> list[Callable[[], object]]:
+    """Returns what must hold before a run is fine-tuned, each to be called."""
+    (prepared, finetuning, teacher), blocks = request, request.prepared.blocks
+    recipe = prepared.recipe
+    checks: list[Callable[[], object]] = [
+        *(functools.partial(check_trains, data) for data in finetuning.tasks),
+        *(functools.partial(check_metric, data.task) for data in finetuning.tasks),
+        functools.partial(check_network, arguments.run, pretrained, recipe),
+        functools.partial(check_evaluates_saved_steps, recipe),
+        functools.partial(check_mixed_pretraining, recipe, blocks),
+        functools.partial(check_profile, arguments.profile, recipe.steps),
+        functools.partial(finetuning.schedule, recipe, mixed=blocks is not None),
+        *machine_checks(recipe, arguments.out),
+    ]
+    if arguments.corpus is not None:
+        checks.append(functools.partial(read_corpus, arguments.corpus))
+    if blocks is not None:
+        pretraining = replace(recipe, mixture=PRETRAINING_MIXTURE)
+        checks += [
+            functools.partial(check_same_vocabulary, arguments.run, blocks),
+            functools.partial(check_blocks, blocks),
+            functools.partial(check_mixture, pretraining, blocks),
+        ]
+    if teacher is not None:
+        checks += [
+            functools.partial(check_teaches_tasks, teacher, recipe, finetuning),
+            functools.partial(check_begins_with_run, recipe),
+        ]
+    return checks
+
+
+def check_trains(data: TaskData) -> None:
+    """Checks that a task has training and development examples.
+
+    Raises:
+        ArtifactError: if a split is missing.
+    """
+    for split in ("train", "development"):
+        if not getattr(data, split):
+            raise ArtifactError(
+                f"Fine-tuning needs a {split} split of task {data.task.name}, whose description "
+                f"has {', '.join(data.task.splits)}; add it to `splits` there."
+            )
+
+
+def check_teaches_tasks(teacher: Teacher, recipe: Recipe, finetuning: Finetuning) -> None:
+    """Checks that a fine-tuned run can teach a dense one the same tasks.
+
+    Raises:
+        ArtifactError: if its vocabulary or its tasks differ, the student is sparse, or its batches
+            do not fill the teacher's routing groups.
+    """
+    check_student(teacher, recipe)
+    check_fills_groups(teacher, recipe)
+    if digest_of_contents(teacher.directory / MODEL_FILE) != digest_of_contents(
+        finetuning.vocabulary
+    ):
+        raise ArtifactError(
+            f"{teacher.directory} and {finetuning.vocabulary.parent} have different vocabularies, "
+            "so probabilities of the one mean nothing to the other; name runs of one vocabulary."
+        )
+    ours, theirs = finetuning.digests, teacher.inputs
+    if other := [name for name, digest in ours.items() if theirs.get(name) != digest]:
+        raise ArtifactError(
+            f"{teacher.directory} was not fine-tuned on {', '.join(other)} as it is given here; "
+            "name a run that was, with the same languages."
+        )
+
+
+def check_begins_with_run(recipe: Recipe) -> None:
+    """Checks that no setting gives a fine-tuned student other first weights than those of `--run`.
+
+    Raises:
+        ArtifactError: if `distillation.initialization` does.
+    """
+    assert recipe.distillation is not None  # a student's recipe
+    if recipe.distillation.initialization != "random":
+        raise ArtifactError(
+            f"distillation.initialization was {recipe.distillation.initialization}, and a "
+            "fine-tuned student begins with the weights of --run; leave it out."
+        )
+
+
+def check_evaluates_saved_steps(recipe: Recipe) -> None:
+    """Checks that every evaluated step has a checkpoint, of which the best is kept.
+
+    Raises:
+        ArtifactError: if one has none.
+    """
+    if not recipe.evaluate_every or recipe.evaluate_every % recipe.checkpoint_every:
+        raise ArtifactError(
+            f"evaluate_every was {recipe.evaluate_every} with checkpoint_every "
+            f"{recipe.checkpoint_every}; fine-tuning keeps the best evaluated checkpoint, so "
+            "evaluate_every must be a multiple of checkpoint_every."
+        )
+
+
+def check_mixed_pretraining(recipe: Recipe, blocks: TokenBlocks | None) -> None:
+    """Checks that pretraining is mixed in only with tokens to read, and with room for its targets.
+
+    Raises:
+        ArtifactError: if it is not.
+    """
+    config = recipe.finetuning
+    assert config is not None  # a recipe of `mswitch finetune`
+    if bool(config.pretraining_share) != (blocks is not None):
+        raise ArtifactError(
+            f"finetuning.pretraining_share was {config.pretraining_share} "
+            f"{'with' if blocks else 'without'} --tokens; pretraining is mixed in with both, "
+            "for example --tokens DIR --pretraining-share 0.01."
+        )
+    needed = lengths_for_inputs(recipe.inputs).targets
+    if blocks is not None and needed > config.targets:
+        raise ArtifactError(
+            f"finetuning.targets was {config.targets}, and pretraining of {recipe.inputs} inputs "
+            f"has {needed} targets in a row; set finetuning.targets={needed} or more."
+        )

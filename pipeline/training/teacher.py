@@ -1,0 +1,199 @@
+"""A finished run as a teacher: the checks of its fitness, its identity and its weights.
+
+A student and its teacher read the same token ids, so they need one vocabulary. The share of the
+teacher's gain that a student keeps can be computed only if both were trained on the same tokens.
+The student's recipe.json records the teacher with a fingerprint of its weights, which is compared
+when the student is resumed.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from jax.sharding import Mesh
+from msgspec import structs
+
+from data.files.json_files import read_json
+from data.files.paths import Place, exists
+from data.tokens.blocks import TokenBlocks
+from model.checkpoints import fingerprint
+from model.config import ConfigurationError, ModelConfig
+from model.transformer import Transformer, parameter_count
+from pipeline.artifacts import digest_of_manifest, json_differences
+from pipeline.errors import ArtifactError
+from pipeline.recipe import named
+from pipeline.recipe.fits import check_divides
+from pipeline.recipe.recipe import Recipe
+from pipeline.recipe.trainer import trainer_on
+from pipeline.runs.directory import RunRecord, check_same_vocabulary, find_finished_run
+from pipeline.runs.opened_run import recipe_of, restore
+from pipeline.training.origins import weight_layout
+from pipeline.training.upcycling import SHAPE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Teacher:
+    """A finished run that teaches.
+
+    Attributes:
+        directory: the teacher's run directory.
+        recipe: recipe of the teacher.
+        inputs: digest of each input of the teacher's run, by name.
+    """
+
+    directory: Place
+    recipe: Recipe
+    inputs: dict[str, str]
+
+    @property
+    def identity(self) -> str:
+        """Recipe, seed and digest of the manifest, known before any weight is read."""
+        digest = digest_of_manifest(self.directory)
+        return f"{self.recipe.name}, seed {self.recipe.seed}, {digest}"
+
+    def weights(self, mesh: Mesh) -> tuple[Transformer, dict[str, Any]]:
+        """Returns the network of the best or last checkpoint, and its record for recipe.json."""
+        trainer = trainer_on(self.recipe, mesh)
+        arrays, step = restore(self.directory, trainer, None)
+        switch = self.recipe.model.switch
+        record = {
+            "recipe": self.recipe.name,
+            "seed": self.recipe.seed,
+            "step": step,
+            "experts": None if switch is None else switch.experts,
+            "parameters": parameter_count(trainer.shapes),
+            "fingerprint": fingerprint(arrays),
+        }
+        return trainer.model(arrays), record
+
+
+def find(directory: Place) -> Teacher:
+    """Returns the run in a directory.
+
+    Raises:
+        ArtifactError: if the directory holds no run, or the run is not finished.
+    """
+    record = find_finished_run(directory)
+    recipe = recipe_of(record, directory)
+    return Teacher(directory=directory, recipe=recipe, inputs=record.inputs)
+
+
+def check_teaches(teacher: Teacher, recipe: Recipe, blocks: TokenBlocks) -> None:
+    """Checks that a run can teach a recipe on these tokens.
+
+    Raises:
+        ArtifactError: if the vocabulary, the tokens or the widths differ, if the student is sparse,
+            or if its batches do not fill the teacher's routing groups.
+    """
+    check_text(teacher, blocks)
+    check_student(teacher, recipe)
+    check_fills_groups(teacher, recipe)
+
+
+def check_fills_groups(teacher: Teacher, recipe: Recipe) -> None:
+    """Checks that a student's batches are whole routing groups of its teacher.
+
+    A teacher is not trained here, so its balance loss over whole batches, if it had one, does not
+    rule out microbatches.
+
+    Raises:
+        ArtifactError: if they are not.
+    """
+    model = teacher.recipe.model
+    if model.switch is not None:
+        model = replace(model, switch=replace(model.switch, balance_loss_over="group"))
+    try:
+        check_divides(replace(recipe, model=model))
+    except ConfigurationError as error:
+        raise ArtifactError(
+            f"{teacher.directory} cannot teach {recipe.name}'s batches: {error}"
+        ) from error
+
+
+def check_text(teacher: Teacher, blocks: TokenBlocks) -> None:
+    """Checks vocabulary and tokens; an imported teacher has no tokens to compare.
+
+    Raises:
+        ArtifactError: if the teacher has another vocabulary or was trained on other tokens.
+    """
+    trained_on = teacher.inputs.get("tokens")
+    if trained_on not in (None, digest_of_manifest(blocks.directory)):
+        raise ArtifactError(
+            f"{teacher.directory} was trained on other tokens than {blocks.address}, so the "
+            "share of its gain that a student keeps could not be computed; name "
+            "the tokens that it was trained on."
+        )
+    check_same_vocabulary(teacher.directory, blocks)
+
+
+def check_student(teacher: Teacher, recipe: Recipe) -> None:
+    """Checks that a recipe is dense and, unless it starts from random weights, of equal shape.
+
+    Raises:
+        ArtifactError: if the recipe is sparse, its shape or its vocabulary rows differ from the
+            teacher's, or it is to be the mean of experts beside which the teacher has a shared one.
+    """
+    if recipe.model.switch is not None:
+        raise ArtifactError(
+            f"Recipe {recipe.name} has {recipe.model.switch.experts} experts, and a student is "
+            "dense; name the baseline's recipe."
+        )
+    assert recipe.distillation is not None  # set for every student
+    switch, first = teacher.recipe.model.switch, recipe.distillation.initialization
+    if first == "experts-mean" and switch is not None and switch.shared_mlp:
+        raise ArtifactError(
+            f"{teacher.directory} has a shared expert beside its experts, and a feed-forward of "
+            "their width cannot be both; set distillation.initialization to non-experts or random."
+        )
+    dense = replace(teacher.recipe.model, switch=None)
+    if first != "random" and weight_layout(dense) != weight_layout(recipe.model):
+        there, asked = (_shape(model) for model in (dense, recipe.model))
+        raise ArtifactError(
+            f"{teacher.directory} has another shape than recipe {recipe.name} "
+            f"({'; '.join(json_differences(there, asked))}), so its weights do not fit; name "
+            f"{' or '.join(_fitting(dense)) or 'a dense recipe of that shape'}, or add "
+            "--set distillation.initialization=random."
+        )
+    if recipe.model.vocabulary_rows not in (0, dense.vocabulary_rows):  # 0: as the tokens say
+        raise ArtifactError(
+            f"{teacher.directory} has {dense.vocabulary_rows} vocabulary rows and recipe "
+            f"{recipe.name} {recipe.model.vocabulary_rows}, and a student's logits are compared "
+            f"with its teacher's; add --set model.vocabulary_rows={dense.vocabulary_rows}."
+        )
+
+
+def _shape(model: ModelConfig) -> dict[str, Any]:
+    return {name: getattr(model, name) for name in SHAPE}
+
+
+def _fitting(dense: ModelConfig) -> list[str]:
+    """Returns the named dense recipes of a network's shape, whatever their vocabularies."""
+    models = {name: named.get(name).model for name in named.names()}
+    return [
+        name
+        for name, model in models.items()
+        if model.switch is None
+        and _shape(replace(model, vocabulary_rows=dense.vocabulary_rows)) == _shape(dense)
+    ]
+
+
+def check_same_teacher(out: Place, record: Mapping[str, Any]) -> None:
+    """Checks that a resumed student has the teacher of its earlier steps.
+
+    Args:
+        out: the student's run directory.
+        record: the teacher's record for recipe.json.
+
+    Raises:
+        ArtifactError: if the run's recipe.json records other weights.
+    """
+    path = out / "recipe.json"
+    there = read_json(path, RunRecord).teacher if exists(path) else None
+    if there is None:
+        return
+    recorded = {name: value for name, value in structs.asdict(there).items() if value != ""}
+    if lines := json_differences(recorded, {name: record[name] for name in recorded}):
+        raise ArtifactError(
+            f"{out} was begun with another teacher ({'; '.join(lines)}); restore that teacher, or "
+            "name another --out."
+        )

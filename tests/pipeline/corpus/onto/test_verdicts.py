@@ -1,0 +1,35 @@
+"""Which pages of the base corpus are judged again."""
+
+import numpy as np
+
+from pipeline.corpus.judgements import CLUSTER_SIZES
+from pipeline.corpus.onto.verdicts import CLAIMED, Verdicts, changed_rows
+from pipeline.corpus.spills import ROW
+
+ANSWERS = {
+    ROW: np.array([0, 1, 2], np.uint32),
+    "identified_language": np.array(["sw", "sw", "sw"], object),
+    "language_probability": np.array([0.51, 0.51, 0.9]),
+}
+
+
+def verdicts(threshold, duplicates):
+    """Returns verdicts on three pages in Swahili: one threshold, and pages with newer versions."""
+    none = {name: np.empty(0, np.uint32) for name in (*CLUSTER_SIZES.names, *CLAIMED.names)}
+    rows = np.array(duplicates, np.uint32)
+    return Verdicts(rows, {"sw": threshold}, none[ROW], none, none, none[ROW])
+
+
+def test_a_page_whose_language_moves_has_changed():
+    found = changed_rows(verdicts(0.50, []), verdicts(0.52, []), ANSWERS)
+    assert found.tolist() == [0, 1]
+
+
+def test_a_page_that_had_a_newer_version_before_has_not_changed():
+    found = changed_rows(verdicts(0.50, [0]), verdicts(0.52, [0]), ANSWERS)
+    assert found.tolist() == [1]
+
+
+def test_a_page_that_has_a_newer_version_now_has_changed():
+    found = changed_rows(verdicts(0.50, [0]), verdicts(0.52, [0, 1, 2]), ANSWERS)
+    assert found.tolist() == [1, 2]

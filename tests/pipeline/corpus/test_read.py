@@ -1,0 +1,127 @@
+""" """
+
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data.errors import DataError
+from data.reading.page import BrokenRecord, Page
+from pipeline.corpus.read import (
+    DEFAULT_CUT,
+    MOST_PARTITIONS,
+    MOST_SHARDS,
+    Cut,
+    InputFile,
+    chunks,
+    files_named,
+    input_files,
+    names_of,
+    packed,
+    partitions,
+    shards,
+)
+
+
+class File(NamedTuple):
+    number: int
+    size: int
+
+
+@given(st.lists(st.integers(0, 50)), st.integers(1, 60))
+def test_packing_keeps_order_fills_shards_and_lets_only_large_files_exceed_them(sizes, limit):
+    files = [File(number, size) for number, size in enumerate(sizes)]
+    shards = packed(files, limit)
+    assert [file for shard in shards for file in shard] == files
+    assert all(shards)
+    full = [sum(file.size for file in shard) for shard in shards]
+    assert all(size <= limit or len(shard) == 1 for size, shard in zip(full, shards, strict=True))
+    assert all(size + shard[0].size > limit for size, shard in zip(full, shards[1:], strict=False))
+
+
+SIZES = st.lists(st.integers(0, 500), max_size=40)
+
+
+def files_of(sizes: list[int]) -> list[InputFile]:
+    return [InputFile(f"{number}.wet", size) for number, size in enumerate(sizes)]
+
+
+@given(SIZES)
+def test_every_file_is_in_one_shard_in_order(sizes):
+    files = files_of(sizes)
+    groups = shards(files, Cut(shard_bytes=300))
+    assert [path for group in groups for path in group] == [file.path for file in files]
+    size = {file.path: file.size for file in files}
+    assert all(sum(map(size.get, group)) <= 300 or len(group) == 1 for group in groups)
+
+
+@given(SIZES)
+def test_partitions_are_a_power_of_two_and_hold_no_more_than_the_cut_allows(sizes):
+    count = partitions(files_of(sizes), Cut(partition_bytes=100))
+    assert count.bit_count() == 1
+    assert sum(sizes) <= 100 * count
+    assert count == 1 or sum(sizes) > 100 * count / 2
+
+
+def test_a_crawl_is_cut_into_bounded_numbers():
+    crawl = files_of([120_000_000] * 72_000)
+    assert len(shards(crawl, DEFAULT_CUT)) <= 1.1 * MOST_SHARDS
+    assert partitions(crawl, DEFAULT_CUT) == MOST_PARTITIONS
+    hundred = files_of([120_000_000] * 100)
+    assert len(shards(hundred, DEFAULT_CUT)) == 100  # one file per shard
+
+
+@given(st.lists(st.integers(0, 30)), st.data())
+def test_chunks_keep_every_record_in_order(lengths, data):
+    records = [
+        BrokenRecord("f", at, "x") if data.draw(st.booleans()) else Page(f"u{at}", "x" * length)
+        for at, length in enumerate(lengths)
+    ]
+    cut = list(chunks(records, 40))
+    assert [page for pages, _ in cut for page in pages] == [
+        one for one in records if isinstance(one, Page)
+    ]
+    assert [one for _, broken in cut for one in broken] == [
+        one for one in records if isinstance(one, BrokenRecord)
+    ]
+    assert all(sum(len(page.text) for page in pages[:-1]) < 40 for pages, _ in cut)
+
+
+def test_addresses_count_like_text():
+    records = [Page("u" * 300, "x")] * 9
+    assert [len(pages) for pages, _ in chunks(records, 1000)] == [2, 2, 2, 2, 1]
+
+
+@pytest.mark.parametrize(
+    "name, message",
+    [("none-*.wet", "names no file"), ("page.html", r"unknown format; files must end in \.wet")],
+)
+def test_missing_and_unreadable_input_is_refused(tmp_path, name, message):
+    (tmp_path / "page.html").write_text("<p>")
+    with pytest.raises(DataError, match=message):
+        input_files([str(tmp_path / name)])
+
+
+def test_a_file_is_named_as_a_shell_names_it(tmp_path):
+    """As a glob, `a[1].jsonl` is another file."""
+    names = [str(tmp_path / name) for name in ("a1.jsonl", "a[1].jsonl", "b*.jsonl")]
+    for name in names:
+        Path(name).touch()
+    assert [file.path for file in input_files(names)] == sorted(names)
+    assert names_of(names[1]) == [names[1]]
+    assert [file.path for file in input_files([f"{tmp_path}/a[[]*"])] == [names[1]]
+
+
+def test_a_list_of_a_crawls_files_is_read_on_this_machine():
+    assert files_named(["/here/wet.paths.gz", "gs://bucket/*.wet.gz"]) == ["gs://bucket/*.wet.gz"]
+
+
+@pytest.mark.parametrize(
+    "base", ["crawl.example", "ftp://crawl.example", "https://", "http://..", "http://a:pw@b"]
+)
+def test_a_base_that_names_no_server_or_holds_a_password_is_refused(base):
+    with pytest.raises(DataError, match="begins with https:// or http://") as refused:
+        input_files([], base)
+    assert "pw" not in str(refused.value)

@@ -1,0 +1,73 @@
+""" """
+
+import re
+from collections import Counter
+
+import pytest
+
+from data.rules.held_out import share_of_each_language
+from data.rules.rule_sets import mc4
+from pipeline.corpus import job as new_job
+from pipeline.corpus.counts import Tally
+from pipeline.corpus.summary import cautions, manifest_of
+
+
+def test_lost_pages_are_an_error(tmp_path):
+    job = new_job.begin_job(str(tmp_path), mc4(), [])
+    tally = Tally(Counter({("read", "", ""): 2, ("kept", "sw", "train"): 1}))
+    with pytest.raises(RuntimeError, match="2 pages were read, but 1 were kept, rejected or not"):
+        manifest_of(tally, job, files=1, not_read={})
+
+
+def body(*, broken=0, **languages) -> dict:
+    """The body of a manifest: kept, held-out and rejected pages by language."""
+    pages = sum(kept + sum(rejected.values()) for kept, _, rejected in languages.values())
+    return {
+        "input": {"files": 1, "records": pages},
+        "broken_records": {"no_text": {"count": broken}} if broken else {},
+        "languages": {
+            code: {"kept": kept, "held_out": held_out, "rejected": rejected}
+            for code, (kept, held_out, rejected) in languages.items()
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("made", "requested", "said"),
+    [
+        (body(sw=(9, 1, {}), fr=(8, 2, {"too_short": 3})), ("sw", "fr"), []),
+        (body(), None, ["The input has no record"]),
+        (body(sw=(0, 0, {"too_short": 3})), None, ["None of 3 pages", "100% .* too_short"]),
+        (body(sw=(1, 1, {}), broken=9), None, ["9 of 10 records are broken, most as no_text"]),
+        (body(sw=(1, 1, {"duplicate_url": 2})), None, ["67% .* duplicate_url; many pages share"]),
+        (body(sw=(9, 1, {})), ("sw", "zu", "yo"), ["No page was kept in zu, yo, which"]),
+        (body(und=(9, 1, {})), None, ["No kept page has a language"]),
+        (body(sw=(9, 0, {})), None, [r"held out \(one in 1000\), so .*--validation-minimum 10"]),
+        (body(sw=(9, 0, {}), fr=(9, 1, {})), None, ["No page is held out in sw"]),
+    ],
+)
+def test_what_is_odd_about_a_corpus_is_said(made, requested, said):
+    found = list(cautions(made, "one in 1000", requested))
+    assert len(found) == len(said), found
+    for sentence, pattern in zip(found, said, strict=True):
+        assert re.search(pattern, sentence)
+
+
+def test_pages_with_an_unknown_code_are_counted_where_languages_are_declared():
+    made = body(sw=(9, 1, {}), und=(4, 0, {}))
+    (said,) = cautions(made, "one in 1000", declared=True)
+    assert said.startswith("4 of 13 kept pages declare no language or a code")
+    assert list(cautions(made, "one in 1000")) == []
+
+
+def test_a_corpus_of_a_published_split_is_led_to_its_validation_files():
+    (said,) = cautions(body(sw=(9, 0, {})), "those published as such")
+    assert "with its validation files too" in said
+
+
+def test_pages_of_one_address_that_are_held_out_together_are_named():
+    rule = share_of_each_language(0.0, minimum=5)
+    (said,) = cautions(body(sw=(70, 5, {}), yo=(60, 30, {})), rule)
+    assert "Pages of yo share an address or a text" in said
+    assert "(yo: 30 pages for 5)" in said
+    assert list(cautions(body(sw=(70, 6, {}), yo=(8, 4, {})), rule)) == []

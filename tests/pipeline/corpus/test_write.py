@@ -1,0 +1,77 @@
+"""Which pages an addition holds out."""
+
+import numpy as np
+
+from data.rules.held_out import ShareOfEachLanguage
+from pipeline.corpus.write import (
+    ALL_DIGESTS,
+    NO_ADDITION,
+    RUN,
+    Addition,
+    ShardOfGroup,
+    _held_out_up_to,
+    files_of,
+)
+
+RULE = ShareOfEachLanguage(share=0.001, minimum=10, maximum=10_000)
+
+
+def bound(pages: int, held_out: float | None, added: int) -> float:
+    """Returns the part of all digests that is held out; the part of the added pages alone is 1."""
+    last = {} if held_out is None else {"sw": f"{int(held_out * ALL_DIGESTS):032x}"}
+    addition = Addition(1, last, {"sw": pages}, 1)
+    return addition.first_training_digest("pages/sw", RULE, added, ALL_DIGESTS) / ALL_DIGESTS
+
+
+def test_a_language_that_grows_holds_out_the_share_of_all_its_pages():
+    assert bound(30, 1 / 3, 20_000) == RULE.count(20_030) / 20_030
+    assert bound(30, 1 / 3, 10) == 10 / 40
+
+
+def test_the_bound_does_not_rise():
+    assert bound(10**6, 0.0009, 10**6) == 0.0009
+    assert bound(10**6, 0.0009, 10) == 0.0009
+
+
+def test_a_new_language_is_chosen_by_the_rule():
+    assert bound(0, None, 20_000) == 1
+
+
+def test_pages_that_come_back_to_a_language_without_any_are_not_held_out_anew():
+    assert bound(0, 1 / 4, 0) == (ALL_DIGESTS // 4 + 1) / ALL_DIGESTS
+
+
+def of_shards(*shards: list[int]) -> list[ShardOfGroup]:
+    """Returns what shards with pages of these digests have of a group."""
+    parts = []
+    for shard, digests in enumerate(shards):
+        some = sorted(digests)
+        run = (0, len(some), 100 * len(some), some[0] >> 64, some[-1] >> 64)
+        parts.append(ShardOfGroup(shard, f"{shard}", np.array([run], RUN).tobytes(), b""))
+        smallest = b"".join(one.to_bytes(16, "big") for one in some)
+        parts.append(ShardOfGroup(shard, "", b"", smallest))
+    return parts
+
+
+def held_out_end(addition: Addition, parts: list[ShardOfGroup]) -> int:
+    """Returns the first digest of the training pages."""
+    files = files_of("pages/sw", parts, RULE, addition)
+    return next(one.first for one in files if one.split == "train")
+
+
+def test_the_only_page_of_a_language_that_was_trained_on_is_not_held_out_later():
+    page = ALL_DIGESTS // 4
+    alone = of_shards([page])
+    last = _held_out_up_to(files_of("pages/sw", alone, RULE), alone)
+    assert last == f"{page - 1:032x}"
+    others = [ALL_DIGESTS // 16 * number for number in range(5, 15)]
+    addition = Addition(1, {"sw": last}, {"sw": 1}, 1)
+    assert held_out_end(addition, of_shards([page], [page, *others])) == page
+    assert held_out_end(NO_ADDITION, of_shards([page, *others])) > page
+
+
+def test_pages_that_are_written_again_are_not_counted_twice():
+    digests = [ALL_DIGESTS // 100 * number for number in range(1, 71)]
+    addition = Addition(1, {"sw": f"{ALL_DIGESTS // 2:032x}"}, {"sw": 60}, 1)
+    expected = RULE.count(70) * ALL_DIGESTS // 70
+    assert held_out_end(addition, of_shards(digests[:60], digests[60:])) == expected

@@ -1,0 +1,96 @@
+"""Both sides on tasks have the same tasks, modes, splits and examples; otherwise one sentence."""
+
+import shutil
+
+import pyarrow.parquet as pq
+import pytest
+from synthetic_tasks import STEP, write_finetuned
+
+from data.errors import DataError
+from pipeline.errors import ArtifactError
+from pipeline.reporting.tasks import task_comparisons
+from pipeline.runs.tasks import read_finetuned
+
+STARTS = ["dense"], ["switch"]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Directories of fine-tuned runs by name; "dense" and "sparse" compare."""
+    root = tmp_path_factory.mktemp("finetuned")
+    of = {
+        "dense": {"experts": None},
+        "sparse": {"experts": 8},
+        "twin": {"experts": 8},
+        "sw": {"experts": 8, "languages": ("sw",)},
+        "alone": {"experts": 8, "languages": ("sw",), "codes": ("sw",)},
+        "many": {"experts": 8, "languages": ("sw", "yo", "swa", "en", "de")},
+        "dense many": {"experts": None, "languages": ("fr", "es", "ru", "it")},
+        "other many": {"experts": 8, "seed": 1, "languages": ("fr", "es", "ru", "it")},
+        "shorter": {"experts": 8, "sentences": 29},
+        "early": {"experts": 8, "split": "development"},
+    }
+    return {name: write_finetuned(root / name, **one) for name, one in of.items()}
+
+
+@pytest.mark.parametrize(
+    "baseline, candidate, message",
+    [
+        (
+            ["dense"],
+            ["dense"],
+            "names .*dense, which was fine-tuned from none of the runs of --cand",
+        ),
+        (["dense"], ["sw"], "The candidate has no run on topics trained on all languages"),
+        (["dense"], ["sparse", "sw"], "The baseline has no run on topics .* Swahili only"),
+        (["dense"], ["sparse", "twin"], "have one seed and were trained on the same languages"),
+        (["dense"], ["early"], "test against development"),
+        (["dense many"], ["many"], "different languages of topics .es, fr, it, ru against de, en,"),
+        (["dense many"], ["many", "other many"], "seeds of one side need the same"),
+    ],
+)
+def test_sides_that_do_not_compare_are_one_sentence(runs, baseline, candidate, message):
+    sides = ([runs[name] for name in side] for side in (baseline, candidate))
+    with pytest.raises(ArtifactError, match=message):
+        task_comparisons(*sides, STARTS)
+
+
+def test_other_examples_are_one_sentence(runs):
+    with pytest.raises(DataError, match="the same examples"):
+        task_comparisons([runs["dense"]], [runs["shorter"]], STARTS)
+
+
+def test_other_right_answers_under_the_same_names_are_one_sentence(runs, tmp_path):
+    """Without an identity in the data, names are numbers of rows: a corrected file has the same."""
+    corrected = tmp_path / "corrected"
+    shutil.copytree(runs["sparse"], corrected)
+    (path,) = corrected.glob(f"tasks/topics/test-step={STEP}.parquet")
+    table = pq.read_table(path)
+    at = table.schema.get_field_index("answers")
+    answers = table["answers"].to_pylist()
+    answers[0] = ["another"]
+    pq.write_table(table.set_column(at, table.field(at), [answers]), path)
+    with pytest.raises(DataError, match="other right answers for examples of one name"):
+        task_comparisons([runs["dense"]], [corrected], STARTS)
+
+
+def test_the_mode_is_the_training_languages(runs):
+    modes = {name: read_finetuned(directory).mode for name, directory in runs.items()}
+    assert modes["sparse"] == "all languages"
+    assert modes["sw"] == "Swahili only"
+    assert modes["alone"] == "each language alone"
+    assert modes["many"] == "4 languages only"  # swa is an alias of sw
+
+
+def test_predictions_are_those_of_the_best_step(runs):
+    (task,) = task_comparisons([runs["dense"]], [runs["sparse"]], STARTS)
+    assert (task.name, task.split) == ("topics", "test")
+    (mode,) = task.modes
+    assert mode.examples == 4 * 30  # the last step, which is not the best, has five
+
+
+def test_a_run_without_predictions_is_one_sentence(tmp_path):
+    run = write_finetuned(tmp_path / "run", experts=None)
+    (run / "tasks/topics/test-step=200.parquet").unlink()
+    with pytest.raises(ArtifactError, match="has none of the best step"):
+        read_finetuned(run)

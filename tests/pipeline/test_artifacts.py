@@ -1,0 +1,143 @@
+""" """
+
+import json
+
+import pytest
+
+from data.errors import DataError
+from data.files.atomic import TEMPORARY
+from data.files.digests import digest_of_files, digest_of_value
+from pipeline import artifacts
+from pipeline.artifacts import SCHEMA_VERSION, Claim, claim, finish, json_differences, read_manifest
+from pipeline.errors import ArtifactError
+
+
+class Installed:
+    def __init__(self, direct_url: dict[str, object] | None):
+        self.direct_url = direct_url
+
+    def read_text(self, name: str) -> str | None:
+        assert name == "direct_url.json"  # PEP 610
+        return None if self.direct_url is None else json.dumps(self.direct_url)
+
+
+def test_an_installed_wheel_is_named_by_its_digest(monkeypatch, tmp_path):
+    monkeypatch.setattr(artifacts, "CHECKOUT", tmp_path)
+
+    def code(direct_url: dict[str, object] | None) -> str | None:
+        monkeypatch.setattr(artifacts.metadata, "distribution", lambda name: Installed(direct_url))
+        return artifacts.source_commit()
+
+    wheel = {"url": "file:///a.whl", "archive_info": {"hashes": {"sha256": "ab12"}}}
+    assert code(wheel) == "wheel sha256:ab12"
+    assert code({"url": "file:///checkout", "dir_info": {"editable": True}}) is None
+    assert code(None) is None  # from an index, whose version identifies it
+
+
+def test_a_directory_goes_from_fresh_to_finished(tmp_path):
+    out = tmp_path / "new" / "out"
+    assert claim(out, "clean", {"rules": "mc4"}, {"files": "1"}) is Claim.FRESH
+    assert claim(out, "clean", {"rules": "mc4"}, {"files": "1"}) is Claim.UNFINISHED
+    with pytest.raises(
+        ArtifactError, match="holds unfinished clean output; run clean to its end first"
+    ):
+        read_manifest(out, "clean", dict)
+    finish(out, "clean", {"rules": "mc4"}, {"files": "1"}, {"kept": 3})
+    assert claim(out, "clean", {"rules": "mc4"}, {"files": "1"}) is Claim.FINISHED
+    manifest = read_manifest(out, "clean", dict)
+    assert manifest["kept"] == 3
+    assert manifest["schema_version"] == SCHEMA_VERSION
+    assert not (out / "unfinished.json").exists()
+
+
+def test_what_a_kill_leaves_does_not_stop_the_next_start(tmp_path):
+    (tmp_path / f".manifest.json.1{TEMPORARY}").touch()  # in a claim that was never written
+    assert claim(tmp_path, "clean", {}, {}) is Claim.FRESH
+    left = (tmp_path / "unfinished.json").read_bytes()
+    finish(tmp_path, "clean", {}, {}, {})
+    (tmp_path / "unfinished.json").write_bytes(left)  # between manifest and end
+    assert claim(tmp_path, "clean", {}, {}) is Claim.FINISHED
+    assert not (tmp_path / "unfinished.json").exists()
+
+
+def test_an_output_of_another_schema_is_refused(tmp_path):
+    claim(tmp_path, "clean", {}, {})
+    finish(tmp_path, "clean", {}, {}, {})
+    path = tmp_path / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 1}))
+    for read in (
+        lambda: claim(tmp_path, "clean", {}, {}),
+        lambda: read_manifest(tmp_path, "clean", dict),
+    ):
+        with pytest.raises(
+            ArtifactError, match=f"of schema 1, and this version has schema {SCHEMA_VERSION}"
+        ):
+            read()
+
+
+@pytest.mark.parametrize("done", [True, False])
+def test_other_settings_are_refused_with_the_difference(tmp_path, done):
+    claim(tmp_path / "out", "clean", {"rules": "mc4", "languages": ["sw"]}, {})
+    if done:
+        finish(tmp_path / "out", "clean", {"rules": "mc4", "languages": ["sw"]}, {}, {})
+    with pytest.raises(ArtifactError, match=r"settings \(rules: there mc4, asked demo\)"):
+        claim(tmp_path / "out", "clean", {"rules": "demo", "languages": ["sw"]}, {})
+    holds = f"which holds {'' if done else 'unfinished '}clean output; name another"
+    with pytest.raises(ArtifactError, match=holds):
+        claim(tmp_path / "out", "tokenize", {"rules": "mc4", "languages": ["sw"]}, {})
+
+
+def test_other_inputs_are_refused_by_their_names(tmp_path):
+    """The words of a command may be the same when the files that they name have changed."""
+    digests = [digest_of_value(number) for number in range(2)]
+    claim(tmp_path / "out", "clean", {"rules": "mc4"}, {"files": digests[0], "teacher": "seed 0"})
+    says = r"was made from other inputs \(files: another, or changed since; teacher: there seed 0"
+    with pytest.raises(ArtifactError, match=says):
+        claim(tmp_path / "out", "clean", {"rules": "mc4"}, {"files": digests[1]})
+    says = r"with other settings \(rules: there mc4, asked demo\) and from other inputs \(teacher: "
+    with pytest.raises(ArtifactError, match=says):
+        claim(tmp_path / "out", "clean", {"rules": "demo"}, {"files": digests[0]})
+
+
+def test_foreign_content_is_not_touched(tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(ArtifactError, match="already holds something"):
+        claim(tmp_path, "clean", {}, {})
+    with pytest.raises(ArtifactError, match="already holds something"):
+        claim(tmp_path / "thesis.txt", "clean", {}, {})
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_reading_what_is_not_there(tmp_path):
+    with pytest.raises(ArtifactError, match="does not exist; run tokenize to its end first"):
+        read_manifest(tmp_path / "none", "tokenize", dict)
+    with pytest.raises(ArtifactError, match=r"no manifest\.json"):
+        read_manifest(tmp_path, "tokenize", dict)
+    (tmp_path / "file").touch()
+    with pytest.raises(ArtifactError, match="file, which is a file; name its directory"):
+        read_manifest(tmp_path / "file", "tokenize", dict)
+    (tmp_path / "manifest.json").write_text("{ not json")
+    with pytest.raises(DataError, match="should hold JSON"):
+        read_manifest(tmp_path, "tokenize", dict)
+
+
+def test_differences_are_named_by_their_path():
+    found = {"a": {"b": 1, "c": [1]}, "d": 2}
+    assert json_differences(found, {"a": {"b": 2, "c": [1]}, "e": None}) == [
+        "a.b: there 1, asked 2",
+        "d: there 2, asked not set",
+    ]
+    assert json_differences(found, found) == []
+
+
+def test_files_are_known_by_name_and_size():
+    first = digest_of_files([("here/a", 3)])
+    assert digest_of_files([("s3://there/a", 3)]) == first
+    assert first not in (digest_of_files([("here/a", 5)]), digest_of_files([("here/b", 3)]))
+
+
+def test_a_stage_that_no_command_has_is_one_sentence(tmp_path):
+    (tmp_path / "manifest.json").write_text(json.dumps({"stage": "[" * 100_000}))
+    with pytest.raises(DataError) as told:
+        read_manifest(tmp_path, "clean", dict)
+    assert len(str(told.value)) < 500

@@ -1,0 +1,67 @@
+"""A command that lost the lock on its directory publishes nothing that others rely on."""
+
+import itertools
+import json
+from contextlib import closing
+
+import fsspec
+import pytest
+
+from data.files.atomic import create, write_text
+from data.files.growing_files import GrowingFile, WorkingFolder
+from data.files.locks import Holder, LockLost, ProcessIdentity, entry_path
+from data.files.paths import Address
+from pipeline import artifacts
+from pipeline.beam.workspace import Workspace
+from pipeline.runs.checkpoints import StoredCheckpoints
+from pipeline.runs.directory import CheckpointRecord
+from pipeline.runs.finished import forget_evaluations
+from pipeline.stage import output_lock
+
+FAR = Holder("clean", ProcessIdentity("far", "another machine", 7, 7), "other")
+number = itertools.count()
+
+
+def upload_log(out: Address) -> None:
+    log = GrowingFile(out / "metrics.jsonl")
+    log.add("{}")
+    log.publish()
+
+
+def upload_folder(out: Address) -> None:
+    with closing(WorkingFolder(out / "tensorboard")) as folder:
+        (folder.here / "events").touch()
+        folder.publish()
+
+
+PUBLISHED = {
+    "a manifest": lambda out: artifacts.finish(out, "clean", {}, {}, {}),
+    "a claim": lambda out: artifacts.renew(out, "clean", {}, {}),
+    "a checkpoint": lambda out: StoredCheckpoints(out / "checkpoints")._commit(
+        7, CheckpointRecord("7-a", ["weights"])
+    ),
+    "a log": upload_log,
+    "a folder of a log": upload_folder,
+    "the deletion of an older job's files": lambda out: Workspace(out, "new").forget_stale(["x"]),
+    "the deletion of an evaluation": lambda out: forget_evaluations(out, lambda _: True),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("is_lost", [True, False])
+def test_what_others_rely_on_is_published_by_the_holder_alone(name, is_lost):
+    out = Address(f"memory://lost{next(number)}/out")
+    files = fsspec.filesystem("memory")
+    with output_lock(out, "clean"):
+        for path in ("x", "work/old/record", "evaluation/step=7.parquet"):
+            write_text(out / path, "x")
+        if is_lost:
+            create(entry_path(out, 2), json.dumps(FAR).encode())
+        before = {path for path in files.find(out) if "/lock/" not in path}
+        if is_lost:
+            with pytest.raises(LockLost, match="passed to clean, process 7 on far"):
+                PUBLISHED[name](out)
+        else:
+            PUBLISHED[name](out)
+        after = {path for path in files.find(out) if "/lock/" not in path}
+        assert (after == before) == is_lost
