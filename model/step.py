@@ -1,7 +1,7 @@
 """One training step: loss, gradients, update.
 
-Gradients come from a batch at once or from microbatches; the step also tells which layer and
-languages nonfinite numbers came from, and how far each router moved.
+Gradients come from a batch at once or from microbatches. The step also reports the layer and the
+languages that nonfinite numbers came from, and how far each router moved.
 
 The gradient norm is a sum over parameters and blocks anyway. Kept apart, these sums show where
 gradients became nonfinite or exploded. Backpropagation runs from the loss to the input: a nonfinite
@@ -15,7 +15,7 @@ itself. Both are invisible in the loss for a long time.
 
 Losses are sums over tokens, divided once by the tokens of the whole batch, so the microbatches'
 gradients add up to the batch's. A mean of means would weigh tokens of a short microbatch more.
-A routing group is never split (`row_parts.py`): it keeps its tokens, its number and hence its
+A routing group is never split: it keeps its tokens, its number and hence its
 jitter, whichever microbatch it is in.
 
 Randomness is a function of (seed, step), so a resumed run draws the same numbers as an

@@ -9,7 +9,7 @@ Dense and sparse stacks differ in the feed-forward only.
 
 `Call.remat` sets what the backward pass keeps of a block (`remat.py`).
 
-Embedding, two stacks (`stack.py`), logits or their factors. The configuration sets the version of
+Embedding, two stacks, logits or their factors. The configuration sets the version of
 T5 and which feed-forwards are sparse; the code has one network.
 """
 

@@ -1,7 +1,7 @@
 """Signals that stop a command: Ctrl-C (SIGINT), a closed terminal (SIGHUP), and SIGTERM.
 
 The first interrupts the command, which releases its lock and ends with one sentence; training saves
-instead (`training/preemption.py`). A second one ends the process at once. A thread reads the
+instead (`training/loop.py`). A second one ends the process at once. A thread reads the
 signals from a wake-up socket, because a handler in Python waits for the main thread, which may be
 compiling. A signal that the parent process ignores, as `nohup` does, stays ignored.
 

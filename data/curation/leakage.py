@@ -1,4 +1,4 @@
-"""Leakage: which benchmarks and tasks a page shares text with, by an n-gram of 13 words that is
+"""Leakage: benchmarks and tasks with which a page shares text, by an n-gram of 13 words that is
 found by its hash. Texts of a benchmark are read from its files in whatever of the usual formats.
 
 They are the measure of GPT-3 (Brown et al. 2020, appendix C). Words are those of

@@ -8,8 +8,8 @@ The lines of three rules differ, and so they do here, as in datatrove:
     bullets and ellipses (Gopher)             what any line breaks separate (str.splitlines)
     end marks, short and repeated (FineWeb)   what newlines separate, without blank lines
 
-A page counts once for its most frequent n-gram of 2, 3 and 4 words, and for all repeated ones of 5
-to 10. As in datatrove, the latter are found from left to right: an n-gram that was read before
+Each page counts once for its most frequent n-gram of 2, 3 and 4 words, and for all repeated ones of
+5 to 10. As in datatrove, the latter are found from left to right: an n-gram that was read before
 counts, and reading goes on behind it.
 
 Few n-grams are repeated, and only those are looked at closely. An n-gram of n + 1 words can be

@@ -1,6 +1,6 @@
 """Line deduplication: of all pages with a line, one keeps it (C4, `remove_duplicate_text`).
 
-The same hashes tell which lines of held-out pages are also on a training page.
+The same hashes show which lines of held-out pages are also on a training page.
 
 Lines are equal if they are equal after stripping and lower-casing; for `mswitch-web`, also after
 Unicode composition and normalized spacing. The page whose address has the smallest MD5 keeps the

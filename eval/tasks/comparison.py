@@ -1,5 +1,5 @@
 """Both sides of a report on one task: scores and gains per way of fine-tuning, metric and language;
-nats per sentence of a parallel text; and what the page and Markdown say of both.
+nats per sentence of a parallel text; and the words for both on the page and in Markdown.
 
 A mode is a choice of training languages. Examples that share text with the pretraining corpus in
 any run are left out of the scores "without overlaps", so both sides keep the same examples. Where

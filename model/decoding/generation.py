@@ -7,7 +7,7 @@ nothing either.)
 
 Those of the encoder's output are projected once per input, also where several hypotheses continue
 it: their positions query the same keys side by side. The result equals the whole decoder run over
-all tokens so far (tests compare tokens), because dispatch is dropless here (`never_dropping.py`).
+all tokens so far (tests compare tokens), because dispatch is dropless here .
 
 Sampling is as in other libraries: logits over temperature, then the `top_k` most likely tokens,
 then of those the smallest set of at least `top_p` probability.

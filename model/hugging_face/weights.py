@@ -10,7 +10,7 @@ Pure functions between their state (name to array) and our network; a round trip
 Their `Linear` stores (out, in), ours is (in, out); their layers are separate, ours are
 stacked along blocks and experts. Both directions read one list of names, `weight_names`. A
 slope of position biases becomes part of their table.
-Names as of Transformers 5.24; what a config.json means is in `import_config.py`.
+Names as of Transformers 5.24; what a config.json means is in `config.py`.
 """
 
 import itertools

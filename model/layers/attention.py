@@ -16,7 +16,7 @@ backward kernel needs.
 
 The missing scale is folded into the initialization of the query, whose variance is smaller by
 `head`. Between the projections all heads lie side by side, in a dimension `width`. What is done
-there is `plain_attention.py` on CPUs and a fused kernel on TPUs and GPUs (`fused_attention.py`).
+there is a plain form on CPUs and a fused kernel on TPUs and GPUs.
 """
 
 from typing import Any, NamedTuple

@@ -15,7 +15,7 @@ Where `model` splits the vocabulary, it splits a chunk's logits too, and sums ov
 axis.
 
 The logits of one of mT5's rows, 229 tokens by 250,112 ids, are 0.21 GiB in float32. Each device
-therefore walks over its own tokens in chunks (`chunks.py`).
+therefore walks over its own tokens in chunks.
 
 The loss is a fixed weighting of sums, so a chunk's gradient is known with its value:
 

@@ -9,7 +9,7 @@ dense product over all experts (seen on TPU v5e and v6e, GPUs and CPUs), so drop
 and not the default. The all-to-all is padded to the worst case, in which all assignments of a
 device go to one other device: memory grows with the `expert` axis. Experts' indices are a third
 exchange forward, and rows' numbers a fourth with dropout. (Slices as in
-`pooled_dispatch.py` would not pad what is sent, but what is received as well has no bound.)
+`pooled_dispatch` would not pad what is sent, but what is received as well has no bound.)
 
 Where all groups of a pool are on one device, they are one group to `capacity_dispatch`. Where a
 pool is on several devices, `pooled_dispatch` gives the same result.

@@ -39,7 +39,10 @@ def noise_keys(
     key: Key[Array, ""] | None,
 ) -> tuple[Key[Array, ""] | None, Key[Array, ""] | None]:
     """Returns the keys of jitter and expert dropout; None without randomness."""
-    return (None, None) if key is None else tuple(jax.random.split(key))
+    if key is None:
+        return None, None
+    jitter, dropout = jax.random.split(key)
+    return jitter, dropout
 
 
 def jittered(

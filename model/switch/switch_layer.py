@@ -18,12 +18,12 @@ float32.
     -> weigh by gates and add                                     combine.py
 
 Two all-to-alls of tokens forward, two backward (dropless and pools also exchange integers), and no
-all-gather of activations: only weights are gathered (`gathered_weights.py`). Routing groups are
+all-gather of activations: only weights are gathered (`gathered`). Routing groups are
 consecutive tokens of the batch; their size comes from the config and never from the mesh, as does
 the number of groups that share experts' capacity.
 
 Source: Switch Transformer (Fedus et al. 2022), sections 2.1 and 5; `flaxformer/architectures/moe`.
-The weights, and what the rest of the network sees of the layer; `on_device.py` is its computation.
+The weights, and what the rest of the network sees of the layer; `on_device` is its computation.
 A shared expert is a dense feed-forward whose output is added for every token.
 """
 

@@ -1,8 +1,8 @@
 """`mswitch evaluate`: scores held-out pages, tasks or sentences with one checkpoint of a run.
 
-Pages go to `RUN/evaluation/step=N.parquet` (`training/evaluation/evaluation_file.py`), as
+Pages go to `RUN/evaluation/step=N.parquet` (`training/evaluation.py`), as
 pretraining writes them at intervals. Tasks and sentences of parallel texts have files of their own
-(`runs/task_files.py`, `runs/sentence_files.py`).
+(`runs/tasks.py`).
 """
 
 from collections.abc import Sequence

@@ -6,7 +6,7 @@ The same command again resumes from the last whole checkpoint and computes the s
 change settings that leave the steps already made as they were, and the change is recorded
 (`training/changes/`); another recipe, other tokens or another start are refused. Held-out pages are
 scored before the first step, at intervals and at the end. SIGTERM saves and exits
-(`training/preemption.py`); `time.json` accounts for the run's time
+(`training/loop.py`); `time.json` accounts for the run's time
 (`training/log/time_account.py`).
 """
 

@@ -7,7 +7,7 @@ batches that would come next. Batches lie on the devices before a clock starts. 
 step is in flight while the next is dispatched. docs/decisions/step-times.md.
 
 A run's own log has the seconds of its steps too, but beside whatever else the machine did. Here
-both runs are restored and take turns (`training/taking_turns.py`), and `step_times.json` has the
+both runs are restored and take turns, and `step_times.json` has the
 seconds of every round. `mswitch report --step-times` makes a time speed-up of them. The runs are
 only read. Several hosts cannot be timed: one machine holds all devices of both meshes.
 """

@@ -13,7 +13,7 @@ languages that were not requested are dropped as soon as the language is known.
                    candidates  (choose)
 
 A stage is work on one shard or, in parentheses and for `newest`, an exchange between shards. The
-names are those in the workspace. `rule_judgements.py` lists what each stage judges.
+names are those in the workspace. What each stage judges is listed first.
 
 Pages in languages that were not requested leave in `read` where the declared language counts, in
 `resemble` under `mswitch-web`, and otherwise in `judge`, because lines are compared among pages of

@@ -40,7 +40,7 @@ from data.dedup.near_duplicates import (
 from data.files.paths import temporary_folder
 from data.language_id.thresholds import MedianLessDeviation
 from data.numbers import distinct, is_among, splitmix64
-from data.reading import page
+from data.reading import page as page_table
 from data.reading.page import Page
 from pipeline.beam.workspace import Parts, Wave, Waves, Workspace
 from pipeline.corpus import spills
@@ -381,7 +381,7 @@ class SpillCandidates:
             for batch in spills.batches(space.spill(SpillMinHashKeys.step, number)):
                 rows = batch[ROW].to_numpy()
                 mine = np.flatnonzero(is_among(page_numbers(number, rows), pages))
-                some = [*page.pages(batch.take(pa.array(mine, pa.int64())))]
+                some = [*page_table.pages(batch.take(pa.array(mine, pa.int64())))]
                 at = np.searchsorted(pages, page_numbers(number, rows[mine]))
                 write_candidates(file, some, rows[mine], groups[at], (number, self.partitions))
         return Tally()

@@ -26,7 +26,7 @@ from numpy import ndarray
 from data.errors import DataError, is_system_error
 from data.files.paths import open_ranges
 from data.numbers import is_among
-from data.reading import page
+from data.reading import page as page_table
 from data.reading.page import REJECTED, WRITTEN_WITH_CLUSTERS, Dropped, NotAsked, Page, Rejected
 from data.urls import normalized_hash
 from pipeline.beam.workspace import Workspace
@@ -187,7 +187,7 @@ def _runs(pages: list[GroupedPage]) -> Iterator[list[GroupedPage]]:
 
 
 ROW = "row"
-PAGES_SCHEMA = page.SCHEMA.append(pa.field(ROW, pa.uint32()))
+PAGES_SCHEMA = page_table.SCHEMA.append(pa.field(ROW, pa.uint32()))
 
 
 class PageSpill(NamedTuple):
@@ -217,7 +217,7 @@ class PageSpill(NamedTuple):
             self.tally.count_dropped(one)
         rejected = (one for one in dropped if isinstance(one, Rejected))
         self.rejected.write(map(rejected_row, rejected))
-        self.pages.write_batch(page.batch(passed).append_column(ROW, pa.array(rows)))
+        self.pages.write_batch(page_table.batch(passed).append_column(ROW, pa.array(rows)))
 
 
 def with_rows(batch: pa.RecordBatch, rows: UInt32[ndarray, " pages"]) -> pa.RecordBatch:

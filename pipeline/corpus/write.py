@@ -1,5 +1,5 @@
-"""The files of the corpus: what each shard has of a group of pages, which files a group becomes,
-and the last step, which writes each file.
+"""The files of the corpus: what each shard has of a group of pages, the files that a group
+becomes, and the last step, which writes each file.
 
 A group is the pages of one language and split, or its rejected pages. A file holds the runs of
 consecutive shards, so each run is read once, whatever the number of shards and files. Where the

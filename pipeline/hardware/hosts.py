@@ -5,7 +5,7 @@ One host that is lost or stops ends the others in one sentence.
 What would be decided by looking at a disk or a clock is decided by the first host, and the others
 get its answer: two views of one file system must not send hosts into different collectives. Answers
 are JSON in the key-value store of JAX's coordination service, so they need no device and no
-compilation. Waiting has no limit here: `host_watch.py` ends a host that waits for a lost one.
+compilation. Waiting has no limit here: `HostWatch` ends a host that waits for a lost one.
 
 A thread of each host writes a beat to the coordination service. The first host reads those of all
 and decides who is lost; the others read its beat and its decision. A host that stops with an error

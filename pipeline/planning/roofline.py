@@ -10,7 +10,7 @@ the sum. Between slices hosts exchange directly, in one step or, for an all-redu
 Sources: Williams et al. 2009 for the roofline; "How to Scale Your Model"
 (jax-ml.github.io/scaling-book) for collectives on a torus. Collectives follow one another on the
 links, and on the network between slices or hosts of GPUs. As in that book, each takes what its
-bytes take or what its hops take, whichever is longer (`transfers.py`). Kernels below the peak and
+bytes take or what its hops take, whichever is longer. Kernels below the peak and
 stragglers are left out, so a run is slower; by how much can only be measured.
 """
 

@@ -1,7 +1,7 @@
 """A training run, as `pretrain`, `distill` and `finetune` share it: what it would do, and the way
 from a prepared run to a finished directory.
 
-A command prepares a run (`prepared.py`), builds the loop's inputs, writes checkpoint 0 if the first
+A command prepares a run (`begin.py`), builds the loop's inputs, writes checkpoint 0 if the first
 weights are not random, and trains (`loop.py`). The same command again resumes from the last whole
 checkpoint. The step is the loader's whole state and randomness is a function of (seed, step), so a
 resumed run computes what an uninterrupted run computes: bit for bit on the same mesh (of GPUs with

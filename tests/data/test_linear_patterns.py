@@ -24,9 +24,8 @@ from data.curation.personal_numbers import rows
 ROOT = Path(__file__).parents[2]
 PACKAGES = (
     "data",
-    "pipeline.cleaning",
-    "pipeline.scoring",
-    "pipeline.selection",
+    "pipeline.corpus",
+    "pipeline.curation",
     "pipeline.tokens",
 )
 SEARCHES = ("finditer", "search", "sub", "split", "findall", "match", "fullmatch")

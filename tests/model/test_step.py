@@ -489,7 +489,7 @@ def test_squares_that_overflow_are_skipped_at_any_limit():
     ],
 )
 def test_a_skipped_step_names_the_layer_that_broke_in_the_forward_pass(kind, pick, layer):
-    """The last of the scanned blocks; microbatches and larger blocks: test_nonfinite.py."""
+    """The last of the scanned blocks; microbatches and larger blocks are tested below."""
     state = start(trainer(kind))
     last = jax.tree.map(lambda leaf: leaf.at[-1].set(jnp.nan), pick(state.arrays))
     state = state._replace(arrays=eqx.tree_at(pick, state.arrays, last))

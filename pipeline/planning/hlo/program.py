@@ -7,7 +7,7 @@ shards per trip and counts by two: by its bound alone its work would count doubl
 
 XLA's own cost analysis counts the body of a loop once, and our networks are loops over blocks. The
 printed program is complete: computations and their calls, shapes with their memory space, and what
-every loop counts (`loops.py`). An instruction's executions are the product of the trip counts of
+every loop counts. An instruction's executions are the product of the trip counts of
 its enclosing loops.
 """
 

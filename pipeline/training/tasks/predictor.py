@@ -6,8 +6,7 @@ decoder reads as in training. So the counts do not depend on the network's answe
 counted on the same tokens. Dispatch is dropless, as it is for answers. The columns are those of
 pretraining's evaluations (`eval/experts.py`).
 
-Of a sparse network it also counts which experts the tokens of each language are sent to
-(`expert_use.py`).
+Of a sparse network it also counts which experts the tokens of each language are sent to.
 
 Inputs are cut to one length and batches have one size, so each task has one program per kind of
 answer. Dispatch is dropless, so an answer depends on its example alone. Every host has all

@@ -49,7 +49,8 @@ def test_good_records_survive_whatever_lies_between_them(tmp_path_factory, parts
 @given(st.binary(max_size=300), st.sampled_from([".wet.gz", ".warc.gz", ".jsonl.gz", ".parquet"]))
 def test_random_bytes_never_raise(tmp_path_factory, content, suffix):
     reader = {".wet.gz": web_archive.read, ".warc.gz": web_archive.read_html,
-              ".jsonl.gz": records.read_json_lines, ".parquet": records.read_parquet}[suffix]  # fmt: skip
+              ".jsonl.gz": records.read_json_lines,
+              ".parquet": records.read_parquet}[suffix]  # fmt: skip
     path = tmp_path_factory.getbasetemp() / f"random{suffix}"
     for prefix in (b"", b"\x1f\x8b\x08", b"WARC/1.0\r\n", b"PAR1"):
         path.write_bytes(prefix + content)

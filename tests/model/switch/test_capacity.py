@@ -163,8 +163,8 @@ def test_the_worked_example_is_true():
     assert position[:, 0].tolist() == [int(number) for number in row("position_in_expert")]
     kept = [int(number) for number in row("kept")]
     assert (position[:, 0] < capacity).astype(int).tolist() == kept
-    for expert, tokens in enumerate(slots.assignment.tolist()):
-        assert [str(token) for token in tokens if token < 6] == row(f"expert {expert}")
+    for expert, assigned in enumerate(slots.assignment.tolist()):
+        assert [str(token) for token in assigned if token < 6] == row(f"expert {expert}")
     assert f"= {float(routed.balance_loss):.3f}:" in text
 
 

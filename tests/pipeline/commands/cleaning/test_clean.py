@@ -264,7 +264,10 @@ def test_unknown_language_is_refused_before_anything_is_written(tmp_path):
 
 
 def test_cleaning_loads_neither_jax_nor_tensorflow():
-    code = "import sys, pipeline.commands.clean; print({'jax', 'tensorflow', 'grain'} & set(sys.modules))"
+    code = (
+        "import sys, pipeline.commands.clean; "
+        "print({'jax', 'tensorflow', 'grain'} & set(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 

@@ -84,10 +84,10 @@ def test_experts_without_tokens_are_no_fault_while_routers_settle(
     idle = metrics()
     layers = idle.losses.layers._replace(load=np.int32([[1_000, 2_000, 1_000, 0], [1_000] * 4]))
     idle = idle._replace(losses=idle.losses._replace(layers=layers))
-    for step, named in ((from_step - 50, False), (from_step, False), (from_step + 50, False)):
+    for step, alarmed in ((from_step - 50, False), (from_step, False), (from_step + 50, False)):
         for _ in range(WINDOW):
             watch.add(idle)
-        assert bool(watch.look(step)) is named, step
+        assert bool(watch.look(step)) is alarmed, step
     watch.add(idle)
     assert [fault.experts for fault in watch.look(from_step + 75)] == [(3,)]
 
