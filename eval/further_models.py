@@ -23,8 +23,7 @@ from typing import NamedTuple
 import numpy as np
 
 from data.languages import get
-from eval import gains as comparison
-from eval.gains import LanguageGain, Summary
+from eval.gains import LanguageGain, Summary, language_gains, summarise
 from eval.losses import Unit
 from eval.sides import Difference, RunFacts, Side, unit_of
 
@@ -87,12 +86,12 @@ def further(
     pruning: Pruning | None = None,
 ) -> Further:
     """Returns a model compared with the baseline."""
-    gains = comparison.language_gains(baseline, side, {})
+    gains = language_gains(baseline, side, {})
     return Further(
         side=side,
         facts=facts,
         unit=unit_of(baseline, side),
-        summary=comparison.summarise(gains, baseline, side),
+        summary=summarise(gains, baseline, side),
         gains=gains,
         differences=differences,
         directories=directories,

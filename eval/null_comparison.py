@@ -11,8 +11,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from eval import gains as comparison
-from eval.gains import LanguageGain, Summary
+from eval.gains import LanguageGain, Summary, language_gains, summarise
 from eval.losses import Unit
 from eval.sides import Side
 
@@ -93,8 +92,8 @@ def _compared(
 def _of_halves(
     baseline: Side, candidate: Side, unit: Unit
 ) -> tuple[Mapping[str, LanguageGain], Summary]:
-    gains = comparison.language_gains(baseline, candidate, {}, unit)
-    return gains, comparison.summarise(gains, baseline, candidate, unit)
+    gains = language_gains(baseline, candidate, {}, unit)
+    return gains, summarise(gains, baseline, candidate, unit)
 
 
 def with_most_languages(nulls: Sequence[NullComparison]) -> NullComparison | None:

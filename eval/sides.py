@@ -22,9 +22,16 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from eval import losses as language_loss
 from eval import statistics
-from eval.losses import LanguageLosses, PageLosses, Unit
+from eval.losses import (
+    LanguageLosses,
+    PageLosses,
+    Unit,
+    by_language,
+    mean_of_runs,
+    same_targets,
+    total,
+)
 from eval.speed_up import Curves
 from eval.statistics import Scores, standard_error
 
@@ -103,7 +110,7 @@ class Side:
     @cached_property
     def runs(self) -> tuple[tuple[LanguageLosses, ...], ...]:
         """Sums per language, for each seed and point."""
-        return tuple(tuple(map(language_loss.by_language, of_run)) for of_run in self.pages)
+        return tuple(tuple(map(by_language, of_run)) for of_run in self.pages)
 
     @property
     def final_pages(self) -> tuple[PageLosses, ...]:
@@ -117,9 +124,7 @@ class Side:
     @cached_property
     def losses(self) -> tuple[LanguageLosses, ...]:
         """Sums per language at each step, mean over runs."""
-        return tuple(
-            language_loss.mean_of_runs(at_step) for at_step in zip(*self.runs, strict=True)
-        )
+        return tuple(mean_of_runs(at_step) for at_step in zip(*self.runs, strict=True))
 
     @property
     def languages(self) -> tuple[str, ...]:
@@ -182,12 +187,12 @@ def total_curve(
     losses: tuple[LanguageLosses, ...], unit: Unit
 ) -> Float[np.ndarray, " evaluations"]:
     """Returns the loss over all pages at each evaluation."""
-    return np.concatenate([language_loss.total(one).losses(unit) for one in losses])
+    return np.concatenate([total(one).losses(unit) for one in losses])
 
 
 def unit_of(baseline: Side, candidate: Side) -> Unit:
     """Returns the unit in which two sides can be compared."""
-    if language_loss.same_targets(baseline.final_pages[0], candidate.final_pages[0]):
+    if same_targets(baseline.final_pages[0], candidate.final_pages[0]):
         return Unit.NATS_PER_TOKEN
     return Unit.BITS_PER_BYTE
 

@@ -14,8 +14,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from data.languages import get
-from eval import losses as language_loss
-from eval.losses import Unit
+from eval.losses import Unit, by_language, from_table
 
 RUNS = ("mt5-short", *(f"switch-{n}-experts" for n in (2, 4, 8, 16, 32)))
 
@@ -23,7 +22,7 @@ RUNS = ("mt5-short", *(f"switch-{n}-experts" for n in (2, 4, 8, 16, 32)))
 def losses(run: Path, step: int) -> dict[str, float]:
     """Returns nats per target token by language."""
     path = run / "evaluation" / f"step={step}.parquet"
-    found = language_loss.by_language(language_loss.from_table(pq.read_table(path), str(path)))
+    found = by_language(from_table(pq.read_table(path), str(path)))
     nats = found.losses(Unit.NATS_PER_TOKEN).tolist()
     return {
         code: loss

@@ -37,8 +37,8 @@ from data.demo import shipped_pages
 from data.reading.page import Page
 from pipeline.beam.job import NAMESPACE
 from pipeline.beam.options import pipeline_options
-from pipeline.corpus import job as new_job
 from pipeline.corpus import read, spills, submission, write
+from pipeline.corpus.job import begin_job
 from pipeline.corpus.read import Cut, input_files
 from pipeline.corpus.request import named
 from pipeline.corpus.submission import total_of
@@ -81,7 +81,7 @@ def measure(count: int, directory: Path, out: str) -> dict[str, Any]:
     size = files[0].stat().st_size
     cut = Cut(shard_bytes=size, partition_bytes=size)
     found = input_files([str(file) for file in files])
-    job = new_job.begin_job(f"{out}/{count}", named("mc4"), found, cut=cut, in_waves=False)
+    job = begin_job(f"{out}/{count}", named("mc4"), found, cut=cut, in_waves=False)
     counted: Counter[str] = Counter()
     largest: Counter[str] = Counter()
     began, cpu = time.monotonic(), time.process_time()

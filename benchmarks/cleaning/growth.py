@@ -30,9 +30,8 @@ from apache_beam.metrics.metric import MetricsFilter
 from pipeline.beam import job
 from pipeline.beam.job import NAMESPACE
 from pipeline.beam.options import pipeline_options
-from pipeline.corpus import job as new_job
 from pipeline.corpus import submission
-from pipeline.corpus.job import CleaningJob
+from pipeline.corpus.job import CleaningJob, begin_job
 from pipeline.corpus.read import input_files
 from pipeline.corpus.request import named
 from pipeline.corpus.submission import total_of
@@ -100,7 +99,7 @@ def measure(paths: list[str], out: str) -> dict[str, Any]:
 
 
 def cleaned(paths: list[str], out: str, exchanged: Counter[str]) -> CleaningJob:
-    job = new_job.begin_job(out, named("mc4"), input_files(paths))
+    job = begin_job(out, named("mc4"), input_files(paths))
     options = pipeline_options(("--direct_num_workers=1",))
     submission.run_job(job, options, lambda run: add_sizes(run, exchanged))
     return job

@@ -28,7 +28,6 @@ from typing import Any
 from labelled_texts import LabelledText, scored
 from language_noise import noise
 
-from data.language_id import identifiers as cld2
 from data.language_id.columns import columns
 from data.language_id.combined import (
     CLD3Identifier,
@@ -37,7 +36,7 @@ from data.language_id.combined import (
     page_characters,
 )
 from data.language_id.fasttext import FastTextIdentifier
-from data.language_id.identifiers import Prediction
+from data.language_id.identifiers import CLD2Answer, Prediction, identify_by_cld2
 from data.languages import find
 from data.reading.page import Page
 from data.reading.web_archive import read
@@ -81,7 +80,7 @@ def main() -> None:
 def identifiers(model: Path | None) -> dict[str, Callable[[str], Prediction]]:
     found = {
         "cld3": CLD3Identifier().identify,
-        "cld2": lambda text: _first(cld2.identify_by_cld2(text)),
+        "cld2": lambda text: _first(identify_by_cld2(text)),
         "combined": CombinedIdentifier().identify,
     }
     if model is not None:
@@ -90,7 +89,7 @@ def identifiers(model: Path | None) -> dict[str, Callable[[str], Prediction]]:
     return found
 
 
-def _first(answer: cld2.CLD2Answer) -> Prediction:
+def _first(answer: CLD2Answer) -> Prediction:
     share = answer.shares[0][1] if answer.shares else 0.0
     return Prediction(answer.language, share, answer.is_reliable)
 

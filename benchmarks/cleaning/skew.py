@@ -27,9 +27,9 @@ from data import demo
 from data.reading.page import Page
 from data.reading.web_archive import read
 from pipeline.beam.options import pipeline_options
-from pipeline.corpus import job as new_job
 from pipeline.corpus import submission
 from pipeline.corpus.addresses import FindNewest
+from pipeline.corpus.job import begin_job
 from pipeline.corpus.lines import FindDuplicateLines, FindRepeatedHashes
 from pipeline.corpus.read import input_files
 from pipeline.corpus.request import named
@@ -106,7 +106,7 @@ def measure(pages: Iterable[Page], directory: Path) -> dict:
     """Cleans the pages; returns CPU time and the bytes that the exchanges gave out."""
     files = write(pages, directory)
     found = input_files([str(file) for file in files])
-    job = new_job.begin_job(str(directory / "out"), named("mc4"), found)
+    job = begin_job(str(directory / "out"), named("mc4"), found)
     wall, cpu = time.monotonic(), time.process_time()
     largest: Counter[str] = Counter()
     with groups_measured(largest):

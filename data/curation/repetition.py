@@ -26,8 +26,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int64, Num, UInt32, UInt64
 
 from data import scripts
-from data.curation import words as kind
-from data.curation.words import Pages, Words
+from data.curation.words import BREAK, END_MARK, Pages, Words, are
 from data.dedup.hashed_words import characters_per_word, of_spans, prefix_sums, span_hashes
 from data.numbers import Equal, equal, is_first, lengths_of, splitmix64
 
@@ -86,7 +85,7 @@ def line_signals(pages: Pages, words: Words) -> Shares:
     """Returns a share per page for each rule."""
     ends = np.flatnonzero(pages.codes == ord("\n"))
     lines = _lines(np.append(0, ends[:-1] + 1), ends, pages, words)
-    breaks = np.flatnonzero(pages.flags & kind.BREAK)
+    breaks = np.flatnonzero(pages.flags & BREAK)
     broken = _between_any_breaks(breaks, ends, pages, words) if len(breaks) else lines
     again = lines.those(_again(pages, lines))
     return (
@@ -174,7 +173,7 @@ def _marked(pages: Pages, lines: Lines, words: Words) -> Shares:
     closing = np.isin(lines.ends, pages.offsets[1:] - 1) & (lines.lengths <= 0)
     lines = lines.those(~closing)
     visible = lines.those(lines.first < lines.last)
-    bullets = visible.those(kind.are("•-")[words.codes[visible.first]])
+    bullets = visible.those(are("•-")[words.codes[visible.first]])
     last, dot = visible.last, ord(".")
     three = (words.codes[last - 1] == dot) & (last - 3 >= visible.first)
     third = np.maximum(last - 3, 0)
@@ -192,7 +191,7 @@ def _fineweb(pages: Pages, lines: Lines, again: Lines) -> Shares:
     visible = lines.those(lines.first < lines.last)
     number = counts(visible, pages)
     last = pages.flags[visible.ends - 1]
-    ended = visible.those((last & kind.END_MARK) != 0)
+    ended = visible.those((last & END_MARK) != 0)
     repeated = again.those(again.first < again.last)
     short = visible.those(visible.lengths <= SHORT_LINE)
     characters = pages.lengths - (counts(lines, pages) - 1)  # without newlines

@@ -26,7 +26,6 @@ import pyarrow as pa
 from jaxtyping import Int64, Num, UInt64
 
 from data.curation import repetition as hashes
-from data.curation import words as kind
 from data.curation.repetition import (
     REPEATED,
     TOP,
@@ -37,7 +36,7 @@ from data.curation.repetition import (
     repetition,
     share,
 )
-from data.curation.words import Pages, Words, joined, words
+from data.curation.words import CONTENT, UNSPACED, Pages, Words, joined, words
 from data.dedup.hashed_words import characters_per_word, chunks_of, of_spans, span_hashes
 from data.numbers import Equal, equal, is_among, lengths_of, splitmix64
 
@@ -112,7 +111,7 @@ def _listed_hashes(language: str) -> Hashes:
 
 def _runs(words: Words, size: int) -> Places:
     """Returns where runs of unspaced characters begin."""
-    unspaced = (words.flags[words.begins[:-1]] & kind.UNSPACED) != 0
+    unspaced = (words.flags[words.begins[:-1]] & UNSPACED) != 0
     count = np.append(0, np.cumsum(unspaced))
     places = np.arange(max(len(unspaced) - size + 1, 0))
     together = count[places + size] - count[places] == size
@@ -200,7 +199,7 @@ def _word_signals(pages: Pages, words: Words) -> dict[str, Num[np.ndarray, " pag
 
     The ratios per word (newlines, hashes, ellipses) divide by all words, symbols included.
     """
-    lengths, content = np.diff(words.begins), (words.kinds & kind.CONTENT) != 0
+    lengths, content = np.diff(words.begins), (words.kinds & CONTENT) != 0
 
     def summed(values: Num[np.ndarray, " words"]) -> Num[np.ndarray, " pages"]:
         return np.bincount(words.pages, values, minlength=len(pages.texts))

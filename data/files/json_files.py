@@ -34,8 +34,7 @@ from msgspec import Meta
 
 from data.errors import DataError
 from data.files import atomic
-from data.files import paths as files
-from data.files.paths import read_at_most
+from data.files.paths import is_remote, read_at_most
 
 EXACT = 2**53 - 1  # largest integer that every JSON reader keeps exactly (RFC 8259, section 6)
 _PART = r"(?!\.{1,2}(?:/|\Z))[^/\\\x00-\x1f\x7f]{1,200}"
@@ -84,7 +83,7 @@ def read_in_order(paths: Iterable[str], shape: type[Shape] | GenericAlias) -> It
     first = next(rest, None)
     if first is None:
         return
-    reads = STORE_READS if files.is_remote(first) else DISK_READS
+    reads = STORE_READS if is_remote(first) else DISK_READS
     pool, rest = ThreadPoolExecutor(reads), itertools.chain([first], rest)
 
     def begun(count: int) -> list[Future[Shape]]:
@@ -173,7 +172,7 @@ def write_json(path: str | Path, value: Any) -> None:
 
 
 def _content(path: str | Path) -> bytes:
-    content = files.read_at_most(path, MOST_BYTES)
+    content = read_at_most(path, MOST_BYTES)
     if content is None:
         raise DataError(
             f"{path} should hold JSON of at most {MOST_BYTES:,} bytes and is larger; restore it or "

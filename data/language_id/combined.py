@@ -59,7 +59,6 @@ import regex
 from jaxtyping import Int64, UInt8, UInt32
 
 from data.language_id import identifiers
-from data.language_id import opinions as confusions
 from data.language_id.fasttext import loaded
 from data.language_id.identifiers import CLD2Answer, Identifier, Prediction
 from data.language_id.opinions import (
@@ -69,6 +68,7 @@ from data.language_id.opinions import (
     is_settled,
     is_usually_written_in,
     is_written_in,
+    of_cld3,
     opinion_of_cld2,
     opinions_of,
 )
@@ -270,7 +270,7 @@ class CombinedIdentifier:
         by_cld3 = None if is_settled(first, by_cld2) else self._cld3.identify(text)
         by_model = None if self._fasttext is None else self._fasttext.identify(text)
         if by_cld3 is not None:
-            opinions += opinions_of(confusions.of_cld3(), by_cld3, scripts)
+            opinions += opinions_of(of_cld3(), by_cld3, scripts)
         if by_model is not None and self._fasttext is not None:
             opinions += opinions_of(self._fasttext.confusions, by_model, scripts)
         return Answers(decided(opinions, scripts), by_cld2, by_cld3, by_model)

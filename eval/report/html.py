@@ -26,8 +26,8 @@ from markupsafe import Markup
 from data.languages import UNDETERMINED, all_languages
 from eval import distillation, funnel, speed_up, verdict
 from eval.charts import corpus, experts, gains, speed_ups
-from eval.charts import speed_ups as drawn_curves
 from eval.charts.parts import Picture, interval_limits
+from eval.charts.speed_ups import sides
 from eval.experts import by_stack
 from eval.funnel import late_costs, uneven
 from eval.losses import LanguageLosses, Unit
@@ -214,7 +214,7 @@ def _intervals_cut(one: ReportContents) -> bool:
 
 def _curves(one: ReportContents) -> dict[str, Any]:
     """Returns held-out losses per language; six digits suffice to interpolate the steps."""
-    return {"sides": [_side(each, one.unit) for each in drawn_curves.sides(one)]}
+    return {"sides": [_side(each, one.unit) for each in sides(one)]}
 
 
 def _side(side: Side, unit: Unit) -> dict[str, Any]:

@@ -29,12 +29,11 @@ from pipeline.recipe.overrides import override
 from pipeline.runs.directory import checkpoint_read
 from pipeline.stage import Intent
 from pipeline.tokens.opened_blocks import cached_nowhere
-from pipeline.training import teacher as teachers
 from pipeline.training.begin import PreparedRun, claim_run, locked_by_first_host, prepare
 from pipeline.training.loop import Training, device_batches
 from pipeline.training.origins import write_first_checkpoint
 from pipeline.training.run import carry_out, intent_of, make_training
-from pipeline.training.teacher import Teacher
+from pipeline.training.teacher import Teacher, check_same_teacher, check_teaches, find
 
 USE_BATCHES = 16  # training batches to count the experts' loads in; 64 rows were enough
 
@@ -56,8 +55,8 @@ def resolved(arguments: Distill) -> tuple[PreparedRun, Teacher]:
     recipe = named.requested(arguments.recipe, arguments.config)
     recipe = replace(recipe, distillation=recipe.distillation or DistillationConfig())
     recipe = override(recipe, arguments.overrides)
-    teacher = teachers.find(arguments.teacher)
-    checks = [functools.partial(teachers.check_teaches, teacher)]
+    teacher = find(arguments.teacher)
+    checks = [functools.partial(check_teaches, teacher)]
     return prepare(arguments, recipe, checks).with_input("teacher", teacher.identity), teacher
 
 
@@ -80,7 +79,7 @@ def train_student(arguments: Distill) -> None:
         if claim_run(prepared) is Claim.FINISHED:
             return
         network, record = teacher.weights(make_mesh(recipe.mesh))
-        teachers.check_same_teacher(arguments.out, record)
+        check_same_teacher(arguments.out, record)
         training = make_training(prepared, Distillation(recipe.distillation, network))
         if recipe.distillation.initialization != "random":
             write_teachers_weights(training, network)

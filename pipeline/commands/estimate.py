@@ -21,8 +21,8 @@ from rich.table import Table
 from model.config import ConfigurationError
 from pipeline.arguments import Estimate
 from pipeline.beam.options import pipeline_options
-from pipeline.corpus import job as new_job
 from pipeline.corpus import submission
+from pipeline.corpus.job import begin_job
 from pipeline.corpus.read import InputFile, input_files, is_listed
 from pipeline.corpus.request import input_words, named
 from pipeline.corpus.submission import total_of
@@ -107,7 +107,7 @@ def sample(files: Sequence[InputFile], size: int) -> list[InputFile]:
 
 def measure(files: Sequence[InputFile], rules: str, directory: Path) -> Amounts:
     """Cleans the files and returns the amounts."""
-    job = new_job.begin_job(str(directory), named(rules), files)
+    job = begin_job(str(directory), named(rules), files)
     before = _core_seconds()
     submission.run_job(job, pipeline_options(()))
     counts = total_of(job).counts

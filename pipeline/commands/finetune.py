@@ -27,7 +27,6 @@ from pipeline.runs.directory import checkpoint_read, directory_of_part, find_fin
 from pipeline.runs.opened_run import recipe_of
 from pipeline.stage import Intent
 from pipeline.tokens.opened_blocks import cached_nowhere, open_blocks
-from pipeline.training import teacher as teachers
 from pipeline.training.begin import check_all, claim_run, locked_by_first_host, unchecked_run
 from pipeline.training.origins import start_from
 from pipeline.training.run import carry_out, intent_of
@@ -43,7 +42,7 @@ from pipeline.training.tasks.finetuning import (
 )
 from pipeline.training.tasks.given_tasks import Finetuning, read_tasks, tasks_read, trainable
 from pipeline.training.tasks.scoring import TaskEvaluator
-from pipeline.training.teacher import check_same_teacher
+from pipeline.training.teacher import check_same_teacher, find
 
 EXPERT_DROPOUT = 0.4  # Switch, section 2.4
 # 1 / sqrt(10^6) = 0.001 at every step before the millionth: mT5's constant rate.
@@ -194,7 +193,7 @@ def resolved(arguments: Finetune) -> Request:
     recipe = requested_recipe(arguments, pretrained, finetuning)
     prepared = unchecked_run(arguments, recipe)
     blocks = open_blocks(arguments.tokens, arguments.cache) if arguments.tokens else None
-    teacher = None if arguments.teacher is None else teachers.find(arguments.teacher)
+    teacher = None if arguments.teacher is None else find(arguments.teacher)
     request = Request(replace(prepared, blocks=blocks), finetuning, teacher)
     check_all(recipe.name, checks_of(arguments, pretrained, request))
     inputs = {"start": digest_of_manifest(arguments.run), **finetuning.digests}

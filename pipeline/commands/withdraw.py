@@ -37,8 +37,7 @@ from pipeline.corpus import read
 from pipeline.corpus.card import write_cards
 from pipeline.corpus.counts import BLOCKED_ENTRIES, HOSTS, Counts, CountsRecord
 from pipeline.corpus.onto import delta
-from pipeline.corpus.onto import verdicts as growth
-from pipeline.corpus.onto.verdicts import GrowthFiles
+from pipeline.corpus.onto.verdicts import FOLDER, GrowthFiles
 from pipeline.corpus.pages import (
     PAGES_FOLDER,
     REJECTED_FOLDER,
@@ -70,7 +69,7 @@ NO_GROWTH = (
     "corpora that it was made of, or that were made of it, are not changed."
 )
 # What holds text or addresses beside the pages; `work` of a cleaning that was killed after its end.
-TEXT_FOLDERS = (growth.FOLDER, delta.FOLDER, WORK)
+TEXT_FOLDERS = (FOLDER, delta.FOLDER, WORK)
 LISTS = "lists"  # folder of the workspace: copies, as a list may change before the end
 AS_IT_BEGAN = (
     "it was finished with its lists as they were when it began; run the command again if they have "

@@ -49,9 +49,8 @@ from data.files.paths import join_path
 from data.languages import NO_LANGUAGE, UNDETERMINED
 from data.reading.page import REJECTED
 from pipeline.beam.workspace import NO_WAVES, Waves, Workspace
-from pipeline.corpus import pages as all_files
 from pipeline.corpus.counts import BLOCKED_ENTRIES, OPTED_OUT_ENTRIES, Counts
-from pipeline.corpus.pages import CorpusFile, page_urls, whole_pages
+from pipeline.corpus.pages import PAGES_FOLDER, REJECTED_FOLDER, CorpusFile, page_urls, whole_pages
 from pipeline.curation.robots import disallowed_rows
 from pipeline.curation.score import read_score_table
 from pipeline.errors import ArtifactError
@@ -241,10 +240,8 @@ class SelectFile:
         gone = without_refused_text(gone)
         self._write(file.name, kept)
         if len(gone):
-            name = file.name.removeprefix(all_files.PAGES_FOLDER)
-            self._write(
-                f"{all_files.REJECTED_FOLDER}{name}", gone.select(REJECTED.names).cast(REJECTED)
-            )
+            name = file.name.removeprefix(PAGES_FOLDER)
+            self._write(f"{REJECTED_FOLDER}{name}", gone.select(REJECTED.names).cast(REJECTED))
         return counts
 
     def _masked(self, pages: pa.Table, scores: pa.Table, name: str) -> pa.Table:

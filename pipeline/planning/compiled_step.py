@@ -35,10 +35,9 @@ from model.sharding.mesh import make_mesh
 from model.step import TrainState
 from model.trainer import Trainer
 from pipeline.hardware.compiler_flags import REDUCE_SCATTER
-from pipeline.planning import topology as gpus
 from pipeline.planning.hlo.collectives import BACKWARD
 from pipeline.planning.hlo.program import Instruction, Program, parse
-from pipeline.planning.topology import Topology
+from pipeline.planning.topology import GPU_OPTIONS, Topology
 from pipeline.recipe.recipe import Recipe
 from pipeline.recipe.trainer import trainer_on
 from pipeline.training.upcycling import Beginning, carries_moments, first_state
@@ -308,7 +307,7 @@ def _compiled(
 
 def _options(topology: Topology) -> Any:
     if topology.is_gpu:
-        return gpus.GPU_OPTIONS
+        return GPU_OPTIONS
     if not topology.is_tpu:
         return None
     on_tensor_cores = ON_TENSOR_CORES if topology.kind.startswith("TPU7x") else {}

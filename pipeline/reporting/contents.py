@@ -7,12 +7,11 @@ from datetime import UTC, datetime
 from data.files.parquet_files import read_table
 from data.languages import get
 from eval import distillation, null_comparison
-from eval import experts as expert_sharing
 from eval import further_models as further
-from eval import gains as comparison
 from eval.distillation import Student
-from eval.experts import ExpertSharing
+from eval.experts import SCHEMA, ExpertSharing, from_table
 from eval.further_models import Further, Pruning
+from eval.gains import language_gains, summarise
 from eval.report.contents import ReportContents, Written
 from eval.sides import Difference, Side, unit_of
 from eval.tasks.comparison import SentenceComparison, TaskComparison
@@ -21,10 +20,10 @@ from pipeline.arguments import Report
 from pipeline.artifacts import source_commit
 from pipeline.corpus.pages import read_funnel
 from pipeline.errors import ArtifactError
-from pipeline.reporting import facts as upcycled_runs
 from pipeline.reporting import sides
 from pipeline.reporting import sides as sides_of_runs
 from pipeline.reporting.facts import (
+    bill,
     check_text,
     facts_of,
     names_of,
@@ -94,12 +93,12 @@ def _report(
     ]
     text, training_tokens_are = training_text(arguments.tokens, longest[1])
     unit = unit_of(sides[0], sides[1])
-    gains = comparison.language_gains(sides[0], sides[1], text)
+    gains = language_gains(sides[0], sides[1], text)
     return ReportContents(
         baseline=sides[0],
         candidate=sides[1],
         facts=(facts[0], facts[1]),
-        summary=comparison.summarise(gains, sides[0], sides[1]),
+        summary=summarise(gains, sides[0], sides[1]),
         gains=gains,
         funnel=None if arguments.corpus is None else read_funnel(arguments.corpus),
         shared_lines=None if arguments.corpus is None else read_shared_lines(arguments.corpus),
@@ -113,7 +112,7 @@ def _report(
         ),
         training_tokens_are=training_tokens_are,
         written=_written(arguments),
-        bill=upcycled_runs.bill(*longest),
+        bill=bill(*longest),
     )
 
 
@@ -228,8 +227,8 @@ def _experts(name: str, runs: Sequence[FinishedRun]) -> ExpertSharing | None:
     """Returns the expert use per language of the first run that recorded it."""
     for run in runs:
         if path := finished.last_routing(run.directory):
-            return expert_sharing.from_table(
-                read_table(path, expert_sharing.SCHEMA),
+            return from_table(
+                read_table(path, SCHEMA),
                 run=f"{name}, seed {run.recipe['seed']}",
                 step=run.last_step,
                 origin=str(path),

@@ -31,8 +31,8 @@ from data.files.json_files import Count, Digest, decode_json, read_json
 from data.files.locks import check_held
 from data.files.parquet_files import read_schema, read_table
 from data.files.paths import Place, exists, names_in, read_bytes, remove
-from eval import experts as expert_sharing
 from eval import losses
+from eval.experts import WRITTEN
 from eval.losses import SCHEMA, PageLosses
 from eval.speed_up import step_time_ratio
 from pipeline import artifacts
@@ -277,7 +277,7 @@ def write_evaluation(
     """
     path = evaluation_file(directory, step)
     if evaluation.routing is not None:
-        table = pa.Table.from_pydict(evaluation.routing, expert_sharing.WRITTEN)
+        table = pa.Table.from_pydict(evaluation.routing, WRITTEN)
         _write_table(table, routing_beside(path))
     schema = COLUMNS if tokens is None else COLUMNS.with_metadata({TOKENS: tokens})
     _write_table(pa.Table.from_pydict(evaluation.pages, schema), path)

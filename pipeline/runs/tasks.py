@@ -24,7 +24,7 @@ from data.files.parquet_files import read_table
 from data.files.paths import Place, directories_in, exists
 from data.languages import get
 from data.tasks.description import Task, task_of
-from eval import experts as expert_sharing
+from eval.experts import WRITTEN
 from eval.tasks import metrics
 from eval.tasks.comparison import SENTENCES_SCHEMA, SentenceComparison, sentence_comparison
 from eval.tasks.metrics import metrics_of
@@ -53,7 +53,7 @@ def write_predictions(
     """
     write_json(path.parent / DESCRIPTION, asdict(task))
     if routing is not None:
-        _write(pa.table(routing, expert_sharing.WRITTEN), routing_beside(path))
+        _write(pa.table(routing, WRITTEN), routing_beside(path))
     _write(table, path)
 
 

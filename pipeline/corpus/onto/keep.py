@@ -15,18 +15,32 @@ from data.files.atomic import copy_file
 from data.files.digests import digest_of_contents
 from data.files.paths import size_of
 from pipeline.beam.workspace import SCRATCH, Workspace
-from pipeline.corpus import near_duplicates as minhash_keys
 from pipeline.corpus import read, spills
 from pipeline.corpus.counts import Key, Tally, TallyRecord
 from pipeline.corpus.judgements import CLUSTER_SIZES, DescribePages
 from pipeline.corpus.lines import SpillLineKeys, line_keys_path, repeats_path
-from pipeline.corpus.near_duplicates import PAIRS
+from pipeline.corpus.near_duplicates import PAIRS, minhash_keys_path
 from pipeline.corpus.onto import delta
-from pipeline.corpus.onto import verdicts as growth_files
 from pipeline.corpus.onto.delta import GONE_ROWS
 from pipeline.corpus.onto.verdicts import (
     ANSWERED,
+    ANSWERS,
+    BROKEN,
     CLAIMED,
+    CLAIMS,
+    DESCRIBED,
+    DUPLICATES,
+    KINDS,
+    LEAVES,
+    LINES,
+    LOST,
+    MINHASH,
+    OUTCOMES,
+    PAGES,
+    REPEATS,
+    SAME,
+    SIZES,
+    VERSIONS,
     Columns,
     Decided,
     GrowthFiles,
@@ -66,7 +80,7 @@ class KeepShard:
             copy_file(source, self._path(kind, number), self._scratch)
         if self.one_page_per_line:
             self._keep_verdicts(number)
-        sizes = {kind: size_of(self._path(kind, number)) for kind in growth_files.KINDS}
+        sizes = {kind: size_of(self._path(kind, number)) for kind in KINDS}
         kept = {kind: size for kind, size in sizes.items() if size}
         self._keep_counts(number, self._digests(number, kept))
         return Tally(counts=Counter({(KEPT_BYTES, "", kind): n for kind, n in kept.items()}))
@@ -76,7 +90,7 @@ class KeepShard:
         known: dict[str, str] = {}
         if self.growth is not None and number < self.base_shards:
             there = self.growth.kept(number).digests
-            known = {kind: there[kind] for kind in growth_files.SAME if kind in there}
+            known = {kind: there[kind] for kind in SAME if kind in there}
         return {
             kind: known.get(kind) or digest_of_contents(self._path(kind, number)) for kind in kinds
         }
@@ -95,23 +109,23 @@ class KeepShard:
     def _sources(self, number: int) -> Iterator[tuple[str, str]]:
         """Yields the files to copy: kind and path."""
         space, web = self.workspace, self.decided.has_near_duplicates
-        yield growth_files.BROKEN, read.spilled_broken(space, ReadShard.step, number)
+        yield BROKEN, read.spilled_broken(space, ReadShard.step, number)
         if not self.one_page_per_line:
             return
-        yield growth_files.VERSIONS, versions_path(space, number)
-        yield growth_files.LINES, line_keys_path(space, number)
-        yield growth_files.REPEATS, repeats_path(space, number)
-        yield growth_files.OUTCOMES, spills.outcomes_path(space, number)
+        yield VERSIONS, versions_path(space, number)
+        yield LINES, line_keys_path(space, number)
+        yield REPEATS, repeats_path(space, number)
+        yield OUTCOMES, spills.outcomes_path(space, number)
         if web:
-            yield growth_files.MINHASH, minhash_keys.minhash_keys_path(space, number)
+            yield MINHASH, minhash_keys_path(space, number)
         if self.growth is not None and number < self.base_shards:
-            for kind in growth_files.SAME if web else (growth_files.PAGES,):
+            for kind in SAME if web else (PAGES,):
                 yield kind, self.growth.path(kind, number)
-            yield growth_files.CLAIMS, claims_path(space, number)
+            yield CLAIMS, claims_path(space, number)
         else:
-            yield growth_files.PAGES, space.spill(ReadShard.step, number)
+            yield PAGES, space.spill(ReadShard.step, number)
             if web:
-                yield growth_files.DESCRIBED, space.spill(DescribePages.step, number)
+                yield DESCRIBED, space.spill(DescribePages.step, number)
 
     def _keep_verdicts(self, number: int) -> None:
         if number < self.base_shards:
@@ -119,7 +133,7 @@ class KeepShard:
             return
         claims = claims_of(self.workspace, number)
         columns = [claims[name] for name in CLAIMED.names]
-        spills.write(self.workspace, self._path(growth_files.CLAIMS, number), CLAIMED, columns)
+        spills.write(self.workspace, self._path(CLAIMS, number), CLAIMED, columns)
         if self.decided.has_near_duplicates:
             self._keep_answers(number)
         self._write(self.decided.of(number, claims), number)
@@ -127,17 +141,17 @@ class KeepShard:
     def _write(self, verdicts: Verdicts, number: int) -> None:
         space = self.workspace
         for kind, numbers in (
-            (growth_files.DUPLICATES, verdicts.duplicates),
-            (growth_files.LEAVES, verdicts.leaves),
-            (growth_files.LOST, verdicts.lost),
+            (DUPLICATES, verdicts.duplicates),
+            (LEAVES, verdicts.leaves),
+            (LOST, verdicts.lost),
         ):
             spills.write_numbers(space, self._path(kind, number), numbers)
         sizes = [verdicts.sizes[name] for name in CLUSTER_SIZES.names]
-        spills.write(space, self._path(growth_files.SIZES, number), CLUSTER_SIZES, sizes)
+        spills.write(space, self._path(SIZES, number), CLUSTER_SIZES, sizes)
 
     def _keep_answers(self, number: int) -> None:
         space = self.workspace
-        path = self._path(growth_files.ANSWERS, number)
+        path = self._path(ANSWERS, number)
         with spills.writer(space, path, ANSWERED) as file:
             for batch in spills.batches(space.spill(DescribePages.step, number)):
                 file.write_batch(batch.select(ANSWERED.names))

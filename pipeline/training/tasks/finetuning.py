@@ -30,7 +30,6 @@ from pipeline.runs.directory import best_step, check_same_vocabulary
 from pipeline.runs.opened_run import restore
 from pipeline.runs.tasks import check_metric
 from pipeline.tokens.opened_blocks import check_blocks
-from pipeline.training import teacher as teachers
 from pipeline.training.begin import (
     PreparedRun,
     Profile,
@@ -60,7 +59,7 @@ class Request(NamedTuple):
 
     prepared: PreparedRun
     finetuning: Finetuning
-    teacher: teachers.Teacher | None
+    teacher: Teacher | None
 
 
 class Programs(NamedTuple):
