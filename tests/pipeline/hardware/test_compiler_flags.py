@@ -192,7 +192,7 @@ def products_during_gathers(program: str) -> int:
 @needs_cuda
 def test_on_gpus_weights_are_gathered_during_products():
     assert products_during_gathers(compiled("h100:1x8")) == 0
-    assert products_during_gathers(compiled("h100:1x8", OVERLAP["gpu"])) >= 2
+    assert products_during_gathers(compiled("h100:1x8", OVERLAP["gpu"])) >= 1  # 0.10: two
 
 
 @pytest.mark.plans
