@@ -136,7 +136,7 @@ def program(gathered: str):
     )
     weights = jax.ShapeDtypeStruct((LAYERS, 64, 64), jnp.float32)
     return parse(
-        step.lower(weights, jax.ShapeDtypeStruct((ROWS, 64), jnp.float32)).compile().as_text()
+        step.lower(weights, jax.ShapeDtypeStruct((ROWS, 64), jnp.float32)).compile().as_text() or ""
     )
 
 
