@@ -9,7 +9,6 @@ ENGINES := .engines
 PROGRAMS := prism minio fake-gcs-server
 CLUSTERS := flink spark
 ENGINE_TESTS ?= tests/engines -m ""
-TESTS ?= tests
 EXTRAS ?= demo,dev
 INSTALLED := $(VENV)/.installed-$(EXTRAS)
 # $(call install-locked,PYTHON,EXTRAS,LISTS) installs extras into PYTHON's environment: the versions of
@@ -40,7 +39,7 @@ own-text: install
 	$(BIN)/python .ci/own_text.py runs/own-text
 
 test: install
-	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest $(TESTS)
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest
 
 # What is marked slow: whole ways, browsers, killed and resumed runs, several hosts, further meshes.
 test-slow: install
