@@ -2,19 +2,16 @@
 
 The life of a page:
 
-1. `reading` parses it from WET, WARC, JSON lines or Parquet, as a `reading.page.Page`.
-2. `rules`, `language_id` and `dedup` keep it, or reject it with a reason. `rules.rule_sets` and
-   `rules.web_rules` define which rules apply, and in which order.
-   `quality`, `privacy`, `rights` and `leakage` find, in kept pages, signals of poor text,
-   personal data, objections of owners and texts of benchmarks.
-3. `tokens` turns it into ids and stores them as token blocks; `stores` reads blocks from an object
-   store.
-4. `examples.mixture` and `examples.schedule` determine how often and when its language is seen,
-   `examples.window_order` which part of it; `examples.segments` goes on where either changes.
-   `examples.span_corruption` hides spans.
-5. `examples.pretraining_examples` makes example i from (blocks, mixture, seed, i) and nothing else.
+1. `reading` parses it from WET, WARC, JSON Lines or Parquet, as a `Page`.
+2. `rules`, `language_id` and `dedup` keep it, or reject it with a reason; `rules.rule_sets` has the
+   sets of rules by name.
+3. `curation` finds, in kept pages, signals of poor text, personal data, objections of owners and
+   texts of benchmarks.
+4. `tokens` turns it into ids and stores them as token blocks.
+5. `examples` makes training example i from (blocks, mixture, seed, i) and nothing else.
 
-`tasks` reads what a run is fine-tuned on, and `demo` the text that installed packages ship.
+`tasks` reads what a run is fine-tuned on, `demo` writes the web that `make demo` cleans, and
+`files` is the one layer for files, on this machine or in an object store.
 
 Import contents (`from data.examples.span_corruption import corrupt`), never the package.
 """

@@ -3,11 +3,13 @@
 Losses arrive as sums and counts per held-out page. They are combined per language at the very end:
 never a mean of means.
 
-    language_loss           sums of pages, and losses by language
-    side, comparison        the runs of one architecture; the numbers of two of them
-    statistics/             intervals, step speed-ups, what chance shows
-    verdict, distillation   the sentence of a report; what students keep
-    tasks/, experts/        scores of fine-tuned runs; which languages use which expert
-    cautions                what weakens a report, for its first screen
-    charts/, rendering/     pictures, and the report as HTML, Markdown and JSON
+    losses                        sums of pages, and losses by language
+    sides, gains                  the runs of one architecture; two of them compared by language
+    statistics                    intervals over pages and runs, many languages at once
+    speed_up                      fewer steps, and less time, for the same quality
+    null_comparison, verdict      what seeds alone make; the sentences of a report
+    distillation, further_models  what students keep; pruned and upcycled models
+    experts, funnel               which languages use which expert; what cleaning kept
+    tasks/                        metrics, scores and gains of fine-tuned runs
+    charts/, report/              pictures, and the report as HTML, Markdown, JSON and CSV
 """

@@ -2,13 +2,14 @@
 
 What to read first:
 
-    config, transformer, stack    sizes; the encoder-decoder; a stack of scanned blocks of layers
-    layers/, kernels/             attention, feed-forward, norms, logits; attention on a device
-    switch/                       routing, dispatch and the layer (its package has a reading order)
-    sharding/                     meshes, and the table of layouts
-    loss/, optimizer, rate, train_step, trainer    from a batch to the next state
-    checkpoints/, conversions/, hugging_face/   states on disk, other networks' weights
+    config, batch, transformer    sizes; the input; the encoder-decoder of scanned blocks of layers
+    layers/, kernels/, remat      attention, feed-forward, position bias; attention as kernels
+    switch/                       the sparse layer (its package has a reading order)
+    sharding/                     meshes, the table of layouts, exchanges between devices
+    loss/, optimizer, step, trainer             from a batch to the next state
+    checkpoints, conversions/, hugging_face/    states as tables, other networks' weights
     decoding/                     answers: greedy, sampled, by beams
+    flops, memory                 work and memory from sizes alone
 
 Dimension names, the same everywhere; many are keys of the sharding table (`sharding/layouts.py`):
 

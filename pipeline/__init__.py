@@ -1,4 +1,4 @@
-"""The commands: one file per command, named for its verb. Each runs in a process of its own.
+"""The commands: one file of `commands/` per command, which runs in a process of its own.
 
 Data, then training, then reading what came out:
 
@@ -32,8 +32,8 @@ Data, then training, then reading what came out:
 A run is a directory: recipe.json, mixture.json, sentencepiece.model, checkpoints/, metrics.jsonl,
 time.json, evaluation/, tensorboard/ and, once it is finished, manifest.json.
 
-`command_line` parses the words, `cli` runs one command, `arguments` declares what each command
-takes, `errors` holds the exceptions that become one sentence, `stopping` the signals that stop a
-command, `own_packages` the check that no other package hides these. `artifacts/` guards every
-output directory.
+A command line becomes a command in `cli`, `command_line` and `arguments`. Every command describes,
+locks, claims and finishes its output by `stage` and `artifacts`. What is longer than a command has
+a folder: `corpus/`, `curation/` and `tokens/` on `beam/`; `training/` and `runs/` with `recipe/` on
+`hardware/`; `planning/`; `reporting/`.
 """

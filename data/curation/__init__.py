@@ -1,3 +1,1 @@
-"""Curation: what is known about kept pages beyond their rules, as numbers of quality, personal
-data, objections of owners, and texts of benchmarks.
-"""
+"""Curation: quality, personal data, objections of owners and texts of benchmarks, in kept pages."""

@@ -1,1 +1,1 @@
-"""Duplicates: pages by address, lines by hash, near-duplicates by MinHash and their clusters."""
+"""Duplicates: pages by address, lines by hash, near-duplicates by MinHash."""

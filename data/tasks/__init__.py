@@ -1,1 +1,1 @@
-"""Tasks in files: what a task is, its examples, and which of them the pretraining corpus holds."""
+"""Tasks in files: the description of a task, and the examples that its rows make."""

@@ -1,1 +1,1 @@
-"""The SentencePiece vocabulary and token blocks, the format that `mswitch tokenize` writes."""
+"""The SentencePiece vocabulary, and token blocks: their format, their files, their manifest."""

@@ -1,1 +1,1 @@
-"""One network made from another: dense to sparse, sparse to dense, fitted after pruning."""
+"""One network made from another: dense to sparse, sparse to dense, fewer experts."""

@@ -1,1 +1,1 @@
-"""Kernels in Pallas: attention with T5's bias, for TPUs (Mosaic) and GPUs (Triton)."""
+"""Attention with T5's bias as kernels in Pallas, for TPUs (Mosaic) and GPUs (Triton)."""

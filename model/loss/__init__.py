@@ -1,1 +1,1 @@
-"""Losses: cross-entropy without stored logits, the training loss, scoring, distillation."""
+"""Cross-entropy without a batch's logits in memory, the training loss, scores of held-out rows."""

@@ -5,9 +5,8 @@ Source: Switch Transformer (Fedus et al. 2022), section 2. Read in this order:
 1. `routing.py`: the router's probabilities, top-k, gates, balance loss and z-loss.
 2. `capacity.py`: tokens into buffers of fixed capacity and back, the paper's layer; also with a
    capacity that groups on several devices share.
-3. `dispatch.py`: which of the ways is taken, and the way without capacity.
-4. `switch_layer.py`: the layer as one device runs it, from tokens to tokens; its weights, and the
-   layer on a mesh.
+3. `dispatch.py`: the choice among these ways, and the way without capacity.
+4. `switch_layer.py`: the layer as one device runs it, from tokens to tokens; its weights on a mesh.
 5. `balancing.py`: biases of experts that even out their loads.
 
 One routing group of six tokens, three experts, top-1, capacity factor 1, so capacity 6 / 3 = 2:

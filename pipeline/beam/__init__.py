@@ -1,1 +1,1 @@
-"""What all Beam jobs share: options, runners, counters, exchanges, resumable work."""
+"""What all Beam jobs share: options and runners, work items and exchanges, the workspace."""

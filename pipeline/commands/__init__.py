@@ -1,1 +1,1 @@
-"""The commands, one file each: what is its own beside `pipeline/stage.py`."""
+"""The commands, one file each: arguments resolved, work described or done, results printed."""

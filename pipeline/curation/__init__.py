@@ -1,3 +1,1 @@
-"""Decisions after cleaning: scores of each page, and the corpus of the pages that stay, from
-scores, lists and robots.txt.
-"""
+"""Decisions after cleaning: scores of each page, the corpus of the pages that stay, withdrawal."""

@@ -1,1 +1,1 @@
-"""Accelerators and hosts: peak rates, libtpu, the compilation cache, several hosts, `doctor`."""
+"""Accelerators and hosts: peak rates, compiler flags, several hosts, batches on their devices."""

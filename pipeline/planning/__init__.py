@@ -1,1 +1,1 @@
-"""What `mswitch plan` is made of: topologies, meshes, compiled programs read as text, rooflines."""
+"""What `mswitch plan` is made of: topologies, compiled programs read as text, roofline, verdict."""

@@ -1,1 +1,1 @@
-"""Recipes: the dataclass, named recipes, overrides, size checks, mesh choice."""
+"""Recipes: the dataclass, named recipes, settings of a command line, what must fit."""

@@ -1,1 +1,1 @@
-"""Run directories: opening, comparing and reading finished runs."""
+"""Run directories: their files, their checkpoints, finished runs read back."""

@@ -1,1 +1,1 @@
-"""Token blocks as an artifact: opening, checking, writing shards."""
+"""Vocabularies and token blocks as artifacts: trained, written, opened and checked."""

@@ -1,1 +1,1 @@
-"""The training loop and what surrounds it: checks, logging, preemption, profiling."""
+"""The training loop and what surrounds it: checks, first weights, changes, evaluation, log."""

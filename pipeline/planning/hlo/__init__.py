@@ -1,1 +1,1 @@
-"""The compiled program, read: instructions, loops, and what they multiply, move and send."""
+"""A compiled program read from XLA's text: instructions, loops, their work and collectives."""

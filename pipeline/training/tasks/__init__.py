@@ -1,1 +1,1 @@
-"""Fine-tuning and scoring on tasks: examples, predictions, evaluation, overlap, sentences."""
+"""Tasks in training: given examples, fine-tuning, predictions, scores."""
