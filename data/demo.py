@@ -1,15 +1,13 @@
-"""The demo's web: real text in all 101 languages that installed packages ship, as short pages,
-written as WET files of a crawl, damage included.
+"""The demo's web: real text in all 101 languages, written as WET files of a crawl, damage included.
 
 `gflanguages` has passages of the Universal Declaration of Human Rights in every language. `django`
 has its messages in 73 of them, of which up to 12,000 characters are taken. The result is 154 to
 14,500 characters per language, every line written by a person. Addresses are in .example, which is
 reserved. Order and content depend only on the versions of the packages.
 
-The pages are text that installed packages ship (`shipped_text`). Among them is the damage of every
-crawl: a body that is not UTF-8, a record without an address, bytes between records, a file that
-ends in the middle of a record, an address fetched twice, a page with the text of another one, and a
-page of two letters. The same pages give the same bytes.
+Among the pages is the damage of every crawl: a body that is not UTF-8, a record without an address,
+bytes between records, a file that ends in the middle of a record, an address fetched twice, a page
+with the text of another one, and a page of two letters. The same pages give the same bytes.
 """
 
 import functools

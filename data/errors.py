@@ -1,13 +1,12 @@
-"""Errors about input of others: the exception for input that cannot be used, which exceptions
-concern one page only, and control characters of others, escaped before a terminal or a document
-shows them.
+"""Errors about input of others, and the control characters in it.
 
 The message of a `DataError` is one sentence for the user: what was requested, what was found, what
 to do. Bad *pages* are not errors; they are rejected with a reason and counted.
 
-A terminal executes them: ESC and the C1 controls recolour, retitle and overwrite. A line break
-forges a line of its own, and Unicode's bidirectional controls reorder what stands beside them.
-Lone surrogates (bytes of a file name that are not UTF-8) cannot be written at all.
+Control characters of others are escaped before a terminal or a document shows them. A terminal
+executes them: ESC and the C1 controls recolour, retitle and overwrite. A line break forges a line
+of its own, and Unicode's bidirectional controls reorder what stands beside them. Lone surrogates
+(bytes of a file name that are not UTF-8) cannot be written at all.
 """
 
 import regex

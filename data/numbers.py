@@ -1,14 +1,12 @@
-"""Arrays of numbers: equal ones, counted or kept once, and unrelated hashes and seeds made of
-related numbers (SplitMix64).
+"""Arrays of numbers: equal ones, counted or kept once; unrelated hashes of related numbers.
 
+Equal numbers are found by sorting: NumPy's `unique` fills a table of hashes first, which takes 50
+times as long for a million random numbers.
+
+Hashes and seeds: each number is added to the state, and the state is mixed by SplitMix64's
+finalizer. That suffices for keys of Philox and of the Feistel permutation, and for nothing secret.
+It takes 30 ns per seed; numpy's SeedSequence, which makes one at a time, takes 10 us.
 Source: Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators", figure 16.
-
-All of it is sorting: NumPy's `unique` fills a table of hashes first, which takes 50 times as long
-for a million random numbers.
-
-Each number is added to the state, and the state is mixed by SplitMix64's finalizer. That suffices
-for keys of Philox and of the Feistel permutation, and for nothing secret. It takes 30 ns per seed;
-numpy's SeedSequence, which makes one at a time, takes 10 us.
 """
 
 from typing import NamedTuple

@@ -1,5 +1,4 @@
-"""Scripts: properties of characters in every script, such as information weight and membership in
-words, and letters with their marks in one form (NFC), in linear time.
+"""Scripts: the weight of a character's information, letters of words, and text in one form (NFC).
 
 The tables cover all code points and are built once from Unicode's properties (`regex`). A page is
 then looked up in a few NumPy calls, and no rule is specific to English.

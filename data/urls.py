@@ -1,10 +1,10 @@
-"""URLs: their normal form, their host, and the keys under which they meet.
+"""URLs: their normal form, their host, and the keys under which pages meet lists and each other.
 
-Pages are split, sorted and sharded by the hash of the normal form. Pages meet the robots.txt of
-their site by host, and entries of lists by host, page or folder.
+Normal form and hash are C4's (TensorFlow Datasets, `normalize_url`): scheme, `www.`, tracking
+parameters and trailing slashes are removed. Pages are split, sorted and sharded by the hash of the
+normal form. Hashes are MD5 for agreement with the reference, not for security.
 
-Both are C4's (TensorFlow Datasets, `normalize_url`): scheme, `www.`, tracking parameters and
-trailing slashes are removed. Hashes are MD5 for agreement with the reference, not for security.
+Pages meet the robots.txt of their site by host, and entries of lists by host, page or folder.
 """
 
 import hashlib

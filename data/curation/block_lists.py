@@ -1,6 +1,4 @@
-"""Lists of domains and addresses whose pages are left out: block lists, and opt-out lists.
-
-A line names domains, addresses, nothing, or what is not an entry.
+"""Block lists and opt-out lists: domains and addresses whose pages are left out.
 
 A list has one entry per line in UTF-8, plain or gzipped; lines that begin with # are comments.
 
@@ -12,11 +10,12 @@ A list has one entry per line in UTF-8, plain or gzipped; lines that begin with 
 * The `sha256:...` that a page without an address has as its `url`: that page.
 
 Syntax of other lists, such as `||example.org^` of ad blockers, and rows of tables are not entries:
-a host is compared by its labels, so that they would never match a page.
+a host is compared by its labels, so that they would never match a page. They are set aside and
+counted. So are mail addresses, and entries of one label, such as `com`: they are likelier to be
+damage than a wish.
 
 Entries are kept as hashes of 64 bits: 80 MB for ten million. Of 10^10 pages with ten look-ups each,
-0.05 are then expected to be refused by chance. Other lines are set aside and counted. So are mail
-addresses, and entries of one label, such as `com`: they are likelier to be damage than a wish.
+0.05 are then expected to be refused by chance.
 """
 
 import re

@@ -1,15 +1,17 @@
-"""Leakage: benchmarks and tasks with which a page shares text, by an n-gram of 13 words that is
-found by its hash. Texts of a benchmark are read from its files in whatever of the usual formats.
+"""Leakage: texts of benchmarks and tasks in pages, found by n-grams of 13 words.
 
-They are the measure of GPT-3 (Brown et al. 2020, appendix C). Words are those of
+13 words are the measure of GPT-3 (Brown et al. 2020, appendix C). Words are those of
 `data.dedup.hashed_words`: without case, punctuation and the values of numbers. Where spaces do not
 separate words, an n-gram is the number of characters with the content of 13 English words: 23 in
 Chinese (13 × 1.8), 39 in Japanese, 78 in Thai, Lao, Khmer and Burmese. 13 characters of Thai are
 two words, which many unrelated pages share.
 
-Memory grows with the texts and not with the pages, which are read once. N-grams are compared by
-hashes of 64 bits: for 20,000 n-grams of texts and 10^12 words of pages, 0.001 are expected to be
-equal by chance.
+How long a text's n-grams are depends on its own script, by most of its letters. A page is compared
+with all n-grams that are no longer than those of its language, so with n-grams of words in every
+language: pages quote other languages. Texts of fewer than 13 words are not looked for: a one-word
+answer stands in millions of pages.
+
+A benchmark is read from files of any of these formats:
 
 * JSON Lines, plain or gzipped, one value per line: every string of each row, however deep.
 * Parquet: every string of each row, as in JSON.
@@ -20,16 +22,13 @@ equal by chance.
 
 Rows that cannot be read are skipped, as nothing of them can be looked for.
 
-How long a text's n-grams are depends on its own script: 13 words, or the characters with their
-content where most of its letters stand without spaces. A page is compared with all n-grams that are
-no longer than those of its language, so with n-grams of words in every language: pages quote other
-languages.
+The examples of a task are also looked for one by one, in pages of their language. The texts of an
+example are `TaskExample.texts`. One without a text of 13 words counts as a whole: its longest text
+must stand in a page.
 
-Texts of fewer than 13 words are not looked for: a one-word answer stands in millions of pages.
-
-N-grams are those of `data.curation.leakage`. The texts of an example are `TaskExample.texts`. One
-without a text of 13 words counts as a whole: its longest text must stand in a page. Pages of other
-languages are not compared.
+Memory grows with the texts and not with the pages, which are read once. N-grams are compared by
+hashes of 64 bits: for 20,000 n-grams of texts and 10^12 words of pages, 0.001 are expected to be
+equal by chance.
 """
 
 import functools

@@ -1,5 +1,8 @@
-"""Personal data: where e-mail addresses, public IP addresses and numbers of persons stand in pages,
-and pages with other words in their place.
+"""Personal data in pages: where e-mail addresses, public IP addresses and numbers of persons stand.
+
+Kinds are e-mail addresses, public IP addresses, telephone numbers and national numbers of persons.
+Names, postal addresses and everything else that only a reader recognizes are not found. Masking
+puts other words in the place of what is found.
 
 An e-mail address is one of RFC 5321 as people write it, in ASCII or internationalized (RFC 6531)
 in scripts with spaces between words. In other scripts only its ASCII form is found, as no
@@ -7,11 +10,8 @@ space shows where a name begins. Addresses in domains that RFC 2606 reserves bel
 
 IP addresses are those of datatrove's formatter (`ipaddress`: public ones), of version 4 and also of
 version 6, but none within a longer number: 1.2.3.4.5 is a version. Four numbers below 40 are
-taken for a section or a version. The six public addresses that
-datatrove writes in place of others do not count.
-
-Kinds are e-mail addresses, public IP addresses, telephone numbers and national numbers of persons.
-Names, postal addresses and everything else that only a reader recognizes are not found.
+taken for a section or a version. The six public addresses that datatrove writes in place of others
+do not count. Numbers of persons are those of `personal_numbers`.
 
 Digits of every script count. Spans do not overlap: an e-mail address goes before an IP address,
 that before a national number, and a telephone number comes last. What stands beside a span may be

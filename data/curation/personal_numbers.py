@@ -1,21 +1,20 @@
-"""Numbers of persons in pages: telephone numbers, as Google's libphonenumber decides, and national
-numbers, as python-stdnum checks them, in the regions where a page's language is written.
+"""Numbers of persons in pages: telephone numbers, and national numbers such as identity cards'.
 
-Numbers are searched only there: a page has few such places, and patterns are slow.
+Telephone numbers are those of Google's libphonenumber. Ones with a plus and a country's code are
+found in every page; those in national form belong to the regions where the page's language is
+written. These must stand in exactly the groups that libphonenumber writes them in, or, ten digits
+or more in a row, begin with the region's trunk prefix. Other integers are not telephone numbers.
+So German "030 901820" and "+49 30 901820" are found, and neither "0049 30 901820" nor
+"0171 123 45 67".
 
-Numbers with a plus and a country's code are found in every page. Those in national form belong to
-the regions of the page's language. They must stand in exactly the groups that libphonenumber writes
-them in, or, ten digits or more in a row, begin with the region's trunk prefix. Other integers are
-not telephone numbers. So German "030 901820" and "+49 30 901820" are found, and neither "0049 30
-901820" nor "0171 123 45 67".
+National numbers are those that python-stdnum checks. `national_numbers.tsv` states per region its
+module and the form in which people write the number. Most have check digits, dates or both. A
+number of ten digits or fewer whose only evidence is one check digit, such as the Dutch BSN, counts
+only with its separators: of random numbers every tenth passes.
 
-libphonenumber takes a tenth of a millisecond per number and region. So digits in a row are first
-compared with the region's numbering plan, which is one regular expression.
-
-`national_numbers.tsv` states per region the module of python-stdnum and the form in which people
-write the number. Most have check digits, dates or both. A number of ten digits or fewer whose only
-evidence is one check digit, such as the Dutch BSN, counts only with its separators: of random
-numbers every tenth passes.
+Patterns are slow, so they are tried only where a page has digits. libphonenumber takes a tenth of a
+millisecond per number and region, so digits in a row are first compared with the region's numbering
+plan, which is one regular expression.
 
 Numbers that stand side by side hide one another (`V-12345678-6,V-`): a found one is masked, and
 what stands around it is searched again, until nothing more appears.

@@ -1,8 +1,7 @@
-"""Repetition: shares of a page's lines and paragraphs that are repeated, short or marked, and
-shares of its characters in repeated n-grams of words, by Gopher's and FineWeb's rules. Hashes of
-words and lines come from prefix sums over all characters.
+"""Repetition: the repeated lines, paragraphs and n-grams of pages, by Gopher's and FineWeb's rules.
 
-The lines of three rules differ, and so they do here, as in datatrove:
+Each is a share of a page's lines, paragraphs or characters. The lines of three rules differ, and so
+they do here, as in datatrove:
 
     repeated lines (Gopher)                   what runs of newlines separate
     bullets and ellipses (Gopher)             what any line breaks separate (str.splitlines)
@@ -10,12 +9,12 @@ The lines of three rules differ, and so they do here, as in datatrove:
 
 Each page counts once for its most frequent n-gram of 2, 3 and 4 words, and for all repeated ones of
 5 to 10. As in datatrove, the latter are found from left to right: an n-gram that was read before
-counts, and reading goes on behind it.
+counts, and reading goes on behind it. In scripts without spaces an n-gram is as many characters as
+have the content of n words.
 
+All pages are counted at once: hashes of words and lines come from prefix sums over all characters.
 Few n-grams are repeated, and only those are looked at closely. An n-gram of n + 1 words can be
 repeated only where its first n words are, so each length searches what the previous one left over.
-
-In scripts without spaces an n-gram is as many characters as have the content of n words.
 """
 
 import functools

@@ -1,20 +1,5 @@
 """robots.txt: which pages a site refuses to a crawler (RFC 9309).
 
-Files come from crawls (WARC), from JSON Lines, or plain; redirects lead to the record of another
-address.
-
-* WARC, as Common Crawl's `robotstxt` files: responses of an address whose path is /robots.txt.
-* JSON Lines: {"host": "www.example.org", "robots": "User-agent: ..."}, perhaps with "status" (200
-  if left out) and "time". Beside a status 4xx or 5xx, "robots" may be null.
-* Plain: `www.example.org/robots.txt`, in a folder named by its host.
-
-Only what a crawler may rely on is kept (RFC 9309): the content of a 2xx answer, and the fact that
-the answer was 4xx or 5xx. The rules that a redirect leads to are those of the host that was asked,
-over at most five redirects. They are followed within one archive, which is read once more for it; a
-crawler writes both records in turn. A host whose redirect leads elsewhere counts as skipped.
-
-A damaged line or record costs one host. So it is skipped and counted, and does not end a job.
-
     User-agent: CCBot          a group: the names of crawlers, and rules for them
     Disallow: /private
     Allow: /private/*.html$
@@ -31,6 +16,18 @@ a colon count, and a rule that allows `/index.html` allows `/`.
 A host without a robots.txt, or with one that is answered by a status 4xx, refuses nothing. One that
 is answered by 5xx refuses everything: its owner's wish is not known. So does one whose rules have
 more than `MOST_WILDCARDS` wildcards, which are all tried on each page.
+
+The files come in one of three forms:
+
+* WARC, as Common Crawl's `robotstxt` files: responses of an address whose path is /robots.txt.
+* JSON Lines: {"host": "www.example.org", "robots": "User-agent: ..."}, perhaps with "status" (200
+  if left out) and "time". Beside a status 4xx or 5xx, "robots" may be null.
+* Plain: `www.example.org/robots.txt`, in a folder named by its host.
+
+The rules that a redirect leads to are those of the host that was asked, over at most five
+redirects. They are followed within one archive, which is read once more for it; a crawler writes
+both records in turn. A host whose redirect leads elsewhere counts as skipped. A damaged line or
+record costs one host. So it is skipped and counted, and does not end a job.
 
 The robots.txt files of a whole crawl do not fit into memory. So they meet the pages by host
 (`host_of`) in an engine's shuffle, where `refused_by` decides for each host.

@@ -1,19 +1,16 @@
-"""Signals: the numbers of a page that Gopher's and FineWeb's rules compare with thresholds, and the
-words of each page that lists of stop words choose from.
+"""Signals: the numbers of a page that Gopher's and FineWeb's rules compare with thresholds.
 
-The stop words that FineWeb2 lists for the language (`stop_words.tsv`) come first, then the most
-frequent words. So FineWeb2's lists miss no word of a page, and a list of words that are frequent
-in the corpus hardly any.
+Nothing here depends on a threshold or on a list of stop words, so that both may change later
+(`quality_rules`). A list of stop words asks which of them a page holds. Each page therefore keeps
+32 words that may be stop words, with their counts (`common_words`): first those that FineWeb2 lists
+for the language (`stop_words.tsv`), then the most frequent ones. So FineWeb2's lists miss no word
+of a page, and a list of words that are frequent in the corpus hardly any.
 
 In scripts without spaces a word here is as many characters in a row as have half the content of a
 word: one in Chinese and Japanese, three in Thai, Lao, Khmer and Burmese. They have no such lists.
 
 Sources: Rae et al. 2021 (Gopher), section A.1.1 and table A1; Penedo et al. 2024 (FineWeb); as
-datatrove 0.10.1 computes them. Nothing here depends on a threshold or on a list of stop words, so
-that both may change later (`decisions`).
-
-A list of stop words asks which of them a page holds. Each page therefore keeps 32 words that may
-be stop words, with their counts (`common_words`).
+datatrove 0.10.1 computes them.
 """
 
 import csv

@@ -1,27 +1,14 @@
-"""Thresholds of Gopher's and FineWeb's rules per language:
+"""Thresholds per language of Gopher's and FineWeb's rules: FineWeb2's, or derived from a corpus.
 
-FineWeb2's own, read from its files, or derived from the counts of a corpus as FineWeb2 derived its
-own.
+**FineWeb2's own** are read from its files, whose names of parameters are datatrove's. Files are
+named by ISO 639-3 and script (`kat_Geor.yml`). Where mC4's code is a macrolanguage, the file is
+that of its standard language: Standard Arabic, Mandarin, Iranian Persian. FineWeb2 has no file for
+English, whose thresholds are those of the rules' authors. Stop words that are parts of words are
+left out, which turns their rule off.
 
-`thresholds` has the methods that derive them from a corpus. The names of the rules' parameters are
-datatrove's, as FineWeb2's files use them.
-
-Each signal is counted in steps, a language's counts are summed over files in any order, and nothing
-but integers is stored. A share is counted to the nearest 1/500 and a mean word length to the
-nearest 1/20 of a character, so that a mean, a deviation or a quantile is off by at most half a step
-(0.001 and 0.025).
-
-Words are counted where they are among the 32 most frequent of their page. Words above 0.3 % of all,
-which alone may become stop words, are hardly ever elsewhere.
-
-Files are named by ISO 639-3 and script (`kat_Geor.yml`). Where mC4's code is a macrolanguage, the
-file is that of its standard language: Standard Arabic, Mandarin, Iranian Persian. FineWeb2 has no
-file for English, whose thresholds are those of the rules' authors. Stop words that are parts of
-words are left out, which turns their rule off.
-
-FineWeb2 (Penedo et al. 2025) kept the rules that were made for English and moved their thresholds
-for each language. Two methods are used here, each for the rules whose values in FineWeb2's 1,929
-files show it:
+**Derived** ones follow from the counts of a corpus as FineWeb2 derived its own. FineWeb2 (Penedo et
+al. 2025) kept the rules that were made for English and moved their thresholds for each language.
+Two methods are used here, each for the rules whose values in FineWeb2's 1,929 files show it:
 
 *   **Deviations**: repeated lines and n-grams, word lengths. A language's threshold is as many
     standard deviations from its mean as the English threshold is from the English mean. The English
@@ -39,6 +26,12 @@ how a script is written are off: under English thresholds no page in Thai, which
 and none of eight in Khmer was kept. The language's stop words come from its own pages, or from
 FineWeb2 if fewer than 10,000 words were counted. Scripts without spaces have no bounds on word
 lengths, as their words are counted by their characters.
+
+**Counts.** Each signal is counted in steps, a language's counts are summed over files in any order,
+and nothing but integers is stored. A share is counted to the nearest 1/500 and a mean word length
+to the nearest 1/20 of a character, so that a mean, a deviation or a quantile is off by at most half
+a step (0.001 and 0.025). Words are counted where they are among the 32 most frequent of their page.
+Words above 0.3 % of all, which alone may become stop words, are hardly ever elsewhere.
 """
 
 import csv

@@ -1,25 +1,22 @@
-"""Words of many pages at once, cut as spaCy cuts them: kinds of characters as bits of one number
-per code point, characters of many pages in one array, rules where marks cut, and where each word
-begins.
-
-Marks are cut off both ends of a run without white space, and some cut it in two. `characters` has
-the lists.
+"""Words of many pages at once, cut as spaCy cuts them.
 
     "(Hello," she said...   ->   " ( Hello , " she said ...
     state-of-the-art        ->   state - of - the - art
     l'amour                 ->   l' amour in French, Italian and Catalan
 
+datatrove's decisions rest on spaCy's words: text is cut at white space and at some marks, and each
+mark is a word of its own. Marks are cut off both ends of a run without white space, and some cut it
+in two. Exceptions that spaCy lists per language ("z.B.", "Dr.") are left out.
+
 Indian languages and Urdu, Sindhi and Pashto cut at every ASCII mark, as the Indic NLP Library does,
 and only spaces and tabs separate. There "19. 20" is one word, but not in Urdu, Sindhi and Pashto.
-
-Exceptions that spaCy lists per language ("z.B.", "Dr.") are left out.
-
-Words are those of spaCy's rules, on which datatrove's decisions rest: text is cut at white space
-and at some marks (`marks`). Each mark is a word of its own.
 
 In scripts without spaces each character is a unit: a word has the content of 1.8 characters in
 Chinese, 3 in Japanese, and 6 in Thai, Lao, Khmer and Burmese (`data.dedup.hashed_words`). Tibetan
 needs no such number: its syllables, which a mark separates, are its words.
+
+Nothing loops over words: the pages are one array of code points, kinds of characters are bits of
+one number per code point, and rules name the points where marks cut.
 """
 
 import functools

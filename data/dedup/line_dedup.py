@@ -1,25 +1,23 @@
 """Line deduplication: of all pages with a line, one keeps it (C4, `remove_duplicate_text`).
 
-The same hashes show which lines of held-out pages are also on a training page.
+    b.example "Home / News of today"      md5(b) < md5(a)      "Home / News of today"
+    a.example "home / Other news"                        ->    "Other news"
 
 Lines are equal if they are equal after stripping and lower-casing; for `mswitch-web`, also after
 Unicode composition and normalized spacing. The page whose address has the smallest MD5 keeps the
 line, which favours no site; within a page the first of equal lines is kept.
 Invariant: every distinct line of the input survives in exactly one page, once.
 
-    b.example "Home / News of today"      md5(b) < md5(a)      "Home / News of today"
-    a.example "home / Other news"                        ->    "Other news"
-
 The survivors are computed for millions of lines at once, from 28 bytes each: the line's hash (128
 bits, XXH3: 2.4 times as fast as MD5; among 10¹² lines two different ones collide with probability
 1e-15), the page's rank, and the line's number. No text is moved.
 
-Two lines are equal under `line_dedup.unicode_line_hashes`: NFC, folded case, any white space as one
-space. That is the widest form by which cleaning removes duplicate lines, so it also finds what a
-narrower rule kept. Blank lines are ignored. Pages of all languages are compared with each other,
-since a Swahili page may have an English line.
-
-Only the lines of held-out pages are in memory; training pages are streamed.
+The same hashes show which lines of held-out pages are also on a training page. There two lines are
+equal under `unicode_line_hashes`: NFC, folded case, any white space as one space. That is the
+widest form by which cleaning removes duplicate lines, so it also finds what a narrower rule kept.
+Blank lines are ignored. Pages of all languages are compared with each other, since a Swahili page
+may have an English line. Only the lines of held-out pages are in memory; training pages are
+streamed.
 """
 
 import unicodedata

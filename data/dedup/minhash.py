@@ -1,12 +1,9 @@
-"""MinHash: pages with mostly the same shingles share a band key.
+"""MinHash: pages with mostly the same shingles share a band key; pages joined by keys are a group.
 
-Pages that share keys are joined by edges, and the connected components of the edges are found in
-rounds of local contraction.
-
-The parameters are FineWeb2's (`fineweb-2-pipeline.py`, datatrove's `MinhashConfig`): shingles of 5
-words, 112 minima in 14 bands of 8, pages of one language only. Two pages whose shingles have the
-Jaccard similarity s share a key with probability 1 - (1 - s^8)^14: 0.21 at 0.6, 0.56 at 0.7, 0.92
-at 0.8.
+**Keys.** The parameters are FineWeb2's (`fineweb-2-pipeline.py`, datatrove's `MinhashConfig`):
+shingles of 5 words, 112 minima in 14 bands of 8, pages of one language only. Two pages whose
+shingles have the Jaccard similarity s share a key with probability 1 - (1 - s^8)^14: 0.21 at 0.6,
+0.56 at 0.7, 0.92 at 0.8.
 
 Words are those of `hashed_words`. Where spaces do not separate words, datatrove has a segmenter per
 language; here a shingle is the number of characters with the content of 5 English words (5.98
@@ -18,21 +15,17 @@ characters, one word in Thai, would make unrelated pages similar.
 per minimum). It takes 4 microseconds for a page of 2,000 words, and on short pages it is closer to
 the formula than independent minima are. Of 5 billion pages, 130 pairs would share a key by chance.
 
-A key is a MinHash band (`minhash.band_keys`) or the first half of a line's hash
-(`dedup.line_dedup.as_numbers`). A page is a unique number; the smallest number of a cluster is its
-representative. `line_dedup.rank_of` makes numbers that favour no site; two of a million pages then
-collide with probability 3e-8 (of 5 billion: 0.5, which needs serial numbers instead).
-
-Each partition of the keys yields its edges independently. The union of all edges has the same
-clusters, whatever the partitioning and the order; `components.py` finds them.
-
+**Edges.** A page is a unique number; the smallest number among pages with one key represents them,
+and an edge leads from it to each other. Each partition of the keys yields its edges independently.
+The union of all edges has the same connected components, whatever the partitioning and the order.
 Only pages that share a key appear: memory grows with the duplicates, 16 bytes per edge.
 
-Łącki, Mirrokni and Włodarczyk 2018, "Connected Components at Scale via Local Contractions"
-(arXiv 1807.10727). In a round every node goes to the first node of its neighbourhood, itself
-included, in an order of that round. Edges are then drawn between the nodes to which their ends
-went, and the nodes to which nobody went are gone. A constant part of them is gone per round, so
-the rounds grow with the logarithm of the component, also on a chain.
+**Components** are found in rounds of local contraction: Łącki, Mirrokni and Włodarczyk 2018,
+"Connected Components at Scale via Local Contractions" (arXiv 1807.10727). In a round every node
+goes to the first node of its neighbourhood, itself included, in an order of that round. Edges are
+then drawn between the nodes to which their ends went, and the nodes to which nobody went are gone.
+A constant part of them is gone per round, so the rounds grow with the logarithm of the component,
+also on a chain.
 
     partition of edges     proposals(edges, round)      each node once, with its first neighbour
     partition of nodes     pointers(proposals, round)   the first over all partitions of edges

@@ -1,44 +1,43 @@
-"""The choice among near-duplicates: of each group of candidates, pages that share a MinHash band
-with another, those stay that are similar to no kept page. Similarity is decided exactly, after a
-filter that rejects no similar pair.
+"""Near-duplicates: of each group of candidates, the pages that are similar to no kept page stay.
 
-A candidate carries the set of its shingles (`minhash.shingles_of`, each hash once), so that its
-similarity to another page is exact, and what orders the pages of a group (`representatives`). Many
-pages travel as one value: 56 bytes per page and 8 per distinct shingle.
+A group is a connected component of shared MinHash bands (`minhash`). A shared band indicates that
+two pages may be similar. A component indicates less: its ends may have nothing in common. So a page
+leaves only for a kept page that it is `similar` to.
 
-A page is similar to one with as many shingles or more if their Jaccard similarity is at least 0.8,
-or if 0.95 of its shingles are in the other. Numbers are compared as integers, without rounding.
+Similar. A page is similar to one with as many shingles or more if their Jaccard similarity is at
+least 0.8, or if 0.95 of its shingles are in the other. A candidate carries the set of its shingles
+(`minhash.shingles_of`, each hash once), so the similarity is exact. Numbers are compared as
+integers, without rounding.
 
-The filter is a bitmap of 2,048 bits per page with a bit for each shingle's hash (Sandes, Teodoro
-and Melo 2020, "Bitmap filter: speeding up exact set similarity joins with bitwise operations").
-Each bit that only one of two pages has stands for a shingle that the other lacks, so
+Order (`representatives`, then `greedy_choice`): more distinct shingles, then more characters, then
+the smaller rank of the address, then the smaller number. A containing page comes before the
+contained one. Pages with the same shingles are one page to the choice, and the first represents the
+others.
 
-    |x ∩ y| <= |x| - |bits of x without y's|        and the same for y.
-
-Pages come in the order of the choice. Each is compared with the pages of its keys that are kept
-already. In a group of at most 64 pages the group is the only key, so a page is compared with every
-kept page. In a larger group the keys are the MinHash bands, and a key lists no more kept pages once
-it has 64. Whatever is not compared stays: no limit here removes a page.
+Comparisons. Each page is compared with the pages of its keys that are kept already. In a group of
+at most 64 pages the group is the only key, so a page is compared with every kept page. In a larger
+group the keys are the MinHash bands, and a key lists no more kept pages once it has 64. Whatever is
+not compared stays: no limit here removes a page.
 
 Blocks of 1, 1, 2, 4, ... and at last 64 pages of every group are taken at once: first compared with
 the kept pages of earlier blocks, then among themselves. Ten copies of a page cost nine comparisons
 and a few, not 45, and NumPy works on all groups together.
 
-A group is a connected component of shared MinHash bands (`components`). A shared band says that two
-pages may be similar. A component says less: its ends may have nothing in common. So a page leaves
-only for a kept page that it is `similar` to (`greedy_choice`, in this order).
+Filter. A bitmap of 2,048 bits per page, with a bit for each shingle's hash, rejects pairs before
+the exact comparison, and no similar one (Sandes, Teodoro and Melo 2020, "Bitmap filter: speeding up
+exact set similarity joins with bitwise operations"). Each bit that only one of two pages has stands
+for a shingle that the other lacks, so
 
-Order: more distinct shingles, then more characters, then the smaller rank of the address, then the
-smaller number. A containing page comes before the contained one. Pages with the same shingles
-are one page to the choice, and the first represents the others.
+    |x ∩ y| <= |x| - |bits of x without y's|        and the same for y.
+
+Memory: 56 bytes per page, and 8 per distinct shingle of one part at a time. A part is many groups
+or, in order, a slice of one that has more than `PART_SHINGLES`. A slice is compared with the kept
+pages of earlier slices as far as these have no more than that. The elements are read twice,
+whatever the number of parts: shingles go to a file of this machine, in order, if they are more than
+one part.
 
 Everything follows from the pages of a group alone: the result does not depend on workers,
 partitions, or the order of elements.
-
-Memory: 56 bytes per page, and the shingles of one part at a time. A part is many groups or, in
-order, a slice of one that has more than `PART_SHINGLES`. A slice is compared with the kept pages of
-earlier slices as far as these have no more than that. The elements are read twice, whatever the
-number of parts: shingles go to a file of this machine, in order, if they are more than one part.
 """
 
 import itertools

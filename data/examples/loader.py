@@ -3,7 +3,7 @@
 The loader's whole state is one integer, the number of batches drawn. A run resumes exactly, also on
 another number of hosts: host h of n reads the h-th of n equal slices of each batch's rows. The
 order of rows on the devices does not depend on the number of hosts, so a step does not either.
-`batch_order` is that order; in it every slice consists of whole lanes (`schedule`).
+`batch_order` is that order; in it every slice consists of whole lanes (`mixture`).
 
 Examples are made in chunks of whole batches, about 2,000 at once: a chunk reads each record that it
 needs once and hides spans in all its rows at once. A chunk is a function of its number, without

@@ -1,5 +1,4 @@
-"""The mixture: sampling weights of languages, from their sizes or a user's file, and the schedule
-that follows from them, the language of example i in constant time and without state.
+"""The mixture: how much of each language is read, and so the language of example i.
 
     temperature:ALPHA          pages ** ALPHA; mT5 (section 3.1, code `rate_num_examples`) has 0.3
     proportional               the same with 1
@@ -13,11 +12,12 @@ assumes 4 characters per token: CHARACTERS is steps x rows x raw window x 4. A s
 means the same for a vocabulary and for the run trained with it. All weights are positive and sum to
 1; a language without a positive weight is an error and is not dropped silently.
 
-A schedule has fixed quotas: in every block of 65,536 examples each language has the same number of
-examples, by cumulative rounding (a share is off by less than 1/65,536), at pseudo-random positions.
-The language of example i, and the number of earlier examples of that language, therefore follow
-from i alone, without prefix sums over earlier blocks. A block is laid out once, in about 6 ms, and
-the last few are cached. docs/decisions/fixed-quotas.md gives the reasons against independent draws.
+A schedule follows from the weights by fixed quotas: in every block of 65,536 examples each language
+has the same number of examples, by cumulative rounding (a share is off by less than 1/65,536), at
+pseudo-random positions. The language of example i, and the number of earlier examples of that
+language, therefore follow from i alone, without prefix sums over earlier blocks. A block is laid
+out once, in about 6 ms, and the last few are cached. docs/decisions/fixed-quotas.md gives the
+reasons against independent draws.
 
 Example i is in lane i mod 256. A language's quota is spread over the lanes as evenly as possible,
 equally in every block, and only the order within a lane is shuffled. A large language can thus be

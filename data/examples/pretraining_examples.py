@@ -1,6 +1,6 @@
 """Training examples: example i is a pure function of (blocks, mixtures, seed, i).
 
-    i -> language, part, ordinal    (schedule: fixed quotas, constant time)
+    i -> language, part, ordinal    (mixture: fixed quotas, constant time)
     ordinal -> window               (window_order: each once per epoch, permuted; where the mixture
                                      has changed, on from where it was: segments)
     window -> tokens                (a language is a ring of tokens: no window is short)

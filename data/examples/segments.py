@@ -1,24 +1,22 @@
-"""The segments of a run whose mixture changes: which window each example of a segment shows, in
-laps that go on from what was read before, over blocks that may continue those read before.
+"""The segments of a run whose mixture changes: from an example on, other weights or other blocks.
+
+Example i of a run is a function of the segments up to i: a later one changes nothing before it. A
+language continues where the earlier segments left off; the position is computed (`laps`), never
+saved. If other blocks of a language begin with the earlier ones, by checksum, the rest of the
+current epoch and the added text are read in turns. Otherwise the language starts over with the new
+blocks. docs/decisions/changing-mixture.md has the reasons.
+
+    ordinal -> lap and rank       (the first lap is shorter)
+    rank -> piece and its rank    (pieces take turns evenly, so that new text is not kept for last)
+    rank -> region and place      (the regions of a piece follow each other)
 
 A language consists of pieces: its token blocks, and what later directories added to them. A piece
 is divided into regions (`window_order`), of which each was read up to some window. The regions are
 dealt to the parts that are drawn now, of which there may be fewer. A part's first lap ends the
 present epoch: what is left of each of its regions. Every further lap is an epoch.
 
-    ordinal -> lap and rank       (the first lap is shorter)
-    rank -> piece and its rank    (pieces take turns evenly, so that new text is not kept for last)
-    rank -> region and place      (the regions of a piece follow each other)
-
 Counts follow by integer arithmetic, whatever the number of examples before. No window is read twice
 before its region's epoch ends. Regions of one part end their epochs together.
-
-A segment begins at an example and has a schedule and token blocks. Example i of a run is a function
-of the segments up to i: a later one changes nothing before it. A language continues where the
-earlier segments left off; the position is computed (`laps`), never saved. If other blocks of a
-language begin with the earlier ones, by checksum, the rest of the current epoch and the added text
-are read in turns. Otherwise the language starts over with the new blocks.
-docs/decisions/changing-mixture.md has the reasons.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

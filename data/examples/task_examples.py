@@ -1,6 +1,6 @@
 """Training examples of tasks: example i is a pure function of (examples, mixture, seed, i).
 
-    i -> source, ordinal        (a source is a language of a task; schedule: fixed quotas)
+    i -> source, ordinal        (a source is a language of a task; mixture: fixed quotas)
     ordinal -> epoch and place  (each example once per epoch, permuted anew in each)
 
 As in pretraining there is no shuffle buffer and no state but the number of batches drawn. One

@@ -1,17 +1,11 @@
-"""The order of windows: which window of its language each example shows, each once per epoch, with
-local reads, by a pseudo-random permutation that takes constant time and no memory.
-
-A Feistel network over the smallest even number of bits that holds n, with cycle walking until the
-value is below n (fewer than 4 steps on average), for many elements at once. For every seed it is a
-permutation of [0, n): each index appears exactly once per epoch. The round function is a 32-bit
-multiplicative mix (murmur3's finalizer), sufficient for shuffling only.
+"""The order of windows: which window of its language each example shows, each once per epoch.
 
     ordinal -> epoch and place      (number of earlier passes over the part)
     place -> section and window     (sections are permuted, and the windows within each)
     epoch -> offset                 (each epoch cuts the ring of tokens elsewhere)
 
 A language below 2**25 tokens is one part of one section: its windows are permuted in each epoch. A
-larger one has up to 256 parts, each read by its own lanes (`schedule`), and a part is read section
+larger one has up to 256 parts, each read by its own lanes (`mixture`), and a part is read section
 by section, about 16 million tokens each. At any time only a few blocks of each language are read,
 as an object store requires. The result is still a shuffle: 256 parts are read at once, each within
 one of its sections.
@@ -19,6 +13,12 @@ one of its sections.
 The parts that one host's lanes read are adjacent: part p is the region whose number has p's bits in
 reverse. The numbers of all parts of host h end in the same bits, so those of their regions begin
 with the same bits.
+
+The permutation takes constant time and no memory: a Feistel network over the smallest even number
+of bits that holds n, with cycle walking until the value is below n (fewer than 4 steps on average),
+for many elements at once. For every seed it is a permutation of [0, n): each index appears exactly
+once per epoch. The round function is a 32-bit multiplicative mix (murmur3's finalizer), sufficient
+for shuffling only.
 """
 
 from dataclasses import dataclass

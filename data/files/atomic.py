@@ -1,17 +1,14 @@
 """Atomic writes: a reader finds the old file or the whole new one, never a part.
 
-Beside whole files: copies of files that no one changes in place, without reading them where that is
-possible.
+On this machine a file is written under a temporary name, forced to disk and renamed. Temporary
+names are unique, so no two processes write one temporary file. In a store an upload is atomic by
+itself: S3 and Google show an object only when its last byte has arrived, and compare it with a
+checksum (`stores.ALWAYS`). So it goes straight to its name. Two attempts at one work item write the
+same bytes, so the later upload changes nothing.
 
-Here a file is written under a temporary name, forced to disk and renamed. In a store an upload is
-atomic by itself: S3 and Google show an object only when its last byte has arrived, and compare it
-with a checksum (`object_stores.ALWAYS`). So it goes straight to its name. Two attempts at one work
-item write the same bytes, so the later upload changes nothing.
-
-Temporary names are unique, so no two processes write one temporary file.
-
-On one disk a copy is another name of the same file (a hard link), and in one store the store copies
-by itself. Elsewhere the bytes travel through this machine.
+A copy of a file that no one changes in place is made without reading it where that is possible. On
+one disk it is another name of the same file (a hard link), and in one store the store copies by
+itself. Elsewhere the bytes travel through this machine.
 """
 
 import contextlib

@@ -1,11 +1,12 @@
-"""What grows while a command runs: text files that grow by lines, and folders that libraries write
-to, on this machine or in a store, as long as the lock is held.
+"""What grows while a command runs: files that grow by lines, and folders that libraries write to.
 
-Here a line is appended. A store cannot append: lines wait in memory until the file is published,
-which writes it whole. A reader of a store finds the file as it was last published.
+On this machine a line is appended. A store cannot append: lines wait in memory until the file is
+published, which writes it whole. A reader of a store finds the file as it was last published.
 
 A folder of this machine is used as it is. For a store there is a temporary one, whose files are
 uploaded when they are published. A library's file may grow, so all are uploaded each time.
+
+Only the holder of the directory's lock publishes.
 """
 
 import tempfile

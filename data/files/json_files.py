@@ -1,18 +1,16 @@
-"""JSON files that people read too, checked when read and written atomically, the types of their
-values, and YAML files that people write, such as a recipe: plain values alone, of bounded size.
-
-`json_files` compares each value with its type. A digest or a name that passes cannot lead out of
-the directory that it is looked up in: it has no `..`, no empty part, no leading slash, no backslash
-and no control character.
+"""JSON and YAML files: read as values of a declared shape, or refused in one sentence.
 
 This is the one boundary for JSON that others may have written or damaged: manifests, recipes, logs,
-configurations of models. A reader declares the shape that it needs (`json_shapes`), and gets values
-of that shape or one sentence. Fields that a shape does not name are ignored, so that a reader
-accepts what later versions add.
+configurations of models. A reader declares the shape that it needs, and each value is compared with
+its type. Fields that a shape does not name are ignored, so that a reader accepts what later
+versions add. A digest or a name that passes cannot lead out of the directory that it is looked up
+in: it has no `..`, no empty part, no leading slash, no backslash and no control character. JSON is
+written atomically, for people to read too.
 
-Values are those of YAML 1.2's core schema, with numbers as in JSON: `no` and `1:30` are text, and
-no date, no octal number and no object of Python is built. Tags are refused, and so is a key that
-stands twice. Aliases are refused because a few lines of them stand for gigabytes.
+YAML is what people write, such as a recipe: plain values alone, of bounded size. Values are those
+of YAML 1.2's core schema, with numbers as in JSON: `no` and `1:30` are text, and no date, no octal
+number and no object of Python is built. Tags are refused, and so is a key that stands twice.
+Aliases are refused because a few lines of them stand for gigabytes.
 """
 
 import functools

@@ -1,12 +1,5 @@
 """One command per output directory: a lock for its whole life, on a shared disk or in a store.
 
-A holder is known by its process: host, number and start, which no later process shares.
-
-Numbers of processes are reused. So the start is part of the identity, in clock ticks since the
-machine started: the wall clock may jump, and psutil's start times follow it. Numbers are unique
-within one process namespace of one start of one machine (`machine`), and containers of one machine
-may share a host name.
-
     DIRECTORY/lock/00000003.json         the entry of the holder
     DIRECTORY/lock/00000003.OWNER.beat   a counter that the holder's thread renews
 
@@ -16,6 +9,11 @@ one operation that this needs is to create a file unless it exists: `O_EXCL` her
 host is replaced at once. A holder elsewhere is observed: it lives if its counter changes, and it
 is replaced if the counter stays the same for a minute on this process's monotonic clock. No two
 clocks are compared, so none can break a lock by jumping.
+
+A holder is known by its process: host, number and start. Numbers of processes are reused, so the
+start is part of the identity, in clock ticks since the machine started: the wall clock may jump,
+and psutil's start times follow it. Numbers are unique within one process namespace of one start of
+one machine (`machine`), and containers of one machine may share a host name.
 
 A holder that was paused while another took the lock finds a greater number, or an entry of another
 owner (`check_held`). It looks before what others rely on: a manifest, the commit of a checkpoint,

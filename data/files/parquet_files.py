@@ -1,5 +1,4 @@
-"""Parquet files that mswitch wrote, read back: whole, of the expected columns, without gaps, and of
-a decoded size that is at most what gzip could unpack from their bytes.
+"""Parquet files that mswitch wrote, read back: whole, of the expected columns, of bounded size.
 
 A few kilobytes of Parquet can decode to gigabytes: a value of 32 MB, compressed, and a reference to
 it per row; or a billion equal numbers, run-length encoded. So a file may decode to what gzip could

@@ -1,20 +1,16 @@
-"""Places of files, on this machine or in an object store: paths and addresses put together alike,
-read, listed and removed through one set of functions, in whole or by ranges of bytes, and
-temporary folders that go with the process.
+"""Places of files, on this machine or in an object store: named, read, listed and removed alike.
 
-`pathlib` would make `s3:/bucket` of `s3://bucket`. So what may lie on this machine or in a store is
-a `Place`: a `Path`, or an `Address` with those of its operations that need no look at the store.
-Looks are in `files`, which takes both.
+A path with a scheme (`s3://bucket/name`) is remote: it is read through fsspec, and a failed request
+is retried (`stores`). Every other path is local. `pathlib` would make `s3:/bucket` of
+`s3://bucket`. So what may lie on this machine or in a store is a `Place`: a `Path`, or an `Address`
+with those of its operations that need no look at the store.
 
-Engines end workers with signals that leave no time to remove anything. So each folder is locked by
-its process, the kernel drops the lock when that ends, in whatever way, and the next process on this
-disk removes what is not locked. Locks hold across containers, in which numbers of processes do not.
+No file is memory-mapped: one cut short by another process would end this one by SIGBUS.
 
-A path with a scheme (`s3://bucket/name`) is remote: it is read through fsspec (`object_stores`),
-and a failed request is retried (`retry`). Every other path is local. Writing is in `atomic`, JSON
-in `json_files`, reads of byte ranges in `ranges`.
-
-None is memory-mapped: a file cut short by another process would end this one by SIGBUS.
+Temporary folders go with their process. Engines end workers with signals that leave no time to
+remove anything. So each folder is locked by its process, the kernel drops the lock when that ends,
+in whatever way, and the next process on this disk removes what is not locked. Locks hold across
+containers, in which numbers of processes do not.
 """
 
 import contextlib

@@ -1,11 +1,9 @@
-"""Object stores: one client per process, scheme and set of options, through fsspec; failed requests
-retried with growing waits; folders of stores as TensorStore names them.
+"""Object stores: one client per process, scheme and set of options, through fsspec, with retries.
 
 Options are fsspec's, by scheme. What is left out comes from where each store's library looks by
 itself: environment variables (`AWS_ENDPOINT_URL`, `AWS_ACCESS_KEY_ID`, `STORAGE_EMULATOR_HOST`),
-files in the home directory, the machine's own identity on a cloud.
-
-Why fsspec and neither Beam's file systems nor obstore: docs/decisions/object-stores.md.
+files in the home directory, the machine's own identity on a cloud. Why fsspec and neither Beam's
+file systems nor obstore: docs/decisions/object-stores.md.
 
 A store answers 503, drops a connection or is unreachable for half a minute: none of that ends a
 job. Errors that no wait resolves (no such bucket, wrong credentials) end it at once. Either way the
@@ -13,9 +11,10 @@ end is one sentence. Signals and errors of this machine's disk are raised as the
 exponentially with jitter, to about a minute in all, after fsspec's own few tries within a second or
 two.
 
-The place is taken from fsspec's client, so that arrays go to the server that all other files go to,
-whether an environment variable or a configuration file names it. Keys are never taken: TensorStore,
-too, finds them in the environment, in a credential file or at the machine's own identity.
+TensorStore, which reads and writes checkpoints, names a folder of a store in its own way. The place
+is taken from fsspec's client, so that arrays go to the server that all other files go to, whether
+an environment variable or a configuration file names it. Keys are never taken: TensorStore, too,
+finds them in the environment, in a credential file or at the machine's own identity.
 """
 
 import errno

@@ -1,19 +1,33 @@
-"""The language of a page by CLD3, the network behind mC4, alone, or by CLD2, CLD3 and, if given, a
-fastText model, which decide together. The characters of a page by kind tell text that is not a
-language.
+"""The language of a page: by CLD3 alone, as in mC4, or by CLD2, CLD3 and a fastText model together.
 
-One table of all code points is built once from Unicode's properties; a page is then counted in a
-few NumPy calls, 5 microseconds per thousand characters. Scripts are ISO 15924's, with Hiragana and
-Katakana as one; scripts in which no language of mC4 is written are "Zyyy".
+**CLD3 alone** runs with mC4's settings: it reads at least 100 and at most 10,000 bytes of a page. A
+prediction counts only if CLD3 marks it as reliable and its probability reaches the rule set's
+threshold; otherwise the page is "und". Known weaknesses, visible in the reports: toned Yoruba is
+classified as Vietnamese with probability 1, Indonesian and Malay are confused, and repetitive text
+shrinks below 100 bytes and is classified as "und". gcld3 must be loaded before TensorFlow. In the
+other order the process crashes without a message.
 
-A main script has a third of the letters, weighted by what a letter says (`data.scripts.weights`):
-40 Han characters are as much as 120 Latin letters. A page has one as a rule, and two if it is
-Russian full of English terms. Japanese and Korean are mixtures: East Asian letters of which one in
-twenty is kana are "Jpan", with more Hangul than Han "Kore".
+**Together.** Each candidate language is rated by how likely the answers are for its pages, as if
+identifiers erred independently (naive Bayes), with the same prior for each language:
 
-Identifiers answer for such pages too, and often with certainty. Three properties tell them from
-prose, whose bounds were set on 36,509 texts of about 1,000 characters in 107 languages (among them
-interface messages full of placeholders) of which 0.03 % pass one of them:
+    rating(language) = product over identifiers of
+        confidence * share(answer | language) + (1 - confidence) / 100
+
+`opinions` has the shares. A confident "vi" from CLD3 therefore loses to "yo" from CLD2, because
+CLD3 usually answers "vi" for Yoruba. The confidence is CLD3's or fastText's probability, or the
+share of the page that CLD2 assigns to its answer. The language's probability is its rating divided
+by the sum of all candidates' ratings. One candidate is "und", a language that no identifier covers.
+
+1. Text that is not a language (`is_no_language`) is "zxx", and no identifier runs.
+2. An answer counts only if its language is written in the page's main scripts. If CLD2's first
+   answer does not count, its second or third may.
+3. CLD2 runs first. CLD3 is skipped if CLD2 is reliable, finds at least 0.6 of the page in one
+   language, and is not known to answer so for any other language. The time saved pays for CLD2.
+
+**Not a language.** Identifiers answer for such pages too, and often with certainty. Three
+properties of a page's characters tell them from prose. Their bounds were set on 36,509 texts of
+about 1,000 characters in 107 languages (among them interface messages full of placeholders) of
+which 0.03 % pass one of them:
 
     letters are less than half of what is printed      numbers, hexadecimal digits, drawings
     symbols are more than 15 %                         code, UTF-8 read as Latin-1
@@ -21,30 +35,13 @@ interface messages full of placeholders) of which 0.03 % pass one of them:
 
 Code with comments, or random letters in words, passes; identifiers disagree on the latter.
 
-CLD3 runs with mC4's settings: it reads at least 100 and at most 10,000 bytes of a page. A
-prediction counts only if CLD3 marks it as reliable and its probability reaches the rule set's
-threshold; otherwise the page is "und". Known weaknesses, visible in the reports: toned Yoruba is
-classified as Vietnamese with probability 1, Indonesian and Malay are confused, and repetitive text
-shrinks below 100 bytes and is classified as "und".
-
-gcld3 must be loaded before TensorFlow. In the other order the process crashes without a message.
-
-Each candidate language is rated by how likely the answers are for its pages, as if identifiers
-erred independently (naive Bayes), with the same prior for each language:
-
-    rating(language) = product over identifiers of
-        confidence * share(answer | language) + (1 - confidence) / 100
-
-`confusions` has the shares. A confident "vi" from CLD3 therefore loses to "yo" from CLD2, because
-CLD3 usually answers "vi" for Yoruba. The confidence is CLD3's or fastText's probability, or the
-share of the page that CLD2 assigns to its answer. The language's probability is its rating divided
-by the sum of all candidates' ratings. One candidate is "und", a language that no identifier covers.
-
-1. Text that is not a language (`no_language`) is "zxx", and no identifier runs.
-2. An answer counts only if its language is written in the page's main scripts (`written_in`). If
-   CLD2's first answer does not count, its second or third may.
-3. CLD2 runs first. CLD3 is skipped if CLD2 is reliable, finds at least 0.6 of the page in one
-   language, and is not known to answer so for any other language. The time saved pays for CLD2.
+**Scripts** are ISO 15924's, with Hiragana and Katakana as one; scripts in which no language of mC4
+is written are "Zyyy". A main script has a third of the letters, weighted by the content of a letter
+(`data.scripts.weights`): 40 Han characters are as much as 120 Latin letters. A page has one as a
+rule, and two if it is Russian full of English terms. Japanese and Korean are mixtures: East Asian
+letters of which one in twenty is kana are "Jpan", with more Hangul than Han "Kore". One table of
+all code points is built once from Unicode's properties; a page is then counted in a few NumPy
+calls, 5 microseconds per thousand characters.
 """
 
 import functools

@@ -1,36 +1,34 @@
-"""Language identification by the user's fastText model:
+"""Language identification by the user's fastText model: GlotLID, OpenLID, NLLB, lid.176.
 
-GlotLID, OpenLID, NLLB, lid.176. A model is loaded once in a process with limits before the workers
-of a job load it, and its labels are mapped to mC4's codes.
+The runtime is `fasttext-predict` (the extra `mswitch[fasttext]`): it reads .bin and .ftz, has
+wheels for every supported Python, and does not need NumPy (the original binding breaks on NumPy 2).
+The model reads the first 10,000 characters of a page as one line. fastText has no notion of
+reliability: every prediction counts as reliable, and its probability decides.
 
-GlotLID and NLLB have labels such as `__label__swh_Latn`, lid.176 such as `__label__sw`. Languages
-are ISO 639-3 or 639-1 and finer than mC4's: `arz` is Egyptian Arabic, `cmn` Mandarin. A label is
-looked up as it is, then as its macrolanguage (ISO 639-3's table, from `iso639-lang`), the level of
-CLD3. A language in Latin script has its own code where mC4 has one for it.
+**Labels** are mapped to mC4's codes. GlotLID and NLLB have labels such as `__label__swh_Latn`,
+lid.176 such as `__label__sw`. Languages are ISO 639-3 or 639-1 and finer than mC4's: `arz` is
+Egyptian Arabic, `cmn` Mandarin. A label is looked up as it is, then as its macrolanguage (ISO
+639-3's table, from `iso639-lang`), the level of CLD3. A language in Latin script has its own code
+where mC4 has one for it.
 
     swh_Latn, sw -> sw    arz_Arab -> ar    heb_Hebr -> iw    hin_Latn -> hi-Latn    srp_Latn -> sr
     hrv_Latn -> hr, which is not among mC4's codes        und_Mong -> und    zxx_Zxxx -> zxx
 
+**Text** is preprocessed like the model's training text, which differs between authors. OpenLID
+lower-cases text and removes digits and all characters outside words (its README; `NO_WORD` and
+`DIGIT`). On other text it fails, first for small languages. GlotLID reads text unchanged (its
+README predicts "Hello, world!"), as does lid.176. The file does not name the preprocessing, but its
+words reveal it: lid.176's 7,235 words include "Die", "2007" and "(UTC)", none of which OpenLID's
+preprocessing leaves as it is.
+
+**Trial.** The loader is C++ and checks no number of the file. A file may make it run for ever, take
+all memory or read outside its tables. So a model is first loaded in a process with limits, which it
+then ends alone, before the workers of a job load it. A file that passes is trusted.
+
 The format is what `FastText::loadModel` of fastText 0.9.2 reads: arguments, dictionary, pairs of
 pruned n-grams, and two matrices, dense or quantized. The loader does not notice where a file ends,
 and gives all labels of one that was cut the same probability. So the file's length is compared with
-what it declares. No other number is checked here: `fasttext_trial` loads a model under limits.
-
-A model is accurate on text that is preprocessed like its training text, and preprocessing differs
-between authors. OpenLID lower-cases text and removes digits and all characters outside words (its
-README; `NO_WORD` and `DIGIT`). On other text it fails, first for small languages. GlotLID reads
-text unchanged (its README predicts "Hello, world!"), as does lid.176. The file does not name the
-preprocessing, but its words reveal it: lid.176's 7,235 words include "Die", "2007" and "(UTC)",
-none of which OpenLID's preprocessing leaves as it is.
-
-The runtime is `fasttext-predict` (the extra `mswitch[fasttext]`): it reads .bin and .ftz, has
-wheels for every supported Python, and does not need NumPy (the original binding breaks on NumPy 2).
-The model reads the first 10,000 characters of a page as one line, preprocessed like its training
-text (`fasttext_training`). fastText has no notion of reliability: every prediction counts
-as reliable, and its probability decides.
-
-The loader is C++ and checks no number of the file. A file may make it run for ever, take all memory
-or read outside its tables; then it ends this process only. A file that passes is trusted.
+what it declares. No other number is checked here.
 """
 
 import functools

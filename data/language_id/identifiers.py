@@ -1,15 +1,15 @@
-"""Language identifiers: their common interface; CLD2, which names up to three languages of a page
-and their shares; English or not, by langdetect with C4's seed.
+"""Language identifiers: their common interface; CLD2, for a page's languages; langdetect, for C4.
 
 CLD2 (Sites 2013, package `pycld2`) scores quadgrams chunk by chunk, reads the whole page, and takes
-a third of CLD3's time. It knows 160 languages, 60 of which mC4 does not have, and no romanized
-ones. It answers nothing for repetitive text, and for languages that are not among its own.
+a third of CLD3's time. It names up to three languages of a page and their shares. It knows 160
+languages, 60 of which mC4 does not have, and no romanized ones. It answers nothing for repetitive
+text, and for languages that are not among its own.
 
-langdetect draws random numbers; seed 0 makes its predictions reproducible. `langdetect-rs` returns
-the same labels and probabilities 47 times as fast. It distinguishes 55 languages.
-
-langdetect's probabilities depend on the Python that it runs on: since 3.12 `sum` has other last
-bits, and each version has its own letters. Here they are those of Python 3.11 on every version.
+langdetect decides whether a page is English, with C4's seed: it draws random numbers, and seed 0
+makes its predictions reproducible. `langdetect-rs` returns the same labels and probabilities 47
+times as fast. It distinguishes 55 languages. langdetect's probabilities depend on the Python that
+it runs on: since 3.12 `sum` has other last bits, and each version has its own letters. Here they
+are those of Python 3.11 on every version.
 """
 
 import functools

@@ -1,5 +1,7 @@
-"""Opinions of identifiers: how often each gives each answer, right or wrong, for pages of each
-language; the scripts of each language; and the answers that count for a page in some script.
+"""Opinions of identifiers: how often each gives each answer, right or wrong, for each language.
+
+    CLD3: toned Yoruba is "vi" in 94 pages of 100, Kurdish in Arabic script "fa" in 35
+    CLD2: no romanized language has an answer, Serbian in Latin script is "hr" in 6
 
 `confusions.tsv` holds wrong answers on documents of known language: the share of each answer that
 CLD2 or CLD3 gives for at least one page in 100 (`benchmarks/cleaning/language_confusions.py` writes
@@ -7,15 +9,12 @@ it). Its language "und" stands for all languages that neither of them covers. Fo
 identifier covers, in its usual script, an error that is not listed has the share `RARE`. For any
 other page, each wrong language has the same share, `ANY`.
 
-    CLD3: toned Yoruba is "vi" in 94 pages of 100, Kurdish in Arabic script "fa" in 35
-    CLD2: no romanized language has an answer, Serbian in Latin script is "hr" in 6
-
 The usual script is `languages.tsv`'s; others in use are CLDR's (its data on languages), for
 languages of mC4. A language that mC4 does not have may be written in any script.
 
 An answer counts only if its language is written in the page's main scripts. CLD2, which names up to
-three languages, may give its second or third. Where it has none left it says "und", which tells
-something too, as it does so for languages that it does not know.
+three languages, may give its second or third. Where it has none left it counts as "und", which is
+evidence too, as it answers so for languages that it does not know.
 """
 
 import csv

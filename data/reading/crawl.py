@@ -1,8 +1,8 @@
-"""A crawl: its list of paths (`wet.paths.gz`), one relative path per line below one base address,
-and the files that the list names, downloaded into a cache.
+"""A crawl: its list of paths (`wet.paths.gz`), and its files, downloaded into a cache.
 
-The list comes from the web. It is read line by line, and its size is bounded: five times what
-Common Crawl lists for one crawl (100,000 paths of 140 bytes).
+The list has one relative path per line, below one base address. It comes from the web. It is read
+line by line, and its size is bounded: five times what Common Crawl lists for one crawl (100,000
+paths of 140 bytes).
 
 A file is downloaded whole and then renamed. A broken transfer resumes where it broke (`Range`) if
 the server's file is still the same (`If-Range`), and begins again where the server cannot tell. A

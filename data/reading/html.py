@@ -1,10 +1,16 @@
-"""The text of an HTML response, as in WET files: the body by RFC 9110 and 9112, its charset by
-WHATWG's standards, a bound on the work of parsing, then the title and all text.
+"""The text of an HTML response, as in WET files: body, charset, then the title and all text.
 
-The encoding is that of the byte-order mark, else of the server's label, else of the page's own
-declaration, else a guess. Only labels of the standard count (`webencodings`), so `base64`, `zlib`
-or `punycode`, which Python knows too, never name an encoding. Bytes that the encoding does not
-define become U+FFFD; no page is read by two encodings.
+**Body** (RFC 9110 and 9112). Media types are compared without regard to case. Chunks may have
+extensions. The content codings are gzip (of several members), deflate (zlib's or the raw format
+that some servers send) and br, up to four in a row. Many archives keep the headers of a coding but
+store the page without it, so content that cannot be coded is returned unchanged. Where a transfer
+was cut short, the beginning of the page is returned. Decoding stops just after the longest page,
+however much a small body holds.
+
+**Charset** (WHATWG's standards). The encoding is that of the byte-order mark, else of the server's
+label, else of the page's own declaration, else a guess. Only labels of the standard count
+(`webencodings`), so `base64`, `zlib` or `punycode`, which Python knows too, never name an encoding.
+Bytes that the encoding does not define become U+FFFD; no page is read by two encodings.
 
 Python's codecs take the place of the standard's decoders. Of the standard's tables, 203 of 18,590
 characters of Big5, 20 of 23,940 of GB18030, 7 of 13,791 of EUC-JP, 463 of 7,724 of ISO-2022-JP and
@@ -14,25 +20,18 @@ A guess is made where nothing is declared and more than a few bytes are not UTF-
 34 languages, encoded as the web of each language is, chardet 7.7 reads 1,715; chardetng reads
 1,654, uchardet (in Resiliparse) 1,488 and charset-normalizer 1,245.
 
-An HTML parser compares an attribute with the others of its tag, a name with other names, and an end
-tag with the open elements. It also recreates unclosed formatting elements in every later block.
-Parsing 350 kB can therefore take minutes. These steps are counted here in one pass over the tags.
-The count is mostly too high, because elements that HTML closes without a tag stay open. The limit
-applies to the count, so whether a page is read never depends on the machine. The count can also be
-too low: for markup that a parser nests in another order than that of its tags, and for a page that
-hides tags in two ways at once, as in `<!-- <svg><b a=" --><svg><style>`.
+**Work** of parsing is bounded. An HTML parser compares an attribute with the others of its tag, a
+name with other names, and an end tag with the open elements. It also recreates unclosed formatting
+elements in every later block. Parsing 350 kB can therefore take minutes. These steps are counted
+here in one pass over the tags. The count is mostly too high, because elements that HTML closes
+without a tag stay open. The limit applies to the count, so whether a page is read never depends on
+the machine. The count can also be too low: for markup that a parser nests in another order than
+that of its tags, and for a page that hides tags in two ways at once, as in
+`<!-- <svg><b a=" --><svg><style>`. Small pages are not counted, as the worst of them takes about a
+second.
 
-Small pages are not counted, as the worst of them takes about a second.
-
-Media types are compared without regard to case. Chunks may have extensions. The content codings are
-gzip (of several members), deflate (zlib's or the raw format that some servers send) and br, up to
-four in a row. Many archives keep the headers of a coding but store the page without it, so
-content that cannot be coded is returned unchanged. Where a transfer was cut short, the beginning of
-the page is returned. Decoding stops just after the longest page, however much a small body holds.
-
-Resiliparse parses and lays out the page, without bullets, alternative texts of images and the
-content of `noscript`. Lines are stripped and blank ones dropped, as `web_archive` does for
-extracted text.
+**Text.** Resiliparse parses and lays out the page, without bullets, alternative texts of images and
+the content of `noscript`. Lines are stripped and blank ones dropped, as WET files are read.
 """
 
 import codecs

@@ -1,18 +1,17 @@
-"""A web page during cleaning: its fields, the contract of the rules, what a broken record is, which
-text counts as a time of a crawl, and pages as Arrow record batches between the steps of
-cleaning.
+"""A web page during cleaning: its fields, reasons and times, and pages as Arrow record batches.
 
 A rule is a pure function `Page -> reason | None`. A rejected page keeps its text and has a reason.
-Reasons are stable snake_case names, as manifests and reports count them.
+Reasons are stable snake_case names, as manifests and reports count them. What is not a page is a
+broken record, with its place.
 
-WARC 1.0 writes `2026-01-31T12:00:00Z`; 1.1 allows fewer parts and fractions of a second (W3C's
-profile of ISO 8601, ISO 28500:2017, annex B). Published corpora also write a blank for the T, an
-offset for the Z, or neither. Text that is not a date of the calendar would still sort after every
-year, so that it would win against the real dates of the same address.
+Times. WARC 1.0 writes `2026-01-31T12:00:00Z`; 1.1 allows fewer parts and fractions of a second
+(W3C's profile of ISO 8601, ISO 28500:2017, annex B). Published corpora also write a blank for the
+T, an offset for the Z, or neither. Text that is not a date of the calendar would still sort after
+every year, so that it would win against the real dates of the same address.
 
-Invariant: `pages(batch(some)) == some` for every list of pages. `WRITTEN` has the columns of a
-finished corpus, in order, and `REJECTED` those of rejected pages. `BROKEN` has
-those of broken records. No value of these is missing.
+Batches carry pages between the steps of cleaning. Invariant: `pages(batch(some)) == some` for every
+list of pages. `WRITTEN` has the columns of a finished corpus, in order, `REJECTED` those of
+rejected pages, and `BROKEN` those of broken records. No value of these is missing.
 """
 
 import re

@@ -1,6 +1,14 @@
-"""Records with named fields, the rows of every corpus that is not an archive: lines of text files,
-JSON Lines and Parquet, the pages made from them, and what the file names of published C4 and mC4
-say.
+"""Records with named fields: the lines of JSON Lines and the rows of Parquet, as pages.
+
+**Fields.** A record needs `text`; it may have `url`, `timestamp`, `language` (or `lang`) and
+`split`; others are ignored. A timestamp is text, or a date or time of Parquet; one of another type
+makes a record broken. A record of a test split is set aside: it is neither trained on nor
+evaluated. Any other unknown split is ignored. A page without an address, or with an empty one, has
+the digest of its text as one, so equal texts are one page and lie in one split. Text with a lone
+surrogate (possible in JSON, not in UTF-8) is broken like invalid UTF-8 in an archive.
+
+**File names.** Pages of published C4 and mC4 have only text, url and timestamp, so language and
+split are in the name alone, which supplies what a record lacks:
 
     c4-sw.tfrecord-00003-of-00010.json.gz               mC4, Swahili, train
     c4-zh-Latn-validation.tfrecord-00000-of-00001.json.gz   mC4, Chinese in Latin script, validation
@@ -8,32 +16,20 @@ say.
     c4-validation.00000-of-00008.json.gz                C4, which is English
     train-00000-of-00002.parquet                        no language, but a split
 
-Their pages have only text, url and timestamp, so language and split are in the name alone.
+**Text files.** The first bytes of a file determine whether it is compressed, not its name. A
+truncated or damaged gzip file yields the lines before the damage and one broken record. A line is
+held only up to the longest possible page, however far a small file decompresses.
 
-A record needs `text`; it may have `url`, `timestamp`, `language` (or `lang`) and `split`. A
-timestamp is text, or a date or time of Parquet; one of another type makes a record broken. A record
-of a test split is set aside: it is neither trained on nor evaluated. Any other unknown split is
-ignored. A page without an address, or with an empty one, has the digest of its text as one, so
-equal texts are one page and lie in one split. The file's name supplies a missing language or split
-(`published_names`). Other fields are ignored. Text with a lone surrogate (possible in JSON, not in
-UTF-8) is broken like invalid UTF-8 in an archive.
+**JSON Lines.** Each line is one object. Any other line is a `BrokenRecord`, with its offset in
+bytes of the uncompressed stream. A line of 32 MB may hold millions of objects, each of 50 times its
+bytes, so they are counted first.
 
-The first bytes of a file determine whether it is compressed, not its name. A truncated or damaged
-gzip file yields the lines before the damage and one broken record. A line is held only up to the
-longest possible page, however far a small file decompresses.
-
-Each line is one object with the fields of `page_record`. Any other line is a `BrokenRecord`, with
-its offset in bytes of the uncompressed stream. Compression and damage are those of `text_lines`.
-A line of 32 MB may hold millions of objects, each of 50 times its bytes, so they are counted first.
-
-Each row is a record with the fields of `page_record`. Rows are read in batches of at most 64 MB as
-declared, so memory does not grow with the file. A column of lists or structures is not read: a few
-kilobytes of equal numbers decode to gigabytes. A truncated Parquet file has no footer and is one
-broken record; damage inside a file loses the rows from there on. A value that Python cannot have
-loses its row alone. Offsets are row numbers. Times of nanoseconds lose what is below a microsecond,
-which Python's times lack.
-
-A value has the limit of a JSON line; all values of a file together have that of `parquet_files`.
+**Parquet.** Rows are read in batches of at most 64 MB as declared, so memory does not grow with the
+file. A column of lists or structures is not read: a few kilobytes of equal numbers decode to
+gigabytes. A truncated file has no footer and is one broken record; damage inside a file loses the
+rows from there on. A value that Python cannot have loses its row alone. Offsets are row numbers.
+Times of nanoseconds lose what is below a microsecond, which Python's times lack. A value has the
+limit of a JSON line; all values of a file together have that of `parquet_files`.
 """
 
 import codecs

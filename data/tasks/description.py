@@ -1,22 +1,4 @@
-"""A task: its description in YAML or JSON, so that a new task needs no code; its templates, text
-with fields in braces such as `topic: {text}`; and the rows of its files, in JSON Lines, TSV,
-Parquet or the format of SQuAD.
-
-The syntax is that of `str.format` with names of fields alone: no attributes, indices, conversions
-or formats, so a template runs no code. `{{` and `}}` stand for braces. A field's value is inserted
-as it is, braces included, without the white space around it.
-
-A file holds articles of paragraphs, each with a context and questions. Here each question is a row
-of `id`, `title`, `context`, `question` and `answers`: its texts in order without repeats. A
-question without an answer (SQuAD 2.0) has an empty list.
-
-Source: Rajpurkar et al. 2016, arXiv 1606.05250; Lewis et al. 2020, arXiv 1910.07475.
-
-The file's ending decides how it is read; gzip is recognized by its first bytes. A line that cannot
-be read is a `BrokenRecord` and does not end the job, as elsewhere: a line has at most 32 MB
-(`text_lines`), a table at most 1,000 columns. A compressed file has at most 100,000 rows more than
-bytes, so a few kilobytes do not fill the memory. Parquet and SQuAD's format are whole or refused.
-Only JSON has lists.
+"""A task: a description in YAML or JSON, so that a new task needs no code, and rows of files.
 
     name: sib200
     files: "{language}.jsonl.gz"
@@ -27,8 +9,24 @@ Only JSON has lists.
     splits: {train: train, development: dev, test: test}
     identity: "{index_id}"
 
-A field in braces is a field of each row, or a part of the file's name (`patterns`). The other
-values of a description are constants. Descriptions beside this file are shipped; data never is.
+A field in braces is a field of each row, or a part of the file's name. The other values of a
+description are constants. Descriptions beside this file are shipped; data never is.
+
+**Templates** are text with fields in braces. The syntax is that of `str.format` with names of
+fields alone: no attributes, indices, conversions or formats, so a template runs no code. `{{` and
+`}}` stand for braces. A field's value is inserted as it is, braces included, without the white
+space around it.
+
+**Rows.** The file's ending decides how it is read; gzip is recognized by its first bytes. A line of
+JSON Lines or TSV that cannot be read is a `BrokenRecord` and does not end the job: a line has at
+most 32 MB, a table at most 1,000 columns. A compressed file has at most 100,000 rows more than
+bytes, so a few kilobytes do not fill the memory. Parquet and SQuAD's format are whole or refused.
+Only JSON has lists.
+
+A file in the format of SQuAD holds articles of paragraphs, each with a context and questions. Here
+each question is a row of `id`, `title`, `context`, `question` and `answers`: its texts in order
+without repeats. A question without an answer (SQuAD 2.0) has an empty list.
+Source: Rajpurkar et al. 2016, arXiv 1606.05250; Lewis et al. 2020, arXiv 1910.07475.
 """
 
 import difflib

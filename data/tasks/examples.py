@@ -1,9 +1,9 @@
-"""The examples of a task: rows of its files as inputs and targets, per language and split, which
-are read from the names of the files (`{split}/{language}.tsv`).
+"""The examples of a task: rows of its files as inputs and targets, per language and split.
 
-A field is any part of a name without a slash, and the same wherever it stands. `*` is any such
-part that is not kept. Arrow matches by RE2, in time that is linear in a name; Python's own `re`
-takes hours for `*a*a*a*a*a.tsv`.
+Languages and splits are read from the names of the files (`{split}/{language}.tsv`). A field is any
+part of a name without a slash, and the same wherever it stands. `*` is any such part that is not
+kept. Arrow matches by RE2, in time that is linear in a name; Python's own `re` takes hours for
+`*a*a*a*a*a.tsv`.
 
 A row that makes no example is set aside and counted under a reason:
 

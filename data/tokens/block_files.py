@@ -1,24 +1,21 @@
-"""The files of token blocks and their open readers: on this machine, or in an object store,
-downloaded to this host ahead of their use.
+"""The files of token blocks and their open readers, on this machine or from an object store.
 
-A `BlockFiles` pins a file as a path on this host's disk. `LocalFiles` has it there already;
-`staged_files.StagedFiles` copies it from an object store first, and does not evict it while it is
-pinned. Readers stay open, as opening one costs as much as reading ten to thirty records. An
-open reader takes 40 kB and one file, or two where it is copied from a store. So at most an eighth
-of the files that the process may open (`ulimit -n`) are readers of one set of tokens: a run may
-read several, and a corpus of mT5's size has more shards than that.
+A `BlockFiles` pins a file as a path on this host's disk. `LocalFiles` has it there already.
+`StagedFiles` copies it from an object store first, and does not evict it while it is pinned:
+ArrayRecord reads local files only. So a block is downloaded whole, and verified by the manifest's
+checksum, into a cache of bounded size (`data.files.block_cache`). A transfer that fails or arrives
+damaged is retried with growing waits. The schedule determines which blocks each host needs, so the
+loader requests them long before it reads (`StagedFiles.prefetch`). The manifest and the vocabulary
+are downloaded each time: they are small, and every other file is verified against them.
+
+Readers stay open, as opening one costs as much as reading ten to thirty records. An open reader
+takes 40 kB and one file, or two where it is copied from a store. So at most an eighth of the files
+that the process may open (`ulimit -n`) are readers of one set of tokens: a run may read several,
+and a corpus of mT5's size has more shards than that.
 
 Records are read one by one, with `readahead_buffer_size:0,max_parallelism:0`. That takes 14 us of
 CPU per record of 4,096 ids; one call for twenty takes 37 us per record, as ArrayRecord passes them
 to its threads.
-
-ArrayRecord reads local files only. So a block is downloaded whole, and verified by the manifest's
-checksum, into a cache of bounded size (`block_cache`). A transfer that fails or arrives damaged is
-retried with growing waits. The schedule determines which blocks each host needs, so the loader
-requests them long before it reads (`StagedFiles.prefetch`).
-
-The manifest and the vocabulary are downloaded each time: they are small, and every other file is
-verified against them.
 """
 
 import queue

@@ -1,11 +1,11 @@
-"""Token blocks, read: a ring of tokens per language and split, with random access; compared with
-their manifest by size in milliseconds, by content at disk speed.
+"""Token blocks, read: a ring of tokens per language and split, with random access.
 
-`shards.py` has the format on disk. A window of any length is cut from the records that it needs;
+A window of any length is cut from the records that it needs (`shards` has the format on disk);
 tokens of pages that were skipped later are in none.
 
-The sizes reveal missing and truncated files, the checksums altered ones. SHA-256 takes one core
-about a second per GB.
+Blocks are compared with their manifest by size in milliseconds, and by content at disk speed. The
+sizes reveal missing and truncated files, the checksums altered ones. SHA-256 takes one core about a
+second per GB.
 """
 
 import itertools

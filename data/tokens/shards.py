@@ -1,26 +1,24 @@
-"""The on-disk format of tokens:
-
-ArrayRecord shards, the table of the pages of each, and the pages that are no longer in the corpus,
-which stay in the blocks and are not read. `blocks.py` reads them.
-
-Windows of held-out pages are cut at the ends that a table gives. So a table is compared with the
-manifest before it is used: its checksum, its rows and its sums.
-
-A shard may have a list beside it, `sw/train-00000-of-00001.skipped.parquet`, with one row per such
-page. The tokens between skipped pages are spans; readers see the spans as if nothing were between
-them. Lists only grow until the blocks are written again. Each row records in which addition to the
-list it was added (1, 2, ...), so every earlier version of a list can be recovered.
+"""The format of tokens on disk: ArrayRecord shards, and a table of the pages of each.
 
     DIR/manifest.json                                   counts, vocabulary digest, shards
     DIR/sw/train-00000-of-00001.arrayrecord             token records
     DIR/sw/train-00000-of-00001.pages.parquet           one row per page: url and counts
+    DIR/sw/train-00000-of-00001.skipped.parquet         pages that are no longer in the corpus
     DIR/sw/validation-00000-of-00001.arrayrecord        ...
 
 Pages are concatenated without a separator, as in T5's pretraining, so any window length can be cut
-from the same blocks. The page table has the ends of pages. A record has exactly 4,096 ids (the last
-of a shard may be shorter), little-endian uint16 if the vocabulary allows it and uint32 otherwise,
-so the record of a token follows by division. `group_size:1` makes records independently readable,
-which Grain requires. The reasons are in docs/decisions/token-blocks.md.
+from the same blocks. A record has exactly 4,096 ids (the last of a shard may be shorter),
+little-endian uint16 if the vocabulary allows it and uint32 otherwise, so the record of a token
+follows by division. `group_size:1` makes records independently readable, which Grain requires. The
+reasons are in docs/decisions/token-blocks.md.
+
+The page table has the ends of pages, at which windows of held-out pages are cut. So a table is
+compared with the manifest before it is used: its checksum, its rows and its sums.
+
+Skipped pages stay in the blocks and are not read. A shard may have a list beside it, with one row
+per such page. The tokens between skipped pages are spans; readers see the spans as if nothing were
+between them. Lists only grow until the blocks are written again. Each row records in which addition
+to the list it was added (1, 2, ...), so every earlier version of a list can be recovered.
 """
 
 from collections.abc import Iterable, Sequence

@@ -1,28 +1,24 @@
 """The tokenizer: a SentencePiece model in mT5's layout, with 100 sentinels as its last ids.
 
-Its character maps are checked before SentencePiece follows them, and it can be written as the
-`tokenizer.json` of Hugging Face's tokenizers library.
+The layout is T5's: 0 padding, 1 EOS, 2 unknown, then 256 byte pieces and the learned pieces, then
+the sentinels in descending order, so that `<extra_id_0>` is the *last* id. The embedding is padded
+to a multiple of 128 rows; a padding row is never a sentinel and never a target. Encoding text never
+produces control pieces (padding, EOS, sentinels), so a page with the text "<extra_id_0>" cannot
+forge one.
 
-A map normalizes text before it is cut into pieces. It is the number of bytes of a trie, the trie as
-a double array of 32-bit units, and the strings that it leads to, each ended by a NUL
-(`normalizer.cc` of SentencePiece, `darts.h` of darts-clone). SentencePiece follows the offsets
-without a check, so a hostile or damaged map ended the process by SIGSEGV.
+Character maps are checked before SentencePiece follows them. A map normalizes text before it is cut
+into pieces. It is the number of bytes of a trie, the trie as a double array of 32-bit units, and
+the strings that it leads to, each ended by a NUL (`normalizer.cc` of SentencePiece, `darts.h` of
+darts-clone). SentencePiece follows the offsets without a check, so a hostile or damaged map ended
+the process by SIGSEGV.
 
-T5's layout: 0 padding, 1 EOS, 2 unknown, then 256 byte pieces and the learned pieces, then the
-sentinels in descending order, so that `<extra_id_0>` is the *last* id. The embedding is padded to a
-multiple of 128 rows; a padding row is never a sentinel and never a target.
-
-Encoding text never produces control pieces (padding, EOS, sentinels), so a page with the text
-"<extra_id_0>" cannot forge one.
-
-Transformers loads a `tokenizer.json` unchanged. From `spiece.model` it would rebuild a T5 tokenizer
-without byte fallback that splits on every white space. This module writes the model's own settings:
-character map, spaces, pieces and scores, byte fallback, the sentinels as special tokens, EOS.
-
-The implementations differ: of 10,592 texts in 103 codes, `parity/hugging_face_files.py` finds
-different ids in 85. The library breaks ties of equal scores differently ("...."). It normalizes one
-grapheme at a time, so that some vowel signs of Indic scripts stay in two parts. It has no types of
-pieces: a literal "<0x0A>" in a text becomes a byte.
+`tokenizer.json`, of Hugging Face's tokenizers library, is what Transformers loads unchanged. From
+`spiece.model` it would rebuild a T5 tokenizer without byte fallback that splits on every white
+space. Written are the model's own settings: character map, spaces, pieces and scores, byte
+fallback, the sentinels as special tokens, EOS. The implementations differ: of 10,592 texts in 103
+codes, `parity/hugging_face_files.py` finds different ids in 85. The library breaks ties of equal
+scores differently ("...."). It normalizes one grapheme at a time, so that some vowel signs of Indic
+scripts stay in two parts. It has no types of pieces: a literal "<0x0A>" in a text becomes a byte.
 """
 
 import base64
