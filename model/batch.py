@@ -1,9 +1,9 @@
-"""The input of the network: a batch, the model's side of the contract with the loader, in parts of
-whole rows of which each device keeps its own; and what a forward pass is given besides weights
-and tokens.
+"""The input of the network: a batch, its parts of whole rows, and the inputs of a call.
 
-Microbatches of gradient accumulation and the parts in which a batch is scored are cut alike: no row
-moves between devices, and a routing group is never split.
+A batch is the model's side of the contract with the loader. Microbatches of gradient accumulation
+and the parts in which a batch is scored are cut alike, and each device keeps its own rows: no row
+moves between devices, and a routing group is never split. A call also has what a forward pass needs
+besides weights and tokens.
 """
 
 from typing import NamedTuple

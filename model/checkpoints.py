@@ -1,11 +1,13 @@
-"""The table of a checkpoint: arrays by name with a fingerprint of each, made and compared, and what
-is said of a checkpoint that cannot be written or read. `pipeline/runs/checkpoints.py` stores it.
+"""Checkpoints as tables: arrays by name, a fingerprint of each, and what may go wrong with them.
 
-Each element's bits are mixed with its position, and the results are added modulo 2^32. A sum does
-not depend on the order of adding, so every device adds its own part and the fingerprint is the same
-on any mesh. The mixing is the finalizer of MurmurHash3 (fmix32; Appleby 2011), a permutation of
-32-bit numbers in which every bit depends on every bit. Two sums of unrelated mixings are 64 bits:
-a damage of any kind is missed with a probability of about 2^-64.
+`pipeline/runs/checkpoints.py` stores and reads the tables. What is said of a checkpoint that cannot
+be written or read is said here.
+
+A fingerprint mixes each element's bits with its position, and adds the results modulo 2^32. A sum
+does not depend on the order of adding, so every device adds its own part and the fingerprint is the
+same on any mesh. The mixing is the finalizer of MurmurHash3 (fmix32; Appleby 2011), a permutation
+of 32-bit numbers in which every bit depends on every bit. Two sums of unrelated mixings are 64
+bits: a damage of any kind is missed with a probability of about 2^-64.
 """
 
 import errno

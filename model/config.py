@@ -1,9 +1,8 @@
-"""The configuration of a network and of its training: sizes, sparse layers, mesh, optimizer,
-distillation. Each is validated when it is made and saved with every run; a failed check is one
-sentence that names the field. No JAX is imported here.
+"""The configuration of a network and of its training: sizes, switch, mesh, optimizer, distillation.
 
-A configuration that is part of a recipe has a `SECTION`, so that the name is the one that `--set`
-takes.
+Each part is validated when it is made and saved with every run; a failed check is one sentence that
+names the field. A part that belongs to a recipe has a `SECTION`, so that the name is the one that
+`--set` takes. No JAX is imported here.
 
 T5's shape: pre-norm RMSNorm, no biases anywhere, attention without 1/sqrt(head) (it is folded into
 the initialization), relative positions in 32 buckets up to distance 128 shared by all layers of a
@@ -16,7 +15,7 @@ stack. Two fields distinguish its versions:
 | Switch-C as released | relu | False |
 
 A Switch Transformer differs in one field: with `switch` set, every `every`-th feed-forward is
-sparse. No JAX is imported here.
+sparse.
 """
 
 import itertools

@@ -1,14 +1,14 @@
-"""Adafactor as T5 and Switch use it, or AdamW, with separate statistics for each matrix of a stack,
-and a learning rate as a function of the step: T5's, with a warm-up and a linear decay if asked.
+"""Adafactor as T5 and Switch use it, or AdamW, per matrix of a stack; and the learning rate.
 
 Scanned blocks and experts are stacked in one array here, but the optimizer treats each as a
 separate matrix: clipping and scaling over a whole stack was measured to make the updates of a small
 layer 70 times too large. `per_matrix` maps any Optax transformation over the stacked dimensions.
 
-Source: Shazeer and Stern 2018; `mesh_tensorflow/optimize.py`. No momentum, second moments decayed
-by 1 - t^-0.8 and factored into rows and columns if both dimensions are at least 128, update
+Adafactor: Shazeer and Stern 2018; `mesh_tensorflow/optimize.py`. No momentum, second moments
+decayed by 1 - t^-0.8 and factored into rows and columns if both dimensions are at least 128, update
 clipped to root mean square 1, then scaled by the parameter's own root mean square (at least 1e-3).
-The learning rate is T5's 1 / sqrt(max(step, 10,000)), which is therefore relative.
+The learning rate is T5's 1 / sqrt(max(step, 10,000)), which is therefore relative. A recipe may
+have a warm-up and a linear decay.
 
 AdamW (Loshchilov and Hutter 2019) keeps two moments of the parameter's size. Its rate is absolute,
 so a recipe with AdamW sets `scale` (0.1 makes the rate 0.001) and `warm_up_steps`.

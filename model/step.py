@@ -1,26 +1,23 @@
-"""One training step: loss, gradients, update.
+"""One training step: loss, gradients, update; and where a nonfinite number came from.
 
-Gradients come from a batch at once or from microbatches. The step also reports the layer and the
-languages that nonfinite numbers came from, and how far each router moved.
-
-The gradient norm is a sum over parameters and blocks anyway. Kept apart, these sums show where
-gradients became nonfinite or exploded. Backpropagation runs from the loss to the input: a nonfinite
-value in a layer's backward pass spreads to all earlier layers, so its origin is the last layer with
-a nonfinite gradient. If the loss itself is nonfinite, all gradients are. Then the forward pass
-decides: its origin is the first layer with nonfinite output in any row. The losses of the rows show
-which texts were involved.
-
-A router that gets no gradient stays where it is; one that is not a number cannot be compared with
-itself. Both are invisible in the loss for a long time.
-
-Losses are sums over tokens, divided once by the tokens of the whole batch, so the microbatches'
-gradients add up to the batch's. A mean of means would weigh tokens of a short microbatch more.
-A routing group is never split: it keeps its tokens, its number and hence its
-jitter, whichever microbatch it is in.
+Gradients come from a batch at once or from microbatches. Losses are sums over tokens, divided once
+by the tokens of the whole batch, so the microbatches' gradients add up to the batch's. A mean of
+means would weigh tokens of a short microbatch more. A routing group is never split: it keeps its
+tokens, its number and hence its jitter, whichever microbatch it is in.
 
 Randomness is a function of (seed, step), so a resumed run draws the same numbers as an
 uninterrupted one. A step with nonfinite loss or gradients, or with exploded gradients, is skipped:
 it changes only the step count and reports `skipped`.
+
+The origin of a skip. The gradient norm is a sum over parameters and blocks anyway. Kept apart,
+these sums show where gradients became nonfinite or exploded. Backpropagation runs from the loss to
+the input: a nonfinite value in a layer's backward pass spreads to all earlier layers, so its origin
+is the last layer with a nonfinite gradient. If the loss itself is nonfinite, all gradients are.
+Then the forward pass decides: its origin is the first layer with nonfinite output in any row. The
+losses of the rows show which texts were involved.
+
+A step also reports how far each router moved. A router that gets no gradient stays where it is; one
+that is not a number cannot be compared with itself. Both are invisible in the loss for a long time.
 """
 
 from collections.abc import Callable, Sequence

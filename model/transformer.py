@@ -1,16 +1,13 @@
-"""The encoder-decoder:
+"""The encoder-decoder in T5's and mT5's shape, dense or with every n-th feed-forward sparse.
 
-T5's and mT5's shape, dense or with every n-th feed-forward sparse. Each of its two stacks groups
-layers into equal blocks, which are scanned.
+Embedding, two stacks, logits or their factors. The configuration sets the version of T5 and which
+feed-forwards are sparse; the code has one network. Dense and sparse stacks differ in the
+feed-forward only.
 
-Pre-norm residual layers, one final norm and one position-bias table per stack. A block is one dense
-layer, or dense layers followed by a sparse one. The scan keeps compile time independent of depth.
-Dense and sparse stacks differ in the feed-forward only.
-
-`Call.remat` sets what the backward pass keeps of a block (`remat.py`).
-
-Embedding, two stacks, logits or their factors. The configuration sets the version of
-T5 and which feed-forwards are sparse; the code has one network.
+A stack has pre-norm residual layers, one final norm and one position-bias table. It groups layers
+into equal blocks, which are scanned, so that compile time does not depend on depth. A block is one
+dense layer, or dense layers followed by a sparse one. `Call.remat` sets what the backward pass
+keeps of a block.
 """
 
 from typing import NamedTuple

@@ -313,7 +313,7 @@ class Benchmarks:
 
     @classmethod
     def read(cls, paths: Iterable[str]) -> "Benchmarks":
-        """Returns the benchmarks of files and descriptions of tasks (`benchmark_texts`).
+        """Returns the benchmarks of files and descriptions of tasks (`texts_of`).
 
         Raises:
             DataError: if one cannot be read or has no text of 13 words.

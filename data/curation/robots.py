@@ -65,7 +65,7 @@ class Robots(NamedTuple):
     It is the newest. Of equally old ones the stricter counts: first a failure, then a text.
 
     Attributes:
-        time: when it was read, as `timestamps.sortable` writes it; "" if not known.
+        time: when it was read, as `page.sortable` writes it; "" if not known.
         failed: whether the server answered by 5xx, which refuses everything (RFC 9309).
         content: its text; "" for 4xx and 5xx.
         host: the host, as `host_of` returns it.

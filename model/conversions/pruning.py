@@ -1,16 +1,12 @@
-"""Pruning: fewer experts per switch layer.
-
-Which to keep, a network's arrays without the others, dropped experts merged into kept ones by load,
-and the last matrix of each expert fitted to what all experts computed on some text.
+"""Pruning: a network with fewer experts per switch layer, for some languages.
 
 The experts of a layer that a language uses are few and differ by language (Koishekenov et al. 2023:
 80 % of NLLB's experts can go). A dropped expert leaves with its column of the router. Its tokens go
-to the most probable expert that is left, and gates are the softmax over those.
+to the most probable expert that is left, and gates are the softmax over those. Arrays are named as
+in a checkpoint, so they are pruned one at a time: a network need not be in memory twice.
 
-Arrays are named as in a checkpoint, so they are pruned one at a time: a network need not be in
-memory twice.
-
-Source: MC-SMoE (Li et al. 2024, "Merge, Then Compress"), section 3.2, in this order:
+**Merging** dropped experts into kept ones is optional. Source: MC-SMoE (Li et al. 2024, "Merge,
+Then Compress"), section 3.2, in this order:
 
 1. Each dropped expert joins the kept one whose router column is most similar (cosine), because
    tokens of one are then likely to score high with the other.
@@ -21,7 +17,8 @@ Source: MC-SMoE (Li et al. 2024, "Merge, Then Compress"), section 3.2, in this o
 3. The merged expert is the mean of its group, weighted by load. A group that nothing was sent to
    keeps the kept expert as it is, and an expert without load adds nothing.
 
-Layer by layer, with t over the tokens that an expert of the pruned network gets:
+**Fitting** the last matrix of each expert to some text is optional too. Layer by layer, with t over
+the tokens that an expert of the pruned network gets:
 
     minimize  sum over t |target_t - gate_t hidden_t down|^2  +  ridge |down - down before|^2
 

@@ -1,8 +1,7 @@
-"""Search among targets: beam search, which continues several hypotheses at once, and the nats of
-each of several given targets, which is classification by likelihood.
+"""Search among targets: beam search, and the nats of given targets, by which labels are chosen.
 
-The score of a target is its log probability over a power of its length, so that short targets do
-not win by their length alone:
+**Beam search** continues several hypotheses at once. The score of a target is its log probability
+over a power of its length, so that short targets do not win by their length alone:
 
     score = log probability / ((offset + length) / (offset + 1)) ^ alpha
 
@@ -16,10 +15,10 @@ the first half is finished if it ends with EOS or has the largest length. An inp
 of its finished targets scores at least as high as the best running hypothesis would if it ended at
 this position. One beam is greedy decoding.
 
-The encoder runs once per input, and the decoder once for all labels: they lie side by side in one
-row of targets, as packed examples do, and each sees the whole input. The keys and values of the
-input are thus projected once, however many labels there are. Dispatch is dropless, so a score does
-not depend on the rest of the batch.
+**Given targets** are the labels of a classification. The encoder runs once per input, and the
+decoder once for all labels: they lie side by side in one row of targets, as packed examples do, and
+each sees the whole input. The keys and values of the input are thus projected once, however many
+labels there are. Dispatch is dropless, so a score does not depend on the rest of the batch.
 """
 
 import math

@@ -1,13 +1,13 @@
-"""Decoding token by token, greedily or by sampling, with cached keys and values of earlier
-positions, by a network whose switch layers compute every token.
+"""Decoding token by token, greedily or by sampling, by a network without dropped tokens.
 
 Capacity serves training: which tokens it drops depends on the other tokens of a routing group. What
 is generated or scored for a user uses dropless dispatch. (Cached decoding in Transformers drops
 nothing either.)
 
-Those of the encoder's output are projected once per input, also where several hypotheses continue
-it: their positions query the same keys side by side. The result equals the whole decoder run over
-all tokens so far (tests compare tokens), because dispatch is dropless here .
+Keys and values of earlier positions are cached. Those of the encoder's output are projected once
+per input, also where several hypotheses continue it: their positions query the same keys side by
+side. The result equals the whole decoder run over all tokens so far (tests compare tokens), because
+dispatch is dropless.
 
 Sampling is as in other libraries: logits over temperature, then the `top_k` most likely tokens,
 then of those the smallest set of at least `top_p` probability.

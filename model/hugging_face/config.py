@@ -1,20 +1,18 @@
-"""The config.json of Hugging Face's T5, MT5 and SwitchTransformers, and of our type: its fields,
-that of a network, and the network that one describes. What has no form on the other side is
-refused.
+"""The config.json of Hugging Face's T5, MT5 and SwitchTransformers, to our configuration and back.
 
-Their experts are ReLU networks. Gated ones are of a type of our own, `mswitch`, whose code is in
-the exported folder (`modeling_mswitch.py`).
+What has no form on the other side is refused:
 
+* Their experts are ReLU networks. Gated ones are of a type of our own, `mswitch`, whose code is in
+  the exported folder (`modeling_mswitch.py`).
+* Their routing is top-1: a larger top-k cannot be exported. Nor can biases of experts or a shared
+  expert, which have no place in their layer.
+* Their sparse layers are those with i % step == 1, ours the last of each `every`: the same for
+  every 1 or 2.
 * Their capacity is a number of tokens per expert and *sequence*, the same in training and
   evaluation. Import makes it the minimum capacity, with one sequence per routing group. Export
   keeps a minimum above a run's inputs, for sequences that are longer.
 * With T5's `tie_word_embeddings: false` logits are not scaled (Transformers 5 then keeps two
   matrices if they differ); MT5 never scales them.
-
-* Their routing is top-1: a larger top-k cannot be exported. Nor can biases of experts or a shared
-  expert, which have no place in their layer.
-* Their sparse layers are those with i % step == 1, ours the last of each `every`: the same for
-  every 1 or 2.
 """
 
 from collections.abc import Mapping

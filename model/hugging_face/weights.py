@@ -1,16 +1,15 @@
-"""Weights of Hugging Face's T5, MT5 and SwitchTransformers, converted to ours and back, block by
-block, and the files of an export: one, or several with an index.
+"""Weights of Hugging Face's T5, MT5 and SwitchTransformers, to ours and back; files of an export.
+
+Both directions are pure functions between their state (name to array) and our network, by one list
+of names, `weight_names`; a round trip keeps all bits. Their `Linear` stores (out, in), ours is
+(in, out); their layers are separate, ours are stacked along blocks and experts. A slope of position
+biases becomes part of their table. Names as of Transformers 5.24.
 
 An export needs one matrix at a time. The whole stack of a large network fits neither a device nor
 a host, so only the part is gathered. Along dimensions that no axis splits it is a slice, which
 reads only itself. Along split ones its bits are moved as integers: the partitioner adds zeros of
-the other devices, and a sum of floats would turn -0.0 into 0.0.
-
-Pure functions between their state (name to array) and our network; a round trip keeps all bits.
-Their `Linear` stores (out, in), ours is (in, out); their layers are separate, ours are
-stacked along blocks and experts. Both directions read one list of names, `weight_names`. A
-slope of position biases becomes part of their table.
-Names as of Transformers 5.24; what a config.json means is in `config.py`.
+the other devices, and a sum of floats would turn -0.0 into 0.0. It becomes one file, or several
+with an index.
 """
 
 import itertools

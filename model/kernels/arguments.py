@@ -1,8 +1,8 @@
-"""Arguments of fused attention, as both kinds of device take them: the arrays that kernels read,
-how they are cut into blocks, and the bytes and operations that a kernel costs.
+"""Arguments of fused attention on either kind of device, and what a kernel costs.
 
-XLA does not see inside a kernel. `pl.CostEstimate` carries these numbers into the compiled program,
-where `mswitch plan` reads them.
+Arguments are the arrays that kernels read, and how these are cut into blocks. A cost is bytes and
+operations. XLA does not see inside a kernel: `pl.CostEstimate` carries these numbers into the
+compiled program, where `mswitch plan` reads them.
 
 A block is moved when its index differs from that of the previous grid step: a block that stays is
 moved once, and one to which the grid returns is moved again. The part of a block outside its array

@@ -1,7 +1,5 @@
 """Attention with T5's bias on a GPU: one kernel forward, two backward, in Pallas for Triton.
 
-First what one thread block computes, then the passes.
-
 The forward pass takes a tile of queries over all keys with a running maximum and sum. Backward,
 one kernel takes a tile of queries over the keys, for the gradients of queries and biases, and one a
 tile of keys over the queries: no thread block adds to what another one writes, so the sums are the
@@ -9,6 +7,8 @@ same in every run.
 
 A query whose keys are all masked is marked by `MASKED` in the statistics: its probabilities are
 uniform and its scores have no gradient.
+
+First comes what one thread block computes, then the passes.
 """
 
 import dataclasses

@@ -1,13 +1,13 @@
 """Attention with T5's bias on a TPU: one kernel forward, one backward, in Pallas for Mosaic.
 
-First what one step of the grid computes, then the passes.
+Both hold all keys of a head, so a softmax is complete in one step and no `queries x keys` array
+leaves the chip. The forward pass keeps one number per query and head, the logarithm of the sum of
+exponentials; the backward pass computes the probabilities anew.
 
 A query whose keys are all masked is marked by `MASKED` in the statistics: its probabilities are
 uniform and its scores have no gradient.
 
-Both hold all keys of a head, so a softmax is complete in one step and no `queries x keys` array
-leaves the chip. The forward pass keeps one number per query and head, the logarithm of the sum of
-exponentials; the backward pass computes the probabilities anew.
+First comes what one step of the grid computes, then the passes.
 """
 
 import functools

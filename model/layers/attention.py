@@ -1,22 +1,16 @@
 """Multi-head attention as in T5: no biases, no 1/sqrt(head), scores and softmax in float32.
 
-It is computed as written in the paper, the reference and the path on CPUs, or by fused kernels for
-TPUs and GPUs, in which each device has its own rows and heads.
-
-Scores and softmax are in float32. The scores of all pairs of positions are written to memory, which
-on TPUs and GPUs was more than half of a step's traffic; those use `model/kernels/`.
-
-Both passes on the arrays of one device; `model/layers/attention.py` makes a differentiable
-function of them. Nothing of size `queries x keys` is written to memory, forward or backward, and
-the table's gradient is summed inside. Of this package they need `position_bias.bucket` alone.
-
-Nothing is sent but the gradient of the bias table, which is summed over the devices of the batch.
-The derivative is written outside of the `shard_map`s, where rematerialization can keep what the
-backward kernel needs.
-
 The missing scale is folded into the initialization of the query, whose variance is smaller by
-`head`. Between the projections all heads lie side by side, in a dimension `width`. What is done
-there is a plain form on CPUs and a fused kernel on TPUs and GPUs.
+`head`. Between the projections all heads lie side by side, in a dimension `width`.
+
+On CPUs attention is computed as written in the paper, which is the reference too: the scores of all
+pairs of positions are written to memory. On TPUs and GPUs that was more than half of a step's
+traffic, so there `model/kernels/` computes it: nothing of size `queries x keys` is written, forward
+or backward, and the gradient of the bias table is summed inside.
+
+Each device has its own rows and heads, and sends nothing but the gradient of the bias table, which
+is summed over the devices of the batch. The derivative is written outside of the `shard_map`s,
+where rematerialization can keep what the backward kernel needs.
 """
 
 from typing import Any, NamedTuple

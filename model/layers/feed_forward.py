@@ -1,18 +1,14 @@
-"""The parts of a layer that see one position at a time:
+"""The parts of a layer that see one position at a time: dropout, RMSNorm, the dense feed-forward.
 
-T5's dropout of whole units, RMSNorm without mean and bias, and the dense feed-forward, gated GELU
-(T5 1.1, mT5) or ReLU (T5 1.0).
+Feed-forward: gated GELU (T5 1.1, mT5) or ReLU (T5 1.0), without biases. GELU is the tanh
+approximation, as in T5 and Hugging Face's `gelu_new`. A layer without a gate matrix is a ReLU
+network; no other field marks it. Experts share `activated`. RMSNorm has neither mean nor bias.
 
-Mesh TensorFlow and T5X draw one mask per row for all positions (`broadcast_dims=(-2,)`), so masks
-are small: [batch, 1, width]. They draw the mask of the attention weights once for all queries. To
-zero a key's weight for every query is to zero its value, so this mask is applied to the values and
-works with any attention kernel.
-
-The masks of a row are a function of the step's key and the row's number in the batch: neither the
-mesh nor microbatches change them.
-
-No biases. GELU is the tanh approximation, as in T5 and Hugging Face's `gelu_new`. A layer without a
-gate matrix is a ReLU network; no other field marks it. Experts share `activated`.
+Dropout is T5's, of whole units: Mesh TensorFlow and T5X draw one mask per row for all positions
+(`broadcast_dims=(-2,)`), so masks are small: [batch, 1, width]. They draw the mask of the attention
+weights once for all queries. To zero a key's weight for every query is to zero its value, so this
+mask is applied to the values and works with any attention kernel. The masks of a row are a function
+of the step's key and the row's number in the batch: neither the mesh nor microbatches change them.
 """
 
 from typing import Any, NamedTuple

@@ -1,19 +1,19 @@
-"""T5's relative position bias: one learned number per head and distance bucket, added to scores;
-for kernels, a vector over offsets instead of a matrix.
-
-Beside the learned table a head may have a slope, by which its biases fall per token of distance as
-in ALiBi. It is not in the table: Adafactor moves a matrix by a share of its root mean square, which
-the slopes of far buckets would make 50 times as large (docs/decisions/first-weights.md).
+"""T5's relative position bias: one learned number per head and distance bucket, added to scores.
 
 Source: Raffel et al. 2020, section 2.1, and Mesh TensorFlow's `_relative_position_bucket`. 32
 buckets: half exact, half logarithmic up to distance 128; all farther offsets share the last one.
 One table per stack, shared by its layers. The encoder has 16 buckets per direction; the decoder
 attends only backwards.
 
-The bias of a query and a key depends on their offset (key position minus query position) alone, so
-a head of `queries x keys` has `queries + keys - 1` distinct numbers. They are picked from the table
-by a product with zeros and ones: exact in float32, and its gradient is a product too, where a
-gather would scatter one offset after another.
+Beside the learned table a head may have a slope, by which its biases fall per token of distance as
+in ALiBi. It is not in the table: Adafactor moves a matrix by a share of its root mean square, which
+the slopes of far buckets would make 50 times as large (docs/decisions/first-weights.md).
+
+Kernels take a vector over offsets instead of a matrix. The bias of a query and a key depends on
+their offset (key position minus query position) alone, so a head of `queries x keys` has
+`queries + keys - 1` distinct numbers. They are picked from the table by a product with zeros and
+ones: exact in float32, and its gradient is a product too, where a gather would scatter one offset
+after another.
 """
 
 from typing import NamedTuple

@@ -1,17 +1,4 @@
-"""Products of activations and stored weights: weights gathered once per use, gradients
-reduce-scattered, sums in float32; and the initial weights, truncated normal of variance s /
-fan_in (Switch, section 2.4).
-
-With fan-in n the standard deviation after truncation is exactly sqrt(s / n): a normal distribution
-of standard deviation sqrt(s / n) / 0.88 is truncated at two standard deviations. The paper's text
-truncates one of standard deviation sqrt(s / n), which leaves 0.77 of that variance. T5 has s = 1.
-With s = 0.1 the paper found sparse models to be stable (table 3: -2.72 +- 0.01 instead of
--3.60 +- 0.68).
-
-Softmax needs scores and logits in float32, while their operands are bfloat16. JAX would carry
-float32 into the backward pass: it would widen both operands and multiply them in float32, the most
-expensive products of the network at the slowest precision. Here the incoming gradient is narrowed
-first. With float32 operands nothing changes.
+"""Products of activations and stored weights, gathered once per use; and initial weights.
 
 A stored weight is float32 and split over the batch's axes (FSDP). Each use casts it to the type of
 the activations and gathers it, so half the bytes cross a link. The backward pass gathers it again
@@ -21,6 +8,17 @@ summed in float32, over tokens and devices, into the part that the device stores
 Every step of this is written out. With constraints alone, XLA's partitioner split the products of
 weight gradients into loops over parts of the result (windowed einsums): T5-Base on 16 devices then
 read its activations eight times per product.
+
+Softmax needs scores and logits in float32, while their operands are bfloat16. JAX would carry
+float32 into the backward pass: it would widen both operands and multiply them in float32, the most
+expensive products of the network at the slowest precision. Here the incoming gradient is narrowed
+first. With float32 operands nothing changes.
+
+Initial weights are truncated normal of variance s / fan_in (Switch, section 2.4). With fan-in n the
+standard deviation after truncation is exactly sqrt(s / n): a normal distribution of standard
+deviation sqrt(s / n) / 0.88 is truncated at two standard deviations. The paper's text truncates one
+of standard deviation sqrt(s / n), which leaves 0.77 of that variance. T5 has s = 1. With s = 0.1
+the paper found sparse models to be stable (table 3: -2.72 +- 0.01 instead of -3.60 +- 0.68).
 """
 
 import functools

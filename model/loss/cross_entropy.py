@@ -1,32 +1,22 @@
-"""Cross-entropy of the decoder's output to labels and teacher, without a batch's logits in memory:
-a token's loss and gradient, one device's chunks of tokens, then the whole batch. `model` may
-split the ids.
+"""Cross-entropy to labels and teacher, without a batch's logits in memory.
 
-Runs within `over_devices`: each device has the logits of its own range of ids, and sums over ids
-cross the `model` axis. With log Z the log of the softmax's denominator, p the softmax and q, t the
-softmax of student and teacher at temperature T:
+With log Z the log of the softmax's denominator, p the softmax and q, t the softmax of student and
+teacher at temperature T, a token has
 
     loss     = hard share * (log Z - label's logit) + z-loss weight * log Z ^ 2
                + (1 - hard share) * T^2 * -sum of t log q
     gradient = (hard share + 2 * z-loss weight * log Z) * p - hard share * (is the label)
                + (1 - hard share) * T * (q - t)
 
-Where `model` splits the vocabulary, it splits a chunk's logits too, and sums over ids cross that
-axis.
+Chunks. The logits of one of mT5's rows, 229 tokens by 250,112 ids, are 0.21 GiB in float32. Each
+device therefore walks over its own tokens in chunks. A batch's loss is a fixed weighting of sums
+over its tokens, divided by `whole`, so a chunk's gradient is known with its value. Under
+differentiation the forward pass computes both gradients beside the value, and the backward pass
+only scales them: no logits are computed twice (Hsu et al. 2024, Liger Kernel, section 3.2).
 
-The logits of one of mT5's rows, 229 tokens by 250,112 ids, are 0.21 GiB in float32. Each device
-therefore walks over its own tokens in chunks.
-
-The loss is a fixed weighting of sums, so a chunk's gradient is known with its value:
-
-    loss = sum over real tokens of
-           hard share * nats + z-loss weight * log Z ^ 2 + (1 - hard share) * T^2 * soft nats,
-           over `whole`
-
-Under differentiation the forward pass computes both gradients beside the value, and the backward
-pass only scales them: no logits are computed twice (Hsu et al. 2024, Liger Kernel, section 3.2).
-The matrix is gathered once per call in the type of the activations. Its gradient is summed in
-float32 over chunks and devices.
+Devices. Where `model` splits the vocabulary, it splits a chunk's logits too: each device has those
+of its own range of ids, and sums over ids cross that axis. The matrix is gathered once per call in
+the type of the activations. Its gradient is summed in float32 over chunks and devices.
 """
 
 import functools

@@ -1,20 +1,4 @@
-"""The training loss, in sums and counts: cross-entropy, output z-loss, the router's two losses,
-and, of a student, the teacher's probabilities beside the labels.
-
-Source: Fedus et al. 2022 (Switch Transformer), section 4.2: "a mixture of 0.25 for the teacher
-probabilities and 0.75 for the ground truth label". A mixture of targets is a mixture of
-cross-entropies:
-
-    nats = hard share * -log q(label) + (1 - hard share) * T^2 * sum of -p log q
-
-with p and q the teacher's and the student's softmax at temperature T. The factor T^2 is from Hinton
-et al. 2015, section 2: gradients of softened targets shrink by 1 / T^2, so the factor keeps the
-shares independent of the temperature. The Switch paper gives no temperature; 1 is plain mixing.
-Only the soft part is softened.
-
-The teacher runs as in evaluation: no jitter, no dropout, evaluation's capacity. Its gain over the
-baseline was measured so; dropless routing would be a different network, and slow on most meshes. No
-gradient reaches it, because it does not depend on the student's arrays.
+"""The training loss, in sums and counts: cross-entropy, output z-loss, the router's two losses.
 
     loss = sum of nats / real target tokens + 1e-4 * mean squared log Z
            + balance weight * balance + router z weight * router z
@@ -23,8 +7,21 @@ Normalized by real target tokens (T5X's `LOSS_NORMALIZING_FACTOR`). The router's
 over switch layers, as in flaxformer, whose models were released. The paper's text adds the balance
 losses of all layers, which for 12 layers is 12 times alpha.
 
-A student's cross-entropy to the labels is mixed with that to its teacher (`distillation.py`).
-`loss_nats` always reports the labels' alone, so that it compares with a baseline's.
+A student's cross-entropy to the labels is mixed with that to its teacher. Source: Fedus et al. 2022
+(Switch Transformer), section 4.2: "a mixture of 0.25 for the teacher probabilities and 0.75 for the
+ground truth label". A mixture of targets is a mixture of cross-entropies:
+
+    nats = hard share * -log q(label) + (1 - hard share) * T^2 * sum of -p log q
+
+with p and q the teacher's and the student's softmax at temperature T. The factor T^2 is from Hinton
+et al. 2015, section 2: gradients of softened targets shrink by 1 / T^2, so the factor keeps the
+shares independent of the temperature. The Switch paper gives no temperature; 1 is plain mixing.
+Only the soft part is softened. `loss_nats` always reports the labels' part alone, so that it
+compares with a baseline's.
+
+The teacher runs as in evaluation: no jitter, no dropout, evaluation's capacity. Its gain over the
+baseline was measured so; dropless routing would be a different network, and slow on most meshes. No
+gradient reaches it, because it does not depend on the student's arrays.
 """
 
 from typing import Any, NamedTuple

@@ -1,14 +1,14 @@
-"""Exchanges: functions run on each device's part of an array, and what they send to other devices,
-slices of varying number along the expert axis included.
+"""Exchanges: functions run on each device's part of an array, and what they send to other devices.
 
 Products with weights (`model/layers/products.py`) and the switch layer are written out in this way.
 Left to itself, XLA's partitioner computed products in loops over parts of a weight, with twice the
 traffic, and replicated the switch layer's buffers (60 GB instead of 0.4 GB) if both `data` and
 `expert` exceed 1.
 
-`lax.ragged_all_to_all` moves the rows that there are, where an all-to-all of buffers moves every
-empty place too. TPUs and GPUs have it; XLA:CPU does not, so there each device reads its slices out
-of all devices' rows. That emulation follows the operation's definition from the same offsets.
+Slices of varying number go along the expert axis: `lax.ragged_all_to_all` moves the rows that there
+are, where an all-to-all of buffers moves every empty place too. TPUs and GPUs have it; XLA:CPU does
+not, so there each device reads its slices out of all devices' rows. That emulation follows the
+operation's definition from the same offsets.
 """
 
 import functools

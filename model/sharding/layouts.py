@@ -1,11 +1,10 @@
-"""Layouts of arrays: the names of an array's dimensions, read off the annotation that declares it,
-and one table from these names to mesh axes.
+"""Layouts of arrays: the names of an array's dimensions, and one table from names to mesh axes.
 
 A weight is declared once, `up: Float[Array, "experts embed mlp"]`. Sharding and the optimizer read
 the names from there, so there is no second list to go stale. Arrays of a scanned stack have one
 more leading dimension, `blocks`.
 
-The only file with a table of axes. To change the strategy, change the table:
+This is the only file with a table of axes. To change the strategy, change the table:
 
 * `replica` splits the batch over slices, each of which has all parameters.
 * `data` splits it further, and the experts' matrices along `embed`.

@@ -1,12 +1,12 @@
-"""Balance of experts: routing statistics as sums over real tokens, by switch layer and row or
-language, and biases that even out the experts' loads without a gradient.
+"""Balance of experts: routing statistics, and biases that even out loads without a gradient.
 
-Switch layers are numbered from the encoder's first to the decoder's last. Whoever reads the sums
-computes means and shares: a language's dropped share is the sum of its rows' dropped assignments
-divided by the sum of their assignments.
+**Statistics** are sums over real tokens, by switch layer and row or language. Switch layers are
+numbered from the encoder's first to the decoder's last. Whoever reads the sums computes means and
+shares: a language's dropped share is the sum of its rows' dropped assignments divided by the sum of
+their assignments.
 
-Each expert has a bias, which is added to the router's logits to choose a token's experts and never
-enters a gate. After a step the biases move, by one of two rules:
+**Biases.** Each expert has one, which is added to the router's logits to choose a token's experts
+and never enters a gate. After a step the biases move, by one of two rules:
 
 * Sign: the bias of an expert with fewer assignments than the mean rises by a fixed rate, and that
   of one with more falls. Source: Wang et al. 2024 (Auxiliary-Loss-Free Load Balancing Strategy for

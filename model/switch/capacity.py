@@ -1,10 +1,17 @@
-"""Capacity: each expert takes a fixed number of tokens per group, or per pool of groups on several
-devices, and the rest drop. Tokens go into buffers, through the experts of one device, each a
-feed-forward like the dense one, and back.
+"""Capacity: each expert takes a fixed number of tokens per group, or per pool, and the rest drop.
 
-The caller passes the grouped matrix product: batched (capacity) or ragged (dropless). A device of
-the `model` axis holds a part of each expert's inner width, so its output is a partial sum, which
-the caller reduces.
+    into buffers -> all-to-all -> own experts -> sum over `model` -> all-to-all -> out of buffers
+
+Source: Switch Transformer, section 2.2; `model/switch/__init__.py` has a worked example. Shapes are
+static and every expert does the same work, whatever the router decides. Buffers are filled and read
+by index, in the backward pass too: the reference's one-hot products were measured to add half the
+layer's time again. Buffer priority: all top-1 assignments before all top-2, then by token position.
+Places follow from a stable sort; the reference's cumulative sum of one-hot rows grows with the
+number of experts.
+
+**Experts** of one device are feed-forwards like the dense one. The caller passes the grouped matrix
+product: batched (capacity) or ragged (dropless). A device of the `model` axis holds a part of each
+expert's inner width, so its output is a partial sum, which the caller reduces.
 
 CPU-seconds relative to one dense product on as many rows, forward and backward, of a batched
 product, of a loop (`lax.map`) and of products written out (XLA:CPU, width 256 to 1024;
@@ -16,22 +23,9 @@ benchmarks/training/expert_products.py):
 Hence a batched product: the loop is faster only with very few rows per expert, at a size that
 nobody trains.
 
-A stable sort instead of the reference's cumulative sum of one-hot rows, which grows with the number
-of experts.
-
-Source: Switch Transformer, section 2.2; `model/switch/__init__.py` has a worked example.
-
-    into buffers -> all-to-all -> own experts -> sum over `model` -> all-to-all -> out of buffers
-
-Shapes are static and every expert does the same work, whatever the router decides. Buffers are
-filled and read by index, in the backward pass too: the reference's one-hot products were measured
-to add half the layer's time again.
-
-Buffer priority: all top-1 assignments before all top-2, then by token position.
-
-With thousands of devices each has a few hundred tokens, fewer than there are experts. Were capacity
-counted over them alone, nearly every slot would stay empty (92 % for Switch-C on 4,096 chips). So
-it is counted over all tokens of a pool, in the order of devices:
+**Pools.** With thousands of devices each has a few hundred tokens, fewer than there are experts.
+Were capacity counted over them alone, nearly every slot would stay empty (92 % for Switch-C on
+4,096 chips). So it is counted over all tokens of a pool of groups, in the order of devices:
 
     counts per expert -> all-to-all -> places -> all-to-all
     -> own slices -> own experts -> sum over `model` -> slices back

@@ -1,5 +1,10 @@
-"""Dispatch: the way to the experts and back, with the capacity of a group or a pool, or without
-capacity, where every assignment is computed however uneven the load.
+"""Dispatch: the way to the experts and back, with capacity or dropless.
+
+With capacity it is `capacity_dispatch`, or `pooled_dispatch` where the groups of a pool are on
+several devices, which gives the same result. Where all groups of a pool are on one device, they are
+one group.
+
+Dropless, every assignment is computed however uneven the load:
 
     sort by expert -> all-to-all -> own experts -> sum over `model` -> all-to-all -> token order
 
@@ -8,11 +13,8 @@ of varying size. `lax.ragged_dot` is a grouped product where the backend has one
 dense product over all experts (seen on TPU v5e and v6e, GPUs and CPUs), so dropless is an option
 and not the default. The all-to-all is padded to the worst case, in which all assignments of a
 device go to one other device: memory grows with the `expert` axis. Experts' indices are a third
-exchange forward, and rows' numbers a fourth with dropout. (Slices as in
-`pooled_dispatch` would not pad what is sent, but what is received as well has no bound.)
-
-Where all groups of a pool are on one device, they are one group to `capacity_dispatch`. Where a
-pool is on several devices, `pooled_dispatch` gives the same result.
+exchange forward, and rows' numbers a fourth with dropout. (Slices as in `pooled_dispatch` would not
+pad what is sent, but what is received as well has no bound.)
 """
 
 import functools

@@ -1,8 +1,18 @@
-"""Routing: the router's decision for one group of tokens, as expert indices, gates and auxiliary
-losses; the noise on its input in training; and by how much experts were chosen or missed.
+"""Routing: the router's decision for one group of tokens, as expert indices, gates and losses.
 
-It is drawn from the number of a group or a slot in the whole batch, so neither the mesh nor
-microbatches change it.
+* A token's output is the sum of `gate * expert(x)` over its k experts; the gate is what makes
+  routing learnable. With top-1 it is the router's probability, as in Switch; with top-k the k gates
+  are normalized to sum to 1 before any assignment is dropped, as in GShard.
+* Biases of experts (`balancing.py`) move the choice of a token's experts and none of its gates.
+* Padding is neither routed nor counted in any of the losses.
+* The balance loss counts assignments before capacity: 1 if even, `experts` if all tokens choose one
+  expert. It counts shares of assignments, so 1 means even for any k.
+* Noise on the router's input in training is drawn from the number of a group or a slot in the whole
+  batch, so neither the mesh nor microbatches change it.
+
+Sources: Switch Transformer (Fedus et al. 2022), sections 2.1 and 2.2; for top-k above 1 GShard
+(Lepikhin et al. 2020) and `mesh_tensorflow/transformer/moe.py`; for the z-loss ST-MoE (Zoph et al.
+2022), equation 5. Everything here is float32, the paper's selective precision (section 2.4).
 
 A token's margin for an expert is the expert's score minus the highest score that was not chosen:
 positive for its k experts, 0 for the next best, negative for the others. If the bias of an expert
@@ -14,18 +24,6 @@ A quantile over a whole batch needs all tokens, which are on different devices a
 microbatches. Counts in bins add up over both, so the result depends on neither. The idea is that of
 Kimi K3's report (2026, section 2.3.3), which counts 1,000 bins. Here margins of 0 have one of their
 own, because each token has one such expert.
-
-Sources: Switch Transformer (Fedus et al. 2022), sections 2.1 and 2.2; for top-k above 1 GShard
-(Lepikhin et al. 2020) and `mesh_tensorflow/transformer/moe.py`; for the z-loss ST-MoE (Zoph et al.
-2022), equation 5. Everything here is float32, the paper's selective precision (section 2.4).
-
-* A token's output is the sum of `gate * expert(x)` over its k experts; the gate is what makes
-  routing learnable. With top-1 it is the router's probability, as in Switch; with top-k the k gates
-  are normalized to sum to 1 before any assignment is dropped, as in GShard.
-* Biases of experts (`balancing.py`) move the choice of a token's experts and none of its gates.
-* Padding is neither routed nor counted in any of the losses.
-* The balance loss counts assignments before capacity: 1 if even, `experts` if all tokens choose one
-  expert. It counts shares of assignments, so 1 means even for any k.
 """
 
 from typing import NamedTuple

@@ -1,11 +1,16 @@
 """The switch layer: each token through one of many experts, at the cost of one.
 
-Its weights on a mesh, gathered for one use; the layer as one device runs it, with explicit
-communication; and its end, expert outputs times gates.
+    jitter -> router logits -> top-k and gates                         routing.py
+    -> all-to-all -> own experts -> sum over `model` -> all-to-all     dispatch.py
+    -> weigh by gates and add
 
-The gate's gradient is the router's only signal from the loss, a sum over the width of the network.
-It is added in float32: in bfloat16 each of 768 to 4,096 additions rounds, which was measured to
-leave an error of 1 % of the gradient.
+Source: Switch Transformer (Fedus et al. 2022), sections 2.1 and 5; `flaxformer/architectures/moe`.
+A shared expert is a dense feed-forward whose output is added for every token.
+
+Two all-to-alls of tokens forward, two backward (dropless and pools also exchange integers), and no
+all-gather of activations: only weights are gathered (`gathered`). Routing groups are
+consecutive tokens of the batch; their size comes from the config and never from the mesh, as does
+the number of groups that share experts' capacity.
 
 A device stores 1/data of each of its experts' matrices in float32. They are rounded to the tokens'
 type before they are gathered, so half the bytes cross a link. Each device's gradient has that type,
@@ -13,18 +18,9 @@ as the product makes it, and is reduce-scattered in float32: a sum of one term p
 bfloat16 would lose digits that the optimizer keeps. The router is used, gathered and summed in
 float32.
 
-    jitter -> router logits -> top-k and gates                    routing.py
-    -> all-to-all -> own experts -> sum over `model` -> all-to-all     dispatch.py
-    -> weigh by gates and add                                     combine.py
-
-Two all-to-alls of tokens forward, two backward (dropless and pools also exchange integers), and no
-all-gather of activations: only weights are gathered (`gathered`). Routing groups are
-consecutive tokens of the batch; their size comes from the config and never from the mesh, as does
-the number of groups that share experts' capacity.
-
-Source: Switch Transformer (Fedus et al. 2022), sections 2.1 and 5; `flaxformer/architectures/moe`.
-The weights, and what the rest of the network sees of the layer; `on_device` is its computation.
-A shared expert is a dense feed-forward whose output is added for every token.
+The gate's gradient is the router's only signal from the loss, a sum over the width of the network.
+It is added in float32: in bfloat16 each of 768 to 4,096 additions rounds, which was measured to
+leave an error of 1 % of the gradient.
 """
 
 import functools
