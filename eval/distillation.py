@@ -7,7 +7,7 @@ Reference: Fedus et al. 2022 (Switch Transformer), section 4.2 and tables 6 to 8
     compression   = 1 − student's parameters ÷ teacher's parameters
 
 Overall losses are sums over all held-out pages of the counted languages. A ratio of gains means
-something only where there is a gain. Its interval is Fieller's set (`fieller`), with the same
+something only where there is a gain. Its interval is Fieller's set (`statistics`), with the same
 pages on all three sides. Where the interval of the teacher's gain includes 0, or the runs of a side
 are too few or differ much, that set is unbounded: the ratio is then None, and the report states
 why.

@@ -1,11 +1,8 @@
-"""Expert use: which experts serve which languages, per switch layer, as shares made from sums over
-tokens, and what the experts of a run are worth to some languages.
+"""Expert use: which experts serve which languages, per switch layer, as shares of sums over tokens.
 
 Everything is a sum over real tokens of held-out pages, so languages, layers and runs are combined
-by adding. Shares and means are computed last.
-
-A row of the file holds one switch layer and one language: sums over the real tokens of its held-out
-pages. From these follow, per layer and language:
+by adding. Shares and means are computed last. A row of the file holds one switch layer and one
+language. From its sums follow:
 
 * each expert's share of the language's assignments, before capacity;
 * the share of its assignments that were dropped;
@@ -17,12 +14,14 @@ of shares, or the part of its assignments that would have to move to other exper
 use, 1 is experts of its own. Few tokens make it larger by chance, by about
 sqrt(experts / (2π tokens)) at even use.
 
-Experts are numbered otherwise in every run and layer, so runs are never averaged here.
+What the experts of a run are worth to some languages:
 
     importance = mean over the languages of (sum of an expert's gates / number of tokens)
 
 The sum of gates is load times mean gate: how often an expert is used, and how much of its output
 counts. Each language weighs the same, however many held-out tokens it has.
+
+Experts are numbered otherwise in every run and layer, so runs are never averaged here.
 """
 
 from collections.abc import Sequence

@@ -1,15 +1,15 @@
-"""The corpus funnel: how many pages were read and kept, why the others were rejected, what late
-rules cost each language, and the language identifier's probabilities for kept pages.
+"""The corpus funnel: how many pages were read and kept, and why the others were rejected.
 
 Every count is of pages. A rejected page has exactly one reason, the first rule that rejected it, so
 kept + rejected = pages of the language. Samples are text from the web and must be escaped wherever
 they are rendered.
 
-Tokens are those that the vocabulary would need: bytes of the rejected pages divided by the
-language's bytes per token. They are not known where no tokens were made.
+What late rules cost a language is counted in tokens that the vocabulary would need: bytes of the
+rejected pages divided by the language's bytes per token. They are not known where no tokens were
+made.
 
-The cleaning job writes one histogram per language: kept pages by the identifier's probability for
-that language, in 20 bins of 0.05. Bin i holds probabilities from i / 20 up to (i + 1) / 20; the
+The cleaning job also writes one histogram per language: kept pages by the identifier's probability
+for that language, in 20 bins of 0.05. Bin i holds probabilities from i / 20 up to (i + 1) / 20; the
 last bin includes 1. Some rules take the language from the archive's declaration: a page for which
 the identifier disagrees then counts in bin 0. The job keeps no finer numbers, so only the bin of a
 median is known. That is enough to decide whether the median lies below the last bin.

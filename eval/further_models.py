@@ -1,5 +1,4 @@
-"""Models beside the two sides of a report: their gains, what pruning cost by share of experts kept,
-and what an upcycled model has cost, the dense run's steps included.
+"""Models beside the two sides of a report: their gains, and what pruning or upcycling cost.
 
 The verdict of a report is of two sides. A further model is compared with the same baseline on the
 same pages, by the same functions as the candidate, so its gains, intervals and p-values mean the
@@ -7,8 +6,10 @@ same. The correction for many languages is each model's own: it bounds false fin
 languages of one model, not among all models.
 
 A pruned model serves the languages that it was made for; what it loses in these and in the others
-is told apart. Losses are in nats per target token, of the same held-out pages. A mean is over
-languages, each of which counts once, script variants left out.
+is told apart, by share of experts kept. Losses are in nats per target token, of the same held-out
+pages. A mean is over languages, each of which counts once, script variants left out.
+
+The cost of an upcycled model includes the dense run's steps:
 
     cost = dense steps * their FLOPs + own steps * their FLOPs
 

@@ -1,24 +1,21 @@
-"""Gains: two sides compared per language.
+"""Gains: two sides compared, per language, on average and by script.
 
-The rows and the summary of `report.json`, the mean gain over languages that a verdict rests on, and
-gains by script.
+A gain is baseline minus candidate: positive means that the candidate is better. Its unit is nats
+per target token where both sides have the same vocabulary, otherwise bits per byte. "Tokens" are
+target tokens in losses and training tokens where so named. Field names are those of `report.json`
+and carry their units. An unknown number is None, never 0: the interval of a single page, the
+training text of a report without `--tokens`.
 
-Field names are those of the file and carry their units. An unknown number is None, never 0: the
-interval of a single page, the training text of a report without `--tokens`.
+The 101 languages of mC4 are counted, each alike. The six Latin-script variants (`ru-Latn`, ...) are
+reported beside them and never counted.
 
-Every language counts alike, script variants are left out. The interval is in closed form, over
-pages and runs (`standard_error`). A language with a single scored page has no spread over pages, so
-the mean is over the others.
+The mean gain, on which a verdict rests, has its interval in closed form, over pages and runs
+(`statistics`). A language with a single scored page has no spread over pages, so the mean is over
+the others.
 
-The 101 languages of mC4 are counted. The six Latin-script variants (`ru-Latn`, ...) are reported
-beside them and never counted. A gain is baseline minus candidate: positive means that the candidate
-is better. Its unit is nats per target token where both sides have the same vocabulary, otherwise
-bits per byte. "Tokens" are target tokens in losses and training tokens where so named.
-
-A mean over all languages may hide different effects: with 2,048 ids all 62 languages in Latin
-script gained, and 28 of 29 in others were behind (docs/results/decayed.md). Every language counts
-alike and script variants are left out, as in the mean over all. Scripts of one language are
-taken together, because a language has a row of its own.
+Gains by script show what a mean may hide: with 2,048 ids all 62 languages in Latin script gained,
+and 28 of 29 in others were behind (docs/results/decayed.md). Scripts of one language are taken
+together, because a language has a row of its own.
 """
 
 import math

@@ -1,6 +1,4 @@
-"""One side of a comparison: the runs of one architecture, one per seed, evaluated at equal steps;
-facts about them and the settings in which sides differ; and their final losses by language, each
-with its interval.
+"""One side of a comparison: the runs of one architecture, one per seed, evaluated at equal steps.
 
 A curve has a loss at several numbers of steps. Its points are the evaluations of one run per seed,
 or the final losses of several runs per seed, of several lengths.
@@ -10,8 +8,8 @@ so their counts (tokens, bytes, pages) are equal, and a mean of sums is a sum of
 with one vocabulary are compared in nats per target token. Different vocabularies cut the same pages
 into different targets, so such sides are compared in bits per byte.
 
-The interval of a loss itself is wide, because pages differ more than models do. Two models are
-compared by the gain, whose pages are paired.
+Final losses by language have intervals. That of a loss itself is wide, because pages differ more
+than models do. Two models are compared by the gain, whose pages are paired.
 """
 
 import enum

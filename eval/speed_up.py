@@ -1,5 +1,4 @@
-"""Speed-up: how many times fewer steps the candidate needs for the baseline's final quality, and
-how much less time, from step times of both sides measured in turns.
+"""Speed-up: how many times fewer steps the candidate needs for the baseline's final quality.
 
 Reference: Fedus et al. 2022 (Switch Transformer), section 4.3, footnote 9 and figure 8: the
 baseline's number of steps ÷ the steps the candidate needs to reach the baseline's *final* loss in a
@@ -17,22 +16,22 @@ the target at its first point is extrapolated along its first segment, by at mos
 that segment; beyond that the speed-up is a bound. Both hold for both sides alike.
 
 Points. A loss compares with another one only after a decay of the learning rate. So the points are
-the final losses of decayed runs of several lengths (`side.Points.DECAYED`), or the evaluations of
+the final losses of decayed runs of several lengths (`sides.Points.DECAYED`), or the evaluations of
 one run whose rate does not fall to 0. Within one decaying run the ratio is too near to 1.
 
 Interval. The jackknife over pages, the same on both sides, and over the runs of each side: the mean
 over languages is computed again without each of them. There is no random number.
 
+Time. Steps of both sides hold equally many tokens, but one takes longer:
+
     time speed-up = step speed-up × seconds per step of the baseline ÷ those of the candidate
 
-Steps of both sides hold equally many tokens. Seconds come from two runs that take turns in one
-process, some steps each per round (docs/decisions/step-times.md). What slows the machine for longer
-than a round slows both alike, so a round's ratio is what counts. The estimate is the mean over
-rounds of the logarithm of their ratios, with Student's t interval over rounds: exactly 1 for equal
-seconds, and the reciprocal for exchanged sides.
-
-Steps and seconds are measured apart, so the variances of the two logarithms add up. Degrees of
-freedom: `standard_error.combined`. There is no random number.
+Seconds come from two runs that take turns in one process, some steps each per round
+(docs/decisions/step-times.md). What slows the machine for longer than a round slows both alike, so
+a round's ratio is what counts. The estimate is the mean over rounds of the logarithm of their
+ratios, with Student's t interval over rounds: exactly 1 for equal seconds, and the reciprocal for
+exchanged sides. Steps and seconds are measured apart, so the variances of the two logarithms add
+up, and their degrees of freedom as in `statistics`.
 """
 
 import math

@@ -1,8 +1,16 @@
-"""Statistics in closed form: standard errors of estimates from held-out pages and runs, intervals
-corrected for many languages, and confidence sets of ratios by Fieller.
+"""Statistics in closed form: intervals over held-out pages and runs, and many languages at once.
 
-An estimate (a gain, a speed-up) is a smooth function of sums over pages. To first order it differs
-from its true value by a sum of contributions, one per run and page. Three variances add up:
+Gain is baseline minus candidate: positive means that the candidate is better. The loss of a side is
+an amount (nats or bits) over a size (target tokens or hidden bytes), both summed over pages. There
+is no random number here, so every interval and verdict can be recomputed.
+
+Units of sampling. A unit is the held-out *page*, which was drawn from the web; tokens of one page
+are not independent. Where a side has several runs, the run is a second unit. A page too short to
+hide a token has no loss and is not counted. With one run per side the interval is over pages only.
+
+Variances. An estimate (a gain, a speed-up) is a smooth function of sums over pages. To first order
+it differs from its true value by a sum of contributions, one per run and page. Three variances add
+up:
 
 * pages: the linearised variance of a ratio in its jackknife form, (P − 1) ÷ P × Σ (c ÷ (1 − w))². A
   page of share w that is left out moves a loss by exactly c ÷ (1 − w), c being its contribution.
@@ -12,8 +20,7 @@ from its true value by a sum of contributions, one per run and page. Three varia
   directly or through others, are one group; otherwise each language is a group of its own.
 * runs of each side: the variance of its runs' sums ÷ its number of runs, minus the part that pages
   explain: the interaction of runs and pages, from the two-way analysis of variance. The first
-  variance counts that part already. A side with one run has no such variance, so its interval is
-  over pages only.
+  variance counts that part already. A side with one run has no such variance.
 
 Degrees of freedom. The variance of each group of languages has the number of its clusters less one.
 The groups, and both sides' runs, are combined as by Satterthwaite (1946): 1 ÷ Σ share² ÷ freedom. A
@@ -22,23 +29,14 @@ freedom, intervals of a mean over languages of 2, 100 and 100 pages covered 0.75
 3, 60 and 60 pages 0.85 and 0.92. For pages and runs together the exponent is 3/2. With 2, intervals
 cover too little where the runs' variance, of one to three degrees of freedom, is as large as that
 of pages: it often appears small by chance, and the degrees of freedom then appear to be those of
-pages. Coverage: benchmarks/results/coverage.json. There is no random number here.
-
-Gain is baseline minus candidate: positive means that the candidate is better. The loss of a side is
-an amount (nats or bits) over a size (target tokens or hidden bytes), both summed over pages.
-
-The sampling unit is the held-out *page*, which was drawn from the web; tokens of one page are not
-independent. Where a side has several runs, the run is a second sampling unit. A page too short to
-hide a token has no loss and is not counted. With one run per side the interval is over pages only.
-Variances and degrees of freedom: `standard_error`. There is no random number here, so every
-interval and verdict can be recomputed.
+pages. Coverage: benchmarks/results/coverage.json.
 
 Many languages. The correction of Benjamini and Hochberg (1995) bounds the expected share of false
 findings among those called "beyond noise" at 5%. A seed moves many languages together, so false
 findings come in crowds.
 
-Reference: Fieller 1954, "Some problems in interval estimation". A ratio r is in the set where
-numerator − r × denominator is no further from 0 than its own interval:
+Ratios. Reference: Fieller 1954, "Some problems in interval estimation". A ratio r is in the set
+where numerator − r × denominator is no further from 0 than its own interval:
 
     (n − r d)² ≤ t² Var(n − r d)
 

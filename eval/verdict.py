@@ -1,5 +1,4 @@
-"""The sentences of a report: the verdict first, then what follows from it, and the cautions that
-weaken it.
+"""The sentences of a report: the verdict, what follows from it, and the cautions that weaken it.
 
 The verdict rests on the interval of the mean gain over languages. Where that includes zero, no
 difference can be told, in however many languages one side is ahead: of two equal sides each is
@@ -7,7 +6,7 @@ ahead in about half of them. The sentences that follow must be as reliable when 
 They count better and worse languages alike, and those that do not reach the baseline's final
 quality.
 
-They stand on the first screen, in Markdown, in JSON and in the terminal.
+Cautions stand on the first screen, in Markdown, in JSON and in the terminal.
 """
 
 from eval.further_models import Further

@@ -1,7 +1,7 @@
 """Checkpoints as tables: arrays by name, a fingerprint of each, and what may go wrong with them.
 
-`pipeline/runs/checkpoints.py` stores and reads the tables. What is said of a checkpoint that cannot
-be written or read is said here.
+`pipeline/runs/checkpoints.py` stores and reads the tables. Each failure to write or read one is a
+sentence here.
 
 A fingerprint mixes each element's bits with its position, and adds the results modulo 2^32. A sum
 does not depend on the order of adding, so every device adds its own part and the fingerprint is the

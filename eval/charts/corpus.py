@@ -1,5 +1,4 @@
-"""Charts of text: the identifier's probabilities for each language's kept pages, and bytes per
-token of each language, by script.
+"""Charts of text: how certain the identifier was of each language's pages, and bytes per token.
 
 One bar per language holds 100% of its kept pages, divided into bins of the identifier's
 probability; the least certain languages come first. Bins below 0.95 are orange, stronger where less

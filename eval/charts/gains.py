@@ -1,5 +1,4 @@
-"""Charts of gains per language with their intervals: as a list, against training text, of every
-model, and on tasks.
+"""Charts of gains per language with intervals: a list, against training text, by model, on tasks.
 
 The key to the colours of the verdicts stands in the page, not in the charts. An arrow marks an end
 of an interval that is cut. Few languages become rows on a wide screen too.

@@ -1,12 +1,11 @@
-"""What several charts share: names of languages, reference lines, intervals, and gains by language
-in which several marks share a language.
+"""What several charts share: names of languages, reference lines, intervals, several marks per row.
 
 A few intervals that are much longer than most would flatten all gains. So an interval is drawn up
 to two typical half widths beyond the range of the gains (`interval_limits`).
 
-Each mark has a colour and a shape of its own and stands a little beside the others. A row has the
-fields `code`, `name` (of the language), `gain`, `from` and `to` (of the drawn interval), and one
-that names its mark.
+Several marks of one language each have a colour and a shape of their own and stand a little beside
+each other. A row has the fields `code`, `name` (of the language), `gain`, `from` and `to` (of the
+drawn interval), and one that names its mark.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,12 +1,11 @@
-"""Charts over training: held-out loss of a chosen language, step speed-ups as figure 8 of the
-paper, and gain kept by students against compression.
+"""Charts over training: a language's held-out loss, step speed-ups, and gain kept by students.
 
-Lines in the histogram are the counts between seeds of one side, and lines beside bars their ratios.
-
-All bars have one round width. Bars below 1, where the candidate ends worse, have the baseline's
-colour. A few far outliers of noisy curves would leave almost all bars empty, so every speed-up
-above three times the median shares the last bar. The paper's mean is a line in the bar that
-contains it; above all bars, only its label stands at the right end.
+Step speed-ups are figure 8 of the paper. Lines in the histogram are the counts between seeds of one
+side, and lines beside bars their ratios. All bars have one round width. Bars below 1, where the
+candidate ends worse, have the baseline's colour. A few far outliers of noisy curves would leave
+almost all bars empty, so every speed-up above three times the median shares the last bar. The
+paper's mean is a line in the bar that contains it; above all bars, only its label stands at the
+right end.
 """
 
 import itertools

@@ -1,8 +1,4 @@
-"""The contents of a report: what every form of it is made from.
-
-Its sentences are in `verdict`, what weakens them in `cautions`, and what seeds alone make in
-`null_comparison`.
-"""
+"""The contents of a report: what every form of it is made from."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

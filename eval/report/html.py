@@ -1,13 +1,12 @@
-"""The report as one HTML file that makes no network request: what the page's templates show,
-section by section, how numbers are written, and all charts as Vega-Lite specifications.
+"""The report as one HTML file that makes no network request, charts included.
 
-Altair writes the specifications; the bundle inside the page draws them. Colours are CSS variables
-(`var(--candidate)`), which SVG resolves when it is drawn, so the browser's light or dark setting
-reaches the charts without a second specification. Blue and orange (Okabe and Ito) stay apart for
-colour-blind readers, and no chart relies on colour alone. Every value axis states which direction
-is better.
+The page contains Altair's JavaScript (Vega, Vega-Lite, Vega-Embed) once, and the charts as data:
+Altair writes their Vega-Lite specifications, and the bundle inside the page draws them. Colours are
+CSS variables (`var(--candidate)`), which SVG resolves when it is drawn, so the browser's light or
+dark setting reaches the charts without a second specification. Blue and orange (Okabe and Ito) stay
+apart for colour-blind readers, and no chart relies on colour alone. Every value axis states which
+direction is better.
 
-The page contains Altair's JavaScript (Vega, Vega-Lite, Vega-Embed) once, and the charts as data.
 Text from the web is escaped: by Jinja in HTML, and by `tojson` in JSON (`<`, `>`, `&` and quotes).
 As a second defence, the page's Content-Security-Policy forbids every request, and every script but
 two that it names by digest. Markup that escaped both would not run.

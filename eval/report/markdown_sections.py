@@ -1,5 +1,4 @@
-"""Sections of `report.md`: parts of a Markdown document made from text alone, expert use, more than
-two models, and tasks with parallel texts.
+"""Sections of `report.md`: expert use, more than two models, tasks; and words safe in Markdown.
 
 Names of languages, runs and recipes come from strangers. Every word of the document passes through
 `escape` here, so no word is a heading, a table, a link, HTML or a formula; a renderer shows it as

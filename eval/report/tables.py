@@ -1,7 +1,7 @@
-"""The report as data:
+"""The report as data: `report.json`, and tables as CSV.
 
-`report.json` with every number of the charts and tables, whose field names carry their units, and
-tables as CSV in data addresses, downloads without a request.
+`report.json` has every number of the charts and tables; its field names carry their units. The
+tables of the page are data addresses, downloads without a request.
 """
 
 import base64

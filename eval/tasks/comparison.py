@@ -1,14 +1,16 @@
-"""Both sides of a report on one task: scores and gains per way of fine-tuning, metric and language;
-nats per sentence of a parallel text; and the words for both on the page and in Markdown.
+"""Both sides of a report on one task: scores and gains, by fine-tuning, metric and language.
 
 A mode is a choice of training languages. Examples that share text with the pretraining corpus in
 any run are left out of the scores "without overlaps", so both sides keep the same examples. Where
 no run looked for overlap with an example, the number of overlaps is None, which is not 0.
 
-The sentences of all languages are translations of each other, so losses are not divided by tokens
-or bytes, and are comparable across languages and vocabularies. A higher loss need not mean that a
-language is understood worse: it may need more words for the same content. A sentence that any run
-truncated is left out in its language, for all runs.
+A parallel text has nats per sentence. The sentences of all languages are translations of each
+other, so losses are not divided by tokens or bytes, and are comparable across languages and
+vocabularies. A higher loss need not mean that a language is understood worse: it may need more
+words for the same content. A sentence that any run truncated is left out in its language, for all
+runs.
+
+The words for both, on the page and in Markdown, stand at the end.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

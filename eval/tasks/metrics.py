@@ -1,24 +1,4 @@
-"""Metrics of tasks, in percent, as smooth functions of sums over examples: accuracy, F1, chrF, and
-SQuAD's, whose answers are compared by the rules of SQuAD or by those of MLQA for each language.
-
-SQuAD: lower case, without ASCII punctuation and English articles.
-
-MLQA: lower case, without punctuation of all scripts and without the articles of the language. Its
-rules are kept to the letter, so that scores compare with published ones: the Vietnamese "articles"
-are also classifiers and a preposition, and the Arabic one is removed anywhere in a word. Each Han
-character from U+4E00 to U+9FA5 is a word in Chinese.
-
-MLQA has seven languages. In the others both texts go through NFKC first, as predictions already
-have (`as_decoded`); no article is removed, and each character is a word where spaces do not
-separate words (`data.scripts.UNSPACED_SET`), as in Chinese.
-
-Sources: evaluate-v1.1.py (Rajpurkar et al. 2016); mlqa_evaluation_v1.py (Lewis et al. 2020).
-
-The score combines the mean precision P and the mean recall R over n-grams of 1 to 6 characters that
-both sides have: 5 P R ÷ (4 P + R), in percent. For each n an example has three counts: n-grams of
-the prediction, of the best answer, and common ones.
-
-Source: Popović 2015, "chrF: character n-gram F-score"; sacrebleu 2, chrF2 without words.
+"""Metrics of tasks, in percent, as smooth functions of sums over examples.
 
 | metric | what it is |
 |---|---|
@@ -31,7 +11,20 @@ A metric has statistics per example, and a score of their sums with its gradient
 quotient of two sums. The contribution of an example to a score is the gradient times its
 statistics, which sums to 0 over examples (every score is homogeneous of degree 0).
 
-Sources: exact match and F1, Rajpurkar et al. 2016; chrF, Popović 2015.
+**Exact match and F1** (Rajpurkar et al. 2016) compare words by the rules of SQuAD or of MLQA.
+SQuAD's (evaluate-v1.1.py): lower case, without ASCII punctuation and English articles. MLQA's
+(mlqa_evaluation_v1.py; Lewis et al. 2020): lower case, without punctuation of all scripts and
+without the articles of the language. They are kept to the letter, so that scores compare with
+published ones: the Vietnamese "articles" are also classifiers and a preposition, and the Arabic one
+is removed anywhere in a word. Each Han character from U+4E00 to U+9FA5 is a word in Chinese.
+
+MLQA has seven languages. In the others both texts go through NFKC first, as predictions already
+have (`as_decoded`); no article is removed, and each character is a word where spaces do not
+separate words (`data.scripts.UNSPACED_SET`), as in Chinese.
+
+**chrF** (Popović 2015; sacrebleu 2, chrF2 without words) combines the mean precision P and the mean
+recall R over n-grams of 1 to 6 characters that both sides have: 5 P R ÷ (4 P + R), in percent. For
+each n an example has three counts: n-grams of the prediction, of the best answer, and common ones.
 """
 
 import functools

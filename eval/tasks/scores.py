@@ -1,5 +1,4 @@
-"""Scores and gains on a task, per language and on average, with 95% intervals in closed form, and
-the share of a sparse teacher's gain that a dense student keeps.
+"""Scores and gains on a task, per language and on average, with 95% intervals in closed form.
 
 The score of a side is the mean over its runs. Gain is candidate minus baseline, in percentage
 points: positive means that the candidate is better. Examples are paired by language and identity.
@@ -12,12 +11,12 @@ sampling unit. Variances and degrees of freedom: `eval.statistics`.
 Script variants are left out of means. A language with one example has no interval, and is left out
 of means as well. Where all examples and runs agree, the interval has no width.
 
-Reference: Fedus et al. 2022 (Switch Transformer), section 4.2 and table 8:
+The share of a sparse teacher's gain that a dense student keeps is as for losses
+(`eval/distillation.py`); Fedus et al. 2022 (Switch Transformer), section 4.2 and table 8:
 
     gain retained = (student's score − baseline's) ÷ (teacher's score − baseline's)
 
-Scores are means over languages. The interval is Fieller's set, as for losses
-(`eval/distillation.py`), in which all translations of a sentence are one draw. The ratio is None
+Scores are means over languages. All translations of a sentence are one draw. The ratio is None
 where the teacher's gain is not above 0 beyond noise, or where Fieller's set is unbounded, because
 the runs of a side are too few or differ much.
 """
