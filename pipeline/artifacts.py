@@ -1,12 +1,12 @@
-"""Artifacts: output directories, local or remote, complete or marked unfinished, never silently
-overwritten. A claim holds the settings of a command, a manifest its results; differences between
-two JSON values are named by their paths.
+"""Artifacts: output directories, complete or marked unfinished, never silently overwritten.
 
-A stage claims its directory before it works and writes `manifest.json` last. The same command again
-finds the manifest and does nothing; with other settings it refuses and prints the difference; a
-directory with unknown content is not touched. All of it happens under the directory's lock
-(`output_lock`). Every manifest holds the schema version, the settings and the digests of the
-stage's inputs, and the package's version for whoever reads it.
+A stage claims its directory before it works and writes `manifest.json` last. A claim holds the
+settings of a command, a manifest its results. The same command again finds the manifest and does
+nothing; with other settings it refuses and prints the difference, whose values are named by their
+paths; a directory with unknown content is not touched. All of it happens under the directory's lock
+(`data/files/locks.py`). Every manifest holds the schema version, the settings and the digests of
+the stage's inputs, and the package's version for whoever reads it. A directory lies on this machine
+or in a store.
 """
 
 import enum

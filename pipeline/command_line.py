@@ -1,4 +1,4 @@
-"""The command line: words to a command's arguments, and words that cannot be meant."""
+"""The command line: commands by name, words parsed to arguments, words that cannot be meant."""
 
 import difflib
 import functools

@@ -1,5 +1,4 @@
-"""A stage: what a command would do, as `--dry-run` prints it, and the lock that it holds on its
-output directory for its whole life.
+"""A stage: what a command would do, and the lock on its output directory while it does it.
 
 A command resolves its arguments to an intent before it takes a lock or writes anything. A real run
 claims its directory with the intent (`claimed`), and `--dry-run` looks at it (`show`), so both read

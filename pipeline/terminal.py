@@ -1,15 +1,14 @@
-"""Everything that a command prints: on one line each, and as text alone.
-
-Credentials stay out of it, as out of command lines and jobs.
-
-Every process of a machine can read another's command line. Beam copies a job's options into its
-graph, its workers' environment and its runner's pages. So Beam's options for keys, and addresses
-with a password, are refused before anything prints or passes on their values. Stores' libraries
-read the environment and credential files by themselves, in each process.
+"""Everything that a command prints: on one line each, as text alone, without credentials.
 
 File names, manifests, pages and messages of libraries hold words of strangers. Here their control
-characters are escaped, and no `[markup]` or `:emoji:` of theirs is interpreted. Credentials are
-hidden. All printing goes through this file.
+characters are escaped, and no `[markup]` or `:emoji:` of theirs is interpreted. All printing goes
+through this file.
+
+Credentials stay out of command lines and jobs, too. Every process of a machine can read another's
+command line. Beam copies a job's options into its graph, its workers' environment and its runner's
+pages. So Beam's options for keys, and addresses with a password, are refused before anything prints
+or passes on their values. Stores' libraries read the environment and credential files by
+themselves, in each process.
 """
 
 import copy

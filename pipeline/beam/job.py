@@ -1,17 +1,18 @@
-"""A Beam job: resumable steps cut into numbered work items, exchanges that go through the engine's
-own shuffle, and counters.
+"""A Beam job: steps of numbered work items, exchanges between them, and counters.
 
-Nothing of cleaning is imported here: it loads CLD3, which crashes beside TensorFlow.
+**Work.** Only the numbers of items travel; what an item makes lies in files. A finished work item
+is skipped, so a killed job resumes; an item given to two workers is done twice with the same bytes.
+Counters are added once per item, under the same names on every runner.
 
-Only their numbers travel; what an item makes lies in files. A finished work item is skipped, so a
-killed job resumes; an item given to two workers is done twice with the same bytes. Counters are
-added once per item, under the same names on every runner.
+**Exchanges** go through the engine's own shuffle:
 
     shard -> parts -> GroupByKey(partition) -> compare -> GroupByKey(shard) -> collect -> shard
 
 A shard sends at most one packed element to each hash partition, and gets at most one verdict back
 from each. Pages never travel, and no process opens what another shard wrote. One Beam element per
 line would cost as much as the rest of the job (525 core-hours for one encoding at 9 TB).
+
+Nothing of cleaning is imported here: it loads CLD3, which crashes beside TensorFlow.
 """
 
 import contextlib

@@ -1,10 +1,9 @@
-"""A worker process of the local runner:
+"""A worker process of the local runner: Beam's own, without its log on the terminal.
 
-Beam's own, without its log on the terminal. Once the line to the runner is cut, it ends at once.
-
-It is a named pipe that only the runner holds open for writing, so a runner that ends in whatever
-way cuts it. A signal cuts it too, because Beam waits for its workers before it lets a command end.
-What a worker leaves unfinished is unpublished, and is made again.
+Once the line to the runner is cut, it ends at once. That is a named pipe that only the runner holds
+open for writing, so a runner that ends in whatever way cuts it. A signal cuts it too, because Beam
+waits for its workers before it lets a command end. What a worker leaves unfinished is unpublished,
+and is made again.
 
 The log still reaches the runner, which shows warnings. An error of the work reaches it too, as the
 job's failure; Beam's worker (2.77.0) also prints and logs its traceback, each of 70 lines.

@@ -1,27 +1,25 @@
-"""Options and runners of a Beam job: the local runner by default, whose worker processes receive
-the job's options over loopback, or the options after `--` on the command line.
-
-They describe where a store is. No keys are among them (`pipeline.terminal`): each process takes
-its own from its environment or from a credential file.
-
-Beam passes a job's options to the workers of some runners and not to others (a pool of workers
-receives none), so the options travel with the functions that need them.
-
-Beam asks for a view of its options three times per transform, and builds and runs an argument
-parser for each: 0.3 to 0.9 ms, a twelfth of the CPU time of adding 9 MB of text to 90. All views of
-one object share its values, so a remembered view is as good as a new one.
-
-Beam (2.77.0) lets the servers of its embedded runner, of its worker processes' logs and of its pool
-of workers listen on all interfaces, without authentication, and offers no option for it. Whoever
-reached one could read the job's settings and graph, and could start programs through a pool. All of
-these servers come from `grpc.server` in four modules of Beam; these get one that binds elsewhere.
-
-Beam's own passes them none of the options, and fills the terminal with their logs. Here workers are
-started by `pipeline.beam.local_worker` and receive the options.
+"""Options and runners of a Beam job: the local runner by default, or the options after `--`.
 
 The local runner is named because Beam's own default first tries to download another one. A small
 job runs in this process; a larger one in one worker process per core, which take 3 seconds to
-start. The user's options come last and so take precedence.
+start. Beam would start them without any of the options, and with their logs on the terminal. Here
+they are `pipeline.beam.local_worker` and receive the options. The user's options come last and so
+take precedence.
+
+**Options of stores** describe where a store is. No keys are among them (`pipeline.terminal`): each
+process takes its own from its environment or from a credential file. Beam passes a job's options to
+the workers of some runners and not to others (a pool of workers receives none), so the options
+travel with the functions that need them.
+
+**Loopback.** Beam (2.77.0) lets the servers of its embedded runner, of its worker processes' logs
+and of its pool of workers listen on all interfaces, without authentication, and offers no option
+for it. Whoever reached one could read the job's settings and graph, and could start programs
+through a pool. All of these servers come from `grpc.server` in four modules of Beam; these get one
+that binds to loopback.
+
+**Views.** Beam asks for a view of its options three times per transform, and builds and runs an
+argument parser for each: 0.3 to 0.9 ms, a twelfth of the CPU time of adding 9 MB of text to 90. All
+views of one object share its values, so a remembered view is as good as a new one.
 """
 
 import contextlib

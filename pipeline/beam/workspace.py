@@ -1,10 +1,12 @@
-"""The workspace: where the steps of one job leave their results for each other until the job is
-finished, and what a round of an exchange does, in waves; without Beam, which calls both.
+"""The workspace: where the steps of one job leave results for each other until the job is finished.
 
     OUT/work/KEY/shards.json            the input files of each shard
     OUT/work/KEY/STEP/00003.arrow       spilled by one work item
     OUT/work/KEY/STEP/00003.json        its record, written last: the item is finished
     OUT/work/KEY/scratch/               unfinished local files
+
+A finished work item is never repeated: a killed job resumes after its last one, and the items
+that were interrupted are written again under the same names.
 
 KEY is a digest of everything that the work follows from: settings, inputs and their modification
 times, the cut into shards, the version of the job's rules. A workspace with another KEY is stale.
@@ -12,12 +14,9 @@ Files of the output carry no KEY in their names, so they are removed together wi
 workspace. OUT/work/forgetting.json is there meanwhile: after a kill in between, the next job
 removes the rest, and its own records too if it is the one whose output is half removed.
 
-A finished work item is never repeated: a killed job resumes after its last one, and the items
-that were interrupted are written again under the same names.
-
-The embedded runner groups data in memory, which takes about six times the size of the data. There
-an exchange is cut into several waves: ranges of hash partitions, each a job of its own. An engine
-with a real shuffle needs only one wave.
+Waves. The embedded runner groups data in memory, which takes about six times the size of the data.
+There an exchange is cut into several waves: ranges of hash partitions, each a job of its own. An
+engine with a real shuffle needs only one wave. Beam calls all of this and is not imported here.
 """
 
 import functools

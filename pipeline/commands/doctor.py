@@ -1,10 +1,9 @@
 """`mswitch doctor`: what this machine and installation are, and what would stop a run.
 
-The installed packages, processors, memory, devices, room on the disk, stores and the terminal; what
-may crash or hang runs in a process of its own.
-
-Nothing is written. Devices and TensorFlow are tried in processes of their own, as a broken driver
-may end one. A package that hides one of ours is named before any command runs (`own_packages`).
+Checked are the installed packages, processors, memory, devices, room on the disk, stores and the
+terminal. Nothing is written. Devices and TensorFlow are tried in processes of their own, as a
+broken driver may end one. A package that hides one of ours is named before any command runs
+(`pipeline/own_packages.py`).
 """
 
 import json

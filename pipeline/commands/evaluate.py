@@ -1,8 +1,7 @@
 """`mswitch evaluate`: scores held-out pages, tasks or sentences with one checkpoint of a run.
 
-Pages go to `RUN/evaluation/step=N.parquet` (`training/evaluation.py`), as
-pretraining writes them at intervals. Tasks and sentences of parallel texts have files of their own
-(`runs/tasks.py`).
+Pages go to `RUN/evaluation/step=N.parquet`, as pretraining writes them at intervals. Tasks and
+sentences of parallel texts have files of their own, in `RUN/tasks/NAME/`.
 """
 
 from collections.abc import Sequence

@@ -1,8 +1,4 @@
-"""`mswitch export-hf`: a run's network and vocabulary as a directory that Transformers loads, with
-a card for a hub: recipe, data and results per language.
-
-Its header has the fields of https://huggingface.co/docs/hub/model-cards. Results are those of the
-run's own evaluation at the exported step; a run that was not evaluated there says so.
+"""`mswitch export-hf`: a run's network and vocabulary as a directory that Transformers loads.
 
     AutoModelForSeq2SeqLM.from_pretrained(DIR), AutoTokenizer.from_pretrained(DIR)
 
@@ -13,6 +9,10 @@ The SentencePiece model is written as `spiece.model`, byte for byte, and as `tok
 experts need code that Transformers does not have. The folder then holds it, `modeling_mswitch.py`,
 and the model is loaded with `trust_remote_code=True`. A network that has no form there (several
 experts per token) is refused before anything is written.
+
+A card for a hub lies beside them: recipe, data and results per language. Its header has the fields
+of https://huggingface.co/docs/hub/model-cards. Results are those of the run's own evaluation at the
+exported step; the card of a run that was not evaluated there has none and states so.
 """
 
 import math

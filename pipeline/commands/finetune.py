@@ -1,11 +1,10 @@
 """`mswitch finetune`: a finished run and tasks in, a fine-tuned run and its predictions out.
 
-The recipe has the run's network and the published settings of fine-tuning.
-
-A run that learns tasks is trained like any other: its loader and its loop are those of `pretrain`,
-and the same command again resumes to the same numbers. Development data are predicted at every
-evaluation, the checkpoint with the best score is kept and named in `best.json`, and its
-predictions on test data end the run (docs/decisions/fine-tuning.md).
+The recipe has the run's network and the published settings of fine-tuning. The run is trained like
+any other: its loader and its loop are those of `pretrain`, and the same command again resumes to
+the same numbers. Development data are predicted at every evaluation, the checkpoint with the best
+score is kept and named in `best.json`, and its predictions on test data end the run
+(docs/decisions/fine-tuning.md).
 """
 
 import functools

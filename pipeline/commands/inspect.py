@@ -1,11 +1,9 @@
-"""`mswitch inspect DIR`: verifies any artifact, checksums included, and prints its contents: a
-corpus with its funnel, scores with derived thresholds, token blocks, a vocabulary, a run, a
-report, an export.
+"""`mswitch inspect DIR`: verifies any artifact, checksums included, and prints its contents.
 
-The numbers are those of the report's corpus section: one row per reason, with the beginning of a
-rejected page, then one row per language.
-
-Of a run that is not finished it shows how far it has come.
+An artifact is a corpus, scores, token blocks, a vocabulary, a run, a report or an export. A corpus
+is shown with its funnel: one row per reason, with the beginning of a rejected page, then one row
+per language, in the numbers of a report. Scores are shown with derived thresholds. Of a run that is
+not finished it shows how far it has come.
 """
 
 import io

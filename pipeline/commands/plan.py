@@ -1,10 +1,9 @@
-"""`mswitch plan`: memory, traffic and least time of a recipe's programs on given devices, as a
-table and as a file.
+"""`mswitch plan`: memory, traffic and least time of a recipe's programs on given devices.
 
 Training step, scoring and, with `--upcycle`, the making of the first state are compiled for devices
 that need not be present: XLA's compiler for TPUs is a library (libtpu) that runs on any machine.
 Every figure is marked as compiled, derived or assumed (`planning/figures.py`). If the recipe does
-not fit, changes are compiled until one does.
+not fit, changes are compiled until one does. The plan is printed as a table, or written as JSON.
 """
 
 import dataclasses

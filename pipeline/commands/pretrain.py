@@ -1,13 +1,11 @@
 """`mswitch pretrain`: a recipe and token blocks in, a run with checkpoints and evaluations out.
 
-It may begin with another run: --start, --trunk, --upcycle.
-
-The same command again resumes from the last whole checkpoint and computes the same numbers. It may
-change settings that leave the steps already made as they were, and the change is recorded
-(`training/changes/`); another recipe, other tokens or another start are refused. Held-out pages are
-scored before the first step, at intervals and at the end. SIGTERM saves and exits
-(`training/loop.py`); `time.json` accounts for the run's time
-(`training/log/time_account.py`).
+It may begin with another run: --start, --trunk, --upcycle. The same command again resumes from the
+last whole checkpoint and computes the same numbers. It may change settings that leave the steps
+already made as they were, and the change is recorded (`training/changes.py`); another recipe, other
+tokens or another start are refused. Held-out pages are scored before the first step, at intervals
+and at the end. SIGTERM saves and exits (`training/loop.py`); `time.json` accounts for the run's
+time (`training/log/time_account.py`).
 """
 
 from dataclasses import replace

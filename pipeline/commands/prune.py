@@ -1,16 +1,14 @@
-"""`mswitch prune`: the experts of a run that some languages use, as a run with fewer experts, which
-may be fitted to training text of these languages.
+"""`mswitch prune`: the experts of a run that some languages use, as a run with fewer experts.
 
-Windows lie evenly over a language's training tokens, each language has as many, and their spans are
-hidden as those of held-out pages are. Held-out pages are never read here.
+Which ones follows from the routing that `mswitch evaluate` recorded by language, expert and layer.
+With --tokens the kept experts are fitted to training text of these languages: windows lie evenly
+over a language's training tokens, each language has as many, and their spans are hidden as those of
+held-out pages are. Held-out pages are never read here.
 
-Everything is on one device: the numbers of experts before and after divide over no common mesh.
-
-Reads the routing that `mswitch evaluate` recorded by language, expert and layer. The weights are
-read one array at a time, so the whole network is in memory only where --tokens names text to fit
-the kept experts on. The result is at the source's step and has its inputs, so it is evaluated on
-the same tokens and compared as the source is.
-docs/decisions/pruning.md.
+The weights are read one array at a time, so the whole network is in memory only where experts are
+fitted. Everything is on one device: the numbers of experts before and after divide over no common
+mesh. The result is at the source's step and has its inputs, so it is evaluated on the same tokens
+and compared as the source is. docs/decisions/pruning.md.
 """
 
 import math

@@ -1,10 +1,8 @@
 """`mswitch report`: compares finished runs and writes JSON, Markdown and one HTML file.
 
-Each run is named once, and the digest of every file that is read is recorded.
-
-A report is derived from its inputs in seconds. A finished one on the same inputs is not written
-again, and one on other inputs is refused, as by every stage. Runs, corpus and tokens are only read.
-`manifest.json` holds the digests of everything that was read.
+Each run is named once. Runs, corpus and tokens are only read, and `manifest.json` holds the digests
+of everything that was read. A report is derived from its inputs in seconds. A finished one on the
+same inputs is not written again, and one on other inputs is refused, as by every stage.
 """
 
 from collections.abc import Mapping

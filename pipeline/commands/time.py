@@ -1,15 +1,16 @@
 """`mswitch time`: the step times of two finished runs, measured in turns in one process.
 
-Each round measures some steps of both sides, one side after the other, and every second round
-reverses the order. So what slows the machine for longer than a round slows both alike. A step is
-the run's own: the program that training compiles, on the state of its last checkpoint, on the
-batches that would come next. Batches lie on the devices before a clock starts. As in training, one
-step is in flight while the next is dispatched. docs/decisions/step-times.md.
-
 A run's own log has the seconds of its steps too, but beside whatever else the machine did. Here
-both runs are restored and take turns, and `step_times.json` has the
-seconds of every round. `mswitch report --step-times` makes a time speed-up of them. The runs are
-only read. Several hosts cannot be timed: one machine holds all devices of both meshes.
+both runs are restored and take turns. Each round measures some steps of both sides, one side after
+the other, and every second round reverses the order. So what slows the machine for longer than a
+round slows both alike. A step is the run's own: the program that training compiles, on the state of
+its last checkpoint, on the batches that would come next. Batches lie on the devices before a clock
+starts. As in training, one step is in flight while the next is dispatched.
+docs/decisions/step-times.md.
+
+`step_times.json` has the seconds of every round. `mswitch report --step-times` makes a time
+speed-up of them. The runs are only read. Several hosts cannot be timed: one machine holds all
+devices of both meshes.
 """
 
 import os

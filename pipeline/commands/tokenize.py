@@ -1,7 +1,5 @@
 """`mswitch tokenize`: clean pages to token blocks, on Beam, by tensorflow-text's SentencePiece op.
 
-The corpora, the vocabulary and the shards to write are checked first.
-
 Blocks are written for every language with training pages, both splits. Shards begin and end with a
 language's files of pages, so the output does not depend on the workers. The manifest holds counts
 (tokens, bytes, characters, pages, unknown and byte tokens, from which the tokenizer's fertility per

@@ -5,8 +5,8 @@ the addresses are read. Rejected pages are removed too, as their text lies in th
 manifest records the reason, the hosts, and the numbers of pages, lines and near-duplicates that
 are gone. Nothing comes back that these pages had won from others (one page per line and address).
 What is kept for a later addition (growth/) has their text, and the difference to a former corpus
-(delta/) their addresses, so both are removed first.
-Scores of the corpus belong to its former rows, and `select` refuses them.
+(delta/) their addresses, so both are removed first. Scores of the corpus belong to its former rows,
+and `select` refuses them.
 
 All files are counted and compared with the manifest before any is changed. The same command again
 after a kill finishes the withdrawal with the lists as they were, of which it holds copies. Once any

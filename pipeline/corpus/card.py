@@ -1,12 +1,9 @@
-"""The card of a corpus:
+"""The card of a corpus: `README.md` as a hub shows it, `metadata.json` in MLCommons' Croissant 1.0.
 
-`README.md` as a hub shows it, from the manifest's body alone, and `metadata.json` in MLCommons'
-Croissant 1.0, one set of records per language.
-
-https://docs.mlcommons.org/croissant/docs/croissant-spec.html
-
-The YAML header names languages, size and files, so `datasets.load_dataset(DIR, "sw")` reads one
-language with both splits. Its fields are those of https://huggingface.co/docs/hub/datasets-cards.
+Both follow from the manifest's body alone. The YAML header names languages, size and files, so
+`datasets.load_dataset(DIR, "sw")` reads one language with both splits. Its fields are those of
+https://huggingface.co/docs/hub/datasets-cards. Croissant has one set of records per language
+(https://docs.mlcommons.org/croissant/docs/croissant-spec.html).
 """
 
 import json

@@ -1,8 +1,8 @@
-"""Counts of a work item, which add up over items in any order: sums by (kind, language, detail),
-positions of broken records, the runs that it spilled, and seconds of language identification.
+"""Counts of a work item, which add up over items in any order; their sum is that of the job.
 
-A count is a sum over (kind, language, detail); language or detail is "" where it does not apply.
-Tallies can be added in any order; their sum is that of the job.
+A count is a sum over (kind, language, detail); language or detail is "" where it does not apply. A
+tally has counts, positions of broken records, the sorted runs that the item spilled, and seconds of
+language identification.
 """
 
 import contextlib

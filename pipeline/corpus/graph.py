@@ -1,8 +1,4 @@
-"""The graph of a cleaning job: its stages in order, per rule set, and what a rule set judges of a
-page before and after the exchange of lines.
-
-For `mswitch-web` there is a third list, before languages are decided (`describing`). Pages in
-languages that were not requested are dropped as soon as the language is known.
+"""The graph of a cleaning job: its stages in order, per rule set, and what each of them judges.
 
     none           read                                                  judge
     mc4, c4-en     read  newest       claim  (repeated, duplicate)       judge
@@ -13,11 +9,12 @@ languages that were not requested are dropped as soon as the language is known.
                    candidates  (choose)
 
 A stage is work on one shard or, in parentheses and for `newest`, an exchange between shards. The
-names are those in the workspace. What each stage judges is listed first.
+names are those in the workspace. Pages are judged before the exchange of lines (`before_lines`) and
+after it (`after_lines`), with `mswitch-web` also before languages are decided (`describing`).
 
-Pages in languages that were not requested leave in `read` where the declared language counts, in
-`resemble` under `mswitch-web`, and otherwise in `judge`, because lines are compared among pages of
-all languages first.
+Pages in languages that were not requested leave as soon as their language is known: in `read` where
+the declared language counts, in `resemble` under `mswitch-web`, and otherwise in `judge`, because
+lines are compared among pages of all languages first.
 """
 
 import functools

@@ -1,6 +1,4 @@
-"""A cleaning job: its rules, sizes and settings, how its files are cut into shards, and where its
-work lies.
-"""
+"""A cleaning job: its rules, sizes and settings, the cut of its input, and where its work lies."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass

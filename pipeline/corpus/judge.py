@@ -1,4 +1,4 @@
-"""Last step before the files: removes lines that other pages keep, and applies the last rules.
+"""The last step before the files: removes lines that other pages keep, and applies the last rules.
 
 Kept and rejected pages are spilled in sorted runs for the files of the corpus.
 """

@@ -1,11 +1,12 @@
-"""Judgements: functions of a page, applied one after the other until one drops it; the pages that a
-step reads, without the duplicates of an exchange; and each page's language, accepted by a
-threshold that follows from all pages.
+"""Judgements: functions of a page, applied one after the other until one drops it.
 
 A judgement returns the page, perhaps changed; or `Rejected`, with a reason; or `NotAsked`, if its
 language was not requested. It is a rule (`Page -> reason | None`), a cleaner of lines, or a
 decision on the language. Judgements are pickled for the workers. Identifiers cannot be pickled, so
 each process loads them at their first use.
+
+The pages of a step are those of an earlier one, without the duplicates of an exchange. With
+`mswitch-web` a page's language is accepted by a threshold that follows from all pages.
 """
 
 import functools

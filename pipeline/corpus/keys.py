@@ -1,11 +1,11 @@
-"""Keys that cross between shards: hash partitions, numbers of lines, packed masks, and the keys of
-one shard in the order of their hashes, in parts that fit in memory.
+"""Keys that cross between shards: hash partitions, packed masks, and one shard's keys in order.
 
 A hash partition is a range of 64-bit hashes. A verdict is a mask over the keys that a shard sent,
 in their order: one bit per key.
 
-A shard that is one large file has more keys than fit. They are sorted in runs on the worker's disk,
-and read again range by range of the hashes (an external sort). A range holds whole partitions.
+A shard that is one large file has more keys than fit in memory. They are sorted in runs on the
+worker's disk, and read again range by range of the hashes (an external sort). A range holds whole
+partitions.
 """
 
 import itertools

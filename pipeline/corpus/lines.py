@@ -1,14 +1,14 @@
-"""Line deduplication over a corpus: one key per line of each shard's pages after the line rules, in
-the order of the hashes, and two rounds that find, for each line, the one page that keeps it.
+"""Line deduplication over a corpus: keys of each shard's lines, two rounds that find duplicates.
 
 A line has one key per shard, as taking the smallest rank is associative; so a line that is on every
-page of the crawl crosses between shards once per shard.
+page of the crawl crosses between shards once per shard. Keys are in the order of their hashes.
 
 Most lines are in one shard alone. So the first round sends 4 bytes per line: the 32 bits of its
 hash after the bits that name the partition. Its verdict marks the lines whose 32 bits were sent
 more than once, a few of them by different lines. The second round sends only the marked lines: 96
-bits of the hash, and the rank of the page. Among 10^12 lines, two different ones collide in their
-96 bits with probability 1e-5.
+bits of the hash, and the rank of the page. It finds, for each line, the one page that keeps it
+(`data.dedup.line_dedup`). Among 10^12 lines, two different ones collide in their 96 bits with
+probability 1e-5.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

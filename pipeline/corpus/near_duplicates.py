@@ -1,18 +1,15 @@
-"""Near-duplicates over a corpus:
-
-MinHash keys of each shard's pages, a round that pairs pages by key, rounds that find the connected
-components of the pairs, and a round that compares the pages of each component and chooses those
-that stay.
+"""Near-duplicates over a corpus: MinHash keys, pairs of pages, connected components, the choice.
 
 A page has one number in the job: its shard and row, mixed so that numbers spread over partitions.
+One round pairs pages by key.
 
-A shard has the pairs of its pages, and for each of these pages a label, at first its own number. In
-a round, all shards ask for each node of their pairs where it goes (`data.dedup.minhash`), and
-then contract their pairs and move their labels. When no pair is left, pages with the same label are
-a group. The rounds grow with the logarithm of the largest group.
+Components. A shard has the pairs of its pages, and for each of these pages a label, at first its
+own number. In a round, all shards ask for each node of their pairs where it goes
+(`data.dedup.minhash`), and then contract their pairs and move their labels. When no pair is left,
+pages with the same label are a group. The rounds grow with the logarithm of the largest group.
 
-A candidate is a page of a group. It stays unless it is similar to a page of its group that stays
-(`data.dedup.near_duplicates`).
+Choice. A candidate is a page of a group. In a last round it stays unless it is similar to a page of
+its group that stays (`data.dedup.near_duplicates`).
 """
 
 import itertools

@@ -1,14 +1,14 @@
-"""A corpus as later stages read it: its manifest, by whichever command wrote it, its files, the
-pages of one or more corpora as one, and samples of what each rule rejected.
+"""A corpus as later stages read it, by whichever command wrote it: manifest, files, pages, samples.
 
-Each is a local directory or an address on an object store. A file of pages is fetched whole when
-all of its text is read, because text is nearly all of it. When only its footer or its first texts
-are read, only these are fetched.
+A corpus is a local directory or an address on an object store, and several are read as one. A file
+of pages is fetched whole when all of its text is read, because text is nearly all of it. When only
+its footer or its first texts are read, only these are fetched.
 
-Samples of a reason come from several languages and as many scripts as possible, because the effect
-of a rule on Chinese does not show in English. Languages with the most rejected pages come first.
-Every reason in the manifest gets samples, however rare. Memory holds the rejected pages of one file
-at most, and text is read only from files with a reason that still lacks samples.
+Samples show what each rule rejected. Those of a reason come from several languages and as many
+scripts as possible, because the effect of a rule on Chinese does not show in English. Languages
+with the most rejected pages come first. Every reason in the manifest gets samples, however rare.
+Memory holds the rejected pages of one file at most, and text is read only from files with a reason
+that still lacks samples.
 """
 
 import shlex

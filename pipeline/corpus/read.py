@@ -1,32 +1,30 @@
-"""Reading: the input files that the user named, here, in an object store or in a crawl; how they
-are packed into shards; the first step, which reads the records of a shard as pages; and the list
-of broken records.
+"""Reading: the input files, their packing into shards, and the step that reads their records.
 
-A shard is one work item; a chunk is the part of it in memory at one time; a partition is the part
-of all shards' keys that is compared at one time. The cut follows from the input alone, never from
-the workers, so it is the same when a job is resumed. A chunk of 8 M characters is 8 to 32 MB of
-text. A partition has some 0.9 M lines, 4 to 10 MB of keys (0.057 lines per compressed byte of
-input).
+**Shards.** A shard is one work item; a chunk is the part of it in memory at one time; a partition
+is the part of all shards' keys that is compared at one time. The cut follows from the input alone,
+never from the workers, so it is the same when a job is resumed. A chunk of 8 M characters is 8 to
+32 MB of text. A partition has some 0.9 M lines, 4 to 10 MB of keys (0.057 lines per compressed byte
+of input).
 
 A shard sends one element to each partition, so the number of both is bounded: above 34 GB of input
 shards grow, and above 137 GB partitions too. A crawl of 9 TB is 2,048 shards of 4 GB and 8,192
 partitions: 17 million elements of some 30,000 lines, 120 kB. (No job of that size was run.)
 
-The manifest counts them by reason and has the first few. To repair an archive, or to see what a
-crawl lost, all are needed. Each shard spills its own, one batch per chunk. One file of the corpus
-is written from them batch by batch, in the order of the input, so they never have to fit in memory.
+**Input files** are here, in an object store, or in a crawl: its list of paths (`wet.paths.gz`) is
+replaced by its files, and each worker fetches them when it processes them. A file of published mC4
+has the language in its name. So where declared languages count, a file in a language that was not
+requested is not even opened.
 
-A damaged record is counted. A file that the system refuses to open or to read ends the job, because
-its content is unknown. Dropped at once are pages of languages that were not requested, where the
+**The step `read`.** Dropped at once are pages of languages that were not requested, where the
 declared language counts; pages that are too long; and pages with a newer version in the same chunk.
 Each chunk keeps only its newest page per address, as taking the newest is associative. So an
 address that a crawl repeats fifty thousand times is spilled once per chunk.
 
-A file of published mC4 has the language in its name. So where declared languages count, a file in a
-language that was not requested is not even opened.
-
-A crawl's list of paths (`wet.paths.gz`) is replaced by its files; each worker fetches them when it
-processes them.
+**Broken records** are counted by reason, and the manifest has the first few. To repair an archive,
+or to see what a crawl lost, all are needed. Each shard spills its own, one batch per chunk. One
+file of the corpus is written from them batch by batch, in the order of the input, so they never
+have to fit in memory. A file that the system refuses to open or to read ends the job, because its
+content is unknown.
 """
 
 import contextlib

@@ -1,7 +1,7 @@
-"""What the user asked of `clean`: arguments resolved to files, rules and options, and checked; of
-an addition, the settings that it takes from its corpus.
+"""A request to `clean`: its arguments resolved to files, rules and options, and checked.
 
-Nothing is written here, so that a dry run and a real one read and refuse the same.
+Of an addition, the settings are those of its corpus. Nothing is written here, so that a dry run and
+a real one read and refuse the same.
 """
 
 import shlex

@@ -1,13 +1,12 @@
 """Spills: Arrow files that steps leave for their own shard, of which single batches can be read.
 
-Pages that passed, pages in sorted runs for the files of the corpus, and what the last rules decided
-about each page.
+Pages that passed are one batch per chunk. Kept and rejected pages are in sorted runs for the files
+of the corpus: a run is a batch of pages of one group (such as `pages/sw/train`), ordered by the
+digests of their addresses, or of their content if they were rejected. A file of the corpus is a
+range of digests of one group. Its writer reads only the runs that overlap the range: at most 2 MB
+more than it needs per chunk.
 
-A run is a batch of pages of one group (such as `pages/sw/train`), ordered by the digests of their
-addresses, or of their content if they were rejected. A file of the corpus is a range of digests of
-one group. Its writer reads only the runs that overlap the range: at most 2 MB more than it needs
-per chunk.
-
+Outcomes are what the last rules decided about each page, spilled where the corpus may be added to.
 An addition must know what a page had become. The text follows from the verdicts on its lines; the
 language does not without asking the identifier again, which is most of the cost of the last step.
 """

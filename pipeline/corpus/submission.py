@@ -1,13 +1,12 @@
-"""A cleaning job, run: its stages as Beam graphs submitted one after the other, their progress on
-the terminal, and what the finished job has written.
-
-The counts are the runner's counters, where it reports them during the job. The local runner does
-not, so there the tallies in the workspace are read. Both grow with every work item and count the
-same, so the display is the same everywhere.
+"""A cleaning job, run: its stages as Beam graphs, their progress on the terminal, what was written.
 
 A graph has as many stages as it can: on a cluster all of them, with `mc4`. Each wave of an exchange
 that takes several is a graph of its own, and so is each of the rounds that are repeated until no
 pair of pages is left.
+
+Progress is the runner's counters, where it reports them during the job. The local runner does not,
+so there the tallies in the workspace are read. Both grow with every work item and count the same,
+so the display is the same everywhere.
 """
 
 import contextlib

@@ -1,11 +1,11 @@
-"""The results of a cleaning job: counts for the manifest, a summary on the terminal, and what a
-user should know before the next command reads the corpus.
+"""The results of a cleaning job: counts for the manifest, a summary and cautions on the terminal.
 
-Both are made from the job's `Tally`, which counts by (kind, language, detail). The invariant of the
-stage is checked here: read = kept + rejected + not requested.
+Counts and summary are made from the job's `Tally`, which counts by (kind, language, detail). The
+invariant of the stage is checked here: read = kept + rejected + not requested.
 
-Computed from the manifest's body alone: nothing kept, mostly broken, one reason for most pages,
-requested languages without pages, nothing held out, or many pages held out together.
+Cautions are what a user should know before the next command reads the corpus. They are computed
+from the manifest's body alone: nothing kept, mostly broken, one reason for most pages, requested
+languages without pages, nothing held out, or many pages held out together.
 """
 
 from collections import Counter

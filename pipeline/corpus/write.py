@@ -1,13 +1,12 @@
-"""The files of the corpus: what each shard has of a group of pages, the files that a group
-becomes, and the last step, which writes each file.
+"""The files of the corpus: what each shard has of a group of pages, the plan, and the writing.
 
 A group is the pages of one language and split, or its rejected pages. A file holds the runs of
 consecutive shards, so each run is read once, whatever the number of shards and files. Where the
 pages with the smallest digests are held out, a run with both splits is read twice.
 
-Each fits a worker's memory. Rows are sorted by digest, then by content, so the bytes depend on the
-pages alone. A file that exists is complete, and belongs to this job (`pipeline/beam/workspace.py`),
-so it is not written again.
+Each file fits a worker's memory. Rows are sorted by digest, then by content, so the bytes depend on
+the pages alone. A file that exists is complete, and belongs to this job
+(`pipeline/beam/workspace.py`), so it is not written again.
 """
 
 import itertools

@@ -1,6 +1,4 @@
-"""Scores: tables beside a corpus, a row per page, each written by the work item of one file, and
-their manifest with counts and derived thresholds per language.
-"""
+"""Scores: a table beside each file of a corpus, with one row per page; counts and thresholds."""
 
 import functools
 from collections import defaultdict

@@ -1,6 +1,4 @@
-"""Selection: the rules that decide after cleaning, functions of a page's address and of its scores;
-the step that writes the kept and the rejected pages of one file; and the manifest of the new
-corpus.
+"""Selection: the rules that decide after cleaning, and the corpus of the pages that they keep.
 
 A page has one reason, that of the first rule that removes it:
 
@@ -10,8 +8,9 @@ A page has one reason, that of the first rule that removes it:
 4. benchmarks       `benchmark_text`
 5. quality          `gopher_...`, `fineweb_...`
 
-Rules only remove pages. What a removed page had won from others (one page per line, per address and
-per near-duplicate) is not given back, as the others are no longer there.
+Rules are functions of a page's address and of its scores, and only remove pages. What a removed
+page had won from others (one page per line, per address and per near-duplicate) is not given back,
+as the others are no longer there.
 
 The files have the names and the order of the corpus that is selected from, so a page is found again
 in the same place. A work item that is done twice writes the same bytes.

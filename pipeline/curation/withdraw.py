@@ -1,5 +1,4 @@
-"""Withdrawal: two steps that count the pages of listed sites and write files without them, and the
-manifest of the corpus afterwards.
+"""Withdrawal: one step counts the pages of listed sites, another writes the files without them.
 
 All files are counted before any changes. So a killed job counts each page once, and the second step
 may be repeated: it removes the pages still there.

@@ -1,5 +1,4 @@
-"""Batches on devices: the rows of a batch that each of several hosts reads, and outputs read one
-behind what is computed.
+"""Batches on devices: the rows that each host reads, and outputs read one behind what is computed.
 
 Rows lie on devices in the order of the batch, so a host's share is the rows that its devices hold:
 one stretch of the batch, or several where the expert axis spans slices. Shares are disjoint and

@@ -1,14 +1,13 @@
-"""What is set before JAX starts: compiler flags and GPU memory of runs on TPUs and GPUs, libtpu as
-driver or as compiler, and how many files the process may open.
+"""What is set before JAX starts: compiler flags, GPU memory, libtpu, and the limit of open files.
+
+A compiler ends the process at a flag that it does not know, so flags are set for the versions in
+`TESTED` alone. What the environment already sets is never changed. `OVERLAP` hides collectives
+behind matrix products. `DETERMINISTIC` fixes the order of sums on GPUs, where the compiler
+otherwise adds colliding rows of a scatter in the order of arrival.
 
 JAX loads libtpu whenever it is installed. On a machine without TPUs that costs a second and a page
 of warnings on standard error, so only `mswitch plan` loads it there. `plan` uses the compiler
 alone, in several processes at a time and without queries to Google Cloud's metadata server.
-
-`OVERLAP` hides collectives behind matrix products. `DETERMINISTIC` fixes the order of sums on GPUs,
-where the compiler otherwise adds colliding rows of a scatter in the order of arrival. A compiler
-ends the process at a flag that it does not know, so flags are set for the versions in `TESTED`
-alone. What the environment already sets is never changed.
 """
 
 import importlib.util

@@ -91,7 +91,7 @@ def _join(hosts: Hosts) -> None:
     if address is None or index is None:
         raise ValueError("neither Slurm nor a TPU pod was found")
     is_local = address.rpartition(":")[0] in LOOPBACK
-    jax.config.update("jax_enable_preemption_service", False)  # training/preemption.py
+    jax.config.update("jax_enable_preemption_service", False)  # training/loop.py
     jax.distributed.initialize(
         address,
         count,

@@ -1,6 +1,4 @@
-"""Published rates of devices: matrix products, memory, links and their latencies.
-
-MFU and rooflines use them.
+"""Published rates of devices, for MFU and rooflines: products, memory, links and their latencies.
 
 Peak FLOPs are dense bfloat16 multiply-adds, two operations each, without sparsity, as published by
 the makers. A device missing from the table has no MFU instead of a guessed one.

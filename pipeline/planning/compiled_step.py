@@ -1,14 +1,14 @@
-"""The programs of a run, compiled from shapes alone for devices that need not exist, in a process
-of their own, and the memory of one device that each needs, in parts.
+"""The programs of a run, compiled from shapes alone for devices that need not exist; their memory.
+
+They are those of `make_trainer`, which `pretrain` runs: the training step, and the scoring of
+held-out rows. `pretrain --upcycle` runs one more, which makes the first state. No weight is made
+and nothing is computed. They are compiled in a process of their own. `LESS_EFFORT` turns off the
+TPU compiler's search for the fastest kernels, which is nine tenths of its work and changes neither
+buffers nor collectives.
 
 The compiler assigns every buffer, so memory is that of a run except for the allocator's
 fragmentation. A program whose temporaries alone exceed a device's memory is refused by the
 compiler, which names their size.
-
-They are those of `make_trainer`, which `pretrain` runs: the training step, and the scoring of
-held-out rows. `pretrain --upcycle` runs one more, which makes the first state. No weight is made
-and nothing is computed. `LESS_EFFORT` turns off the TPU compiler's search for the fastest kernels,
-which is nine tenths of its work and changes neither buffers nor collectives.
 """
 
 import math

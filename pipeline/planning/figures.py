@@ -1,17 +1,15 @@
-"""The figures of a plan, each marked with its source: memory, work, time, expert slots, and
-checkpoints with the interval that loses the least time.
+"""The figures of a plan, each marked with its source: memory, work, time, slots, checkpoints.
 
 * compiled: read from the program that XLA compiled for the topology.
 * derived: computed from the recipe, the mesh and the papers' formulas.
 * assumed: computed from published peak rates and perfect overlap; a run is slower.
 
-If saves are too rare, a failure repeats much work; if they are too frequent, the saves themselves
-take the time. Source: Daly, "A higher order estimate of the optimum checkpoint interval for restart
-dumps", 2006; its first term is Young's formula of 1974. In that model a save stops the work until
-it ends. Here the work stops only while arrays are copied, and the rest is written in the
-background. Background writing delays every checkpoint alike, so it does not move the optimum, but
-the next save cannot begin before it ends.
-
+Checkpoints have the interval that loses the least time. If saves are too rare, a failure repeats
+much work; if they are too frequent, the saves themselves take the time. Source: Daly, "A higher
+order estimate of the optimum checkpoint interval for restart dumps", 2006; its first term is
+Young's formula of 1974. In that model a save stops the work until it ends. Here the work stops only
+while arrays are copied, and the rest is written in the background. Background writing delays every
+checkpoint alike, so it does not move the optimum, but the next save cannot begin before it ends.
 Each host writes the shards of its own devices, and of equal shards the first device's. So the bytes
 of a host follow from shapes and shardings alone.
 """

@@ -1,5 +1,8 @@
-"""Lower bound of a step's time: each resource at its published peak, all of them overlapping, and
-what each collective costs a device in bytes and hops.
+"""A lower bound of a step's time: each resource at its published peak, all of them overlapping.
+
+Kernels below the peak and stragglers are left out, so a run is slower; by how much can only be
+measured. Collectives follow one another on the links, and on the network between slices or hosts of
+GPUs. Each takes what its bytes take or what its hops take, whichever is longer.
 
 Bytes are charged for the links that they cross: one link on a ring; for an all-to-all the mean
 distance between its devices in the torus, with every link of every device busy; for a permute the
@@ -8,10 +11,7 @@ between two devices of the group, or of a pair, twice for an all-reduce, which s
 the sum. Between slices hosts exchange directly, in one step or, for an all-reduce, two.
 
 Sources: Williams et al. 2009 for the roofline; "How to Scale Your Model"
-(jax-ml.github.io/scaling-book) for collectives on a torus. Collectives follow one another on the
-links, and on the network between slices or hosts of GPUs. As in that book, each takes what its
-bytes take or what its hops take, whichever is longer. Kernels below the peak and
-stragglers are left out, so a run is slower; by how much can only be measured.
+(jax-ml.github.io/scaling-book) for collectives on a torus.
 """
 
 import math

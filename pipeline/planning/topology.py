@@ -1,14 +1,14 @@
-"""Topologies whose devices need not exist: slices of TPUs, hosts of GPUs (`h100:8`, `h200:4x8`),
-simulated CPU devices.
-
-The compiler for GPUs is JAX's CUDA plugin. It compiles without a driver if it is given the
-properties that it would read from one: multiprocessors, memory sizes and so on. The numbers are
-from openxla/xla, `xla/backends/gpu/target_config/specs` (a100_sxm_80, h100_sxm, h200). All hosts of
-a cluster are alike, so any number of hosts can be described.
+"""Topologies whose devices need not exist: slices of TPUs, hosts of GPUs, simulated CPU devices.
 
 `v5p:4x8x8` is a torus of 256 TPU v5p chips. A device is a chip, except on TPU7x, where each of a
 chip's two dies is a device. `cpu:8` is eight devices that JAX simulates on this machine: the same
 program with the same partitioning, without a TPU's memory layout or speeds.
+
+`h100:8` is one host of GPUs, `h200:4x8` four. The compiler for GPUs is JAX's CUDA plugin. It
+compiles without a driver if it is given the properties that it would read from one:
+multiprocessors, memory sizes and so on. The numbers are from openxla/xla,
+`xla/backends/gpu/target_config/specs` (a100_sxm_80, h100_sxm, h200). All hosts of a cluster are
+alike, so any number of hosts can be described.
 """
 
 import contextlib

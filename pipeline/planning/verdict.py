@@ -1,24 +1,24 @@
-"""The verdict of a plan: a compiled program beside its design, in collectives and in products that
-it repeats, and changes that make a recipe fit into memory, cheaper changes first.
-
-The backward pass takes twice the products of the forward pass. Rematerialization computes a block's
-forward pass again, or what its policy does not keep of it; a kernel states its own FLOPs. Every
-expert slot is computed, empty or not. A program with more products than these has been partitioned
-in a way that repeats work.
+"""The verdict of a plan: a compiled program beside its design, and changes that make a recipe fit.
 
 By design (docs/decisions/shapes-declare-sharding.md) a switch layer sends tokens by two all-to-alls
 forward and two backward, parameters that are stored in parts arrive by all-gather, activations are
 never gathered, and no product is computed twice but by rematerialization and in kernels.
 
-XLA for TPUs writes a gather over 64 devices or more as an all-reduce of zero-filled arrays, which
-sends twice the bytes (a single `all_gather`, compiled for v5p:4x4x4 and 4x8x8 in every order of the
-devices; v5p:2x4x4 has a gather). Products therefore gather in two stages. Such all-reduces of
-parameters, as of routers, are gathers here; the bytes that they send are counted as those of
-all-reduces.
+Collectives. XLA for TPUs writes a gather over 64 devices or more as an all-reduce of zero-filled
+arrays, which sends twice the bytes (a single `all_gather`, compiled for v5p:4x4x4 and 4x8x8 in
+every order of the devices; v5p:2x4x4 has a gather). Products therefore gather in two stages. Such
+all-reduces of parameters, as of routers, are gathers here; the bytes that they send are counted as
+those of all-reduces.
 
-They are: more devices for the experts, fewer kept activations (`remat`), Adafactor's factored
-moments, microbatches (`accumulate`), a larger slice. Only the change of optimizer alters what a run
-learns. A recipe whose parameters, moments and gradients alone exceed the memory is not compiled.
+Products. The backward pass takes twice the products of the forward pass. Rematerialization computes
+a block's forward pass again, or what its policy does not keep of it; a kernel states its own FLOPs.
+Every expert slot is computed, empty or not. A program with more products than these has been
+partitioned in a way that repeats work.
+
+Changes, cheaper ones first: more devices for the experts, fewer kept activations (`remat`),
+Adafactor's factored moments, microbatches (`accumulate`), a larger slice. Only the change of
+optimizer alters what a run learns. A recipe whose parameters, moments and gradients alone exceed
+the memory is not compiled.
 """
 
 import math

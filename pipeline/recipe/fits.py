@@ -1,16 +1,16 @@
-"""Whether a recipe fits: its sizes divide over its mesh, a lower bound of its memory fits the
-devices, and the choice of a mesh for a number of devices, to train or to read a run.
+"""Whether a recipe fits its mesh and its devices, and the choice of a mesh for a number of devices.
 
-Both are computed from shapes alone. The lower bound is that of the training step (parameters,
-moments, gradients, one chunk of logits), which scoring never exceeds. All other buffers depend on
-the compiler, whose numbers `mswitch plan` prints.
+Sizes must divide over the mesh, and a lower bound of the memory must fit the devices. Both are
+computed from shapes alone. The lower bound is that of the training step (parameters, moments,
+gradients, one chunk of logits), which scoring never exceeds. All other buffers depend on the
+compiler, whose numbers `mswitch plan` prints.
 
-First the `model` axis is as small as possible, as splitting matrices costs reductions in every
-layer. Then the `expert` axis is as large as possible: an expert's shard stays on its devices, while
-parameters sharded over `data` are gathered at each use. The remaining devices are the `data` axis,
-which is divided evenly among the recipe's slices, so dispatched tokens never leave their slice
-unless the recipe has experts across slices. Heads, groups and rows must divide, as `pretrain`
-checks before it starts.
+A mesh is chosen to train or to read a run. First the `model` axis is as small as possible, as
+splitting matrices costs reductions in every layer. Then the `expert` axis is as large as possible:
+an expert's shard stays on its devices, while parameters sharded over `data` are gathered at each
+use. The remaining devices are the `data` axis, which is divided evenly among the recipe's slices,
+so dispatched tokens never leave their slice unless the recipe has experts across slices. Heads,
+groups and rows must divide, as `pretrain` checks before it starts.
 """
 
 import contextlib

@@ -1,11 +1,11 @@
-"""The named recipes, as plain functions: shapes of the papers (mT5, T5, Switch), and small ones for
-two cores. Variants are made with `dataclasses.replace`.
+"""The named recipes, as plain functions: shapes of the papers, and small ones for two cores.
 
 Sources: T5 section 3.1, mT5 table 1, Switch table 9. Where that table and the released models
 disagree, the released models count (docs/decisions/released-shapes.md).
 
-Two recipes that are compared, such as `mt5-demo` and `switch-demo`, differ in `model.switch` only,
-by construction (`sparse`), so a baseline is never weaker by accident.
+Variants are made with `dataclasses.replace`. Two recipes that are compared, such as `mt5-demo` and
+`switch-demo`, differ in `model.switch` only, by construction (`sparse`), so a baseline is never
+weaker by accident.
 """
 
 from collections.abc import Callable

@@ -1,5 +1,4 @@
-"""A recipe: a complete description of a run, one frozen value and its JSON, with the settings of
-fine-tuning, later mixtures, and the FLOPs of a step.
+"""A recipe: a complete description of a run, one frozen value and its JSON.
 
 A run depends on its recipe and its data only, so the recipe stored with a run is sufficient to
 repeat it.

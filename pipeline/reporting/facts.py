@@ -1,13 +1,14 @@
-"""Facts of a report beside its losses: names and metrics of each side's runs, their training text,
-their step times, the bill of upcycled runs, and lines that held-out pages share with training
-pages.
+"""Facts of a report beside its losses: each side's runs, their training text, their time and cost.
+
+Such are names and metrics of runs, their step times, the bill of upcycled runs, and lines that
+held-out pages share with training pages.
 
 A run's recipe.json holds the digest of its tokens, and the manifest of the tokens those of their
 corpora. So a report never shows the funnel, training tokens or shared lines of one corpus beside
 runs that were trained on another.
 
-114 MB of text take three seconds. A corpus that would take minutes is not read for a report: the
-result is then None, and the report carries a caution.
+Shared lines of 114 MB of text take three seconds. A corpus that would take minutes is not read for
+a report: the result is then None, and the report carries a caution.
 """
 
 import itertools

@@ -1,5 +1,4 @@
-"""The sides of a report, from finished runs, with the models beside them and the checks that all
-may be compared: students with a baseline too, whom the candidate must have taught.
+"""The sides of a report, from finished runs, and the checks that all may be compared.
 
 Runs of one length give curves of their evaluations. Runs of several lengths, with each length for
 each seed, give curves of final losses: one point per length. Runs of equal seed share a trunk, so a
@@ -17,9 +16,8 @@ Two runs may be compared under three conditions:
 * Every evaluation scored the same held-out pages with the same targets.
 
 Other held-out pages are always refused. Every other difference is refused too, or listed where the
-user allows it. An upcycled run is compared without the dense run that it began as.
-
-A student is compared without its teacher and without how it was taught.
+user allows it. An upcycled run is compared without the dense run that it began as. A student is
+compared without its teacher and without how it was taught, and the candidate must have taught it.
 """
 
 from collections.abc import Mapping, Sequence

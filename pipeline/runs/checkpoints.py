@@ -1,29 +1,23 @@
 """Checkpoints: what is saved, where, how long it is kept and how it is read.
 
-They are written in the background, complete or absent, and restored on any mesh: by Orbax on this
-machine, array by array in an object store.
-
-Orbax counts the seconds of a save by the wall clock, without an option for another. A clock set
-forward by five minutes within a save made it fail, and one set back made it wait for that long.
-Dates in checkpoints stay the wall clock's: Orbax takes them from `time.time_ns`.
-
 A checkpoint is a flat table from a name such as `.arrays.encoder.blocks[0].self_attention.query` to
 an array, so that it can be read without the classes that wrote it. Its number is the step, which is
-also the loader's whole state. Orbax writes to a temporary folder, renames it, and only then deletes
-older checkpoints: a kill at any time leaves the last finished one.
+also the loader's whole state. It is written in the background, complete or absent, and restored on
+any mesh. A fingerprint of each array is stored with it and compared on restore
+(`model/checkpoints.py`).
 
-A fingerprint of each array is stored with it and compared on restore
-(`model/checkpoints.py`). Orbax itself detects missing and short files, but restored an
-array with a flipped byte without an error.
+**On this machine** Orbax writes to a temporary folder, renames it, and only then deletes older
+checkpoints: a kill at any time leaves the last finished one. Orbax itself detects missing and short
+files, but restored an array with a flipped byte without an error. It counts the seconds of a save
+by the wall clock, without an option for another. A clock set forward by five minutes within a save
+made it fail, and one set back made it wait for that long. Here it has the monotonic clock. Dates in
+checkpoints stay the wall clock's: Orbax takes them from `time.time_ns`.
 
-JAX's own serialization writes each shard as one object through TensorStore, in the background, and
-calls a function on the first host once the objects of all hosts are there. That function marks the
-arrays as complete; this module does not. Arrays are numbered, because their names hold characters
-that stores treat differently.
-
-Orbax 0.12 cannot write to S3, and reaches Google by other clients than the rest of a run. So arrays
-go through JAX's own serialization (`pipeline/runs/checkpoints.py`), and what makes a
-checkpoint whole is a small object that the first host uploads last (`checkpoint_records`).
+**In an object store** arrays go through JAX's own serialization: Orbax 0.12 cannot write to S3, and
+reaches Google by other clients than the rest of a run. It writes each shard as one object through
+TensorStore, in the background, and calls a function on the first host once the objects of all hosts
+are there. What makes a checkpoint whole is a small object that the first host uploads last. Arrays
+are numbered, because their names hold characters that stores treat differently.
 docs/decisions/object-stores.md.
 """
 

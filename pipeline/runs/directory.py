@@ -1,25 +1,21 @@
-"""A run's directory: the files that describe the run, the settings changed on a resume, the best
-step of a fine-tuned run, which checkpoints are whole, and where evaluations lie. No JAX is
-imported here.
+"""A run's directory: the files that describe the run, and which of its checkpoints are whole.
 
-JAX is not imported: a report compares the recipe's settings as JSON values. Whoever trains or loads
-the network makes a `Recipe` of them, which checks every field.
-
-Each entry has the step of the checkpoint that the run went on from. JAX is not imported.
-
-The best checkpoint is kept, and every command that opens the run without a step opens that one.
-JAX is not imported.
-
+    recipe.json                  the run: its recipe, its inputs, the numerics
+    changes.json                 settings changed on a resume
+    best.json                    the best step of a fine-tuned run
     checkpoints/200/             here: Orbax renames it to its name when it is whole
     checkpoints/200.json         in a store: the record, written when all arrays are there
     checkpoints/200-1f0c.../     its arrays, by number
 
 A store cannot rename a folder. So a save writes below a name that no other start of the run uses,
 and the record comes last, in one upload. A folder without a record is the rest of a killed save.
-JAX is not imported.
 
-Every command that reads a run uses these functions, so each fault has one message. JAX is not
-imported, because a report needs none.
+A change has the step of the checkpoint that the run went on from. The best checkpoint is kept,
+and every command that opens the run without a step opens that one.
+
+Every command that reads a run uses these functions, so each fault has one message. No JAX is
+imported: a report compares the recipe's settings as JSON values. Whoever trains or loads the
+network makes a `Recipe` of them, which checks every field.
 """
 
 import json

@@ -1,16 +1,16 @@
-"""Finished runs, read back: recipe, evaluations, metrics, filled gaps and the step times that
-`mswitch time` measured. The evaluation's file, one row per held-out page, is also written here.
-No JAX is imported.
+"""Finished runs, read back: recipe, evaluations, metrics, filled gaps and step times.
 
 A run is a directory that `mswitch pretrain`, `distill`, `finetune`, `prune` or `import-hf` wrote.
-Runs are only read here, never written.
+No JAX is imported.
 
-One row per page; every later number about a language is recomputed from these rows. For a sparse
-network, `routing-step=N.parquet` holds one row per switch layer and language.
+An evaluation's file has one row per held-out page; every later number about a language is
+recomputed from these rows. It is written here too. For a sparse network, `routing-step=N.parquet`
+holds one row per switch layer and language.
 
-A line is cut to a number of terminal cells: East Asian characters take two, combining marks none.
-The code of the language stands first and Latin words between the texts, so a terminal that reorders
-right-to-left text keeps gap, filling and truth apart. Control characters of a page are escaped.
+A filled gap is a line for people to read, cut to a number of terminal cells: East Asian characters
+take two, combining marks none. The code of the language stands first and Latin words between the
+texts, so a terminal that reorders right-to-left text keeps gap, filling and truth apart. Control
+characters of a page are escaped.
 """
 
 from collections.abc import Callable, Mapping, Sequence

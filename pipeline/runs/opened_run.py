@@ -1,12 +1,13 @@
-"""A run opened for reading: its network and the weights of a checkpoint that all hosts see, on any
-devices, whole or without the experts that pruning drops.
-
-NFS shows a host its directories as they were up to a minute ago. A host that lacks a checkpoint
-there would take another way through the program than the rest, or call a whole one damaged.
+"""A run opened for reading: its network and the weights of a checkpoint, on any devices.
 
 The mesh is that of training if it takes all devices here, otherwise one that the sizes of the
 network divide among. Routing groups come from the recipe, so the numbers are equal up to rounding
-on any mesh, and bitwise on the same mesh (of GPUs with `--deterministic`).
+on any mesh, and bitwise on the same mesh (of GPUs with `--deterministic`). The experts that pruning
+drops may be left out.
+
+All hosts must see the checkpoint. NFS shows a host its directories as they were up to a minute ago.
+A host that lacks a checkpoint there would take another way through the program than the rest, or
+call a whole one damaged.
 """
 
 import contextlib

@@ -1,13 +1,12 @@
-"""Tasks in a run's directory: predictions, losses of parallel sentences, and fine-tuned runs read
-back with their seed, training languages and predictions of the best step. No JAX is imported
-here.
+"""Tasks in a run's directory: predictions, losses of parallel sentences, fine-tuned runs read back.
 
 A file has a row per example (`eval/tasks/predictions.py`); beside it lie the task's description
 and, of a sparse run, `routing-SPLIT-step=N.parquet` with a row per switch layer and language
-(`eval/experts.py`). JAX is not imported.
+(`eval/experts.py`).
 
-The mode follows from a run's training languages. A run that was trained on one language and
-predicted that one alone is a part of the mode "each language alone". JAX is not imported.
+A fine-tuned run has a seed, training languages and the predictions of its best step. Its mode
+follows from its training languages. A run that was trained on one language and predicted that one
+alone is a part of the mode "each language alone". No JAX is imported.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,5 +1,6 @@
-"""The training of a vocabulary as the user requested it: arguments resolved and checked, and a
-sample of the lines of a corpus with a number of characters per language.
+"""The training of a vocabulary: the request, resolved and checked, and its sample of a corpus.
+
+The sample has a number of characters per language, in lines.
 """
 
 from collections.abc import Generator, Iterator, Mapping, Sequence

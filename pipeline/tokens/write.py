@@ -1,6 +1,4 @@
-"""Writing token blocks: which files of pages each shard is made of, the work item that writes one
-shard, and, of a corpus that was added to, old blocks carried over as they are and new ones for
-what is new.
+"""Writing token blocks: the files of pages of each shard, and the work item that writes one shard.
 
 A shard's content follows from its list of page files alone, in their order, so any number of
 workers and any retry write the same bytes. Nothing is grouped: a worker's memory holds one shard.
@@ -9,8 +7,9 @@ The record of a finished work item (`pipeline.beam.workspace`) is the shard's en
 The list of shards and the vocabulary lie in the output directory, so the job's graph stays small
 for a whole crawl with mT5's vocabulary (4 MB).
 
-Files of such a corpus only lose rows, and what is new lies in new files (`mswitch clean --onto`).
-So a block stays what it was, with a list beside it of the pages that its files have no longer.
+Of a corpus that was added to (`mswitch clean --onto`), old blocks are carried over as they are.
+Files of such a corpus only lose rows, and what is new lies in new files. So a block stays what it
+was, with a list beside it of the pages that its files have no longer.
 """
 
 import functools

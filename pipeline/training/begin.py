@@ -1,16 +1,17 @@
-"""A training command before it trains: every check that needs no compilation, whose failures are
-reported together, then the claim, and what the run directory records before the first step.
+"""A training command before it trains: its checks, its claim, and what the directory records.
 
-Its keys are the program, the devices and the versions of JAX and XLA. A hit returns the same
-binary, so a resumed run computes the same bits as an uninterrupted one, unless the binary itself
-does not (on GPUs without `--deterministic`). An entry truncated by a
+Every check that needs no compilation is made before the first step, and all failures are reported
+together. A run on a pod waits in a queue. If it failed one check at a time, each correction would
+wait in the queue again.
+
+Compiled programs are kept in a cache. Its keys are the program, the devices and the versions of JAX
+and XLA. A hit returns the same binary, so a resumed run computes the same bits as an uninterrupted
+one, unless the binary itself does not (on GPUs without `--deterministic`). An entry truncated by a
 kill is detected on reading, and the program is compiled again.
 
-One epoch is all training tokens of a language once. Small languages repeat most: with temperature
-0.3 and 10^12 tokens, the smallest of mC4 are read more than 100 times.
-
-A run on a pod waits in a queue. If it failed one check at a time, each correction would wait in the
-queue again.
+Recorded is how often each language is read. One epoch is all training tokens of a language once.
+Small languages repeat most: with temperature 0.3 and 10^12 tokens, the smallest of mC4 are read
+more than 100 times.
 """
 
 import functools

@@ -1,10 +1,9 @@
-"""Settings that may change in mid-run: those that leave past steps as they were, and mixtures,
-tokens and rates from a step on, beside what the run records.
+"""Settings that may change in mid-run: those that leave the steps already made as they were.
 
-The number of steps, the intervals, and mixtures and rates that begin at a later step may change,
-provided that the learning rates of the steps already made stay the same. Such changes are recorded
-(`runs/changes.py`) and the directory's claim is renewed. The claim refuses every other change and
-prints the difference.
+The number of steps, the intervals, and mixtures, tokens and rates that begin at a later step may
+change, provided that the learning rates of the steps already made stay the same. Such changes are
+recorded (`runs/directory.py`) and the directory's claim is renewed. The claim refuses every other
+change and prints the difference.
 
 A recorded entry stays: a command that does not name it keeps it, one that repeats it changes
 nothing, and one that contradicts it is refused. A new entry begins at a step that is not made yet.

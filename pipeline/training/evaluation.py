@@ -1,18 +1,16 @@
-"""Evaluation while a run trains: held-out pages scored with any weights, as sums and counts per
-page, and held-out gaps that the run fills for people to read.
-
-Batches mix languages and have one shape, so that scoring compiles once. Each row's sums are added
-to the page that the row was cut from.
+"""Evaluation while a run trains: held-out pages scored as sums per page, and gaps that it fills.
 
 `HeldOut` is built once per run. Pages are cut and corrupted on first use, each row on the hosts
-that have it on their devices, and all languages share one compiled program. `mswitch evaluate` and
-the training loop score through it.
+that have it on their devices, and all languages share one compiled program. Batches mix languages
+and have one shape. Each row's sums are added to the page that the row was cut from. `mswitch
+evaluate` and the training loop score through it, with any weights.
 
-Two short windows per evaluation, of languages in turn and then of their next pages, so the choice
-is a function of the step. Of each window the first gap is shown, with what the network writes there
-greedily and with what stood there. They lie in `RUN/evaluation/gaps-step=N.parquet`, written before
-the losses, whose presence marks an evaluation as complete. The cost is that of one encoded row of
-64 tokens and 16 decoded tokens per device, whatever the size of the evaluation.
+Filled gaps are for people to read. Two short windows per evaluation, of languages in turn and then
+of their next pages, so the choice is a function of the step. Of each window the first gap is shown,
+with what the network writes there greedily and with what stood there. They lie in
+`RUN/evaluation/gaps-step=N.parquet`, written before the losses, whose presence marks an evaluation
+as complete. The cost is that of one encoded row of 64 tokens and 16 decoded tokens per device,
+whatever the size of the evaluation.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence

@@ -1,21 +1,19 @@
 """The training loop: batch, step, line, checkpoint, evaluation; every second is accounted for.
 
-It begins from the last readable checkpoint, and saves and exits within a stated number of seconds
-after a signal.
+It begins from the last readable checkpoint. One step is always in flight: the loop waits for a
+step's metrics only after it dispatched the next step. This keeps the devices busy, bounds the
+memory in flight, and lets the loop answer SIGTERM within two steps.
 
-Schedulers reclaim a machine with SIGTERM and send SIGKILL later: after 30 s on Kubernetes, Slurm
-and spot machines. The loop looks for the signal after every step and every batch of an evaluation.
-If it cannot stop in time, because it compiles or a disk hangs, a thread ends the process, and the
-same command resumes from the last whole checkpoint. A second signal ends it at once.
+A signal saves and exits within a stated number of seconds. Schedulers reclaim a machine with
+SIGTERM and send SIGKILL later: after 30 s on Kubernetes, Slurm and spot machines. The loop looks
+for the signal after every step and every batch of an evaluation. If it cannot stop in time, because
+it compiles or a disk hangs, a thread ends the process, and the same command resumes from the last
+whole checkpoint. A second signal ends it at once.
 
 On several hosts the signal may reach only one of them, or each at another step. All hosts pass the
 same points, one per step or batch, but not at the same time. The host with the signal asks all to
 stop. In each, a thread stops the count of points and sends it to the first host, which decides on
 the point after the largest; no host has passed that one.
-
-One step is always in flight: the loop waits for a step's metrics only after it dispatched the next
-step. This keeps the devices busy, bounds the memory in flight, and lets the loop answer SIGTERM
-within two steps.
 """
 
 import os

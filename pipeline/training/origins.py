@@ -1,20 +1,19 @@
-"""What a run begins with: random weights, the weights of another run, or a trunk that it branches
-off to end with a decay of the learning rate.
+"""What a run begins with: random weights, the weights of another run, or a trunk's whole state.
 
-`first_weights.Start` takes weights alone, `branch.Branch` the whole state of a trunk, and
-`upcycle.Upcycling` makes a Switch of a dense run.
+`Start` takes weights alone, `Branch` the state of a trunk at a step; `upcycling.py` makes a Switch
+of a dense run. What was taken becomes the new run's checkpoint; the run resumes from its own
+checkpoints as any other.
 
-The weights become the new run's checkpoint 0, with a fresh optimizer state; the run resumes from
-its own checkpoints as any other. The two recipes must agree in the shapes of their arrays, in the
-slope of their position biases and in the vocabulary only.
+A start has a fresh optimizer state, at step 0. The two recipes must agree in the shapes of their
+arrays, in the slope of their position biases and in the vocabulary only.
 
-Losses of runs compare only at the end of their decay. A trunk whose rate does not depend on its
-length serves runs of many lengths: each branch continues the trunk's whole state at one checkpoint,
-reads the batches that follow, and lowers the rate linearly to 0. Up to that step the trunk has done
-exactly what a run of the branch's recipe does, so a branch ends with the same numbers as a run
-of its recipe from the first step on. Once it has a checkpoint it is compared with its own claim,
-and no longer depends on its trunk. Source: the warm-up, stable, decay schedule
-(Hu et al. 2024, MiniCPM, section 4).
+A branch ends with a decay of the learning rate, as losses of runs compare only at the end of their
+decay. A trunk whose rate does not depend on its length serves runs of many lengths: each branch
+continues the trunk's whole state at one checkpoint, reads the batches that follow, and lowers the
+rate linearly to 0. Up to that step the trunk has done exactly what a run of the branch's recipe
+does, so a branch ends with the same numbers as a run of its recipe from the first step on. Once it
+has a checkpoint it is compared with its own claim, and no longer depends on its trunk.
+Source: the warm-up, stable, decay schedule (Hu et al. 2024, MiniCPM, section 4).
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -1,13 +1,12 @@
 """A Switch that begins as a dense run: its weights, moments, schedule and examples go on.
 
-`plan` compiles the program that makes its first state.
-
 The parent is a run of ours, finished or not, or an imported one. The first state is made by
-`model/conversions/upcycling.py`. Where the two recipes read the same examples, the Switch continues
-at the parent's step: the rate follows its recipe's schedule from there, and no page is repeated
-before its epoch ends. So its `steps` count the dense ones, and a dense run of as many steps has
-cost as many FLOPs. Otherwise it begins at step 0. Source: Komatsuzaki et al. 2022 (Sparse
-Upcycling), who continue the schedule and keep the optimizer's state.
+`model/conversions/upcycling.py`, in a program that `plan` compiles too. Where the two recipes read
+the same examples, the Switch continues at the parent's step: the rate follows its recipe's schedule
+from there, and no page is repeated before its epoch ends. So its `steps` count the dense ones, and
+a dense run of as many steps has cost as many FLOPs. Otherwise it begins at step 0. Source:
+Komatsuzaki et al. 2022 (Sparse Upcycling), who continue the schedule and keep the optimizer's
+state.
 """
 
 from collections.abc import Mapping, Sequence

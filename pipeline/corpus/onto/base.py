@@ -1,5 +1,6 @@
-"""Work on shards of the base corpus before the last rules: takes what is kept, pages as read,
-MinHash keys and candidates, and keys of lines.
+"""Work on shards of the base corpus before the last rules: what is kept replaces the input.
+
+Taken are pages as read, MinHash keys and candidates, and keys of lines.
 """
 
 from collections import Counter

@@ -1,15 +1,13 @@
-"""The difference between a corpus and the one that is made of it, page by page: rows that leave,
-rows that come, and the files of the base corpus, as they are or without some rows.
+"""The difference between a corpus and the one that is made of it, page by page.
 
     pages of the new corpus = pages of the old one - retracted + reinstated + added
 
 A page is its address, time and text. So a page of the old corpus that lost a line to a new page is
 retracted as it was and reinstated as it is. The changes of some consecutive shards lie in one file.
-
 A page on which a verdict has changed has an outcome before the addition and one after it.
 
-A file only ever loses rows. What is new, or another text than before, lies in new files, so that
-token blocks made of the old files stay valid but for the rows that left.
+A file of the base corpus only ever loses rows. What is new, or another text than before, lies in
+new files, so that token blocks made of the old files stay valid but for the rows that left.
 """
 
 import contextlib

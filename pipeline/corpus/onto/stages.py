@@ -1,12 +1,11 @@
-"""The stages of a job that adds to a corpus: judging a shard of the base, only pages on which a
-verdict has changed, by replaying judgements under the verdicts before the addition and after it.
+"""The stages of a job that adds to a corpus: in a shard of the base, only changed pages are judged.
+
+A page on which a verdict has changed is judged twice, by the verdicts before the addition and by
+those after it. Rows of the former outcome leave the files of the corpus, rows of the new one are
+spilled for new files, and the counts of the shard are corrected by both.
 
 A page goes through the same judgements as in a whole job, in the same order; where all pages
 together decide, the verdict is looked up.
-
-Each such page is judged twice, by the former verdicts and by the new ones. Rows of the former
-outcome leave the files of the corpus, rows of the new one are spilled for new files, and the counts
-of the shard are corrected by both.
 """
 
 import heapq

@@ -1,6 +1,4 @@
-"""What an addition changed, for the manifest and on the terminal, and the settings that a finished
-job leaves beside its corpus for the next.
-"""
+"""What an addition changed, for manifest and terminal, and what it leaves for the next one."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,7 +1,8 @@
-"""Verdicts: what all pages together decided about the pages of one shard, before an addition or
-after it, and the files that are kept beside a corpus, one per kind and shard.
+"""Verdicts: what all pages together decided about the pages of a shard, and files that keep it.
 
-Each has a digest: files of a shard in its counts, counts in the settings, these in the manifest.
+Such files lie beside a corpus, one per kind and shard. Each has a digest: files of a shard in its
+counts, counts in the settings, these in the manifest. Verdicts are those before an addition or
+after it.
 """
 
 import functools

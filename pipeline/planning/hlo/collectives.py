@@ -1,20 +1,19 @@
-"""Collectives of a compiled program: kind, mesh axes, executions, bytes, and the origin of the
-value that each moves, such as parameters or gradients; transfers between slices among them.
-
-XLA splits a collective over several slices into one collective within each slice and transfers
-between their hosts; the compiled program holds these as `send` instructions. By design gradients
-and stored parameters cross between slices, and dispatched tokens do not unless experts are split
-over slices (`model/sharding/mesh.py`).
-
-A value is traced back through instructions that only move data, out of fusions, tuples, calls and
-loops. If every path ends in an argument of the step, the value is a parameter or an optimizer
-statistic; otherwise it was computed. A forward loop that stacks parameters for its backward pass
-only moves them, so the trace also follows what is written into a stack.
+"""Collectives of a compiled program: kind, mesh axes, executions, bytes, and what each one moves.
 
 The design (docs/decisions/shapes-declare-sharding.md) has these: per switch layer two all-to-alls
 forward and two backward; gathers of stored parameters at each use; reductions of gradients and,
 over the model axis, of partial products. A gather of activations is a mistake of the partitioner,
-so each collective is classified by the origin of its operand (`origins.py`).
+so each collective is classified by the origin of its operand.
+
+Origins. A value is traced back through instructions that only move data, out of fusions, tuples,
+calls and loops. If every path ends in an argument of the step, the value is a parameter or an
+optimizer statistic; otherwise it was computed. A forward loop that stacks parameters for its
+backward pass only moves them, so the trace also follows what is written into a stack.
+
+Slices. XLA splits a collective over several slices into one collective within each slice and
+transfers between their hosts; the compiled program holds these as `send` instructions. By design
+gradients and stored parameters cross between slices, and dispatched tokens do not unless experts
+are split over slices (`model/sharding/mesh.py`).
 
 XLA:TPU prints a reduce-scatter as a fusion of an all-reduce with the slice of it that a device
 keeps. It moves what a reduce-scatter moves.

@@ -1,14 +1,13 @@
-"""A compiled program parsed from XLA's text: its instructions, one per line, the trip counts of its
-loops, and so the executions of each instruction. No library parses it.
+"""A compiled program parsed from XLA's text: its instructions, and how often each is executed.
+
+No library parses it. The printed program is complete: computations and their calls, shapes with
+their memory space, and what every loop counts. XLA's own cost analysis counts the body of a loop
+once, and our networks are loops over blocks. Here an instruction's executions are the product of
+the trip counts of its enclosing loops.
 
 A loop's condition compares a counter with a constant, and its body adds a constant to the counter.
 A scan counts by one. A loop of XLA's over the shards of a product ("windowed einsum") computes two
 shards per trip and counts by two: by its bound alone its work would count double.
-
-XLA's own cost analysis counts the body of a loop once, and our networks are loops over blocks. The
-printed program is complete: computations and their calls, shapes with their memory space, and what
-every loop counts. An instruction's executions are the product of the trip counts of
-its enclosing loops.
 """
 
 import functools

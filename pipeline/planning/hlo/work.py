@@ -1,28 +1,23 @@
-"""The work of a compiled program, multiplied by the trip counts of its loops:
+"""The work of a compiled program, multiplied by trip counts: FLOPs, bytes of memory, kernels.
 
-FLOPs of matrix products, bytes moved to and from a device's main memory, kernels written by hand,
-and the instructions that move the most.
+**FLOPs** are those of matrix products. A multiply-add counts as two operations; only `dot` and
+`convolution` are counted. XLA for TPUs writes every product as a convolution and a batch of
+products as one with dilation, whose padding is not work. For GPUs most products are library calls,
+which name the dimensions that they contract. Rematerialised products and empty expert slots are
+included, as the program computes them; `model.flops.forward_flops` returns the model's own FLOPs.
+The rule is that of XLA's `HloCostAnalysis`. A product of float32 operands at `highest` precision,
+such as the router's, takes six passes of a bfloat16 matrix unit, and at `high` precision three
+(`jax.lax.Precision`).
 
-A kernel states its FLOPs and the bytes that it moves, re-fetches of blocks included, where it is
-called: in JAX's `cost_estimate`, which XLA prints for TPUs, and in the call's `metadata`, which it
-prints for GPUs. Calls that state nothing are listed, and their operands and results count once.
+**Bytes** are those moved to and from a device's main memory. Each fusion reads its operands and
+writes its result once. Arrays in on-chip memory are not counted; of a slice of a stacked array only
+the slice is, and of an update in place only the update. Repeated reads by a fusion and padding to
+tiles are left out, so the sum is a lower bound, as a roofline requires.
 
-A multiply-add counts as two operations; only `dot` and `convolution` are counted. XLA for TPUs
-writes every product as a convolution and a batch of products as one with dilation, whose padding is
-not work. Rematerialised products and empty expert slots are included, as the program computes them;
-`model.flops.forward_flops` returns the model's own FLOPs. The rule is that of XLA's
-`HloCostAnalysis`.
-
-For GPUs most products are library calls, which name the dimensions that they contract. A kernel
-states its FLOPs (`kernels.py`).
-
-A product of float32 operands at `highest` precision, such as the router's, takes six passes of a
-bfloat16 matrix unit, and at `high` precision three (`jax.lax.Precision`).
-
-Each fusion reads its operands and writes its result once. Arrays in on-chip memory are not counted;
-of a slice of a stacked array only the slice is, and of an update in place only the update. Repeated
-reads by a fusion and padding to tiles are left out, so the sum is a lower bound, as a roofline
-requires. A kernel written by hand states its bytes, with its repeated reads (`kernels.py`).
+**Kernels** written by hand state their FLOPs and the bytes that they move, re-fetches of blocks
+included, where they are called: in JAX's `cost_estimate`, which XLA prints for TPUs, and in the
+call's `metadata`, which it prints for GPUs. Calls that state nothing are listed, and their operands
+and results count once.
 """
 
 import heapq

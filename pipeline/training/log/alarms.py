@@ -1,12 +1,14 @@
-"""Alarms of a run: a line on the terminal and in `alarms.jsonl` per new fault of a router, and
-every skipped update with its cause, layer and languages in `skipped.jsonl`.
+"""Alarms of a run: one line per new fault of a router, and every skipped update with its cause.
 
-It looks every `EVERY` steps and at no other step, so that two looks are that far apart. A router
-that does not move is named at most `EVERY` + `WINDOW` steps after that began; an uneven load when
-two looks in a row find it, `EVERY` steps later. Experts without tokens count from `SETTLING` steps
-of these routers and the end of the warm-up on. A resumed run begins with an empty window.
+Faults go to the terminal and to `alarms.jsonl`, skipped updates with layer and languages to
+`skipped.jsonl`. One or two skipped updates are a bad batch. Ten in a row are a diverged run, which
+is stopped.
 
-One or two skipped updates are a bad batch. Ten in a row are a diverged run, which is stopped.
+Routers are looked at every `EVERY` steps and at no other step, so that two looks are that far
+apart. A router that does not move is named at most `EVERY` + `WINDOW` steps after that began; an
+uneven load when two looks in a row find it, `EVERY` steps later. Experts without tokens count from
+`SETTLING` steps of these routers and the end of the warm-up on. A resumed run begins with an empty
+window.
 """
 
 import json

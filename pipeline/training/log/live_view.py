@@ -1,15 +1,16 @@
-"""The terminal of a run: one panel, updated with every line of `metrics.jsonl`, which names faults
-of routers that are recognized in the routing of some steps. No JAX is imported.
+"""The terminal of a run: a panel, updated with every line of `metrics.jsonl`, with routers' faults.
+
+If the output is not a terminal, every line is printed as text, so that a log can be searched.
 
 A sparse network whose router has collapsed trains on as a smaller dense one, and its loss looks
-healthy. What is recognized, with its layer:
+healthy. What is recognized from the routing of some steps, with its layer:
 
 * an expert that gets no tokens (dead): below `DEAD` of an even load over the window;
 * one expert that gets nearly all tokens: above `NEARLY_ALL` of the layer's assignments;
 * a router that does not move although updates are made (frozen);
 * a router whose weights are not numbers.
 
-If the output is not a terminal, every line is printed as text, so that a log can be searched.
+No JAX is imported.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

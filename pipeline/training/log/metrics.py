@@ -1,19 +1,17 @@
-"""The log of a run:
+"""The log of a run: a line of `metrics.jsonl` per some steps, its curves and its live view.
 
-`metrics.jsonl`, whose lines reduce the steps since the line before to one, TensorBoard's curves and
-a live view in the terminal.
+A line reduces the steps since the line before to one. Losses of the steps are summed and divided by
+their tokens; a mean of per-step means would weight tokens unequally. Step times include waiting for
+data, and exclude compiling, evaluating, checkpointing and logging, which `time_account.py` books
+apart. A line is due every `log_every` steps and at every checkpoint. A resumed run writes the same
+lines as an uninterrupted one, but for one line where it was stopped.
 
-tensorboardX's own `SummaryWriter` writes in a thread, which a full disk ends; the next scalars then
-fill its queue, and the program waits forever. Here an error of the disk is raised where it happens.
-
-Losses of the steps are summed and divided by their tokens; a mean of per-step means would weight
-tokens unequally.
-
-Step times include waiting for data, and exclude compiling, evaluating, checkpointing and logging,
-which `time_account.py` books apart. A line is due every `log_every` steps and at every checkpoint.
-A resumed run writes the same lines as an uninterrupted one, but for one line where it was stopped.
 In a store, files are written whole: before each checkpoint, which counts on their lines, after each
 evaluation and at the end.
+
+Curves are TensorBoard's. tensorboardX's own `SummaryWriter` writes in a thread, which a full disk
+ends; the next scalars then fill its queue, and the program waits forever. Here an error of the disk
+is raised where it happens.
 """
 
 import json

@@ -1,7 +1,6 @@
-"""What a run achieved, step by step, from its evaluations and its log: losses, speed and time, as
-the end of a training and `mswitch inspect` show them.
+"""What a run achieved, step by step, from its evaluations and its log: losses, speed and time.
 
-Only files are read, and no JAX is loaded, so it serves `mswitch inspect` and the end of training.
+The end of a training and `mswitch inspect` show it. Only files are read, and no JAX is loaded.
 """
 
 import math

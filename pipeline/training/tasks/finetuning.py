@@ -1,6 +1,4 @@
-"""A fine-tuning: what must hold of its tasks, its programs, its training and its last
-predictions.
-"""
+"""A fine-tuning: what must hold of its tasks, its programs, its training, its last predictions."""
 
 import functools
 import gc

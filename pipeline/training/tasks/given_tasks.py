@@ -1,6 +1,4 @@
-"""The tasks of a run as training examples, and which of their examples share text with the corpus
-of the pretraining.
-"""
+"""The tasks of a run as training examples, and which share text with the pretraining corpus."""
 
 import functools
 from collections import Counter

@@ -1,16 +1,13 @@
-"""What a network answers to the examples of a task: labels by likelihood, text greedily or by
-beams, and which experts the tokens are sent to.
-
-It counts the tokens of the inputs, which the encoder reads, and of the correct targets, which the
-decoder reads as in training. So the counts do not depend on the network's answers, and two runs are
-counted on the same tokens. Dispatch is dropless, as it is for answers. The columns are those of
-pretraining's evaluations (`eval/experts.py`).
-
-Of a sparse network it also counts which experts the tokens of each language are sent to.
+"""A network's answers to the examples of a task: labels by likelihood, text greedily or by beams.
 
 Inputs are cut to one length and batches have one size, so each task has one program per kind of
 answer. Dispatch is dropless, so an answer depends on its example alone. Every host has all
 examples, and its devices compute their rows of each batch.
+
+Of a sparse network it also counts which experts the tokens of each language are sent to: those of
+the inputs, which the encoder reads, and of the correct targets, which the decoder reads as in
+training. So the counts do not depend on the network's answers, and two runs are counted on the same
+tokens. The columns are those of pretraining's evaluations (`eval/experts.py`).
 """
 
 import functools

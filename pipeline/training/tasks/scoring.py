@@ -1,19 +1,19 @@
-"""Scores on tasks: predictions on development data and the best step so far, what `mswitch
-evaluate` writes, and what each sentence of a parallel text costs a network, each token hidden
-exactly once.
+"""Scores on tasks: predictions at a step, the best step so far, and what a parallel sentence costs.
+
+A sentence of a parallel text costs the sum of its tokens' losses, each token hidden exactly once
+and predicted from the words around it:
 
     tokens   a b c d e f g h i ...     spans of three tokens, numbered 0, 1, 2, ...
     example  f hides the spans with the numbers f, f + 7, f + 14, ...: 14 % of the tokens
 
-The sum of their losses is the cost of the whole sentence, each token predicted from the words
-around it. It is a number for a sentence and not for a token, so it compares languages and
-vocabularies on parallel text. It is not a probability of the sentence: a span sees what follows it.
-The end of every span but the last is predicted too, as its length is not known to the network. EOS
-is not scored, as in held-out pages (`held_out_batches.py`).
+It is not a probability of the sentence: a span sees what follows it. The end of every span but the
+last is predicted too, as its length is not known to the network. EOS is not scored, as in held-out
+pages (`held_out_batches.py`). Dispatch is dropless, so a sentence's number depends on the sentence
+alone.
 
 Nats per sentence compare languages and vocabularies: all languages say the same, and no number is
 divided by tokens or bytes. The form of a language still differs from that of another (a caveat of
-docs/tasks.md). Dispatch is dropless, so a sentence's number depends on the sentence alone.
+docs/tasks.md).
 """
 
 import functools
