@@ -1,4 +1,4 @@
-"""Reading: the input files, their packing into shards, and the step that reads their records.
+"""Reading: the input files, their packing into shards, and the stage that reads their records.
 
 **Shards.** A shard is one work item; a chunk is the part of it in memory at one time; a partition
 is the part of all shards' keys that is compared at one time. The cut follows from the input alone,
@@ -15,7 +15,7 @@ replaced by its files, and each worker fetches them when it processes them. A fi
 has the language in its name. So where declared languages count, a file in a language that was not
 requested is not even opened.
 
-**The step `read`.** Dropped at once are pages of languages that were not requested, where the
+**The stage `read`.** Dropped at once are pages of languages that were not requested, where the
 declared language counts; pages that are too long; and pages with a newer version in the same chunk.
 Each chunk keeps only its newest page per address, as taking the newest is associative. So an
 address that a crawl repeats fifty thousand times is spilled once per chunk.

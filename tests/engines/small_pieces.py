@@ -14,7 +14,7 @@ from pathlib import Path
 
 from data.files import stores
 
-if "QUICK_RETRIES" in os.environ:  # before `kvstores` reads them for TensorStore
+if "QUICK_RETRIES" in os.environ:  # before `kvstore` reads them for TensorStore
     stores.FIRST_WAIT_SECONDS, stores.LONGEST_WAIT_SECONDS = 0.1, 1.0
 
 from pipeline import cli

@@ -23,7 +23,7 @@ class RobotsOfHosts:
     def read(
         cls, paths: Iterable[str], hosts: Collection[str], user_agent: str = USER_AGENT
     ) -> "RobotsOfHosts":
-        """Returns the robots.txt of these hosts (`robots_files`), of several the one that counts.
+        """Returns the robots.txt of these hosts (`read_robots`), of several the one that counts.
 
         Args:
             paths: files to look for them in.
