@@ -9,7 +9,11 @@ of its own, and Unicode's bidirectional controls reorder what stands beside them
 (bytes of a file name that are not UTF-8) cannot be written at all.
 """
 
+from collections.abc import Iterable
+
 import regex
+
+LONGEST_NAMES = 300  # characters of the names that a message lists
 
 
 class DataError(ValueError):
@@ -48,3 +52,9 @@ def escape_controls(text: str) -> str:
     Joiners that Persian and Indic words need are kept, as are spaces of every width.
     """
     return CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def listed(names: Iterable[object]) -> str:
+    """Returns names of others, with commas between them, for a message of one line."""
+    text = escape_controls(", ".join(map(str, names)))
+    return text if len(text) <= LONGEST_NAMES else f"{text[:LONGEST_NAMES]} ..."

@@ -32,7 +32,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float, Int, Num
 
-from data.errors import DataError
+from data.errors import DataError, listed
 
 
 class Usage(NamedTuple):
@@ -280,14 +280,14 @@ def _in_order(
     found = {row["language"]: row for row in rows if (row["stack"], row["layer"]) == place}
     if missing := [code for code in languages if code not in found]:
         raise DataError(
-            f"{origin} lacks {', '.join(missing)} in layer {place[1]} of the {place[0]}; "
+            f"{origin} lacks {listed(missing)} in layer {place[1]} of the {listed(place[:1])}; "
             "evaluate again."
         )
     ordered = [found[code] for code in languages]
     if len({len(row["load"] or ()) for row in ordered}) != 1 or not ordered[0]["load"]:
         raise DataError(
             f"{origin} should have one load per expert and language in layer {place[1]} of the "
-            f"{place[0]}, and does not; evaluate again."
+            f"{listed(place[:1])}, and does not; evaluate again."
         )
     return ordered
 

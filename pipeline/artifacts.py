@@ -16,13 +16,13 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from data.files.atomic import TEMPORARY
 from data.files.digests import digest_of_bytes
-from data.files.json_files import of_shape, read_json, write_json
+from data.files.json_files import Name, of_shape, read_json, write_json
 from data.files.locks import FOLDER, check_held
 from data.files.paths import (
     exists,
@@ -141,7 +141,7 @@ class Head(Struct, frozen=True, kw_only=True):
         code_version: version of the package.
     """
 
-    stage: Annotated[str, Meta(max_length=100)]  # a message names it
+    stage: Name  # a message names it
     settings: dict[str, Any] = {}
     inputs: dict[str, str] = {}
     schema_version: int | None = None

@@ -42,7 +42,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import pyarrow as pa
 from msgspec import Meta
 
-from data.errors import DataError
+from data.errors import DataError, listed
 from data.files.json_files import Name, of_shape, read_json, read_yaml
 from data.files.parquet_files import read_schema, read_table
 from data.files.paths import local_copy
@@ -314,9 +314,10 @@ def _plain(schema: pa.Schema, field: str, name: str) -> pa.DataType:
 def _check(fields: Iterable[str], found: Iterable[str], name: str) -> None:
     found = tuple(found)
     for field in fields:
-        if field not in found:
+        if found.count(field) != 1:
+            once, there = " once" if field in found else "", listed(found)
             raise DataError(
-                f"{name} should have the field {field!r} and has {', '.join(found)}; correct the "
+                f"{name} should have the field {field!r}{once} and has {there}; correct the "
                 "description, or the file."
             )
 
@@ -412,7 +413,7 @@ def task_of(value: dict[str, Any], place: str) -> Task:
             near = difflib.get_close_matches(name, known, n=1)
             offer = f"did you mean {near[0]!r}?" if near else f"a task has {', '.join(known)}."
             raise DataError(
-                f"{place} has the field {name!r}, which is not a field of a task; {offer}"
+                f"{place} has the field {listed([name])!r}, which is not a field of a task; {offer}"
             )
     task = of_shape(value, Task, place)
     _check_templates(task, place)

@@ -287,6 +287,9 @@ SENTENCES_SCHEMA = pa.schema(
         ("cut", pa.bool_()),
     ]
 )
+AMOUNTS: Mapping[str, tuple[int, int]] = dict.fromkeys(
+    ("loss_nats", "tokens", "text_bytes"), (0, 2**31 - 1)
+)
 
 
 @dataclass(frozen=True, kw_only=True)

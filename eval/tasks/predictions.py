@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Bool, Float, Int, Shaped
 
-from data.errors import DataError
+from data.errors import DataError, listed
 from data.tasks.description import Task
 from data.tasks.examples import TaskExample
 
@@ -129,7 +129,7 @@ def from_table(table: pa.Table, origin: str) -> Predictions:
         if len(found := table[name].unique()) != 1:
             raise DataError(
                 f"{origin} should hold predictions of one {name} and holds "
-                f"{', '.join(map(str, found.to_pylist())) or 'none'}; give one {name} at a time."
+                f"{listed(found.to_pylist()) or 'none'}; give one {name} at a time."
             )
     keys = [("language", "ascending"), ("identity", "ascending")]
     order = pc.sort_indices(table, sort_keys=keys)  # pyright: ignore[reportAttributeAccessIssue]
@@ -148,8 +148,9 @@ def from_table(table: pa.Table, origin: str) -> Predictions:
     if same.any():
         at = int(np.flatnonzero(same)[0])
         raise DataError(
-            f"{origin} holds two predictions for {made.identity[at]!r} in {made.language[at]}; "
-            "predict again, or correct `identity` of the description."
+            f"{origin} holds two predictions for {listed([made.identity[at]])!r} in "
+            f"{listed([made.language[at]])}; predict again, or correct `identity` of the "
+            "description."
         )
     return made
 

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from data.files.digests import digest_of_contents
-from data.files.json_files import Count, Digest, read_json
+from data.files.json_files import Count, Digest, RelativePath, read_json
 from data.files.parquet_files import row_count
 from data.files.paths import Place, exists, join_path, names_in, place
 from data.tokens.blocks import TokenBlocks, verify_contents, verify_model
@@ -226,14 +226,14 @@ class ReportManifest(Struct, frozen=True):
     """The manifest of a report."""
 
     sentence: str
-    files: dict[str, Digest] = {}
+    files: dict[RelativePath, Digest] = {}
 
 
 class Exported(Struct, frozen=True):
     """The manifest of an export."""
 
     arrays: Count
-    files: dict[str, Digest] = {}
+    files: dict[RelativePath, Digest] = {}
 
 
 def run(arguments: Inspect) -> None:

@@ -66,6 +66,11 @@ def completed(arguments: Clean, version: int) -> Clean:
             f"What is kept beside {arguments.onto} is of version {facts.version}, and this one "
             f"reads {version}; clean all input again with --growable."
         )
+    if len(facts.tallies) != len(facts.input):
+        raise DataError(
+            f"{found.facts_path} should have the digest of each of {len(facts.input):,} shards and "
+            f"has {len(facts.tallies):,}; restore it, or clean all input again with --growable."
+        )
     if missing := absent(_files_of(found, facts)):
         raise DataError(
             f"{missing} files of {arguments.onto} are missing; restore them, or clean all input "

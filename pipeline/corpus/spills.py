@@ -13,6 +13,7 @@ language does not without asking the identifier again, which is most of the cost
 
 import contextlib
 import hashlib
+import textwrap
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -33,6 +34,8 @@ from pipeline.corpus import counts
 from pipeline.corpus.counts import SortedRun, Tally
 
 NUMBERS = pa.schema([("number", pa.uint32())])
+MAY_BE_NULL = ("declared_language",)
+LONGEST_REASON = 300  # characters of an error, which may quote the file
 OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4")
 
 
@@ -63,9 +66,27 @@ def reader(path: str) -> Iterator[pa.RecordBatchFileReader]:
         missing = isinstance(error, FileNotFoundError)
         if isinstance(error, OSError) and is_system_error(error) and not missing:
             raise
+        reason = textwrap.shorten(str(error), LONGEST_REASON, placeholder=" ...")
         raise DataError(
-            f"{path} is missing or damaged ({error}); restore it, or clean its input again."
+            f"{path} is missing or damaged ({reason}); restore it, or clean its input again."
         ) from error
+
+
+def check(path: str, schema: pa.Schema) -> None:
+    """Checks that a file is a spilled table of these columns, with a value where one must be.
+
+    Raises:
+        DataError: if it is not.
+    """
+    with reader(path) as file:
+        if not file.schema.equals(schema):
+            raise pa.ArrowInvalid(f"expected {schema.to_string()}, found {file.schema.to_string()}")
+        for number in range(file.num_record_batches):
+            batch = file.get_batch(number)
+            batch.validate(full=True)
+            for name in schema.names:
+                if name not in MAY_BE_NULL and batch[name].null_count:
+                    raise pa.ArrowInvalid(f"no value in a row of {name}")
 
 
 def batches(path: str, numbers: Sequence[int] | None = None) -> Iterator[pa.RecordBatch]:

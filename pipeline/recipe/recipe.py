@@ -7,6 +7,7 @@ repeat it.
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from data.errors import listed
 from data.examples.span_corruption import LEAST_INPUTS, MOST_INPUTS, Lengths, lengths_for_inputs
 from data.files.json_files import of_shape
 from model.config import (
@@ -87,7 +88,6 @@ FREE = ("mesh", "accumulate", "remat", "logits_mib", "keep_every")
 # Settings that recipe.json has only if they are set, so that runs begun before they existed resume.
 SELDOM_SET = ("distillation", "finetuning", "held_out_pages", "mixture_from")
 SELDOM_SET_OF_SWITCH = ("balance_loss_over", "bias_rate", "quantile_rate", "shared_mlp")
-LONGEST_LIST = 300  # characters of foreign names that a message quotes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -256,11 +256,9 @@ def recipe_from_json(value: dict[str, Any], place: str = "The recipe") -> Recipe
     """
     recipe = of_shape(value, Recipe, place)
     if unknown := sorted(unknown_fields(value, asdict(recipe))):
-        names = ", ".join(unknown)
-        names = names if len(names) <= LONGEST_LIST else names[:LONGEST_LIST] + "..."
         raise ArtifactError(
-            f"{place} has the settings {names}, which this version does not know; correct "
-            "their names, or use the mswitch that wrote it."
+            f"{place} has the settings {listed(unknown)}, which this version does not know; "
+            "correct their names, or use the mswitch that wrote it."
         )
     return recipe
 

@@ -27,7 +27,7 @@ from rich.cells import cell_len
 from data.errors import DataError, escape_controls
 from data.files.atomic import atomic_write
 from data.files.digests import digest_of_contents
-from data.files.json_files import Count, Digest, decode_json, read_json
+from data.files.json_files import EXACT, Count, Digest, decode_json, of_shape, read_json
 from data.files.locks import check_held
 from data.files.parquet_files import read_schema, read_table
 from data.files.paths import Place, exists, names_in, read_bytes, remove
@@ -190,6 +190,23 @@ def _is_imported(directory: Place) -> bool:
     return head.stage == "import-hf" or (head.stage == "prune" and head.settings.get("step") == 0)
 
 
+Amount = Annotated[float, Meta(ge=0, le=EXACT)]
+
+
+class LoggedStep(Struct, frozen=True):
+    """What every reader needs of a line of a run's log.
+
+    Attributes:
+        step: number of updates so far.
+        steps: number of those since the line before.
+        seconds: mean time of these.
+    """
+
+    step: Amount
+    steps: Amount | None = None
+    seconds: Amount | None = None
+
+
 def read_metrics(path: Place) -> list[dict[str, float | None]]:
     """Returns the lines of a run's log; none if there is no log.
 
@@ -203,7 +220,9 @@ def read_metrics(path: Place) -> list[dict[str, float | None]]:
         return []
     try:
         *lines, _ = read_bytes(path).split(b"\n")
-        return [decode_json(line, dict[str, float | None], str(path)) for line in lines if line]
+        metrics = [decode_json(line, dict[str, float | None], str(path)) for line in lines if line]
+        of_shape(metrics, list[LoggedStep], str(path))
+        return metrics
     except DataError as error:
         raise ArtifactError(
             f"One JSON object per line was expected in {path} ({error}); remove the broken line, "
@@ -256,7 +275,7 @@ def forget_evaluations(directory: Place, gone: Callable[[int], bool]) -> None:
 def scored_tokens(path: Place) -> str | None:
     """Returns the digest of the tokens that an evaluation was made from; None if not recorded."""
     tokens = (read_schema(str(path)).metadata or {}).get(TOKENS)
-    return None if tokens is None else tokens.decode()
+    return None if tokens is None else tokens.decode(errors="replace")
 
 
 def write_evaluation(
@@ -438,7 +457,7 @@ class StepTimesRecord(Struct, frozen=True, kw_only=True):
 
     baseline: MeasuredRun
     candidate: MeasuredRun
-    steps_per_round: Annotated[int, Meta(ge=1)]
+    steps_per_round: Annotated[int, Meta(ge=1, le=EXACT)]
     rounds: Annotated[tuple[Round, ...], Meta(min_length=2)]
     devices: tuple[str, ...]
     machine: dict[str, Any] = {}

@@ -25,7 +25,12 @@ from data.languages import get
 from data.tasks.description import Task, task_of
 from eval.experts import WRITTEN
 from eval.tasks import metrics
-from eval.tasks.comparison import SENTENCES_SCHEMA, SentenceComparison, sentence_comparison
+from eval.tasks.comparison import (
+    AMOUNTS,
+    SENTENCES_SCHEMA,
+    SentenceComparison,
+    sentence_comparison,
+)
 from eval.tasks.metrics import metrics_of
 from eval.tasks.predictions import MAY_BE_NULL, SCHEMA, Predictions, from_table
 from pipeline.errors import ArtifactError
@@ -126,7 +131,7 @@ def sentence_comparisons(
         sentence_comparison(
             name,
             *(
-                [read_table(run[name], SENTENCES_SCHEMA) for run in side]
+                [read_table(run[name], SENTENCES_SCHEMA, ranges=AMOUNTS) for run in side]
                 for side in (baseline, candidate)
             ),
         )

@@ -20,6 +20,7 @@ OURS = (DataError, ArtifactError)
 LARGEST_RATIO = 1032
 FREE_WORK = 128 << 20  # of an input however small: the reader of Parquet allows half of it
 LONGEST_MESSAGE = 2000
+Mutate = Callable[[Sequence[bytes], random.Random], bytes]
 
 
 class Read(NamedTuple):
@@ -42,16 +43,18 @@ class Family:
         file: name of the file that it reads; the name decides about compression.
         seeds: valid inputs, and damaged ones, to mutate.
         read: reads a file to its end.
+        mutate: makes an input of seeds: of their bytes, or of the values in them (`values.py`).
     """
 
     name: str
     file: str
     seeds: Sequence[bytes]
     read: Callable[[Path], Read]
+    mutate: Mutate = mutated
 
     def input(self, number: int) -> bytes:
         """Returns the input of this number; the same in every run."""
-        return mutated(self.seeds, random.Random(f"{self.name} {number}"))
+        return self.mutate(self.seeds, random.Random(f"{self.name} {number}"))
 
     def trial(self, content: bytes, directory: Path) -> Read:
         """Reads one input.
@@ -60,7 +63,7 @@ class Family:
             Broken: if the reader raises another's exception, or works too much.
         """
         path = directory / self.file
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
         try:
             found = self.read(path)

@@ -4,8 +4,10 @@ The seeds are those of `tests/fixture`. Whoever writes a table of pages or a blo
 checksum, so each input has that of its bytes.
 """
 
+import functools
 import hashlib
 import tarfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -30,12 +32,19 @@ OF_FIXTURE = (
 )  # fmt: skip
 
 
-def fixture() -> list[bytes]:
+@functools.cache
+def files_of_fixture() -> dict[str, bytes]:
     with tarfile.open(FIXTURE) as archive:
-        return [found.read() for name in OF_FIXTURE if (found := archive.extractfile(name))]
+        files = {one.name: archive.extractfile(one) for one in archive.getmembers()}
+        return {name: file.read() for name, file in files.items() if file is not None}
 
 
-PAGE_TABLE, EVALUATION, BLOCK, VOCABULARY, _MANIFEST = fixture()
+def fixture(names: Iterable[str]) -> list[bytes]:
+    """Returns files of the fixture."""
+    return [files_of_fixture()[name] for name in names]
+
+
+PAGE_TABLE, EVALUATION, BLOCK, VOCABULARY, _MANIFEST = fixture(OF_FIXTURE)
 _SHARD = msgspec.json.decode(_MANIFEST)["languages"]["sw"]["train"]["shards"][0]
 IDS = 1 << 20
 

@@ -21,6 +21,7 @@ from data.files.json_files import Count, Digest, Name, read_json
 from data.files.paths import exists, join_path
 from data.language_id.thresholds import decide
 from data.numbers import is_among
+from data.reading.page import BROKEN as BROKEN_COLUMNS
 from pipeline.artifacts import MANIFEST
 from pipeline.beam.workspace import NO_WAVES, Waves, Workspace
 from pipeline.corpus import spills
@@ -28,8 +29,9 @@ from pipeline.corpus.addresses import FindNewest
 from pipeline.corpus.counts import Tally, TallyRecord
 from pipeline.corpus.judgements import CLUSTER_SIZES, Rows, thresholds_of
 from pipeline.corpus.keys import numbers_of
-from pipeline.corpus.lines import SpillLineKeys, duplicate_lines_of
-from pipeline.corpus.near_duplicates import ChoosePages, sizes_path
+from pipeline.corpus.lines import LINE_KEYS, SpillLineKeys, duplicate_lines_of
+from pipeline.corpus.near_duplicates import MINHASH_KEYS, ChoosePages, sizes_path
+from pipeline.corpus.read import VERSIONS as VERSION_COLUMNS
 from pipeline.corpus.spills import ROW
 from pipeline.corpus.write import PlannedFile
 
@@ -50,10 +52,6 @@ LEAVES = "leaves"  # rows of near-duplicates
 SIZES = "sizes"  # of what other candidates stand for
 OUTCOMES = "outcomes"  # of the last rules
 LOST = "lost"  # lines that another page keeps
-KINDS = (
-    *(PAGES, VERSIONS, BROKEN, DESCRIBED, ANSWERS, MINHASH, LINES, REPEATS),
-    *(CLAIMS, DUPLICATES, LEAVES, SIZES, OUTCOMES, LOST),
-)
 SAME = (PAGES, DESCRIBED, ANSWERS)  # kinds that an addition keeps of the base corpus
 TALLY = "tally"
 
@@ -66,6 +64,23 @@ ANSWERED = pa.schema(
         ("language_probability", pa.float64()),
     ]
 )
+
+KINDS = {  # with the columns of each
+    PAGES: spills.PAGES_SCHEMA,
+    VERSIONS: VERSION_COLUMNS,
+    BROKEN: BROKEN_COLUMNS,
+    DESCRIBED: spills.PAGES_SCHEMA,
+    ANSWERS: ANSWERED,
+    MINHASH: MINHASH_KEYS,
+    LINES: LINE_KEYS,
+    REPEATS: LINE_KEYS,
+    CLAIMS: CLAIMED,
+    DUPLICATES: spills.NUMBERS,
+    LEAVES: spills.NUMBERS,
+    SIZES: CLUSTER_SIZES,
+    OUTCOMES: spills.OUTCOME_SCHEMA,
+    LOST: spills.NUMBERS,
+}
 
 Hex = Annotated[str, Meta(pattern=r"\A[0-9a-f]{32}\Z")]
 
@@ -96,10 +111,13 @@ class KeptBeside(Struct, frozen=True):
     growth_sha256: str = ""
 
 
+Kind = Annotated[str, Meta(pattern=rf"\A(?:{'|'.join(KINDS)})\Z")]
+
+
 class KeptShard(TallyRecord, frozen=True, kw_only=True):
     """The counts of all steps of a shard, and the digests of what is kept of it, by kind."""
 
-    digests: dict[Name, Digest]
+    digests: dict[Kind, Digest]
 
 
 class GrowthFacts(Struct, frozen=True, kw_only=True):
@@ -122,7 +140,7 @@ class GrowthFacts(Struct, frozen=True, kw_only=True):
 
     version: int
     generation: Count
-    rules: str
+    rules: Name
     share: ShareHeldOut | None
     languages: tuple[str, ...] | None
     bad_words: Digest | None
@@ -177,14 +195,15 @@ class GrowthFiles:
         return read_json(self.tally_path(shard), KeptShard)
 
     def check(self, shard: int) -> None:
-        """Checks the files of a shard, each of which is read once.
+        """Checks the files of a shard.
 
         Raises:
-            DataError: if one differs from what was written.
+            DataError: if one differs from what was written, or has other columns than its kind.
         """
         check_digest(self.tally_path(shard), _tally_digests(self)[shard])
         for kind, digest in self.kept(shard).digests.items():
             check_digest(self.path(kind, shard), digest)
+            spills.check(self.path(kind, shard), KINDS[kind])
 
     def tally_path(self, shard: int) -> str:
         """Returns the path of a shard's counts."""
