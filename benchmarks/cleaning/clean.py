@@ -124,7 +124,7 @@ def _in_one(files: list[Path]) -> int:
 
 def _identification_seconds(files: list[Path]) -> float:
     """CPU seconds of CLD3 alone for the pages that reach it."""
-    from data.language_id.combined import CLD3Identifier
+    from data.language_id.cld3 import CLD3Identifier
     from data.reading.page import Page
     from data.reading.web_archive import read
     from data.rules.english_lines import too_few_long_lines

@@ -19,7 +19,8 @@ from typing import NamedTuple
 from labelled_texts import LabelledText, tuned
 
 from data.language_id import identifiers, opinions
-from data.language_id.combined import CLD3Identifier, page_characters
+from data.language_id.cld3 import CLD3Identifier
+from data.language_id.combined import page_characters
 from data.language_id.opinions import opinion_of_cld2, opinions_of
 from data.languages import UNDETERMINED, find
 from data.scripts import code_points

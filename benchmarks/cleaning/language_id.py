@@ -28,13 +28,9 @@ from typing import Any
 from labelled_texts import LabelledText, scored
 from language_noise import noise
 
+from data.language_id.cld3 import CLD3Identifier
 from data.language_id.columns import columns
-from data.language_id.combined import (
-    CLD3Identifier,
-    CombinedIdentifier,
-    is_no_language,
-    page_characters,
-)
+from data.language_id.combined import CombinedIdentifier, is_no_language, page_characters
 from data.language_id.fasttext import FastTextIdentifier
 from data.language_id.identifiers import CLD2Answer, Prediction, identify_by_cld2
 from data.languages import find

@@ -1,5 +1,4 @@
-"""Rules of quality: the reasons for which a page falls, from its signals and its language's
-thresholds.
+"""Rules of quality: why a page is rejected, by its signals and its language's thresholds.
 
 The order is FineWeb2's: repetition, FineWeb's rules, Gopher's rules. The first rule that a page
 fails is its reason, by the name that datatrove gives it. The rule of stop words does not judge a

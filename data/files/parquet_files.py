@@ -117,6 +117,7 @@ def opened(
             metadata=metadata,
             read_dictionary=texts,
             buffer_size=COLUMN_BYTES if is_remote(path) else 0,
+            pre_buffer=False,  # which would fetch whole row groups at once
         ) as file:
             yield file, most_bytes(source.size())
 

@@ -1,13 +1,6 @@
-"""The language of a page: by CLD3 alone, as in mC4, or by CLD2, CLD3 and a fastText model together.
+"""The language of a page by CLD2, CLD3 and a fastText model together.
 
-**CLD3 alone** runs with mC4's settings: it reads at least 100 and at most 10,000 bytes of a page. A
-prediction counts only if CLD3 marks it as reliable and its probability reaches the rule set's
-threshold; otherwise the page is "und". Known weaknesses, visible in the reports: toned Yoruba is
-classified as Vietnamese with probability 1, Indonesian and Malay are confused, and repetitive text
-shrinks below 100 bytes and is classified as "und". gcld3 must be loaded before TensorFlow. In the
-other order the process crashes without a message.
-
-**Together.** Each candidate language is rated by how likely the answers are for its pages, as if
+Each candidate language is rated by how likely the answers are for its pages, as if
 identifiers erred independently (naive Bayes), with the same prior for each language:
 
     rating(language) = product over identifiers of
@@ -46,18 +39,17 @@ calls, 5 microseconds per thousand characters.
 
 import functools
 import math
-import sys
 from collections.abc import Iterable
 from typing import NamedTuple
 
-import gcld3
 import numpy as np
 import regex
 from jaxtyping import Int64, UInt8, UInt32
 
 from data.language_id import identifiers
+from data.language_id.cld3 import CLD3Identifier
 from data.language_id.fasttext import loaded
-from data.language_id.identifiers import CLD2Answer, Identifier, Prediction
+from data.language_id.identifiers import CLD2Answer, Prediction
 from data.language_id.opinions import (
     ANY,
     Opinion,
@@ -185,39 +177,6 @@ def _in_long_runs(points: UInt32[np.ndarray, " characters"]) -> int:
     ends = np.flatnonzero((points <= 32) | (points > 126))
     runs = np.diff(ends, prepend=-1, append=len(points)) - 1
     return int(runs[runs > LONG_RUN].sum())
-
-
-if "tensorflow" in sys.modules and "gcld3" not in sys.modules:
-    raise ImportError(
-        "gcld3 was to be loaded after TensorFlow, which crashes the process; "
-        "identify languages in a process that does not import TensorFlow."
-    )
-
-SHORTEST_BYTES = 100
-LONGEST_BYTES = 10_000
-
-
-def identifier(model: str | None) -> Identifier:
-    """Returns CLD3, or the fastText model at this path or address.
-
-    Raises:
-        DataError: if the file is not a fastText classifier, or its runtime is not installed.
-    """
-    if model is None:
-        return CLD3Identifier()
-    return loaded(model)
-
-
-class CLD3Identifier:
-    """CLD3's network; takes about 0.4 ms per page, cannot be pickled, and holds the GIL."""
-
-    def __init__(self):
-        self._network = gcld3.NNetLanguageIdentifier(SHORTEST_BYTES, LONGEST_BYTES)
-
-    def identify(self, text: str) -> Prediction:
-        """Returns CLD3's prediction; lone surrogates, which it rejects, are replaced by "?"."""
-        found = self._network.FindLanguage(text.encode("utf-8", "replace").decode("utf-8"))
-        return Prediction(found.language, found.probability, found.is_reliable)
 
 
 RARE_SCRIPT = 0.05  # prior of "und" where one language alone has the page's script

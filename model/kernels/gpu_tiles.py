@@ -1,5 +1,4 @@
-"""Tiles of attention on a GPU: sizes, grids and operands, and what all passes compute of a tile:
-loads, scores with their bias, and masks.
+"""Tiles of attention on a GPU: sizes, grids and operands; loads, scores with their bias, masks.
 
 Arrays are [batch length heads head]. A thread block holds one tile of queries of one head and
 passes over the keys in tiles, or the other way round. Tiles of queries (or keys) are the fastest

@@ -1,5 +1,4 @@
-"""Tiles of attention on a TPU: sizes, grid, operands and their memory, and what both passes compute
-of a block: scores, keys down and queries across, and the band.
+"""Tiles of attention on a TPU: sizes, grid and operands; scores of a block, and the band of biases.
 
 Arrays are [batch length width] with all heads side by side, as the projections write them. A block
 takes 128 lanes of it, which is two heads of 64: nothing is transposed. Where heads do not fill the

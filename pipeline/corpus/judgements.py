@@ -21,7 +21,7 @@ import pyarrow as pa
 from jaxtyping import UInt32
 
 from data.errors import concerns_one_page
-from data.language_id import combined, identifiers
+from data.language_id import cld3, identifiers
 from data.language_id.combined import CombinedIdentifier
 from data.language_id.identifiers import Identifier, Prediction
 from data.language_id.thresholds import STEPS, MedianLessDeviation, decide, steps_of
@@ -223,7 +223,7 @@ def _identified(model: str | None, text: str) -> Prediction:
 
 @functools.cache
 def _identifier(model: str | None) -> Identifier:
-    return combined.identifier(model)
+    return cld3.identifier(model)
 
 
 @functools.cache

@@ -36,7 +36,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import pyarrow as pa
@@ -58,40 +58,12 @@ from data.reading import crawl, records, web_archive
 from data.reading.crawl import COMMON_CRAWL, SCHEMES
 from data.reading.page import BROKEN, BrokenRecord, Page, Rejected
 from data.reading.records import published_as
-from pipeline.beam.workspace import Workspace
+from pipeline.beam.workspace import Workspace, packed
 from pipeline.corpus import spills
 from pipeline.corpus.counts import Tally
 from pipeline.corpus.judgements import Judgement, judged
 from pipeline.corpus.keys import numbers_from
 from pipeline.corpus.spills import page_spill
-
-
-class Sized(Protocol):
-    """A file with its size in bytes."""
-
-    @property
-    def size(self) -> int:
-        """Number of bytes."""
-        ...
-
-
-S = TypeVar("S", bound=Sized)
-
-
-def packed(files: Iterable[S], shard_bytes: int) -> list[list[S]]:
-    """Returns runs of files of at most `shard_bytes` together; a larger file is alone.
-
-    No run is empty, and none could take the next one's first file.
-    """
-    shards: list[list[S]] = []
-    size = 0
-    for file in files:
-        if not shards or size + file.size > shard_bytes:
-            shards.append([])
-            size = 0
-        shards[-1].append(file)
-        size += file.size
-    return shards
 
 
 @dataclass(frozen=True, kw_only=True)

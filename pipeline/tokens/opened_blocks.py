@@ -1,9 +1,9 @@
-"""Token blocks, opened by directory or by object-store address and checked, when they are made and
-before the first training step.
+"""Token blocks, opened by directory or by object-store address, and checked before they are used.
 
-Sizes and languages are always checked; checksums too if the blocks can be read in some ten seconds.
-`mswitch inspect DIR` checks larger ones in full. In any case each record is checked as it is read:
-ArrayRecord keeps one checksum per record and raises, so nothing altered is trained on.
+They are checked when they are made and before the first training step: sizes and languages always,
+checksums too if the blocks can be read in some ten seconds. `mswitch inspect DIR` checks larger
+ones in full. In any case each record is checked as it is read: ArrayRecord keeps one checksum per
+record and raises, so nothing altered is trained on.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

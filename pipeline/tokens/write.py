@@ -52,7 +52,7 @@ from data.tokens.shards import (
 )
 from data.tokens.tokenizer import MODEL_FILE, UNKNOWN
 from pipeline.artifacts import read_head, read_manifest
-from pipeline.beam.workspace import SCRATCH, Workspace
+from pipeline.beam.workspace import SCRATCH, Workspace, packed
 from pipeline.corpus.pages import (
     PageFile,
     lineage_of,
@@ -61,7 +61,6 @@ from pipeline.corpus.pages import (
     page_urls,
     training_pages,
 )
-from pipeline.corpus.read import packed
 from pipeline.errors import ArtifactError
 
 PAGES_PER_CALL = 256  # TensorFlow's cost of a call is about 1 ms, that of a page 0.1 ms

@@ -1,5 +1,4 @@
-"""A training run, as `pretrain`, `distill` and `finetune` share it: what it would do, and the way
-from a prepared run to a finished directory.
+"""A training run, as `pretrain`, `distill` and `finetune` share it: from prepared to finished.
 
 A command prepares a run (`begin.py`), builds the loop's inputs, writes checkpoint 0 if the first
 weights are not random, and trains (`loop.py`). The same command again resumes from the last whole

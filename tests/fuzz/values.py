@@ -125,7 +125,7 @@ def _column(column: pa.ChunkedArray, draw: random.Random) -> pa.Array | pa.Chunk
                 values[at] = changed(values[at], draw)
                 return pa.array(values, kind)
             except (pa.ArrowException, TypeError, ValueError, OverflowError):
-                continue  # the value does not fit, or an earlier change is no text
+                continue  # the value does not fit, or an earlier change made no text
     if draw.random() < 0.1:  # texts that are not UTF-8
         return pa.array([b"\xff"] * len(column), pa.binary()).view(pa.string())
     value, kind = draw.choice(COLUMNS)

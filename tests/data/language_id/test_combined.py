@@ -17,14 +17,8 @@ from hypothesis import strategies as st
 
 from data.demo import shipped_pages
 from data.language_id import opinions
-from data.language_id.combined import (
-    CLD3Identifier,
-    CombinedIdentifier,
-    decided,
-    identifier,
-    is_no_language,
-    page_characters,
-)
+from data.language_id.cld3 import CLD3Identifier, identifier
+from data.language_id.combined import CombinedIdentifier, decided, is_no_language, page_characters
 from data.language_id.fasttext import FastTextIdentifier
 from data.language_id.identifiers import Identifier
 from data.language_id.opinions import Opinion, is_usually_written_in, is_written_in
@@ -150,7 +144,7 @@ def test_lone_surrogates_do_not_raise(cld3):
 
 
 def test_a_process_with_tensorflow_is_refused_and_not_crashed():
-    code = "import sys; sys.modules['tensorflow'] = sys; import data.language_id.combined"
+    code = "import sys; sys.modules['tensorflow'] = sys; import data.language_id.cld3"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "does not import TensorFlow" in done.stderr

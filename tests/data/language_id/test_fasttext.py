@@ -16,7 +16,7 @@ from trained_fasttext import trained
 
 from data.demo import pages_of
 from data.errors import DataError
-from data.language_id.combined import identifier
+from data.language_id.cld3 import identifier
 from data.language_id.fasttext import (
     FastTextIdentifier,
     mc4_code,

@@ -129,7 +129,7 @@ def test_responses_that_are_no_page_are_counted(tmp_path, head, body, reason):
 MEASURE = """
 import resource, sys, tracemalloc
 from pathlib import Path
-from data.reading.records import read as read_lines
+from data.reading.records import read_json_lines as read_lines
 from data.reading.page import Page
 from data.reading.web_archive import read, read_html
 path = Path(sys.argv[1])

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from data.errors import DataError
 from data.reading.page import BrokenRecord, Page
+from pipeline.beam.workspace import packed
 from pipeline.corpus.read import (
     DEFAULT_CUT,
     MOST_PARTITIONS,
@@ -19,7 +20,6 @@ from pipeline.corpus.read import (
     files_named,
     input_files,
     names_of,
-    packed,
     partitions,
     shards,
 )

@@ -65,9 +65,9 @@ def test_no_advice_makes_a_run_begin_anew_if_no_checkpoint_can_be_read():
 HANGS = """
 import os, signal, threading, time
 signal.signal({number}, signal.SIG_DFL)  # which a shell's background ignores
-from pipeline.training import preemption
-preemption.GRACE_SECONDS = 0.2
-with preemption.Preemption("pretrain") as listening:
+from pipeline.training import loop
+loop.GRACE_SECONDS = 0.2
+with loop.Preemption("pretrain") as listening:
     os.kill(os.getpid(), {number})
     while listening._stop_at is None:
         time.sleep(0.01)
@@ -93,10 +93,10 @@ AFTER_THE_LAST_POINT = """
 import os, signal, time
 outside = []
 signal.signal(signal.SIGTERM, lambda *_: outside.append(1))
-from pipeline.training import preemption
-preemption.GRACE_SECONDS = 0.2
+from pipeline.training import loop
+loop.GRACE_SECONDS = 0.2
 for number in range(40):
-    with preemption.Preemption("pretrain") as listening:
+    with loop.Preemption("pretrain") as listening:
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(0.001 * (number % 4))
     time.sleep(0.02)
@@ -117,7 +117,7 @@ def test_a_signal_after_the_last_point_is_known_and_no_timer_ends_what_follows()
 
 def test_ctrl_c_saves_too_and_a_second_one_quits():
     again = "os.kill(os.getpid(), 2); threading.Event().wait()"
-    status, printed = ended(f"preemption.GRACE_SECONDS = 99; {again}", signal.SIGINT)
+    status, printed = ended(f"loop.GRACE_SECONDS = 99; {again}", signal.SIGINT)
     assert status == 128 + signal.SIGINT
     assert "pretrain: Ctrl-C: saves after this step and exits within 0.2 s." in printed
     assert "pretrain: quits at once (Ctrl-C again); the same command resumes" in printed

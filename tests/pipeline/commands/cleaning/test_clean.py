@@ -12,7 +12,7 @@ from web_pages import ARCHIVES, pages_in
 from data.dedup.line_dedup import keep_lines, line_hashes
 from data.demo import member_of, shipped_pages, write
 from data.errors import DataError
-from data.language_id.combined import CLD3Identifier
+from data.language_id.cld3 import CLD3Identifier
 from data.languages import codes
 from data.reading.page import Page
 from data.rules.english_lines import too_few_long_lines, too_long

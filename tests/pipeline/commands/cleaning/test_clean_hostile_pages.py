@@ -9,7 +9,7 @@ import pytest
 from damaged_archives import HTTP, member
 
 from data.errors import DataError
-from data.language_id import combined
+from data.language_id import cld3
 from data.reading import html
 from data.reading.page import Page, Rejected
 from pipeline.arguments import Clean
@@ -74,7 +74,7 @@ class Identifier:
     """CLD3, which fails on some pages."""
 
     def __init__(self, error: Exception):
-        self._error, self._identify = error, combined.identifier(None).identify
+        self._error, self._identify = error, cld3.identifier(None).identify
 
     def identify(self, text: str):
         if "hostile" in text:

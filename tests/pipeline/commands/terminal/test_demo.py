@@ -58,7 +58,8 @@ import signal, sys
 for one in (signal.SIGINT, signal.SIGTERM):
     signal.signal(one, signal.SIG_DFL)  # a shell's background ignores Ctrl-C
 from pathlib import Path
-from pipeline import cli, demo
+from pipeline import cli
+from pipeline.commands import demo
 demo.PROGRAM = (sys.executable, "-c", {hears!r})
 stages = [demo.Stage(name, [name]) for name in {names!r}]
 demo.commands = lambda out: [tuple(stages)]

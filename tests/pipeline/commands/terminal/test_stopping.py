@@ -16,7 +16,8 @@ pytestmark = pytest.mark.slow
 HEARD = "import signal\nfor one in (1, 2, 15): signal.signal(one, signal.SIG_DFL)\n"
 PROGRAM = """
 import os, sys, time
-from pipeline import cli, recipes, stopping
+from pipeline import cli, stopping
+from pipeline.commands import recipes
 stopping.PATIENCE_SECONDS = 0.01
 
 def work(_):
