@@ -303,12 +303,6 @@ def is_uncertain(row: FunnelRow) -> bool:
     return 2 * row.confidence[-1] <= sum(row.confidence)
 
 
-def bins_with_pages(some: Sequence[FunnelRow]) -> list[int]:
-    """Returns the bins in which any of the languages has pages, and always the last bin."""
-    last = PROBABILITY_BINS - 1
-    return [b for b in range(PROBABILITY_BINS) if b == last or any(r.confidence[b] for r in some)]
-
-
 def sentence(funnel: Funnel) -> str:
     """Returns the sentence on languages whose median kept page lies below 0.95.
 

@@ -57,7 +57,7 @@ settings.load_profile("untimed")
 LONGEST_FIRST = (
     "pipeline/commands/training/test_pretrain",
     "pipeline/commands/training/test_upcycle",  # needs no run that test_pretrain trains meanwhile
-    "model/test_train_step",
+    "model/test_step",
     "pipeline/commands/training/test_finetune",
     "pipeline/commands/training/test_distill",
     "pipeline/commands/training/test_several_hosts",

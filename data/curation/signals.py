@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Int64, Num, UInt64
 
-from data.curation import repetition as hashes
+from data.curation import repetition as repetitions
 from data.curation.repetition import (
     REPEATED,
     TOP,
@@ -177,7 +177,7 @@ def signals(texts: Sequence[str], language: str) -> pa.RecordBatch:
 def _of_chunk(texts: list[str], language: str) -> pa.RecordBatch:
     pages = joined(texts)
     found = words(pages, language)
-    sums = hashes.sums(found.codes)
+    sums = repetitions.sums(found.codes)
     plain = of_spans(sums, found.begins[:-1], found.begins[1:])
     salted = per_page(found, plain)
     repeated = equal(salted)

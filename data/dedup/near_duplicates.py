@@ -419,7 +419,7 @@ def representatives(elements: Iterable[bytes]) -> Representatives:
     """Returns which kept page stands for each page.
 
     Args:
-        elements: `candidates.packed` pages, with all pages of each group; iterated twice.
+        elements: `packed` pages, with all pages of each group; iterated twice.
     """
     headers = np.concatenate([np.empty(0, HEADER), *map(headers_of, elements)])
     order = _in_order(headers)

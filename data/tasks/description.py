@@ -29,13 +29,13 @@ without repeats. A question without an answer (SQuAD 2.0) has an empty list.
 Source: Rajpurkar et al. 2016, arXiv 1606.05250; Lewis et al. 2020, arXiv 1910.07475.
 """
 
+import dataclasses
 import difflib
 import posixpath
 import re
 import string
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
-from dataclasses import field as msgspec_field
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -160,7 +160,7 @@ class _Answer:
 class _Question:
     id: str
     question: str
-    answers: list[_Answer] = msgspec_field(default_factory=list)
+    answers: list[_Answer] = dataclasses.field(default_factory=list)
 
 
 @dataclass(frozen=True)

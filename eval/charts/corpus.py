@@ -11,7 +11,7 @@ from typing import Any
 
 import altair as alt
 
-from eval import funnel as language_probability
+from eval import funnel as funnels
 from eval.charts.parts import (
     FEWEST_COLUMNS,
     ROW_PIXELS,
@@ -29,7 +29,7 @@ _LIGHTEST = 0.3  # opacity of the bin below the last one
 
 def probability_pictures(funnel: Funnel | None) -> dict[str, Picture]:
     """Returns the bars for wide and narrow screens; nothing if no histogram is recorded."""
-    rows = () if funnel is None else language_probability.rows(funnel)
+    rows = () if funnel is None else funnels.rows(funnel)
     if not rows:
         return {}
     tall = _tall(rows)
@@ -86,10 +86,10 @@ def _segment(
 
 
 def _bars(rows: tuple[FunnelRow, ...]) -> alt.Chart:
-    unsure = f"datum.step < {language_probability.LAST_BIN}"
+    unsure = f"datum.step < {funnels.LAST_BIN}"
     colour = alt.condition(unsure, alt.value("var(--baseline)"), alt.value("var(--quiet)"))
     shade = alt.FillOpacity("step:Q", legend=None).scale(
-        domain=[0, language_probability.LAST_BIN], range=[1, _LIGHTEST]
+        domain=[0, funnels.LAST_BIN], range=[1, _LIGHTEST]
     )
     tooltip = language_tooltip(
         alt.Tooltip("steps:N", title="probability"),

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
-from model.kernels import tpu_tiles as scoring
+from model.kernels import tpu_tiles
 from model.kernels.arguments import MASKED, Arguments, Inputs, Numbers, Operand, Setting, estimate
 from model.kernels.tpu_tiles import (
     BACKWARD,
@@ -38,9 +38,9 @@ from model.layers.position_bias import by_bucket, by_offset
 def forward_body(inputs: Inputs, output, statistics, band, *, blocks: TpuBlocks, causal: bool):
     """Computes a block of the output and its logarithms of the sums of exponentials."""
     if band is not None:
-        pl.when(_is_first())(lambda: scoring.fill(band, inputs.biases, blocks))
-    block = scoring.inside_queries(inputs.query[0], blocks)
-    parts = scoring.parts(inputs, blocks, causal)
+        pl.when(_is_first())(lambda: tpu_tiles.fill(band, inputs.biases, blocks))
+    block = tpu_tiles.inside_queries(inputs.query[0], blocks)
+    parts = tpu_tiles.parts(inputs, blocks, causal)
     turned = [jnp.transpose(part.values) for part in parts]
     mixed = []
     for number in range(blocks.together):
@@ -81,14 +81,14 @@ def backward_body(
     What it adds to is written in the last step that uses it.
     """
     if band is not None:
-        pl.when(_is_first())(lambda: scoring.fill(band, inputs.biases, blocks))
+        pl.when(_is_first())(lambda: tpu_tiles.fill(band, inputs.biases, blocks))
         pl.when(_is_first())(lambda: _clear(band_sums))
     pl.when(pl.program_id(2) == 0)(lambda: _clear(key_sums, value_sums))
-    block = scoring.inside_queries(inputs.query[0], blocks)
-    along_all = scoring.inside_queries(gradient[0], blocks)
-    out = scoring.inside_queries(output[0], blocks)
+    block = tpu_tiles.inside_queries(inputs.query[0], blocks)
+    along_all = tpu_tiles.inside_queries(gradient[0], blocks)
+    out = tpu_tiles.inside_queries(output[0], blocks)
     dots = jnp.transpose(out.astype(jnp.float32) * along_all.astype(jnp.float32))
-    parts = scoring.parts(inputs, blocks, causal)
+    parts = tpu_tiles.parts(inputs, blocks, causal)
     mixed = []
     for number in range(blocks.together):
         lanes = slice(number * blocks.head, (number + 1) * blocks.head)
@@ -104,7 +104,7 @@ def backward_body(
             if part.allowed is not None:
                 change = change * jnp.where(uniform, 0.0, 1.0)
             if band is not None:
-                band_sums[number, scoring.window(part, blocks), :] += change
+                band_sums[number, tpu_tiles.window(part, blocks), :] += change
             change = change.astype(query.dtype)
             value_sums[part.rows, :] += product(weights.astype(query.dtype), along, (1, 0))
             key_sums[part.rows, :] += product(change, query, (1, 0))
@@ -115,7 +115,7 @@ def backward_body(
         lambda: _write((of_keys, key_sums), (of_values, value_sums))
     )
     if band is not None:
-        pl.when(_is_last(blocks))(lambda: scoring.sum_diagonals(band_sums, of_biases, blocks))
+        pl.when(_is_last(blocks))(lambda: tpu_tiles.sum_diagonals(band_sums, of_biases, blocks))
 
 
 def _statistics(row, blocks: TpuBlocks):

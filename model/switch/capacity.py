@@ -7,7 +7,8 @@ static and every expert does the same work, whatever the router decides. Buffers
 by index, in the backward pass too: the reference's one-hot products were measured to add half the
 layer's time again. Buffer priority: all top-1 assignments before all top-2, then by token position.
 Places follow from a stable sort; the reference's cumulative sum of one-hot rows grows with the
-number of experts.
+number of experts. The number of tokens follows from the capacity factor, in
+`model/config.py` (`expert_capacity`).
 
 **Experts** of one device are feed-forwards like the dense one. The caller passes the grouped matrix
 product: batched (capacity) or ragged (dropless). A device of the `model` axis holds a part of each
@@ -322,7 +323,7 @@ def pooled_dispatch(
     capacity: int,
     devices: int,
 ) -> tuple[Float[Array, "tokens top_k embed"], Bool[Array, "tokens top_k"]]:
-    """Computes every assignment that finds room in its expert's buffer.
+    """Computes every assignment that finds room in its expert's share of a pool of groups.
 
     Args:
         x: tokens of this device, a part of one pool.
