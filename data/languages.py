@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import resources
 
-from data.errors import DataError
+from data.errors import DataError, listed
 
 UNDETERMINED = "und"  # mC4's code for pages whose language is uncertain
 NO_LANGUAGE = "zxx"  # ISO 639's code for what is not a language: digests, tables, broken charsets
@@ -101,7 +101,7 @@ def get(name: str) -> Language:
         known = [*_by_name(), *_by_english_name()]
         near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
         offer = f"did you mean {', '.join(near)}?" if near else "data/languages.tsv lists them."
-        raise DataError(f"Language {name!r} is not one of mC4's 107 codes; {offer}")
+        raise DataError(f"Language {listed([name])!r} is not one of mC4's 107 codes; {offer}")
     return language
 
 
