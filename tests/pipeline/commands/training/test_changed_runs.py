@@ -100,7 +100,7 @@ def test_a_run_that_changes_is_one_that_was_planned_so(
         (6, "rate_from"),
     ]
     assert json.loads((out / MANIFEST).read_text())["changes"] == changes
-    assert "- after step 6: steps 6 -> 12" in "".join(changed(out))  # on the model's card
+    assert "- after step 6: steps 6 -\\> 12" in "".join(changed(out))  # on the model's card
     capsys.readouterr()
     assert cli.run(["inspect", str(out)]) == 0
     assert "after step 6: steps 6 -> 12" in " ".join(capsys.readouterr().out.split())
