@@ -303,6 +303,13 @@ def is_uncertain(row: FunnelRow) -> bool:
     return 2 * row.confidence[-1] <= sum(row.confidence)
 
 
+def bins_with_pages(rows: Sequence[FunnelRow]) -> list[int]:
+    """Returns the bins in which any of the languages has pages, and always the last bin."""
+    last = PROBABILITY_BINS - 1
+    drawn = {step for row in rows for step, pages in enumerate(row.confidence) if pages}
+    return sorted(drawn | {last})
+
+
 def sentence(funnel: Funnel) -> str:
     """Returns the sentence on languages whose median kept page lies below 0.95.
 
