@@ -28,7 +28,7 @@ BESIDE_PEERS := $(addprefix benchmarks/cleaning/,clean.py near_duplicates.py qua
 NOT_TIMED := benchmarks/cleaning/language_confusions.py $(addprefix benchmarks/training/,pooled_drops.py router_faults.py)
 TORCH := $(wildcard parity/hugging_face*.py)
 
-.PHONY: demo own-text test test-slow fuzz plans simulations check parity bench faults accelerator engines engine-programs engine-jars engine-worker experiment scale docs install lock clean
+.PHONY: demo own-text test test-slow fuzz plans simulations check parity bench faults accelerator engines engine-programs engine-jars engine-worker experiment picture scale docs install lock clean
 
 demo: install
 	$(BIN)/mswitch demo --out runs/demo
@@ -207,6 +207,11 @@ faults: install
 # sizes, in build/accelerator.
 accelerator: install
 	$(BIN)/python -m benchmarks.accelerator
+
+# README's picture: the gains in the published report. It needs Chromium.
+picture: install
+	$(BIN)/python .ci/photograph_report.py docs/results/word-pieces build/pictures
+	cp build/pictures/light-gains.png docs/gains.png
 
 # docs/scale.md, one plan per row; needs EXTRAS=demo,dev,plan.
 scale: install

@@ -203,7 +203,7 @@ COLUMNS = (
     ("bound by", "binding", "{}"),
     ("MFU at most", "model FLOPs utilization", "{:.0%}"),
     ("tokens/s", "tokens per second", "{:,.0f}"),
-    ("chip-hours", "chip-hours", "{:,.0f}"),
+    ("chip-hours at least", "chip-hours", "{:,.0f}"),
     ("all-to-alls per switch layer", "all-to-alls per switch layer", "{:g}"),
     ("gathers of activations", "gathers of activations per step", "{:g}"),
 )
