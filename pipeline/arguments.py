@@ -28,6 +28,22 @@ RunPlace = Annotated[
 ]
 
 
+# What other tools call settings of a recipe, and how they are written after --set here.
+SYNONYMS = {
+    "batch_size": "rows=N, the rows of a batch",
+    "epochs": "steps=N: the length of a run is a number of steps",
+    "learning_rate": "optimizer.scale=X, which multiplies the learning rate",
+    "lr": "optimizer.scale=X, which multiplies the learning rate",
+    "max_steps": "steps=N",
+    "num_train_epochs": "steps=N: the length of a run is a number of steps",
+    "per_device_train_batch_size": "rows=N, the rows of a batch over all devices",
+    "seed": "seed=N",
+    "seq_len": "inputs=N, the input tokens of a row",
+    "steps": "steps=N",
+    "warmup_steps": "optimizer.hold_steps=N, the steps before the rate falls",
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class StageArguments:
     """A command that reads or writes."""

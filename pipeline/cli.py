@@ -32,10 +32,12 @@ from pipeline.command_line import (
     check_paths,
     check_repeated,
     check_values,
+    check_words,
     merge_repeated,
     parse,
     split_beam_options,
     with_beam_options,
+    with_home,
 )
 from pipeline.errors import (
     CUT_OFF_STATUS,
@@ -111,10 +113,12 @@ def command_of(argv: list[str]) -> Any:
         ArtifactError: if there is no such command, or an argument cannot be meant.
     """
     check_command(argv)
+    argv = with_home(argv)
     own, beam = split_beam_options(argv)
     check_repeated(own)
     own = merge_repeated(own)
     check_values(own)
+    check_words(own)
     check_no_beam_option(own)
     command = parse(own)
     check_paths(own[0], command)

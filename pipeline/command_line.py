@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import tyro
 
 from pipeline import arguments
+from pipeline.arguments import SYNONYMS
 from pipeline.errors import ArtifactError
 
 COMMANDS: dict[str, type] = {
@@ -41,6 +42,8 @@ COMMANDS: dict[str, type] = {
     "demo": arguments.Demo,
 }
 
+HOME = re.compile(r"(^|=|:)~(?=/|$)")
+WHOLE_NUMBER = re.compile(r"[+-]?[0-9][0-9_]*")
 SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:")  # first part of an address parsed as a path
 
 DESCRIPTION = """Raw web pages in 101 languages go in at one end; a report of what a Switch
@@ -130,6 +133,54 @@ def check_values(argv: list[str]) -> None:
         name, separator, own = option.partition("=")
         if name.startswith("--") and (own if separator else value) == "":
             raise ArtifactError(f"{argv[0]} was given {name} with an empty value; write one.")
+
+
+def check_words(argv: list[str]) -> None:
+    """Checks that each option is the command's, each word has an option, each number is one.
+
+    Options of other tools, and a word where an option belongs, are answered with what to write.
+
+    Raises:
+        ArtifactError: if a word is one of these.
+    """
+    kind = COMMANDS.get(argv[0]) if argv else None
+    if kind is None:
+        return
+    command, known = argv[0], {field.name: field.type for field in fields(kind)}
+    if len(argv) > 1 and not argv[1].startswith("-") and tyro.conf.Positional not in _marks(kind):
+        option = "--recipe" if "recipe" in known else f"its option (`mswitch {command} --help`)"
+        raise ArtifactError(f"{command} was given {argv[1]!r} alone; write {option} before it.")
+    for word, following in itertools.pairwise([*argv, ""]):
+        name = option_of(word).removeprefix("--").replace("-", "_")
+        value = word.partition("=")[2] or following
+        if name and name not in known and "overrides" in known and name in SYNONYMS:
+            raise ArtifactError(
+                f"{command} was given --{name.replace('_', '-')}, which a recipe sets; write "
+                f"--set {SYNONYMS[name]}."
+            )
+        if known.get(name) in (int, int | None) and not WHOLE_NUMBER.fullmatch(value):
+            raise ArtifactError(
+                f"{command} was given --{name.replace('_', '-')} {value}; write a whole number"
+                f"{_in_digits(value)}."
+            )
+
+
+def _marks(kind: type) -> set[Any]:
+    """Returns tyro's marks on the fields of a command."""
+    return {mark for field in fields(kind) for mark in getattr(field.type, "__metadata__", ())}
+
+
+def _in_digits(value: str) -> str:
+    """Returns the number that a value such as 32k means, as an example; else nothing."""
+    if number := re.fullmatch(r"([0-9]+)([kKmM])", value):
+        return f", such as {int(number[1]) * (1_000 if number[2] in 'kK' else 1_000_000)}"
+    return ""
+
+
+def with_home(argv: list[str]) -> list[str]:
+    """Returns the words with `~` as the home directory where a shell leaves it, as in --out=~/x."""
+    home = str(Path.home())
+    return [word if " " in word else HOME.sub(rf"\g<1>{home}", word) for word in argv]
 
 
 def check_paths(name: str, command: Any) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 from rich.console import Console
 
+from data.errors import DataError
 from pipeline import artifacts
 from pipeline.arguments import Clean
 from pipeline.beam.options import pipeline_options, runs_here
@@ -82,6 +83,11 @@ def run(arguments: Clean, cut: Cut = DEFAULT_CUT) -> None:
             ),
             advised_command(arguments.out, body["languages"]),
         )
+        if not any(entry["kept"] for entry in body["languages"].values()):
+            raise DataError(
+                f"None of {body['input']['records']:,} pages was kept; see what is said above, and "
+                f"rejected/ and broken/ in {arguments.out}, which have each with its reason."
+            )
 
 
 def body_of(job: CleaningJob, request: CleaningRequest, tally: Tally) -> dict[str, Any]:

@@ -126,6 +126,11 @@ def read_vocabulary(directory: str) -> tuple[VocabularyManifest, bytes]:
         ArtifactError: if the model is not the one that the manifest describes.
         DataError: if the model's character map is damaged.
     """
+    if directory.endswith(f"/{MODEL_FILE}"):
+        raise ArtifactError(
+            f"--vocabulary was {directory}, a file of a vocabulary; name its directory, "
+            f"{directory.removesuffix(f'/{MODEL_FILE}')}."
+        )
     manifest = read_manifest(directory, "vocabulary", VocabularyManifest)
     path = join_path(directory, MODEL_FILE)
     model = read_bytes(path) if exists(path) else b""
@@ -138,6 +143,7 @@ def read_vocabulary(directory: str) -> tuple[VocabularyManifest, bytes]:
     return manifest, model
 
 
+MOST_BYTES = 0.05  # share of byte tokens that rare characters explain
 # Raised when unfinished shards of an earlier version may not be resumed: other ids or another cut.
 VERSION = 2
 
@@ -218,6 +224,17 @@ def cautions(languages: Mapping[str, Any]) -> Iterator[str]:
         )
     elif without:
         yield f"no page is held out in {len(without)} languages: {', '.join(without)}."
+    shares = {
+        code: entry["train"]["byte_tokens"] / max(entry["train"]["tokens"], 1)
+        for code, entry in languages.items()
+    }
+    if foreign := [code for code, share in shares.items() if share > MOST_BYTES]:
+        worst = max(foreign, key=lambda code: shares[code])
+        yield (
+            f"more than {MOST_BYTES:.0%} of the tokens are single bytes in {', '.join(foreign)} "
+            f"({worst}: {shares[worst]:.0%}): the vocabulary was made for other text; train one on "
+            "this corpus."
+        )
 
 
 def begin(out: str, shards: Sequence[PageShard], request: TokenRequest) -> Workspace:

@@ -53,6 +53,7 @@ from pipeline.tokens.vocabulary import (
     VocabularyTraining,
     requested_training,
     sample,
+    too_small,
 )
 
 ModelProto: Any = sentencepiece_model_pb2.ModelProto  # pyright: ignore[reportAttributeAccessIssue]
@@ -222,11 +223,7 @@ def misfit(reported: str) -> str:
         most = int(found[1]) + SENTINELS
         return f"the text has pieces for at most {most}: give --size {most} or less, or more text"
     if found := TOO_SMALL.search(reported):
-        least = int(found[1]) + SENTINELS
-        return (
-            f"its characters alone need {least}: give --size {least} or more, or lower "
-            "--character-coverage (rare characters fall back to bytes)"
-        )
+        return too_small(int(found[1]) + SENTINELS)
     reason = reported.split("] ")[-1].rstrip(". ") or reported
     return f"SentencePiece reports: {reason}. Change --size or --character-coverage, or the text"
 

@@ -201,6 +201,7 @@ def _details(counts: Mapping[Key, Any], kind: str, language: str) -> Counter[str
 
 
 MOST = 0.5  # share of the pages above which one reason, or damage, is named
+MOST_HELD_OUT = 0.25  # share of the pages above which training lacks them
 NAMED = 10  # languages in a sentence
 HOLD_OUT = (
     "clean into another directory with --validation-minimum 10, or, where text was published with "
@@ -225,7 +226,7 @@ def cautions(
     """
     languages = body["languages"]
     kept = {code: one["kept"] for code, one in languages.items() if one["kept"]}
-    yield from _of_input(body, sum(kept.values()))
+    yield from _of_input(body)
     yield from _of_reasons(body)
     if missing := [code for code in requested or () if code not in kept]:
         yield f"No page was kept in {_listed(missing)}, which --languages names."
@@ -243,7 +244,24 @@ def cautions(
     if without and len(without) == len(kept.keys() - {UNDETERMINED}):
         yield f"No page is held out ({rule}), so no run can be evaluated; {HOLD_OUT}."
     elif without:
-        yield f"No page is held out in {_listed(without)} ({rule}); {HOLD_OUT}, or go on without."
+        single = [code for code in without if kept[code] == 1]
+        several = [code for code in without if code not in single]
+        if several:
+            yield (
+                f"No page is held out in {_listed(several)} ({rule}); {HOLD_OUT}, or go on without."
+            )
+        if single:
+            yield (
+                f"Of {_listed(single)} there is one page only, which is trained on; give more text "
+                "for an evaluation there."
+            )
+    held_out = {code: languages[code]["held_out"] for code in kept if code != UNDETERMINED}
+    pages = sum(kept[code] for code in held_out)
+    if sum(held_out.values()) > MOST_HELD_OUT * pages:
+        yield (
+            f"{sum(held_out.values()):,} of {pages:,} pages are held out ({rule}) and not trained "
+            "on; clean into another directory with a smaller --validation-minimum, or more text."
+        )
     if isinstance(rule, ShareOfEachLanguage) and "addition" not in body:
         yield from _of_shared_addresses(languages, kept, rule)
 
@@ -264,7 +282,7 @@ def _of_shared_addresses(
         )
 
 
-def _of_input(body: Mapping[str, Any], kept: int) -> Iterator[str]:
+def _of_input(body: Mapping[str, Any]) -> Iterator[str]:
     pages = body["input"]["records"]
     broken = {reason: one["count"] for reason, one in body["broken_records"].items()}
     whole = pages + sum(broken.values())
@@ -276,8 +294,14 @@ def _of_input(body: Mapping[str, Any], kept: int) -> Iterator[str]:
             f"{sum(broken.values()):,} of {whole:,} records are broken, most as "
             f"{reason}{EXPECTED.get(reason, '')}; broken/records.parquet has the place of each."
         )
-    if pages and not kept:
-        yield f"None of {pages:,} pages was kept."
+    if "truncated" in broken:
+        places = [
+            place.rpartition("@")[0] for place in body["broken_records"]["truncated"]["samples"]
+        ]
+        yield (
+            f"Files that end early: {broken['truncated']:,}, such as {places[0]}, and what stood "
+            "after that is missing; fetch it again and clean into another directory."
+        )
 
 
 def _of_reasons(body: Mapping[str, Any]) -> Iterator[str]:
@@ -292,6 +316,7 @@ def _of_reasons(body: Mapping[str, Any]) -> Iterator[str]:
 
 
 EXPECTED = {
+    "invalid_utf8": " (text is to be in UTF-8; convert the file, for example by iconv)",
     "no_text": ' (a record needs text in its field "text")',
     "no_url": ' (a "url" is text, or left out)',
     "invalid_timestamp": ' (a "timestamp" is text in ISO 8601, or left out)',

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from pipeline.arguments import SYNONYMS
 from pipeline.artifacts import json_leaves
 from pipeline.errors import ArtifactError
 from pipeline.recipe.recipe import Recipe
@@ -57,6 +58,8 @@ def _add(changes: dict[str, Any], value: Any, path: list[str], text: str, whole:
             f"--set {whole} was given, and the recipe has no {whole.rpartition(f'.{path[0]}')[0]}; "
             "choose one that has (for model.switch a sparse one, such as switch-laptop)."
         )
+    if path[0] not in known and path[0] in SYNONYMS:
+        raise ArtifactError(f"--set {whole} was given; write --set {SYNONYMS[path[0]]}.")
     if path[0] not in known:
         offer = near_matches(path[0], known)
         raise ArtifactError(

@@ -312,7 +312,7 @@ GAPS_SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("language", "before", "filled", "hidden", "after")]
 )
 CUT = "..."
-NOTHING = "-"  # an empty filling
+NOTHING = "nothing"  # an empty filling
 
 
 class FilledGap(NamedTuple):

@@ -3,13 +3,16 @@
 The sample has a number of characters per language, in lines.
 """
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import sentencepiece
 
+from data.errors import DataError
 from data.examples.mixture import parse, weights_file
 from data.files.digests import digest_of_contents
 from data.files.parquet_files import row_count
@@ -23,6 +26,7 @@ from pipeline.corpus.pages import (
     corpus_read,
     page_files,
     page_texts,
+    training_pages,
     training_sizes,
 )
 from pipeline.errors import ArtifactError
@@ -98,8 +102,10 @@ def _lines(path: str | Path) -> Iterator[str]:
 STAGE = "vocabulary"
 BYTES = 256  # pieces of the byte fallback
 LEAST = SENTINELS + BYTES + len((PADDING, EOS, UNKNOWN)) + 1  # ids, with one piece
-ADVISED, ADVISED_OF_LITTLE = 4096, 2048  # ids for a first training
+ADVISED, ADVISED_OF_LITTLE = 4096, 2048  # least number of ids for a first training
 LITTLE = 1_000_000  # characters of a corpus that may have fewer pieces than ADVISED
+ROOM = 1.1  # ids of a first training per id that the characters alone need
+MOST_COUNTED = 4_000_000  # characters of a sample whose kinds are counted beforehand, in a second
 REPETITIONS = 10  # of a small text in the sample that is advised
 
 
@@ -136,11 +142,52 @@ def requested_training(arguments: Vocabulary) -> VocabularyTraining:
     weights = parse(arguments.mixture, training_sizes(arguments.corpus))
     files = {code: page_files(arguments.corpus, code, "train") for code in weights}
     quotas = {code: round(weight * arguments.sample_characters) for code, weight in weights.items()}
+    if arguments.sample_characters <= MOST_COUNTED:
+        lines = sample(files, quotas, training_pages(arguments.corpus))
+        check_size(arguments, least_size(lines, arguments.character_coverage))
     return VocabularyTraining(
         arguments=arguments,
         files=files,
         quotas=quotas,
         intent=training_intent(arguments, [file for some in files.values() for file in some]),
+    )
+
+
+def least_size(lines: Iterable[str], character_coverage: float) -> int:
+    """Returns the least number of ids for which SentencePiece trains on these lines.
+
+    Each character has a piece of its own, the most frequent first, until `character_coverage` of
+    the normalized text is reached (`trainer_interface.cc`).
+    """
+    normalizer: Any = sentencepiece.SentencePieceNormalizer(rule_name="nmt_nfkc")  # pyright: ignore[reportAttributeAccessIssue]
+    counts: Counter[str] = Counter()
+    for line in lines:
+        counts.update("\u2581" + normalizer.normalize(line).replace(" ", "\u2581"))
+    covered = np.cumsum([0, *(count for _, count in counts.most_common())])
+    shares = (covered[:-1] / max(covered[-1], 1)).astype(
+        np.float32
+    )  # as SentencePiece compares them
+    return LEAST - 1 + int((shares < np.float32(character_coverage)).sum())
+
+
+def check_size(arguments: Vocabulary, least: int) -> None:
+    """Checks that a size has room for the characters of the text.
+
+    Raises:
+        DataError: if it has not.
+    """
+    if arguments.size < least:
+        raise DataError(
+            f"A vocabulary of {arguments.size} ids at character coverage "
+            f"{arguments.character_coverage} was asked; {too_small(least)}."
+        )
+
+
+def too_small(least: int) -> str:
+    """Returns what to do about a size below the least one, without a full stop."""
+    return (
+        f"its characters alone need {least}: give --size {least} or more, or lower "
+        "--character-coverage (rare characters fall back to bytes)"
     )
 
 
@@ -191,19 +238,35 @@ def check_training(arguments: Vocabulary) -> None:
 def advised_command(corpus: str, languages: Mapping[str, Any]) -> list[str]:
     """Returns the words of a first training on a corpus; none if it has no page to train on.
 
-    The sample repeats a small text at most ten times, so where the size does not fit, `vocabulary`
-    names one that does within seconds.
+    The size has room for every character of a sample. The sample repeats a small text at most ten
+    times, so where the size is too large for its pieces, `vocabulary` names one within seconds.
 
     Args:
         corpus: directory of the corpus.
         languages: counts by language of its manifest.
     """
-    known = [one for code, one in languages.items() if one["kept"] and code != UNDETERMINED]
-    if not known:
+    trained = [
+        counts
+        for code, counts in languages.items()
+        if counts["kept"] > counts["held_out"] and code != UNDETERMINED
+    ]
+    if not trained:
         return []
-    characters = sum(one["characters"] for one in known)
-    size, sample = ADVISED if characters > LITTLE else ADVISED_OF_LITTLE, characters * REPETITIONS
+    characters = sum(counts["characters"] for counts in trained)
+    size = ADVISED if characters > LITTLE else ADVISED_OF_LITTLE
+    least = least_size(mixed_sample([corpus], MOST_COUNTED), Vocabulary.character_coverage)
+    while size < ROOM * least:
+        size *= 2
     words = ["vocabulary", "--corpus", corpus, "--size", str(size)]
-    if sample < Vocabulary.sample_characters:
-        words += ["--sample-characters", str(sample)]
+    if characters * REPETITIONS < Vocabulary.sample_characters:
+        words += ["--sample-characters", str(characters * REPETITIONS)]
     return [*words, "--out", "vocabulary"]
+
+
+def mixed_sample(corpora: Sequence[str], characters: int) -> Iterator[str]:
+    """Yields lines of a sample by the usual mixture, of at most this number of characters."""
+    sizes = training_sizes(corpora)
+    weights = parse(Vocabulary.mixture, sizes)
+    characters = min(characters, REPETITIONS * sum(sizes.characters.values()))
+    files = {code: page_files(corpora, code, "train") for code in weights}
+    return sample(files, {code: round(weight * characters) for code, weight in weights.items()})

@@ -19,12 +19,12 @@ def test_lost_pages_are_an_error(tmp_path):
         manifest_of(tally, job, files=1, not_read={})
 
 
-def body(*, broken=0, **languages) -> dict:
+def body(*, broken=0, why="no_text", **languages) -> dict:
     """The body of a manifest: kept, held-out and rejected pages by language."""
     pages = sum(kept + sum(rejected.values()) for kept, _, rejected in languages.values())
     return {
         "input": {"files": 1, "records": pages},
-        "broken_records": {"no_text": {"count": broken}} if broken else {},
+        "broken_records": ({why: {"count": broken, "samples": ["a.jsonl.gz@0"]}} if broken else {}),
         "languages": {
             code: {"kept": kept, "held_out": held_out, "rejected": rejected}
             for code, (kept, held_out, rejected) in languages.items()
@@ -37,13 +37,24 @@ def body(*, broken=0, **languages) -> dict:
     [
         (body(sw=(9, 1, {}), fr=(8, 2, {"too_short": 3})), ("sw", "fr"), []),
         (body(), None, ["The input has no record"]),
-        (body(sw=(0, 0, {"too_short": 3})), None, ["None of 3 pages", "100% .* too_short"]),
-        (body(sw=(1, 1, {}), broken=9), None, ["9 of 10 records are broken, most as no_text"]),
-        (body(sw=(1, 1, {"duplicate_url": 2})), None, ["67% .* duplicate_url; many pages share"]),
+        (body(sw=(0, 0, {"too_short": 3})), None, ["100% .* too_short"]),
+        (body(sw=(9, 1, {}), broken=81), None, ["81 of 90 records are broken, most as no_text"]),
+        (body(sw=(9, 1, {"duplicate_url": 18})), None, ["67% .* duplicate_url; many pages share"]),
         (body(sw=(9, 1, {})), ("sw", "zu", "yo"), ["No page was kept in zu, yo, which"]),
         (body(und=(9, 1, {})), None, ["No kept page has a language"]),
         (body(sw=(9, 0, {})), None, [r"held out \(one in 1000\), so .*--validation-minimum 10"]),
         (body(sw=(9, 0, {}), fr=(9, 1, {})), None, ["No page is held out in sw"]),
+        (body(sw=(1, 0, {}), fr=(9, 1, {})), None, ["Of sw there is one page only"]),
+        (
+            body(sw=(9, 5, {})),
+            None,
+            ["5 of 9 pages are held out .* a smaller --validation-minimum"],
+        ),
+        (
+            body(sw=(9, 1, {}), broken=1, why="truncated"),
+            None,
+            ["end early: 1, such as a.jsonl.gz, "],
+        ),
     ],
 )
 def test_what_is_odd_about_a_corpus_is_said(made, requested, said):
@@ -67,7 +78,7 @@ def test_a_corpus_of_a_published_split_is_led_to_its_validation_files():
 
 def test_pages_of_one_address_that_are_held_out_together_are_named():
     rule = share_of_each_language(0.0, minimum=5)
-    (said,) = cautions(body(sw=(70, 5, {}), yo=(60, 30, {})), rule)
+    (said,) = cautions(body(sw=(170, 5, {}), yo=(60, 30, {})), rule)
     assert "Pages of yo share an address or a text" in said
     assert "(yo: 30 pages for 5)" in said
     assert list(cautions(body(sw=(70, 6, {}), yo=(8, 4, {})), rule)) == []

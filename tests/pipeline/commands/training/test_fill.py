@@ -85,10 +85,10 @@ def test_a_gap_is_its_sentinel_between_the_texts_around_it(tokenizer):
     ("generated", "text"),
     [
         ("<extra_id_0> ya <extra_id_1> sana <extra_id_2> x", "Habari [ya] leo [sana]."),
-        ("<extra_id_1> sana <extra_id_1> x", "Habari [-] leo [sana]."),
-        ("<extra_id_0>  <extra_id_0> x", "Habari [-] leo [-]."),
-        ("maneno", "Habari [-] leo [-]."),
-        ("", "Habari [-] leo [-]."),
+        ("<extra_id_1> sana <extra_id_1> x", "Habari [nothing] leo [sana]."),
+        ("<extra_id_0>  <extra_id_0> x", "Habari [nothing] leo [nothing]."),
+        ("maneno", "Habari [nothing] leo [nothing]."),
+        ("", "Habari [nothing] leo [nothing]."),
     ],
 )
 def test_fillings_stand_in_their_gaps_and_others_are_left_out(generated, text):
