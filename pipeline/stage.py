@@ -229,9 +229,9 @@ def nearest(path: Path | str) -> Path:
     return next(one for one in (whole, *whole.parents) if one.exists())
 
 
-def bytes_in_words(count: int) -> str:
+def bytes_in_words(count: float) -> str:
     """Returns a number of bytes in B, kB, MB, GB or TB, to three digits."""
-    size = float(count)
+    size = count
     for unit in ("B", "kB", "MB", "GB"):
         if size < 999.5:
             return f"{size:.3g} {unit}"

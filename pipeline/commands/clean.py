@@ -38,7 +38,7 @@ from pipeline.corpus.read import DEFAULT_CUT, Cut
 from pipeline.corpus.request import STAGE, CleaningRequest, intent_of, resolved
 from pipeline.corpus.submission import output_paths, progress_shown, run_job, total_of
 from pipeline.corpus.summary import cautions, languages_with_pages, manifest_of, print_summary
-from pipeline.stage import Intent, claimed, finish
+from pipeline.stage import Intent, bytes_in_words, claimed, finish
 from pipeline.terminal import Terminal, print_end
 from pipeline.tokens.vocabulary import advised_command
 
@@ -85,8 +85,8 @@ def run(arguments: Clean, cut: Cut = DEFAULT_CUT) -> None:
         )
         if not any(entry["kept"] for entry in body["languages"].values()):
             raise DataError(
-                f"None of {body['input']['records']:,} pages was kept; see what is said above, and "
-                f"rejected/ and broken/ in {arguments.out}, which have each with its reason."
+                "No page was kept; see the cautions above, and rejected/ and broken/ in "
+                f"{arguments.out}, which have each page and record with its reason."
             )
 
 
@@ -123,7 +123,8 @@ def carry_out(job: CleaningJob, request: CleaningRequest, console: Console) -> N
             "input that has been changed since; it begins anew."
         )
     files, size = len(request.files), request.size
-    console.print(f"clean: {files} files, {size / 1e6:.1f} MB, rules {request.rules.name}")
+    counted = f"{files:,} file{'' if files == 1 else 's'}"
+    console.print(f"clean: {counted}, {bytes_in_words(size)}, rules {request.rules.name}")
     if request.base is not None:
         console.print(f"clean: added to {request.arguments.onto}, which stays as it is")
     options = pipeline_options(request.arguments.beam, input_bytes=size)

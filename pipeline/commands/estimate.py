@@ -26,6 +26,7 @@ from pipeline.corpus.job import begin_job
 from pipeline.corpus.read import InputFile, input_files, is_listed
 from pipeline.corpus.request import input_words, named
 from pipeline.corpus.submission import total_of
+from pipeline.stage import bytes_in_words
 from pipeline.terminal import Terminal, print_next
 
 
@@ -125,9 +126,9 @@ def measure(files: Sequence[InputFile], rules: str, directory: Path) -> Amounts:
 def table_of(measured: Amounts, whole: Amounts, price: float) -> Table:
     """Returns the table of both columns, with the cost if a price is given."""
     table = Table("", "sample", "whole", box=None, pad_edge=False)
-    for title, name, unit in ROWS:
-        values = (getattr(one, name) / unit for one in (measured, whole))
-        table.add_row(title, *("?" if math.isnan(one) else f"{one:,.3g}" for one in values))
+    for title, name, shown in ROWS:
+        values = (getattr(amounts, name) for amounts in (measured, whole))
+        table.add_row(title, *("?" if math.isnan(value) else shown(value) for value in values))
     if price:
         costs = (one.core_seconds / 3600 * price for one in (measured, whole))
         table.add_row(f"money at {price:g} per core-hour", *(f"{cost:,.2f}" for cost in costs))
@@ -136,14 +137,22 @@ def table_of(measured: Amounts, whole: Amounts, price: float) -> Table:
     return table
 
 
+def _counted(value: float) -> str:
+    return f"{value:,.0f}"
+
+
+def _in_hours(seconds: float) -> str:
+    return f"{seconds / 3600:,.3g}"
+
+
 ROWS = (
-    ("files", "files", 1),
-    ("input, GB", "input_bytes", 1e9),
-    ("pages, millions", "pages", 1e6),
-    ("kept, millions", "kept", 1e6),
-    ("core-hours", "core_seconds", 3600),
-    ("spilled between steps, GB", "spilled_bytes", 1e9),
-    ("corpus, GB", "corpus_bytes", 1e9),
+    ("files", "files", _counted),
+    ("input", "input_bytes", bytes_in_words),
+    ("pages", "pages", _counted),
+    ("kept", "kept", _counted),
+    ("core-hours", "core_seconds", _in_hours),
+    ("spilled between steps", "spilled_bytes", bytes_in_words),
+    ("corpus", "corpus_bytes", bytes_in_words),
 )
 
 

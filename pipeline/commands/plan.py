@@ -230,6 +230,7 @@ def compile_and_print(arguments: Plan) -> None:
     step = compile_step(recipe, devices, dense_recipe(arguments, recipe))
     found = None if step.program is None else roofline(step, step.program)
     figures, wrong = list(figures_of(step, found, arguments.price)), wrong_in(step, found)
+    console.print(verdict_of(step, found))
     print_plan(step, figures, arguments.moves, console)
     wants_remedies = arguments.remedies and not step.fits
     tried = try_remedies(step, console, arguments.price) if wants_remedies else []
@@ -244,6 +245,27 @@ def compile_and_print(arguments: Plan) -> None:
             console.print(f"To simulate these devices, put {simulated} before a command.")
         words = training_command(arguments.recipe, chosen.step.recipe, arguments.upcycle)
         print_next("plan", *words)
+
+
+def verdict_of(step: CompiledStep, found: Roofline | None) -> str:
+    """Returns in a sentence whether a recipe fits, its least time, and what to change."""
+    recipe, devices = step.recipe, step.topology
+    if devices.memory is None:
+        return f"{recipe.name} compiles for {devices.name}, whose memory and speed are not known."
+    need, has = gibibytes(step.needs), gibibytes(devices.memory)
+    if not step.fits:
+        least = "" if step.program is not None else "at least "
+        return (
+            f"{recipe.name} does not fit: it needs {least}{need:.1f} GiB of {has:.1f} per device; "
+            "take a larger slice, remat=full or a larger accumulate."
+        )
+    if found is None or found.seconds is None:
+        return f"{recipe.name} fits: it needs {need:.1f} GiB of {has:.1f} per device."
+    seconds = max(found.seconds.values())
+    return (
+        f"{recipe.name} fits: it needs {need:.1f} GiB of {has:.1f} per device. A step takes at "
+        f"least {seconds:.3g} s, and {recipe.steps:,} steps {seconds * recipe.steps / 86_400:.3g} days."
+    )
 
 
 def print_plan(step: CompiledStep, figures: Sequence[Figure], moves: int, console: Console) -> None:

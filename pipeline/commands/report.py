@@ -182,8 +182,24 @@ def _check_same_inputs(intent: Intent) -> None:
 
 
 def _other_inputs(out: Place | str, there: Mapping[str, str], inputs: Mapping[str, str]) -> str:
+    """Returns what differs from the inputs of the report that is there, and what to do."""
     differing = [name for name in {**there, **inputs} if there.get(name) != inputs.get(name)]
-    return (
-        f"{out} holds a report on other inputs ({len(differing)} files differ, such as "
-        f"{differing[0]}); name another --out, or remove it."
+    first = differing[0]
+    changed = (
+        "is new" if first not in there else "is gone" if first not in inputs else "has changed"
     )
+    more = f", as have {len(differing) - 1} more files" if len(differing) > 1 else ""
+    return (
+        f"{out} holds a report on other inputs: {_named(first)} {changed}{more}; remove {out} to "
+        "report on today's, or name another --out."
+    )
+
+
+def _named(name: str) -> str:
+    """Returns an input in words, such as "the evaluation at step 600 of run 1 of --candidate"."""
+    side, _, rest = name.partition("/")
+    number, _, file = rest.partition("/")
+    if not (number.isdigit() and file):
+        return {"clean": "--corpus", "time": "--step-times", "tokenize": "--tokens"}.get(name, name)
+    what = f"the evaluation at step {int(file):,}" if file.isdigit() else file
+    return f"{what} of run {int(number) + 1} of --{side}"

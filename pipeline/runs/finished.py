@@ -478,8 +478,9 @@ class StepTimesRecord(Struct, frozen=True, kw_only=True):
         one, other = (float(np.median(each)) / self.steps_per_round for each in self.seconds)
         return (
             f"a step takes {one:.3g} s with {self.baseline.name} and {other:.3g} s with "
-            f"{self.candidate.name} (medians of {len(self.rounds)} rounds), a ratio of "
-            f"{ratio.ratio:.3f} (95 % interval {low:.3f} to {high:.3f})"
+            f"{self.candidate.name} (medians of {len(self.rounds)} rounds); within a "
+            f"round the ratio is {ratio.ratio:.3f} in the mean (95 % interval {low:.3f} to "
+            f"{high:.3f}), which other work on the machine moves less than the medians"
         )
 
 

@@ -254,7 +254,7 @@ def advised_command(corpus: str, languages: Mapping[str, Any]) -> list[str]:
         return []
     characters = sum(counts["characters"] for counts in trained)
     size = ADVISED if characters > LITTLE else ADVISED_OF_LITTLE
-    least = least_size(mixed_sample([corpus], MOST_COUNTED), Vocabulary.character_coverage)
+    least = least_size(mixed_sample([str(corpus)], MOST_COUNTED), Vocabulary.character_coverage)
     while size < ROOM * least:
         size *= 2
     words = ["vocabulary", "--corpus", corpus, "--size", str(size)]

@@ -229,8 +229,8 @@ def test_an_estimate_of_the_whole_input_is_the_run(tmp_path, capsys):
     assert estimate.sample(files, 1 << 40) == files
     estimate.run(arguments.Estimate(input=(pattern,), rules="demo", price_per_core_hour=3600))
     shown, said = capsys.readouterr()
-    (pages,) = re.findall(r"pages, millions +(\S+) +(\S+)", shown)
-    assert pages[0] == pages[1] == "0.00447"
+    (pages,) = re.findall(r"pages +(\S+) +(\S+)", shown)
+    assert pages[0] == pages[1] == "4,470"
     assert "100.0% of the input" in shown
     following = f"estimate: next: mswitch clean --input '{pattern}' --rules demo --out corpus"
     assert said.splitlines()[-1] == following

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -285,6 +286,33 @@ def test_other_commands_print_nothing_about_an_installed_compiler():
         "recipes: next: mswitch pretrain --recipe switch-demo --tokens tokens --out "
         "runs/switch-demo\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("memory", "seconds", "said"),
+    [
+        (None, None, "mt5-demo compiles for v5e:2x2, whose memory and speed are not known."),
+        (2**32, None, "mt5-demo fits: it needs 3.0 GiB of 4.0 per device."),
+        (
+            2**32,
+            {"matrix": 43.2, "links": 1.0},
+            "A step takes at least 43.2 s, and 400 steps 0.2 days.",
+        ),
+        (
+            2**31,
+            {"matrix": 43.2},
+            "mt5-demo does not fit: it needs 3.0 GiB of 2.0 per device; take a",
+        ),
+    ],
+)
+def test_a_plan_begins_with_its_verdict(memory, seconds, said):
+    step: Any = SimpleNamespace(
+        recipe=SimpleNamespace(name="mt5-demo", steps=400),
+        topology=SimpleNamespace(name="v5e:2x2", memory=memory),
+        needs=3 * 2**30, fits=memory == 2**32, program=object(),
+    )  # fmt: skip
+    found: Any = SimpleNamespace(seconds=seconds)
+    assert said in plan_command.verdict_of(step, found)
 
 
 def test_the_plan_of_the_first_remedy_that_fits_is_printed_in_full(monkeypatch, capsys):
