@@ -262,9 +262,10 @@ def verdict_of(step: CompiledStep, found: Roofline | None) -> str:
     if found is None or found.seconds is None:
         return f"{recipe.name} fits: it needs {need:.1f} GiB of {has:.1f} per device."
     seconds = max(found.seconds.values())
+    days = seconds * recipe.steps / 86_400
     return (
         f"{recipe.name} fits: it needs {need:.1f} GiB of {has:.1f} per device. A step takes at "
-        f"least {seconds:.3g} s, and {recipe.steps:,} steps {seconds * recipe.steps / 86_400:.3g} days."
+        f"least {seconds:.3g} s, and all {recipe.steps:,} steps {days:.3g} days."
     )
 
 

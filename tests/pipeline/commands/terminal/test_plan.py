@@ -296,7 +296,7 @@ def test_other_commands_print_nothing_about_an_installed_compiler():
         (
             2**32,
             {"matrix": 43.2, "links": 1.0},
-            "A step takes at least 43.2 s, and 400 steps 0.2 days.",
+            "A step takes at least 43.2 s, and all 400 steps 0.2 days.",
         ),
         (
             2**31,
