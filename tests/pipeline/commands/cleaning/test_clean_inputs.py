@@ -236,7 +236,9 @@ def test_bad_words_in_the_job(tmp_path):
     (lists / "en").write_text("harbour\n")
     (tmp_path / "x.wet.gz").write_bytes(member_of(Page("https://t.example/", LONG, "2026")))
     inputs = [tmp_path / "x.wet.gz"]
-    manifest = run(tmp_path / "out", inputs, rules="mc4", bad_words=lists)
+    with pytest.raises(DataError, match="No page was kept"):
+        run(tmp_path / "out", inputs, rules="mc4", bad_words=lists)
+    manifest = json.loads((tmp_path / "out/manifest.json").read_text())
     assert manifest["languages"]["en"]["rejected"] == {"bad_words": 1}
     assert manifest["rules"]["differences_from_mc4"] == []
     without = run(tmp_path / "without", inputs, rules="mc4")

@@ -71,7 +71,7 @@ def test_a_text_without_a_gap_is_its_tokens_and_an_end(tokenizer):
 
 def test_all_that_is_generated_answers_a_text_without_a_gap():
     assert with_fillings("topic: the dog sleeps", " animal ") == "animal"
-    assert with_fillings("topic: the dog sleeps", "") == "-"
+    assert with_fillings("topic: the dog sleeps", "") == "nothing"
 
 
 def test_a_gap_is_its_sentinel_between_the_texts_around_it(tokenizer):
