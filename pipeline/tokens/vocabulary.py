@@ -159,7 +159,7 @@ def least_size(lines: Iterable[str], character_coverage: float) -> int:
     Each character has a piece of its own, the most frequent first, until `character_coverage` of
     the normalized text is reached (`trainer_interface.cc`).
     """
-    normalizer: Any = sentencepiece.SentencePieceNormalizer(rule_name="nmt_nfkc")  # pyright: ignore[reportAttributeAccessIssue]
+    normalizer: Any = sentencepiece.SentencePieceNormalizer(rule_name="nmt_nfkc")  # pyright: ignore[reportCallIssue]
     counts: Counter[str] = Counter()
     for line in lines:
         counts.update("\u2581" + normalizer.normalize(line).replace(" ", "\u2581"))
