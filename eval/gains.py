@@ -25,7 +25,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
 
 from data.languages import all_languages, get
 from eval import sides, speed_up, statistics
@@ -337,8 +336,10 @@ def _rank_correlation(rows: Sequence[LanguageGain]) -> float | None:
     gains, tokens = ([pair[side] for pair in pairs] for side in (0, 1))
     if len(set(gains)) < 2 or len(set(tokens)) < 2:
         return None
-    found = stats.spearmanr(gains, tokens)
-    return float(found.statistic)  # pyright: ignore[reportAttributeAccessIssue]
+    from scipy import stats  # imported where it computes, as in `eval.statistics`
+
+    correlation = stats.spearmanr(gains, tokens)
+    return float(correlation.statistic)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _speedups(baseline: Side, candidate: Side, unit: Unit) -> list[StepSpeedup | None]:

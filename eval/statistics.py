@@ -42,6 +42,9 @@ where numerator − r × denominator is no further from 0 than its own interval:
 
 This is a quadratic inequality in r. Where the denominator's own interval is away from 0, the set is
 an interval. Otherwise it is unbounded: the whole line, or all but an interval.
+
+SciPy is imported where it computes: it takes over a second to load, which a command that only
+refuses its arguments does not have.
 """
 
 import math
@@ -50,9 +53,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy import stats
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 CONFIDENCE_LEVEL = 0.95
 TAIL = (1 - CONFIDENCE_LEVEL) / 2
@@ -101,12 +101,16 @@ class StandardError:
     @property
     def quantile(self) -> float:
         """Quantile of Student's t for the confidence level."""
+        from scipy import stats
+
         return float(stats.t.isf(TAIL, self.degrees_of_freedom))
 
     def p_value(self, estimate: float) -> float:
         """Returns the two-sided p-value of an estimate whose true value is 0."""
         if self.variance == 0:  # all pages and runs agree to the last bit
             return 1.0 if estimate == 0 else 0.0
+        from scipy import stats
+
         return float(2 * stats.t.sf(abs(estimate) / self.variance**0.5, self.degrees_of_freedom))
 
 
@@ -175,6 +179,9 @@ def _groups(side: Contributions) -> Int[np.ndarray, " clusters"]:
     """Returns the group of each cluster: languages that share clusters are in one."""
     if side.clusters is None:
         return side.languages
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     pages, count = side.languages.size, side.clusters.max() + 1
     edges = (np.ones(pages), (side.clusters, count + side.languages))
     size = count + side.languages.max() + 1
@@ -264,6 +271,8 @@ def scored(sides: Sequence[Scores]) -> list[Scores]:
 
 def adjusted_p_values(p_values: Sequence[float | None]) -> list[float | None]:
     """Returns the Benjamini-Hochberg adjusted p-values; None stays None and is not counted."""
+    from scipy import stats
+
     known = [value for value in p_values if value is not None]
     adjusted = iter(stats.false_discovery_control(known, method="bh").tolist() if known else [])
     return [None if value is None else next(adjusted) for value in p_values]

@@ -12,8 +12,6 @@ from data.files.atomic import write_text
 from data.files.digests import digest_of_contents
 from data.files.json_files import write_json
 from data.files.paths import Place, exists, join_path, read_bytes
-from eval.report.html import to_html
-from eval.report.markdown import to_markdown
 from eval.report.tables import to_json
 from eval.verdict import cautions, further_sentences, sentences
 from pipeline import artifacts
@@ -102,6 +100,10 @@ def run(arguments: Report) -> None:
         print_lines(f"report: {arguments.out / 'index.html'} is finished.")
         return
     report = contents(arguments)
+    # Templates and pictures take over a second to load, which a refused command does not have.
+    from eval.report.html import to_html
+    from eval.report.markdown import to_markdown
+
     with output_lock(arguments.out, STAGE):
         _check_same_inputs(intent)
         claim(intent)

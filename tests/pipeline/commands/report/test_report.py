@@ -31,7 +31,7 @@ from pipeline.errors import ArtifactError
 @pytest.fixture
 def without_page(monkeypatch):
     """Leaves out the HTML page, whose charts take two thirds of a report's time."""
-    monkeypatch.setattr(report, "to_html", lambda _: "")
+    monkeypatch.setattr("eval.report.html.to_html", lambda _: "")
 
 
 def test_json_recomputed_from_the_evaluation_files(finished):

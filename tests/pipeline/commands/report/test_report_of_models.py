@@ -34,7 +34,7 @@ def runs(tmp_path_factory, finished):
 
 @pytest.fixture
 def asked(finished, tmp_path, monkeypatch):
-    monkeypatch.setattr(report, "to_html", lambda _: "-" * 2000)
+    monkeypatch.setattr("eval.report.html.to_html", lambda _: "-" * 2000)
     return Report(
         baseline=(finished / "dense0", finished / "dense1"),
         candidate=(finished / "switch0", finished / "switch1"),

@@ -53,7 +53,7 @@ def write_times(directory: Path, runs: tuple[Path, Path]) -> Path:
 @pytest.fixture
 def asked(finished, tmp_path, monkeypatch) -> Report:
     """A report of two runs per side, with step times of the first of each; without its page."""
-    monkeypatch.setattr(report, "to_html", lambda _: "x" * 2000)
+    monkeypatch.setattr("eval.report.html.to_html", lambda _: "x" * 2000)
     baseline, candidate = (tuple(finished / f"{kind}{n}" for n in (0, 1)) for kind in SIDES)
     times = write_times(tmp_path / "times", (baseline[0], candidate[0]))
     return Report(baseline=baseline, candidate=candidate, step_times=times, out=tmp_path / "out")

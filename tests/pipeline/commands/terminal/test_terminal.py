@@ -12,7 +12,6 @@ from rich.table import Table
 
 from data.errors import CONTROLS, escape_controls
 from pipeline import cli
-from pipeline.commands import report
 from pipeline.terminal import Terminal, print_lines, print_message, replace_unknown_characters
 
 HOSTILE = "[/x][bold]:smile:\x1b]0;owned\x07\x1b[2J\x9b31m\u202e\nmswitch: all checksums correct"
@@ -99,7 +98,7 @@ def test_a_hostile_manifest_is_inspected(tmp_path, capsys, monkeypatch):
 
 
 def test_a_report_of_hostile_runs_in_a_hostile_directory(finished, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(report, "to_html", lambda _: "")
+    monkeypatch.setattr("eval.report.html.to_html", lambda _: "")
     monkeypatch.setenv("COLUMNS", "300")
     runs = tmp_path / "[x]\x1b[2J"
     for side in ("dense0", "switch0"):

@@ -10,7 +10,6 @@ from rich.cells import cell_len
 from synthetic_runs import STEPS
 
 from pipeline import cli
-from pipeline.commands import report
 from pipeline.runs.finished import FilledGap
 from pipeline.terminal import Terminal, broken, print_end, print_message
 from pipeline.training.evaluation import write_gaps
@@ -66,7 +65,7 @@ def test_the_steps_of_a_run_and_its_gaps_are_shown_whole(finished, tmp_path):
 
 
 def test_a_report_ends_in_whole_sentences(finished, tmp_path, monkeypatch):
-    monkeypatch.setattr(report, "to_html", lambda _: "")
+    monkeypatch.setattr("eval.report.html.to_html", lambda _: "")
     sides = [
         f"--{side}={finished / run}"
         for side, run in (("baseline", "dense0"), ("candidate", "switch0"))
