@@ -20,10 +20,9 @@ from pathlib import Path
 import tyro
 from lanes import Task, run_all
 
-from eval.tasks.comparison import with_interval
 from eval.tasks.metrics import ACCURACIES
 from eval.tasks.predictions import Predictions
-from eval.tasks.scores import RetainedScore, retained_score
+from eval.tasks.scores import Estimate, RetainedScore, retained_score
 from pipeline.runs.directory import best_step
 from pipeline.runs.tasks import predictions_file, read_predictions
 
@@ -121,11 +120,19 @@ def predictions(run: Path) -> Predictions:
 def cells(found: RetainedScore) -> list[str]:
     """Returns scores, gains, and the share kept where the teacher has a gain beyond noise."""
     scores = [with_interval(one) for one in (found.baseline, found.teacher, found.student)]
-    gains = [with_interval(one, 1, "+") for one in (found.gain_teacher, found.gain_student)]
+    gains = [with_interval(one, "+") for one in (found.gain_teacher, found.gain_student)]
     if found.gain_retained is None:
         return [*scores, *gains, "–"]
     ends = f"{found.gain_retained_low:.0%} to {found.gain_retained_high:.0%}"
     return [*scores, *gains, f"{found.gain_retained:.0%} ({ends})"]
+
+
+def with_interval(estimate: Estimate, sign: str = "") -> str:
+    """Returns `61.3 [55.0, 67.6]`; the value alone where there is no interval."""
+    if estimate.low is None or estimate.high is None:
+        return f"{estimate.value:{sign}.1f}"
+    ends = f"{estimate.low:{sign}.1f}, {estimate.high:{sign}.1f}"
+    return f"{estimate.value:{sign}.1f} [{ends}]"
 
 
 def sentences(arguments: Arguments, side: str, seed: int) -> Task:

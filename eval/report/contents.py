@@ -14,7 +14,7 @@ from eval.further_models import Bill, Further, Pruned, pruned_models
 from eval.gains import LanguageGain, ScriptGain, Summary, script_gains
 from eval.losses import Unit
 from eval.null_comparison import NullComparison
-from eval.sides import Difference, RunFacts, Side
+from eval.sides import Difference, LanguageLoss, RunFacts, Side
 from eval.speed_up import StepTimes
 from eval.tasks.comparison import SentenceComparison, TaskComparison
 
@@ -100,6 +100,11 @@ class ReportContents:
     def further_rows(self) -> list[tuple[RunFacts, Summary, Unit]]:
         """Facts, summary and unit of each further model."""
         return [(one.facts, one.summary, one.unit) for one in self.further]
+
+    @cached_property
+    def losses(self) -> dict[str, dict[str, LanguageLoss]]:
+        """Final losses of each model by language, with intervals."""
+        return {one.name: sides.losses_of(one) for one in self.models}
 
     @property
     def unit(self) -> Unit:

@@ -32,40 +32,55 @@ from eval.funnel import late_costs, uneven
 from eval.losses import LanguageLosses, Unit
 from eval.report import contents, tables
 from eval.report.contents import ReportContents
-from eval.sides import Side, curves_of, losses_of, total_curve
+from eval.sides import Side, curves_of, total_curve
 from eval.tasks import comparison
 from eval.tasks.comparison import codes_of
 from eval.verdict import FEWEST_EVALUATIONS, cautions, is_demonstration
 
 
-def _count(value: int | float | None) -> str:
-    return "–" if value is None else f"{value:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+def _formatted(value: float | None, form: str) -> str:
+    return "–" if value is None else format(value, form)
 
 
-def _number(value: int | float | None, digits: int = 3) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"
-
-
-def _signed(value: int | float | None, digits: int = 3) -> str:
-    return "–" if value is None else f"{value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
-
-
-def _share(value: int | float | None) -> str:
+def _plain(value: object) -> str:
+    """Returns a value of any type, numbers with four digits or, from a thousand on, commas."""
     if value is None:
         return "–"
-    return "< 0.1%" if 0 < value < 0.001 else f"{value:.1%}"
+    if isinstance(value, tuple):
+        return ", ".join(_plain(part) if isinstance(part, float) else str(part) for part in value)
+    if isinstance(value, int | float) and abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _percent(value: int | float | None) -> str:
-    return "–" if value is None else f"{value:.0%}".replace("-", "\N{MINUS SIGN}")
+def _count(value: float | None) -> str:
+    return _formatted(value, ",.0f").replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    return _formatted(value, f".{digits}f")
+
+
+def _signed(value: float | None, digits: int = 3) -> str:
+    return _formatted(value, f"+.{digits}f").replace("-", "\N{MINUS SIGN}")
+
+
+def _share(value: float | None) -> str:
+    return "< 0.1%" if value is not None and 0 < value < 0.001 else _formatted(value, ".1%")
+
+
+def _percent(value: float | None) -> str:
+    return _formatted(value, ".0%").replace("-", "\N{MINUS SIGN}")
 
 
 FILTERS: dict[str, Callable[..., str]] = {
     "count": _count,
+    "formatted": _formatted,
     "number": _number,
-    "signed": _signed,
-    "share": _share,
     "percent": _percent,
+    "plain": _plain,
+    "share": _share,
+    "signed": _signed,
 }
 
 
@@ -118,10 +133,9 @@ def _finished(chart: Picture) -> Spec:
 
 
 def context(one: ReportContents) -> dict[str, Any]:
-    """Returns all values and functions that the templates use."""
+    """Returns the values and functions of the templates of `index.html` and `report.md`."""
     return {
         **_everywhere(one),
-        **_pictures(one),
         **_languages(one),
         **_models(one),
         **_tasks(one),
@@ -136,6 +150,7 @@ def _everywhere(one: ReportContents) -> dict[str, Any]:
     names = {code: language.name for code, language in languages.items()}
     return dict(
         report=one,
+        asdict=asdict,
         verdict=verdict,
         cautions=cautions(one),
         is_demonstration=is_demonstration(one),
@@ -168,7 +183,6 @@ def _languages(one: ReportContents) -> dict[str, Any]:
 def _models(one: ReportContents) -> dict[str, Any]:
     return dict(
         models_csv=tables.models_csv(one),
-        losses={each.name: losses_of(each) for each in one.models} if one.further else {},
         pictured=gains.models(one),
     )
 
@@ -238,14 +252,15 @@ _TEMPLATE = "index.html.j2"
 
 def to_html(one: ReportContents) -> str:
     """Returns the whole page."""
-    environment = _environment()
-    assert environment.loader is not None
+    templates = environment()
+    assert templates.loader is not None
     style, script = (
-        environment.loader.get_source(environment, name)[0] for name in ("report.css", "report.js")
+        templates.loader.get_source(templates, name)[0] for name in ("report.css", "report.js")
     )
     bundle = vl_convert.javascript_bundle()  # pyright: ignore[reportCallIssue]
-    return environment.get_template(_TEMPLATE).render(
+    return templates.get_template(_TEMPLATE).render(
         **context(one),
+        **_pictures(one),
         style=Markup(style),
         script=Markup(script),
         bundle=Markup(bundle),
@@ -253,17 +268,17 @@ def to_html(one: ReportContents) -> str:
     )
 
 
-def _environment() -> jinja2.Environment:
+def environment() -> jinja2.Environment:
     """Returns the templates, with the filters that write numbers."""
-    environment = jinja2.Environment(
+    templates = jinja2.Environment(
         loader=jinja2.PackageLoader("eval.report"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= FILTERS
-    return environment
+    templates.filters |= FILTERS
+    return templates
 
 
 def _digest(script: str) -> str:

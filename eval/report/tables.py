@@ -17,7 +17,7 @@ from eval.further_models import Further
 from eval.losses import Unit
 from eval.null_comparison import NullComparison
 from eval.report.contents import ReportContents, shared_total
-from eval.sides import Side, losses_of
+from eval.sides import Side
 from eval.tasks.comparison import Scores, SentenceComparison, TaskComparison
 from eval.verdict import cautions, sentences, verdict
 
@@ -117,7 +117,7 @@ def to_json(report: ReportContents) -> dict[str, Any]:
         "students": [asdict(one) for one in report.students],
         "further": [_further(one) for one in report.further],
         "pruned": [one._asdict() for one in report.pruned],
-        "losses": {one.name: _losses(one) for one in report.models} if report.further else {},
+        "losses": _losses(report) if report.further else {},
         "tasks": [task_to_json(one) for one in report.tasks],
         "sentences": [sentences_to_json(one) for one in report.sentences],
         "corpus": None if report.funnel is None else asdict(report.funnel),
@@ -137,16 +137,19 @@ def _further(one: Further) -> dict[str, Any]:
     }
 
 
-def _losses(one: Side) -> dict[str, Any]:
-    """Returns a model's final losses by language, with the ends of their intervals."""
+def _losses(report: ReportContents) -> dict[str, Any]:
+    """Returns each model's final losses by language, with the ends of their intervals."""
     units = {"nats_per_token": "loss_nats", "bits_per_byte": "bits_per_byte"}
     return {
-        code: {
-            f"{units[unit]}{end}": value
-            for unit, interval in loss._asdict().items()
-            for end, value in zip(("", "_low", "_high"), interval, strict=True)
+        model: {
+            code: {
+                f"{units[unit]}{end}": value
+                for unit, interval in loss._asdict().items()
+                for end, value in zip(_ENDS, interval, strict=True)
+            }
+            for code, loss in losses.items()
         }
-        for code, loss in losses_of(one).items()
+        for model, losses in report.losses.items()
     }
 
 
@@ -219,15 +222,15 @@ def _model_rows(one: ReportContents) -> list[dict[str, Any]]:
     of = {one.candidate.name: one.gains} | {each.name: each.gains for each in one.further}
     units = {one.candidate.name: one.unit} | {each.name: each.unit for each in one.further}
     rows = []
-    for each in one.models:
-        for code, (nats, bits) in losses_of(each).items():
-            gain = of.get(each.name, {}).get(code)
-            row = {"model": each.name, "code": code, "language": one.gains[code].name}
+    for model, losses in one.losses.items():
+        for code, (nats, bits) in losses.items():
+            gain = of.get(model, {}).get(code)
+            row = {"model": model, "code": code, "language": one.gains[code].name}
             row |= {f"nats_per_token{end}": x for end, x in zip(_ENDS, nats, strict=True)}
             row |= {f"bits_per_byte{end}": x for end, x in zip(_ENDS, bits, strict=True)}
             ends = (gain.gain, gain.low, gain.high) if gain else (None,) * 3
             row |= {f"gain{end}": x for end, x in zip(_ENDS, ends, strict=True)}
-            row |= {"unit": units[each.name].value if gain else ""}
+            row |= {"unit": units[model].value if gain else ""}
             rows.append(row | {"verdict": gain.verdict if gain else ""})
     return rows
 

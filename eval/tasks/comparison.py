@@ -401,26 +401,6 @@ def _between(found: Estimate, least: float, most: float) -> Estimate:
     return replace(found, low=max(found.low, least), high=min(found.high, most))
 
 
-def with_interval(found: Estimate, digits: int = 1, sign: str = "") -> str:
-    """Returns `61.3 [55.0, 67.6]`; the value alone where there is no interval."""
-    if found.low is None or found.high is None:
-        return f"{found.value:{sign}.{digits}f}"
-    ends = f"{found.low:{sign}.{digits}f}, {found.high:{sign}.{digits}f}"
-    return f"{found.value:{sign}.{digits}f} [{ends}]"
-
-
-def three(one: Compared | None, digits: int = 1, most: float | None = MOST) -> tuple[str, str, str]:
-    """Returns both sides' numbers and the gain, with intervals up to the largest number."""
-    if one is None:
-        return "–", "–", "–"
-    one = shown(one, most)
-    return (
-        with_interval(one.baseline, digits),
-        with_interval(one.candidate, digits),
-        with_interval(one.gain, digits, "+"),
-    )
-
-
 def about(task: TaskComparison) -> str:
     """Returns what the numbers of a task are."""
     return (

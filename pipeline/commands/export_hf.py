@@ -35,7 +35,7 @@ from data.languages import find
 from data.tokens.tokenizer import MODEL_FILE, Tokenizer, load, sentinel_pieces, tokenizer_json
 from eval import losses
 from eval.losses import LanguageLosses, Unit
-from eval.report.markdown_sections import bullets, heading, paragraph, table
+from eval.report.markdown import bullets, heading, paragraph, table
 from model.hugging_face.config import MODELING, export_config
 from model.hugging_face.weights import (
     INDEX,

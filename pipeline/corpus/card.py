@@ -18,7 +18,7 @@ from data.files.atomic import write_text
 from data.files.json_files import write_json
 from data.files.paths import join_path
 from data.languages import UNDETERMINED, find
-from eval.report.markdown_sections import bullets, escape, paragraph
+from eval.report.markdown import bullets, escape, paragraph
 from pipeline.artifacts import code_version
 from pipeline.errors import ArtifactError
 

@@ -11,8 +11,7 @@ from small_reports import FUNNEL, made_of, make, side
 from data.dedup.line_dedup import SharedLines
 from eval import sides
 from eval.report.html import to_html
-from eval.report.markdown import to_markdown
-from eval.report.markdown_sections import escape
+from eval.report.markdown import escape, to_markdown
 from eval.report.tables import to_json
 from eval.sides import Difference, Points
 from eval.verdict import cautions, sentences, speed_sentence, verdict

@@ -1,14 +1,18 @@
-"""`report.md` of a small report."""
+"""`report.md` of a small report; any text in Markdown is read back as that text."""
 
 import dataclasses
 import re
 
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from markdown_reader import HOSTILE, MARKDOWN
 from small_reports import make, side
 
+from data.errors import CONTROLS, escape_controls
 from eval import gains
 from eval.gains import TrainingText
-from eval.report.markdown import to_markdown
+from eval.report.markdown import bullets, heading, paragraph, table, to_markdown
 from eval.report.tables import to_json
 from eval.sides import Difference
 
@@ -56,3 +60,46 @@ def test_names_of_strangers_are_words_of_the_report_and_nothing_else():
     }  # fmt: skip
     assert sum(token.tag == "h1" for token in tokens) == 2  # opened and closed
     assert len([token for token in tokens if token.type == "table_open"]) == 6
+
+
+TEXTS = st.text(
+    st.sampled_from("-+=#*_`~<>[]()!|&;:/.\\$1a x\t\n\r\x1b\x9b\u2028\u202e\ud800é")
+) | (st.text(max_size=40))
+PARTS = {
+    "heading": heading,
+    "paragraph": paragraph,
+    "entry": lambda text: bullets([text]),
+    "cell": lambda text: table((text, "b"), [("c", "d")]),
+}
+
+
+def words(text: str) -> str:
+    return escape_controls(" ".join(text.split()))
+
+
+@pytest.mark.parametrize("part", PARTS)
+@given(text=TEXTS)
+@example(text=HOSTILE)
+@example(text="1. one")
+@example(text="1) one")
+@example(text="---")
+@example(text="- - -")
+@example(text="    code")
+@example(text="# x #")
+@example(text="a\\")
+def test_a_text_is_read_back_from_every_part(part, text):
+    written = PARTS[part](text)
+    assert not CONTROLS.search(written.replace("\n", ""))
+    tokens = MARKDOWN.parse(written)
+    inline = [token for token in tokens if token.type == "inline"]
+    assert len(inline) == (4 if part == "cell" else bool(words(text)) or part == "heading")
+    children = inline[0].children or [] if inline else []
+    assert {one.type for one in children} <= {"text", "text_special"}
+    assert "".join(one.content for one in children) == words(text)
+
+
+@pytest.mark.parametrize("address", ["https://h.example", "HTTP://h", "ftp://h", "www.h.example"])
+def test_an_address_is_no_link_on_github(address):
+    written = paragraph(f"see {address}")
+    assert address not in written
+    assert written.replace("\\", "") == f"see {address}"
