@@ -28,14 +28,15 @@ from data.tokens.blocks import TokenBlocks
 from data.tokens.manifest import TokenManifest
 from model.sharding.mesh import make_mesh
 from model.trainer import make_trainer
+from pipeline.hardware.compile_cache import keep_compiled_programs
 from pipeline.recipe import named
 from pipeline.recipe.overrides import override
 from pipeline.recipe.recipe import Recipe
-from pipeline.training.begin import Profile, keep_compiled_programs
 from pipeline.training.evaluation import GapFiller, HeldOut, PageEvaluator
 from pipeline.training.log.time_account import TimeAccount, shares
 from pipeline.training.log.tracking import Tracking
 from pipeline.training.loop import Training, device_batches, train
+from pipeline.training.profile import Profile
 from pipeline.training.run import make_examples
 
 RESULT = Path(__file__).parents[1] / "results" / "goodput.json"

@@ -35,7 +35,7 @@ from pipeline.runs.checkpoints import explain_save_errors
 from pipeline.runs.opened_run import trainer_here
 from pipeline.stage import Identity, Intent, bytes_in_words, claimed, files_of, finish
 from pipeline.terminal import print_end
-from pipeline.training.begin import describe_run
+from pipeline.training.description import describe_run
 from pipeline.training.origins import write_first_checkpoint
 
 

@@ -60,7 +60,7 @@ from pipeline.runs.opened_run import read_pruned, recipe_of, restore
 from pipeline.stage import Identity, Intent, bytes_in_words, claimed, files_of, finish
 from pipeline.terminal import print_end
 from pipeline.tokens.opened_blocks import cached_nowhere, check_holds_windows, open_blocks
-from pipeline.training.begin import describe_run
+from pipeline.training.description import describe_run
 from pipeline.training.origins import write_first_checkpoint
 
 WINDOWS = 128  # per language (docs/decisions/pruning.md)

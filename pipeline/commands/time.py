@@ -38,6 +38,7 @@ from model.step import StepMetrics, TrainState
 from pipeline.arguments import Time
 from pipeline.artifacts import Claim, code_version, digest_of_manifest, read_head, source_commit
 from pipeline.errors import ArtifactError, lacks_device_memory
+from pipeline.hardware.compile_cache import keep_compiled_programs
 from pipeline.recipe.recipe import Recipe
 from pipeline.recipe.trainer import trainer_on
 from pipeline.runs.directory import RECIPE, checkpoint_read, find_finished_run, requested_step
@@ -53,7 +54,7 @@ from pipeline.runs.opened_run import recipe_of, restore_state
 from pipeline.stage import UNKNOWN, Identity, Intent, claimed, finish
 from pipeline.terminal import print_end
 from pipeline.tokens.opened_blocks import cached_nowhere, open_blocks
-from pipeline.training.begin import input_digests, keep_compiled_programs
+from pipeline.training.begin import input_digests
 from pipeline.training.changes import later_digests, open_later
 from pipeline.training.log.live_view import duration
 from pipeline.training.loop import global_batches

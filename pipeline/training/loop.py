@@ -43,12 +43,12 @@ from pipeline.recipe.recipe import Recipe
 from pipeline.runs.checkpoints import AnyCheckpoints, open_checkpoints
 from pipeline.runs.opened_run import wait_until_seen
 from pipeline.stopping import Signals, check_no_signal, name_of, say
-from pipeline.training.begin import Profile
 from pipeline.training.evaluation import Evaluator
 from pipeline.training.log import time_account
 from pipeline.training.log.metrics import MetricsLog
 from pipeline.training.log.time_account import TimeAccount
 from pipeline.training.log.tracking import Tracking
+from pipeline.training.profile import Profile
 
 
 def resume(checkpoints: AnyCheckpoints, trainer: Trainer) -> tuple[TrainState, int, list[str]]:

@@ -35,19 +35,15 @@ from pipeline.runs.finished import read_metrics
 from pipeline.stage import Intent, Reading, bytes_in_words, check_free, look
 from pipeline.terminal import print_end
 from pipeline.tokens.opened_blocks import training_sizes
-from pipeline.training.begin import (
-    PreparedRun,
-    Profile,
-    check_numerics,
-    describe_data,
-    describe_run,
-)
+from pipeline.training.begin import PreparedRun
 from pipeline.training.changes import agreement_of, later_mixtures
+from pipeline.training.description import check_numerics, describe_data, describe_run
 from pipeline.training.evaluation import GapFiller, HeldOut, PageEvaluator
 from pipeline.training.log.live_view import duration
 from pipeline.training.log.summary import result as result_of
 from pipeline.training.log.tracking import Tracking
 from pipeline.training.loop import Training, record_time, train
+from pipeline.training.profile import Profile
 
 
 def intent_of(

@@ -28,15 +28,10 @@ from pipeline.runs.directory import best_step, check_same_vocabulary
 from pipeline.runs.opened_run import restore
 from pipeline.runs.tasks import check_metric
 from pipeline.tokens.opened_blocks import check_blocks
-from pipeline.training.begin import (
-    PreparedRun,
-    Profile,
-    check_mixture,
-    check_profile,
-    machine_checks,
-)
+from pipeline.training.begin import PreparedRun, check_mixture, machine_checks
 from pipeline.training.loop import Training, device_batches
 from pipeline.training.origins import check_network
+from pipeline.training.profile import Profile, check_profile
 from pipeline.training.run import make_examples, make_tracking
 from pipeline.training.tasks.given_tasks import Finetuning, overlaps_with
 from pipeline.training.tasks.predictor import Predictor

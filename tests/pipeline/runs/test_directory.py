@@ -35,7 +35,7 @@ from pipeline.runs.finished import evaluation_files
 from pipeline.runs.opened_run import load_run, restore, trainer_here
 from pipeline.tokens.opened_blocks import check_holds_windows
 from pipeline.training import teacher
-from pipeline.training.begin import describe_run
+from pipeline.training.description import describe_run
 from pipeline.training.origins import check_weights, write_first_checkpoint
 
 SIZES = (

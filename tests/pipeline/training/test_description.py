@@ -1,0 +1,55 @@
+"""A run's directory says with which numerics and commits it was trained."""
+
+import json
+
+import pytest
+
+from model import NUMERICS_VERSION
+from pipeline.errors import ArtifactError
+from pipeline.training import description
+from pipeline.training.description import check_numerics
+
+DENSE = {"name": "x", "seed": 0, "steps": 1, "model": {"switch": None}}
+
+
+def begun_with(out, **fields):
+    (out / "recipe.json").write_text(json.dumps({"recipe": DENSE} | fields))
+    return out
+
+
+def test_a_run_is_resumed_with_the_numerics_that_began_it(tmp_path):
+    check_numerics(tmp_path)  # killed before it was described
+    check_numerics(begun_with(tmp_path, numerics_version=NUMERICS_VERSION))
+    with pytest.raises(ArtifactError, match="version 99, which computes other numbers"):
+        check_numerics(begun_with(tmp_path, numerics_version=99))
+
+
+def test_every_commit_that_trained_a_run_is_recorded_once(tmp_path, monkeypatch):
+    recorded = ["a" * 40, "b" * 40]
+    begun_with(tmp_path, commits=recorded)
+    for now, expected in (("c" * 40, [*recorded, "c" * 40]), ("a" * 40, recorded[::-1])):
+        monkeypatch.setattr(description, "source_commit", lambda now=now: now)
+        assert description._commits(tmp_path) == expected
+    monkeypatch.setattr(description, "source_commit", lambda: None)
+    assert description._commits(tmp_path) == recorded
+
+
+@pytest.mark.parametrize("version", [None, 2])
+def test_a_run_resumes_where_only_first_weights_changed(tmp_path, version):
+    """Version 2 changed a sparse network's loss, version 3 only position biases' first weights."""
+    dense, sparse = (DENSE | {"model": {"switch": one}} for one in (None, {"experts": 2}))
+    recorded = {} if version is None else {"numerics_version": version}  # 0.1.0 recorded none
+    check_numerics(begun_with(tmp_path, recipe=dense, **recorded))
+    begun_with(tmp_path, recipe=sparse, **recorded)
+    if version == 2:
+        check_numerics(tmp_path)
+        return
+    with pytest.raises(ArtifactError, match=r"numerics version 4 and was begun with version 1"):
+        check_numerics(tmp_path)
+
+
+def test_a_run_whose_slope_was_in_its_learned_biases_is_not_resumed(tmp_path):
+    sloped = DENSE | {"model": {"switch": None, "distance_slope": 0.5}}
+    check_numerics(begun_with(tmp_path, recipe=sloped, numerics_version=4))
+    with pytest.raises(ArtifactError, match=r"version 4 and was begun with version 3"):
+        check_numerics(begun_with(tmp_path, recipe=sloped, numerics_version=3))
