@@ -48,7 +48,7 @@ attempt batch beam cache checkpoint class code command compiler config engine ev
 expert file function graph header host identifier index job layer library loader loop machine
 manifest mesh model module network op optimizer parser partition plan planner process program
 reader recipe record router rule run runner schedule server shard shell stage step store table
-tally test tool trace training worker writer XLA JAX Beam Grain Orbax CLD3 fastText langdetect
+tally test tool trace training worker writer XLA JAX Beam Grain CLD3 fastText langdetect
 SentencePiece libtpu Dataflow Prism
 """)
 SPEAKS = (

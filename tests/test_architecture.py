@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-HEAVY = ("jax", "grain", "apache_beam", "tensorflow", "orbax", "equinox")
+HEAVY = ("jax", "grain", "apache_beam", "tensorflow", "tensorstore", "equinox")
 
 
 def imported_by(statement: str) -> set[str]:

@@ -21,6 +21,7 @@ import jax
 import numpy as np
 import pyarrow.parquet as pq
 
+from pipeline.runs.directory import saved_steps
 from pipeline.runs.opened_run import load_run, restore
 
 RESULT = Path(__file__).parents[1] / "results" / "soak.json"
@@ -46,8 +47,7 @@ def lines(run: Path) -> list[dict]:
 
 def saved_step(run: Path) -> int:
     """Returns the last whole checkpoint."""
-    names = [path.name for path in run.glob("checkpoints/*")]
-    return max((int(name) for name in names if name.isdigit()), default=0)
+    return max(saved_steps(run), default=0)
 
 
 def kill_once(asked: list[str], out: Path, generator: random.Random) -> tuple[bool, int, int]:
@@ -110,7 +110,8 @@ def main() -> None:
                 break
             kills += 1
             lost.append(max(last - saved, 0))
-            unfinished += any("tmp" in path.name for path in (killed / "checkpoints").iterdir())
+            folders = {path.name.split("-")[0] for path in killed.glob("checkpoints/*-*")}
+            unfinished += not folders <= set(map(str, saved_steps(killed)))
             print(f"kill {kills}: at step {last}, checkpoint {saved}, {lost[-1]} steps lost")
         subprocess.run(command(asked.tokens, killed, asked.steps), check=True, capture_output=True)
         found = differences(whole, killed)

@@ -6,38 +6,25 @@ also the loader's whole state. It is written in the background, complete or abse
 any mesh. A fingerprint of each array is stored with it and compared on restore
 (`model/checkpoints.py`).
 
-**On this machine** Orbax writes to a temporary folder, renames it, and only then deletes older
-checkpoints: a kill at any time leaves the last finished one. Orbax itself detects missing and short
-files, but restored an array with a flipped byte without an error. It counts the seconds of a save
-by the wall clock, without an option for another. A clock set forward by five minutes within a save
-made it fail, and one set back made it wait for that long. Here it has the monotonic clock. Dates in
-checkpoints stay the wall clock's: Orbax takes them from `time.time_ns`.
+On a disk and in an object store alike, arrays go through JAX's own serialization. It writes each
+shard as one file through TensorStore, and calls a function on the first host once the files of all
+hosts are there. What makes a checkpoint whole is a small record that the first host writes last, by
+an atomic rename or one upload. Only then are older checkpoints deleted. A kill at any time leaves
+the last whole one. Arrays are numbered, because their names hold characters that stores treat
+differently. docs/decisions/exact-resume.md, docs/decisions/object-stores.md.
 
-**In an object store** arrays go through JAX's own serialization: Orbax 0.12 cannot write to S3, and
-reaches Google by other clients than the rest of a run. It writes each shard as one object through
-TensorStore, in the background, and calls a function on the first host once the objects of all hosts
-are there. What makes a checkpoint whole is a small object that the first host uploads last. Arrays
-are numbered, because their names hold characters that stores treat differently.
-docs/decisions/object-stores.md.
+Runs of before have checkpoints that Orbax wrote, each in a folder of its own, which holds Zarr
+arrays by name in one OCDBT database. They are read and deleted like the others.
 """
 
-import functools
-import logging
 import secrets
-import shutil
-import sys
-import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cached_property, partial
 from pathlib import Path
-from types import ModuleType
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import jax
-import numpy as np
-import orbax.checkpoint as ocp
-from jax.experimental import multihost_utils
 from jax.experimental.array_serialization.serialization import GlobalAsyncCheckpointManager
 from jaxtyping import PyTree
 from msgspec.structs import asdict
@@ -64,311 +51,46 @@ from model.checkpoints import (
 )
 from pipeline.errors import ArtifactError
 from pipeline.hardware.hosts import agreed, on_first_host
-from pipeline.runs import directory
 from pipeline.runs.directory import (
     CheckpointRecord,
-    read_record,
+    arrays_folder,
+    free_name,
+    is_of_orbax,
     record_path,
     remove_unfinished,
     steps_in,
 )
 
-KEPT = 2
-
-
-class Kept(NamedTuple):
-    """Which checkpoints Orbax does not delete.
-
-    Attributes:
-        every: interval of steps to keep; 0 for none.
-        chosen: returns further steps to keep, such as the best one so far.
-    """
-
-    every: int
-    chosen: Callable[[], Collection[int]]
-
-    def of(self, steps: Sequence[int]) -> list[bool]:
-        """Returns which of these steps to keep: the last two, and those named above."""
-        chosen, last = self.chosen(), steps[-KEPT:]
-        return [
-            step in last or step in chosen or bool(self.every and step % self.every == 0)
-            for step in steps
-        ]
-
-    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
-        """Returns what Orbax asks for: which of its checkpoints to keep."""
-        return self.of([one.step for one in checkpoints])
-
-
-def use_monotonic_clock() -> None:
-    """Replaces `time.time` by the monotonic clock in every module of Orbax that is loaded."""
-    clock = ModuleType(time.__name__, time.__doc__)
-    vars(clock).update(vars(time) | {"time": time.monotonic})
-    for name, module in list(sys.modules.items()):
-        if name.startswith("orbax.checkpoint.") and vars(module).get("time") is time:
-            vars(module)["time"] = clock
-
-
-@functools.cache
-def silence_late_errors() -> None:
-    """Silences the errors that follow the first error of a checkpoint, which is raised.
-
-    If one array cannot be read or written, Orbax raises and closes its event loop. Every other
-    array (145 were counted) would then print its own traceback: that its error was never
-    retrieved, or that the loop is closed.
-    """
-    logging.getLogger("asyncio").addFilter(
-        lambda record: "exception was never retrieved" not in record.getMessage()
-    )
-    report = sys.unraisablehook
-
-    def report_others(unraisable: "sys.UnraisableHookArgs") -> None:
-        text = str(unraisable.exc_value)
-        if "Event loop is closed" not in text and "while reading array" not in text:
-            report(unraisable)
-
-    sys.unraisablehook = report_others
-
-
 State = TypeVar("State", bound=PyTree)
-VIEW_SECONDS = 90
-UNFINISHED = "*.orbax-checkpoint-tmp*"
-DAMAGED = "damaged"  # name under which damaged checkpoints are set aside; never deleted
-
-
-class Checkpoints:
-    """The checkpoints of one run: the last two, those of every `keep_every`-th step, and chosen."""
-
-    def __init__(
-        self,
-        directory: Path,
-        keep_every: int = 0,
-        chosen: Callable[[], Collection[int]] = tuple,
-    ):
-        self.directory = directory.absolute()
-        use_monotonic_clock()
-        silence_late_errors()
-        logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs tracebacks of our errors
-        options = ocp.CheckpointManagerOptions(
-            preservation_policy=Kept(keep_every, chosen), create=True
-        )
-        self._manager = ocp.CheckpointManager(
-            self.directory, options=options, item_handlers=ocp.StandardCheckpointHandler()
-        )
-
-    def steps(self) -> list[int]:
-        """Returns the steps of all checkpoints, in order."""
-        return sorted(self._manager.all_steps())
-
-    def forget_unfinished(self) -> None:
-        """Deletes the files of killed saves; only for the process that writes the run."""
-        for path in self.directory.glob(UNFINISHED):
-            shutil.rmtree(path)
-
-    def save(self, step: int, state: PyTree) -> None:
-        """Starts to write a checkpoint; returns once the arrays are copied from the devices.
-
-        Raises:
-            CheckpointError: if the previous one could not be written, or this host sees one that is
-                not older; older ones are untouched.
-        """
-        try:
-            begun = self._manager.save(step, args=ocp.args.StandardSave(table_of(state)))
-        except Exception as error:  # Orbax and TensorStore raise classes of many libraries
-            raise self._not_written(error) from error
-        if not begun:  # other hosts would wait for this one
-            raise CheckpointError(
-                f"Checkpoint {step} could not be written to {self.directory}, where this host "
-                f"still sees checkpoint {max(self.steps(), default=step)}; wait a minute, and run "
-                "the same command again."
-            )
-
-    def check(self) -> None:
-        """Raises the error of a save that failed in the background.
-
-        Raises:
-            CheckpointError: if one failed.
-        """
-        try:
-            self._manager.check_for_errors()
-        except Exception as error:
-            raise self._not_written(error) from error
-
-    def restore(self, step: int, shapes: State) -> State:
-        """Returns the state of a checkpoint.
-
-        Args:
-            step: one of `steps()`.
-            shapes: structure of the state, of `jax.ShapeDtypeStruct` with shardings; the mesh may
-                differ from the one that saved.
-
-        Raises:
-            CheckpointError: if files are missing or altered.
-        """
-        # Not through the manager, at whose barrier the others would wait for a failed host.
-        reader = ocp.StandardCheckpointHandler()
-        item = ocp.args.StandardRestore(requested_table(shapes))
-        table = self._read(step, partial(reader.restore, args=item))
-        return verified(self.directory, step, table, shapes)
-
-    def restore_some(
-        self, step: int, shapes: PyTree, names: Collection[str]
-    ) -> dict[str, jax.Array]:
-        """Returns some arrays of a checkpoint by name, so that it is never whole in memory.
-
-        Args:
-            step: one of `steps()`.
-            shapes: structure of the whole state, as in `restore`.
-            names: names of the arrays to read.
-
-        Raises:
-            CheckpointError: if files are missing or altered.
-        """
-        table = requested_table(shapes)
-        some = {name: table[name] for name in (*names, FINGERPRINTS)}
-        arguments = ocp.checkpoint_utils.construct_restore_args(some)
-        item = ocp.args.PyTreeRestore(some, restore_args=arguments, partial_restore=True)
-        reader = ocp.PyTreeCheckpointHandler()
-        found = self._read(step, partial(reader.restore, args=item))
-        check_unaltered(self.directory, step, found, shapes)
-        return {name: found[name] for name in names}
-
-    def _read(self, step: int, read: Callable[[Any], Any]) -> dict[str, jax.Array]:
-        failure: Exception | None = None
-        found = {}
-        try:
-            found = read(self.directory / str(step) / "default")
-        except Exception as error:  # classes of many libraries, as in save
-            failure = error
-        # What follows waits for all hosts, so none may leave alone.
-        if not _on_every_host(failure is None):
-            has_room = _on_every_host(not lacks_room(failure))
-            raise not_read(self.directory, step, failure, has_room=has_room) from failure
-        return found
-
-    def set_aside(self, step: int) -> Path:
-        """Moves a damaged checkpoint away, so that its step can be saved again.
-
-        Returns:
-            The new path.
-        """
-        number = 0
-        while (target := self.directory.parent / f"{DAMAGED}-{step}-{number}").exists():
-            number += 1
-        if jax.process_index() == 0:
-            (self.directory / str(step)).rename(target)
-        if jax.process_count() > 1:  # no host may list the folder before the rename
-            multihost_utils.sync_global_devices(f"set aside {step}")
-        self._manager.reload()
-        # A network file system may show a host the old folder for up to a minute.
-        for _ in range(VIEW_SECONDS):
-            if _on_every_host(step not in self.steps()):
-                break
-            time.sleep(1)
-            self._manager.reload()
-        return target
-
-    def close(self) -> None:
-        """Waits for the last save.
-
-        Raises:
-            CheckpointError: if it could not be written.
-        """
-        try:
-            self._manager.wait_until_finished()
-        except Exception as error:
-            raise self._not_written(error) from error
-        finally:
-            self._manager.close()
-
-    def _not_written(self, error: BaseException) -> CheckpointError:
-        whole = [int(path.name) for path in self.directory.iterdir() if path.name.isdigit()]
-        return not_written(self.directory, whole, reason(error), "Make room or repair the disk")
-
-
-def _on_every_host(here: bool) -> bool:
-    if jax.process_count() == 1:
-        return here
-    return bool(multihost_utils.process_allgather(np.bool_(here)).all())
-
-
-KvStore = Mapping[str, Any]  # TensorStore's JSON of a folder; its path ends with a slash
-# Objects of zeros are written too, so that one that is missing is an error and not zeros.
-EXPLICIT = {"store_data_equal_to_fill_value": True, "fill_missing_data_reads": False}
-UNCACHED = {"cache_pool": {"total_bytes_limit": 0}}  # JAX would keep 10 GB of what was read
-OTHER_HOSTS_SECONDS = 600  # that a host waits for the others after its own last object
-
-
-class StoredArrays:
-    """Writes one table of arrays at a time."""
-
-    def __init__(self):
-        self._manager = GlobalAsyncCheckpointManager(OTHER_HOSTS_SECONDS)
-
-    def save(
-        self, folder: KvStore, arrays: Sequence[jax.Array], commit: Callable[[], None]
-    ) -> None:
-        """Starts to write arrays; returns once they are copied from the devices.
-
-        Waits for the table before, and raises whatever that met.
-
-        Args:
-            folder: where to write; nothing is there.
-            arrays: the arrays.
-            commit: called in a thread of the first host when all arrays of all hosts are written.
-        """
-        specs = [_spec(folder, number) for number in range(len(arrays))]
-        self._manager.serialize(list(arrays), specs, on_commit_callback=commit)
-
-    def check(self) -> None:
-        """Raises what a save met in the background."""
-        self._manager.check_for_errors()
-
-    def wait(self) -> None:
-        """Waits for the last save, and raises what it met."""
-        self._manager.wait_until_finished()
-
-
-def read(folder: KvStore, shapes: Mapping[int, jax.ShapeDtypeStruct]) -> list[jax.Array]:
-    """Returns arrays by number, with the shardings of their shapes.
-
-    Raises:
-        ValueError: if an array has another shape or type; TensorStore raises what else it meets.
-    """
-    arrays = GlobalAsyncCheckpointManager().deserialize(
-        [shape.sharding for shape in shapes.values()],
-        [_spec(folder, number) for number in shapes],
-    )
-    for array, shape in zip(arrays, shapes.values(), strict=True):
-        if (array.shape, array.dtype) != (shape.shape, shape.dtype):
-            raise ValueError(
-                f"an array is {array.dtype}{list(array.shape)} there and should be "
-                f"{shape.dtype}{list(shape.shape)}"
-            )
-    return arrays
-
-
-def _spec(folder: KvStore, number: int) -> dict[str, Any]:
-    kvstore = {**folder, "path": f"{folder['path']}{number}/"}
-    return {"driver": "zarr3", "kvstore": kvstore, "context": UNCACHED, **EXPLICIT}
-
-
+KEPT = 2
 LARGEST_TOKEN = 2**31
+OTHER_HOSTS_SECONDS = 600  # that a host waits for the others after its own last file
+UNCACHED = {"cache_pool": {"total_bytes_limit": 0}}  # JAX would keep 10 GB of what was read
+# Files of zeros are written too, so that one that is missing is an error and not zeros.
+WRITTEN = {"store_data_equal_to_fill_value": True}
+READ = {"fill_missing_data_reads": False}
 # How TensorStore's errors begin if the store gives no answer, or none to this user.
 AWAY = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "PERMISSION_DENIED", "UNAUTHENTICATED")
 
 
-class StoredCheckpoints:
-    """The checkpoints of one run: the last two, those of every `keep_every`-th step, and chosen."""
+class Checkpoints:
+    """The checkpoints of one run: the last two, those of every `keep_every`-th step, and chosen.
+
+    Args:
+        directory: where they lie, on this machine or in a store.
+        keep_every: interval of steps to keep; 0 for none.
+        chosen: returns further steps to keep, such as the best one so far.
+    """
 
     def __init__(
         self,
-        directory: Address,
+        directory: Place,
         keep_every: int = 0,
         chosen: Callable[[], Collection[int]] = tuple,
     ):
-        self.directory, self.kept = directory, Kept(keep_every, chosen)
-        self._arrays = StoredArrays()
+        self.directory = directory.absolute() if isinstance(directory, Path) else directory
+        self._keep_every, self._chosen = keep_every, chosen
+        self._manager = GlobalAsyncCheckpointManager(OTHER_HOSTS_SECONDS)
         self._last: int | None = None  # step of the last save
 
     def steps(self) -> list[int]:
@@ -392,84 +114,12 @@ class StoredCheckpoints:
             return
         self._last, table = step, table_of(state)
         record = CheckpointRecord(f"{step}-{self._token}", list(table))
-        folder = kvstore(self.directory / record.folder)
+        folder = self.directory / record.folder
+        specs = [_spec(folder, number) | WRITTEN for number in range(len(table))]
+        commit = partial(self._commit, step, record)
         try:
-            self._arrays.save(folder, list(table.values()), partial(self._commit, step, record))
+            self._manager.serialize(list(table.values()), specs, on_commit_callback=commit)
         except Exception as error:  # TensorStore, JAX and fsspec raise classes of many libraries
-            raise self._not_written(error) from error
-
-    def check(self) -> None:
-        """Raises the error of a save that failed in the background.
-
-        Raises:
-            CheckpointError: if one failed.
-        """
-        try:
-            self._arrays.check()
-        except Exception as error:
-            raise self._not_written(error) from error
-
-    def restore(self, step: int, shapes: State) -> State:
-        """Returns the state of a checkpoint, on the mesh of the shapes.
-
-        Raises:
-            CheckpointError: if objects are missing or altered.
-            DataError: if the store does not answer.
-        """
-        return verified(self.directory, step, self._read(step, requested_table(shapes)), shapes)
-
-    def restore_some(
-        self, step: int, shapes: PyTree, names: Collection[str]
-    ) -> dict[str, jax.Array]:
-        """Returns some arrays of a checkpoint by name, as `Checkpoints.restore_some` does.
-
-        Raises:
-            CheckpointError: if objects are missing or altered.
-            DataError: if the store does not answer.
-        """
-        table = requested_table(shapes)
-        found = self._read(step, {name: table[name] for name in (*names, FINGERPRINTS)})
-        check_unaltered(self.directory, step, found, shapes)
-        return {name: found[name] for name in names}
-
-    def _read(self, step: int, table: Mapping[str, jax.ShapeDtypeStruct]) -> dict[str, jax.Array]:
-        path = record_path(self.directory, step)
-        content = read_at_most(path, MOST_BYTES)
-        failure: Exception | None = None
-        arrays = []
-        try:
-            if content is None:
-                raise DataError(f"{path} is larger than {MOST_BYTES:,} bytes")
-            record = decode_json(content, CheckpointRecord, str(path))
-            folder = kvstore(self.directory / record.folder)
-            numbers = {record.arrays.index(name): shape for name, shape in table.items()}
-            arrays = read(folder, numbers)
-        except Exception as error:  # TensorStore, JAX and fsspec raise classes of many libraries
-            failure = error
-        # What follows waits for all hosts, so none may leave alone.
-        if not agreed(failure is None, all):
-            raise self._unreadable(step, failure) from failure
-        return dict(zip(table, arrays, strict=True))
-
-    def set_aside(self, step: int) -> Address:
-        """Renames the record of a damaged checkpoint, so that its step can be saved.
-
-        Returns:
-            The new address of the record.
-        """
-        target = directory.set_aside_path(self.directory, step)
-        on_first_host(lambda: self._move_record(step, target))
-        return target
-
-    def close(self) -> None:
-        """Waits for the last save.
-
-        Raises:
-            CheckpointError: if it could not be written.
-        """
-        try:
-            self._arrays.wait()
-        except Exception as error:
             raise self._not_written(error) from error
 
     @cached_property
@@ -478,27 +128,127 @@ class StoredCheckpoints:
         return f"{on_first_host(lambda: secrets.randbelow(LARGEST_TOKEN)):08x}"
 
     def _commit(self, step: int, record: CheckpointRecord) -> None:
-        """Makes a checkpoint whole whose arrays are all written, and forgets old ones."""
+        """Makes a checkpoint whole whose arrays are all written, and forgets old ones.
+
+        Called in a thread of the first host.
+        """
         check_held(self.directory)
         write_json(record_path(self.directory, step), asdict(record))
-        old: list[int] = []
-        with suppress(DataError):  # the next save tries again
+        with suppress(DataError, OSError):  # the next save tries again
             steps = self.steps()
-            old = [at for at, kept in zip(steps, self.kept.of(steps), strict=True) if not kept]
-        for at in old:
-            with suppress(DataError):  # one that cannot be read does not keep the others
-                self._forget(at)
+            kept = {*steps[-KEPT:], *self._chosen()}
+            for old in steps:
+                if old not in kept and not (self._keep_every and old % self._keep_every == 0):
+                    with suppress(DataError, OSError):  # one does not keep the others
+                        self._forget(old)
 
     def _forget(self, step: int) -> None:
         """Removes a checkpoint, its record first: what a kill leaves is an unfinished save."""
-        folder = read_record(self.directory, step).folder
+        folder = arrays_folder(self.directory, step)
+        if isinstance(folder, Path) and is_of_orbax(self.directory, step):
+            folder = folder.rename(folder.with_name(f"{step}-removed"))
         remove(record_path(self.directory, step))
-        remove(self.directory / folder)
+        remove(folder)
 
-    def _move_record(self, step: int, target: Address) -> int:
-        write_bytes(target, read_bytes(record_path(self.directory, step)))
-        remove(record_path(self.directory, step))
-        return 0
+    def check(self) -> None:
+        """Raises the error of a save that failed in the background.
+
+        Raises:
+            CheckpointError: if one failed.
+        """
+        try:
+            self._manager.check_for_errors()
+        except Exception as error:
+            raise self._not_written(error) from error
+
+    def close(self) -> None:
+        """Waits for the last save.
+
+        Raises:
+            CheckpointError: if it could not be written.
+        """
+        try:
+            self._manager.wait_until_finished()
+        except Exception as error:
+            raise self._not_written(error) from error
+
+    def _not_written(self, error: BaseException) -> CheckpointError:
+        whole: list[int] = []
+        with suppress(DataError):  # the store does not answer
+            whole = self.steps()
+        if isinstance(self.directory, Path):
+            remedy = "Make room or repair the disk"
+            return not_written(self.directory, whole, reason(error), remedy)
+        remedy = "Check the store and the credentials"
+        return not_written(self.directory, whole, beginning(error), remedy)
+
+    def restore(self, step: int, shapes: State) -> State:
+        """Returns the state of a checkpoint.
+
+        Args:
+            step: one of `steps()`.
+            shapes: structure of the state, of `jax.ShapeDtypeStruct` with shardings; the mesh may
+                differ from the one that saved.
+
+        Raises:
+            CheckpointError: if files are missing or altered.
+            DataError: if the store does not answer.
+        """
+        return verified(self.directory, step, self._read(step, requested_table(shapes)), shapes)
+
+    def restore_some(
+        self, step: int, shapes: PyTree, names: Collection[str]
+    ) -> dict[str, jax.Array]:
+        """Returns some arrays of a checkpoint by name, so that it is never whole in memory.
+
+        Args:
+            step: one of `steps()`.
+            shapes: structure of the whole state, as in `restore`.
+            names: names of the arrays to read.
+
+        Raises:
+            CheckpointError: if files are missing or altered.
+            DataError: if the store does not answer.
+        """
+        table = requested_table(shapes)
+        arrays = self._read(step, {name: table[name] for name in (*names, FINGERPRINTS)})
+        check_unaltered(self.directory, step, arrays, shapes)
+        return {name: arrays[name] for name in names}
+
+    def _read(self, step: int, table: Mapping[str, jax.ShapeDtypeStruct]) -> dict[str, jax.Array]:
+        failure: Exception | None = None
+        arrays = []
+        try:
+            specs = [spec | READ for spec in self._specs(step, list(table))]
+            arrays = read(specs, list(table.values()))
+        except DataError:  # the store does not answer
+            raise
+        except Exception as error:  # TensorStore, JAX and fsspec raise classes of many libraries
+            failure = error
+        # What follows waits for all hosts, so none may leave alone.
+        if not agreed(failure is None, all):
+            raise self._unreadable(step, failure) from failure
+        return dict(zip(table, arrays, strict=True))
+
+    def _specs(self, step: int, names: Collection[str]) -> list[dict[str, Any]]:
+        """Returns where arrays of a checkpoint lie, by TensorStore's JSON."""
+        if is_of_orbax(self.directory, step):
+            database = {
+                "driver": "ocdbt",
+                "base": _kvstore(arrays_folder(self.directory, step) / "default"),
+            }
+            kvstores = [{**database, "path": f"{name}/"} for name in names]
+            return [{"driver": "zarr", "kvstore": at, "context": UNCACHED} for at in kvstores]
+        path = record_path(self.directory, step)
+        content = read_at_most(path, MOST_BYTES)
+        if content is None:
+            raise ValueError(f"{path} is larger than {MOST_BYTES:,} bytes")
+        try:
+            record = decode_json(content, CheckpointRecord, str(path))
+        except DataError as error:
+            raise ValueError(str(error)) from error
+        folder = self.directory / record.folder
+        return [_spec(folder, record.arrays.index(name)) for name in names]
 
     def _unreadable(self, step: int, error: Exception | None) -> Exception:
         """Returns the error of arrays that are damaged, or of a store that does not give them.
@@ -507,31 +257,57 @@ class StoredCheckpoints:
         """
         has_room = agreed(not lacks_room(error), all)
         why = "" if error is None else beginning(error)
-        if why.startswith(AWAY):
+        if isinstance(self.directory, Address) and why.startswith(AWAY):
             return DataError(
                 f"Checkpoint {step} in {self.directory} cannot be read ({why}); check the address "
                 "and the credentials, and run the same command again."
             )
         return not_read(self.directory, step, error, has_room=has_room)
 
-    def _not_written(self, error: BaseException) -> CheckpointError:
-        remedy = "Check the store and the credentials"
-        whole: list[int] = []
-        with suppress(DataError):  # the store does not answer
-            whole = self.steps()
-        return not_written(self.directory, whole, beginning(error), remedy)
+    def set_aside(self, step: int) -> Place:
+        """Renames a damaged checkpoint, which is never deleted, so that its step can be saved.
+
+        Returns:
+            The new path or address of its record, or of the folder that Orbax wrote.
+        """
+        return self.directory / on_first_host(lambda: self._rename(step))
+
+    def _rename(self, step: int) -> str:
+        name = free_name(self.directory, step)
+        if isinstance(self.directory, Path) and is_of_orbax(self.directory, step):
+            (self.directory / str(step)).rename(self.directory / name)
+            return name
+        record = record_path(self.directory, step)
+        write_bytes(self.directory / f"{name}.json", read_bytes(record))
+        remove(record)
+        return f"{name}.json"
 
 
-AnyCheckpoints = Checkpoints | StoredCheckpoints
+def read(specs: list[dict[str, Any]], shapes: list[jax.ShapeDtypeStruct]) -> list[jax.Array]:
+    """Returns arrays with the shardings of their shapes.
+
+    Raises:
+        ValueError: if an array has another shape or type; TensorStore raises what else it meets.
+    """
+    manager = GlobalAsyncCheckpointManager()
+    arrays = manager.deserialize([shape.sharding for shape in shapes], specs)
+    for array, shape in zip(arrays, shapes, strict=True):
+        if (array.shape, array.dtype) != (shape.shape, shape.dtype):
+            raise ValueError(
+                f"an array is {array.dtype}{list(array.shape)} there and should be "
+                f"{shape.dtype}{list(shape.shape)}"
+            )
+    return arrays
 
 
-def open_checkpoints(
-    directory: Place, keep_every: int = 0, chosen: Callable[[], Collection[int]] = tuple
-) -> AnyCheckpoints:
-    """Returns the checkpoints in a directory, local or in a store."""
-    if isinstance(directory, Path):
-        return Checkpoints(directory, keep_every, chosen)
-    return StoredCheckpoints(directory, keep_every, chosen)
+def _spec(folder: Place, number: int) -> dict[str, Any]:
+    """Returns TensorStore's JSON of an array in a folder."""
+    return {"driver": "zarr3", "kvstore": _kvstore(folder / str(number)), "context": UNCACHED}
+
+
+def _kvstore(folder: Place) -> dict[str, Any]:
+    """Returns TensorStore's JSON of a folder."""
+    return {"driver": "file", "path": f"{folder}/"} if isinstance(folder, Path) else kvstore(folder)
 
 
 @contextmanager

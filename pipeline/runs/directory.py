@@ -3,12 +3,12 @@
     recipe.json                  the run: its recipe, its inputs, the numerics
     changes.json                 settings changed on a resume
     best.json                    the best step of a fine-tuned run
-    checkpoints/200/             here: Orbax renames it to its name when it is whole
-    checkpoints/200.json         in a store: the record, written when all arrays are there
+    checkpoints/200.json         a checkpoint's record, written when all arrays are there
     checkpoints/200-1f0c.../     its arrays, by number
+    checkpoints/200/             a checkpoint of an earlier version, which Orbax wrote
 
-A store cannot rename a folder. So a save writes below a name that no other start of the run uses,
-and the record comes last, in one upload. A folder without a record is the rest of a killed save.
+A save writes below a name that no other start of the run uses, and the record comes last, by an
+atomic rename or one upload. A folder without a record is the rest of a killed save.
 
 A change has the step of the checkpoint that the run went on from. The best checkpoint is kept,
 and every command that opens the run without a step opens that one.
@@ -21,16 +21,17 @@ network makes a `Recipe` of them, which checks every field.
 import json
 import re
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta, Struct, to_builtins
 
 from data.errors import DataError
+from data.files import atomic
 from data.files.digests import digest_of_contents
 from data.files.json_files import Count, RelativePath, read_json, write_json
 from data.files.paths import (
-    Address,
     Place,
     directories_in,
     exists,
@@ -283,11 +284,11 @@ def record_score(directory: Place, step: int, score: float) -> None:
 DAMAGED = "damaged"
 _RECORD = re.compile(r"(0|[1-9][0-9]*)\.json")
 _ANY_RECORD = re.compile(rf"(?:{DAMAGED}-)?(0|[1-9][0-9]*)(?:-[0-9]+)?\.json")
-_FOLDER = re.compile(r"(0|[1-9][0-9]*)")
+_OF_ORBAX = re.compile(rf"(0|[1-9][0-9]*)|{DAMAGED}-[0-9]+-[0-9]+")
 
 
 class CheckpointRecord(Struct, frozen=True):
-    """What a store holds of a whole checkpoint beside its arrays.
+    """What makes a checkpoint whole, beside its arrays.
 
     Attributes:
         folder: name of the folder of its arrays, beside the record.
@@ -300,49 +301,61 @@ class CheckpointRecord(Struct, frozen=True):
 
 def steps_in(checkpoints: Place) -> list[int]:
     """Returns the steps of all whole checkpoints, in order; none if there is no directory."""
-    form = _RECORD if isinstance(checkpoints, Address) else _FOLDER
-    return sorted(int(of[1]) for name in names_in(checkpoints) if (of := form.fullmatch(name)))
+    names = names_in(checkpoints)
+    matches = [_RECORD.fullmatch(name) for name in names]
+    if isinstance(checkpoints, Path):
+        matches += [_OF_ORBAX.fullmatch(name) for name in names]
+    return sorted({int(match[1]) for match in matches if match and match[1]})
 
 
-def record_path(checkpoints: Address, step: int) -> Address:
-    """Returns the address of a checkpoint's record."""
+def record_path(checkpoints: Place, step: int) -> Place:
+    """Returns the path or address of a checkpoint's record."""
     return checkpoints / f"{step}.json"
 
 
-def read_record(checkpoints: Address, step: int) -> CheckpointRecord:
-    """Returns a checkpoint's record.
+def is_of_orbax(checkpoints: Place, step: int) -> bool:
+    """Returns whether Orbax wrote a checkpoint, in an earlier version: only on a disk."""
+    return isinstance(checkpoints, Path) and not exists(record_path(checkpoints, step))
+
+
+def arrays_folder(checkpoints: Place, step: int) -> Place:
+    """Returns the folder of a checkpoint's arrays.
 
     Raises:
-        DataError: if it is damaged or cannot be read.
+        DataError: if its record is damaged or cannot be read.
     """
-    return read_json(record_path(checkpoints, step), CheckpointRecord)
+    if is_of_orbax(checkpoints, step):
+        return checkpoints / str(step)
+    return checkpoints / read_json(record_path(checkpoints, step), CheckpointRecord).folder
 
 
-def remove_unfinished(checkpoints: Address) -> None:
+def remove_unfinished(checkpoints: Place) -> None:
     """Removes the folders that no record names.
 
     That of a damaged checkpoint has a record and stays; so do all of a step whose record cannot be
     read.
     """
+    atomic.remove_unfinished(checkpoints)
     named, unreadable = set[str](), set[str]()
     for name in names_in(checkpoints):
-        if found := _ANY_RECORD.fullmatch(name):
+        if match := _ANY_RECORD.fullmatch(name):
             try:
                 named.add(read_json(checkpoints / name, CheckpointRecord).folder)
             except DataError:
-                unreadable.add(found[1])
+                unreadable.add(match[1])
     for folder in directories_in(checkpoints):
-        if folder not in named and folder.partition("-")[0] not in unreadable:
+        whole = folder in named or _OF_ORBAX.fullmatch(folder)
+        if not whole and folder.partition("-")[0] not in unreadable:
             remove(checkpoints / folder)
 
 
-def set_aside_path(checkpoints: Address, step: int) -> Address:
-    """Returns a free address for the record of a damaged checkpoint, whose folder is kept."""
-    there = names_in(checkpoints)
+def free_name(checkpoints: Place, step: int) -> str:
+    """Returns a free name under which a damaged checkpoint is kept."""
+    names = {name.removesuffix(".json") for name in names_in(checkpoints)}
     number = 0
-    while (name := f"{DAMAGED}-{step}-{number}.json") in there:
+    while (name := f"{DAMAGED}-{step}-{number}") in names:
         number += 1
-    return checkpoints / name
+    return name
 
 
 FOLDER = "evaluation"
@@ -464,11 +477,11 @@ def checkpoint_read(name: str, directory: Place, step: int | None) -> Reading:
     """
     step = requested_step(directory, step)
     checkpoints, holds = directory / "checkpoints", f"the checkpoint of step {step:,}"
-    if isinstance(checkpoints, Address):
-        folder = checkpoints / read_record(checkpoints, step).folder
-        sizes = [file.size for file in files_below(folder)]
-        return Reading(name, str(directory), len(sizes), sum(sizes), holds)
-    return files_of(name, directory, (checkpoints / str(step)).rglob("*"), holds)
+    folder = arrays_folder(checkpoints, step)
+    if isinstance(folder, Path):
+        return files_of(name, directory, folder.rglob("*"), holds)
+    sizes = [file.size for file in files_below(folder)]
+    return Reading(name, str(directory), len(sizes), sum(sizes), holds)
 
 
 def _held_instead(directory: Place) -> str:

@@ -35,7 +35,7 @@ from pipeline.hardware.hosts import agreed, on_first_host
 from pipeline.recipe.fits import mesh_to_open_on
 from pipeline.recipe.recipe import Recipe, recipe_from_json
 from pipeline.recipe.trainer import trainer_on
-from pipeline.runs.checkpoints import AnyCheckpoints, open_checkpoints
+from pipeline.runs.checkpoints import Checkpoints
 from pipeline.runs.directory import RECIPE, RunRecord, find_run, requested_step, saved_steps
 
 VIEW_SECONDS = (
@@ -151,10 +151,10 @@ def restore_state(directory: Place, trainer: Trainer, step: int | None) -> tuple
 
 
 @contextlib.contextmanager
-def _checkpoint(directory: Place, step: int | None) -> Iterator[tuple[AnyCheckpoints, int]]:
+def _checkpoint(directory: Place, step: int | None) -> Iterator[tuple[Checkpoints, int]]:
     """Opens a run's checkpoints with the step of the requested one."""
     wait_until_seen(directory)
-    checkpoints = open_checkpoints(directory / "checkpoints")
+    checkpoints = Checkpoints(directory / "checkpoints")
     try:
         yield checkpoints, on_first_host(lambda: requested_step(directory, step))
     except CheckpointError as error:
@@ -184,7 +184,7 @@ def read_pruned(
     """
     axes = expert_axes(trainer.shapes)
     shapes = with_shardings(jax.eval_shape(trainer.init), trainer.shardings)
-    checkpoints = open_checkpoints(run / "checkpoints")
+    checkpoints = Checkpoints(run / "checkpoints")
     try:
         for names in _read_together(trainer.shapes, axes, merging=load is not None):
             of = {ARRAYS + name: name for name in names}

@@ -40,7 +40,7 @@ from pipeline.errors import PREEMPTED_STATUS
 from pipeline.hardware.batches import share_of, to_devices
 from pipeline.hardware.hosts import agreed, host_watch, is_first, on_first_host, reach_sync_point
 from pipeline.recipe.recipe import Recipe
-from pipeline.runs.checkpoints import AnyCheckpoints, open_checkpoints
+from pipeline.runs.checkpoints import Checkpoints
 from pipeline.runs.opened_run import wait_until_seen
 from pipeline.stopping import Signals, check_no_signal, name_of, say
 from pipeline.training.evaluation import Evaluator
@@ -51,7 +51,7 @@ from pipeline.training.log.tracking import Tracking
 from pipeline.training.profile import Profile
 
 
-def resume(checkpoints: AnyCheckpoints, trainer: Trainer) -> tuple[TrainState, int, list[str]]:
+def resume(checkpoints: Checkpoints, trainer: Trainer) -> tuple[TrainState, int, list[str]]:
     """Returns the state to resume from, its step, and a message for each checkpoint set aside.
 
     A damaged checkpoint is passed over for the one before it, whose steps are then repeated with
@@ -80,7 +80,7 @@ def resume(checkpoints: AnyCheckpoints, trainer: Trainer) -> tuple[TrainState, i
 
 
 def _set_aside(
-    checkpoints: AnyCheckpoints,
+    checkpoints: Checkpoints,
     step: int,
     error: CheckpointError,
     resumed_from: int,
@@ -223,7 +223,7 @@ def train(training: Training) -> LoopResult:
         CheckpointError: if a checkpoint cannot be written, or none can be read.
     """
     wait_until_seen(training.out)
-    checkpoints = open_checkpoints(
+    checkpoints = Checkpoints(
         training.out / "checkpoints", training.recipe.keep_every, training.evaluator.best
     )
     if is_first():
@@ -275,7 +275,7 @@ def _announce_time(training: Training, account: dict) -> None:
 
 class _Loop(NamedTuple):
     training: Training
-    checkpoints: AnyCheckpoints
+    checkpoints: Checkpoints
     log: MetricsLog
     preemption: Preemption
 

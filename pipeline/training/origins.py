@@ -36,7 +36,7 @@ from pipeline.errors import ArtifactError
 from pipeline.hardware.hosts import on_first_host
 from pipeline.recipe.recipe import FREE, MixtureFrom, Recipe, recipe_to_json
 from pipeline.recipe.trainer import trainer_on
-from pipeline.runs.checkpoints import explain_save_errors, open_checkpoints
+from pipeline.runs.checkpoints import Checkpoints, explain_save_errors
 from pipeline.runs.directory import (
     RECIPE,
     UPCYCLED,
@@ -151,7 +151,7 @@ def write_first_checkpoint(out: Place, first: Callable[[], TrainState], step: in
         ArtifactError: if the checkpoint cannot be written.
     """
     with explain_save_errors(out):
-        checkpoints = open_checkpoints(out / "checkpoints")
+        checkpoints = Checkpoints(out / "checkpoints")
         if not on_first_host(checkpoints.steps):
             checkpoints.save(step, first())
         checkpoints.close()

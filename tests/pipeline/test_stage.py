@@ -13,7 +13,7 @@ from data.files.locks import Holder, LockLost, ProcessIdentity, entry_path
 from data.files.paths import Address
 from pipeline import artifacts
 from pipeline.beam.workspace import Workspace
-from pipeline.runs.checkpoints import StoredCheckpoints
+from pipeline.runs.checkpoints import Checkpoints
 from pipeline.runs.directory import CheckpointRecord
 from pipeline.runs.finished import forget_evaluations
 from pipeline.stage import output_lock
@@ -37,7 +37,7 @@ def upload_folder(out: Address) -> None:
 PUBLISHED = {
     "a manifest": lambda out: artifacts.finish(out, "clean", {}, {}, {}),
     "a claim": lambda out: artifacts.renew(out, "clean", {}, {}),
-    "a checkpoint": lambda out: StoredCheckpoints(out / "checkpoints")._commit(
+    "a checkpoint": lambda out: Checkpoints(out / "checkpoints")._commit(
         7, CheckpointRecord("7-a", ["weights"])
     ),
     "a log": upload_log,

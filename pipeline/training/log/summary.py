@@ -157,7 +157,7 @@ def inspect_run(directory: Place, console: Console) -> None:
     if trained_to not in steps:
         raise ArtifactError(
             f"{directory} was trained to step {trained_to} by its manifest, and its checkpoints "
-            f"are {steps}; restore checkpoints/{trained_to}, or train the run again."
+            f"are {steps}; restore the files of the last, or train the run again."
         )
     print_progress(directory, console)
     console.print(

@@ -31,8 +31,7 @@ def main(directory: str, index: str, address: str) -> None:
         checkpoints.save(step, state)
     checkpoints.close()
     if index == "0":
-        files = (Path(directory) / "2/default/ocdbt.process_1").rglob("*")
-        max(files, key=lambda path: path.stat().st_size * path.is_file()).unlink()
+        next(Path(directory).glob("2-*/0/c/1/0")).unlink()
     multihost_utils.sync_global_devices("damaged")
     again = Checkpoints(Path(directory))
     shapes = {"a": jax.ShapeDtypeStruct(values.shape, np.float32, sharding=rows)}

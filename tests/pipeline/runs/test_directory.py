@@ -14,7 +14,6 @@ import pyarrow.parquet as pq
 import pytest
 from msgspec import to_builtins
 from msgspec.structs import replace
-from orbax.checkpoint.path import atomicity
 from other_blocks import with_another_vocabulary
 
 from data.files.json_files import read_json, write_json
@@ -29,6 +28,7 @@ from pipeline.errors import ArtifactError
 from pipeline.recipe import named
 from pipeline.recipe.overrides import override
 from pipeline.recipe.recipe import FinetuningConfig, recipe_to_json
+from pipeline.runs import checkpoints
 from pipeline.runs.directory import RECIPE as RECIPE_FILE
 from pipeline.runs.directory import directory_of_part, evaluation_file
 from pipeline.runs.finished import evaluation_files
@@ -168,7 +168,7 @@ def test_another_vocabulary_takes_two_commands(whole, blocks):
 def test_a_full_disk_at_the_first_checkpoint_is_one_message(
     command, whole, tokens, tmp_path, monkeypatch
 ):
-    async def full(_):
+    def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     out, theirs = tmp_path / "run", tmp_path / "theirs"
@@ -181,7 +181,7 @@ def test_a_full_disk_at_the_first_checkpoint_is_one_message(
         "import-hf": lambda: import_hf.run(ImportHf(directory=theirs, out=out, inputs=64, rows=8)),
     }[command]
     with monkeypatch.context() as patch:
-        patch.setattr(atomicity.AtomicRenameTemporaryPath, "finalize", full)
+        patch.setattr(checkpoints, "write_json", full)
         with pytest.raises(ArtifactError, match=r"could not be written .*the disk is full"):
             begin()
 

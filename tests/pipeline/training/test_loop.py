@@ -134,7 +134,7 @@ def faked(tmp_path, monkeypatch):
         forget_unfinished=nothing, close=lambda: ended.append("checkpoints")
     )
 
-    monkeypatch.setattr(loop, "open_checkpoints", lambda *_: checkpoints)
+    monkeypatch.setattr(loop, "Checkpoints", lambda *_: checkpoints)
     monkeypatch.setattr(loop, "resume", lambda *_: (None, 0, []))
     monkeypatch.setattr(loop, "MetricsLog", lambda *_, **__: nullcontext())
     monkeypatch.setattr(loop, "gradient_sites", nothing)

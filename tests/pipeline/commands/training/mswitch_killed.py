@@ -1,7 +1,7 @@
 """`mswitch`, killed or stopped at a named moment of a named step: FILE MOMENT STEP -- COMMAND...
 
     during          SIGKILL while the step's arrays are being written
-    before_commit   SIGKILL when all is written and nothing is renamed yet
+    before_commit   SIGKILL when all arrays are written and the record is not
     after           SIGKILL at a random time after the step, which no later step outruns
     terminate       SIGTERM after the step, received before the next; saving may take its time
 
@@ -14,14 +14,13 @@ import signal
 import sys
 import threading
 import time
-
-from orbax.checkpoint.path import atomicity
+from pathlib import Path
 
 from pipeline import cli
+from pipeline.runs import checkpoints
 from pipeline.training import loop
 from pipeline.training.log import metrics
 
-INNER = "default"  # the folder of arrays within a step's
 HOUR = 3600
 
 
@@ -30,16 +29,21 @@ def kill() -> None:
 
 
 def kill_in_save(moment: str, step: str) -> None:
-    inner = atomicity.AtomicRenameTemporaryPath.finalize
+    write, save = checkpoints.write_json, checkpoints.Checkpoints.save
 
-    async def finalize(self) -> None:
-        final = self.get_final()
-        here = {"during": final.name == INNER, "before_commit": final.name == step}[moment]
-        if here and step in str(final):
+    def write_record(path: Path, record: object) -> None:
+        if path.name == f"{step}.json":
+            if moment == "before_commit":
+                kill()
+            time.sleep(HOUR)
+        write(path, record)
+
+    def start_to_save(self, number: int, state: object) -> None:
+        save(self, number, state)
+        if moment == "during" and number == int(step):
             kill()
-        await inner(self)
 
-    atomicity.AtomicRenameTemporaryPath.finalize = finalize
+    checkpoints.write_json, checkpoints.Checkpoints.save = write_record, start_to_save
 
 
 def act_after_step(moment: str, at: str) -> None:

@@ -34,6 +34,7 @@ from pipeline.commands import distill, export_hf, import_hf
 from pipeline.errors import PREEMPTED_STATUS, ArtifactError
 from pipeline.recipe import named as recipes
 from pipeline.recipe.overrides import override
+from pipeline.runs.directory import saved_steps
 from pipeline.runs.opened_run import load_run, restore
 from pipeline.training import teacher
 from pipeline.training.loop import Preemption
@@ -75,7 +76,7 @@ def test_a_killed_student_ends_as_if_nothing_had_happened(
     out = tmp_path / "run"
     status, printed = killed(command(out, *MESH), "during", 0)
     assert status == -signal.SIGKILL, printed
-    assert not (out / "checkpoints/0").exists()
+    assert saved_steps(out) == []
     with monkeypatch.context() as patch:
         log = out / "metrics.jsonl"
         patch.setattr(Preemption, "reached", lambda _: log.exists() and len(lines(out)) > EVERY)

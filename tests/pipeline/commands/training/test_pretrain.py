@@ -29,6 +29,7 @@ from pipeline import cli
 from pipeline.arguments import Evaluate, Fill, Pretrain
 from pipeline.commands import evaluate, fill, pretrain
 from pipeline.errors import PREEMPTED_STATUS, Preempted
+from pipeline.runs.directory import saved_steps
 from pipeline.training.evaluation import HeldOut
 
 pytestmark = pytest.mark.slow
@@ -57,7 +58,7 @@ def test_whatever_happens_to_a_run_it_ends_as_if_nothing_had(command, pretrained
     for moment, step in (("during", EVERY), ("before_commit", 2 * EVERY)):
         status, printed = killed(command(out), moment, step)
         assert status == -signal.SIGKILL, printed
-        assert not (out / f"checkpoints/{step}").exists()
+        assert not (out / f"checkpoints/{step}.json").exists()
     status, printed = killed(command(out), "after", EVERY + 1)
     assert status == -signal.SIGKILL, printed
     terminate(command(out), out)
@@ -66,7 +67,7 @@ def test_whatever_happens_to_a_run_it_ends_as_if_nothing_had(command, pretrained
     printed = capsys.readouterr().err
     assert f"Checkpoint {damaged} in" in printed
     assert "Traceback" not in printed
-    assert (out / f"damaged-{damaged}-0").is_dir()
+    assert (out / f"checkpoints/damaged-{damaged}-0.json").exists()
     assert_same_run(out, pretrained, STEPS)
     account = json.loads((out / "time.json").read_text())
     assert account["shares"]["stepping"] == account["goodput"] > 0
@@ -79,13 +80,14 @@ def terminate(words: list[str], out: Path) -> None:
     status, printed = killed(words, "terminate", step)
     assert status == PREEMPTED_STATUS == 143, printed
     assert f"stopped after step {step}, which is saved; the same command" in printed
-    assert (out / f"checkpoints/{step}").exists()
+    assert (out / f"checkpoints/{step}.json").exists()
 
 
 def damage_last_checkpoint(out: Path) -> int:
     """Alters a byte of every file of arrays; returns the step."""
-    (*_, step) = sorted(int(path.name) for path in (out / "checkpoints").iterdir())
-    for path in (out / f"checkpoints/{step}").rglob("d/*"):
+    (*_, step) = saved_steps(out)
+    shards = out.glob(f"checkpoints/{step}-*/*/c/**/*")
+    for path in [path for path in shards if path.is_file()]:
         content = bytearray(path.read_bytes())
         content[len(content) // 2] ^= 1
         path.write_bytes(content)
@@ -111,7 +113,7 @@ def test_an_evaluation_that_is_interrupted_is_made_by_the_next_start(tokens, tmp
         with pytest.raises(Preempted, match=f"stopped after step {step}, which is saved"):
             pretrain.run(asked)
         assert not (tmp_path / f"run/evaluation/step={step}.parquet").exists()
-        assert (tmp_path / f"run/checkpoints/{step}").exists()
+        assert (tmp_path / f"run/checkpoints/{step}.json").exists()
     assert (tmp_path / "run/evaluation/step=6.parquet").exists()
     pretrain.run(asked)
     assert (tmp_path / f"run/evaluation/step={STEPS}.parquet").exists()

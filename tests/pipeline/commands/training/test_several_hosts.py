@@ -50,7 +50,7 @@ def test_a_host_that_lacks_the_last_checkpoint_ends_both(command, pretrained, tm
     for view in views:
         shutil.copytree(pretrained, view)
         (view / MANIFEST).rename(view / CLAIM)
-    shutil.rmtree(views[1] / f"checkpoints/{STEPS}")
+    (views[1] / f"checkpoints/{STEPS}.json").unlink()
     first, second = run_hosts(
         2,
         lambda index, address: command(views[index], *options(2, index, address)),
@@ -61,7 +61,7 @@ def test_a_host_that_lacks_the_last_checkpoint_ends_both(command, pretrained, tm
     for host in (first, second):
         assert f"Checkpoint {STEPS} of {tmp_path}" in host.err
         assert told in host.err
-    assert (views[0] / f"checkpoints/{STEPS}").exists()  # not taken for damaged
+    assert (views[0] / f"checkpoints/{STEPS}.json").exists()  # not taken for damaged
 
 
 def test_two_hosts_read_a_run_as_one_does(pretrained, tokens, tmp_path):
