@@ -1,5 +1,8 @@
 """Settings that may change in mid-run: those that leave the steps already made as they were.
 
+One function, `settings_before`, says what the steps before a given one depend on. A resume must
+agree in that with its run, and a branch with its trunk (`origins.py`).
+
 The number of steps, the intervals, and mixtures, tokens and rates that begin at a later step may
 change, provided that the learning rates of the steps already made stay the same. Such changes are
 recorded (`runs/directory.py`) and the directory's claim is renewed. The claim refuses every other
@@ -129,7 +132,6 @@ def lines_of(recipe: Recipe, examples: Examples) -> Iterator[str]:
 
 
 NUMBERS = ("steps", "evaluate_every", "checkpoint_every", "log_every")
-LISTS = ("mixture_from", "rate_from")
 
 
 class Agreement(NamedTuple):
@@ -188,14 +190,25 @@ def _only_safe(head: Head, asked: Identity) -> bool:
     kept = {name: asked.inputs.get(name) for name in head.inputs}
     added = asked.inputs.keys() - head.inputs.keys()
     later = all(name.startswith(("tokens_from_", "weights_from_")) for name in added)
-    return kept == head.inputs and later and _fixed(head.settings) == _fixed(asked.settings)
+    fixed = [settings_before(settings, 0) for settings in (head.settings, asked.settings)]
+    return kept == head.inputs and later and fixed[0] == fixed[1]
 
 
-def _fixed(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the settings that no resume changes."""
-    found = {k: v for k, v in settings.items() if k not in (*NUMBERS, *LISTS)}
-    optimizer = {k: v for k, v in settings["optimizer"].items() if k not in LISTS}
-    return found | {"optimizer": optimizer}
+def settings_before(settings: Mapping[str, Any], step: int) -> dict[str, Any]:
+    """Returns the settings on which the steps before `step` depend, as a resume or a branch has it.
+
+    These are neither intervals nor the number of steps, whose part in the rate is compared by
+    itself (`check_steps_made`), and of the mixtures and rates from a step on those before `step`.
+    """
+    optimizer = settings["optimizer"]
+    return {name: value for name, value in settings.items() if name not in NUMBERS} | {
+        "optimizer": optimizer | {"rate_from": _entries_before(optimizer, "rate_from", step)},
+        "mixture_from": _entries_before(settings, "mixture_from", step),
+    }
+
+
+def _entries_before(settings: Mapping[str, Any], name: str, step: int) -> list[dict[str, Any]]:
+    return [_placeless(entry) for entry in settings.get(name, ()) if entry["step"] < step]
 
 
 def changes_between(
@@ -252,11 +265,8 @@ def check_steps_made(
 
 def _mixtures(settings: Mapping[str, Any], made: int) -> dict[str, Any]:
     """Returns the later mixtures of the steps made."""
-    return {
-        f"mixture_from {one['step']}": _placeless(one)
-        for one in settings.get("mixture_from", [])
-        if one["step"] < made
-    }
+    entries = _entries_before(settings, "mixture_from", made)
+    return {f"mixture_from {entry['step']}": entry for entry in entries}
 
 
 def _placeless(entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -27,14 +27,14 @@ import msgspec
 from data.files.paths import Place, exists
 from data.tokens.blocks import TokenBlocks
 from model import NUMERICS_VERSION
-from model.config import ModelConfig, RateFrom
+from model.config import ModelConfig
 from model.step import TrainState
 from model.trainer import Trainer
 from model.transformer import transformer_shapes
 from pipeline.artifacts import digest_of_manifest, head_in, json_differences
 from pipeline.errors import ArtifactError
 from pipeline.hardware.hosts import on_first_host
-from pipeline.recipe.recipe import FREE, MixtureFrom, Recipe, recipe_to_json
+from pipeline.recipe.recipe import FREE, Recipe, recipe_to_json
 from pipeline.recipe.trainer import trainer_on
 from pipeline.runs.checkpoints import Checkpoints, explain_save_errors
 from pipeline.runs.directory import (
@@ -49,7 +49,7 @@ from pipeline.runs.directory import (
 from pipeline.runs.opened_run import recipe_of, restore, restore_state, wait_until_seen
 from pipeline.stage import Reading
 from pipeline.training.begin import PreparedRun, input_digests
-from pipeline.training.changes import later_inputs
+from pipeline.training.changes import later_inputs, settings_before
 
 Check = Callable[[Recipe, TokenBlocks], None]
 
@@ -195,10 +195,6 @@ def weight_layout(config: ModelConfig) -> tuple[list[tuple[int, ...]], float]:
     return [leaf.shape for leaf in shapes], config.distance_slope
 
 
-# What a branch may set otherwise than its trunk: nothing that acts before the branch.
-OWN = {*FREE, "name", "steps", "evaluate_every", "checkpoint_every", "log_every"}
-
-
 @dataclass(frozen=True)
 class Branch(Origin):
     """Where a run branches off.
@@ -324,16 +320,6 @@ class Branch(Origin):
 
     def _fixed(self, recipe: Recipe) -> dict[str, Any]:
         """Returns the settings that a branch and its trunk have in common."""
-        value = {name: one for name, one in recipe_to_json(recipe).items() if name not in OWN}
-        optimizer = {k: v for k, v in value["optimizer"].items() if k != "decay_from"}
-        optimizer["rate_from"] = self._before(recipe.optimizer.rate_from)
-        mixtures = self._before(recipe.mixture_from)
-        return value | {"optimizer": optimizer, "mixture_from": mixtures}
-
-    def _before(self, changes: Sequence[MixtureFrom | RateFrom]) -> list[dict[str, Any]]:
-        """Returns what began before the branch; of tokens whether they changed, not where they lie.
-
-        Digests of those that both name are compared.
-        """
-        before = [asdict(one) for one in changes if one.step < self.at]
-        return [one | {"tokens": bool(one.get("tokens"))} for one in before]
+        settings = settings_before(recipe_to_json(recipe), self.at)
+        del settings["optimizer"]["decay_from"]  # which `check` compares with the trunk's
+        return {name: value for name, value in settings.items() if name not in {*FREE, "name"}}
