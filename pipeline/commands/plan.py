@@ -35,7 +35,7 @@ from pipeline.planning.figures import (
     time_figures,
     work_figures,
 )
-from pipeline.planning.hlo.work import largest_moves, lines
+from pipeline.planning.hlo.work import largest_moves
 from pipeline.planning.roofline import Roofline, roofline
 from pipeline.planning.topology import Topology, topology
 from pipeline.planning.verdict import design_figures, faults, remedies
@@ -281,7 +281,7 @@ def print_plan(step: CompiledStep, figures: Sequence[Figure], moves: int, consol
     if devices.memory is not None:
         console.print(ASSUMPTIONS)
     if moves and step.program is not None:
-        for line in lines(largest_moves(step.program, moves)):
+        for line in largest_moves(step.program, moves):
             console.print(line)
 
 

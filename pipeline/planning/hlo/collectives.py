@@ -26,12 +26,333 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from pipeline.planning.hlo.program import Instruction, Program
+from pipeline.planning.hlo.program import CALLS, Computation, Instruction, Program, root_of
 
+RAGGED = "ragged-all-to-all"
+KINDS = ("all-to-all", RAGGED, "all-gather", "all-reduce", "reduce-scatter", "collective-permute")
+SUMS = ("all-reduce", "reduce-scatter", "collective-permute")  # or, the last, parts of sums
+IN_MODEL = "jvp("  # part of the name of every operation of the forward and backward pass
+BACKWARD = "transpose("  # part of the name of every operation of the backward pass
+BATCH_AXES = {"replica", "data", "slice", "expert"}
+MOVES = {
+    "all-gather",  # an array split over two axes takes two gathers
+    "all-gather-done",
+    "all-gather-start",
+    "bitcast",
+    "bitcast-convert",
+    "broadcast",  # the zeros that a stack starts from
+    "collective-permute",  # the shard of a neighbour
+    "collective-permute-done",
+    "collective-permute-start",
+    "constant",
+    "convert",
+    "copy",
+    "copy-done",
+    "copy-start",
+    "dynamic-slice",
+    "opt-barrier",
+    "recv-done",  # the part of the same array that another slice stores
+    "reshape",
+    "slice",
+    "transpose",
+    "tuple",
+}
+STACK = "dynamic-update-slice"
 TRANSFER = re.compile(r'_xla_megascale_transfer_type="(\w+)"')
 SLICES = re.compile(r'_xla_megascale_target="?\{([\d,]+)\}x')  # numbers of slices, and devices
 DEVICES = re.compile(r'_xla_megascale_target="?\{\{([\d,]+)\}')  # slice * 100,000 + device
 RENDEZVOUS = re.compile(r'_xla_host_transfer_rendezvous="([^"]+)"')
+Origin = Literal["parameters", "gradients", "optimizer", "activations", "counts", "reports"]
+
+
+class Collective(NamedTuple):
+    """One collective of the program.
+
+    Attributes:
+        kind: opcode, such as `all-to-all`.
+        origin: origin of the moved value: parameters, their gradients, the optimizer's statistics,
+            activations, counts of tokens on their way to experts, or a step's reports, one number
+            per row, gathered once.
+        axes: mesh axes along which the devices of a group differ.
+        group: flat mesh positions of the first group's devices.
+        executions: number of executions per step.
+        size: bytes of the result on one device; if ragged, those that are sent at most.
+        pairs: of a permute, flat mesh positions of each sender and its receiver; the group is the
+            first of them.
+    """
+
+    kind: str
+    origin: Origin
+    axes: tuple[str, ...]
+    group: tuple[int, ...]
+    executions: int
+    size: int
+    pairs: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Kind, origin and mesh axes."""
+        return f"{self.kind} of {self.origin} over {' x '.join(self.axes)}"
+
+    @property
+    def sent(self) -> float:
+        """Bytes that a device sends, and receives, per execution; by the best known algorithms."""
+        devices = len(self.group)
+        others = (devices - 1) / devices
+        return {
+            "all-to-all": self.size * others,
+            RAGGED: self.size * others,
+            "all-gather": self.size * others,
+            "all-reduce": 2 * self.size * others,
+            "reduce-scatter": self.size * (devices - 1),
+            "collective-permute": float(self.size),
+        }[self.kind]
+
+
+def collectives(
+    program: Program, mesh: dict[str, int], parameters: int, rows: int
+) -> list[Collective]:
+    """Returns a step's collectives, leaving out groups of one device.
+
+    Args:
+        program: compiled step.
+        mesh: sizes of the mesh axes, in order.
+        parameters: number of the step's first arguments that are the model's arrays.
+        rows: number of rows of a batch.
+    """
+    result = []
+    for computation, instruction, times in program.executed():
+        kind = instruction.opcode.removesuffix("-start")
+        if kind not in KINDS:
+            continue
+        group = _group(instruction, math.prod(mesh.values()))
+        if len(group) == 1:
+            continue
+        values, size = program.computations[computation], _result_size(instruction)
+        if kind == RAGGED:
+            size = min(size, values[instruction.operands[0]].size)
+        place = computation, instruction
+        if (fusion := program.fusion_of(computation)) is not None:
+            place, root = fusion, root_of(values)
+            if kind == "all-reduce" and root.opcode == "dynamic-slice":
+                kind, size = "reduce-scatter", root.size
+        axes = _axes(group, mesh)
+        origin = _origin(program, *place, parameters, rows, kind=kind, axes=axes)
+        result.append(Collective(kind, origin, axes, group, times, size, _pairs(instruction)))
+    return result
+
+
+def _group(instruction: Instruction, devices: int) -> tuple[int, ...]:
+    """Returns the first group of a collective; XLA has four notations for groups."""
+    if pairs := _pairs(instruction):
+        return pairs[0]
+    text = instruction.attributes
+    if listed := re.search(r"replica_groups=\{\{([\d,]+)\}", text):
+        return tuple(_integers(listed.group(1)))
+    if iota := re.search(r"replica_groups=(\[[^\s]*\]<=\[[\d,]+\](?:T\([\d,]+\))?)", text):
+        return tuple(_iota_groups(iota.group(1))[0].tolist())
+    if mesh := re.search(r"replica_groups=mesh\[([^\]]*)\](.*?)\{([^}]*)\}", text):
+        return _mesh_group(*mesh.groups())
+    return tuple(range(devices))
+
+
+def _pairs(instruction: Instruction) -> tuple[tuple[int, int], ...]:
+    """Returns the pairs of a permute whose devices differ, or all if none do; else nothing."""
+    listed = re.search(r"source_target_pairs=\{([^a-z]*)\}", instruction.attributes)
+    numbers = re.findall(r"\{(\d+),(\d+)\}", listed.group(1) if listed else "")
+    pairs = tuple((int(source), int(target)) for source, target in numbers)
+    return tuple(pair for pair in pairs if pair[0] != pair[1]) or pairs
+
+
+def _iota_groups(text: str) -> np.ndarray:
+    """Returns the groups of `[groups,members]<=[sizes]T(order)`."""
+    shape, sizes, order = re.fullmatch(
+        r"\[([\d,]+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?", text
+    ).groups()  # pyright: ignore[reportOptionalMemberAccess]
+    numbers = np.arange(math.prod(_integers(sizes))).reshape(_integers(sizes))
+    ordered = numbers.transpose(_integers(order)) if order else numbers
+    return ordered.reshape(_integers(shape))
+
+
+def _mesh_group(axes: str, ids: str, chosen: str) -> tuple[int, ...]:
+    """Returns the first group of `mesh['a'=2,'b'=4], device_ids=([..]T(..)) {'b'}`."""
+    sizes = dict(re.findall(r"'([^']+)'=(\d+)", axes))
+    order = re.search(r"device_ids=\(\[([\d,]+)\]T\(([\d,]+)\)\)", ids)
+    numbers = np.arange(math.prod(map(int, sizes.values())))
+    if order:
+        shape, turn = map(_integers, order.groups())
+        numbers = numbers.reshape(shape).transpose(turn)
+    grid = numbers.reshape([int(size) for size in sizes.values()])
+    names = re.findall(r"'([^']+)'", chosen)
+    first = tuple(slice(None) if axis in names else 0 for axis in sizes)
+    return tuple(grid[first].reshape(-1).tolist())
+
+
+def _integers(text: str) -> list[int]:
+    return [int(number) for number in text.split(",") if number]
+
+
+def _result_size(instruction: Instruction) -> int:
+    """Returns the bytes of the results; a `-start` lists its operands before them."""
+    arrays = [array for array in instruction.results if (array.kind, array.shape) != ("u32", ())]
+    if instruction.opcode.endswith("-start") and instruction.opcode != "all-reduce-start":
+        arrays = arrays[len(arrays) // 2 :]
+    return sum(array.size for array in arrays)
+
+
+def _axes(group: tuple[int, ...], mesh: dict[str, int]) -> tuple[str, ...]:
+    coordinates = np.unravel_index(group, tuple(mesh.values()))
+    return tuple(
+        axis for axis, along in zip(mesh, coordinates, strict=True) if len(set(along.tolist())) > 1
+    )
+
+
+def _origin(
+    program: Program,
+    computation: str,
+    instruction: Instruction,
+    parameters: int,
+    rows: int,
+    *,
+    kind: str,
+    axes: tuple[str, ...],
+) -> Origin:
+    """Returns the origin of the value that a collective moves.
+
+    Args:
+        program: compiled step.
+        computation: name of the computation that holds the collective.
+        instruction: the collective, or the fusion that holds it.
+        parameters: number of the step's first arguments that are the model's arrays.
+        rows: number of rows of a batch.
+        kind: kind of the collective. In the backward pass a sum over the axes that split the batch
+            is of gradients; so is a reduce-scatter in the forward pass, where the loss makes them,
+            as activations are not scattered across these axes.
+        axes: mesh axes that the collective crosses.
+    """
+    per_row = all(math.prod(array.shape) == rows for array in instruction.results)
+    if instruction.opcode.startswith("all-gather") and per_row and computation == program.entry:
+        return "reports"
+    has_floats = any("f" in array.kind for array in instruction.results)
+    if instruction.opcode.startswith("all-to-all") and not has_floats:
+        return "counts"
+    sources = set(_Trace(program).sources(computation, instruction.operands[0]))
+    if sources and None not in sources:
+        in_model = all(source is not None and source < parameters for source in sources)
+        return "parameters" if in_model else "optimizer"
+    if kind not in SUMS:
+        return "activations" if IN_MODEL in instruction.operation else "optimizer"
+    operation = _operation(instruction, program.computations[computation])
+    if (BACKWARD in operation or kind == "reduce-scatter") and set(axes) <= BATCH_AXES:
+        return "gradients"
+    return "activations" if IN_MODEL in operation else "optimizer"
+
+
+def _operation(instruction: Instruction, values: Computation) -> str:
+    """Returns the name of the traced operation; where XLA names none, that of its operand."""
+    while not instruction.operation and instruction.operands:
+        before = values.get(instruction.operands[0])
+        if before is None:
+            break
+        instruction = before
+    return instruction.operation
+
+
+class _Trace:
+    """A trace of a value back to those of the step's arguments that reach it unchanged.
+
+    Its functions yield the numbers of the arguments, and None for what is computed.
+    """
+
+    def __init__(self, program: Program):
+        self._program = program
+        self._seen: set[tuple[str, str]] = set()
+
+    def sources(self, computation: str, name: str) -> Iterator[int | None]:
+        """Yields the sources of a value; nothing for one that was traced before."""
+        if (computation, name) in self._seen:
+            return
+        self._seen.add((computation, name))
+        values = self._program.computations[computation]
+        value = values.get(name)
+        if value is None:
+            yield None
+        elif value.opcode == "parameter":
+            yield from self._argument_sources(computation, int(value.literal))
+        elif value.opcode == "get-tuple-element":
+            yield from self._element_sources(computation, value)
+        elif value.opcode == "fusion":
+            yield from self._fusion_sources(value, 0)
+        elif value.opcode == "recv":
+            sent = sender(value, values)
+            yield from [None] if sent is None else self.sources(computation, sent.operands[0])
+        elif value.opcode == STACK:  # the stack, and the value written into it
+            for operand in value.operands[:2]:
+                yield from self.sources(computation, operand)
+        elif value.opcode not in MOVES:
+            yield None
+        elif value.operands:
+            yield from self.sources(computation, value.operands[0])
+
+    def _argument_sources(self, computation: str, number: int) -> Iterator[int | None]:
+        """Yields the sources of an argument of a computation at all of its calls."""
+        if computation == self._program.entry:
+            yield number
+            return
+        calls = [
+            (caller, call.operands[number])
+            for caller, call in self._program.callers.get(computation, [])
+            if call.opcode in CALLS
+        ]
+        if not calls:
+            yield None
+        for caller, operand in calls:
+            yield from self.sources(caller, operand)
+
+    def _element_sources(self, computation: str, element: Instruction) -> Iterator[int | None]:
+        """Yields the sources of an element of a tuple."""
+        index = int(element.attribute("index") or 0)
+        values = self._program.computations[computation]
+        whole = values[element.operands[0]]
+        if whole.opcode == "tuple":
+            yield from self.sources(computation, whole.operands[index])
+        elif whole.opcode == "parameter" and computation != self._program.entry:
+            yield from self._variable_sources(computation, index)
+        elif whole.opcode == "while":
+            yield from self._variable_sources(whole.attribute("body") or "", index)
+        elif whole.opcode == "fusion":
+            yield from self._fusion_sources(whole, index)
+        elif whole.opcode in ("all-gather", "all-gather-done"):  # of several arrays at once
+            start = values[whole.operands[0]] if whole.opcode == "all-gather-done" else whole
+            yield from self.sources(computation, start.operands[index])
+        elif whole.opcode == "recv-done":
+            yield from self.sources(computation, whole.name)
+        else:
+            yield None
+
+    def _fusion_sources(self, fusion: Instruction, index: int) -> Iterator[int | None]:
+        """Yields the sources of one result of a fusion."""
+        called = fusion.attribute("calls") or ""
+        root = root_of(self._program.computations[called])
+        name = root.operands[index] if root.opcode == "tuple" else root.name
+        yield from self.sources(called, name)
+
+    def _variable_sources(self, body: str, index: int) -> Iterator[int | None]:
+        """Yields the sources of a loop's variable: before the loop, and after the loop's body."""
+        variable = body, f"variable {index}"
+        if variable in self._seen:
+            return
+        self._seen.add(variable)
+        loops = [
+            (caller, self._program.computations[caller][loop.operands[0]])
+            for caller, loop in self._program.callers.get(body, [])
+            if loop.opcode == "while"
+        ]
+        for computation, whole in [(body, root_of(self._program.computations[body])), *loops]:
+            if whole.opcode == "tuple":
+                yield from self.sources(computation, whole.operands[index])
+            else:
+                yield None
 
 
 class SliceTransfer(NamedTuple):
@@ -51,6 +372,11 @@ class SliceTransfer(NamedTuple):
     size: int
     slices: int
     of_counts: bool = False
+
+    @property
+    def name(self) -> str:
+        """Kind of the collective, and where it goes."""
+        return f"{self.kind} between slices"
 
     @property
     def sent(self) -> float:
@@ -79,405 +405,21 @@ def slice_transfers(program: Program, slices: int) -> Iterator[SliceTransfer]:
         if instruction.opcode == "send" and (kind := TRANSFER.search(instruction.attributes)):
             name = kind.group(1).lower().replace("_", "-")
             moved = instruction.results[0]
-            taking_part = _taking_part(instruction) or slices
+            taking_part = _slices_taking_part(instruction) or slices
             yield SliceTransfer(name, times, moved.size, taking_part, "f" not in moved.kind)
 
 
-def _taking_part(sent: Instruction) -> int:
+def _slices_taking_part(send: Instruction) -> int:
     """Returns the number of slices of a transfer's first group; 0 if it does not state them."""
-    if named := SLICES.search(sent.attributes):
+    if named := SLICES.search(send.attributes):
         return len(named.group(1).split(","))
-    listed = DEVICES.search(sent.attributes)
+    listed = DEVICES.search(send.attributes)
     numbers = listed.group(1).split(",") if listed else []
     return len({int(number) // 100_000 for number in numbers})
 
 
-def sender(received: Instruction, values: dict[str, Instruction]) -> Instruction | None:
+def sender(received: Instruction, values: Computation) -> Instruction | None:
     """Returns the `send` of the same computation that a `recv` belongs to."""
-    rendezvous = RENDEZVOUS.search(received.attributes)
-    if rendezvous is None:
-        return None
-    for one in values.values():
-        other = RENDEZVOUS.search(one.attributes) if one.opcode == "send" else None
-        if other and other.group(1) == rendezvous.group(1):
-            return one
-    return None
-
-
-MOVES = {
-    "all-gather",  # an array split over two axes takes two gathers
-    "all-gather-done",
-    "all-gather-start",
-    "bitcast",
-    "bitcast-convert",
-    "broadcast",  # the zeros that a stack starts from
-    "collective-permute",  # the shard of a neighbour
-    "collective-permute-done",
-    "collective-permute-start",
-    "constant",
-    "convert",
-    "copy",
-    "copy-done",
-    "copy-start",
-    "dynamic-slice",
-    "get-tuple-element",
-    "opt-barrier",
-    "parameter",
-    "recv-done",  # the part of the same array that another slice stores
-    "reshape",
-    "slice",
-    "transpose",
-    "tuple",
-}
-STACK = "dynamic-update-slice"
-CALLS = ("call", "call-start", "async-start")
-IN_MODEL = "jvp("  # part of the name of every operation of the forward and backward pass
-BACKWARD = "transpose("  # part of the name of every operation of the backward pass
-SUMS = ("all-reduce", "reduce-scatter", "collective-permute")  # or, the last, parts of sums
-BATCH_AXES = {"replica", "data", "slice", "expert"}
-Origin = Literal["parameters", "gradients", "optimizer", "activations", "counts", "reports"]
-
-
-def origin_of(
-    program: Program,
-    computation: str,
-    instruction: Instruction,
-    parameters: int,
-    rows: int,
-    *,
-    kind: str,
-    axes: tuple[str, ...],
-) -> Origin:
-    """Returns the origin of the value that a collective moves.
-
-    Args:
-        program: compiled step.
-        computation: name of the computation that holds the collective.
-        instruction: the collective, or the fusion that holds it.
-        parameters: number of the step's first arguments that are the model's arrays.
-        rows: number of rows of a batch.
-        kind: kind of the collective. In the backward pass a sum over the axes that split the batch
-            is of gradients; so is a reduce-scatter in the forward pass, where the loss makes them,
-            as activations are not scattered across these axes.
-        axes: mesh axes that the collective crosses.
-    """
-    per_row = all(math.prod(array.shape) == rows for array in instruction.results)
-    if instruction.opcode.startswith("all-gather") and per_row and computation == program.entry:
-        return "reports"
-    if instruction.opcode.startswith("all-to-all") and not _has_floats(instruction):
-        return "counts"
-    sources = set(_sources(program, computation, instruction.operands[0], set()))
-    if sources and None not in sources:
-        in_model = all(source is not None and source < parameters for source in sources)
-        return "parameters" if in_model else "optimizer"
-    if kind not in SUMS:
-        return "activations" if IN_MODEL in instruction.operation else "optimizer"
-    operation = _operation(instruction, program.computations[computation])
-    if (BACKWARD in operation or kind == "reduce-scatter") and set(axes) <= BATCH_AXES:
-        return "gradients"
-    return "activations" if IN_MODEL in operation else "optimizer"
-
-
-def _operation(instruction: Instruction, values: dict[str, Instruction]) -> str:
-    """Returns the name of the traced operation; where XLA names none, that of its operand."""
-    while not instruction.operation and instruction.operands:
-        before = values.get(instruction.operands[0])
-        if before is None:
-            break
-        instruction = before
-    return instruction.operation
-
-
-def _has_floats(instruction: Instruction) -> bool:
-    return any("f" in array.kind for array in instruction.results)
-
-
-def _sources(
-    program: Program, computation: str, name: str, seen: set[tuple[str, str]]
-) -> Iterator[int | None]:
-    """Yields the numbers of the step's arguments that reach a value unchanged; None if computed."""
-    if (computation, name) in seen:
-        return
-    seen.add((computation, name))
-    one = program.computations[computation].get(name)
-    if one is None:
-        yield None
-    elif one.opcode == "parameter" and computation == program.entry:
-        yield int(one.literal)
-    elif one.opcode == "parameter":
-        yield from _of_argument(program, computation, int(one.literal), seen)
-    elif one.opcode == "recv":
-        sent = sender(one, program.computations[computation])
-        source = None if sent is None else sent.operands[0]
-        yield from [None] if source is None else _sources(program, computation, source, seen)
-    elif one.opcode == "get-tuple-element":
-        yield from _of_tuple(program, computation, one, seen)
-    elif one.opcode == "fusion":
-        yield from _of_fusion(program, computation, one, 0, seen)
-    elif (moved := _operands_moved(one)) is None:
-        yield None
-    else:
-        for operand in moved:
-            yield from _sources(program, computation, operand, seen)
-
-
-def _of_argument(
-    program: Program, called: str, number: int, seen: set[tuple[str, str]]
-) -> Iterator[int | None]:
-    """Traces an argument of a called computation, such as a collective on a SparseCore."""
-    operands = [
-        (caller, one.operands[number])
-        for caller, values in program.computations.items()
-        for one in values.values()
-        if one.opcode in CALLS and called in (one.attribute("to_apply"), one.attribute("calls"))
-    ]
-    if not operands:
-        yield None
-    for caller, operand in operands:
-        yield from _sources(program, caller, operand, seen)
-
-
-def _operands_moved(one: Instruction) -> tuple[str, ...] | None:
-    """Returns the operands that an instruction only moves; None if it computes."""
-    if one.opcode == STACK:
-        return one.operands[:2]  # the stack, and the value written into it
-    return one.operands[:1] if one.opcode in MOVES else None
-
-
-def _of_fusion(
-    program: Program, computation: str, fusion: Instruction, index: int, seen: set[tuple[str, str]]
-) -> Iterator[int | None]:
-    """Traces one result of a fusion to the operands that reach it unchanged."""
-    called = program.computations[fusion.attribute("calls") or ""]
-    for number in _moved(program, called, _result(called, index)):
-        if number is None:
-            yield None
-        else:
-            yield from _sources(program, computation, fusion.operands[number], seen)
-
-
-def _result(called: dict[str, Instruction], index: int) -> str:
-    one = next(instruction for instruction in called.values() if instruction.root)
-    return one.operands[index] if one.opcode == "tuple" else one.name
-
-
-def _moved(program: Program, called: dict[str, Instruction], name: str) -> Iterator[int | None]:
-    """Yields the fused computation's parameters that reach a value unchanged; None if computed."""
-    one = called[name]
-    if one.opcode == "parameter":
-        yield int(one.literal)
-    elif one.opcode == "fusion":
-        inner = program.computations[one.attribute("calls") or ""]
-        for number in _moved(program, inner, _result(inner, 0)):
-            if number is None:
-                yield None
-            else:
-                yield from _moved(program, called, one.operands[number])
-    elif (moved := _operands_moved(one)) is None:
-        yield None
-    else:
-        for operand in moved:
-            yield from _moved(program, called, operand)
-
-
-def _of_tuple(
-    program: Program, computation: str, one: Instruction, seen: set[tuple[str, str]]
-) -> Iterator[int | None]:
-    index = int(one.attribute("index") or 0)
-    source = program.computations[computation][one.operands[0]]
-    if source.opcode == "tuple":
-        yield from _sources(program, computation, source.operands[index], seen)
-    elif source.opcode == "parameter" and computation != program.entry:
-        yield from _of_loop(program, computation, index, seen)
-    elif source.opcode == "while":
-        yield from _of_loop(program, source.attribute("body") or "", index, seen)
-    elif source.opcode == "fusion":
-        yield from _of_fusion(program, computation, source, index, seen)
-    elif source.opcode in ("all-gather", "all-gather-done"):  # of several arrays at once
-        done = source.opcode == "all-gather-done"
-        start = program.computations[computation][source.operands[0]] if done else source
-        yield from _sources(program, computation, start.operands[index], seen)
-    elif source.opcode == "recv-done":
-        yield from _sources(program, computation, source.name, seen)
-    else:
-        yield None
-
-
-def _of_loop(
-    program: Program, body: str, index: int, seen: set[tuple[str, str]]
-) -> Iterator[int | None]:
-    """Traces a loop variable to its initial value and to its value after the loop's body."""
-    variable = body, f"variable {index}"
-    if variable in seen:
-        return
-    seen.add(variable)
-    values = program.computations[body]
-    if next(one for one in values.values() if one.root).opcode != "tuple":
-        yield None
-        return
-    yield from _sources(program, body, _result(values, index), seen)
-    for caller, others in program.computations.items():
-        for loop in others.values():
-            if loop.opcode == "while" and loop.attribute("body") == body:
-                before = others[loop.operands[0]]
-                if before.opcode == "tuple":
-                    yield from _sources(program, caller, before.operands[index], seen)
-                else:
-                    yield None
-
-
-RAGGED = "ragged-all-to-all"
-KINDS = ("all-to-all", RAGGED, "all-gather", "all-reduce", "reduce-scatter", "collective-permute")
-
-
-class Collective(NamedTuple):
-    """One collective of the program.
-
-    Attributes:
-        kind: opcode, such as `all-to-all`.
-        origin: origin of the moved value: parameters, their gradients, the optimizer's statistics,
-            activations, counts of tokens on their way to experts, or a step's reports, one number
-            per row, gathered once.
-        axes: mesh axes along which the devices of a group differ.
-        group: flat mesh positions of the first group's devices.
-        executions: number of executions per step.
-        size: bytes of the result on one device; if ragged, those that are sent at most.
-        pairs: of a permute, flat mesh positions of each sender and its receiver; the group is the
-            first of them.
-    """
-
-    kind: str
-    origin: Origin
-    axes: tuple[str, ...]
-    group: tuple[int, ...]
-    executions: int
-    size: int
-    pairs: tuple[tuple[int, int], ...] = ()
-
-    @property
-    def sent(self) -> float:
-        """Bytes that a device sends, and receives, per execution; by the best known algorithms."""
-        devices = len(self.group)
-        others = (devices - 1) / devices
-        return {
-            "all-to-all": self.size * others,
-            RAGGED: self.size * others,
-            "all-gather": self.size * others,
-            "all-reduce": 2 * self.size * others,
-            "reduce-scatter": self.size * (devices - 1),
-            "collective-permute": float(self.size),
-        }[self.kind]
-
-
-def collectives(
-    program: Program, mesh: dict[str, int], parameters: int, rows: int
-) -> list[Collective]:
-    """Returns a step's collectives, leaving out groups of one device.
-
-    Args:
-        program: compiled step.
-        mesh: sizes of the mesh axes, in order.
-        parameters: number of the step's first arguments that are the model's arrays.
-        rows: number of rows of a batch.
-    """
-    found, fusions = [], _fusions(program)
-    for computation, instruction, times in program.executed():
-        kind = instruction.opcode.removesuffix("-start")
-        if kind not in KINDS:
-            continue
-        group = _group(instruction, math.prod(mesh.values()))
-        if len(group) == 1:
-            continue
-        axes, size = _axes(group, mesh), _result_size(instruction)
-        if kind == RAGGED:
-            size = min(size, program.computations[computation][instruction.operands[0]].size)
-        place = computation, instruction
-        if computation in fusions:
-            place = fusions[computation]
-            kind, size = _fused(kind, size, program.computations[computation])
-        origin = origin_of(program, *place, parameters, rows, kind=kind, axes=axes)
-        found.append(Collective(kind, origin, axes, group, times, size, _pairs(instruction)))
-    return found
-
-
-def _fusions(program: Program) -> dict[str, tuple[str, Instruction]]:
-    """Returns each fused computation's fusion, with the computation that holds it."""
-    return {
-        one.attribute("calls") or "": (name, one)
-        for name, computation in program.computations.items()
-        for one in computation.values()
-        if one.opcode == "fusion"
-    }
-
-
-def _fused(kind: str, size: int, computation: dict[str, Instruction]) -> tuple[str, int]:
-    """Returns kind and size of a fused collective: an all-reduce that is sliced scatters."""
-    (root,) = (one for one in computation.values() if one.root)
-    if kind == "all-reduce" and root.opcode == "dynamic-slice":
-        return "reduce-scatter", root.size
-    return kind, size
-
-
-def _result_size(instruction: Instruction) -> int:
-    """Returns the bytes of the results; a `-start` lists its operands before them."""
-    arrays = [one for one in instruction.results if (one.kind, one.shape) != ("u32", ())]
-    if instruction.opcode.endswith("-start") and instruction.opcode != "all-reduce-start":
-        arrays = arrays[len(arrays) // 2 :]
-    return sum(one.size for one in arrays)
-
-
-def _axes(group: tuple[int, ...], mesh: dict[str, int]) -> tuple[str, ...]:
-    coordinates = np.unravel_index(group, tuple(mesh.values()))
-    return tuple(
-        axis for axis, along in zip(mesh, coordinates, strict=True) if len(set(along.tolist())) > 1
-    )
-
-
-def _group(instruction: Instruction, devices: int) -> tuple[int, ...]:
-    """Returns the first group of a collective; XLA has four notations for groups."""
-    if pairs := _pairs(instruction):
-        return pairs[0]
-    text = instruction.attributes
-    if listed := re.search(r"replica_groups=\{\{([\d,]+)\}", text):
-        return tuple(_integers(listed.group(1)))
-    if iota := re.search(r"replica_groups=(\[[^\s]*\]<=\[[\d,]+\](?:T\([\d,]+\))?)", text):
-        return tuple(_iota(iota.group(1))[0].tolist())
-    if mesh := re.search(r"replica_groups=mesh\[([^\]]*)\](.*?)\{([^}]*)\}", text):
-        return _mesh_group(*mesh.groups())
-    return tuple(range(devices))
-
-
-def _pairs(instruction: Instruction) -> tuple[tuple[int, int], ...]:
-    """Returns the pairs of a permute whose devices differ, or all if none do; else nothing."""
-    listed = re.search(r"source_target_pairs=\{([^a-z]*)\}", instruction.attributes)
-    numbers = re.findall(r"\{(\d+),(\d+)\}", listed.group(1) if listed else "")
-    pairs = tuple((int(source), int(target)) for source, target in numbers)
-    return tuple(pair for pair in pairs if pair[0] != pair[1]) or pairs
-
-
-def _iota(text: str) -> np.ndarray:
-    """Returns the groups of `[groups,members]<=[sizes]T(order)`."""
-    shape, sizes, order = re.fullmatch(
-        r"\[([\d,]+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?", text
-    ).groups()  # pyright: ignore[reportOptionalMemberAccess]
-    numbers = np.arange(math.prod(_integers(sizes))).reshape(_integers(sizes))
-    ordered = numbers.transpose(_integers(order)) if order else numbers
-    return ordered.reshape(_integers(shape))
-
-
-def _mesh_group(axes: str, ids: str, chosen: str) -> tuple[int, ...]:
-    """Returns the first group of `mesh['a'=2,'b'=4], device_ids=([..]T(..)) {'b'}`."""
-    sizes = dict(re.findall(r"'([^']+)'=(\d+)", axes))
-    order = re.search(r"device_ids=\(\[([\d,]+)\]T\(([\d,]+)\)\)", ids)
-    numbers = np.arange(math.prod(map(int, sizes.values())))
-    if order:
-        shape, turn = map(_integers, order.groups())
-        numbers = numbers.reshape(shape).transpose(turn)
-    grid = numbers.reshape([int(size) for size in sizes.values()])
-    names = re.findall(r"'([^']+)'", chosen)
-    first = tuple(slice(None) if axis in names else 0 for axis in sizes)
-    return tuple(grid[first].reshape(-1).tolist())
-
-
-def _integers(text: str) -> list[int]:
-    return [int(number) for number in text.split(",") if number]
+    rendezvous = RENDEZVOUS.findall(received.attributes)[:1]
+    sends = (value for value in values.values() if rendezvous and value.opcode == "send")
+    return next((v for v in sends if RENDEZVOUS.findall(v.attributes)[:1] == rendezvous), None)
