@@ -24,7 +24,6 @@ from typing import Any, ParamSpec, TypeVar
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh
 
 from data.languages import all_languages
 from model.batch import Batch
@@ -36,14 +35,22 @@ from model.step import TrainState
 from model.trainer import Trainer
 from pipeline.hardware.compiler_flags import REDUCE_SCATTER
 from pipeline.planning.hlo.collectives import BACKWARD
-from pipeline.planning.hlo.program import Instruction, Program, parse
+from pipeline.planning.hlo.program import Computation, Instruction, Program, parse
 from pipeline.planning.topology import GPU_OPTIONS, Topology
 from pipeline.recipe.recipe import Recipe
 from pipeline.recipe.trainer import trainer_on
 from pipeline.training.upcycling import Beginning, carries_moments, first_state
 
-SAME = ("bitcast", "convert", "copy", "copy-done", "copy-start")
+# docs/decisions/plans-by-compiling.md
+LESS_EFFORT: Any = {"optimization_level": 9}  # O0 of JAX's CompilerEffortLevel
+# TPU7x runs its collectives on sparse cores, where libtpu 0.0.42 aborts on an all-reduce ("Check
+# failed: std::abs(inc) < core_count()", offload_collective_strategies.cc).
+ON_TENSOR_CORES: Any = {"xla_tpu_enable_sparse_core_collective_offload_all_reduce": False}
+LANGUAGES = len(all_languages())  # whose experts a scoring counts apart
+MOVES = ("bitcast", "convert", "copy", "copy-done", "copy-start")
 UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,129 +79,6 @@ class Memory:
     def total(self) -> int:
         """Sum of all parts; results reuse the buffers of the arguments (donation)."""
         return sum(vars(self).values())
-
-
-def stored_bytes(shapes: Any, shardings: Any) -> int:
-    """Returns the bytes of one device's parts of arrays."""
-    return sum(
-        math.prod(sharding.shard_shape(shape.shape)) * shape.dtype.itemsize
-        for shape, sharding in zip(jax.tree.leaves(shapes), jax.tree.leaves(shardings), strict=True)
-    )
-
-
-def compiled_memory(
-    compiled: jax.stages.Compiled,
-    program: Program,
-    arguments: dict[str, int],
-    resident: dict[str, int],
-) -> Memory:
-    """Returns the memory of a compiled program.
-
-    Args:
-        compiled: program as JAX returns it.
-        program: the same, parsed.
-        arguments: bytes of its arguments by kind.
-        resident: bytes by kind of what a device holds beside them.
-    """
-    sizes: Any = compiled.memory_analysis()
-    kept = kept_for_backward(program)
-    results = sizes.output_size_in_bytes - sizes.alias_size_in_bytes
-    return Memory(
-        **arguments,
-        **resident,
-        padding=sizes.argument_size_in_bytes - sum(arguments.values()),
-        kept=kept,
-        temporaries=sizes.temp_size_in_bytes + results - kept,
-        program=sizes.generated_code_size_in_bytes,
-    )
-
-
-def refused_memory(error: Exception, arguments: dict[str, int]) -> Memory:
-    """Returns the memory of a program that the compiler refuses, from its message.
-
-    Raises:
-        ConfigurationError: if the compiler itself ran out of memory.
-    """
-    found = re.search(r"required for HLO temporaries \(([\d.]+)([KMGT])\)", str(error))
-    if found is None:
-        if "RESOURCE_EXHAUSTED" in str(error):
-            raise ConfigurationError(
-                f"The compiler ran out of memory: {error} Lower rows or plan a larger slice."
-            ) from error
-        raise error
-    temporaries = round(float(found.group(1)) * UNITS[found.group(2)])
-    return Memory(**arguments, padding=0, kept=0, temporaries=temporaries, program=0)
-
-
-def kept_for_backward(program: Program) -> int:
-    """Returns the bytes passed from a forward loop to a backward loop, stacked over blocks."""
-    total = 0
-    for computation, loop, _ in program.executed():
-        if loop.opcode != "while" or BACKWARD not in loop.operation:
-            continue
-        values = program.computations[computation]
-        initial = values[loop.operands[0]]
-        total += sum(
-            values[name].size
-            for name in set(initial.operands)
-            if name in values and _from_forward_loop(values[name], values)
-        )
-    return total
-
-
-def _from_forward_loop(value: Instruction, values: dict[str, Instruction]) -> bool:
-    while value.opcode in SAME and value.operands[0] in values:
-        value = values[value.operands[0]]
-    if value.opcode != "get-tuple-element":
-        return False
-    source = values[value.operands[0]]
-    return source.opcode == "while" and BACKWARD not in source.operation
-
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-class Aborted(Exception):
-    """The process ended before the function returned; its output says why."""
-
-
-def in_own_process(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Returns what the function returns in a new process, in which JAX computes on the CPU.
-
-    Raises:
-        Aborted: if the process ends without a result.
-    """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # "Could not find cuda drivers"
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context, initializer=_begin) as pool:
-        try:
-            return pool.submit(function, *args, **kwargs).result()
-        except BrokenProcessPool as error:
-            raise Aborted from error
-        except KeyboardInterrupt:
-            for process in multiprocessing.active_children():
-                process.kill()  # compiling, which nothing else interrupts
-            raise
-
-
-def _begin() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends this process
-    on_cpu()
-
-
-def on_cpu() -> None:
-    """Keeps JAX from looking for devices; call before it is used."""
-    jax.config.update("jax_platforms", "cpu")
-
-
-# docs/decisions/plans-by-compiling.md
-LESS_EFFORT: Any = {"optimization_level": 9}  # O0 of JAX's CompilerEffortLevel
-# TPU7x runs its collectives on sparse cores, where libtpu 0.0.42 aborts on an all-reduce ("Check
-# failed: std::abs(inc) < core_count()", offload_collective_strategies.cc).
-ON_TENSOR_CORES: Any = {"xla_tpu_enable_sparse_core_collective_offload_all_reduce": False}
-
-LANGUAGES = len(all_languages())  # whose experts a scoring counts apart
 
 
 @dataclass(frozen=True)
@@ -228,26 +112,14 @@ class CompiledStep:
     @property
     def fits(self) -> bool:
         """True if all programs fit into a device's memory; always true for simulated devices."""
-        return self.step_fits and all(map(self._holds, self._others))
+        available = self.topology.memory
+        return available is None or (self.program is not None and self.needs <= available)
 
     @property
     def needs(self) -> int:
         """Bytes of one device that the largest program needs."""
-        return max(one.total for one in (self.memory, *self._others))
-
-    @property
-    def _others(self) -> list[Memory]:
-        return [one for one in (self.scoring, self.upcycling) if one is not None]
-
-    @property
-    def step_fits(self) -> bool:
-        """True if the training step fits into a device's memory."""
-        return self.topology.memory is None or (
-            self.program is not None and self._holds(self.memory)
-        )
-
-    def _holds(self, memory: Memory) -> bool:
-        return self.topology.memory is None or memory.total <= self.topology.memory
+        programs = (self.memory, self.scoring, self.upcycling)
+        return max(memory.total for memory in programs if memory is not None)
 
 
 def compile_step(recipe: Recipe, topology: Topology, dense: Recipe | None = None) -> CompiledStep:
@@ -262,61 +134,25 @@ def compile_step(recipe: Recipe, topology: Topology, dense: Recipe | None = None
         ConfigurationError: if the mesh does not use all devices of the topology.
     """
     trainer = trainer_on(recipe, make_mesh(recipe.mesh, topology.devices))
-    state, batch = jax.eval_shape(trainer.init), _batch(recipe, trainer.mesh)
-    sizes = _argument_sizes(trainer, state, recipe)
+    state, batch = jax.eval_shape(trainer.init), _batch(recipe, trainer)
+    sharding = jax.tree.map(lambda leaf: leaf.sharding, batch)
+    sizes = _state_sizes(trainer, state) | {"batch": _stored_bytes(batch, sharding)}
     assert isinstance(trainer.step, jax.stages.Wrapped)
-    memory, program = _compiled(trainer.step.lower(state, batch), topology, sizes, {})
-    arrays = len(jax.tree.leaves(state.arrays))
-    split = _split(trainer)
+    memory, program = _compile(trainer.step.lower(state, batch), topology, sizes, {})
+    arrays, split = len(jax.tree.leaves(state.arrays)), _split_arrays(trainer)
     step = CompiledStep(recipe, topology, memory, program, arrays, split=split, dense=dense)
-    if not step.step_fits:
+    if not step.fits:
         return step
     resident = {"optimizer": sizes.pop("optimizer")}
-    scoring, _ = _compiled(
-        trainer.score.lower(state.arrays, batch, LANGUAGES), topology, sizes, resident
-    )
-    upcycling = None if dense is None else _upcycling(dense, trainer, recipe, topology)
+    score = trainer.score.lower(state.arrays, batch, LANGUAGES)
+    scoring, _ = _compile(score, topology, sizes, resident)
+    upcycling = None if dense is None else _upcycling_memory(dense, trainer, recipe, topology)
     return replace(step, scoring=scoring, upcycling=upcycling)
 
 
-def _upcycling(dense: Recipe, switch: Trainer, recipe: Recipe, topology: Topology) -> Memory:
-    """Returns the memory of the program that makes the first state of an upcycled run."""
-    carries = carries_moments(dense, recipe)
-    trainer = trainer_on(dense, switch.mesh)
-    program = first_state(trainer, switch, Beginning(0, recipe.seed, LOGITS, 0.0, carries))
-    state = jax.eval_shape(trainer.init)
-    sizes = _state_sizes(trainer, state) | {"batch": 0}
-    # The dense optimizer state occupies the devices even if the program does not take it.
-    resident = {} if carries else {"optimizer": sizes.pop("optimizer")}
-    return _compiled(program.lower(state), topology, sizes, resident)[0]
-
-
-def _compiled(
-    lowered: jax.stages.Lowered,
-    topology: Topology,
-    arguments: dict[str, int],
-    resident: dict[str, int],
-) -> tuple[Memory, Program | None]:
-    try:
-        compiled = lowered.compile(_options(topology))
-    except jax.errors.JaxRuntimeError as error:
-        return refused_memory(error, arguments | resident), None
-    program = parse(compiled.as_text() or "")
-    return compiled_memory(compiled, program, arguments, resident), program
-
-
-def _options(topology: Topology) -> Any:
-    if topology.is_gpu:
-        return GPU_OPTIONS
-    if not topology.is_tpu:
-        return None
-    on_tensor_cores = ON_TENSOR_CORES if topology.kind.startswith("TPU7x") else {}
-    return {**LESS_EFFORT, REDUCE_SCATTER: True, **on_tensor_cores}
-
-
-def _batch(recipe: Recipe, mesh: Mesh) -> Batch:
+def _batch(recipe: Recipe, trainer: Trainer) -> Batch:
     """Returns the shapes of a batch with its sharding, without which JAX traces other no-ops."""
-    lengths, rows = recipe.lengths, batch_sharding(mesh)
+    lengths, rows = recipe.lengths, batch_sharding(trainer.mesh)
 
     def ids(*shape: int) -> Any:
         return jnp.zeros((recipe.rows, *shape), jnp.int32)
@@ -325,25 +161,26 @@ def _batch(recipe: Recipe, mesh: Mesh) -> Batch:
         lambda: Batch(inputs=ids(lengths.inputs), targets=ids(lengths.targets), language=ids())
     )
     return jax.tree.map(
-        lambda one: jax.ShapeDtypeStruct(one.shape, one.dtype, sharding=rows), shapes
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=rows), shapes
     )
-
-
-def _argument_sizes(trainer: Trainer, state: TrainState, recipe: Recipe) -> dict[str, int]:
-    rows = jax.tree.leaves(_batch(recipe, trainer.mesh))
-    shards = recipe.mesh.data * recipe.mesh.expert
-    batch = sum(leaf.size * leaf.dtype.itemsize for leaf in rows) // shards
-    return _state_sizes(trainer, state) | {"batch": batch}
 
 
 def _state_sizes(trainer: Trainer, state: TrainState) -> dict[str, int]:
     return {
-        "parameters": stored_bytes(state.arrays, trainer.shardings.arrays),
-        "optimizer": stored_bytes(state.optimizer, trainer.shardings.optimizer),
+        "parameters": _stored_bytes(state.arrays, trainer.shardings.arrays),
+        "optimizer": _stored_bytes(state.optimizer, trainer.shardings.optimizer),
     }
 
 
-def _split(trainer: Trainer) -> int:
+def _stored_bytes(shapes: Any, shardings: Any) -> int:
+    """Returns the bytes of one device's parts of arrays."""
+    return sum(
+        math.prod(sharding.shard_shape(shape.shape)) * shape.dtype.itemsize
+        for shape, sharding in zip(jax.tree.leaves(shapes), jax.tree.leaves(shardings), strict=True)
+    )
+
+
+def _split_arrays(trainer: Trainer) -> int:
     """Returns the number of arrays that the batch's axes split, not counting the split of experts.
 
     Each device needs such an array whole, along that dimension, for its own rows.
@@ -359,3 +196,132 @@ def _split(trainer: Trainer) -> int:
         )
         for dimensions, sharding in zip(names, shardings, strict=True)
     )
+
+
+def _upcycling_memory(dense: Recipe, switch: Trainer, recipe: Recipe, topology: Topology) -> Memory:
+    """Returns the memory of the program that makes the first state of an upcycled run."""
+    carries = carries_moments(dense, recipe)
+    trainer = trainer_on(dense, switch.mesh)
+    program = first_state(trainer, switch, Beginning(0, recipe.seed, LOGITS, 0.0, carries))
+    state = jax.eval_shape(trainer.init)
+    sizes = _state_sizes(trainer, state) | {"batch": 0}
+    # The dense optimizer state occupies the devices even if the program does not take it.
+    resident = {} if carries else {"optimizer": sizes.pop("optimizer")}
+    return _compile(program.lower(state), topology, sizes, resident)[0]
+
+
+def _compile(
+    lowered: jax.stages.Lowered,
+    topology: Topology,
+    arguments: dict[str, int],
+    resident: dict[str, int],
+) -> tuple[Memory, Program | None]:
+    """Returns the memory of a program, and the program unless the compiler refuses it.
+
+    Args:
+        lowered: program to compile.
+        topology: devices to compile for.
+        arguments: bytes of its arguments by kind.
+        resident: bytes by kind of what a device holds beside them.
+    """
+    try:
+        compiled = lowered.compile(_options(topology))
+    except jax.errors.JaxRuntimeError as error:
+        return _refused_memory(error, arguments | resident), None
+    program = parse(compiled.as_text() or "")
+    sizes: Any = compiled.memory_analysis()
+    kept = _kept_for_backward(program)
+    results = sizes.output_size_in_bytes - sizes.alias_size_in_bytes
+    memory = Memory(
+        **arguments,
+        **resident,
+        padding=sizes.argument_size_in_bytes - sum(arguments.values()),
+        kept=kept,
+        temporaries=sizes.temp_size_in_bytes + results - kept,
+        program=sizes.generated_code_size_in_bytes,
+    )
+    return memory, program
+
+
+def _options(topology: Topology) -> Any:
+    if topology.is_gpu:
+        return GPU_OPTIONS
+    if not topology.is_tpu:
+        return None
+    on_tensor_cores = ON_TENSOR_CORES if topology.kind.startswith("TPU7x") else {}
+    return {**LESS_EFFORT, REDUCE_SCATTER: True, **on_tensor_cores}
+
+
+def _refused_memory(error: Exception, arguments: dict[str, int]) -> Memory:
+    """Returns the memory of a program that the compiler refuses, from its message.
+
+    Raises:
+        ConfigurationError: if the compiler itself ran out of memory.
+    """
+    size = re.search(r"required for HLO temporaries \(([\d.]+)([KMGT])\)", str(error))
+    if size is None:
+        if "RESOURCE_EXHAUSTED" in str(error):
+            raise ConfigurationError(
+                f"The compiler ran out of memory: {error} Lower rows or plan a larger slice."
+            ) from error
+        raise error
+    temporaries = round(float(size.group(1)) * UNITS[size.group(2)])
+    return Memory(**arguments, padding=0, kept=0, temporaries=temporaries, program=0)
+
+
+def _kept_for_backward(program: Program) -> int:
+    """Returns the bytes passed from a forward loop to a backward loop, stacked over blocks."""
+    total = 0
+    for computation, loop, _ in program.executed():
+        if loop.opcode != "while" or BACKWARD not in loop.operation:
+            continue
+        values = program.computations[computation]
+        initial = values[loop.operands[0]]
+        total += sum(
+            values[name].size
+            for name in set(initial.operands)
+            if name in values and _is_from_forward_loop(values[name], values)
+        )
+    return total
+
+
+def _is_from_forward_loop(value: Instruction, values: Computation) -> bool:
+    while value.opcode in MOVES and value.operands[0] in values:
+        value = values[value.operands[0]]
+    if value.opcode != "get-tuple-element":
+        return False
+    source = values[value.operands[0]]
+    return source.opcode == "while" and BACKWARD not in source.operation
+
+
+class Aborted(Exception):
+    """The process ended before the function returned; its output says why."""
+
+
+def in_own_process(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Returns what the function returns in a new process, in which JAX computes on the CPU.
+
+    Raises:
+        Aborted: if the process ends without a result.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # "Could not find cuda drivers"
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context, initializer=_begin) as pool:
+        try:
+            return pool.submit(function, *args, **kwargs).result()
+        except BrokenProcessPool as error:
+            raise Aborted from error
+        except KeyboardInterrupt:
+            for process in multiprocessing.active_children():
+                process.kill()  # compiling, which nothing else interrupts
+            raise
+
+
+def _begin() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends this process
+    on_cpu()
+
+
+def on_cpu() -> None:
+    """Keeps JAX from looking for devices; call before it is used."""
+    jax.config.update("jax_platforms", "cpu")

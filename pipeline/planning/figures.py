@@ -22,7 +22,6 @@ from typing import Any, Literal, NamedTuple
 import jax
 from jax.sharding import NamedSharding
 
-from model.config import SwitchConfig
 from model.sharding.mesh import make_mesh
 from pipeline.planning.compiled_step import CompiledStep
 from pipeline.planning.hlo.collectives import Collective, SliceTransfer
@@ -30,46 +29,11 @@ from pipeline.planning.roofline import Roofline
 from pipeline.recipe.recipe import Recipe, step_flops
 from pipeline.recipe.trainer import trainer_on
 
-
-class ExpertSlots(NamedTuple):
-    """Expert slots of a step, over all switch layers.
-
-    Attributes:
-        slots: number of slots.
-        assignments: number of (token, expert) assignments if every row is full.
-    """
-
-    slots: int
-    assignments: int
-
-    @property
-    def wasted(self) -> float:
-        """Share of slots that stays empty even if tokens are routed evenly."""
-        return max(1 - self.assignments / self.slots, 0.0)
-
-
-def expert_slots(recipe: Recipe) -> ExpertSlots | None:
-    """Returns a step's expert slots; None for a dense or dropless recipe."""
-    switch = recipe.model.switch
-    if switch is None or switch.dispatch != "slots":
-        return None
-    lengths, layers = recipe.lengths, recipe.model.blocks
-    tokens = recipe.rows * lengths.inputs, recipe.rows * lengths.targets
-    slots = sum(
-        count // pool * switch.experts * capacity
-        for count, (pool, capacity) in zip(tokens, _pools(switch), strict=True)
-    )
-    return ExpertSlots(layers * slots, layers * sum(tokens) * switch.choices)
-
-
-def _pools(switch: SwitchConfig) -> Iterator[tuple[int, int]]:
-    for decoder in (False, True):
-        routing = switch.routing(decoder=decoder, training=True)
-        yield routing.pool_tokens, routing.capacity
-
-
-Mark = Literal["compiled", "derived", "assumed"]
 GIB = 2**30
+STORE_BANDWIDTH = 1e9  # bytes per second that a host writes to a store; assumed
+COPY_BANDWIDTH = 10e9  # bytes per second from a host's devices to its memory; assumed
+FAILURES = (3, 8, 24)  # mean hours between two
+Mark = Literal["compiled", "derived", "assumed"]
 
 
 class Figure(NamedTuple):
@@ -120,40 +84,66 @@ def memory_figures(step: CompiledStep) -> Iterator[Figure]:
 def work_figures(step: CompiledStep, roofline: Roofline) -> Iterator[Figure]:
     """Yields the work of a step: FLOPs, expert slots, memory traffic, bytes sent."""
     recipe, section = step.recipe, "work per step"
-    devices = len(step.topology.devices)
-    useful = step_flops(recipe)
-    done = roofline.products.flops * devices
-    yield Figure(section, "model FLOPs", useful, "FLOPs", "derived")
-    yield Figure(section, "matrix FLOPs of the program, all devices", done, "FLOPs", "compiled")
-    yield Figure(section, "of these the model's", useful / done, "", "derived")
-    if found := expert_slots(recipe):
-        yield Figure(section, "slots", found.slots, "", "derived")
-        yield Figure(section, "slots wasted at least", found.wasted, "", "derived")
+    executed = roofline.products.flops * len(step.topology.devices)
+    yield Figure(section, "model FLOPs", step_flops(recipe), "FLOPs", "derived")
+    yield Figure(section, "matrix FLOPs of the program, all devices", executed, "FLOPs", "compiled")
+    yield Figure(section, "of these the model's", model_share(step, roofline), "", "derived")
+    if expert := expert_slots(recipe):
+        yield Figure(section, "slots", expert.slots, "", "derived")
+        yield Figure(section, "slots wasted at least", expert.wasted, "", "derived")
     for name, calls in roofline.unknown_calls.items():
         yield Figure(section, f"not counted: calls of {name}", calls, "", "compiled")
     memory = roofline.traffic_bytes / 1e9
     yield Figure(section, "to and from main memory, per device", memory, "GB", "compiled")
-    for name, size in link_bytes(roofline.collectives).items():
-        yield Figure("sent per step, per device", name, size / 1e9, "GB", "compiled")
-    for name, size in network_bytes(roofline.slice_transfers).items():
-        yield Figure("sent per step, per device", name, size / 1e9, "GB", "compiled")
+    for sent in (roofline.collectives, roofline.slice_transfers):
+        for name, size in bytes_sent(sent).items():
+            yield Figure("sent per step, per device", name, size / 1e9, "GB", "compiled")
 
 
-def network_bytes(slice_transfers: list[SliceTransfer]) -> dict[str, float]:
-    """Returns the bytes that a device sends to other slices per step, by kind."""
-    sums: Counter[str] = Counter()
-    for one in slice_transfers:
-        sums[f"{one.kind} between slices"] += one.executions * one.sent  # pyright: ignore[reportArgumentType]
+def model_share(step: CompiledStep, roofline: Roofline) -> float:
+    """Returns the model's share of the program's FLOPs."""
+    return step_flops(step.recipe) / (roofline.products.flops * len(step.topology.devices))
+
+
+def bytes_sent(transfers: Sequence[Collective | SliceTransfer]) -> dict[str, float]:
+    """Returns the bytes that a device sends per step, by name of the transfers."""
+    sums: dict[str, float] = {}
+    for transfer in transfers:
+        size = transfer.executions * transfer.sent
+        sums[transfer.name] = sums.get(transfer.name, 0) + size
     return dict(sorted(sums.items()))
 
 
-def link_bytes(collectives: list[Collective]) -> dict[str, float]:
-    """Returns the bytes that a device sends over links per step, by kind, origin and axes."""
-    sums: Counter[str] = Counter()
-    for one in collectives:
-        name = f"{one.kind} of {one.origin} over {' x '.join(one.axes)}"
-        sums[name] += one.executions * one.sent  # pyright: ignore[reportArgumentType]
-    return dict(sorted(sums.items()))
+class ExpertSlots(NamedTuple):
+    """Expert slots of a step, over all switch layers.
+
+    Attributes:
+        slots: number of slots.
+        assignments: number of (token, expert) assignments if every row is full.
+    """
+
+    slots: int
+    assignments: int
+
+    @property
+    def wasted(self) -> float:
+        """Share of slots that stays empty even if tokens are routed evenly."""
+        return max(1 - self.assignments / self.slots, 0.0)
+
+
+def expert_slots(recipe: Recipe) -> ExpertSlots | None:
+    """Returns a step's expert slots; None for a dense or dropless recipe."""
+    switch = recipe.model.switch
+    if switch is None or switch.dispatch != "slots":
+        return None
+    slots = assignments = 0
+    for decoder, length in ((False, recipe.lengths.inputs), (True, recipe.lengths.targets)):
+        routing = switch.routing(decoder=decoder, training=True)
+        tokens = recipe.rows * length
+        slots += tokens // routing.pool_tokens * switch.experts * routing.capacity
+        assignments += tokens * switch.choices
+    layers = recipe.model.blocks
+    return ExpertSlots(layers * slots, layers * assignments)
 
 
 def time_figures(
@@ -200,24 +190,24 @@ def time_figures(
         yield Figure(section, f"money at {price:g} per chip-hour", hours * price, "", "assumed")
 
 
-def best_interval(blocked: float, written: float, between_failures: float) -> float:
-    """Returns the seconds of work between the beginnings of two saves.
-
-    Args:
-        blocked: seconds for which a save holds up the work.
-        written: seconds from the beginning of a save until its checkpoint is whole.
-        between_failures: mean seconds between two failures.
-    """
-    if blocked >= 2 * between_failures:
-        return max(between_failures, written)
-    ratio = math.sqrt(blocked / (2 * between_failures))
-    daly = math.sqrt(2 * blocked * between_failures) * (1 + ratio / 3 + ratio**2 / 9) - blocked
-    return max(daly, written)
-
-
-STORE_BANDWIDTH = 1e9  # bytes per second that a host writes to a store; assumed
-COPY_BANDWIDTH = 10e9  # bytes per second from a host's devices to its memory; assumed
-FAILURES = (3, 8, 24)  # mean hours between two
+def checkpoint_figures(step: CompiledStep, roofline: Roofline) -> Iterator[Figure]:
+    """Yields the sizes of a checkpoint, its seconds, and steps between saves."""
+    section = "checkpoint"
+    planned = planned_checkpoint(step.recipe, step.topology.devices)
+    yield Figure(section, "arrays", planned.whole / 1e9, "GB", "derived")
+    yield Figure(
+        section, f"at most per host, of {planned.hosts}", planned.host / 1e9, "GB", "derived"
+    )
+    if (least := roofline.seconds) is None:
+        return
+    name = f"copied at {COPY_BANDWIDTH / 1e9:g} GB/s per host, while the loop waits"
+    yield Figure(section, name, planned.blocked, "s", "assumed")
+    name = f"whole at {STORE_BANDWIDTH / 1e9:g} GB/s per host, after"
+    yield Figure(section, name, planned.written, "s", "assumed")
+    for hours in FAILURES:
+        steps = planned.steps_between(max(least.values()), hours)
+        name = f"checkpoint_every, with a failure per {hours} hours"
+        yield Figure(section, name, steps, "steps", "assumed")
 
 
 class PlannedCheckpoint(NamedTuple):
@@ -274,21 +264,16 @@ def _shards_by_host(shape: tuple[int, ...], sharding: NamedSharding) -> Counter[
     return Counter(first.values())
 
 
-def checkpoint_figures(step: CompiledStep, roofline: Roofline) -> Iterator[Figure]:
-    """Yields the sizes of a checkpoint, its seconds, and steps between saves."""
-    section = "checkpoint"
-    planned = planned_checkpoint(step.recipe, step.topology.devices)
-    yield Figure(section, "arrays", planned.whole / 1e9, "GB", "derived")
-    yield Figure(
-        section, f"at most per host, of {planned.hosts}", planned.host / 1e9, "GB", "derived"
-    )
-    if (least := roofline.seconds) is None:
-        return
-    name = f"copied at {COPY_BANDWIDTH / 1e9:g} GB/s per host, while the loop waits"
-    yield Figure(section, name, planned.blocked, "s", "assumed")
-    name = f"whole at {STORE_BANDWIDTH / 1e9:g} GB/s per host, after"
-    yield Figure(section, name, planned.written, "s", "assumed")
-    for hours in FAILURES:
-        steps = planned.steps_between(max(least.values()), hours)
-        name = f"checkpoint_every, with a failure per {hours} hours"
-        yield Figure(section, name, steps, "steps", "assumed")
+def best_interval(blocked: float, written: float, between_failures: float) -> float:
+    """Returns the seconds of work between the beginnings of two saves.
+
+    Args:
+        blocked: seconds for which a save holds up the work.
+        written: seconds from the beginning of a save until its checkpoint is whole.
+        between_failures: mean seconds between two failures.
+    """
+    if blocked >= 2 * between_failures:
+        return max(between_failures, written)
+    ratio = math.sqrt(blocked / (2 * between_failures))
+    daly = math.sqrt(2 * blocked * between_failures) * (1 + ratio / 3 + ratio**2 / 9) - blocked
+    return max(daly, written)

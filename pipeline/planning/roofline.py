@@ -20,7 +20,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from model.config import MeshShape
 from model.sharding.mesh import arranged
 from pipeline.hardware.peaks import bandwidth, latency, peak_flops
 from pipeline.planning.compiled_step import CompiledStep
@@ -41,8 +40,6 @@ from pipeline.planning.hlo.work import (
 )
 from pipeline.planning.topology import Topology
 
-FAR = ("all-to-all", RAGGED)
-
 
 class Transfer(NamedTuple):
     """Equal collectives of a step, from one device.
@@ -62,70 +59,6 @@ class Transfer(NamedTuple):
     hops: int
     network_bytes: float
     steps: int
-
-
-def transfers(
-    collectives: list[Collective], between_slices: list[SliceTransfer], topology: Topology
-) -> list[Transfer]:
-    """Returns a step's transfers, equal ones as one."""
-    counts: Counter[Transfer] = Counter()
-    for one in (*_in_slices(collectives, topology), *_across(between_slices)):
-        counts[one._replace(executions=1)] += one.executions
-    return [one._replace(executions=executions) for one, executions in counts.items()]
-
-
-def _in_slices(collectives: list[Collective], topology: Topology) -> Iterator[Transfer]:
-    for one in collectives:
-        rounds = 2 if one.kind == "all-reduce" else 1
-        network = to_other_hosts(one, topology)
-        yield Transfer(
-            name=f"{one.kind} of {one.origin} over {' x '.join(one.axes)}",
-            executions=one.executions,
-            link_bytes=bytes_times_links(one, topology),
-            hops=topology.farthest(one.pairs) if one.pairs else rounds * topology.reach(one.group),
-            network_bytes=network,
-            steps=rounds if network else 0,
-        )
-
-
-def _across(between_slices: list[SliceTransfer]) -> Iterator[Transfer]:
-    for one in between_slices:
-        name = f"{one.kind} between slices"
-        yield Transfer(name, one.executions, 0.0, 0, one.sent, one.steps)
-
-
-def bytes_times_links(one: Collective, topology: Topology) -> float:
-    """Returns bytes times links that a collective costs a device, per execution."""
-    if one.kind in FAR:
-        return one.size * topology.hops(one.group)
-    return one.sent * topology.farthest(one.pairs) if one.pairs else one.sent
-
-
-def to_other_hosts(one: Collective, topology: Topology) -> float:
-    """Returns the bytes that a GPU sends to other hosts, per execution; 0 for TPUs.
-
-    A gather or reduction runs within each host first, so the GPUs of a host share the transfer.
-    """
-    if not topology.is_gpu:
-        return 0.0
-    # Of a permute the pair that crosses, if any does: it ends last.
-    groups = [
-        Counter(topology.devices[position].process_index for position in group)
-        for group in one.pairs or (one.group,)
-    ]
-    hosts = max(groups, key=len)
-    if len(hosts) == 1:
-        return 0.0
-    each, others = max(hosts.values()), 1 - 1 / len(hosts)
-    crossing = {
-        "all-to-all": one.size * others,
-        RAGGED: one.size * others,
-        "all-gather": one.size * others / each,
-        "all-reduce": 2 * one.size * others / each,
-        "reduce-scatter": one.size * len(one.group) * others / each,
-        "collective-permute": float(one.size),
-    }
-    return crossing[one.kind]
 
 
 @dataclass(frozen=True)
@@ -160,31 +93,91 @@ class Roofline:
 def roofline(step: CompiledStep, program: Program) -> Roofline:
     """Returns the roofline of a compiled step."""
     recipe, topology = step.recipe, step.topology
-    # A program for several slices of TPUs numbers the devices of one; one for GPUs all of them.
-    mesh = recipe.mesh.within_slice if topology.slices > 1 else recipe.mesh.sizes
+    # A program for several slices of TPUs numbers the devices of one, which are consecutive. One
+    # for GPUs numbers all by their place in the mesh, where a host's may not be consecutive.
+    if topology.slices > 1:
+        mesh, as_numbered = recipe.mesh.within_slice, topology
+    else:
+        devices = arranged(recipe.mesh, topology.devices).flat
+        mesh, as_numbered = recipe.mesh.sizes, replace(topology, devices=tuple(devices))
     multiplied, moved = products(program), traffic_bytes(program)
-    sent = collectives(program, mesh, step.arrays, recipe.rows)
-    far = list(slice_transfers(program, topology.slices))
-    work = multiplied, moved, sent, far, unknown_calls(program), kernel_flops(program)
-    costs = transfers(sent, far, as_numbered(topology, recipe.mesh))
-    peak = peak_flops(topology.kind) or 0.0
+    in_slices = collectives(program, mesh, step.arrays, recipe.rows)
+    between_slices = list(slice_transfers(program, topology.slices))
+    costs = transfers(in_slices, between_slices, as_numbered)
     return Roofline(
-        *work,
-        costs,
-        peak=peak * len(topology.devices),
+        products=multiplied,
+        traffic_bytes=moved,
+        collectives=in_slices,
+        slice_transfers=between_slices,
+        unknown_calls=unknown_calls(program),
+        kernel_flops=kernel_flops(program),
+        transfers=costs,
+        peak=(peak_flops(topology.kind) or 0.0) * len(topology.devices),
         seconds=least_seconds(topology.kind, multiplied.passes, moved, costs),
         hops_seconds=hops_seconds(topology.kind, costs),
     )
 
 
-def as_numbered(topology: Topology, mesh: MeshShape) -> Topology:
-    """Returns the topology with its devices as the program numbers them.
+def transfers(
+    collectives: list[Collective], between_slices: list[SliceTransfer], topology: Topology
+) -> list[Transfer]:
+    """Returns a step's transfers, equal ones as one."""
+    counts: Counter[Transfer] = Counter()
+    for transfer in _transfers(collectives, between_slices, topology):
+        counts[transfer._replace(executions=1)] += transfer.executions
+    return [transfer._replace(executions=count) for transfer, count in counts.items()]
 
-    That is by their place in the mesh. Where experts span hosts, a host is not consecutive there.
+
+def _transfers(
+    collectives: list[Collective], between_slices: list[SliceTransfer], topology: Topology
+) -> Iterator[Transfer]:
+    for collective in collectives:
+        pairs, rounds = collective.pairs, 2 if collective.kind == "all-reduce" else 1
+        network = to_other_hosts(collective, topology)
+        yield Transfer(
+            name=collective.name,
+            executions=collective.executions,
+            link_bytes=bytes_times_links(collective, topology),
+            hops=topology.farthest(pairs) if pairs else rounds * topology.reach(collective.group),
+            network_bytes=network,
+            steps=rounds if network else 0,
+        )
+    for far in between_slices:
+        yield Transfer(far.name, far.executions, 0.0, 0, far.sent, far.steps)
+
+
+def bytes_times_links(collective: Collective, topology: Topology) -> float:
+    """Returns bytes times links that a collective costs a device, per execution."""
+    if collective.kind in ("all-to-all", RAGGED):
+        return collective.size * topology.hops(collective.group)
+    return collective.sent * (topology.farthest(collective.pairs) if collective.pairs else 1)
+
+
+def to_other_hosts(collective: Collective, topology: Topology) -> float:
+    """Returns the bytes that a GPU sends to other hosts, per execution; 0 for TPUs.
+
+    A gather or reduction runs within each host first, so the GPUs of a host share the transfer.
     """
-    if topology.slices > 1:  # the devices of the first slice, which are consecutive
-        return topology
-    return replace(topology, devices=tuple(arranged(mesh, topology.devices).flat))
+    if not topology.is_gpu:
+        return 0.0
+    # Of a permute the pair that crosses, if any does: it ends last.
+    groups = [
+        Counter(topology.devices[position].process_index for position in group)
+        for group in collective.pairs or (collective.group,)
+    ]
+    hosts = max(groups, key=len)
+    if len(hosts) == 1:
+        return 0.0
+    size, gpus, others = collective.size, max(hosts.values()), 1 - 1 / len(hosts)
+    crossing = {
+        "all-to-all": size * others,
+        RAGGED: size * others,
+        "all-gather": size * others / gpus,
+        "all-reduce": 2 * size * others / gpus,
+        "reduce-scatter": size * len(collective.group) * others / gpus,
+        "collective-permute": float(size),
+    }
+    return crossing[collective.kind]
 
 
 def least_seconds(
@@ -200,22 +193,22 @@ def least_seconds(
     """
     peak, speeds = peak_flops(device_kind), bandwidth(device_kind)
     delays = latency(device_kind)
-    network = sum(one.executions * one.network_bytes for one in costs)
+    network = sum(cost.executions * cost.network_bytes for cost in costs)
     if peak is None or speeds is None or (network and speeds.network is None):
         return None
     seconds = {
         "matrix products": passes / peak,
         "main memory": traffic / (speeds.memory * 1e9),
         "links": math.fsum(
-            one.executions * max(one.link_bytes / (speeds.links * 1e9), one.hops * delays.link)
-            for one in costs
+            cost.executions * max(cost.link_bytes / (speeds.links * 1e9), cost.hops * delays.link)
+            for cost in costs
         ),
     }
     if network and speeds.network is not None:
         seconds["network"] = math.fsum(
-            one.executions
-            * max(one.network_bytes / (speeds.network * 1e9), one.steps * delays.network)
-            for one in costs
+            cost.executions
+            * max(cost.network_bytes / (speeds.network * 1e9), cost.steps * delays.network)
+            for cost in costs
         )
     return seconds
 
@@ -224,5 +217,5 @@ def hops_seconds(device_kind: str, costs: list[Transfer]) -> float:
     """Returns the time of the hops of all transfers, one after the other, without their bytes."""
     delays = latency(device_kind)
     return math.fsum(
-        one.executions * (one.hops * delays.link + one.steps * delays.network) for one in costs
+        cost.executions * (cost.hops * delays.link + cost.steps * delays.network) for cost in costs
     )

@@ -31,137 +31,6 @@ from pipeline.hardware.compiler_flags import GPU_MEMORY_SHARE, use_as_compiler
 GPU_OPTIONS: Any = {"xla_gpu_autotune_level": 0, "xla_gpu_enable_triton_gemm": False}
 NEEDED = ("jax_cuda12_plugin", "jax_plugins.xla_cuda12", "nvidia.cuda_nvcc")
 MOST_GPUS = 4096  # the devices are held in an array
-
-
-@dataclass(frozen=True, kw_only=True)
-class Gpu:
-    """A kind of GPU.
-
-    Attributes:
-        kind: JAX's name of the device kind.
-        capability: major version of the compute capability.
-        multiprocessors: number of multiprocessors.
-        lanes: float32 units per multiprocessor.
-        gigahertz: clock rate of the multiprocessors.
-        memory: bytes of the card.
-        bandwidth: bytes per second to and from that memory.
-        cache: bytes of the second-level cache.
-        shared: bytes of shared memory per multiprocessor.
-    """
-
-    kind: str
-    capability: int
-    multiprocessors: int
-    lanes: int
-    gigahertz: float
-    memory: int
-    bandwidth: int
-    cache: int
-    shared: int
-
-
-HOPPER: Any = {
-    "capability": 9,
-    "multiprocessors": 132,
-    "lanes": 128,
-    "gigahertz": 1.98,
-    "cache": 52_428_800,
-    "shared": 233_472,
-}
-GPUS = {
-    "a100": Gpu(
-        kind="NVIDIA A100-SXM4-80GB",
-        capability=8,
-        multiprocessors=108,
-        lanes=64,
-        gigahertz=1.41,
-        memory=85_100_068_864,
-        bandwidth=2_039_040_000_000,
-        cache=41_943_040,
-        shared=167_936,
-    ),
-    "h100": Gpu(
-        kind="NVIDIA H100 80GB HBM3",
-        memory=84_942_979_072,
-        bandwidth=3_352_320_000_000,
-        **HOPPER,
-    ),
-    "h200": Gpu(
-        kind="NVIDIA H200 141GB HBM3e",
-        memory=151_397_597_184,
-        bandwidth=4_800_000_000_000,
-        **HOPPER,
-    ),
-}
-
-
-def parsed_gpus(name: str) -> tuple[Gpu, int, int] | None:
-    """Returns GPU, hosts and GPUs per host of a name such as `h100:2x8`; None for other names."""
-    found = re.fullmatch(r"(\w+):(?:(\d+)x)?(\d+)", name)
-    if found is None or found.group(1) not in GPUS:
-        return None
-    hosts, each = int(found.group(2) or 1), int(found.group(3))
-    return (GPUS[found.group(1)], hosts, each) if 0 < hosts * each <= MOST_GPUS else None
-
-
-def gpu_devices(gpu: Gpu, hosts: int, each: int) -> Sequence[Any]:
-    """Returns the devices of `hosts` hosts with `each` GPUs, for compiling.
-
-    Raises:
-        ArtifactError: if the compiler is not installed.
-    """
-    if not all(_installed(package) for package in NEEDED):
-        raise ArtifactError(
-            "GPU topologies need the compiler, JAX's CUDA plugin, which is not installed; "
-            "`make install EXTRAS=demo,dev,plan-gpu` in the checkout installs it (cpu:8 works "
-            "without)."
-        )
-    described = topologies.get_topology_desc(
-        platform="cuda",
-        topology_name=gpu.kind,
-        topology=f"1x{hosts}x{each}",
-        target_config=gpu_description(gpu),
-    )
-    return described.devices
-
-
-def _installed(package: str) -> bool:
-    try:
-        return importlib.util.find_spec(package) is not None
-    except ModuleNotFoundError:  # the parent package is missing
-        return False
-
-
-def gpu_description(gpu: Gpu) -> str:
-    """Returns a driver's answers to the compiler, as protocol-buffer text."""
-    return f"""
-gpu_device_info {{
-  cuda_compute_capability {{ major: {gpu.capability} }}
-  core_count: {gpu.multiprocessors}
-  fpus_per_core: {gpu.lanes}
-  clock_rate_ghz: {gpu.gigahertz}
-  device_memory_size: {gpu.memory}
-  memory_bandwidth: {gpu.bandwidth}
-  l2_cache_size: {gpu.cache}
-  shared_memory_per_core: {gpu.shared}
-  shared_memory_per_block: 49152
-  shared_memory_per_block_optin: {gpu.shared - 1024}
-  threads_per_block_limit: 1024
-  threads_per_core_limit: 2048
-  threads_per_warp: 32
-  registers_per_block_limit: 65536
-  registers_per_core_limit: 65536
-  block_dim_limit_x: 2147483647
-  block_dim_limit_y: 65535
-  block_dim_limit_z: 65535
-}}
-platform_name: "CUDA"
-dnn_version_info {{ major: 9 minor: 10 }}
-runtime_version {{ major: 12 minor: 8 }}
-device_description_str: "{gpu.kind}"
-"""
-
-
 # Chips of the largest slice, from the pages named in `pipeline/hardware/peaks.py`.
 LARGEST = {"v4": 4096, "v5e": 256, "v5p": 6144, "v6e": 256, "tpu7x": 9216}
 FLAT = ("v5e", "v6e")  # a torus of two dimensions
@@ -250,18 +119,19 @@ def topology(name: str, slices: int = 1) -> Topology:
     """
     generation, _, sizes = name.partition(":")
     if generation == "cpu" and re.fullmatch(r"\d+", sizes) and int(sizes):
-        return _simulated(name, int(sizes))
-    if found := parsed_gpus(name):
-        return _gpus(name, *found)
+        return _simulated_topology(name, int(sizes))
+    if cluster := gpu_cluster(name):
+        devices, memory = gpu_devices(*cluster), int(GPU_MEMORY_SHARE * cluster[0].memory)
+        return Topology(name, tuple(devices), len(devices), memory, ())
     if generation not in LARGEST or not re.fullmatch(r"\d+(x\d+){1,2}", sizes):
         raise ArtifactError(
             f"--topology {name} is unknown; known are {', '.join((*LARGEST, *GPUS))} and cpu: "
             f"write for example {EXAMPLES}."
         )
-    return _slices(name, generation, tuple(int(size) for size in sizes.split("x")), slices)
+    return _tpu_topology(name, generation, tuple(int(size) for size in sizes.split("x")), slices)
 
 
-def _simulated(name: str, count: int) -> Topology:
+def _simulated_topology(name: str, count: int) -> Topology:
     with contextlib.suppress(RuntimeError):  # JAX already has its devices, as in tests
         jax.config.update("jax_num_cpu_devices", count)
     devices = jax.devices("cpu")
@@ -273,12 +143,7 @@ def _simulated(name: str, count: int) -> Topology:
     return Topology(name, tuple(devices[:count]), count, None, ())
 
 
-def _gpus(name: str, gpu: Gpu, hosts: int, each: int) -> Topology:
-    found = tuple(gpu_devices(gpu, hosts, each))
-    return Topology(name, found, len(found), int(GPU_MEMORY_SHARE * gpu.memory), ())
-
-
-def _slices(name: str, generation: str, shape: tuple[int, ...], slices: int) -> Topology:
+def _tpu_topology(name: str, generation: str, shape: tuple[int, ...], slices: int) -> Topology:
     chips = int(np.prod(shape))
     dimensions = 2 if generation in FLAT else 3
     if chips > LARGEST[generation] or len(shape) != dimensions:
@@ -291,13 +156,12 @@ def _slices(name: str, generation: str, shape: tuple[int, ...], slices: int) -> 
     if slices > 1:
         options = options | {"num_slices": slices}
     try:
-        found = topologies.get_topology_desc(name, platform="tpu", **options)
+        devices = topologies.get_topology_desc(name, platform="tpu", **options).devices
     except jax.errors.JaxRuntimeError as error:
         raise ArtifactError(
             f"--topology {name} was asked; libtpu rejects it ({error}). Name another shape."
         ) from error
-    memory = _memory(found.devices[0])
-    return Topology(name, tuple(found.devices), slices * chips, memory, shape, slices)
+    return Topology(name, tuple(devices), slices * chips, _memory(devices[0]), shape, slices)
 
 
 def _memory(device: Any) -> int:
@@ -307,7 +171,135 @@ def _memory(device: Any) -> int:
     try:
         jax.jit(lambda x: x + 1, in_shardings=here, out_shardings=here).lower(too_large).compile()
     except jax.errors.JaxRuntimeError as error:
-        if found := re.search(r"available HBM \(([\d.]+)G\)", str(error)):
-            return round(float(found.group(1)) * GIB)
+        if available := re.search(r"available HBM \(([\d.]+)G\)", str(error)):
+            return round(float(available.group(1)) * GIB)
         raise
     raise AssertionError("a program of 512 GiB was compiled for one device")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gpu:
+    """A kind of GPU.
+
+    Attributes:
+        kind: JAX's name of the device kind.
+        capability: major version of the compute capability.
+        multiprocessors: number of multiprocessors.
+        lanes: float32 units per multiprocessor.
+        gigahertz: clock rate of the multiprocessors.
+        memory: bytes of the card.
+        bandwidth: bytes per second to and from that memory.
+        cache: bytes of the second-level cache.
+        shared: bytes of shared memory per multiprocessor.
+    """
+
+    kind: str
+    capability: int
+    multiprocessors: int
+    lanes: int
+    gigahertz: float
+    memory: int
+    bandwidth: int
+    cache: int
+    shared: int
+
+
+HOPPER: Any = {
+    "capability": 9,
+    "multiprocessors": 132,
+    "lanes": 128,
+    "gigahertz": 1.98,
+    "cache": 52_428_800,
+    "shared": 233_472,
+}
+GPUS = {
+    "a100": Gpu(
+        kind="NVIDIA A100-SXM4-80GB",
+        capability=8,
+        multiprocessors=108,
+        lanes=64,
+        gigahertz=1.41,
+        memory=85_100_068_864,
+        bandwidth=2_039_040_000_000,
+        cache=41_943_040,
+        shared=167_936,
+    ),
+    "h100": Gpu(
+        kind="NVIDIA H100 80GB HBM3",
+        memory=84_942_979_072,
+        bandwidth=3_352_320_000_000,
+        **HOPPER,
+    ),
+    "h200": Gpu(
+        kind="NVIDIA H200 141GB HBM3e",
+        memory=151_397_597_184,
+        bandwidth=4_800_000_000_000,
+        **HOPPER,
+    ),
+}
+
+
+def gpu_cluster(name: str) -> tuple[Gpu, int, int] | None:
+    """Returns GPU, hosts and GPUs per host of a name such as `h100:2x8`; None for other names."""
+    match = re.fullmatch(r"(\w+):(?:(\d+)x)?(\d+)", name)
+    if match is None or match.group(1) not in GPUS:
+        return None
+    hosts, gpus = int(match.group(2) or 1), int(match.group(3))
+    return (GPUS[match.group(1)], hosts, gpus) if 0 < hosts * gpus <= MOST_GPUS else None
+
+
+def gpu_devices(gpu: Gpu, hosts: int, gpus: int) -> Sequence[Any]:
+    """Returns the devices of `hosts` hosts with `gpus` GPUs each, for compiling.
+
+    Raises:
+        ArtifactError: if the compiler is not installed.
+    """
+    if not all(map(_is_installed, NEEDED)):
+        raise ArtifactError(
+            "GPU topologies need the compiler, JAX's CUDA plugin, which is not installed; "
+            "`make install EXTRAS=demo,dev,plan-gpu` in the checkout installs it (cpu:8 works "
+            "without)."
+        )
+    return topologies.get_topology_desc(
+        platform="cuda",
+        topology_name=gpu.kind,
+        topology=f"1x{hosts}x{gpus}",
+        target_config=gpu_description(gpu),
+    ).devices
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError:  # the parent package is missing
+        return False
+
+
+def gpu_description(gpu: Gpu) -> str:
+    """Returns a driver's answers to the compiler, as protocol-buffer text."""
+    return f"""
+gpu_device_info {{
+  cuda_compute_capability {{ major: {gpu.capability} }}
+  core_count: {gpu.multiprocessors}
+  fpus_per_core: {gpu.lanes}
+  clock_rate_ghz: {gpu.gigahertz}
+  device_memory_size: {gpu.memory}
+  memory_bandwidth: {gpu.bandwidth}
+  l2_cache_size: {gpu.cache}
+  shared_memory_per_core: {gpu.shared}
+  shared_memory_per_block: 49152
+  shared_memory_per_block_optin: {gpu.shared - 1024}
+  threads_per_block_limit: 1024
+  threads_per_core_limit: 2048
+  threads_per_warp: 32
+  registers_per_block_limit: 65536
+  registers_per_core_limit: 65536
+  block_dim_limit_x: 2147483647
+  block_dim_limit_y: 65535
+  block_dim_limit_z: 65535
+}}
+platform_name: "CUDA"
+dnn_version_info {{ major: 9 minor: 10 }}
+runtime_version {{ major: 12 minor: 8 }}
+device_description_str: "{gpu.kind}"
+"""

@@ -20,7 +20,7 @@ from pipeline.planning.hlo.program import parse
 from pipeline.planning.hlo.work import products, traffic_bytes
 from pipeline.planning.roofline import roofline, to_other_hosts
 from pipeline.planning.topology import Topology, topology
-from pipeline.planning.verdict import larger
+from pipeline.planning.verdict import larger_slices
 from pipeline.recipe.named import get
 
 # A batch of two products, [16, 32] times [32, 8] each, by a library call with scratch memory.
@@ -59,12 +59,12 @@ TWO_HOSTS = Topology("h100:2x4", tuple(Device(n // 4) for n in range(8)), 8, 2**
     ("name", "hosts", "each"), [("h100:8", 1, 8), ("a100:2x4", 2, 4), ("h200:4x8", 4, 8)]
 )
 def test_a_name_is_hosts_times_gpus(name, hosts, each):
-    assert gpus.parsed_gpus(name) == (gpus.GPUS[name.split(":")[0]], hosts, each)
+    assert gpus.gpu_cluster(name) == (gpus.GPUS[name.split(":")[0]], hosts, each)
 
 
 @pytest.mark.parametrize("name", ["h100:0", "h100:2x2x2", "v100:8", "h100", "h100:9999x8"])
 def test_other_names_are_refused(name):
-    assert gpus.parsed_gpus(name) is None
+    assert gpus.gpu_cluster(name) is None
     with pytest.raises(ArtifactError, match="h100:2x8"):
         topology(name)
 
@@ -180,8 +180,8 @@ def test_distances_go_round_rings_only_where_a_dimension_is_one():
 
 
 def test_larger_slices_double_their_shortest_side():
-    assert list(larger("v5e:8x8")) == ["v5e:8x16", "v5e:16x16"]
-    assert next(larger("v5p:4x8x8")) == "v5p:8x8x8"
+    assert list(larger_slices("v5e:8x8")) == ["v5e:8x16", "v5e:16x16"]
+    assert next(larger_slices("v5p:4x8x8")) == "v5p:8x8x8"
 
 
 def test_chips_are_found_by_their_vendor(tmp_path):

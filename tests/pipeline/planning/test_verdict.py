@@ -18,11 +18,11 @@ from pipeline.planning.roofline import Roofline
 from pipeline.planning.topology import Topology
 from pipeline.planning.verdict import (
     all_to_alls,
-    computed_per_needed,
     explained_flops,
     faults,
     least_share,
     remedies,
+    slots_per_assignment,
 )
 from pipeline.recipe.fits import with_mesh
 from pipeline.recipe.named import get
@@ -42,7 +42,7 @@ def step_of(recipe: Recipe, split: int = 1) -> CompiledStep:
 
 def roofline_of(recipe: Recipe, collectives: list[Collective], *, flops: float = 0) -> Roofline:
     """Returns a roofline with these collectives, and as many FLOPs as the design explains."""
-    done = int(flops or explained_flops(recipe, of_kernels=0)) // 8
+    done = int(flops or explained_flops(recipe, kernel_flops=0)) // 8
     return Roofline(Products(done, done), 0, collectives, [], {}, 0, [], 0, None, 0)
 
 
@@ -139,8 +139,8 @@ def test_weights_of_attention_are_computed_again_where_it_is_no_kernel():
         remat: override(get("mt5-demo"), [*settings, f"remat={remat}"])
         for remat in ("none", "products", "attention", "full")
     }
-    plain = {remat: explained_flops(one, of_kernels=0) for remat, one in recipes.items()}
-    kernels = {remat: explained_flops(one, of_kernels=1) for remat, one in recipes.items()}
+    plain = {remat: explained_flops(one, kernel_flops=0) for remat, one in recipes.items()}
+    kernels = {remat: explained_flops(one, kernel_flops=1) for remat, one in recipes.items()}
     assert plain["products"] == 4_530_312_192
     parts = forward_flops_by_part(recipes["none"].model, *recipes["none"].lengths[1:])
     again = 2 * parts.scores / 2
@@ -153,16 +153,16 @@ def test_weights_of_attention_are_computed_again_where_it_is_no_kernel():
 
 def test_expert_slots_are_explained():
     """Every layer of Switch-C is sparse, with 1,280 slots per 626 tokens."""
-    assert computed_per_needed(get("switch-c")) == pytest.approx(1280 / 626)
-    assert computed_per_needed(get("t5-base")) == 1
+    assert slots_per_assignment(get("switch-c")) == pytest.approx(1280 / 626)
+    assert slots_per_assignment(get("t5-base")) == 1
     # Every other layer of Switch-Base is, with a quarter more slots than tokens.
-    assert computed_per_needed(get("switch-base")) == pytest.approx(1.125, abs=0.01)
+    assert slots_per_assignment(get("switch-base")) == pytest.approx(1.125, abs=0.01)
 
 
 def test_what_kernels_state_is_explained_in_place_of_the_scores():
     """Padded to blocks, the scores of short rows take many times the model's FLOPs."""
     recipe = full("t5-base")
-    explained = explained_flops(recipe, of_kernels=0)
+    explained = explained_flops(recipe, kernel_flops=0)
     scores = forward_flops_by_part(recipe.model, *recipe.lengths[1:]).scores
     others = explained - 4 * recipe.rows * scores
     padded = dataclasses.replace(

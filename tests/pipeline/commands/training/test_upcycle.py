@@ -175,7 +175,7 @@ def test_what_is_planned_is_what_runs(switch, dense, begun, tmp_path, monkeypatc
     step, score = training.trainer.step, training.trainer.score
     scored = score.lower(state.arrays, batch, compiled_step.LANGUAGES)
     ran = [step.lower(state, batch).as_text(), scored.as_text(), *ran]
-    monkeypatch.setattr(compiled_step, "_compiled", recorded)
+    monkeypatch.setattr(compiled_step, "_compile", recorded)
     parent, _ = load_run(dense)
     compile_step(training.recipe, topology("cpu:8", 1), parent)
     assert planned == ran
