@@ -29,28 +29,6 @@ from model.sharding.mesh import abstract_mesh, check_fit
 from pipeline.recipe.recipe import Recipe
 
 CGROUP = Path("/sys/fs/cgroup/memory.max")  # of version 2, as a container sees its own
-
-
-def machine_bytes() -> tuple[int, int]:
-    """Returns the bytes of memory of this machine, and how many of them are unused."""
-    size = os.sysconf("SC_PAGE_SIZE")
-    whole, free = (size * os.sysconf(name) for name in ("SC_PHYS_PAGES", "SC_AVPHYS_PAGES"))
-    return whole, free
-
-
-def container_bytes() -> int | None:
-    """Returns the bytes that this container may use; None without a limit."""
-    limit = CGROUP.read_text().strip() if CGROUP.is_file() else "max"
-    return int(limit) if limit.isdigit() else None
-
-
-def usable_bytes() -> int:
-    """Returns the bytes of memory that this process can have at most."""
-    whole, _ = machine_bytes()
-    limit = container_bytes()
-    return whole if limit is None else min(whole, limit)
-
-
 GIB = 2**30
 
 
@@ -164,6 +142,26 @@ def memory_bytes(device: Any) -> int | None:
     return (device.memory_stats() or {}).get("bytes_limit")
 
 
+def usable_bytes() -> int:
+    """Returns the bytes of memory that this process can have at most."""
+    whole, _ = machine_bytes()
+    limit = container_bytes()
+    return whole if limit is None else min(whole, limit)
+
+
+def container_bytes() -> int | None:
+    """Returns the bytes that this container may use; None without a limit."""
+    limit = CGROUP.read_text().strip() if CGROUP.is_file() else "max"
+    return int(limit) if limit.isdigit() else None
+
+
+def machine_bytes() -> tuple[int, int]:
+    """Returns the bytes of memory of this machine, and how many of them are unused."""
+    size = os.sysconf("SC_PAGE_SIZE")
+    whole, free = (size * os.sysconf(name) for name in ("SC_PHYS_PAGES", "SC_AVPHYS_PAGES"))
+    return whole, free
+
+
 def with_mesh(recipe: Recipe, devices: int) -> Recipe:
     """Returns the recipe with a mesh of all these devices.
 
@@ -182,12 +180,17 @@ def with_mesh(recipe: Recipe, devices: int) -> Recipe:
             f"mesh.expert_slices={recipe.mesh.expert_slices} was asked of slices={slices}; choose "
             "a number that divides them."
         )
-    found, refusal = _search(recipe, devices)
-    if found is None:
-        raise ConfigurationError(
-            f"{recipe.name} fits no mesh of {devices} devices. {refusal}{_offer(recipe, devices)}"
-        )
-    return found
+    fitting, refusal = _search(recipe, devices)
+    if fitting is not None:
+        return fitting
+    offers = (
+        f" It fits one with --set {change}."
+        for change, changed in _changes(recipe)
+        if _search(changed, devices)[0]
+    )
+    raise ConfigurationError(
+        f"{recipe.name} fits no mesh of {devices} devices. {refusal}{next(offers, '')}"
+    )
 
 
 def mesh_to_open_on(recipe: Recipe, devices: int) -> MeshShape:
@@ -240,15 +243,7 @@ def _shapes(recipe: Recipe, devices: int) -> Iterator[MeshShape]:
                     yield shape
 
 
-def _offer(recipe: Recipe, devices: int) -> str:
-    """Returns a sentence with the smallest change that gives the recipe a mesh, or nothing."""
-    for change, changed in changes(recipe):
-        if _search(changed, devices)[0]:
-            return f" It fits one with --set {change}."
-    return ""
-
-
-def changes(recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
+def _changes(recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
     """Yields smaller routing groups, then larger batches, each with its settings.
 
     Where groups are split, proportionally more of them are pooled, so the same tokens share

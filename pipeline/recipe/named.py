@@ -24,6 +24,7 @@ T5_ROWS = 32_128  # 32,000 pieces and 100 sentinels, padded
 # A tenth of T5's (Fedus et al. 2022, section 2.4), for the dense recipes as well, so that they
 # differ in the feed-forward only (docs/decisions/first-weights.md).
 INITIALIZATION_SCALE = 0.1
+YAML = (".yaml", ".yml")  # endings of files; any other is JSON
 
 
 def mt5(name: str, *, embed: int, heads: int, mlp: int, layers: int) -> Recipe:
@@ -346,34 +347,35 @@ def sixteen_experts(dense: Recipe) -> SwitchConfig:
     )
 
 
-YAML = (".yaml", ".yml")  # endings; any other is JSON
-_FUNCTIONS: tuple[Callable[[], Recipe], ...] = (
-    mt5_demo,
-    switch_demo,
-    mt5_laptop,
-    switch_laptop,
-    mt5_multilingual,
-    switch_multilingual,
-    mt5_experiment,
-    switch_experiment,
-    t5_english,
-    switch_english,
-    mt5_small,
-    mt5_base,
-    mt5_large,
-    mt5_xl,
-    mt5_xxl,
-    mswitch_base,
-    t5_base,
-    t5_large,
-    t5_xxl,
-    switch_base,
-    switch_large,
-    switch_xxl,
-    switch_c,
-    switch_1_75t,
-)
-RECIPES = {one.__name__.replace("_", "-"): one for one in _FUNCTIONS}
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    function.__name__.replace("_", "-"): function
+    for function in (
+        mt5_demo,
+        switch_demo,
+        mt5_laptop,
+        switch_laptop,
+        mt5_multilingual,
+        switch_multilingual,
+        mt5_experiment,
+        switch_experiment,
+        t5_english,
+        switch_english,
+        mt5_small,
+        mt5_base,
+        mt5_large,
+        mt5_xl,
+        mt5_xxl,
+        mswitch_base,
+        t5_base,
+        t5_large,
+        t5_xxl,
+        switch_base,
+        switch_large,
+        switch_xxl,
+        switch_c,
+        switch_1_75t,
+    )
+}
 
 
 def names() -> list[str]:

@@ -30,29 +30,26 @@ def override(recipe: Recipe, settings: Sequence[str]) -> Recipe:
         if not separator:
             raise ArtifactError(f"--set was given {setting!r}; write field=value.")
         _add(changes, recipe, path.split("."), text, path)
-    return _changed(recipe, changes)
+    return _with_changes(recipe, changes)
 
 
 def check_seeds(seeds: Sequence[int], settings: Sequence[str]) -> None:
     """Checks that each seed is given once, and none as a setting too.
 
     Raises:
-        ArtifactError: if one is.
+        ArtifactError: if a seed is given twice, or also as a setting.
     """
-    given = f"--seeds {' '.join(map(str, seeds))} was given"
+    asked = f"--seeds {' '.join(map(str, seeds))} was given"
     if len(set(seeds)) < len(seeds):
-        raise ArtifactError(f"{given}; give each seed once.")
-    if seeds and (also := [one for one in settings if one.startswith("seed=")]):
-        raise ArtifactError(f"{given} together with --set {also[-1]}; give one of them.")
+        raise ArtifactError(f"{asked}; give each seed once.")
+    if seeds and (also := [setting for setting in settings if setting.startswith("seed=")]):
+        raise ArtifactError(f"{asked} together with --set {also[-1]}; give one of them.")
 
 
 def _add(changes: dict[str, Any], value: Any, path: list[str], text: str, whole: str) -> None:
     """Adds a parsed setting to `changes`, a dictionary nested as the recipe's objects are."""
-    known = (
-        [field.name for field in dataclasses.fields(value)]
-        if dataclasses.is_dataclass(value)
-        else []
-    )
+    fields = dataclasses.fields(value) if dataclasses.is_dataclass(value) else ()
+    known = [field.name for field in fields]
     if value is None:
         raise ArtifactError(
             f"--set {whole} was given, and the recipe has no {whole.rpartition(f'.{path[0]}')[0]}; "
@@ -73,13 +70,13 @@ def _add(changes: dict[str, Any], value: Any, path: list[str], text: str, whole:
         changes[path[0]] = _parse(text, current, whole, get_type_hints(type(value))[path[0]])
 
 
-def _changed(value: Any, changes: dict[str, Any]) -> Any:
+def _with_changes(value: Any, changes: dict[str, Any]) -> Any:
     """Returns the object with all of its settings at once: some are valid only together."""
-    new = {
-        name: _changed(getattr(value, name), one) if isinstance(one, dict) else one
-        for name, one in changes.items()
+    fields = {
+        name: _with_changes(getattr(value, name), new) if isinstance(new, dict) else new
+        for name, new in changes.items()
     }
-    return replace(value, **new)
+    return replace(value, **fields)
 
 
 def _parse(text: str, current: Any, whole: str, hint: Any) -> Any:
@@ -105,7 +102,7 @@ def _parse(text: str, current: Any, whole: str, hint: Any) -> Any:
 def settings_between(before: Recipe, after: Recipe) -> list[str]:
     """Returns the words after `--set` that make one recipe another with the same fields."""
     # Not as in recipe.json, which lacks a setting that is set back to its default.
-    old, new = (json_leaves(asdict(one)) for one in (before, after))
+    old, new = (json_leaves(asdict(recipe)) for recipe in (before, after))
     changed = {name: value for name, value in new.items() if old.get(name) != value}
     return [
         f"{name}={str(value).lower() if isinstance(value, bool) else value}"

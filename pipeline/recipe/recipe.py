@@ -168,7 +168,7 @@ class Recipe:
                 f"seed was {self.seed}; it must be from 0 to {SEEDS - 1}, because first weights "
                 "follow from 32 bits of it."
             )
-        ascending("mixture_from", [one.step for one in self.mixture_from])
+        ascending("mixture_from", [mixture.step for mixture in self.mixture_from])
         if self.keep_every % self.checkpoint_every:
             raise ConfigurationError(
                 f"keep_every was {self.keep_every}; it must be a multiple of checkpoint_every "
@@ -200,11 +200,9 @@ class Recipe:
     def lengths(self) -> Lengths:
         """Lengths of a row's raw window, inputs and targets."""
         lengths = lengths_for_inputs(self.inputs)
-        return (
-            lengths
-            if self.finetuning is None
-            else lengths._replace(targets=self.finetuning.targets)
-        )
+        if self.finetuning is None:
+            return lengths
+        return lengths._replace(targets=self.finetuning.targets)
 
     @property
     def dropout(self) -> float:
@@ -231,7 +229,7 @@ def recipe_to_json(recipe: Recipe) -> dict[str, Any]:
     `optimizer.rate_from`, which most runs do not have.
     """
     unset = [name for name in SELDOM_SET if not getattr(recipe, name)]
-    value = {name: one for name, one in asdict(recipe).items() if name not in unset}
+    value = {name: setting for name, setting in asdict(recipe).items() if name not in unset}
     if not recipe.optimizer.rate_from:
         del value["optimizer"]["rate_from"]
     if not recipe.model.distance_slope:
