@@ -87,8 +87,7 @@ def measure(count: int, directory: Path, out: str) -> dict[str, Any]:
     began, cpu = time.monotonic(), time.process_time()
     with reads_counted(counted):
         submission.run_job(job, pipeline_options(()), lambda run: add_sizes(run, counted, largest))
-    counts = total_of(job).counts
-    pages = counts["read", "", ""]
+    pages = total_of(job).number("read")
     counted["shuffled"] = counted["sent"] + counted["answered"]
     lines = pages * LINES_OF_PAGE
     return {

@@ -84,10 +84,10 @@ def measure(paths: list[str], out: str) -> dict[str, Any]:
     before, exchanged = cpu_seconds(), Counter[str]()
     with exchanges_timed(exchanged):
         job = cleaned(paths, out, exchanged)
-    spent, counts = cpu_seconds() - before, total_of(job).counts
+    spent = cpu_seconds() - before
     return {
         "start_cpu_seconds": round(before - began, 2),
-        "pages": counts["read", "", ""],
+        "pages": total_of(job).number("read"),
         "input_bytes": sum(Path(path).stat().st_size for path in paths),
         "cpu_seconds": round(spent, 2),
         "exchange_cpu_seconds": round(exchanged["seconds"], 2),

@@ -111,10 +111,10 @@ def measure(pages: Iterable[Page], directory: Path) -> dict:
     largest: Counter[str] = Counter()
     with groups_measured(largest):
         submission.run_job(job, pipeline_options(("--direct_num_workers=1",)))
-    counts = total_of(job).counts
     kinds: Counter[str] = Counter()
-    for (kind, _, detail), value in counts.items():
-        kinds[f"{kind}/{detail}" if kind == "rejected" else kind] += value
+    for (kind, _), details in total_of(job).counts.items():
+        for detail, number in details.items():
+            kinds[f"{kind}/{detail}" if kind == "rejected" else kind] += number
     return {
         "cpu_seconds": round(time.process_time() - cpu, 2),
         "wall_seconds": round(time.monotonic() - wall, 2),

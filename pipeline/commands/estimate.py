@@ -111,12 +111,12 @@ def measure(files: Sequence[InputFile], rules: str, directory: Path) -> Amounts:
     job = begin_job(str(directory), named(rules), files)
     before = _core_seconds()
     submission.run_job(job, pipeline_options(()))
-    counts = total_of(job).counts
+    tally = total_of(job)
     return Amounts(
         files=len(files),
         input_bytes=math.nan if any(map(is_listed, files)) else sum(file.size for file in files),
-        pages=counts["read", "", ""],
-        kept=sum(count for (kind, _, _), count in counts.items() if kind == "kept"),
+        pages=tally.number("read"),
+        kept=sum(tally.number(*key) for key in tally.counts if key[0] == "kept"),
         core_seconds=_core_seconds() - before,
         spilled_bytes=_size(Path(job.workspace.directory)),
         corpus_bytes=_size(directory / "pages") + _size(directory / "rejected"),

@@ -36,7 +36,7 @@ from pipeline.beam.options import (
 )
 from pipeline.beam.workspace import Waves, Workspace, clear, is_collected, workspace_key
 from pipeline.corpus.card import write_cards
-from pipeline.corpus.counts import BLOCKED_ENTRIES, OPTED_OUT_ENTRIES, Counts, CountsRecord
+from pipeline.corpus.counts import BLOCKED_ENTRIES, OPTED_OUT_ENTRIES, tallies, total
 from pipeline.corpus.pages import (
     PAGES_FOLDER,
     REJECTED_FOLDER,
@@ -249,8 +249,7 @@ def run(arguments: Select) -> None:
         with console.status(f"select: {len(request.files)} files"):
             waves = ask_robots(request, workspace)
             select_files(request, workspace, waves)
-        records = workspace.records(SelectFile.step, len(request.files), CountsRecord)
-        counts = Counts.total(records)
+        counts = total(tallies(workspace, SelectFile.step, len(request.files)))
         rules = dict(request.intent.claimed_for.settings)
         source = read_json(join_path(arguments.corpus, MANIFEST), dict[str, Any])
         before = read_corpus(arguments.corpus)
@@ -264,7 +263,7 @@ def run(arguments: Select) -> None:
             (BLOCKED_ENTRIES, request.rules.blocked),
             (OPTED_OUT_ENTRIES, request.rules.opted_out),
         ):
-            for sentence in matches(paths, counts.details(kind, ""), paths):
+            for sentence in matches(paths, counts.details(kind), paths):
                 print_message(f"{SELECT}: {sentence}")
         print_summary(console, body, time.monotonic() - started)
         kept = sum(entry["kept"] for entry in body["languages"].values())

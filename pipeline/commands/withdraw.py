@@ -35,7 +35,7 @@ from pipeline.beam.options import check_workers_reach, pipeline_options, use_sto
 from pipeline.beam.workspace import WORK, Workspace, workspace_key
 from pipeline.corpus import read
 from pipeline.corpus.card import write_cards
-from pipeline.corpus.counts import BLOCKED_ENTRIES, HOSTS, Counts, CountsRecord
+from pipeline.corpus.counts import BLOCKED_ENTRIES, HOSTS, Tally, tallies, total
 from pipeline.corpus.onto import delta
 from pipeline.corpus.onto.verdicts import FOLDER, GrowthFiles
 from pipeline.corpus.pages import (
@@ -183,10 +183,10 @@ def run(arguments: Withdraw) -> None:
         grows = exists(GrowthFiles(request.corpus).facts_path)
         with console.status(f"withdraw: {len(request.files)} files"):
             counts = find_sites(request, workspace, sites)
-            for sentence in matches(sites, counts.details(BLOCKED_ENTRIES, ""), arguments.sites):
+            for sentence in matches(sites, counts.details(BLOCKED_ENTRIES), arguments.sites):
                 print_message(f"{STAGE}: {sentence}")
             remove_sites(request, workspace, sites, counts)
-        pages, files = counts.number(HOSTS, ""), counts.number(FILES, "")
+        pages, files = counts.number(HOSTS), counts.number(FILES)
         path = join_path(request.corpus, MANIFEST)
         before = body = read_json(path, dict[str, Any])
         if pages:
@@ -246,7 +246,7 @@ def begin(request: WithdrawRequest) -> Workspace:
     return workspace
 
 
-def find_sites(request: WithdrawRequest, workspace: Workspace, sites: tuple[str, ...]) -> Counts:
+def find_sites(request: WithdrawRequest, workspace: Workspace, sites: tuple[str, ...]) -> Tally:
     """Counts the listed pages of every file.
 
     Raises:
@@ -255,19 +255,18 @@ def find_sites(request: WithdrawRequest, workspace: Workspace, sites: tuple[str,
     unique = has_unique_lines(request.manifest)
     find = FindSites(workspace, request.corpus, sites, unique)
     do_for_files(request, find)
-    records = workspace.records(find.step, len(request.files), CountsRecord)
-    counts = Counts.total(records)
+    counts = total(tallies(workspace, find.step, len(request.files)))
     check_rows(counts, request.manifest, request.arguments.corpus)
     return counts
 
 
 def remove_sites(
-    request: WithdrawRequest, workspace: Workspace, sites: tuple[str, ...], counts: Counts
+    request: WithdrawRequest, workspace: Workspace, sites: tuple[str, ...], counts: Tally
 ) -> None:
     """Writes every file that has listed pages without them, and removes other text."""
     for folder in TEXT_FOLDERS:
         remove(join_path(request.corpus, folder))
-    if counts.number(HOSTS, ""):
+    if counts.number(HOSTS):
         asked = request.arguments
         withdrawal = Withdrawal(workspace.key, asked.reason, asked.sites)
         write_json(join_path(workspace.out, UNFINISHED), to_builtins(withdrawal))

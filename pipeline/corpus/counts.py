@@ -9,8 +9,8 @@ import contextlib
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from msgspec import Struct
@@ -20,74 +20,7 @@ from data.files.json_files import Count, RelativePath
 from data.reading.page import BrokenRecord, Dropped, NotAsked, Page
 from pipeline.beam.workspace import Workspace
 
-Key = tuple[str, str, str]
 HOSTS, BLOCKED_ENTRIES, OPTED_OUT_ENTRIES = "hosts", "blocked_entries", "opted_out_entries"
-UNBOUNDED = (HOSTS, BLOCKED_ENTRIES, OPTED_OUT_ENTRIES)  # kinds whose details have no bound
-
-
-class CountsRecord(Struct, frozen=True):
-    """Counts as they lie in the workspace."""
-
-    counts: list[tuple[str, str, str, Count]]
-
-
-@dataclass
-class Counts:
-    """Counts of one work item, or their sum; language or detail is "" where it does not apply.
-
-    Attributes:
-        counts: by kind and language, and then by detail.
-    """
-
-    counts: dict[tuple[str, str], Counter[str]] = field(
-        default_factory=lambda: defaultdict(Counter)
-    )
-
-    def add(self, kind: str, language: str, detail: str = "", number: int = 1) -> None:
-        """Adds a number to a count."""
-        self.counts[kind, language][detail] += number
-
-    def details(self, kind: str, language: str) -> dict[str, int]:
-        """Returns the counts of a kind and language by detail, in order, without zeros."""
-        found = self.counts.get((kind, language), {})
-        return {detail: found[detail] for detail in sorted(found) if found[detail]}
-
-    def number(self, kind: str, language: str) -> int:
-        """Returns the sum of a kind and language over all details."""
-        return sum(self.counts.get((kind, language), {}).values())
-
-    def as_json(self) -> dict[str, Any]:
-        """Returns the counts as a JSON value."""
-        return {
-            "counts": sorted(
-                [*key, detail, number]
-                for key, details in self.counts.items()
-                for detail, number in details.items()
-            )
-        }
-
-    def counters(self) -> Mapping[str, int]:
-        """Returns what a work item adds to the job's counters: sums by kind and detail.
-
-        Hosts and entries of lists are counted together: every worker reports each counter by its
-        name, again and again.
-        """
-        values: Counter[str] = Counter()
-        for (kind, _), details in self.counts.items():
-            for detail, number in details.items():
-                values[f"{kind}/{detail}" if detail and kind not in UNBOUNDED else kind] += number
-        return values
-
-    @classmethod
-    def total(cls, records: Iterable[CountsRecord]) -> "Counts":
-        """Returns the sum of the records of work items."""
-        total = cls()
-        for record in records:
-            for one in record.counts:
-                total.add(*one)
-        return total
-
-
 SAMPLES = 5  # broken records per reason in the manifest; `broken/records.parquet` has them all
 
 COUNTED = {
@@ -121,12 +54,12 @@ class SortedRun(NamedTuple):
 
 
 class TallyRecord(Struct, frozen=True):
-    """A tally as it lies in the workspace; the attributes are those of `Tally`."""
+    """A tally as it lies in a file; the attributes are those of `Tally`."""
 
     counts: list[tuple[str, str, str, Count]]
-    broken: dict[str, list[tuple[str, int]]]
-    smallest: dict[str, list[str]]
-    runs: list[SortedRun]
+    broken: dict[str, list[tuple[str, int]]] = {}
+    smallest: dict[str, list[str]] = {}
+    runs: list[SortedRun] = []
 
 
 @dataclass
@@ -134,76 +67,102 @@ class Tally:
     """The tally of one work item, or the sum of several.
 
     Attributes:
-        counts: sums by (kind, language, detail).
+        counts: sums by kind and language, and then by detail.
         broken: first files and offsets of broken records, by reason.
         smallest: smallest digests of each language's pages, as many as may be held out; none in a
             sum.
         runs: sorted runs that a work item spilled for the files of the corpus; none in a sum.
-        groups: groups of these runs.
+        groups: groups of these runs; in a sum alone.
         identification_seconds: seconds of language identification, for the counters only.
     """
 
-    counts: Counter[Key] = field(default_factory=Counter)
+    counts: dict[tuple[str, str], Counter[str]] = field(
+        default_factory=lambda: defaultdict(Counter)
+    )
     broken: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
     smallest: dict[str, list[str]] = field(default_factory=dict)
     runs: list[SortedRun] = field(default_factory=list)
     groups: set[str] = field(default_factory=set)
     identification_seconds: float = 0.0
 
-    def count_kept(self, page: Page) -> None:
-        """Counts a page that passed every rule."""
-        code = page.language
-        self.counts["kept", code, page.split] += 1
-        self.counts["characters", code, ""] += len(page.text)
-        for rule, lines in page.removed_lines:
-            self.counts["removed_lines", code, rule] += lines
-        self.counts["confidence", code, interval(page.language_probability)] += 1
-        if page.identified_language != code:
-            self.counts["said", code, page.identified_language] += 1
+    def add(self, kind: str, language: str = "", detail: str = "", number: int = 1) -> None:
+        """Adds a number to a count."""
+        self.counts[kind, language][detail] += number
 
-    def count_dropped(self, dropped: Dropped) -> None:
-        """Counts a page that a rule rejected, or of a language that was not requested."""
-        code = dropped.page.counted_language
-        if isinstance(dropped, NotAsked):
-            self.counts["not_asked", code, ""] += 1
+    def add_counts(self, other: "Tally") -> None:
+        """Adds all counts of another tally, zeros included."""
+        for key, details in other.counts.items():
+            self.counts[key].update(details)
+
+    def details(self, kind: str, language: str = "") -> Counter[str]:
+        """Returns the counts of a kind and language by detail, in order."""
+        details = self.counts.get((kind, language), {})
+        return Counter({detail: details[detail] for detail in sorted(details)})
+
+    def number(self, kind: str, language: str = "") -> int:
+        """Returns the sum of a kind and language over all details."""
+        return sum(self.counts.get((kind, language), {}).values())
+
+    def count_outcome(self, outcome: Page | Dropped) -> None:
+        """Counts a page that passed every rule, was rejected, or was not requested."""
+        if isinstance(outcome, NotAsked):
+            self.add("not_asked", outcome.page.counted_language)
+        elif not isinstance(outcome, Page):
+            self.add("rejected", outcome.page.counted_language, outcome.reason)
         else:
-            self.counts["rejected", code, dropped.reason] += 1
+            code = outcome.language
+            self.add("kept", code, outcome.split)
+            self.add("characters", code, number=len(outcome.text))
+            for rule, lines in outcome.removed_lines:
+                self.add("removed_lines", code, rule, lines)
+            self.add("confidence", code, interval(outcome.language_probability))
+            if outcome.identified_language != code:
+                self.add("said", code, outcome.identified_language)
 
     def count_broken(self, records: Iterable[BrokenRecord]) -> None:
         """Counts records that are not pages."""
         for record in records:
-            self.counts["broken", "", record.reason] += 1
+            self.add("broken", detail=record.reason)
             places = [*self.broken.get(record.reason, ()), (record.file, record.offset)]
             self.broken[record.reason] = sorted(places)[:SAMPLES]
 
     def as_json(self) -> dict[str, Any]:
-        """Returns the tally as a JSON value."""
-        counts = sorted([*key, value] for key, value in self.counts.items())
-        value = asdict(self) | {"counts": counts}
-        del value["identification_seconds"]  # this attempt's, so different on retry
-        del value["groups"]
-        return value
+        """Returns the tally as a JSON value; seconds would differ on retry."""
+        counts = sorted(
+            [*key, detail, number]
+            for key, details in self.counts.items()
+            for detail, number in details.items()
+        )
+        broken, smallest, runs = self.broken, self.smallest, self.runs
+        return {"counts": counts, "broken": broken, "smallest": smallest, "runs": runs}
 
     def counters(self) -> Counter[str]:
         """Returns what the work item adds to the job's counters, the same on every runner.
 
         The names are pages_read, pages_kept, pages_not_asked, bytes_read, rejected/REASON,
-        broken/REASON and language_milliseconds.
+        broken/REASON and language_milliseconds. Counts of hosts and of entries have no counter,
+        because every worker reports each counter by its name, again and again.
         """
         values = Counter({"language_milliseconds": round(1000 * self.identification_seconds)})
-        for (kind, _, detail), value in self.counts.items():
+        for (kind, _), details in self.counts.items():
             if kind in ("rejected", "broken"):
-                values[f"{kind}/{detail}"] += value
+                values.update({f"{kind}/{reason}": number for reason, number in details.items()})
             elif kind in COUNTED:
-                values[COUNTED[kind]] += value
+                values[COUNTED[kind]] += details.total()
         return values
 
     @classmethod
     def of_record(cls, record: TallyRecord) -> "Tally":
         """Returns the tally that `as_json` wrote."""
-        counts = Counter({(kind, code, detail): n for kind, code, detail, n in record.counts})
-        groups = {run.group for run in record.runs}
-        return cls(counts, record.broken, record.smallest, record.runs, groups)
+        tally = cls(broken=record.broken, smallest=record.smallest, runs=record.runs)
+        for kind, language, detail, number in record.counts:
+            tally.add(kind, language, detail, number)
+        return tally
+
+
+def tally_of(workspace: Workspace, step: str, number: int) -> Tally:
+    """Returns the tally of a finished work item."""
+    return Tally.of_record(workspace.record(step, number, TallyRecord))
 
 
 def tallies(workspace: Workspace, step: str, items: int) -> Iterator[Tally]:
@@ -217,15 +176,13 @@ def tallies(workspace: Workspace, step: str, items: int) -> Iterator[Tally]:
 
 def total(tallies: Iterable[Tally]) -> Tally:
     """Returns the sum, without the runs and digests, which would not fit in memory."""
-    counts: Counter[Key] = Counter()
-    broken: dict[str, list[tuple[str, int]]] = defaultdict(list)
-    groups: set[str] = set()
+    total = Tally()
     for tally in tallies:
-        counts.update(tally.counts)
-        groups |= tally.groups
+        total.add_counts(tally)
+        total.groups |= tally.groups | {run.group for run in tally.runs}
         for reason, places in tally.broken.items():
-            broken[reason] = sorted(broken[reason] + places)[:SAMPLES]
-    return Tally(counts, broken, groups=groups)
+            total.broken[reason] = sorted(total.broken.get(reason, []) + places)[:SAMPLES]
+    return total
 
 
 _spent = threading.local()

@@ -61,11 +61,9 @@ class JudgePages:
                 judged_here = [isinstance(one, Page) for one in chunk]
                 decided.write(itertools.compress(outcomes, judged_here), rows[judged_here])
                 for one in outcomes:
+                    tally.count_outcome(one)
                     if isinstance(one, Page):
-                        tally.count_kept(one)
                         smallest[one.language].append(normalized_hash(one.url))
-                    else:
-                        tally.count_dropped(one)
                 for code, digests in smallest.items():
                     smallest[code] = heapq.nsmallest(self.most_held_out, digests)
                 file.write(

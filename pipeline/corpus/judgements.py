@@ -33,7 +33,7 @@ from data.rules import english_lines, web_lines
 from data.rules.english_lines import Cleaned
 from pipeline.beam.workspace import NO_WAVES, Parts, Wave, Waves, Workspace
 from pipeline.corpus import spills
-from pipeline.corpus.counts import Tally, TallyRecord, identification_timed
+from pipeline.corpus.counts import Tally, identification_timed, tally_of
 from pipeline.corpus.keys import numbers_of
 from pipeline.corpus.spills import ROW, page_spill
 
@@ -303,7 +303,7 @@ CERTAINTY = "certainty"  # kind of count: pages of a language by identified prob
 THRESHOLDS = pa.schema([("language", pa.string()), ("threshold", pa.float64())])
 WHOLE = Wave(0, 1)  # one partition: some 100 kB of counts from each shard
 
-Counted = list[tuple[str, str, int]]  # language, step of its probability, pages
+Counted = dict[str, dict[str, int]]  # pages by language and step of its probability
 
 
 @dataclass(frozen=True)
@@ -325,7 +325,7 @@ class DescribePages:
                 files.write(passed, dropped, rows)
                 steps = steps_of(np.array([page.language_probability for page in passed], float))
                 for page, step in zip(passed, steps.tolist(), strict=True):
-                    files.tally.counts[CERTAINTY, page.identified_language, str(step)] += 1
+                    files.tally.add(CERTAINTY, page.identified_language, str(step))
         return files.tally
 
 
@@ -340,18 +340,19 @@ class DecideThresholds:
 
     def parts(self, shard: int, wave: Wave) -> Iterator[tuple[int, bytes]]:
         """Yields the shard's counts of probabilities."""
-        tally = self.workspace.record(DescribePages.step, shard, TallyRecord)
-        found = [
-            (code, step, count) for kind, code, step, count in tally.counts if kind == CERTAINTY
-        ]
-        yield wave.first, msgspec.json.encode(found)
+        tally = tally_of(self.workspace, DescribePages.step, shard)
+        histograms = {
+            code: steps for (kind, code), steps in tally.counts.items() if kind == CERTAINTY
+        }
+        yield wave.first, msgspec.json.encode(histograms)
 
     def compare(self, partition: int, parts: Parts) -> Iterator[tuple[int, bytes]]:
         """Yields the thresholds, the same for each shard."""
         histograms: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(STEPS + 1, np.int64))
         for _, part in parts:
-            for code, step, count in msgspec.json.decode(part, type=Counted):
-                histograms[code][int(step)] += count
+            for code, steps in msgspec.json.decode(part, type=Counted).items():
+                for step, count in steps.items():
+                    histograms[code][int(step)] += count
         found = {code: self.certainty.threshold(counts) for code, counts in histograms.items()}
         for shard, _ in parts:
             yield shard, msgspec.json.encode(dict(sorted(found.items())))

@@ -13,7 +13,7 @@ its group that stays (`data.dedup.near_duplicates`).
 """
 
 import itertools
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -41,7 +41,7 @@ from data.reading import page as page_table
 from data.reading.page import Page
 from pipeline.beam.workspace import Parts, Wave, Waves, Workspace
 from pipeline.corpus import spills
-from pipeline.corpus.counts import Tally, TallyRecord
+from pipeline.corpus.counts import Tally, tallies
 from pipeline.corpus.judgements import (
     CLUSTER_SIZES,
     ApplyThresholds,
@@ -251,7 +251,9 @@ class ContractPairs:
         write_pairs(space, _pairs_path(space, self.number, number), pairs)
         write_pairs(space, _labels_path(space, self.number, number), labels)
         write_pairs(space, _asked_path(space, self.number, number), asked)
-        return Tally(counts=Counter({(PAIRS, "", ""): len(pairs)}))
+        tally = Tally()
+        tally.add(PAIRS, number=len(pairs))
+        return tally
 
     def _first(self, shard: int) -> tuple[np.ndarray, np.ndarray]:
         paths = [one.verdict(self.workspace, PairPages.step, shard) for one in self.alike.all()]
@@ -324,8 +326,7 @@ def _moves(part: bytes) -> Moves:
 def pairs_left(workspace: Workspace, number: int, shards: int) -> int:
     """Returns how many pairs all shards have left before a round."""
     step = f"{CONTRACT}-{number:02d}"
-    records = workspace.records(step, shards, TallyRecord)
-    return sum(Tally.of_record(one).counts[PAIRS, "", ""] for one in records)
+    return sum(tally.number(PAIRS) for tally in tallies(workspace, step, shards))
 
 
 def groups_of(

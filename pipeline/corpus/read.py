@@ -246,7 +246,7 @@ class ReadShard:
         ):
             records = self._records(number, files.tally)
             for chunk, broken in chunks(records, self.cut.chunk_characters):
-                files.tally.counts["read", "", ""] += len(chunk)
+                files.tally.add("read", number=len(chunk))
                 files.tally.count_broken(broken)
                 if broken:
                     broken_file.write_batch(broken_batch(broken))
@@ -268,7 +268,7 @@ class ReadShard:
     def _records(self, number: int, tally: Tally) -> Iterator[Page | BrokenRecord]:
         for path in self.workspace.shards(list[list[str]])[number]:
             with _local(path, self.crawl_cache) as local, _reading(local):
-                tally.counts["bytes", "", ""] += local.stat().st_size
+                tally.add("bytes", number=local.stat().st_size)
                 yield from _reader(path)(local)
 
 

@@ -234,7 +234,7 @@ class PageSpill(NamedTuple):
             rows: number of each page that passed within its shard, as it was read.
         """
         for one in dropped:
-            self.tally.count_dropped(one)
+            self.tally.count_outcome(one)
         rejected = (one for one in dropped if isinstance(one, Rejected))
         self.rejected.write(map(rejected_row, rejected))
         self.pages.write_batch(page_table.batch(passed).append_column(ROW, pa.array(rows)))

@@ -37,7 +37,7 @@ from pipeline.beam.job import (
 from pipeline.beam.options import Follow, in_process
 from pipeline.beam.workspace import Wave, Workspace, incomplete, is_collected
 from pipeline.corpus import write
-from pipeline.corpus.counts import Tally, TallyRecord, tallies, total
+from pipeline.corpus.counts import Tally, tallies, tally_of, total
 from pipeline.corpus.graph import Exchange, Rounds, Stage, stages, work_of
 from pipeline.corpus.job import CleaningJob
 from pipeline.corpus.judge import JudgePages
@@ -114,7 +114,7 @@ class JobProgress:
         for step, seen in self._seen.items():
             finished = set(self._workspace.done(step))
             for number in finished - seen:
-                tally = Tally.of_record(self._workspace.record(step, number, TallyRecord))
+                tally = tally_of(self._workspace, step, number)
                 self._tallied.update(tally.counters() | {f"pieces/{step}": 1})
             seen |= finished
 
@@ -368,5 +368,5 @@ def kept_files(job: CleaningJob) -> list[PlannedFile]:
     files = job.base.growth.facts().files
     found = tallies(job.workspace, KeepFile.step, len(files))
     return [
-        file for file, tally in zip(files, found, strict=True) if not tally.counts[FILES, "", EMPTY]
+        file for file, tally in zip(files, found, strict=True) if not tally.details(FILES)[EMPTY]
     ]

@@ -22,7 +22,7 @@ from data.rules import rule_sets
 from data.rules.english_lines import LONGEST_PAGE_CHARACTERS
 from data.rules.held_out import ShareOfEachLanguage, ShareOfUnsplitPages
 from data.rules.rule_sets import LanguageBy, RuleSet, Untouched, WebRuleSet
-from pipeline.corpus.counts import Key, Tally
+from pipeline.corpus.counts import Tally
 from pipeline.corpus.job import CleaningJob
 from pipeline.corpus.pages import page_files
 
@@ -46,9 +46,8 @@ def manifest_of(
     Raises:
         RuntimeError: if pages were lost or counted twice.
     """
-    counts = tally.counts
-    read = counts.get(("read", "", ""), 0)
-    counted = sum(value for (kind, _, _), value in counts.items() if kind in OUTCOMES)
+    read = tally.number("read")
+    counted = sum(tally.number(*key) for key in tally.counts if key[0] in OUTCOMES)
     if read != counted:
         raise RuntimeError(
             f"{read} pages were read, but {counted} were kept, rejected or not requested; "
@@ -56,8 +55,8 @@ def manifest_of(
         )
     return {
         "rules": _rules(job),
-        "languages": {code: _language(counts, code, job) for code in _seen(counts)},
-        "not_asked": {"files": dict(sorted(not_read.items())), "pages": _not_asked(counts)},
+        "languages": {code: _language(tally, code, job) for code in _seen(tally)},
+        "not_asked": {"files": dict(sorted(not_read.items())), "pages": _not_asked(tally)},
         "broken_records": _broken(tally),
         "input": {"files": files, "records": read},
     }
@@ -132,17 +131,17 @@ def _by_kind(rules: RuleSet | WebRuleSet) -> dict[str, Any]:
     }
 
 
-def _seen(counts: Mapping[Key, Any]) -> list[str]:
+def _seen(tally: Tally) -> list[str]:
     return _in_order(
         language
-        for kind, language, _ in counts
+        for kind, language in tally.counts
         if language and kind not in ("certainty", "not_asked")
     )
 
 
-def _not_asked(counts: Mapping[Key, Any]) -> dict[str, int]:
-    found = {code: number for (kind, code, _), number in counts.items() if kind == "not_asked"}
-    return {code: found[code] for code in _in_order(found)}
+def _not_asked(tally: Tally) -> dict[str, int]:
+    codes = _in_order(code for kind, code in tally.counts if kind == "not_asked")
+    return {code: tally.number("not_asked", code) for code in codes}
 
 
 def _in_order(codes: Iterable[str]) -> list[str]:
@@ -150,21 +149,20 @@ def _in_order(codes: Iterable[str]) -> list[str]:
     return [code for code in (*(one.code for one in all_languages()), UNDETERMINED) if code in seen]
 
 
-def _language(counts: Mapping[Key, Any], code: str, job: CleaningJob) -> dict[str, Any]:
+def _language(tally: Tally, code: str, job: CleaningJob) -> dict[str, Any]:
     rules = job.rules
-    splits = _details(counts, "kept", code)
-    removed_lines = _details(counts, "removed_lines", code)
+    splits, removed_lines = tally.details("kept", code), tally.details("removed_lines", code)
     described = {
         "kept": sum(splits.values()),
         "held_out": splits["validation"] or _share_held_out(job, code, sum(splits.values())),
-        "rejected": dict(sorted(_details(counts, "rejected", code).items())),
-        "characters": counts.get(("characters", code, ""), 0),
+        "rejected": tally.details("rejected", code),
+        "characters": tally.number("characters", code),
         "removed_lines": sum(removed_lines.values()),
-        "removed_lines_by_rule": dict(sorted(removed_lines.items())),
-        "confidence": dict(sorted(_details(counts, "confidence", code).items())),
+        "removed_lines_by_rule": removed_lines,
+        "confidence": tally.details("confidence", code),
     }
     if isinstance(rules, RuleSet) and rules.language_by is LanguageBy.DECLARATION:
-        identified = _details(counts, "said", code)
+        identified = tally.details("said", code)
         most = sorted(identified.items(), key=lambda one: (-one[1], one[0]))
         described["cld3"] = {
             "disagrees": sum(identified.values()),
@@ -190,14 +188,8 @@ def _broken(tally: Tally) -> dict[str, Any]:
             "count": count,
             "samples": [f"{file}@{offset}" for file, offset in tally.broken[reason]],
         }
-        for reason, count in sorted(_details(tally.counts, "broken", "").items())
+        for reason, count in tally.details("broken").items()
     }
-
-
-def _details(counts: Mapping[Key, Any], kind: str, language: str) -> Counter[str]:
-    return Counter(
-        {detail: n for (one, code, detail), n in counts.items() if (one, code) == (kind, language)}
-    )
 
 
 MOST = 0.5  # share of the pages above which one reason, or damage, is named

@@ -30,7 +30,7 @@ from data.rules.rule_sets import WebRuleSet
 from data.urls import number
 from pipeline.beam.workspace import Workspace
 from pipeline.corpus import read, spills
-from pipeline.corpus.counts import SortedRun, Tally, TallyRecord
+from pipeline.corpus.counts import SortedRun, tally_of
 from pipeline.corpus.read import BrokenFile, ReadShard
 
 PAGES_PER_FILE = 10_000  # 30 to 120 MB of text
@@ -271,7 +271,7 @@ class GroupsOfShard:
     def __call__(self, shard: int) -> Iterator[tuple[str, tuple[int, str, bytes, bytes]]]:
         """Reads the records of one shard."""
         for step in self.steps:
-            tally = Tally.of_record(self.workspace.record(step, shard, TallyRecord))
+            tally = tally_of(self.workspace, step, shard)
             for (group, file), runs in _by_group_and_file(tally.runs).items():
                 yield group, ShardOfGroup(shard, file, _packed(runs), b"")
             for code, digests in tally.smallest.items():

@@ -24,7 +24,7 @@ from data.files.parquet_files import read_table
 from data.files.paths import join_path
 from data.urls import host_of
 from pipeline.beam.workspace import Parts, Wave, Waves, Workspace
-from pipeline.corpus.counts import Counts
+from pipeline.corpus.counts import Tally
 from pipeline.corpus.pages import CorpusFile, page_urls
 
 ROWS = pa.schema([("row", pa.int64())])
@@ -64,13 +64,13 @@ class ListHosts:
 
     step = "hosts"
 
-    def __call__(self, number: int) -> Counts:
+    def __call__(self, number: int) -> Tally:
         """Writes those of one file."""
         file = self.workspace.shards(list[CorpusFile])[number]
         hashes = {hash_of(host_of(url)) for url in page_urls(join_path(self.corpus, file.name))}
         with self.workspace.publish(self.workspace.spill(self.step, number)) as unfinished:
             pq.write_table(pa.table([pa.array(sorted(hashes), pa.uint64())], HASHES), unfinished)
-        return Counts()
+        return Tally()
 
 
 @functools.lru_cache(maxsize=1)  # read once per process

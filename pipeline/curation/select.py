@@ -48,7 +48,7 @@ from data.files.paths import join_path
 from data.languages import NO_LANGUAGE, UNDETERMINED
 from data.reading.page import REJECTED
 from pipeline.beam.workspace import NO_WAVES, Waves, Workspace
-from pipeline.corpus.counts import BLOCKED_ENTRIES, OPTED_OUT_ENTRIES, Counts
+from pipeline.corpus.counts import BLOCKED_ENTRIES, OPTED_OUT_ENTRIES, Tally
 from pipeline.corpus.pages import PAGES_FOLDER, REJECTED_FOLDER, CorpusFile, page_urls, whole_pages
 from pipeline.curation.robots import disallowed_rows
 from pipeline.curation.score import read_score_table
@@ -213,7 +213,7 @@ class SelectFile:
 
     step = "select"
 
-    def __call__(self, number: int) -> Counts:
+    def __call__(self, number: int) -> Tally:
         """Writes one file."""
         file = self.workspace.shards(list[CorpusFile])[number]
         pages = whole_pages(self.corpus, file.name)
@@ -226,7 +226,7 @@ class SelectFile:
         disallowed = disallowed_rows(self.workspace, number, self.robots or NO_WAVES, len(pages))
         urls = pages["url"].to_pylist()
         why = reasons(urls, scores, file.language, self.rules, disallowed)
-        counts, reason = Counts(), pa.array(why, pa.string())
+        counts, reason = Tally(), pa.array(why, pa.string())
         keep = reason.is_null()
         pages = self._masked(pages, scores, file.name)
         kept = pages.filter(keep)
@@ -264,24 +264,24 @@ class SelectFile:
             pq.write_table(table, unfinished, compression="zstd")
 
 
-def count_entries(counts: Counts, urls: Sequence[str], rules: LateRules) -> None:
+def count_entries(counts: Tally, urls: Sequence[str], rules: LateRules) -> None:
     """Counts the pages that each entry of lists names, also those that another rule removes."""
     blocked, opted_out = listed(rules.blocked, BLOCKED), listed(rules.opted_out, OPTED_OUT)
     for kind, entries in ((BLOCKED_ENTRIES, blocked), (OPTED_OUT_ENTRIES, opted_out)):
         for entry, number in entries.entries_of(urls).items():
-            counts.add(kind, "", entry, number)
+            counts.add(kind, detail=entry, number=number)
 
 
-def count_kept(counts: Counts, language: str, pages: pa.Table) -> None:
+def count_kept(counts: Tally, language: str, pages: pa.Table) -> None:
     """Counts pages that stay: by split, characters, and probability of their language."""
     for split, number in _values(pages["split"]):
         counts.add("kept", language, split, number)
-    counts.add("characters", language, "", characters(pages))
+    counts.add("characters", language, number=characters(pages))
     for probability in pages["language_probability"].to_pylist():
         counts.add("confidence", language, interval(probability))
 
 
-def count_gone(counts: Counts, language: str, pages: pa.Table) -> None:
+def count_gone(counts: Tally, language: str, pages: pa.Table) -> None:
     """Counts pages that leave, by reason."""
     for reason, number in _values(pages["reason"]):
         counts.add("rejected", language, reason, number)
@@ -291,7 +291,7 @@ def count_gone(counts: Counts, language: str, pages: pa.Table) -> None:
         counts.add("rejected_bytes", language, reason, size)
 
 
-def count_masked(counts: Counts, language: str, scores: pa.Table, kinds: Sequence[str]) -> None:
+def count_masked(counts: Tally, language: str, scores: pa.Table, kinds: Sequence[str]) -> None:
     """Counts the passages that are masked in pages, by kind."""
     for kind, number in _values(scores["personal_data"].combine_chunks().flatten().field("kind")):
         if kind in kinds:
@@ -311,14 +311,14 @@ def with_texts(pages: pa.Table, texts: Sequence[str]) -> pa.Table:
     return pages.set_column(at, field, pa.array(texts, field.type))
 
 
-def count_lost(counts: Counts, language: str, pages: pa.Table, *, unique_lines: bool) -> None:
+def count_lost(counts: Tally, language: str, pages: pa.Table, *, unique_lines: bool) -> None:
     """Counts what no page has after these left: their near-duplicates, and lines if unique."""
     if unique_lines:
         lines = sum(text.count("\n") + 1 for text in pages["text"].to_pylist())
-        counts.add("lines_gone", language, "", lines)
+        counts.add("lines_gone", language, number=lines)
     if "cluster_size" in pages.schema.names:
         sizes: Sequence[int] = pages["cluster_size"].to_pylist()
-        counts.add("copies_gone", language, "", sum(sizes) - len(sizes))
+        counts.add("copies_gone", language, number=sum(sizes) - len(sizes))
 
 
 def characters(pages: pa.Table) -> int:
@@ -341,7 +341,7 @@ DECIDED = ("rejected", "rejected_characters", "masked", "lines_gone", "copies_go
 
 
 def manifest_of(
-    counts: Counts,
+    counts: Tally,
     source: Mapping[str, Any],
     before: CorpusManifest,
     rules: Mapping[str, Any],
@@ -389,14 +389,14 @@ def _decided_before(source: Mapping[str, Any]) -> dict[str, Any]:
     return kept | {"languages": languages}
 
 
-def _language(counts: Counts, code: str, before: Any) -> dict[str, Any]:
+def _language(counts: Tally, code: str, before: Any) -> dict[str, Any]:
     kept = counts.details("kept", code)
     return {
-        "kept": sum(kept.values()),
-        "held_out": kept.get("validation", 0),
+        "kept": kept.total(),
+        "held_out": kept["validation"],
         "rejected": counts.details("rejected", code),
-        "rejected_characters": counts.details("rejected_characters", code),
-        "rejected_bytes": counts.details("rejected_bytes", code),
+        "rejected_characters": +counts.details("rejected_characters", code),
+        "rejected_bytes": +counts.details("rejected_bytes", code),
         "characters": counts.number("characters", code),
         "removed_lines_by_rule": before.removed_lines_by_rule,
         "confidence": counts.details("confidence", code),

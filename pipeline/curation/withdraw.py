@@ -21,7 +21,7 @@ from data.files.paths import exists, join_path, local_copy
 from data.reading.page import BROKEN
 from data.urls import host_of
 from pipeline.beam.workspace import Workspace
-from pipeline.corpus.counts import BLOCKED_ENTRIES, HOSTS, Counts, CountsRecord
+from pipeline.corpus.counts import BLOCKED_ENTRIES, HOSTS, Tally, tally_of
 from pipeline.corpus.pages import PAGES_FOLDER, REJECTED_FOLDER, CorpusFile, page_urls, whole_pages
 from pipeline.curation.select import count_gone, count_kept, count_lost, listed
 from pipeline.errors import ArtifactError
@@ -43,9 +43,9 @@ class FindSites:
 
     step = "find"
 
-    def __call__(self, number: int) -> Counts:
+    def __call__(self, number: int) -> Tally:
         """Counts one file."""
-        file, counts = self.workspace.shards(list[CorpusFile])[number], Counts()
+        file, counts = self.workspace.shards(list[CorpusFile])[number], Tally()
         urls = page_urls(join_path(self.corpus, file.name))
         counts.add(ROWS, file.language, file.name.partition("/")[0], len(urls))
         of_sites = rows_of(urls, self.sites)
@@ -54,7 +54,7 @@ class FindSites:
             self._count(file, gone, counts)
         return counts
 
-    def _count(self, file: CorpusFile, gone: pa.Table, counts: Counts) -> None:
+    def _count(self, file: CorpusFile, gone: pa.Table, counts: Tally) -> None:
         if file.name.startswith(f"{PAGES_FOLDER}/"):
             count_kept(counts, file.language, gone)
             count_lost(counts, file.language, gone, unique_lines=self.unique_lines)
@@ -62,10 +62,10 @@ class FindSites:
             count_gone(counts, file.language, gone)
         urls = gone["url"].to_pylist()
         for url in urls:
-            counts.add(HOSTS, "", host_of(url))
+            counts.add(HOSTS, detail=host_of(url))
         for entry, number in listed(self.sites, BLOCKED).entries_of(urls).items():
-            counts.add(BLOCKED_ENTRIES, "", entry, number)
-        counts.add(FILES, "", "")
+            counts.add(BLOCKED_ENTRIES, detail=entry, number=number)
+        counts.add(FILES)
 
 
 @dataclass(frozen=True)
@@ -78,17 +78,16 @@ class RemoveSites:
 
     step = "remove"
 
-    def __call__(self, number: int) -> Counts:
+    def __call__(self, number: int) -> Tally:
         """Writes one file."""
         file = self.workspace.shards(list[CorpusFile])[number]
-        counts = self.workspace.record(FindSites.step, number, CountsRecord).counts
-        if any(kind == FILES for kind, *_ in counts):
+        if tally_of(self.workspace, FindSites.step, number).number(FILES):
             pages = whole_pages(self.corpus, file.name)
             of_sites = rows_of(pages["url"].to_pylist(), self.sites)
             stay = pages.filter(pa.array(~of_sites))
             with self.workspace.publish(join_path(self.corpus, file.name)) as unfinished:
                 pq.write_table(stay, unfinished, compression="zstd")
-        return Counts()
+        return Tally()
 
 
 def blank_details(workspace: Workspace, path: str, sites: tuple[str, ...]) -> None:
@@ -125,7 +124,7 @@ def rows_of(urls: list[str], sites: tuple[str, ...]) -> Bool[np.ndarray, " pages
     return np.array([one is not None for one in found], bool)
 
 
-def check_rows(counts: Counts, manifest: CorpusManifest, corpus: str) -> None:
+def check_rows(counts: Tally, manifest: CorpusManifest, corpus: str) -> None:
     """Checks that the files of a corpus held the pages that its manifest counts.
 
     Raises:
@@ -137,15 +136,15 @@ def check_rows(counts: Counts, manifest: CorpusManifest, corpus: str) -> None:
             (PAGES_FOLDER, entry.kept),
             (REJECTED_FOLDER, sum(entry.rejected.values())),
         ):
-            if rows.get(folder, 0) != expected:
+            if rows[folder] != expected:
                 raise ArtifactError(
                     f"{corpus} should hold {expected:,} rows of {code} in {folder}/ by its "
-                    f"manifest, and its files hold {rows.get(folder, 0):,}; restore them."
+                    f"manifest, and its files hold {rows[folder]:,}; restore them."
                 )
 
 
 def manifest_without(
-    manifest: Mapping[str, Any], counts: Counts, entry: Mapping[str, Any]
+    manifest: Mapping[str, Any], counts: Tally, entry: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Returns the manifest with the counts of withdrawn pages subtracted, and one more entry.
 
@@ -157,10 +156,10 @@ def manifest_without(
     languages = {
         code: _language(dict(one), code, counts) for code, one in manifest["languages"].items()
     }
-    hosts = Counter(counts.details(HOSTS, ""))
+    hosts = counts.details(HOSTS)
     described = {
         **entry,
-        "files": counts.number(FILES, ""),
+        "files": counts.number(FILES),
         "hosts": dict(sorted(hosts.most_common(MOST_HOSTS))),
         "hosts_number": len(hosts),
         "languages": {code: found for code in languages if (found := _withdrawn(code, counts))},
@@ -169,10 +168,10 @@ def manifest_without(
     return {**manifest, "languages": languages, "withdrawals": withdrawals}
 
 
-def _language(entry: dict[str, Any], code: str, counts: Counts) -> dict[str, Any]:
+def _language(entry: dict[str, Any], code: str, counts: Tally) -> dict[str, Any]:
     kept = counts.details("kept", code)
-    entry["kept"] -= sum(kept.values())
-    entry["held_out"] -= kept.get("validation", 0)
+    entry["kept"] -= kept.total()
+    entry["held_out"] -= kept["validation"]
     entry["characters"] -= counts.number("characters", code)
     if kept:  # no row holds what these counted
         entry = {name: of for name, of in entry.items() if name not in ("cld3", "masked")}
@@ -189,7 +188,7 @@ def _language(entry: dict[str, Any], code: str, counts: Counts) -> dict[str, Any
     return entry
 
 
-def _withdrawn(code: str, counts: Counts) -> dict[str, Any]:
+def _withdrawn(code: str, counts: Tally) -> dict[str, Any]:
     """Returns the numbers of a language's withdrawn pages; empty if there are none."""
     found = {
         "kept": counts.number("kept", code),

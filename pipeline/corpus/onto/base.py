@@ -3,7 +3,6 @@
 Taken are pages as read, MinHash keys and candidates, and keys of lines.
 """
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -91,7 +90,10 @@ class CountAnswers:
         here = ~is_among(answers[ROW], older)
         steps = steps_of(answers["language_probability"][here])
         pairs = zip(answers["identified_language"][here], steps.tolist(), strict=True)
-        return Tally(counts=Counter((CERTAINTY, code, str(step)) for code, step in pairs))
+        tally = Tally()
+        for code, step in pairs:
+            tally.add(CERTAINTY, code, str(step))
+        return tally
 
 
 def asked_rows(

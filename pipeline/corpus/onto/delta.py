@@ -12,7 +12,7 @@ new files, so that token blocks made of the old files stay valid but for the row
 
 import contextlib
 import functools
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -99,7 +99,7 @@ def _change(page: Page, change: str, reason: str) -> Change:
 def count(tally: Tally, some: Iterable[Change]) -> None:
     """Counts changes."""
     for one in some:
-        tally.counts[one.change, one.language, one.reason] += 1
+        tally.add(one.change, one.language, one.reason)
 
 
 def batch(some: Iterable[Change]) -> pa.RecordBatch:
@@ -245,7 +245,7 @@ class RowChanges(NamedTuple):
         changes = [one for both in pairs for one in page_changes(*both)]
         self.delta.write_batch(batch(changes))
         count(self.tally, changes)
-        self.tally.counts[GONE_ROWS, "", ""] += len(gone)
+        self.tally.add(GONE_ROWS, number=len(gone))
         return new
 
 
@@ -295,7 +295,10 @@ class KeepFile:
 
 
 def _tally(what: str, found: int) -> Tally:
-    return Tally(counts=Counter({(FILES, "", what): 1, (FOUND_ROWS, "", ""): found}))
+    tally = Tally()
+    tally.add(FILES, detail=what)
+    tally.add(FOUND_ROWS, number=found)
+    return tally
 
 
 @functools.lru_cache(maxsize=1)

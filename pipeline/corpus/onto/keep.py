@@ -4,7 +4,6 @@ Files of the workspace, or of the corpus that was added to, are copied (`data.fi
 """
 
 import json
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -16,7 +15,7 @@ from data.files.digests import digest_of_contents
 from data.files.paths import size_of
 from pipeline.beam.workspace import SCRATCH, Workspace
 from pipeline.corpus import read, spills
-from pipeline.corpus.counts import Key, Tally, TallyRecord
+from pipeline.corpus.counts import Tally, tally_of, total
 from pipeline.corpus.judgements import CLUSTER_SIZES, DescribePages
 from pipeline.corpus.lines import SpillLineKeys, line_keys_path, repeats_path
 from pipeline.corpus.near_duplicates import PAIRS, minhash_keys_path
@@ -83,7 +82,10 @@ class KeepShard:
         sizes = {kind: size_of(self._path(kind, number)) for kind in KINDS}
         kept = {kind: size for kind, size in sizes.items() if size}
         self._keep_counts(number, self._digests(number, kept))
-        return Tally(counts=Counter({(KEPT_BYTES, "", kind): n for kind, n in kept.items()}))
+        tally = Tally()
+        for kind, size in kept.items():
+            tally.add(KEPT_BYTES, detail=kind, number=size)
+        return tally
 
     def _digests(self, number: int, kinds: Iterable[str]) -> dict[str, str]:
         """Returns the digests of a shard's files; those of files of the base corpus are known."""
@@ -158,15 +160,11 @@ class KeepShard:
 
     def _keep_counts(self, number: int, digests: dict[str, str]) -> None:
         space = self.workspace
-        records = [Tally.of_record(space.record(step, number, TallyRecord)) for step in self.steps]
-        counts: Counter[Key] = Counter()
-        for one in records:
-            counts.update(one.counts)  # a sum of counters would leave out zeros
-        for key in [key for key in counts if key[0] in OF_JOB]:
-            del counts[key]
-        broken = next((one.broken for one in records if one.broken), {})
+        tally = total(tally_of(space, step, number) for step in self.steps)
+        for key in [key for key in tally.counts if key[0] in OF_JOB]:
+            del tally.counts[key]
         with space.publish(self._kept.tally_path(number)) as unfinished:
-            value = Tally(counts, broken).as_json() | {"digests": digests}
+            value = tally.as_json() | {"digests": digests}
             unfinished.write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")
 
 

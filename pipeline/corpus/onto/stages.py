@@ -10,7 +10,7 @@ together decide, the verdict is looked up.
 
 import heapq
 import itertools
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -189,8 +189,8 @@ class JudgeChanged:
         ):
             for pairs in self._outcomes(number, decided):
                 for was, now in pairs:
-                    _count(lost, was)
-                    _count(tally, now)
+                    lost.count_outcome(was)
+                    tally.count_outcome(now)
                 for row in files.write(pairs):
                     if row.group.startswith(PAGES_FOLDER) and self.judge.most_held_out:
                         smallest[row.group.rpartition("/")[2]].append(row.digest)
@@ -204,15 +204,18 @@ class JudgeChanged:
 
     def _correct(self, tally: Tally, lost: Tally, number: int) -> None:
         """Adds the former counts of the shard, without those of the outcomes that are lost."""
-        tally.counts.update(self.growth.tally(number).counts)
-        tally.counts.subtract(lost.counts)
-        # Every kept page counts its duplicate lines, none included.
-        codes = {code for (kind, code, _), n in tally.counts.items() if kind == "kept" and n}
-        zeros = {("removed_lines", code, DUPLICATE_LINE) for code in codes}
-        for key in [*tally.counts]:
-            # Certainty is counted by the step before thresholds.
-            if key[0] == CERTAINTY or not (tally.counts[key] or key in zeros):
-                del tally.counts[key]
+        tally.add_counts(self.growth.tally(number))
+        for key, details in lost.counts.items():
+            tally.counts[key].subtract(details)
+        for (kind, code), details in [*tally.counts.items()]:
+            # Every kept page counts its duplicate lines, none included.
+            counts_zeros = kind == "removed_lines" and tally.number("kept", code) > 0
+            zero = DUPLICATE_LINE if counts_zeros else None
+            left = {detail: n for detail, n in details.items() if n or detail == zero}
+            if left and kind != CERTAINTY:  # which the step before thresholds counts
+                tally.counts[kind, code] = Counter(left)
+            else:
+                del tally.counts[kind, code]
 
     def _outcomes(self, number: int, decided: OutcomeWriter) -> Iterator[list[Outcomes]]:
         """Yields both outcomes of the changed pages, chunk by chunk."""
@@ -264,13 +267,6 @@ def _pages_at(path: str, chunk: int, rows: np.ndarray) -> dict[int, Page]:
     (batch,) = spills.batches(path, [chunk])
     some = with_rows(batch, rows)
     return dict(zip(some[ROW].to_pylist(), page.pages(some), strict=True))
-
-
-def _count(tally: Tally, one: Page | Dropped) -> None:
-    if isinstance(one, Page):
-        tally.count_kept(one)
-    else:
-        tally.count_dropped(one)
 
 
 @dataclass(frozen=True)

@@ -83,8 +83,7 @@ def _held_out(plans: Sequence[PlannedGroup]) -> dict[str, str]:
 
 def kept_bytes(tally: Tally) -> dict[str, int]:
     """Returns the size of what is kept beside a corpus, by kind."""
-    found = {kind: n for (what, _, kind), n in tally.counts.items() if what == KEPT_BYTES}
-    return dict(sorted(found.items()))
+    return tally.details(KEPT_BYTES)
 
 
 def addition_of(job: CleaningJob, tally: Tally, onto: str) -> dict[str, Any]:
@@ -94,21 +93,21 @@ def addition_of(job: CleaningJob, tally: Tally, onto: str) -> dict[str, Any]:
         RuntimeError: if a row that should leave a file was in none.
     """
     assert job.base is not None
-    files = total(tallies(job.workspace, KeepFile.step, job.base.files)).counts
-    wanted, found = tally.counts[GONE_ROWS, "", ""], files[FOUND_ROWS, "", ""]
+    files = total(tallies(job.workspace, KeepFile.step, job.base.files))
+    wanted, found = tally.number(GONE_ROWS), files.number(FOUND_ROWS)
     if wanted != found:
         raise RuntimeError(
             f"{wanted} rows should leave the files of {onto} or change there, and {found} were "
             "found; clean all input again, and report this."
         )
-    changes: dict[str, dict[str, dict[str, int]]] = defaultdict(lambda: defaultdict(dict))
-    for (what, code, why), count in sorted(tally.counts.items()):
-        if what in delta.KINDS:
-            changes[what][code][why] = count
+    changes: dict[str, dict[str, dict[str, int]]] = {kind: {} for kind in delta.KINDS}
+    for kind, code in sorted(tally.counts):
+        if kind in changes:
+            changes[kind][code] = tally.details(kind, code)
     return {
         "generation": job.base.generation,
-        "changes": {kind: dict(changes[kind]) for kind in delta.KINDS},
-        "files": {what: n for (kind, _, what), n in sorted(files.items()) if kind == FILES},
+        "changes": changes,
+        "files": files.details(FILES),
     }
 
 

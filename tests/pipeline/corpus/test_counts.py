@@ -7,8 +7,6 @@ from data.reading.page import BrokenRecord, NotAsked, Page, Rejected
 from pipeline.corpus.counts import (
     HOSTS,
     SAMPLES,
-    Counts,
-    CountsRecord,
     SortedRun,
     Tally,
     TallyRecord,
@@ -18,17 +16,20 @@ from pipeline.corpus.counts import (
 
 def test_counters_have_no_name_per_host_and_records_have():
     """A crawl has millions of hosts; an engine holds every counter's name."""
-    counts = Counts()
+    tally = Tally()
     for number in range(500):
-        counts.add(HOSTS, "", f"site{number}.example", 2)
-    counts.add("rejected", "sw", "line_filters")
-    counts.add("rejected", "en", "line_filters")
-    counts.add("files", "")
-    assert counts.counters() == {HOSTS: 1000, "rejected/line_filters": 2, "files": 1}
-    record = CountsRecord([tuple(one) for one in counts.as_json()["counts"]])
-    assert Counts.total([record]).details(HOSTS, "") == {
-        f"site{number}.example": 2 for number in sorted(range(500), key=str)
+        tally.add(HOSTS, detail=f"site{number}.example", number=2)
+    tally.add("rejected", "sw", "line_filters")
+    tally.add("rejected", "en", "line_filters")
+    assert +tally.counters() == {"rejected/line_filters": 2}
+    assert total([read_again(tally)]).details(HOSTS) == {
+        f"site{number}.example": 2 for number in range(500)
     }
+
+
+def read_again(tally: Tally) -> Tally:
+    content = json.dumps(tally.as_json()).encode()
+    return Tally.of_record(decode_json(content, TallyRecord, "here"))
 
 
 PAGE = Page("https://a.example/", "text", language="sw", identified_language="en", split="train")
@@ -36,22 +37,25 @@ PAGE = Page("https://a.example/", "text", language="sw", identified_language="en
 
 def tally_of(file: str) -> Tally:
     tally = Tally(identification_seconds=1.5)
-    tally.counts["read", "", ""] = 3 + SAMPLES
-    tally.count_kept(PAGE)
-    tally.count_dropped(Rejected(PAGE, "too_long"))
-    tally.count_dropped(NotAsked(PAGE))
+    tally.add("read", number=3 + SAMPLES)
+    for outcome in (PAGE, Rejected(PAGE, "too_long"), NotAsked(PAGE)):
+        tally.count_outcome(outcome)
     tally.count_broken(BrokenRecord(file, offset, "damaged") for offset in range(SAMPLES + 2))
     tally.smallest = {"sw": [f"{file}0", f"{file}1"]}
     tally.runs = [SortedRun(file, 0, "pages/sw/train", "00", "ff", 1, 100)]
-    tally.groups = {"pages/sw/train"}
     return tally
 
 
 def test_a_tally_is_read_as_it_was_written_apart_from_its_time():
     tally = tally_of("a")
-    found = Tally.of_record(decode_json(json.dumps(tally.as_json()).encode(), TallyRecord, "here"))
+    found = read_again(tally)
     tally.identification_seconds = 0.0
     assert found == tally
+
+
+def test_a_record_of_counts_alone_is_read_as_an_earlier_select_left_it():
+    record = decode_json(b'{"counts": [["kept", "sw", "train", 3]]}', TallyRecord, "here")
+    assert Tally.of_record(record).number("kept", "sw") == 3
 
 
 def test_counters_have_the_documented_names():
@@ -69,7 +73,7 @@ def test_the_sum_keeps_the_first_broken_records_and_the_groups():
     tallies = [tally_of("a"), tally_of("b")]
     one, other = total(tallies), total(tallies[::-1])
     assert one.counts == other.counts
-    assert one.counts["kept", "sw", "train"] == 2
+    assert one.counts["kept", "sw"] == {"train": 2}
     assert one.broken == other.broken == {"damaged": [("a", offset) for offset in range(SAMPLES)]}
     assert one.groups == other.groups == {"pages/sw/train"}
     assert one.runs == []

@@ -14,7 +14,7 @@ ITEMS = {"read": 2, "judge": 4}
 
 def read_tally(pages: int) -> Tally:
     tally = Tally()
-    tally.counts["read", "", ""] += pages
+    tally.add("read", number=pages)
     return tally
 
 
@@ -22,9 +22,9 @@ def judge_tally(kept: int, rejected: int) -> Tally:
     tally = Tally()
     page = Page("https://a.example/", "text", language="sw", split="train")
     for _ in range(kept):
-        tally.count_kept(page)
+        tally.count_outcome(page)
     for _ in range(rejected):
-        tally.count_dropped(Rejected(page, "short"))
+        tally.count_outcome(Rejected(page, "short"))
     return tally
 
 

@@ -1,7 +1,6 @@
 """ """
 
 import re
-from collections import Counter
 
 import pytest
 
@@ -14,7 +13,9 @@ from pipeline.corpus.summary import cautions, manifest_of
 
 def test_lost_pages_are_an_error(tmp_path):
     job = new_job.begin_job(str(tmp_path), mc4(), [])
-    tally = Tally(Counter({("read", "", ""): 2, ("kept", "sw", "train"): 1}))
+    tally = Tally()
+    tally.add("read", number=2)
+    tally.add("kept", "sw", "train")
     with pytest.raises(RuntimeError, match="2 pages were read, but 1 were kept, rejected or not"):
         manifest_of(tally, job, files=1, not_read={})
 

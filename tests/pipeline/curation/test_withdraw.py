@@ -1,13 +1,13 @@
 """"""
 
-from pipeline.corpus.counts import Counts
+from pipeline.corpus.counts import Tally
 from pipeline.curation.withdraw import manifest_without
 
 
 def test_counts_that_no_row_repeats_leave_with_the_pages_and_hosts_are_all_counted():
     entry = {"kept": 10, "held_out": 0, "characters": 99, "rejected": {}, "confidence": {}}
     entry |= {"cld3": {"disagrees": 8, "said": {"en": 8}}, "masked": {"email": 7}}
-    gone = Counts()
+    gone = Tally()
     gone.add("kept", "sw", "train", 9)
     for number in range(1500):
         gone.add("hosts", "", f"{number}.example", 1)
@@ -30,7 +30,7 @@ def test_sizes_that_were_counted_of_other_text_leave_a_manifest_that_can_be_read
         "rejected_characters": {"blocked_domain": 90, "robots_txt": 70},
         "rejected_bytes": {"blocked_domain": 180, "robots_txt": 140},
     }
-    gone = Counts()
+    gone = Tally()
     for reason, characters in (("blocked_domain", 95), ("robots_txt", 0)):
         gone.add("rejected", "sw", reason)
         gone.add("rejected_characters", "sw", reason, characters)

@@ -354,7 +354,7 @@ def test_a_file_that_cannot_be_opened_ends_the_run_which_then_goes_on(tmp_path):
     assert job.workspace.done("read") == []
     hidden.rename(archive)
     submission.run_job(job, pipeline_options(()))
-    assert total_of(job).counts["read", "", ""] == 5
+    assert total_of(job).number("read") == 5
     assert total_of(job).broken == {}
 
 
