@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from msgspec import Struct
 
 from data.corpus_manifest import CorpusManifest, LanguagePages
@@ -31,6 +32,7 @@ from data.reading.page import RANGES, REJECTED, WRITTEN, WRITTEN_WITH_CLUSTERS
 from data.rules.rule_sets import none
 from eval.funnel import SAMPLES_PER_REASON, Funnel, funnel, in_turn
 from pipeline.artifacts import MANIFEST, digest_of_manifest, head_in, read_manifest
+from pipeline.beam.workspace import Workspace
 from pipeline.errors import ArtifactError
 from pipeline.stage import Reading
 
@@ -315,6 +317,12 @@ def whole_pages(corpus: str, name: str) -> pa.Table:
     elif "cluster_size" in read_schema(path).names:
         columns = WRITTEN_WITH_CLUSTERS
     return read_table(path, columns, ranges=RANGES)
+
+
+def write_pages(workspace: Workspace, path: str, pages: pa.Table) -> None:
+    """Writes a file of kept or rejected pages, as a whole or not at all."""
+    with workspace.publish(path) as unfinished:
+        pq.write_table(pages, unfinished, compression="zstd")
 
 
 def _columns(names: Sequence[str]) -> pa.Schema:

@@ -18,7 +18,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from msgspec import Struct, to_builtins
 
 from data.files.json_files import Count, RelativePath
@@ -31,6 +30,7 @@ from data.urls import number
 from pipeline.beam.workspace import Workspace
 from pipeline.corpus import read, spills
 from pipeline.corpus.counts import SortedRun, tally_of
+from pipeline.corpus.pages import write_pages
 from pipeline.corpus.read import BrokenFile, ReadShard
 
 PAGES_PER_FILE = 10_000  # 30 to 120 MB of text
@@ -364,10 +364,7 @@ class WriteFile:
             if file.split:
                 split = pa.array([file.split] * len(table), pa.string())
                 table = table.set_column(table.schema.get_field_index("split"), "split", split)
-            with self.workspace.publish(path) as unfinished:
-                pq.write_table(
-                    table.select(columns.names).cast(columns), unfinished, compression="zstd"
-                )
+            write_pages(self.workspace, path, table.select(columns.names).cast(columns))
         return file.name
 
     def _read(self, file: CorpusFile) -> pa.Table:

@@ -26,7 +26,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
@@ -49,7 +48,14 @@ from data.languages import NO_LANGUAGE, UNDETERMINED
 from data.reading.page import REJECTED
 from pipeline.beam.workspace import NO_WAVES, Waves, Workspace
 from pipeline.corpus.counts import BLOCKED_ENTRIES, OPTED_OUT_ENTRIES, Tally
-from pipeline.corpus.pages import PAGES_FOLDER, REJECTED_FOLDER, CorpusFile, page_urls, whole_pages
+from pipeline.corpus.pages import (
+    PAGES_FOLDER,
+    REJECTED_FOLDER,
+    CorpusFile,
+    page_urls,
+    whole_pages,
+    write_pages,
+)
 from pipeline.curation.robots import disallowed_rows
 from pipeline.curation.score import read_score_table
 from pipeline.errors import ArtifactError
@@ -237,10 +243,11 @@ class SelectFile:
         count_lost(counts, file.language, gone, unique_lines=self.rules.unique_lines)
         count_entries(counts, urls, self.rules)
         gone = without_refused_text(gone)
-        self._write(file.name, kept)
+        space, out = self.workspace, self.workspace.out
+        write_pages(space, join_path(out, file.name), kept)
         if len(gone):
-            name = file.name.removeprefix(PAGES_FOLDER)
-            self._write(f"{REJECTED_FOLDER}{name}", gone.select(REJECTED.names).cast(REJECTED))
+            rejected = f"{out}/{REJECTED_FOLDER}{file.name.removeprefix(PAGES_FOLDER)}"
+            write_pages(space, rejected, gone.select(REJECTED.names).cast(REJECTED))
         return counts
 
     def _masked(self, pages: pa.Table, scores: pa.Table, name: str) -> pa.Table:
@@ -258,10 +265,6 @@ class SelectFile:
                     "another directory."
                 )
         return with_texts(pages, masked(texts, spans, kinds))
-
-    def _write(self, name: str, table: pa.Table) -> None:
-        with self.workspace.publish(join_path(self.workspace.out, name)) as unfinished:
-            pq.write_table(table, unfinished, compression="zstd")
 
 
 def count_entries(counts: Tally, urls: Sequence[str], rules: LateRules) -> None:

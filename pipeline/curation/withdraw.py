@@ -22,7 +22,14 @@ from data.reading.page import BROKEN
 from data.urls import host_of
 from pipeline.beam.workspace import Workspace
 from pipeline.corpus.counts import BLOCKED_ENTRIES, HOSTS, Tally, tally_of
-from pipeline.corpus.pages import PAGES_FOLDER, REJECTED_FOLDER, CorpusFile, page_urls, whole_pages
+from pipeline.corpus.pages import (
+    PAGES_FOLDER,
+    REJECTED_FOLDER,
+    CorpusFile,
+    page_urls,
+    whole_pages,
+    write_pages,
+)
 from pipeline.curation.select import count_gone, count_kept, count_lost, listed
 from pipeline.errors import ArtifactError
 
@@ -85,8 +92,7 @@ class RemoveSites:
             pages = whole_pages(self.corpus, file.name)
             of_sites = rows_of(pages["url"].to_pylist(), self.sites)
             stay = pages.filter(pa.array(~of_sites))
-            with self.workspace.publish(join_path(self.corpus, file.name)) as unfinished:
-                pq.write_table(stay, unfinished, compression="zstd")
+            write_pages(self.workspace, join_path(self.corpus, file.name), stay)
         return Tally()
 
 

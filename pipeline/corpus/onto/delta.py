@@ -20,7 +20,6 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from data.files.atomic import copy_file
 from data.files.paths import exists, join_path
@@ -30,7 +29,7 @@ from pipeline.corpus import spills
 from pipeline.corpus.counts import Tally
 from pipeline.corpus.judge import JudgePages
 from pipeline.corpus.onto.verdicts import GrowthFacts, GrowthFiles
-from pipeline.corpus.pages import PAGES_FOLDER, REJECTED_FOLDER, whole_pages
+from pipeline.corpus.pages import PAGES_FOLDER, REJECTED_FOLDER, whole_pages, write_pages
 from pipeline.corpus.read import write_table
 from pipeline.corpus.spills import GroupedPage, SortedRunWriter, content_digest
 from pipeline.corpus.write import PlannedFile
@@ -289,8 +288,7 @@ class KeepFile:
         if not len(left.table):
             return _tally(EMPTY, left.found)
         if not exists(target):
-            with self.workspace.publish(target) as unfinished:
-                pq.write_table(left.table, unfinished, compression="zstd")
+            write_pages(self.workspace, target, left.table)
         return _tally(REWRITTEN, left.found)
 
 
