@@ -11,7 +11,6 @@ element and piece of work. Memory is bounded where it does not grow with the edg
 compared with SciPy's components.
 """
 
-import itertools
 import json
 import multiprocessing
 import resource
@@ -30,12 +29,10 @@ from clusters_in_memory import clusters
 from data.numbers import splitmix64
 from pipeline.beam.job import NAMESPACE, running
 from pipeline.beam.options import pipeline_options
-from pipeline.beam.workspace import Waves, Workspace
+from pipeline.beam.workspace import Waves, Workspace, verdict_paths
 from pipeline.corpus import submission
-from pipeline.corpus.graph import Exchange
 from pipeline.corpus.job import PARTITIONS_AT_ONCE, CleaningJob
 from pipeline.corpus.near_duplicates import (
-    AskForNodes,
     ContractPairs,
     PairPages,
     groups_of,
@@ -44,7 +41,7 @@ from pipeline.corpus.near_duplicates import (
 )
 from pipeline.corpus.read import DEFAULT_CUT
 from pipeline.corpus.request import named
-from pipeline.corpus.submission import GraphStage, WaveOf
+from pipeline.corpus.submission import GraphStage
 
 RESULT = Path(__file__).parents[1] / "results/components.json"
 PAIRS_OF_SHARD = 125_000
@@ -100,9 +97,8 @@ def spill_pairs(job: CleaningJob, count: int) -> None:
     pairs = np.concatenate((edges, np.stack((smallest, smallest), axis=1)))
     pairs = pairs[np.argsort(pairs[:, 0] % np.uint64(job.shards), kind="stable")]
     ends = np.searchsorted(pairs[:, 0] % np.uint64(job.shards), np.arange(1, job.shards))
-    (wave,) = ALIKE.all()
     for shard, some in enumerate(np.split(pairs, ends)):
-        path = wave.verdict(job.workspace, PairPages.step, shard)
+        (path,) = verdict_paths(PairPages(job.workspace, ALIKE), shard)
         write_pairs(job.workspace, path, some)
 
 
@@ -112,7 +108,7 @@ def measured(job: CleaningJob) -> dict[str, Any]:
     before, cpu, began = peak_bytes(), time.process_time(), time.monotonic()
     rounds = 0
     for stages in graphs(job):
-        rounds += not isinstance(stages[0], WaveOf)
+        rounds += not isinstance(stages[0], tuple)
         with running(pipeline_options(()), lambda run: add_sizes(run, sums, most)) as pipeline:
             submission.build(job, stages, pipeline)
     return {
@@ -129,13 +125,13 @@ def measured(job: CleaningJob) -> dict[str, Any]:
 
 def graphs(job: CleaningJob) -> Iterator[Sequence[GraphStage]]:
     """Yields the graphs that `submission.graphs` has between the pairs and the candidates."""
-    space, asked = job.workspace, Waves(job.partitions, PARTITIONS_AT_ONCE)
-    for number in itertools.count():
-        yield [ContractPairs(space, number, ALIKE, asked)]
-        if not pairs_left(space, number, job.shards):
-            return
-        nodes = Exchange((AskForNodes(space, number, asked.partitions),), asked)
-        yield from ([WaveOf(nodes, wave)] for wave in asked.all())
+    waves = Waves(job.partitions, PARTITIONS_AT_ONCE)
+    contracted = ContractPairs(PairPages(job.workspace, ALIKE), waves)
+    yield [contracted]
+    while pairs_left(contracted, job.shards):
+        asked, contracted = contracted.round()
+        yield from ([(wave, (asked,))] for wave in waves.all())
+        yield [contracted]
 
 
 def add_sizes(run: Any, sums: Counter[str], most: Counter[str]) -> None:

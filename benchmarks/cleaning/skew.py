@@ -146,7 +146,7 @@ def groups_measured(largest: Counter[str]) -> Iterator[None]:
     def measured(turn: Any, compare: Any) -> Any:
         def comparing(self: Any, partition: int, parts: Any) -> Any:
             size = sum(len(part) for _, part in parts)
-            largest[turn.step] = max(largest[turn.step], size)
+            largest[turn.name] = max(largest[turn.name], size)
             return compare(self, partition, parts)
 
         return comparing

@@ -6,7 +6,7 @@ Counters are added once per item, under the same names on every runner.
 
 **Exchanges** go through the engine's own shuffle:
 
-    shard -> parts -> GroupByKey(partition) -> compare -> GroupByKey(shard) -> collect -> shard
+    shard -> send -> GroupByKey(partition) -> compare -> GroupByKey(shard) -> collect -> shard
 
 A shard sends at most one packed element to each hash partition, and gets at most one verdict back
 from each. Pages never travel, and no process opens what another shard wrote. One Beam element per
@@ -28,7 +28,7 @@ from apache_beam.runners.runner import PipelineResult
 from data.files.stores import StoreOptions, set_options
 from pipeline.beam.failures import hide_reported_errors, user_error
 from pipeline.beam.options import Follow, pipeline_for, store_options
-from pipeline.beam.workspace import Round, Wave, Workspace
+from pipeline.beam.workspace import Exchange, Wave, Workspace
 
 NAMESPACE = "mswitch"
 
@@ -91,8 +91,8 @@ class Record(Protocol):
         ...
 
 
-class WorkStep(Protocol):
-    """One step of a job, called with the number of a work item."""
+class Step(Protocol):
+    """Work on one shard, called with its number; a frozen dataclass, as it is pickled."""
 
     @property
     def workspace(self) -> Workspace:
@@ -100,17 +100,21 @@ class WorkStep(Protocol):
         ...
 
     @property
-    def step(self) -> str:
+    def name(self) -> str:
         """Name of the step in the workspace."""
         ...
 
     def __call__(self, number: int) -> Record: ...
 
 
+Stage = Step | tuple[Exchange, ...]
+"""A step, or exchanges that are made together, wave by wave."""
+
+
 class DoWork(beam.PTransform):
     """Does the work items with these numbers; returns each number when its item is finished."""
 
-    def __init__(self, step: WorkStep):
+    def __init__(self, step: Step):
         super().__init__()
         self._step = step
 
@@ -143,7 +147,7 @@ class _DoItem:
     step: Any
 
     def __call__(self, number: int) -> int:
-        workspace, name = self.step.workspace, self.step.step
+        workspace, name = self.step.workspace, self.step.name
         if not workspace.is_done(name, number):
             record = self.step(number)
             workspace.finish(name, number, record.as_json())
@@ -180,30 +184,30 @@ NOTHING = -1  # partition of the element that every shard sends itself, so that 
 KEYED = tuple[int, tuple[int, bytes]]
 
 
-class ExchangeRound(beam.PTransform):
-    """Exchanges one round of one wave; returns the shards, each when it has its verdicts."""
+class DoExchange(beam.PTransform):
+    """Makes one wave of an exchange; returns the shards, each when it has its verdicts."""
 
-    def __init__(self, turn: Round, wave: Wave):
+    def __init__(self, exchange: Exchange, wave: Wave):
         super().__init__()
-        self._turn, self._wave = turn, wave
+        self._exchange, self._wave = exchange, wave
 
     def expand(self, input_or_inputs):
         def here(function):
             return in_workers(function, input_or_inputs)
 
-        turn, wave = self._turn, self._wave
+        exchange, wave = self._exchange, self._wave
         verdicts = (
             input_or_inputs
-            | "Send" >> beam.FlatMap(here(_Send(turn, wave))).with_output_types(KEYED)
+            | "Send" >> beam.FlatMap(here(_Send(exchange, wave))).with_output_types(KEYED)
             | "ByPartition" >> beam.GroupByKey()
-            | "Compare" >> beam.FlatMap(here(_Compare(turn))).with_output_types(KEYED)
+            | "Compare" >> beam.FlatMap(here(_Compare(exchange))).with_output_types(KEYED)
         )
         every = input_or_inputs | "Every" >> beam.Map(_present).with_output_types(KEYED)
         return (
             (every, verdicts)
             | beam.Flatten()
             | "ByShard" >> beam.GroupByKey()
-            | "Collect" >> beam.Map(here(_Collect(turn, wave))).with_output_types(int)
+            | "Collect" >> beam.Map(here(_Collect(exchange, wave))).with_output_types(int)
         )
 
 
@@ -213,37 +217,39 @@ def _present(shard: int) -> tuple[int, tuple[int, bytes]]:
 
 @dataclass(frozen=True)
 class _Send:
-    turn: Any
+    exchange: Any
     wave: Wave
 
     def __call__(self, shard: int) -> Iterator[tuple[int, tuple[int, bytes]]]:
-        sizes = Metrics.distribution(NAMESPACE, f"sent_bytes/{self.turn.step}")
-        for partition, part in self.turn.parts(shard, self.wave):
+        sizes = Metrics.distribution(NAMESPACE, f"sent_bytes/{self.exchange.name}")
+        for partition, part in self.exchange.send(shard, self.wave):
             sizes.update(len(part))
             yield partition, (shard, part)
 
 
 @dataclass(frozen=True)
 class _Compare:
-    turn: Any
+    exchange: Any
 
     def __call__(
         self, group: tuple[int, Iterable[tuple[int, bytes]]]
     ) -> Iterator[tuple[int, tuple[int, bytes]]]:
         partition, parts = group
-        sizes = Metrics.distribution(NAMESPACE, f"answered_bytes/{self.turn.step}")
-        for shard, verdict in self.turn.compare(partition, parts):
+        sizes = Metrics.distribution(NAMESPACE, f"answered_bytes/{self.exchange.name}")
+        for shard, verdict in self.exchange.compare(partition, parts):
             sizes.update(len(verdict))
             yield shard, (partition, verdict)
 
 
 @dataclass(frozen=True)
 class _Collect:
-    turn: Any
+    exchange: Any
     wave: Wave
 
     def __call__(self, group: tuple[int, Iterable[tuple[int, bytes]]]) -> int:
         shard, verdicts = group
-        found = {partition: one for partition, one in verdicts if partition != NOTHING}
-        self.turn.collect(shard, self.wave, found)
+        by_partition = {
+            partition: verdict for partition, verdict in verdicts if partition != NOTHING
+        }
+        self.exchange.collect(shard, self.wave, by_partition)
         return shard

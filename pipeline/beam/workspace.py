@@ -241,10 +241,6 @@ class Wave(NamedTuple):
     first: int
     end: int
 
-    def verdict(self, workspace: Workspace, step: str, shard: int) -> str:
-        """Returns the path of what a shard collects in this wave of a round."""
-        return workspace.spill(f"{step}.{self.first:05d}-{self.end:05d}", shard)
-
 
 class Waves(NamedTuple):
     """The waves of an exchange.
@@ -263,10 +259,7 @@ class Waves(NamedTuple):
             yield Wave(first, min(first + self.at_once, self.partitions))
 
 
-NO_WAVES = Waves(0, 1)
-
-
-class Round(Protocol):
+class Exchange(Protocol):
     """One comparison over all shards; a frozen dataclass, as it is pickled for the workers."""
 
     @property
@@ -275,11 +268,16 @@ class Round(Protocol):
         ...
 
     @property
-    def step(self) -> str:
-        """Name of the round in the workspace."""
+    def name(self) -> str:
+        """Name of the exchange in the workspace."""
         ...
 
-    def parts(self, shard: int, wave: Wave) -> Iterator[tuple[int, bytes]]:
+    @property
+    def waves(self) -> Waves:
+        """Partitions that keys are sent to, and how many of them at one time."""
+        ...
+
+    def send(self, shard: int, wave: Wave) -> Iterator[tuple[int, bytes]]:
         """Yields what a shard sends: a partition of the wave, and the packed keys for it."""
         ...
 
@@ -288,11 +286,21 @@ class Round(Protocol):
         ...
 
     def collect(self, shard: int, wave: Wave, verdicts: dict[int, bytes]) -> None:
-        """Writes the verdicts for a shard, by partition, to `wave.verdict`."""
+        """Writes the verdicts for a shard, by partition, to `verdict_path`."""
         ...
 
 
-def is_collected(workspace: Workspace, step: str, wave: Wave, shards: int) -> bool:
+def verdict_path(exchange: Exchange, shard: int, wave: Wave, of: str = "") -> str:
+    """Returns the path of what a shard collects in a wave; `of` names one of several files."""
+    return exchange.workspace.spill(f"{exchange.name}{of}.{wave.first:05d}-{wave.end:05d}", shard)
+
+
+def verdict_paths(exchange: Exchange, shard: int, of: str = "") -> list[str]:
+    """Returns the paths of what a shard collects in all waves, in order."""
+    return [verdict_path(exchange, shard, wave, of) for wave in exchange.waves.all()]
+
+
+def is_collected(exchange: Exchange, wave: Wave, shards: int) -> bool:
     """Returns whether every shard has the verdicts of a wave, which then is not repeated."""
-    folder = wave.verdict(workspace, step, 0).rpartition("/")[0]
+    folder = verdict_path(exchange, 0, wave).rpartition("/")[0]
     return len(names_in(folder)) == shards

@@ -5,7 +5,7 @@ line, language, bad words, split. `mswitch-web` has its own order; `--rules none
 Every job ends with a check that read = kept + rejected + not requested. Broken records are counted
 apart, because they never were pages. The output does not depend on the number of workers.
 
-The job's stages (`pipeline.corpus.graph`) are work on shards, and exchanges between shards
+The job (`pipeline.corpus.graph`) is steps on shards, and exchanges between shards
 through the engine's own shuffle. Pages stay in files of their shard; keys and verdicts travel,
 packed. A job that was killed resumes after its last finished work item.
 """
@@ -24,7 +24,7 @@ from pipeline.beam.options import pipeline_options, runs_here
 from pipeline.beam.workspace import check_files, clear
 from pipeline.corpus.card import write_cards
 from pipeline.corpus.counts import Tally
-from pipeline.corpus.graph import work_of
+from pipeline.corpus.graph import steps
 from pipeline.corpus.job import CleaningJob, begin_job, trusts_declarations
 from pipeline.corpus.onto.summary import (
     addition_of,
@@ -128,7 +128,7 @@ def carry_out(job: CleaningJob, request: CleaningRequest, console: Console) -> N
     if request.base is not None:
         console.print(f"clean: added to {request.arguments.onto}, which stays as it is")
     options = pipeline_options(request.arguments.beam, input_bytes=size)
-    items = {step.step: job.shards for step in work_of(job)}
+    items = {step.name: job.shards for step in steps(job)}
     with progress_shown(job.workspace, items, console) as progress:
         run_job(job, options, progress.follow)
 

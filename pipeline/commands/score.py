@@ -121,7 +121,7 @@ def run(arguments: Score) -> None:
             job.running(request.options) as pipeline,
         ):
             _ = pipeline | WorkNumbers(len(files)) | "Score" >> DoWork(step)
-        records = workspace.records(step.step, len(files), ScoreRecord)
+        records = workspace.records(step.name, len(files), ScoreRecord)
         body = manifest_of(zip(files, records, strict=True))
         check_files(out, [join_path(out, file.name) for file in files])
         check_pages(body["languages"], read_corpus(arguments.corpus), arguments.corpus)

@@ -26,7 +26,7 @@ from eval.funnel import uneven
 from pipeline.arguments import Select
 from pipeline.artifacts import MANIFEST, SCHEMA_VERSION, Claim, digest_of_manifest
 from pipeline.beam import job
-from pipeline.beam.job import DoWork, ExchangeRound, WorkNumbers
+from pipeline.beam.job import DoExchange, DoWork, WorkNumbers
 from pipeline.beam.options import (
     check_workers_reach,
     in_process,
@@ -247,9 +247,8 @@ def run(arguments: Select) -> None:
         workspace.forget_stale([PAGES_FOLDER, REJECTED_FOLDER])
         workspace.write_shards(request.files)
         with console.status(f"select: {len(request.files)} files"):
-            waves = ask_robots(request, workspace)
-            select_files(request, workspace, waves)
-        counts = total(tallies(workspace, SelectFile.step, len(request.files)))
+            select_files(request, workspace, ask_robots(request, workspace))
+        counts = total(tallies(workspace, SelectFile.name, len(request.files)))
         rules = dict(request.intent.claimed_for.settings)
         source = read_json(join_path(arguments.corpus, MANIFEST), dict[str, Any])
         before = read_corpus(arguments.corpus)
@@ -288,30 +287,30 @@ def cautions(body: Mapping[str, Any], out: str, rules: LateRules) -> Iterator[st
     yield from uneven(read_funnel(out))
 
 
-def ask_robots(request: SelectRequest, workspace: Workspace) -> Waves | None:
-    """Compares addresses with robots.txt, wave by wave; returns the waves, None without files."""
+def ask_robots(request: SelectRequest, workspace: Workspace) -> AskRobots | None:
+    """Compares addresses with robots.txt; returns the exchange, None without files."""
     robots = tuple(map(absolute, request.arguments.robots))
     if not robots:
         return None
     partitions = max(1, request.pages // PAGES_PER_PARTITION)
     waves = Waves(partitions, PARTITIONS_HERE if runs_here(request.options) else partitions)
     corpus = absolute(request.arguments.corpus)
-    turn = AskRobots(workspace, corpus, robots, request.arguments.robot, partitions)
+    exchange = AskRobots(workspace, waves, corpus, robots, request.arguments.robot)
     with job.running(request.options) as pipeline:
         numbers = pipeline | WorkNumbers(len(request.files))
         _ = numbers | "Hosts" >> DoWork(ListHosts(workspace, corpus))
     shards = len(request.files) + len(robots)
     for wave in waves.all():
-        if not is_collected(workspace, turn.step, wave, shards):
+        if not is_collected(exchange, wave, shards):
             with job.running(in_process(request.options)) as pipeline:
-                _ = pipeline | WorkNumbers(shards) | "AskRobots" >> ExchangeRound(turn, wave)
-    return waves
+                _ = pipeline | WorkNumbers(shards) | "AskRobots" >> DoExchange(exchange, wave)
+    return exchange
 
 
-def select_files(request: SelectRequest, workspace: Workspace, waves: Waves | None) -> None:
+def select_files(request: SelectRequest, workspace: Workspace, robots: AskRobots | None) -> None:
     """Writes every file that is not finished."""
     corpus, scores = absolute(request.arguments.corpus), absolute(request.arguments.scores)
-    step = SelectFile(workspace, corpus, scores, request.rules, waves)
+    step = SelectFile(workspace, corpus, scores, request.rules, robots)
     with job.running(request.options) as pipeline:
         _ = pipeline | WorkNumbers(len(request.files)) | "Select" >> DoWork(step)
 

@@ -169,14 +169,14 @@ def run(arguments: Tokenize) -> None:
         workspace = begin(out, shards, request)
         dtype = str(token_dtype(vocabulary.vocabulary_size).str)
         step = WriteShard(workspace, TokenLayout(dtype, vocabulary.byte_ids))
-        unfinished = len(shards) - len(workspace.done(step.step))
+        unfinished = len(shards) - len(workspace.done(step.name))
         with console.status(f"tokenize: {unfinished} shards of {len(shards)}"):
             write(step, len(shards), request.options)
         if request.onto is not None:
             carry(request, request.onto, workspace, step.layout)
         languages = collect(
             [
-                *workspace.records(step.step, len(shards), Shard),
+                *workspace.records(step.name, len(shards), Shard),
                 *workspace.records(CARRIED, len(request.carried), Shard),
             ]
         )

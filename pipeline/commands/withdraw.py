@@ -30,7 +30,7 @@ from data.languages import UNDETERMINED
 from pipeline.arguments import Withdraw
 from pipeline.artifacts import MANIFEST, digest_of_manifest
 from pipeline.beam import job
-from pipeline.beam.job import DoWork, WorkNumbers, WorkStep
+from pipeline.beam.job import DoWork, Step, WorkNumbers
 from pipeline.beam.options import check_workers_reach, pipeline_options, use_store_options
 from pipeline.beam.workspace import WORK, Workspace, workspace_key
 from pipeline.corpus import read
@@ -255,7 +255,7 @@ def find_sites(request: WithdrawRequest, workspace: Workspace, sites: tuple[str,
     unique = has_unique_lines(request.manifest)
     find = FindSites(workspace, request.corpus, sites, unique)
     do_for_files(request, find)
-    counts = total(tallies(workspace, find.step, len(request.files)))
+    counts = total(tallies(workspace, find.name, len(request.files)))
     check_rows(counts, request.manifest, request.arguments.corpus)
     return counts
 
@@ -274,7 +274,7 @@ def remove_sites(
     blank_details(workspace, join_path(request.corpus, read.BROKEN_NAME), sites)
 
 
-def do_for_files(request: WithdrawRequest, step: WorkStep) -> None:
+def do_for_files(request: WithdrawRequest, step: Step) -> None:
     """Runs a step for every file for which it is not finished."""
     with job.running(request.options) as pipeline:
         _ = pipeline | WorkNumbers(len(request.files)) | DoWork(step)

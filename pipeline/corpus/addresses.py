@@ -17,7 +17,7 @@ from jaxtyping import Bool, Shaped, UInt64
 from data.dedup import newest_per_url
 from data.dedup.newest_per_url import PageVersion
 from data.numbers import has_equal
-from pipeline.beam.workspace import Parts, Wave, Workspace
+from pipeline.beam.workspace import Parts, Wave, Waves, Workspace, verdict_path
 from pipeline.corpus import spills
 from pipeline.corpus.keys import ends_of, write_numbers
 from pipeline.corpus.read import versions_path
@@ -30,16 +30,17 @@ class FindNewest:
     """Collects the rows of the pages that are not the newest of their address."""
 
     workspace: Workspace
-    partitions: int
+    waves: Waves
 
-    step = "newest"
+    name = "newest"
 
-    def parts(self, shard: int, wave: Wave) -> Iterator[tuple[int, bytes]]:
+    def send(self, shard: int, wave: Wave) -> Iterator[tuple[int, bytes]]:
         """Yields the versions of a shard's pages, by partition."""
         versions = _versions(versions_path(self.workspace, shard))
         width = bytes([versions.dtype["timestamp"].itemsize])
         versions = versions[np.argsort(_hashes(versions), kind="stable")]
-        ends = ends_of(_hashes(versions), 0, self.partitions, self.partitions)
+        partitions = self.waves.partitions
+        ends = ends_of(_hashes(versions), 0, partitions, partitions)
         for partition in range(*wave):
             begin, end = ends[partition : partition + 2]
             if begin < end:
@@ -58,8 +59,7 @@ class FindNewest:
 
     def collect(self, shard: int, wave: Wave, verdicts: dict[int, bytes]) -> None:
         """Writes the rows of a shard that are not the newest."""
-        path = wave.verdict(self.workspace, self.step, shard)
-        write_numbers(self.workspace, path, verdicts.values())
+        write_numbers(self.workspace, verdict_path(self, shard, wave), verdicts.values())
 
 
 def _type(width: int) -> np.dtype:

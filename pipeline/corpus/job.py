@@ -8,7 +8,7 @@ from data.rules.rule_sets import LanguageBy, RuleSet, Untouched, WebRuleSet
 from pipeline import artifacts
 from pipeline.beam.workspace import Waves, Workspace, workspace_key
 from pipeline.corpus import read
-from pipeline.corpus.onto.stages import Base
+from pipeline.corpus.onto.base import Base
 from pipeline.corpus.onto.verdicts import GrowthFiles
 from pipeline.corpus.pages import read_corpus
 from pipeline.corpus.read import DEFAULT_CUT, Cut, InputFile

@@ -14,16 +14,16 @@ from jaxtyping import Bool
 
 from data.dedup import line_dedup
 from data.reading import page
-from data.reading.page import Dropped, NotAsked, Page, Rejected
+from data.reading.page import Dropped, Page, Rejected
 from data.rules.held_out import AsPublished, OneIn, ShareOfEachLanguage, ShareOfUnsplitPages
 from data.urls import normalized_hash
-from pipeline.beam.workspace import Waves, Workspace
+from pipeline.beam.workspace import Workspace
 from pipeline.corpus import counts, spills
 from pipeline.corpus.counts import Tally
 from pipeline.corpus.judgements import Judgement, Rows, judged
-from pipeline.corpus.lines import SpillLineKeys, duplicate_lines_of
+from pipeline.corpus.lines import FindDuplicateLines, SpillLineKeys, duplicate_lines
 from pipeline.corpus.read import ReadShard
-from pipeline.corpus.spills import ROW, kept_row, rejected_row
+from pipeline.corpus.spills import ROW, row_of
 
 DUPLICATE_LINE = "duplicate_line"  # rule of lines that another page keeps
 
@@ -33,19 +33,17 @@ class JudgePages:
     """Spills a shard's kept and rejected pages.
 
     Attributes:
-        one_page_per_line: whether earlier steps found the one page that keeps each line.
-        waves: waves of that exchange.
+        lines: exchange that found the one page that keeps each line; None if lines stay.
         growable: whether what the last rules decided is spilled, too, for a later addition.
     """
 
     workspace: Workspace
     judgements: tuple[Judgement, ...]
     held_out: OneIn | ShareOfEachLanguage | AsPublished
-    one_page_per_line: bool
-    waves: Waves
+    lines: FindDuplicateLines | None
     growable: bool = False
 
-    step = "judge"
+    name = "judge"
 
     def __call__(self, number: int) -> Tally:
         """Judges one shard."""
@@ -53,36 +51,32 @@ class JudgePages:
         smallest: dict[str, list[bytes]] = defaultdict(list)
         with (
             counts.counted_in(tally),
-            spills.run_writer(space, space.spill(self.step, number), tally) as file,
+            spills.run_writer(space, space.spill(self.name, number), tally) as file,
             spills.outcome_writer(space, number, spills=self.growable) as decided,
         ):
             for chunk, rows in self._chunks(number):
-                outcomes = [self.outcome(one) for one in chunk]
-                judged_here = [isinstance(one, Page) for one in chunk]
+                outcomes = [self.outcome(page) for page in chunk]
+                judged_here = [isinstance(page, Page) for page in chunk]
                 decided.write(itertools.compress(outcomes, judged_here), rows[judged_here])
-                for one in outcomes:
-                    tally.count_outcome(one)
-                    if isinstance(one, Page):
-                        smallest[one.language].append(normalized_hash(one.url))
+                for outcome in outcomes:
+                    tally.count_outcome(outcome)
+                    if isinstance(outcome, Page):
+                        smallest[outcome.language].append(normalized_hash(outcome.url))
                 for code, digests in smallest.items():
                     smallest[code] = heapq.nsmallest(self.most_held_out, digests)
-                file.write(
-                    kept_row(one) if isinstance(one, Page) else rejected_row(one)
-                    for one in outcomes
-                    if not isinstance(one, NotAsked)
-                )
+                file.write(row for outcome in outcomes if (row := row_of(outcome)))
         tally.smallest = {
             code: [digest.hex() for digest in digests] for code, digests in smallest.items()
         }
         return tally
 
     def _chunks(self, number: int) -> Iterator[tuple[list[Page | Rejected], Rows]]:
-        if not self.one_page_per_line:
-            for batch in spills.batches(self.workspace.spill(ReadShard.step, number)):
+        if self.lines is None:
+            for batch in spills.batches(self.workspace.spill(ReadShard.name, number)):
                 yield list(page.pages(batch)), batch[ROW].to_numpy()
             return
-        duplicates, line = duplicate_lines_of(self.workspace, number, self.waves), 0
-        for batch in spills.batches(self.workspace.spill(SpillLineKeys.step, number)):
+        duplicates, line = duplicate_lines(self.lines, number), 0
+        for batch in spills.batches(self.workspace.spill(SpillLineKeys.name, number)):
             pages = list(page.pages(batch))
             lengths = [page.text.count("\n") + 1 for page in pages]
             ends = line + np.cumsum([0, *lengths])
@@ -95,12 +89,14 @@ class JudgePages:
 
     def outcome(self, page: Page | Rejected) -> Page | Dropped:
         """Returns a page after the last rules, with its split."""
-        one = judged(page, self.judgements) if isinstance(page, Page) else page
-        return self.with_split(one)
+        outcome = judged(page, self.judgements) if isinstance(page, Page) else page
+        return self.with_split(outcome)
 
-    def with_split(self, one: Page | Dropped) -> Page | Dropped:
+    def with_split(self, outcome: Page | Dropped) -> Page | Dropped:
         """Returns an outcome; a kept page has its split."""
-        return one._replace(split=self._split(one)) if isinstance(one, Page) else one
+        return (
+            outcome._replace(split=self._split(outcome)) if isinstance(outcome, Page) else outcome
+        )
 
     def _split(self, page: Page) -> str:
         """Returns the page's split, or "" if it depends on all pages of the language."""

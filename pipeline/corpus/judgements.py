@@ -14,6 +14,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -31,13 +32,39 @@ from data.reading import page as page_table
 from data.reading.page import Dropped, NotAsked, Page, Rejected, Rule
 from data.rules import english_lines, web_lines
 from data.rules.english_lines import Cleaned
-from pipeline.beam.workspace import NO_WAVES, Parts, Wave, Waves, Workspace
+from pipeline.beam.workspace import (
+    Exchange,
+    Parts,
+    Wave,
+    Waves,
+    Workspace,
+    verdict_path,
+    verdict_paths,
+)
 from pipeline.corpus import spills
 from pipeline.corpus.counts import Tally, identification_timed, tally_of
-from pipeline.corpus.keys import numbers_of
+from pipeline.corpus.keys import collected_numbers
 from pipeline.corpus.spills import ROW, page_spill
 
 Judgement = Callable[[Page], Page | Dropped]
+
+
+class PageRules(NamedTuple):
+    """The judgements of a job, in the order in which a page meets them.
+
+    Attributes:
+        read: of what the page alone shows.
+        first: before lines are compared, or before all pages decide the thresholds of languages.
+        requested: of the requested languages, after thresholds.
+        last: after lines were compared.
+    """
+
+    read: tuple[Judgement, ...]
+    first: tuple[Judgement, ...]
+    requested: tuple[Judgement, ...]
+    last: tuple[Judgement, ...]
+
+
 JUDGEMENT_FAILED = "judgement_failed"
 LONGEST_CLASS_NAME = 60  # characters of it in a reason
 
@@ -246,24 +273,25 @@ class SpilledPages:
     """Pages of an earlier step.
 
     Attributes:
-        step: step that spilled the pages.
-        duplicates_in: round whose verdicts are the rows of duplicates; none if empty.
-        waves: waves of that round.
+        step: name of the step that spilled the pages.
+        exchange: exchange whose verdicts are the rows of duplicates, if any.
         reason: reason for which duplicates are rejected.
-        sizes_in: round whose verdicts are the sizes of clusters; none if empty.
+        sizes: name of the exchange's files with the sizes of clusters, if it has any.
     """
 
     step: str
-    duplicates_in: str = ""
-    waves: Waves = NO_WAVES
+    exchange: Exchange | None = None
     reason: str = ""
-    sizes_in: str = ""
+    sizes: str = ""
 
     def chunks(
         self, workspace: Workspace, shard: int, judgements: Sequence[Judgement]
     ) -> Iterator[tuple[list[Page], list[Dropped], Rows]]:
         """Yields per chunk the pages that pass, those that are dropped, and the former's rows."""
-        duplicates, sizes = self._duplicates(workspace, shard), self._sizes(workspace, shard)
+        duplicates = np.empty(0, np.uint32)
+        if self.exchange is not None:
+            duplicates = collected_numbers(self.exchange, shard)
+        sizes = self._sizes(shard)
         for batch in spills.batches(workspace.spill(self.step, shard)):
             rows = batch[ROW].to_numpy()
             pages = page_table.pages(batch)
@@ -274,21 +302,17 @@ class SpilledPages:
             passes = np.zeros(len(rows), dtype=bool)
             is_duplicate = is_among(rows, duplicates).tolist()
             for at, (page, duplicate) in enumerate(zip(pages, is_duplicate, strict=True)):
-                one = Rejected(page, self.reason) if duplicate else judged(page, judgements)
-                passes[at] = isinstance(one, Page)
-                passed.append(one) if isinstance(one, Page) else dropped.append(one)
+                outcome = Rejected(page, self.reason) if duplicate else judged(page, judgements)
+                passes[at] = isinstance(outcome, Page)
+                passed.append(outcome) if isinstance(outcome, Page) else dropped.append(outcome)
             yield passed, dropped, rows[passes]
 
-    def _duplicates(self, workspace: Workspace, shard: int) -> np.ndarray:
-        return numbers_of(workspace, self.duplicates_in, self.waves, shard)
-
-    def _sizes(self, workspace: Workspace, shard: int) -> dict[int, int]:
-        if not self.sizes_in:
+    def _sizes(self, shard: int) -> dict[int, int]:
+        if self.exchange is None or not self.sizes:
             return {}
-        paths = [one.verdict(workspace, self.sizes_in, shard) for one in self.waves.all()]
         return {
             row: size
-            for path in paths
+            for path in verdict_paths(self.exchange, shard, self.sizes)
             for batch in spills.batches(path)
             for row, size in zip(batch["row"].to_pylist(), batch["size"].to_pylist(), strict=True)
         }
@@ -301,7 +325,7 @@ def _with_sizes(pages: Iterable[Page], rows: Rows, sizes: Mapping[int, int]) -> 
 
 CERTAINTY = "certainty"  # kind of count: pages of a language by identified probability
 THRESHOLDS = pa.schema([("language", pa.string()), ("threshold", pa.float64())])
-WHOLE = Wave(0, 1)  # one partition: some 100 kB of counts from each shard
+WHOLE = Waves(1, 1)  # one partition: some 100 kB of counts from each shard
 
 Counted = dict[str, dict[str, int]]  # pages by language and step of its probability
 
@@ -314,11 +338,11 @@ class DescribePages:
     source: SpilledPages
     judgements: tuple[Judgement, ...]
 
-    step = "describe"
+    name = "describe"
 
     def __call__(self, number: int) -> Tally:
         """Processes one shard."""
-        with page_spill(self.workspace, self.step, number) as files:
+        with page_spill(self.workspace, self.name, number) as files:
             for passed, dropped, rows in self.source.chunks(
                 self.workspace, number, self.judgements
             ):
@@ -336,11 +360,12 @@ class DecideThresholds:
     workspace: Workspace
     certainty: MedianLessDeviation
 
-    step = "thresholds"
+    name = "thresholds"
+    waves = WHOLE
 
-    def parts(self, shard: int, wave: Wave) -> Iterator[tuple[int, bytes]]:
+    def send(self, shard: int, wave: Wave) -> Iterator[tuple[int, bytes]]:
         """Yields the shard's counts of probabilities."""
-        tally = tally_of(self.workspace, DescribePages.step, shard)
+        tally = tally_of(self.workspace, DescribePages.name, shard)
         histograms = {
             code: steps for (kind, code), steps in tally.counts.items() if kind == CERTAINTY
         }
@@ -360,12 +385,13 @@ class DecideThresholds:
     def collect(self, shard: int, wave: Wave, verdicts: dict[int, bytes]) -> None:
         """Writes the thresholds for a shard."""
         (found,) = [msgspec.json.decode(one, type=dict[str, float]) for one in verdicts.values()]
-        path = wave.verdict(self.workspace, self.step, shard)
+        path = verdict_path(self, shard, wave)
         spills.write(self.workspace, path, THRESHOLDS, [list(found), list(found.values())])
 
 
-def thresholds_of(workspace: Workspace, shard: int) -> Mapping[str, float]:
+def collected_thresholds(exchange: DecideThresholds, shard: int) -> dict[str, float]:
     """Returns each language's threshold, as a shard has collected them."""
-    (batch,) = spills.batches(WHOLE.verdict(workspace, DecideThresholds.step, shard))
+    (path,) = verdict_paths(exchange, shard)
+    (batch,) = spills.batches(path)
     languages, values = (column.to_pylist() for column in batch.columns)
     return dict(zip(languages, values, strict=True))

@@ -18,7 +18,7 @@ import pyarrow as pa
 from jaxtyping import Bool, Int64, Shaped, UInt32, UInt64
 
 from data.errors import DataError
-from pipeline.beam.workspace import Wave, Waves, Workspace
+from pipeline.beam.workspace import Exchange, Wave, Workspace, verdict_paths
 from pipeline.corpus import spills
 
 NUMBERS = 2**32
@@ -109,12 +109,9 @@ def mask_over(
     return found
 
 
-def numbers_of(
-    workspace: Workspace, step: str, waves: Waves, shard: int
-) -> UInt32[np.ndarray, " numbers"]:
+def collected_numbers(exchange: Exchange, shard: int) -> UInt32[np.ndarray, " numbers"]:
     """Returns the numbers that a shard collected in all waves, sorted."""
-    paths = [wave.verdict(workspace, step, shard) for wave in waves.all()]
-    return spills.read_numbers(paths)
+    return spills.read_numbers(verdict_paths(exchange, shard))
 
 
 def write_numbers(workspace: Workspace, path: str, verdicts: Iterable[bytes]) -> None:

@@ -1,11 +1,11 @@
-"""Line deduplication over a corpus: keys of each shard's lines, two rounds that find duplicates.
+"""Line deduplication over a corpus: keys of each shard's lines, two exchanges that find duplicates.
 
 A line has one key per shard, as taking the smallest rank is associative; so a line that is on every
 page of the crawl crosses between shards once per shard. Keys are in the order of their hashes.
 
-Most lines are in one shard alone. So the first round sends 4 bytes per line: the 32 bits of its
+Most lines are in one shard alone. So the first exchange sends 4 bytes per line: the 32 bits of its
 hash after the bits that name the partition. Its verdict marks the lines whose 32 bits were sent
-more than once, a few of them by different lines. The second round sends only the marked lines: 96
+more than once, a few of them by different lines. The second one sends only the marked lines: 96
 bits of the hash, and the rank of the page. It finds, for each line, the one page that keeps it
 (`data.dedup.line_dedup`). Among 10^12 lines, two different ones collide in their 96 bits with
 probability 1e-5.
@@ -24,7 +24,7 @@ from data.dedup.line_dedup import LineHashes
 from data.files.paths import temporary_folder
 from data.numbers import is_among, repeated
 from data.reading.page import Page
-from pipeline.beam.workspace import Parts, Wave, Waves, Workspace
+from pipeline.beam.workspace import Parts, Wave, Waves, Workspace, verdict_path
 from pipeline.corpus import spills
 from pipeline.corpus.counts import Tally
 from pipeline.corpus.judgements import Judgement, SpilledPages
@@ -59,13 +59,13 @@ class SpillLineKeys:
     line_hashes: LineHashes
     partitions: int
 
-    step = "claim"
+    name = "claim"
 
     def __call__(self, number: int) -> Tally:
         """Processes one shard."""
         line = 0
         with (
-            page_spill(self.workspace, self.step, number) as files,
+            page_spill(self.workspace, self.name, number) as files,
             line_keys(self.workspace, number, self.partitions) as keys,
         ):
             for passed, dropped, rows in self.source.chunks(
@@ -137,12 +137,12 @@ def line_keys_of(
 
 def line_keys_path(workspace: Workspace, shard: int) -> str:
     """Returns the path of a shard's keys."""
-    return workspace.spill(SpillLineKeys.step, shard, ".keys")
+    return workspace.spill(SpillLineKeys.name, shard, ".keys")
 
 
 def repeats_path(workspace: Workspace, shard: int) -> str:
     """Returns the path of the keys of lines that another line of the shard represents."""
-    return workspace.spill(SpillLineKeys.step, shard, ".repeats")
+    return workspace.spill(SpillLineKeys.name, shard, ".repeats")
 
 
 CLAIM = np.dtype([("first", "<u8"), ("third", "<u4"), ("rank", "<u8")])  # 20 bytes
@@ -153,18 +153,19 @@ CLAIMS_AT_ONCE = 1 << 22  # 84 MB
 
 @dataclass(frozen=True)
 class FindRepeatedHashes:
-    """First round: marks the keys whose short hash another key of the partition has."""
+    """First exchange: marks the keys whose short hash another key of the partition has."""
 
     workspace: Workspace
-    partitions: int
+    waves: Waves
 
-    step = "repeated"
+    name = "repeated"
 
-    def parts(self, shard: int, wave: Wave) -> Iterator[tuple[int, bytes]]:
+    def send(self, shard: int, wave: Wave) -> Iterator[tuple[int, bytes]]:
         """Yields the short hashes of a shard's keys, by partition."""
-        for part in parts_of(line_keys_path(self.workspace, shard), self.partitions, wave):
+        path, partitions = line_keys_path(self.workspace, shard), self.waves.partitions
+        for part in parts_of(path, partitions, wave):
             first = part.keys["first"].to_numpy()
-            yield from by_partition(self._short(first), first, part, self.partitions)
+            yield from by_partition(self._short(first), first, part, partitions)
 
     def compare(self, partition: int, parts: Parts) -> Iterator[tuple[int, bytes]]:
         """Yields for each shard which of its hashes occur more than once in the partition."""
@@ -176,11 +177,11 @@ class FindRepeatedHashes:
 
     def collect(self, shard: int, wave: Wave, verdicts: dict[int, bytes]) -> None:
         """Writes the masks of a shard's keys."""
-        write_masks(self.workspace, wave.verdict(self.workspace, self.step, shard), verdicts)
+        write_masks(self.workspace, verdict_path(self, shard, wave), verdicts)
 
     def _short(self, hashes: np.ndarray) -> UInt32[np.ndarray, " keys"]:
         """Returns the 32 bits after those that name the partition."""
-        bits = np.uint64(self.partitions.bit_length() - 1)
+        bits = np.uint64(self.waves.partitions.bit_length() - 1)
         return ((hashes << bits) >> np.uint64(32)).astype(SHORT)
 
 
@@ -195,27 +196,28 @@ def _repeated_in(parts: Iterable[tuple[int, bytes]], first: int, end: int) -> np
 
 @dataclass(frozen=True)
 class FindDuplicateLines:
-    """Second round: marks the keys, of those marked before, whose line another shard keeps."""
+    """Second exchange: marks the keys, of those marked before, whose line another shard keeps."""
 
     workspace: Workspace
-    partitions: int
+    waves: Waves
 
-    step = "duplicate"
+    name = "duplicate"
 
-    def parts(self, shard: int, wave: Wave) -> Iterator[tuple[int, bytes]]:
+    def send(self, shard: int, wave: Wave) -> Iterator[tuple[int, bytes]]:
         """Yields the claims of a shard's marked keys, by partition."""
-        for part, marked in _marked(self.workspace, shard, self.partitions, wave):
+        for part, marked in self.marked(shard, wave):
             columns = {name: part.keys[name].to_numpy()[marked] for name in LINE_KEYS.names}
             claims = np.empty(int(marked.sum()), CLAIM)
             claims["first"], claims["rank"] = columns["first"], columns["rank"]
             claims["third"] = columns["second"] >> np.uint64(32)
-            yield from by_partition(claims, columns["first"], part, self.partitions)
+            yield from by_partition(claims, columns["first"], part, self.waves.partitions)
 
     def compare(self, partition: int, parts: Parts) -> Iterator[tuple[int, bytes]]:
         """Yields for each shard which of its claims are lost: all but one of a line."""
         count = sum(len(part) // CLAIM.itemsize for _, part in parts)
         lost: dict[int, list[np.ndarray]] = {shard: [] for shard, _ in parts}
-        width, start = (1 << 64) // self.partitions, partition * (1 << 64) // self.partitions
+        partitions = self.waves.partitions
+        width, start = (1 << 64) // partitions, partition * (1 << 64) // partitions
         for first, end in sub_ranges(count, CLAIMS_AT_ONCE, width.bit_length() - 1):
             for shard, mask in _lost_in(parts, start + first, start + end):
                 lost[shard].append(mask)
@@ -224,7 +226,16 @@ class FindDuplicateLines:
 
     def collect(self, shard: int, wave: Wave, verdicts: dict[int, bytes]) -> None:
         """Writes the masks of a shard's claims."""
-        write_masks(self.workspace, wave.verdict(self.workspace, self.step, shard), verdicts)
+        write_masks(self.workspace, verdict_path(self, shard, wave), verdicts)
+
+    def marked(
+        self, shard: int, wave: Wave
+    ) -> Iterator[tuple[PartitionKeys, Bool[np.ndarray, " keys"]]]:
+        """Yields a shard's keys with the mask of the first exchange."""
+        repeated, partitions = FindRepeatedHashes(self.workspace, self.waves), self.waves.partitions
+        masks = read_masks(verdict_path(repeated, shard, wave))
+        for part in parts_of(line_keys_path(self.workspace, shard), partitions, wave):
+            yield part, mask_over(part.keys["first"].to_numpy(), part, partitions, masks)
 
 
 def _lost_in(
@@ -245,23 +256,13 @@ def _lost_in(
     yield from zip(shards, np.split(lost, np.cumsum(counts)[:-1]), strict=True)
 
 
-def duplicate_lines_of(
-    workspace: Workspace, shard: int, waves: Waves
-) -> UInt32[np.ndarray, " lines"]:
+def duplicate_lines(exchange: FindDuplicateLines, shard: int) -> UInt32[np.ndarray, " lines"]:
     """Returns the numbers of the lines that a shard's pages do not keep, sorted."""
-    found = [part["line"].to_numpy() for part in spills.batches(repeats_path(workspace, shard))]
-    for wave in waves.all():
-        lost = read_masks(wave.verdict(workspace, FindDuplicateLines.step, shard))
-        for part, marked in _marked(workspace, shard, waves.partitions, wave):
-            hashes, lines = (part.keys[name].to_numpy()[marked] for name in ("first", "line"))
-            found.append(lines[mask_over(hashes, part, waves.partitions, lost)])
-    return np.sort(np.concatenate(found))
-
-
-def _marked(
-    workspace: Workspace, shard: int, partitions: int, wave: Wave
-) -> Iterator[tuple[PartitionKeys, Bool[np.ndarray, " keys"]]]:
-    """Yields a shard's keys with the mask of the first round."""
-    masks = read_masks(wave.verdict(workspace, FindRepeatedHashes.step, shard))
-    for part in parts_of(line_keys_path(workspace, shard), partitions, wave):
-        yield part, mask_over(part.keys["first"].to_numpy(), part, partitions, masks)
+    repeats = spills.batches(repeats_path(exchange.workspace, shard))
+    lines = [batch["line"].to_numpy() for batch in repeats]
+    for wave in exchange.waves.all():
+        lost = read_masks(verdict_path(exchange, shard, wave))
+        for part, marked in exchange.marked(shard, wave):
+            hashes, numbers = (part.keys[name].to_numpy()[marked] for name in ("first", "line"))
+            lines.append(numbers[mask_over(hashes, part, exchange.waves.partitions, lost)])
+    return np.sort(np.concatenate(lines))

@@ -15,7 +15,7 @@ its group that stays (`data.dedup.near_duplicates`).
 import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -35,21 +35,21 @@ from data.dedup.near_duplicates import (
     unpacked,
 )
 from data.files.paths import temporary_folder
-from data.language_id.thresholds import MedianLessDeviation
 from data.numbers import distinct, is_among, splitmix64
 from data.reading import page as page_table
 from data.reading.page import Page
-from pipeline.beam.workspace import Parts, Wave, Waves, Workspace
+from pipeline.beam.workspace import Parts, Wave, Waves, Workspace, verdict_path, verdict_paths
 from pipeline.corpus import spills
 from pipeline.corpus.counts import Tally, tallies
 from pipeline.corpus.judgements import (
     CLUSTER_SIZES,
     ApplyThresholds,
+    DecideThresholds,
     DescribePages,
     Judgement,
     Rows,
     SpilledPages,
-    thresholds_of,
+    collected_thresholds,
 )
 from pipeline.corpus.keys import (
     PartitionKeys,
@@ -81,23 +81,26 @@ class SpillMinHashKeys:
     """Spills a shard's pages with their languages, and their MinHash keys.
 
     Attributes:
+        thresholds: exchange that decided the thresholds of languages.
         requested: judgement of the requested languages; empty if all are.
+        partitions: number of partitions that keys are sent to.
     """
 
     workspace: Workspace
-    certainty: MedianLessDeviation
+    thresholds: DecideThresholds
     requested: tuple[Judgement, ...]
     partitions: int
 
-    step = "resemble"
+    name = "resemble"
 
     def __call__(self, number: int) -> Tally:
         """Processes one shard."""
-        judgements = [ApplyThresholds(thresholds_of(self.workspace, number)), *self.requested]
-        source = SpilledPages(DescribePages.step)
+        thresholds = collected_thresholds(self.thresholds, number)
+        judgements = [ApplyThresholds(thresholds), *self.requested]
+        source = SpilledPages(DescribePages.name)
         with (
             temporary_folder() as scratch,
-            page_spill(self.workspace, self.step, number) as files,
+            page_spill(self.workspace, self.name, number) as files,
         ):
             keys = SortedKeys(MINHASH_KEY, scratch, self.partitions)
             for passed, dropped, rows in source.chunks(self.workspace, number, judgements):
@@ -149,35 +152,35 @@ class PairPages:
     """
 
     workspace: Workspace
-    partitions: int
+    waves: Waves
 
-    step = "alike"
+    name = "alike"
 
-    def parts(self, shard: int, wave: Wave) -> Iterator[tuple[int, bytes]]:
+    def send(self, shard: int, wave: Wave) -> Iterator[tuple[int, bytes]]:
         """Yields the keys of a shard's pages, by partition."""
-        path = minhash_keys_path(self.workspace, shard)
-        for part in parts_of(path, self.partitions, wave):
+        path, partitions = minhash_keys_path(self.workspace, shard), self.waves.partitions
+        for part in parts_of(path, partitions, wave):
             keys = np.empty(part.keys.num_rows, SENT)
             keys["first"] = part.keys["first"].to_numpy()
             keys["page"] = page_numbers(shard, part.keys["row"].to_numpy())
-            yield from by_partition(keys, keys["first"], part, self.partitions)
+            yield from by_partition(keys, keys["first"], part, partitions)
 
     def compare(self, partition: int, parts: Parts) -> Iterator[tuple[int, bytes]]:
         """Yields the pairs of each shard's pages."""
         count = sum(len(part) // SENT.itemsize for _, part in parts)
-        width, start = (1 << 64) // self.partitions, partition * (1 << 64) // self.partitions
-        found: dict[int, list[np.ndarray]] = {shard: [] for shard, _ in parts}
+        partitions = self.waves.partitions
+        width, start = (1 << 64) // partitions, partition * (1 << 64) // partitions
+        pairs_of: dict[int, list[np.ndarray]] = {shard: [] for shard, _ in parts}
         for first, end in sub_ranges(count, KEYS_AT_ONCE, width.bit_length() - 1):
-            for shard, some in _pairs_in(parts, start + first, start + end):
-                found[shard].append(some)
-        for shard, some in found.items():
-            yield shard, np.unique(np.concatenate(some), axis=0).tobytes()
+            for shard, pairs in _pairs_in(parts, start + first, start + end):
+                pairs_of[shard].append(pairs)
+        for shard, pairs in pairs_of.items():
+            yield shard, np.unique(np.concatenate(pairs), axis=0).tobytes()
 
     def collect(self, shard: int, wave: Wave, verdicts: dict[int, bytes]) -> None:
         """Writes the pairs of a shard's pages."""
-        found = [np.frombuffer(one, "<u8").reshape(-1, 2) for one in verdicts.values()]
-        pairs = np.unique(np.concatenate([np.empty((0, 2), np.uint64), *found]), axis=0)
-        write_pairs(self.workspace, wave.verdict(self.workspace, self.step, shard), pairs)
+        pairs = np.unique(_pairs([*verdicts.values()]), axis=0)
+        write_pairs(self.workspace, verdict_path(self, shard, wave), pairs)
 
 
 def _pairs_in(
@@ -215,11 +218,12 @@ def read_pairs(paths: Iterable[str]) -> Edges:
 
 def minhash_keys_path(workspace: Workspace, shard: int) -> str:
     """Returns the path of a shard's keys."""
-    return workspace.spill(SpillMinHashKeys.step, shard, ".keys")
+    return workspace.spill(SpillMinHashKeys.name, shard, ".keys")
 
 
 PAIRS = "pairs"  # kind of count: pairs that a shard has left
 CONTRACT = "contract"
+EDGES_LEFT, LABELS, ASKED = ".pairs", ".labels", ".asked"  # files of a shard after a round
 
 
 @dataclass(frozen=True)
@@ -229,46 +233,52 @@ class ContractPairs:
     Spills both, and what the shard asks in the round that follows.
 
     Attributes:
+        alike: exchange that found the pairs.
+        waves: waves of each round.
         number: number of the round that follows; before the first there are no answers.
-        alike: waves of the exchange that found the pairs.
-        asked: waves of each round.
     """
 
-    workspace: Workspace
-    number: int
-    alike: Waves
-    asked: Waves
+    alike: PairPages
+    waves: Waves
+    number: int = 0
 
     @property
-    def step(self) -> str:
+    def workspace(self) -> Workspace:
+        """Workspace of the job."""
+        return self.alike.workspace
+
+    @property
+    def name(self) -> str:
         """Name in the workspace."""
         return f"{CONTRACT}-{self.number:02d}"
+
+    def round(self) -> tuple["AskForNodes", "ContractPairs"]:
+        """Returns the exchange of the round that follows, and the step after it."""
+        asked = AskForNodes(self.workspace, self.waves, self.number)
+        return asked, replace(self, number=self.number + 1)
 
     def __call__(self, number: int) -> Tally:
         """Processes one shard."""
         labels, pairs = self._first(number) if self.number == 0 else self._next(number)
         space, asked = self.workspace, _asked(pairs, labels, self.number)
-        write_pairs(space, _pairs_path(space, self.number, number), pairs)
-        write_pairs(space, _labels_path(space, self.number, number), labels)
-        write_pairs(space, _asked_path(space, self.number, number), asked)
+        for of, table in ((EDGES_LEFT, pairs), (LABELS, labels), (ASKED, asked)):
+            write_pairs(space, _round_path(space, self.number, number, of), table)
         tally = Tally()
         tally.add(PAIRS, number=len(pairs))
         return tally
 
     def _first(self, shard: int) -> tuple[np.ndarray, np.ndarray]:
-        paths = [one.verdict(self.workspace, PairPages.step, shard) for one in self.alike.all()]
-        pairs = np.unique(read_pairs(paths), axis=0)
+        pairs = np.unique(read_pairs(verdict_paths(self.alike, shard)), axis=0)
         pages = distinct(pairs[:, 0])
         labels = np.stack([pages, pages], axis=1)
         return labels, pairs[pairs[:, 0] != pairs[:, 1]]
 
     def _next(self, shard: int) -> tuple[np.ndarray, np.ndarray]:
         space, before = self.workspace, self.number - 1
-        step = AskForNodes(space, before, self.asked.partitions).step
-        answers = read_pairs(one.verdict(space, step, shard) for one in self.asked.all())
+        answers = read_pairs(verdict_paths(AskForNodes(space, self.waves, before), shard))
         moves = Moves(answers[:, 0], answers[:, 1])
-        pairs = read_pairs([_pairs_path(space, before, shard)])
-        labels = read_pairs([_labels_path(space, before, shard)])
+        pairs = read_pairs([_round_path(space, before, shard, EDGES_LEFT)])
+        labels = read_pairs([_round_path(space, before, shard, LABELS)])
         labels = np.stack([labels[:, 0], moved(labels[:, 1], moves)], axis=1)
         return labels, contracted(pairs, moves)
 
@@ -288,21 +298,22 @@ class AskForNodes:
     """A round: where each node of the pairs goes, and where the labels of finished pages are."""
 
     workspace: Workspace
+    waves: Waves
     number: int
-    partitions: int
 
     @property
-    def step(self) -> str:
+    def name(self) -> str:
         """Name in the workspace."""
         return f"nodes-{self.number:02d}"
 
-    def parts(self, shard: int, wave: Wave) -> Iterator[tuple[int, bytes]]:
+    def send(self, shard: int, wave: Wave) -> Iterator[tuple[int, bytes]]:
         """Yields what a shard asks about its nodes."""
-        asked = read_pairs([_asked_path(self.workspace, self.number, shard)])
-        part = PartitionKeys(0, self.partitions, asked)
-        for partition, some in by_partition(asked, asked[:, 0], part, self.partitions):
+        asked = read_pairs([_round_path(self.workspace, self.number, shard, ASKED)])
+        partitions = self.waves.partitions
+        part = PartitionKeys(0, partitions, asked)
+        for partition, nodes in by_partition(asked, asked[:, 0], part, partitions):
             if wave.first <= partition < wave.end:
-                yield partition, some
+                yield partition, nodes
 
     def compare(self, partition: int, parts: Parts) -> Iterator[tuple[int, bytes]]:
         """Yields where the nodes go that each shard asked for."""
@@ -313,9 +324,14 @@ class AskForNodes:
 
     def collect(self, shard: int, wave: Wave, verdicts: dict[int, bytes]) -> None:
         """Writes where the nodes go, in ascending order of the nodes."""
-        found = [np.frombuffer(verdicts[n], "<u8").reshape(-1, 2) for n in sorted(verdicts)]
-        answers = np.concatenate([np.empty((0, 2), np.uint64), *found])
-        write_pairs(self.workspace, wave.verdict(self.workspace, self.step, shard), answers)
+        answers = _pairs([verdicts[partition] for partition in sorted(verdicts)])
+        write_pairs(self.workspace, verdict_path(self, shard, wave), answers)
+
+
+def _pairs(verdicts: Iterable[bytes]) -> Edges:
+    """Returns the pairs of page numbers that verdicts hold, in their order."""
+    pairs = [np.frombuffer(verdict, "<u8").reshape(-1, 2) for verdict in verdicts]
+    return np.concatenate([np.empty((0, 2), np.uint64), *pairs])
 
 
 def _moves(part: bytes) -> Moves:
@@ -323,10 +339,10 @@ def _moves(part: bytes) -> Moves:
     return Moves(node, to)
 
 
-def pairs_left(workspace: Workspace, number: int, shards: int) -> int:
-    """Returns how many pairs all shards have left before a round."""
-    step = f"{CONTRACT}-{number:02d}"
-    return sum(tally.number(PAIRS) for tally in tallies(workspace, step, shards))
+def pairs_left(contracted: ContractPairs, shards: int) -> int:
+    """Returns how many pairs all shards have left after a step."""
+    found = tallies(contracted.workspace, contracted.name, shards)
+    return sum(tally.number(PAIRS) for tally in found)
 
 
 def groups_of(
@@ -336,25 +352,18 @@ def groups_of(
     number = 0
     while workspace.is_done(f"{CONTRACT}-{number + 1:02d}", shard):
         number += 1
-    labels = read_pairs([_labels_path(workspace, number, shard)])
+    labels = read_pairs([_round_path(workspace, number, shard, LABELS)])
     return labels[:, 0], labels[:, 1]
 
 
-def _pairs_path(workspace: Workspace, number: int, shard: int) -> str:
-    return workspace.spill(f"{CONTRACT}-{number:02d}", shard, ".pairs")
-
-
-def _labels_path(workspace: Workspace, number: int, shard: int) -> str:
-    return workspace.spill(f"{CONTRACT}-{number:02d}", shard, ".labels")
-
-
-def _asked_path(workspace: Workspace, number: int, shard: int) -> str:
-    return workspace.spill(f"{CONTRACT}-{number:02d}", shard, ".asked")
+def _round_path(workspace: Workspace, number: int, shard: int, of: str) -> str:
+    return workspace.spill(f"{CONTRACT}-{number:02d}", shard, of)
 
 
 PACKED = pa.schema([("candidates", pa.large_binary())])
 ANSWER = np.dtype([("row", "<u4"), ("size", "<i4")])  # size 0: represented by another page
 NEAR_DUPLICATE = "near_duplicate"
+SIZES = ".sizes"  # files with what candidates stand for
 SLICES = 16  # of a chunk's candidates, so that a wave reads only its own
 ROW_BITS = np.uint64(0xFFFFFFFF)
 
@@ -369,14 +378,14 @@ class SpillCandidates:
     workspace: Workspace
     partitions: int
 
-    step = "candidates"
+    name = "candidates"
 
     def __call__(self, number: int) -> Tally:
         """Processes one shard."""
         space = self.workspace
         pages, groups = groups_of(space, number)
-        with spills.writer(space, space.spill(self.step, number), PACKED) as file:
-            for batch in spills.batches(space.spill(SpillMinHashKeys.step, number)):
+        with spills.writer(space, space.spill(self.name, number), PACKED) as file:
+            for batch in spills.batches(space.spill(SpillMinHashKeys.name, number)):
                 rows = batch[ROW].to_numpy()
                 mine = np.flatnonzero(is_among(page_numbers(number, rows), pages))
                 some = [*page_table.pages(batch.take(pa.array(mine, pa.int64())))]
@@ -432,21 +441,22 @@ class ChoosePages:
     """Collects which candidates stay, and for how many pages each stands."""
 
     workspace: Workspace
-    partitions: int
+    waves: Waves
 
-    step = "choose"
+    name = "choose"
 
-    def parts(self, shard: int, wave: Wave) -> Iterator[tuple[int, bytes]]:
+    def send(self, shard: int, wave: Wave) -> Iterator[tuple[int, bytes]]:
         """Yields a shard's candidates, by partition of their groups."""
-        slices = min(SLICES, self.partitions)
-        each = self.partitions // slices
-        with spills.reader(self.workspace.spill(SpillCandidates.step, shard)) as file:
+        partitions = self.waves.partitions
+        slices = min(SLICES, partitions)
+        each = partitions // slices
+        with spills.reader(self.workspace.spill(SpillCandidates.name, shard)) as file:
             for number in range(wave.first // each, -(-wave.end // each)):
                 some = joined(
                     unpacked(file.get_batch(at)["candidates"][0].as_py())
                     for at in range(number, file.num_record_batches, slices)
                 )
-                yield from _by_partition(some, number * each, each, self.partitions, wave)
+                yield from _by_partition(some, number * each, each, partitions, wave)
 
     def compare(self, partition: int, parts: Parts) -> Iterator[tuple[int, bytes]]:
         """Yields for each shard's candidates the size of what they stand for, or 0."""
@@ -466,9 +476,8 @@ class ChoosePages:
         leaves = answers["size"] == 0
         space = self.workspace
         sizes = [answers[name][~leaves] for name in CLUSTER_SIZES.names]
-        spills.write(space, sizes_path(space, shard, wave), CLUSTER_SIZES, sizes)
-        path = wave.verdict(space, self.step, shard)
-        spills.write_numbers(space, path, answers["row"][leaves])
+        spills.write(space, verdict_path(self, shard, wave, SIZES), CLUSTER_SIZES, sizes)
+        spills.write_numbers(space, verdict_path(self, shard, wave), answers["row"][leaves])
 
 
 @dataclass(frozen=True)
@@ -489,19 +498,3 @@ def _by_partition(
     for partition, (begin, end) in enumerate(itertools.pairwise(ends), first):
         if begin < end and wave.first <= partition < wave.end:
             yield partition, packed(chosen(some, order[begin:end]))
-
-
-def sizes_path(workspace: Workspace, shard: int, wave: Wave) -> str:
-    """Returns the path of the sizes of what a shard's candidates stand for."""
-    return wave.verdict(workspace, f"{ChoosePages.step}.sizes", shard)
-
-
-def kept_pages(waves: Waves) -> SpilledPages:
-    """Returns the pages without those that another represents."""
-    return SpilledPages(
-        SpillMinHashKeys.step,
-        duplicates_in=ChoosePages.step,
-        waves=waves,
-        reason=NEAR_DUPLICATE,
-        sizes_in=f"{ChoosePages.step}.sizes",
-    )

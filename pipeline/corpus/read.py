@@ -151,11 +151,6 @@ class BrokenFile(NamedTuple):
     spills: tuple[str, ...]
 
 
-def spilled_broken(workspace: Workspace, step: str, shard: int) -> str:
-    """Returns the path of a shard's spilled file."""
-    return workspace.spill(step, shard, ".broken")
-
-
 def broken_batch(records: Sequence[BrokenRecord]) -> pa.RecordBatch:
     """Returns the broken records of a chunk, in order."""
     return pa.RecordBatch.from_pylist([one._asdict() for one in records], BROKEN)
@@ -233,16 +228,15 @@ class ReadShard:
     cut: Cut
     crawl_cache: str | None
 
-    step = "read"
+    name = "read"
 
     def __call__(self, number: int) -> Tally:
         """Reads one shard."""
         row, space = 0, self.workspace
-        broken_path = spilled_broken(space, self.step, number)
         with (
-            page_spill(space, self.step, number) as files,
+            page_spill(space, self.name, number) as files,
             spills.writer(space, versions_path(space, number), VERSIONS) as versions_file,
-            spills.writer(space, broken_path, BROKEN) as broken_file,
+            spills.writer(space, broken_path(space, number), BROKEN) as broken_file,
         ):
             records = self._records(number, files.tally)
             for chunk, broken in chunks(records, self.cut.chunk_characters):
@@ -251,8 +245,8 @@ class ReadShard:
                 if broken:
                     broken_file.write_batch(broken_batch(broken))
                 outcomes = [judged(page, self.judgements) for page in chunk]
-                passed = [one for one in outcomes if isinstance(one, Page)]
-                dropped = [one for one in outcomes if not isinstance(one, Page)]
+                passed = [page for page in outcomes if isinstance(page, Page)]
+                dropped = [other for other in outcomes if not isinstance(other, Page)]
                 versions: list[PageVersion] = []
                 if self.one_page_per_address:
                     passed, versions, older = _newest(passed)
@@ -284,7 +278,12 @@ def _newest(pages: Sequence[Page]) -> tuple[list[Page], list[PageVersion], list[
 
 def versions_path(workspace: Workspace, shard: int) -> str:
     """Returns the path of the versions that the pages of a shard are."""
-    return workspace.spill(ReadShard.step, shard, ".versions")
+    return workspace.spill(ReadShard.name, shard, ".versions")
+
+
+def broken_path(workspace: Workspace, shard: int) -> str:
+    """Returns the path of the broken records of a shard."""
+    return workspace.spill(ReadShard.name, shard, ".broken")
 
 
 def is_readable(path: str) -> bool:

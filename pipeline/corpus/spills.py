@@ -133,18 +133,18 @@ class GroupedPage(NamedTuple):
     values: tuple
 
 
-def kept_row(page: Page) -> GroupedPage:
-    """Returns the row of a page that passed every rule."""
-    group = f"pages/{page.language}/{page.split}" if page.split else f"pages/{page.language}"
-    return GroupedPage(group, normalized_hash(page.url), (*_values(page), None))
-
-
-def rejected_row(one: Rejected) -> GroupedPage:
-    """Returns the row of a rejected page."""
-    page = one.page._replace(language=one.page.counted_language)
+def row_of(outcome: Page | Dropped) -> GroupedPage | None:
+    """Returns the row of a kept or rejected page; None for a page that was not requested."""
+    if isinstance(outcome, Page):
+        split = f"/{outcome.split}" if outcome.split else ""
+        digest = normalized_hash(outcome.url)
+        return GroupedPage(f"pages/{outcome.language}{split}", digest, (*_values(outcome), None))
+    if isinstance(outcome, NotAsked):
+        return None
+    page = outcome.page._replace(language=outcome.page.counted_language)
     # Not ordered by address: all pages of one that a crawl repeats 50,000 times would be one file.
     digest = content_digest(page.url, page.timestamp, page.text)
-    return GroupedPage(f"rejected/{page.language}", digest, (*_values(page), one.reason))
+    return GroupedPage(f"rejected/{page.language}", digest, (*_values(page), outcome.reason))
 
 
 def content_digest(url: str, timestamp: str, text: str) -> bytes:
@@ -233,10 +233,9 @@ class PageSpill(NamedTuple):
             dropped: the others.
             rows: number of each page that passed within its shard, as it was read.
         """
-        for one in dropped:
-            self.tally.count_outcome(one)
-        rejected = (one for one in dropped if isinstance(one, Rejected))
-        self.rejected.write(map(rejected_row, rejected))
+        for page in dropped:
+            self.tally.count_outcome(page)
+        self.rejected.write(row for page in dropped if (row := row_of(page)))
         self.pages.write_batch(page_table.batch(passed).append_column(ROW, pa.array(rows)))
 
 

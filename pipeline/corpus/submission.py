@@ -10,12 +10,10 @@ so the display is the same everywhere.
 """
 
 import contextlib
-import itertools
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple, cast
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -26,26 +24,27 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from data.errors import DataError
 from data.files.paths import is_remote, join_path
 from pipeline.beam.job import (
+    DoExchange,
     DoWork,
-    ExchangeRound,
+    Stage,
+    Step,
     WorkNumbers,
-    WorkStep,
     counters,
     in_workers,
     running,
 )
 from pipeline.beam.options import Follow, in_process
-from pipeline.beam.workspace import Wave, Workspace, incomplete, is_collected
+from pipeline.beam.workspace import Exchange, Wave, Workspace, incomplete, is_collected
 from pipeline.corpus import write
 from pipeline.corpus.counts import Tally, tallies, tally_of, total
-from pipeline.corpus.graph import Exchange, Rounds, Stage, stages, work_of
+from pipeline.corpus.graph import plan, steps
 from pipeline.corpus.job import CleaningJob
 from pipeline.corpus.judge import JudgePages
-from pipeline.corpus.near_duplicates import pairs_left
+from pipeline.corpus.near_duplicates import ContractPairs, pairs_left
 from pipeline.corpus.onto import delta
+from pipeline.corpus.onto.base import Base
 from pipeline.corpus.onto.delta import EMPTY, FILES, KeepFile, WriteDelta
 from pipeline.corpus.onto.keep import KeepShard
-from pipeline.corpus.onto.stages import Base
 from pipeline.corpus.write import (
     NO_ADDITION,
     Addition,
@@ -180,15 +179,8 @@ def progress_shown(
 
 OF_GROUP = tuple[str, tuple[int, str, bytes, bytes]]
 
-
-class WaveOf(NamedTuple):
-    """One wave of an exchange."""
-
-    exchange: Exchange
-    wave: Wave
-
-
-GraphStage = WorkStep | WaveOf
+# Part of a graph: a step, or one wave of some exchanges.
+GraphStage = Step | tuple[Wave, tuple[Exchange, ...]]
 
 
 def run_job(job: CleaningJob, options: PipelineOptions, follow: Follow = lambda _: None) -> None:
@@ -203,60 +195,58 @@ def run_job(job: CleaningJob, options: PipelineOptions, follow: Follow = lambda 
         DataError: if a worker met a condition that the user can fix, such as a full disk.
     """
     for graph in graphs(job):
-        some = options if any(not isinstance(one, WaveOf) for one in graph) else in_process(options)
-        with running(some, follow) as pipeline:
+        has_steps = any(not isinstance(stage, tuple) for stage in graph)
+        with running(options if has_steps else in_process(options), follow) as pipeline:
             build(job, graph, pipeline)
 
 
 def graphs(job: CleaningJob) -> Iterator[list[GraphStage]]:
     """Yields the graphs of the job; the rest depends on the results of those before."""
     waiting: list[Stage] = []
-    for stage in stages(job):
-        if not isinstance(stage, Rounds):
-            waiting.append(stage)
-            continue
-        yield from _grouped(job, waiting)
-        waiting = []
-        for number in itertools.count():
-            if not pairs_left(job.workspace, number, job.shards):
+    for stage in plan(job):
+        waiting.append(stage)
+        contracted = stage
+        while isinstance(contracted, ContractPairs):
+            yield from _grouped(job, waiting)
+            waiting = []
+            if not pairs_left(contracted, job.shards):
                 break
-            yield from _grouped(job, stage.stages(job.workspace, number))
+            asked, contracted = contracted.round()
+            waiting = [(asked,), contracted]
     yield from _grouped(job, waiting)
 
 
-def _grouped(job: CleaningJob, some: Iterable[Stage]) -> Iterator[list[GraphStage]]:
+def _grouped(job: CleaningJob, stages: Iterable[Stage]) -> Iterator[list[GraphStage]]:
     """Yields stages in graphs, without waves whose verdicts were collected by an earlier start."""
     graph: list[GraphStage] = []
-    for stage in some:
-        if not isinstance(stage, Exchange):
-            graph.append(cast(WorkStep, stage))
+    for stage in stages:
+        if not isinstance(stage, tuple):
+            graph.append(stage)
             continue
-        waves = [*stage.waves.all()]
-        turns = [WaveOf(stage, one) for one in waves if not _is_collected(job, stage, one)]
+        waves = [*stage[-1].waves.all()]
+        turns: list[GraphStage] = [
+            (wave, stage) for wave in waves if not is_collected(stage[-1], wave, job.shards)
+        ]
         if len(waves) == 1:
             graph += turns
         else:
-            alone: list[list[GraphStage]] = [[turn] for turn in turns]
-            yield from (one for one in (graph, *alone) if one)
+            yield from (alone for alone in (graph, *([turn] for turn in turns)) if alone)
             graph = []
     if graph:
         yield graph
-
-
-def _is_collected(job: CleaningJob, exchange: Exchange, wave: Wave) -> bool:
-    return is_collected(job.workspace, exchange.rounds[-1].step, wave, job.shards)
 
 
 def build(job: CleaningJob, graph: Sequence[GraphStage], pipeline: beam.Pipeline) -> None:
     """Adds stages to a pipeline, each after the one before; after the last, the corpus's files."""
     shards = pipeline | WorkNumbers(job.shards)
     for stage in graph:
-        if isinstance(stage, WaveOf):
-            for turn in stage.exchange.rounds:
-                shards = shards | type(turn).__name__ >> ExchangeRound(turn, stage.wave)
+        if isinstance(stage, tuple):
+            wave, exchanges = stage
+            for exchange in exchanges:
+                shards = shards | type(exchange).__name__ >> DoExchange(exchange, wave)
         else:
-            shards = shards | f"{type(stage).__name__}-{stage.step}" >> DoWork(stage)
-            if stage.step == JudgePages.step:
+            shards = shards | f"{type(stage).__name__}-{stage.name}" >> DoWork(stage)
+            if stage.name == JudgePages.name:
                 _ = shards | "WriteCorpus" >> WriteCorpus(job)
                 if job.base is not None:
                     _ = shards | "KeepCorpus" >> KeepCorpus(job, job.base)
@@ -271,8 +261,8 @@ class WriteCorpus(beam.PTransform):
 
     def expand(self, input_or_inputs):  # noqa: D102, described by the class
         job, space = self._job, self._job.workspace
-        steps = tuple(step.step for step in work_of(job) if step.step != KeepShard.step)
-        groups = in_workers(GroupsOfShard(space, steps), input_or_inputs)
+        names = tuple(step.name for step in steps(job) if step.name != KeepShard.name)
+        groups = in_workers(GroupsOfShard(space, names), input_or_inputs)
         base = job.base
         addition = NO_ADDITION
         if base is not None:
@@ -324,10 +314,9 @@ def total_of(job: CleaningJob) -> Tally:
     Raises:
         DataError: if work items are missing.
     """
-    found = (
-        tally for step in work_of(job) for tally in tallies(job.workspace, step.step, job.shards)
+    return total(
+        tally for step in steps(job) for tally in tallies(job.workspace, step.name, job.shards)
     )
-    return total(found)
 
 
 def output_paths(job: CleaningJob, tally: Tally) -> Iterator[str]:
@@ -366,7 +355,7 @@ def kept_files(job: CleaningJob) -> list[PlannedFile]:
     if job.base is None:
         return []
     files = job.base.growth.facts().files
-    found = tallies(job.workspace, KeepFile.step, len(files))
+    found = tallies(job.workspace, KeepFile.name, len(files))
     return [
         file for file, tally in zip(files, found, strict=True) if not tally.details(FILES)[EMPTY]
     ]

@@ -31,7 +31,7 @@ from pipeline.beam.workspace import Workspace
 from pipeline.corpus import read, spills
 from pipeline.corpus.counts import SortedRun, tally_of
 from pipeline.corpus.pages import write_pages
-from pipeline.corpus.read import BrokenFile, ReadShard
+from pipeline.corpus.read import BrokenFile
 
 PAGES_PER_FILE = 10_000  # 30 to 120 MB of text
 BYTES_PER_FILE = 256 << 20
@@ -279,8 +279,7 @@ class GroupsOfShard:
                     smallest = b"".join(map(bytes.fromhex, digests))
                     yield f"pages/{code}", ShardOfGroup(shard, "", b"", smallest)
             if tally.broken:
-                spilled = read.spilled_broken(self.workspace, ReadShard.step, shard)
-                name = self.workspace.name_of(spilled)
+                name = self.workspace.name_of(read.broken_path(self.workspace, shard))
                 yield read.BROKEN_FOLDER, ShardOfGroup(shard, name, b"", b"")
 
 

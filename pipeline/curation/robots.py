@@ -23,7 +23,7 @@ from data.errors import DataError
 from data.files.parquet_files import read_table
 from data.files.paths import join_path
 from data.urls import host_of
-from pipeline.beam.workspace import Parts, Wave, Waves, Workspace
+from pipeline.beam.workspace import Parts, Wave, Waves, Workspace, verdict_path, verdict_paths
 from pipeline.corpus.counts import Tally
 from pipeline.corpus.pages import CorpusFile, page_urls
 
@@ -62,13 +62,13 @@ class ListHosts:
     workspace: Workspace
     corpus: str
 
-    step = "hosts"
+    name = "hosts"
 
     def __call__(self, number: int) -> Tally:
         """Writes those of one file."""
         file = self.workspace.shards(list[CorpusFile])[number]
         hashes = {hash_of(host_of(url)) for url in page_urls(join_path(self.corpus, file.name))}
-        with self.workspace.publish(self.workspace.spill(self.step, number)) as unfinished:
+        with self.workspace.publish(self.workspace.spill(self.name, number)) as unfinished:
             pq.write_table(pa.table([pa.array(sorted(hashes), pa.uint64())], HASHES), unfinished)
         return Tally()
 
@@ -78,7 +78,7 @@ def hosts_of(workspace: Workspace, files: int) -> UInt64[np.ndarray, " hosts"]:
     """Returns the hashes of all hosts of a corpus, in order."""
     found = [np.empty(0, np.uint64)]
     for number in range(files):
-        path = workspace.spill(ListHosts.step, number)
+        path = workspace.spill(ListHosts.name, number)
         found.append(read_table(path, HASHES)["host"].to_numpy())
     return np.unique(np.concatenate(found))
 
@@ -94,22 +94,20 @@ class AskRobots:
     """Collects the rows of the pages that their host's robots.txt disallows.
 
     Attributes:
-        workspace: workspace of the job.
         corpus: corpus that is selected from.
         robots: files with robots.txt.
         agent: name of the robot.
-        partitions: number of hash partitions.
     """
 
     workspace: Workspace
+    waves: Waves
     corpus: str
     robots: tuple[str, ...]
     agent: str
-    partitions: int
 
-    step = "robots"
+    name = "robots"
 
-    def parts(self, shard: int, wave: Wave) -> Iterator[tuple[int, bytes]]:
+    def send(self, shard: int, wave: Wave) -> Iterator[tuple[int, bytes]]:
         """Yields what a file sends to each partition."""
         files = self.workspace.shards(list[CorpusFile])
         parts: dict[int, Part] = defaultdict(lambda: Part({}, {}))
@@ -162,14 +160,13 @@ class AskRobots:
     def collect(self, shard: int, wave: Wave, verdicts: dict[int, bytes]) -> None:
         """Writes the rows of a file that are disallowed."""
         rows = np.concatenate(
-            [np.empty(0, "<i8"), *(np.frombuffer(one, "<i8") for one in verdicts.values())]
+            [np.empty(0, "<i8"), *(np.frombuffer(rows, "<i8") for rows in verdicts.values())]
         )
-        path = wave.verdict(self.workspace, self.step, shard)
-        with self.workspace.publish(path) as unfinished:
+        with self.workspace.publish(verdict_path(self, shard, wave)) as unfinished:
             pq.write_table(pa.table([np.sort(rows)], ROWS), unfinished)
 
     def _partition(self, host: str) -> int:
-        return hash_of(host) % self.partitions
+        return hash_of(host) % self.waves.partitions
 
 
 def hash_of(host: str) -> int:
@@ -185,15 +182,12 @@ def disallowed_pages(
     return (row for (row, _), reason in zip(pages, why, strict=True) if reason)
 
 
-def disallowed_rows(
-    workspace: Workspace, shard: int, waves: Waves, pages: int
-) -> Bool[np.ndarray, " pages"]:
-    """Returns which pages of a file are disallowed."""
-    outside = np.zeros(pages, bool)
-    for wave in waves.all():
-        path = wave.verdict(workspace, AskRobots.step, shard)
-        outside[read_table(path, ROWS)["row"].to_numpy()] = True
-    return outside
+def disallowed_rows(robots: AskRobots | None, shard: int, pages: int) -> Bool[np.ndarray, " pages"]:
+    """Returns which pages of a file are disallowed; none without robots.txt."""
+    disallowed = np.zeros(pages, bool)
+    for path in [] if robots is None else verdict_paths(robots, shard):
+        disallowed[read_table(path, ROWS)["row"].to_numpy()] = True
+    return disallowed
 
 
 def skipped_robots(workspace: Workspace) -> Iterator[str]:

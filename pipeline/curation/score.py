@@ -102,7 +102,7 @@ class ScoreFile:
     workspace: Workspace
     scoring: Scoring
 
-    step = "score"
+    name = "score"
 
     def __call__(self, number: int) -> ScoreRecord:
         """Writes one table."""

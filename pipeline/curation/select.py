@@ -46,7 +46,7 @@ from data.errors import DataError
 from data.files.paths import join_path
 from data.languages import NO_LANGUAGE, UNDETERMINED
 from data.reading.page import REJECTED
-from pipeline.beam.workspace import NO_WAVES, Waves, Workspace
+from pipeline.beam.workspace import Workspace
 from pipeline.corpus.counts import BLOCKED_ENTRIES, OPTED_OUT_ENTRIES, Tally
 from pipeline.corpus.pages import (
     PAGES_FOLDER,
@@ -56,7 +56,7 @@ from pipeline.corpus.pages import (
     whole_pages,
     write_pages,
 )
-from pipeline.curation.robots import disallowed_rows
+from pipeline.curation.robots import AskRobots, disallowed_rows
 from pipeline.curation.score import read_score_table
 from pipeline.errors import ArtifactError
 
@@ -208,16 +208,16 @@ class SelectFile:
         corpus: corpus that is selected from.
         scores: directory of its scores.
         rules: rules that decide.
-        robots: waves in which addresses were compared with robots.txt; None if they were not.
+        robots: exchange that compared addresses with robots.txt; None without any.
     """
 
     workspace: Workspace
     corpus: str
     scores: str
     rules: LateRules
-    robots: Waves | None
+    robots: AskRobots | None
 
-    step = "select"
+    name = "select"
 
     def __call__(self, number: int) -> Tally:
         """Writes one file."""
@@ -229,7 +229,7 @@ class SelectFile:
                 f"{self.scores}/{file.name} should have a row for each of {len(pages)} pages and "
                 f"has {len(scores)}; run score again into another directory."
             )
-        disallowed = disallowed_rows(self.workspace, number, self.robots or NO_WAVES, len(pages))
+        disallowed = disallowed_rows(self.robots, number, len(pages))
         urls = pages["url"].to_pylist()
         why = reasons(urls, scores, file.language, self.rules, disallowed)
         counts, reason = Tally(), pa.array(why, pa.string())

@@ -48,7 +48,7 @@ class FindSites:
     sites: tuple[str, ...]
     unique_lines: bool
 
-    step = "find"
+    name = "find"
 
     def __call__(self, number: int) -> Tally:
         """Counts one file."""
@@ -83,12 +83,12 @@ class RemoveSites:
     corpus: str
     sites: tuple[str, ...]
 
-    step = "remove"
+    name = "remove"
 
     def __call__(self, number: int) -> Tally:
         """Writes one file."""
         file = self.workspace.shards(list[CorpusFile])[number]
-        if tally_of(self.workspace, FindSites.step, number).number(FILES):
+        if tally_of(self.workspace, FindSites.name, number).number(FILES):
             pages = whole_pages(self.corpus, file.name)
             of_sites = rows_of(pages["url"].to_pylist(), self.sites)
             stay = pages.filter(pa.array(~of_sites))

@@ -107,7 +107,7 @@ class WriteShard:
     workspace: Workspace
     layout: TokenLayout
 
-    step = "shards"
+    name = "shards"
 
     def __call__(self, number: int) -> ShardRecord:
         """Writes one shard."""
@@ -253,7 +253,7 @@ class CarryShard:
     vocabulary_size: int
     byte_ids: tuple[int, int]
 
-    step = CARRIED
+    name = CARRIED
 
     def __call__(self, number: int) -> ShardRecord:
         """Carries one shard."""

@@ -31,7 +31,7 @@ from pipeline.corpus.judge import JudgePages
 from pipeline.corpus.onto.verdicts import GrowthFacts, GrowthFiles
 from pipeline.corpus.pages import PAGES_FOLDER, REJECTED_FOLDER, whole_pages, write_pages
 from pipeline.corpus.read import write_table
-from pipeline.corpus.spills import GroupedPage, SortedRunWriter, content_digest
+from pipeline.corpus.spills import GroupedPage, SortedRunWriter, content_digest, row_of
 from pipeline.corpus.write import PlannedFile
 
 FOLDER = "delta"
@@ -84,10 +84,8 @@ def page_changes(was: Page | Dropped, now: Page | Dropped) -> Iterator[Change]:
         yield _change(now, REINSTATED, _reason(was))
 
 
-def _reason(one: Page | Dropped) -> str:
-    if isinstance(one, Rejected):
-        return one.reason
-    return "not_asked" if isinstance(one, NotAsked) else ""
+def _reason(dropped: Page | Dropped) -> str:
+    return dropped.reason if isinstance(dropped, Rejected) else "not_asked"
 
 
 def _change(page: Page, change: str, reason: str) -> Change:
@@ -95,20 +93,20 @@ def _change(page: Page, change: str, reason: str) -> Change:
     return Change(page.url, digest, page.language, change, reason)
 
 
-def count(tally: Tally, some: Iterable[Change]) -> None:
+def count(tally: Tally, changes: Iterable[Change]) -> None:
     """Counts changes."""
-    for one in some:
-        tally.add(one.change, one.language, one.reason)
+    for change in changes:
+        tally.add(change.change, change.language, change.reason)
 
 
-def batch(some: Iterable[Change]) -> pa.RecordBatch:
+def batch(changes: Iterable[Change]) -> pa.RecordBatch:
     """Returns changes as a table."""
-    return pa.RecordBatch.from_pylist([one._asdict() for one in some], SCHEMA)
+    return pa.RecordBatch.from_pylist([change._asdict() for change in changes], SCHEMA)
 
 
-def spilled(workspace: Workspace, shard: int) -> str:
+def changes_path(workspace: Workspace, shard: int) -> str:
     """Returns the path of a shard's changes."""
-    return workspace.spill(JudgePages.step, shard, ".delta")
+    return workspace.spill(JudgePages.name, shard, ".delta")
 
 
 def file_of(shard: int) -> int:
@@ -122,34 +120,21 @@ def names(shards: int) -> list[str]:
     return [f"{FOLDER}/pages-{number:05d}-of-{files:05d}.parquet" for number in range(files)]
 
 
-@dataclass(frozen=True)
-class JudgeAdded:
+def judge_added(judge: JudgePages, shard: int) -> Tally:
     """Judges a new shard; lists the pages that it adds to the corpus."""
-
-    judge: JudgePages
-
-    @property
-    def workspace(self) -> Workspace:
-        """Workspace of the job."""
-        return self.judge.workspace
-
-    step = JudgePages.step
-
-    def __call__(self, number: int) -> Tally:
-        """Judges one shard."""
-        tally, space = self.judge(number), self.workspace
-        numbers = [run.batch for run in tally.runs if run.group.startswith("pages/")]
-        with spills.writer(space, spilled(space, number), SCHEMA) as file:
-            for rows in spills.batches(space.spill(self.step, number), numbers):
-                names = ("url", "timestamp", "text", "language")
-                pages = zip(*(rows[name].to_pylist() for name in names), strict=True)
-                added = [
-                    Change(url, content_digest(url, time, text).hex(), code, ADDED, NEW)
-                    for url, time, text, code in pages
-                ]
-                count(tally, added)
-                file.write_batch(batch(added))
-        return tally
+    tally, space = judge(shard), judge.workspace
+    numbers = [run.batch for run in tally.runs if run.group.startswith("pages/")]
+    with spills.writer(space, changes_path(space, shard), SCHEMA) as file:
+        for rows in spills.batches(space.spill(judge.name, shard), numbers):
+            names = ("url", "timestamp", "text", "language")
+            pages = zip(*(rows[name].to_pylist() for name in names), strict=True)
+            added = [
+                Change(url, content_digest(url, time, text).hex(), code, ADDED, NEW)
+                for url, time, text, code in pages
+            ]
+            count(tally, added)
+            file.write_batch(batch(added))
+    return tally
 
 
 GONE_ROWS = "gone_rows"  # kind of count: rows of the corpus's files that a judgement changes
@@ -181,22 +166,15 @@ class Outcomes(NamedTuple):
     now: Page | Dropped
 
 
-def _row(one: Page | Dropped) -> GroupedPage | None:
-    """Returns the row of an outcome in the corpus; None if it has none."""
-    if isinstance(one, NotAsked):
-        return None
-    return spills.kept_row(one) if isinstance(one, Page) else spills.rejected_row(one)
-
-
 def new_row(both: Outcomes) -> GroupedPage | None:
     """Returns the row to write for a page, unless the corpus has it, or has it but for its size."""
-    return None if _row(both.was) == _row(both.now) or _resized(both) else _row(both.now)
+    return None if row_of(both.was) == row_of(both.now) or _resized(both) else row_of(both.now)
 
 
 def gone_rows(both: Outcomes) -> Iterator[Gone]:
     """Yields the row of the corpus that a page loses, or that has another size."""
     was, now = both
-    if isinstance(was, NotAsked) or _row(was) == _row(now):
+    if isinstance(was, NotAsked) or row_of(was) == row_of(now):
         return
     if isinstance(was, Page):
         size = now.cluster_size if isinstance(now, Page) and _resized(both) else 0
@@ -210,12 +188,12 @@ def _resized(both: Outcomes) -> bool:
     was, now = both
     if not isinstance(was, Page) or not isinstance(now, Page):
         return False
-    return _row(was) == _row(now._replace(cluster_size=was.cluster_size))
+    return row_of(was) == row_of(now._replace(cluster_size=was.cluster_size))
 
 
 def gone_path(workspace: Workspace, shard: int) -> str:
     """Returns the path of the rows that leave files of the corpus."""
-    return workspace.spill(JudgePages.step, shard, ".gone")
+    return workspace.spill(JudgePages.name, shard, ".gone")
 
 
 class RowChanges(NamedTuple):
@@ -237,11 +215,11 @@ class RowChanges(NamedTuple):
         """Writes what a chunk changes; returns the rows to write."""
         new = [row for both in pairs if (row := new_row(both))]
         self.new.write(new)
-        gone = [one for both in pairs for one in gone_rows(both)]
+        gone = [row for both in pairs for row in gone_rows(both)]
         self.gone.write_batch(
             spills.arrow_batch(GONE, zip(*gone, strict=True) if gone else [[]] * 4)
         )
-        changes = [one for both in pairs for one in page_changes(*both)]
+        changes = [change for both in pairs for change in page_changes(*both)]
         self.delta.write_batch(batch(changes))
         count(self.tally, changes)
         self.tally.add(GONE_ROWS, number=len(gone))
@@ -251,11 +229,11 @@ class RowChanges(NamedTuple):
 @contextlib.contextmanager
 def row_changes(workspace: Workspace, shard: int, tally: Tally) -> Iterator[RowChanges]:
     """Yields the spilled files of a shard's changed rows, which appear when the block ends."""
-    new = workspace.spill(JudgePages.step, shard)
+    new = workspace.spill(JudgePages.name, shard)
     with (
         spills.run_writer(workspace, new, tally) as new_file,
         spills.writer(workspace, gone_path(workspace, shard), GONE) as gone_file,
-        spills.writer(workspace, spilled(workspace, shard), SCHEMA) as delta_file,
+        spills.writer(workspace, changes_path(workspace, shard), SCHEMA) as delta_file,
     ):
         yield RowChanges(new_file, gone_file, delta_file, tally)
 
@@ -272,7 +250,7 @@ class KeepFile:
     workspace: Workspace
     growth: GrowthFiles
 
-    step = "files"
+    name = "files"
 
     def __call__(self, number: int) -> Tally:
         """Keeps one file."""
@@ -365,12 +343,12 @@ class WriteDelta:
     workspace: Workspace
     shards: int
 
-    step = "delta"
+    name = "delta"
 
     def __call__(self, number: int) -> Tally:
         """Writes one file."""
-        some = (shard for shard in range(self.shards) if file_of(shard) == number)
-        paths = (spilled(self.workspace, shard) for shard in some)
-        batches = (one for path in paths for one in spills.batches(path))
+        shards = (shard for shard in range(self.shards) if file_of(shard) == number)
+        paths = (changes_path(self.workspace, shard) for shard in shards)
+        batches = (batch for path in paths for batch in spills.batches(path))
         write_table(self.workspace, names(self.shards)[number], batches, SCHEMA)
         return Tally()

@@ -14,12 +14,13 @@ from data.files.atomic import copy_file
 from data.files.digests import digest_of_contents
 from data.files.paths import size_of
 from pipeline.beam.workspace import SCRATCH, Workspace
-from pipeline.corpus import read, spills
+from pipeline.corpus import spills
 from pipeline.corpus.counts import Tally, tally_of, total
 from pipeline.corpus.judgements import CLUSTER_SIZES, DescribePages
 from pipeline.corpus.lines import SpillLineKeys, line_keys_path, repeats_path
 from pipeline.corpus.near_duplicates import PAIRS, minhash_keys_path
 from pipeline.corpus.onto import delta
+from pipeline.corpus.onto.base import Base
 from pipeline.corpus.onto.delta import GONE_ROWS
 from pipeline.corpus.onto.verdicts import (
     ANSWERED,
@@ -41,12 +42,12 @@ from pipeline.corpus.onto.verdicts import (
     SIZES,
     VERSIONS,
     Columns,
-    Decided,
+    Exchanges,
     GrowthFiles,
-    Verdicts,
     claims_path,
+    columns_of,
 )
-from pipeline.corpus.read import ReadShard, versions_path
+from pipeline.corpus.read import ReadShard, broken_path, versions_path
 from pipeline.corpus.spills import ROW
 
 KEPT_BYTES = "kept_bytes"  # kind of count: size of what is kept beside the corpus, by kind
@@ -59,26 +60,23 @@ class KeepShard:
 
     Attributes:
         steps: names of the steps whose counts are kept.
-        one_page_per_line: whether pages meet other pages at all; else only counts are kept.
-        growth: what is kept beside the base corpus, if any.
-        base_shards: number of its shards.
+        exchanges: exchanges of the job; None where no page meets another and counts are kept alone.
+        base: corpus that the job adds to, if any.
     """
 
     workspace: Workspace
     steps: tuple[str, ...]
-    one_page_per_line: bool
-    decided: Decided
-    growth: GrowthFiles | None
-    base_shards: int
+    exchanges: Exchanges | None
+    base: Base | None
 
-    step = "keep"
+    name = "keep"
 
     def __call__(self, number: int) -> Tally:
         """Keeps what is left of one shard."""
         for kind, source in self._sources(number):
             copy_file(source, self._path(kind, number), self._scratch)
-        if self.one_page_per_line:
-            self._keep_verdicts(number)
+        if self.exchanges is not None:
+            self._keep_verdicts(self.exchanges, number)
         sizes = {kind: size_of(self._path(kind, number)) for kind in KINDS}
         kept = {kind: size for kind, size in sizes.items() if size}
         self._keep_counts(number, self._digests(number, kept))
@@ -90,12 +88,16 @@ class KeepShard:
     def _digests(self, number: int, kinds: Iterable[str]) -> dict[str, str]:
         """Returns the digests of a shard's files; those of files of the base corpus are known."""
         known: dict[str, str] = {}
-        if self.growth is not None and number < self.base_shards:
-            there = self.growth.kept(number).digests
+        if growth := self._growth(number):
+            there = growth.kept(number).digests
             known = {kind: there[kind] for kind in SAME if kind in there}
         return {
             kind: known.get(kind) or digest_of_contents(self._path(kind, number)) for kind in kinds
         }
+
+    def _growth(self, number: int) -> GrowthFiles | None:
+        """Returns what is kept of a shard of the base corpus; None for a new shard."""
+        return self.base.growth if self.base and number < self.base.shards else None
 
     @property
     def _kept(self) -> GrowthFiles:
@@ -110,38 +112,37 @@ class KeepShard:
 
     def _sources(self, number: int) -> Iterator[tuple[str, str]]:
         """Yields the files to copy: kind and path."""
-        space, web = self.workspace, self.decided.has_near_duplicates
-        yield BROKEN, read.spilled_broken(space, ReadShard.step, number)
-        if not self.one_page_per_line:
+        space = self.workspace
+        yield BROKEN, broken_path(space, number)
+        if self.exchanges is None:
             return
+        web = self.exchanges.chosen is not None
         yield VERSIONS, versions_path(space, number)
         yield LINES, line_keys_path(space, number)
         yield REPEATS, repeats_path(space, number)
         yield OUTCOMES, spills.outcomes_path(space, number)
         if web:
             yield MINHASH, minhash_keys_path(space, number)
-        if self.growth is not None and number < self.base_shards:
+        if growth := self._growth(number):
             for kind in SAME if web else (PAGES,):
-                yield kind, self.growth.path(kind, number)
+                yield kind, growth.path(kind, number)
             yield CLAIMS, claims_path(space, number)
         else:
-            yield PAGES, space.spill(ReadShard.step, number)
+            yield PAGES, space.spill(ReadShard.name, number)
             if web:
-                yield DESCRIBED, space.spill(DescribePages.step, number)
+                yield DESCRIBED, space.spill(DescribePages.name, number)
 
-    def _keep_verdicts(self, number: int) -> None:
-        if number < self.base_shards:
-            self._write(self.decided.now(number), number)
-            return
-        claims = claims_of(self.workspace, number)
-        columns = [claims[name] for name in CLAIMED.names]
-        spills.write(self.workspace, self._path(CLAIMS, number), CLAIMED, columns)
-        if self.decided.has_near_duplicates:
-            self._keep_answers(number)
-        self._write(self.decided.of(number, claims), number)
-
-    def _write(self, verdicts: Verdicts, number: int) -> None:
+    def _keep_verdicts(self, exchanges: Exchanges, number: int) -> None:
         space = self.workspace
+        if self._growth(number):
+            claims = columns_of(claims_path(space, number), CLAIMED)
+        else:
+            claims = claims_of(space, number)
+            columns = [claims[name] for name in CLAIMED.names]
+            spills.write(space, self._path(CLAIMS, number), CLAIMED, columns)
+            if exchanges.chosen is not None:
+                self._keep_answers(number)
+        verdicts = exchanges.verdicts(number, claims)
         for kind, numbers in (
             (DUPLICATES, verdicts.duplicates),
             (LEAVES, verdicts.leaves),
@@ -155,7 +156,7 @@ class KeepShard:
         space = self.workspace
         path = self._path(ANSWERS, number)
         with spills.writer(space, path, ANSWERED) as file:
-            for batch in spills.batches(space.spill(DescribePages.step, number)):
+            for batch in spills.batches(space.spill(DescribePages.name, number)):
                 file.write_batch(batch.select(ANSWERED.names))
 
     def _keep_counts(self, number: int, digests: dict[str, str]) -> None:
@@ -172,7 +173,7 @@ def claims_of(workspace: Workspace, shard: int) -> Columns:
     """Returns the pages of a new shard whose lines are compared, in the order of their lines."""
     rows: list[np.ndarray] = [np.empty(0, np.uint32)]
     lines: list[np.ndarray] = [np.empty(0, np.uint32)]
-    for batch in spills.batches(workspace.spill(SpillLineKeys.step, shard)):
+    for batch in spills.batches(workspace.spill(SpillLineKeys.name, shard)):
         rows.append(batch[ROW].to_numpy())
         breaks = pc.count_substring(  # pyright: ignore[reportAttributeAccessIssue]
             batch["text"], "\n"

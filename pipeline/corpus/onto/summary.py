@@ -15,7 +15,7 @@ from data.rules.rule_sets import WebRuleSet
 from pipeline.arguments import Clean
 from pipeline.corpus.counts import Tally, tallies, total
 from pipeline.corpus.job import VERSION, CleaningJob
-from pipeline.corpus.judgements import thresholds_of
+from pipeline.corpus.judgements import DecideThresholds, collected_thresholds
 from pipeline.corpus.onto import delta
 from pipeline.corpus.onto.delta import FILES, FOUND_ROWS, GONE_ROWS, KeepFile
 from pipeline.corpus.onto.keep import KEPT_BYTES
@@ -43,7 +43,10 @@ def write_facts(
     share = None
     if named and isinstance(held_out, ShareOfEachLanguage):
         share = ShareHeldOut(share=held_out.share, minimum=held_out.minimum)
-    has_thresholds = isinstance(job.rules, WebRuleSet)
+    thresholds: dict[str, float] = {}
+    if isinstance(job.rules, WebRuleSet):
+        decided = DecideThresholds(job.workspace, job.rules.certainty)
+        thresholds = collected_thresholds(decided, 0)
     sizes = {file.path: file.size for file in files}
     new = job.workspace.shards(list[list[str]])[len(base.input) if base else 0 :]
     facts = GrowthFacts(
@@ -60,7 +63,7 @@ def write_facts(
         ),
         files=(*kept_files(job), *new_files(plans)),
         held_out_up_to=(base.held_out_up_to if base else {}) | _held_out(plans),
-        thresholds=dict(thresholds_of(job.workspace, 0)) if has_thresholds else {},
+        thresholds=thresholds,
         tallies=tuple(digest_of_contents(kept.tally_path(shard)) for shard in range(job.shards)),
     )
     write_json(kept.facts_path, to_builtins(facts))
@@ -93,7 +96,7 @@ def addition_of(job: CleaningJob, tally: Tally, onto: str) -> dict[str, Any]:
         RuntimeError: if a row that should leave a file was in none.
     """
     assert job.base is not None
-    files = total(tallies(job.workspace, KeepFile.step, job.base.files))
+    files = total(tallies(job.workspace, KeepFile.name, job.base.files))
     wanted, found = tally.number(GONE_ROWS), files.number(FOUND_ROWS)
     if wanted != found:
         raise RuntimeError(

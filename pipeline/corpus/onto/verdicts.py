@@ -23,14 +23,25 @@ from data.language_id.thresholds import decide
 from data.numbers import is_among
 from data.reading.page import BROKEN as BROKEN_COLUMNS
 from pipeline.artifacts import MANIFEST
-from pipeline.beam.workspace import NO_WAVES, Waves, Workspace
+from pipeline.beam.workspace import Workspace, verdict_paths
 from pipeline.corpus import spills
 from pipeline.corpus.addresses import FindNewest
 from pipeline.corpus.counts import Tally, TallyRecord
-from pipeline.corpus.judgements import CLUSTER_SIZES, Rows, thresholds_of
-from pipeline.corpus.keys import numbers_of
-from pipeline.corpus.lines import LINE_KEYS, SpillLineKeys, duplicate_lines_of
-from pipeline.corpus.near_duplicates import MINHASH_KEYS, ChoosePages, sizes_path
+from pipeline.corpus.judgements import (
+    CLUSTER_SIZES,
+    DecideThresholds,
+    Rows,
+    collected_thresholds,
+)
+from pipeline.corpus.keys import collected_numbers
+from pipeline.corpus.lines import (
+    LINE_KEYS,
+    FindDuplicateLines,
+    SpillLineKeys,
+    duplicate_lines,
+)
+from pipeline.corpus.near_duplicates import MINHASH_KEYS, ChoosePages
+from pipeline.corpus.near_duplicates import SIZES as SIZES_OF_CLUSTERS
 from pipeline.corpus.read import VERSIONS as VERSION_COLUMNS
 from pipeline.corpus.spills import ROW
 from pipeline.corpus.write import PlannedFile
@@ -246,7 +257,7 @@ class Verdicts(NamedTuple):
 
     Attributes:
         duplicates: rows of pages with a newer version.
-        thresholds: threshold of each language's probability; empty without thresholds.
+        thresholds: threshold of each language's probability, where they decide languages.
         leaves: rows of near-duplicates.
         sizes: what other candidates stand for.
         claims: pages whose lines were compared, in the order of their lines.
@@ -254,7 +265,7 @@ class Verdicts(NamedTuple):
     """
 
     duplicates: Rows
-    thresholds: Mapping[str, float]
+    thresholds: Mapping[str, float] | None
     leaves: Rows
     sizes: Columns
     claims: Columns
@@ -262,49 +273,38 @@ class Verdicts(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Decided:
-    """Reads the verdicts of a job.
+class Exchanges:
+    """The exchanges of a job whose verdicts are on pages.
 
     Attributes:
-        workspace: workspace of the job.
-        addresses, candidates, lines: waves of its exchanges.
-        has_near_duplicates: whether its rules remove near-duplicates.
+        newest: of addresses.
+        lines: of lines.
+        thresholds, chosen: of languages and of candidates, where near-duplicates are removed.
     """
 
-    workspace: Workspace
-    addresses: Waves
-    candidates: Waves
-    lines: Waves
-    has_near_duplicates: bool
+    newest: FindNewest
+    lines: FindDuplicateLines
+    thresholds: DecideThresholds | None = None
+    chosen: ChoosePages | None = None
 
-    def of(self, shard: int, claims: Columns) -> Verdicts:
+    def verdicts(self, shard: int, claims: Columns) -> Verdicts:
         """Returns the verdicts on the pages of a shard, of which these claimed lines."""
-        space, web = self.workspace, self.has_near_duplicates
-        chosen = self.candidates if web else NO_WAVES
-        sizes = [sizes_path(space, shard, wave) for wave in chosen.all()]
-        tables = [columns_of(path, CLUSTER_SIZES) for path in sizes]
+        paths = [] if self.chosen is None else verdict_paths(self.chosen, shard, SIZES_OF_CLUSTERS)
+        batches = (batch for path in paths for batch in spills.batches(path))
+        sizes = pa.Table.from_batches(batches, CLUSTER_SIZES)
         return Verdicts(
-            numbers_of(space, FindNewest.step, self.addresses, shard),
-            thresholds_of(space, shard) if web else {},
-            numbers_of(space, ChoosePages.step, chosen, shard),
-            {
-                name: np.concatenate([_none(name), *(one[name] for one in tables)])
-                for name in CLUSTER_SIZES.names
-            },
+            collected_numbers(self.newest, shard),
+            self.thresholds and collected_thresholds(self.thresholds, shard),
+            spills.read_numbers([])
+            if self.chosen is None
+            else collected_numbers(self.chosen, shard),
+            {name: sizes[name].to_numpy() for name in CLUSTER_SIZES.names},
             claims,
-            duplicate_lines_of(space, shard, self.lines),
+            duplicate_lines(self.lines, shard),
         )
 
-    def now(self, shard: int) -> Verdicts:
-        """Returns the verdicts on a shard of the base corpus."""
-        return self.of(shard, columns_of(claims_path(self.workspace, shard), CLAIMED))
 
-
-def _none(name: str) -> np.ndarray:
-    return pa.array([], CLUSTER_SIZES.field(name).type).to_numpy()
-
-
-def before(growth: GrowthFiles, shard: int, thresholds: Mapping[str, float]) -> Verdicts:
+def before(growth: GrowthFiles, shard: int, thresholds: Mapping[str, float] | None) -> Verdicts:
     """Returns the verdicts that are kept beside a corpus."""
     return Verdicts(
         growth.numbers(DUPLICATES, shard),
@@ -318,7 +318,7 @@ def before(growth: GrowthFiles, shard: int, thresholds: Mapping[str, float]) -> 
 
 def claims_path(workspace: Workspace, shard: int) -> str:
     """Returns the path of the pages of a shard of the corpus whose lines are compared."""
-    return workspace.spill(SpillLineKeys.step, shard, ".claims")
+    return workspace.spill(SpillLineKeys.name, shard, ".claims")
 
 
 def changed_rows(was: Verdicts, now: Verdicts, answers: Columns) -> Int[np.ndarray, " changed"]:
@@ -328,7 +328,8 @@ def changed_rows(was: Verdicts, now: Verdicts, answers: Columns) -> Int[np.ndarr
         was, now: verdicts before and after.
         answers: the identifier's answers, where thresholds decide languages.
     """
-    moved = languages(answers, was.thresholds) != languages(answers, now.thresholds)
+    sides = (languages(answers, side.thresholds or {}) for side in (was, now))
+    moved = np.not_equal(*sides)
     lines = np.setxor1d(was.lost, now.lost)
     parts = [
         np.setxor1d(was.duplicates, now.duplicates),

@@ -12,7 +12,7 @@ from data.dedup.newest_per_url import PageVersion, newest
 from pipeline.beam.workspace import Wave, Waves, Workspace
 from pipeline.corpus import spills
 from pipeline.corpus.addresses import FindNewest
-from pipeline.corpus.keys import numbers_of
+from pipeline.corpus.keys import collected_numbers
 from pipeline.corpus.read import VERSIONS, versions_path
 
 TIMES = ("", "2019", "2019-04-25", "2019-04-25T12:57:54Z", "2019-04-25T12:57:54.123456789+00:00")
@@ -47,10 +47,8 @@ def spilled(workspace: Workspace, shards: list[list[list[PageVersion]]]) -> None
 def test_the_newest_version_of_each_address_stays(tmp_path_factory, shards, bits, at_once, order):
     workspace = Workspace(str(tmp_path_factory.mktemp("addresses")), "job")
     spilled(workspace, shards)
-    waves = Waves(1 << bits, at_once)
-    exchanged(
-        FindNewest(workspace, waves.partitions), waves, len(shards), np.random.default_rng(order)
-    )
+    newest_pages = FindNewest(workspace, Waves(1 << bits, at_once))
+    exchanged(newest_pages, len(shards), np.random.default_rng(order))
     every = [
         (shard, row, version)
         for shard, chunks in enumerate(shards)
@@ -63,7 +61,7 @@ def test_the_newest_version_of_each_address_stays(tmp_path_factory, shards, bits
             for (one, row, _), kept in zip(every, stays, strict=True)
             if one == shard and not kept
         ]
-        assert numbers_of(workspace, FindNewest.step, waves, shard).tolist() == older
+        assert collected_numbers(newest_pages, shard).tolist() == older
 
 
 @pytest.mark.parametrize("pages", [1, 50])
@@ -71,5 +69,5 @@ def test_a_version_takes_56_bytes_beside_one_byte_per_element(tmp_path, pages):
     workspace = Workspace(str(tmp_path), "job")
     versions = [PageVersion(md5(str(page)), TIMES[3], md5("x")) for page in range(pages)]
     spilled(workspace, [[versions]])
-    ((_, part),) = FindNewest(workspace, 1).parts(0, Wave(0, 1))
+    ((_, part),) = FindNewest(workspace, Waves(1, 1)).send(0, Wave(0, 1))
     assert len(part) == 1 + 56 * pages

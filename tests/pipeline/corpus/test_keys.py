@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from data.dedup.line_dedup import unicode_line_hashes
 from data.errors import DataError
 from data.reading.page import Page
-from pipeline.beam.workspace import Wave, Waves, Workspace
+from pipeline.beam.workspace import Wave, Waves, Workspace, verdict_path
 from pipeline.corpus import spills
+from pipeline.corpus.addresses import FindNewest
 from pipeline.corpus.keys import (
     PartitionKeys,
     SortedKeys,
@@ -110,5 +111,6 @@ def test_no_line_of_a_shard_has_the_number_of_another(first):
 
 def test_a_wave_has_verdicts_of_its_own(tmp_path):
     space = Workspace(str(tmp_path), "key")
-    paths = {one.verdict(space, "newest", 3) for one in (Wave(0, 1), Wave(0, 2), Wave(1, 2))}
+    newest = FindNewest(space, Waves(2, 1))
+    paths = {verdict_path(newest, 3, wave) for wave in (Wave(0, 1), Wave(0, 2), Wave(1, 2))}
     assert len(paths) == 3

@@ -24,7 +24,7 @@ from pipeline.corpus.lines import (
     FindDuplicateLines,
     FindRepeatedHashes,
     SpillLineKeys,
-    duplicate_lines_of,
+    duplicate_lines,
     line_keys,
     line_keys_path,
     repeats_path,
@@ -129,18 +129,23 @@ def test_each_line_stays_on_one_page(tmp_path_factory, shards, bits, at_once, or
             patched.setattr(lines, "CLAIMS_AT_ONCE", 2)
         for shard, chunks in enumerate(pages):
             spilled(space, shard, chunks)
-            source = SpilledPages(ReadShard.step)
+            source = SpilledPages(ReadShard.name)
             SpillLineKeys(space, source, (), line_dedup.line_hashes, waves.partitions)(shard)
         draw = np.random.default_rng(order)
-        for turn in (FindRepeatedHashes, FindDuplicateLines):
-            exchanged(turn(space, waves.partitions), waves, len(pages), draw)
-        found = [duplicate_lines_of(space, shard, waves).tolist() for shard in range(len(pages))]
+        exchanged(FindRepeatedHashes(space, waves), len(pages), draw)
+        exchanged(FindDuplicateLines(space, waves), len(pages), draw)
+        found = lost_in(space, waves, len(pages))
     assert found == lost_lines(pages)
+
+
+def lost_in(space: Workspace, waves: Waves, shards: int) -> list[list[int]]:
+    exchange = FindDuplicateLines(space, waves)
+    return [duplicate_lines(exchange, shard).tolist() for shard in range(shards)]
 
 
 def spilled(space: Workspace, shard: int, chunks: list[list[Page]]) -> None:
     rows = itertools.count()
-    with page_spill(space, ReadShard.step, shard) as file:
+    with page_spill(space, ReadShard.name, shard) as file:
         for chunk in chunks:
             file.write(chunk, [], np.array([next(rows) for _ in chunk], np.uint32))
 
@@ -154,8 +159,6 @@ def test_lines_whose_short_hashes_are_equal_are_told_apart(tmp_path, monkeypatch
     for shard, chunks in enumerate(pages):
         spilled(space, shard, chunks)
         SpillLineKeys(space, SpilledPages("read"), (), line_dedup.line_hashes, 1)(shard)
-    for turn in (FindRepeatedHashes, FindDuplicateLines):
-        exchanged(turn(space, 1), waves, 2, np.random.default_rng(0))
-    assert [duplicate_lines_of(space, shard, waves).tolist() for shard in range(2)] == lost_lines(
-        pages
-    )
+    exchanged(FindRepeatedHashes(space, waves), 2, np.random.default_rng(0))
+    exchanged(FindDuplicateLines(space, waves), 2, np.random.default_rng(0))
+    assert lost_in(space, waves, 2) == lost_lines(pages)

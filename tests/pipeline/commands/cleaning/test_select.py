@@ -17,7 +17,7 @@ from data.languages import NO_LANGUAGE
 from pipeline import cli
 from pipeline.arguments import Score, Select, Withdraw
 from pipeline.artifacts import MANIFEST
-from pipeline.beam.workspace import Wave, Workspace
+from pipeline.beam.workspace import Wave, Waves, Workspace
 from pipeline.commands import select as select_command
 from pipeline.commands.score import run as score
 from pipeline.commands.withdraw import run as withdraw
@@ -387,9 +387,9 @@ def test_only_robots_txt_of_hosts_with_pages_travel(asked, selected, tmp_path):
     workspace.write_shards(request.files)
     for number in range(len(request.files)):
         ListHosts(workspace, asked.corpus)(number)
-    turn = AskRobots(workspace, asked.corpus, robots, "CCBot", 1)
+    exchange = AskRobots(workspace, Waves(1, 1), asked.corpus, robots, "CCBot")
     sent = [
-        sum(len(part) for _, part in turn.parts(len(request.files) + at, Wave(0, 1)))
+        sum(len(part) for _, part in exchange.send(len(request.files) + at, Wave(0, 1)))
         for at in range(2)
     ]
     assert sent[0] > 0

@@ -17,7 +17,7 @@ def test_files_hold_each_shard_once_and_in_order(tmp_path, shards):
     changes = [Change(f"https://a.example/{n}", f"{n:032x}", "sw", ADDED, NEW) for n in range(100)]
     by_shard = [changes[n::shards][:n] for n in range(shards)]  # none of the first shard
     for shard, some in enumerate(by_shard):
-        with spills.writer(space, delta.spilled(space, shard), delta.SCHEMA) as file:
+        with spills.writer(space, delta.changes_path(space, shard), delta.SCHEMA) as file:
             file.write_batch(delta.batch(some))
     names = delta.names(shards)
     numbers = random.Random(0).sample(range(len(names)), len(names))

@@ -1,0 +1,284 @@
+"""Judging in an addition: of a shard of the base corpus, only changed pages are judged.
+
+A page on which a verdict has changed is judged twice, by the verdicts before the addition and by
+those after it. Rows of the former outcome leave the files of the corpus, rows of the new one are
+spilled for new files, and the counts of the shard are corrected by both.
+
+A page goes through the same judgements as in a whole job, in the same order; where all pages
+together decide, the verdict is looked up.
+"""
+
+import functools
+import heapq
+import itertools
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from data.numbers import is_among
+from data.reading import page
+from data.reading.page import Dropped, Page, Rejected
+from pipeline.beam.job import Record, Stage
+from pipeline.beam.workspace import Workspace
+from pipeline.corpus import counts, spills
+from pipeline.corpus.counts import Tally
+from pipeline.corpus.judge import DUPLICATE_LINE, JudgePages, without_duplicate_lines
+from pipeline.corpus.judgements import (
+    CERTAINTY,
+    ApplyThresholds,
+    DescribePages,
+    Judgement,
+    PageRules,
+    judged,
+)
+from pipeline.corpus.lines import SpillLineKeys
+from pipeline.corpus.near_duplicates import NEAR_DUPLICATE, SpillCandidates, SpillMinHashKeys
+from pipeline.corpus.onto import verdicts
+from pipeline.corpus.onto.base import BaseShards
+from pipeline.corpus.onto.delta import Outcomes, judge_added, row_changes
+from pipeline.corpus.onto.verdicts import (
+    ANSWERED,
+    CLAIMED,
+    Exchanges,
+    GrowthFiles,
+    Verdicts,
+    before,
+    changed_rows,
+    claims_path,
+    columns_of,
+    lines_lost,
+)
+from pipeline.corpus.pages import PAGES_FOLDER
+from pipeline.corpus.read import DUPLICATE_URL, ReadShard
+from pipeline.corpus.spills import ROW, LastOutcome, OutcomeWriter, with_rows
+
+
+@dataclass(frozen=True)
+class ByOrigin:
+    """A step that does other work on shards of the base corpus than on new ones."""
+
+    workspace: Workspace
+    name: str
+    of_base: Callable[[int], Record]
+    of_new: Callable[[int], Record]
+    base_shards: int
+
+    def __call__(self, number: int) -> Record:
+        """Does one work item."""
+        return (self.of_base if number < self.base_shards else self.of_new)(number)
+
+
+def over_base(stages: Iterable[Stage], shards: BaseShards) -> Iterator[Stage]:
+    """Yields the stages; on shards of the base corpus, steps use what was kept."""
+    work: dict[str, Callable[[Any, int], Record]] = {
+        ReadShard.name: shards.read,
+        DescribePages.name: shards.describe,
+        SpillMinHashKeys.name: shards.minhash_keys,
+        SpillCandidates.name: shards.candidates,
+        SpillLineKeys.name: shards.line_keys,
+        JudgePages.name: functools.partial(judge_changed, shards),
+    }
+    for stage in stages:
+        if isinstance(stage, tuple) or stage.name not in work:
+            yield stage
+            continue
+        of_new = functools.partial(judge_added, stage) if isinstance(stage, JudgePages) else stage
+        of_base = functools.partial(work[stage.name], stage)
+        yield ByOrigin(stage.workspace, stage.name, of_base, of_new, shards.base.shards)
+
+
+def judge_changed(shards: BaseShards, judge: JudgePages, shard: int) -> Tally:
+    """Judges the pages of a shard of the base corpus on which a verdict has changed."""
+    space, tally, lost = judge.workspace, Tally(), Tally()
+    smallest: dict[str, list[bytes]] = defaultdict(list)
+    with (
+        counts.counted_in(tally),
+        spills.outcome_writer(space, shard, spills=True) as decided,
+        row_changes(space, shard, tally) as files,
+    ):
+        if shards.exchanges is not None:  # else no page meets another
+            for pairs in _outcomes(shards, shards.exchanges, judge, shard, decided):
+                for was, now in pairs:
+                    lost.count_outcome(was)
+                    tally.count_outcome(now)
+                for row in files.write(pairs):
+                    if row.group.startswith(PAGES_FOLDER) and judge.most_held_out:
+                        smallest[row.group.rpartition("/")[2]].append(row.digest)
+    tally.smallest = {
+        code: [digest.hex() for digest in heapq.nsmallest(judge.most_held_out, digests)]
+        for code, digests in smallest.items()
+    }
+    _correct(tally, shards.base.growth.tally(shard), lost)
+    return tally
+
+
+def _correct(tally: Tally, former: Tally, lost: Tally) -> None:
+    """Adds the former counts of the shard, without those of the outcomes that are lost."""
+    tally.add_counts(former)
+    for key, details in lost.counts.items():
+        tally.counts[key].subtract(details)
+    for (kind, code), details in [*tally.counts.items()]:
+        # Every kept page counts its duplicate lines, none included.
+        counts_zeros = kind == "removed_lines" and tally.number("kept", code) > 0
+        zero = DUPLICATE_LINE if counts_zeros else None
+        left = {detail: n for detail, n in details.items() if n or detail == zero}
+        if left and kind != CERTAINTY:  # which the step before thresholds counts
+            tally.counts[kind, code] = Counter(left)
+        else:
+            del tally.counts[kind, code]
+
+
+def _outcomes(
+    shards: BaseShards,
+    exchanges: Exchanges,
+    judge: JudgePages,
+    shard: int,
+    decided: OutcomeWriter,
+) -> Iterator[list[Outcomes]]:
+    """Yields both outcomes of the changed pages, chunk by chunk."""
+    growth, web = shards.base.growth, exchanges.chosen is not None
+    was = before(growth, shard, shards.base.thresholds if web else None)
+    now = exchanges.verdicts(shard, columns_of(claims_path(judge.workspace, shard), CLAIMED))
+    answers = columns_of(growth.path(verdicts.ANSWERS, shard), ANSWERED) if web else NO_ANSWERS
+    changed = changed_rows(was, now, answers)
+    recorded = spills.read_outcomes(growth.path(verdicts.OUTCOMES, shard), changed)
+    side_was = Replay.of(was, changed, shards.rules, judge, recorded)
+    side_now = Replay.of(now, changed, shards.rules, judge, {})
+    decided.copy(growth.path(verdicts.OUTCOMES, shard), changed)
+    newly_older = np.setdiff1d(now.duplicates, was.duplicates)
+    for chunk, rows in _chunks(growth, shard, changed):
+        read = rows[is_among(rows, newly_older)] if web else rows
+        texts = _pages_at(growth.path(verdicts.PAGES, shard), chunk, read)
+        described = rows if web else rows[:0]
+        known = _pages_at(growth.path(verdicts.DESCRIBED, shard), chunk, described)
+        pairs = [
+            Outcomes(
+                side_was.outcome(row, texts.get(row), known.get(row)),
+                side_now.outcome(row, texts.get(row), known.get(row)),
+            )
+            for row in rows.tolist()
+        ]
+        last = [row in side_now.last for row in rows.tolist()]
+        decided.write(itertools.compress((both.now for both in pairs), last), rows[last])
+        yield pairs
+
+
+NO_ANSWERS = {name: np.empty(0, object) for name in ANSWERED.names} | {ROW: np.empty(0, np.uint32)}
+
+
+def _chunks(
+    growth: GrowthFiles, shard: int, changed: np.ndarray
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Yields the number of each chunk with changed pages, and their rows."""
+    first = 0
+    for chunk, versions in enumerate(spills.batches(growth.path(verdicts.VERSIONS, shard))):
+        end = first + versions.num_rows
+        rows = changed[slice(*np.searchsorted(changed, [first, end]))]
+        if len(rows):
+            yield chunk, rows
+        first = end
+
+
+def _pages_at(path: str, chunk: int, rows: np.ndarray) -> dict[int, Page]:
+    """Returns the pages of a chunk with these rows, of those that it has."""
+    if not len(rows):
+        return {}
+    (batch,) = spills.batches(path, [chunk])
+    changed = with_rows(batch, rows)
+    return dict(zip(changed[ROW].to_pylist(), page.pages(changed), strict=True))
+
+
+@dataclass(frozen=True)
+class Replay:
+    """The verdicts on the changed pages, before an addition or after it.
+
+    Attributes:
+        duplicates: rows of pages with a newer version.
+        leaves: rows of near-duplicates.
+        sizes: what other candidates stand for, by row.
+        lost: number of lines, and those that another page keeps, by row.
+        first: judgements before languages are decided.
+        languages: judgements of languages by the thresholds of that time.
+        judge: the last judgements.
+        recorded: what the last rules had decided, which is not asked again.
+        last: rows of pages that reached the last rules.
+    """
+
+    duplicates: frozenset[int]
+    leaves: frozenset[int]
+    sizes: Mapping[int, int]
+    lost: Mapping[int, tuple[int, Sequence[int]]]
+    first: tuple[Judgement, ...]
+    languages: tuple[Judgement, ...]
+    judge: JudgePages
+    recorded: Mapping[int, LastOutcome]
+    last: set[int] = field(default_factory=set)
+
+    @classmethod
+    def of(
+        cls,
+        verdicts: Verdicts,
+        changed: np.ndarray,
+        rules: PageRules,
+        judge: JudgePages,
+        recorded: Mapping[int, LastOutcome],
+    ) -> "Replay":
+        """Returns the replay of the pages with these rows, which are sorted."""
+        languages = ()
+        if verdicts.thresholds is not None:
+            languages = ApplyThresholds(verdicts.thresholds), *rules.requested
+        rows = frozenset(changed.tolist())
+        sizes = zip(*(verdicts.sizes[name].tolist() for name in (ROW, "size")), strict=True)
+        return cls(
+            duplicates=rows.intersection(verdicts.duplicates.tolist()),
+            leaves=rows.intersection(verdicts.leaves.tolist()),
+            sizes={row: size for row, size in sizes if row in rows},
+            lost=lines_lost(verdicts, changed),
+            first=rules.first,
+            languages=languages,
+            judge=judge,
+            recorded=recorded,
+        )
+
+    def outcome(self, row: int, read: Page | None, described: Page | None) -> Page | Dropped:
+        """Returns a page's outcome.
+
+        Args:
+            row: its row.
+            read: the page as it was read.
+            described: the page after the first judgements, where that is kept.
+        """
+        page = self._before_lines(row, read, described)
+        if not isinstance(page, Page):
+            return page
+        lines, lost = self.lost[row]
+        keep = np.ones(lines, dtype=bool)
+        keep[list(lost)] = False
+        left = without_duplicate_lines(page, keep)
+        if not isinstance(left, Page):
+            return left
+        self.last.add(row)
+        if row in self.recorded:
+            return self.judge.with_split(self.recorded[row].again(left))
+        return self.judge.outcome(left)
+
+    def _before_lines(self, row: int, read: Page | None, described: Page | None) -> Page | Dropped:
+        """Returns a page, or why it is dropped, before lines of other pages are removed."""
+        if row in self.duplicates:
+            assert read is not None
+            return Rejected(read, DUPLICATE_URL)
+        page = described
+        if page is None:
+            assert read is not None
+            page = judged(read, self.first)
+        page = judged(page, self.languages) if isinstance(page, Page) else page
+        if not isinstance(page, Page):
+            return page
+        if row in self.leaves:
+            return Rejected(page, NEAR_DUPLICATE)
+        if row in self.sizes:
+            page = page._replace(cluster_size=self.sizes[row])
+        return page
