@@ -64,20 +64,15 @@ from pipeline.corpus.read import DUPLICATE_URL, ReadShard
 
 def plan(job: CleaningJob) -> list[Stage]:
     """Returns the stages of a job; each needs the results of the ones before."""
-    space, rules, exchanges = job.workspace, page_rules(job), exchanges_of(job)
-    read = ReadShard(space, rules.read, exchanges is not None, job.cut, job.crawl_cache)
-    lines = None if exchanges is None else exchanges.lines
-    grows = job.growable and exchanges is not None
-    judge = JudgePages(space, rules.last, job.rules.held_out, lines, grows)
-    between = [] if exchanges is None else _comparing(job, rules, exchanges)
-    stages: list[Stage] = [read, *between, judge]
+    rules = page_rules(job)
+    stages, exchanges = _own_stages(job, rules)
     if job.base is not None:
         asked = mc4_languages()
         asked = asked if job.languages is None else asked & frozenset(job.languages)
         stages = [*over_base(stages, BaseShards(job.base, exchanges, rules, asked))]
     if job.growable:
         names = tuple(step.name for step in stages if not isinstance(step, tuple))
-        stages.append(KeepShard(space, names, exchanges, job.base))
+        stages.append(KeepShard(job.workspace, names, exchanges, job.base))
     return stages
 
 
@@ -86,51 +81,36 @@ def steps(job: CleaningJob) -> list[Step]:
     return [stage for stage in plan(job) if not isinstance(stage, tuple)]
 
 
-def exchanges_of(job: CleaningJob) -> Exchanges | None:
-    """Returns the exchanges whose verdicts are on pages; None where no page meets another."""
-    space, rules = job.workspace, job.rules
-    if isinstance(rules, Untouched):
-        return None
+def _own_stages(job: CleaningJob, rules: PageRules) -> tuple[list[Stage], Exchanges | None]:
+    """Returns the stages of a job that adds to nothing, and the exchanges that judge pages."""
+    space, held_out = job.workspace, job.rules.held_out
+    if isinstance(job.rules, Untouched):
+        read = ReadShard(space, rules.read, False, job.cut, job.crawl_cache)
+        return [read, JudgePages(space, rules.last, held_out, lines=None)], None
+    read = ReadShard(space, rules.read, True, job.cut, job.crawl_cache)
     newest = FindNewest(space, job.waves(ADDRESSES))
-    lines = FindDuplicateLines(space, job.waves(LINES))
-    if isinstance(rules, RuleSet):
-        return Exchanges(newest, lines)
-    thresholds = DecideThresholds(space, rules.certainty)
-    return Exchanges(newest, lines, thresholds, ChoosePages(space, job.waves(CANDIDATES)))
-
-
-def _comparing(job: CleaningJob, rules: PageRules, exchanges: Exchanges) -> list[Stage]:
-    """Returns the stages in which pages are compared, between reading and the last rules."""
-    space, newest, lines = job.workspace, exchanges.newest, exchanges.lines
     pages = SpilledPages(ReadShard.name, newest, DUPLICATE_URL)
-    partitions, waves = lines.waves.partitions, lines.waves
-    if isinstance(job.rules, WebRuleSet):
-        near_duplicates, source = _near_duplicates(job, rules, exchanges, pages)
-        claim = SpillLineKeys(space, source, (), job.rules.line_hashes, partitions)
-    else:
-        near_duplicates = []
-        claim = SpillLineKeys(space, pages, rules.first, line_dedup.line_hashes, partitions)
-    return [(newest,), *near_duplicates, claim, (FindRepeatedHashes(space, waves), lines)]
-
-
-def _near_duplicates(
-    job: CleaningJob, rules: PageRules, exchanges: Exchanges, pages: SpilledPages
-) -> tuple[list[Stage], SpilledPages]:
-    """Returns the stages that find near-duplicates of one language, and the pages without them."""
-    space, thresholds, chosen = job.workspace, exchanges.thresholds, exchanges.chosen
-    assert thresholds is not None
-    assert chosen is not None
+    waves = job.waves(LINES)
+    repeated, lines = FindRepeatedHashes(space, waves), FindDuplicateLines(space, waves)
+    judge = JudgePages(space, rules.last, held_out, lines, job.growable)
+    if isinstance(job.rules, RuleSet):
+        claim = SpillLineKeys(space, pages, rules.first, line_dedup.line_hashes, waves.partitions)
+        return [read, (newest,), claim, (repeated, lines), judge], Exchanges(newest, lines)
+    describe = DescribePages(space, pages, rules.first)
+    thresholds = DecideThresholds(space, job.rules.certainty)
     alike = PairPages(space, job.waves(MINHASH))
-    stages: list[Stage] = [
-        DescribePages(space, pages, rules.first),
-        (thresholds,),
-        SpillMinHashKeys(space, thresholds, rules.requested, alike.waves.partitions),
-        (alike,),
-        ContractPairs(alike, job.waves(ADDRESSES)),
-        SpillCandidates(space, chosen.waves.partitions),
-        (chosen,),
-    ]
-    return stages, SpilledPages(SpillMinHashKeys.name, chosen, NEAR_DUPLICATE, SIZES)
+    resemble = SpillMinHashKeys(space, thresholds, rules.requested, alike.waves.partitions)
+    contract = ContractPairs(alike, job.waves(ADDRESSES))
+    choose = ChoosePages(space, job.waves(CANDIDATES))
+    candidates = SpillCandidates(space, choose.waves.partitions)
+    pages = SpilledPages(SpillMinHashKeys.name, choose, NEAR_DUPLICATE, SIZES)
+    claim = SpillLineKeys(space, pages, (), job.rules.line_hashes, waves.partitions)
+    stages = [
+        read, (newest,),
+        describe, (thresholds,), resemble, (alike,), contract, candidates, (choose,),
+        claim, (repeated, lines), judge,
+    ]  # fmt: skip
+    return stages, Exchanges(newest, lines, thresholds, choose)
 
 
 def page_rules(job: CleaningJob) -> PageRules:
