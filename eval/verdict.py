@@ -314,10 +314,8 @@ def _disturbed(report: ReportContents) -> str:
 
 
 def _missing(report: ReportContents) -> str:
-    """Returns how many of the 101 languages are missing, in a report on most of them."""
     missing = len(report.summary.languages_missing)
-    named = 0 < missing < report.summary.languages
-    return f"{missing} of mC4’s 101 languages were not evaluated." if named else ""
+    return f"{missing} of mC4’s 101 languages were not evaluated." if missing else ""
 
 
 def _unscored(report: ReportContents) -> str:

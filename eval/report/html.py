@@ -38,7 +38,7 @@ from eval.tasks.comparison import codes_of
 from eval.verdict import FEWEST_EVALUATIONS, cautions, is_demonstration
 
 
-def _formatted(value: float | None, form: str) -> str:
+def _formatted(value: int | float | None, form: str) -> str:
     return "–" if value is None else format(value, form)
 
 
@@ -53,23 +53,23 @@ def _plain(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _count(value: float | None) -> str:
+def _count(value: int | float | None) -> str:
     return _formatted(value, ",.0f").replace(",", "\N{NARROW NO-BREAK SPACE}")
 
 
-def _number(value: float | None, digits: int = 3) -> str:
+def _number(value: int | float | None, digits: int = 3) -> str:
     return _formatted(value, f".{digits}f")
 
 
-def _signed(value: float | None, digits: int = 3) -> str:
+def _signed(value: int | float | None, digits: int = 3) -> str:
     return _formatted(value, f"+.{digits}f").replace("-", "\N{MINUS SIGN}")
 
 
-def _share(value: float | None) -> str:
+def _share(value: int | float | None) -> str:
     return "< 0.1%" if value is not None and 0 < value < 0.001 else _formatted(value, ".1%")
 
 
-def _percent(value: float | None) -> str:
+def _percent(value: int | float | None) -> str:
     return _formatted(value, ".0%").replace("-", "\N{MINUS SIGN}")
 
 

@@ -1,6 +1,6 @@
 """Settings that may change in mid-run: those that leave the steps already made as they were.
 
-One function, `settings_before`, says what the steps before a given one depend on. A resume must
+One function, `settings_before`, returns what the steps before a given one depend on. A resume must
 agree in that with its run, and a branch with its trunk (`origins.py`).
 
 The number of steps, the intervals, and mixtures, tokens and rates that begin at a later step may
