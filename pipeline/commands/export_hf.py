@@ -57,7 +57,7 @@ from pipeline.runs.directory import (
     RunRecord,
     checkpoint_read,
     find_run,
-    lines_of,
+    recorded_changes,
     requested_step,
 )
 from pipeline.runs.finished import evaluated_steps
@@ -158,7 +158,7 @@ def recipe_rows(about: RunRecord) -> Iterator[tuple[str, str]]:
 
 def changed(run: Place) -> Iterator[str]:
     """Yields the paragraph on what was changed while the model was trained, if anything was."""
-    if lines := list(lines_of(run)):
+    if lines := [str(change) for change in recorded_changes(run)]:
         yield f"Changed while it was trained:\n\n{bullets(lines)}\n"
 
 

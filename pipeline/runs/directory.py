@@ -20,7 +20,7 @@ network makes a `Recipe` of them, which checks every field.
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -53,6 +53,15 @@ from pipeline.artifacts import head_in, held_instead, is_finished
 from pipeline.errors import ArtifactError
 from pipeline.stage import Reading, files_of
 
+RECIPE = "recipe.json"
+CHANGES = "changes.json"
+BEST = "best.json"
+FOLDER = "evaluation"
+OF_STEP = re.compile(r"(routing-|gaps-)?step=(0|[1-9][0-9]{0,17})\.parquet")
+DAMAGED = "damaged"
+_RECORD = re.compile(r"(0|[1-9][0-9]*)\.json")
+_ANY_RECORD = re.compile(rf"(?:{DAMAGED}-)?(0|[1-9][0-9]*)(?:-[0-9]+)?\.json")
+_OF_ORBAX = re.compile(rf"(0|[1-9][0-9]*)|{DAMAGED}-[0-9]+-[0-9]+")
 UPCYCLED = "upcycled"  # name of the dense run among the inputs of a run that began as it
 Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 
@@ -120,19 +129,19 @@ class RecordedDense(Struct, frozen=True, kw_only=True):
 
 
 class SwitchFacts(Struct, frozen=True):
-    """What every reader needs of `model.switch`."""
+    """The settings in `model.switch` that every reader needs."""
 
     experts: Count
 
 
 class ModelFacts(Struct, frozen=True):
-    """What every reader needs of `model`."""
+    """The settings in `model` that every reader needs."""
 
     switch: SwitchFacts | None
 
 
 class RecipeFacts(Struct, frozen=True):
-    """What every reader needs of a recipe."""
+    """The settings of a recipe that every reader needs."""
 
     name: str
     seed: Seed
@@ -192,9 +201,6 @@ class MixtureRecord(Struct, frozen=True):
     languages: dict[RelativePath, TokensSeen] = {}
 
 
-CHANGES = "changes.json"
-
-
 class ChangedSetting(Struct, frozen=True):
     """One setting that was changed on a resume.
 
@@ -229,22 +235,14 @@ def recorded_changes(run: Place) -> tuple[ChangedSetting, ...]:
 
 def record_changes(run: Place, changes: Sequence[ChangedSetting]) -> None:
     """Adds changes to a run's; those that a killed command has just recorded are not repeated."""
-    there = recorded_changes(run)
-    if changes and there[-len(changes) :] != tuple(changes):
-        write_json(run / CHANGES, {"changes": changes_to_json((*there, *changes))})
+    recorded = recorded_changes(run)
+    if changes and recorded[-len(changes) :] != tuple(changes):
+        write_json(run / CHANGES, {"changes": changes_to_json((*recorded, *changes))})
 
 
 def changes_to_json(changes: Sequence[ChangedSetting]) -> list[dict[str, Any]]:
     """Returns changes as JSON values."""
     return to_builtins(list(changes))
-
-
-def lines_of(run: Place) -> Iterator[str]:
-    """Yields each change in words."""
-    yield from map(str, recorded_changes(run))
-
-
-BEST = "best.json"
 
 
 class BestStep(Struct, frozen=True):
@@ -276,15 +274,9 @@ def recorded_scores(directory: Place) -> dict[int, float]:
 def record_score(directory: Place, step: int, score: float) -> None:
     """Adds the score of a step, which completes its evaluation."""
     scores = recorded_scores(directory) | {step: score}
-    best = max(sorted(scores), key=lambda one: scores[one])
     ordered = dict(sorted(scores.items()))
-    write_json(directory / BEST, {"step": best, "score": scores[best], "scores": ordered})
-
-
-DAMAGED = "damaged"
-_RECORD = re.compile(r"(0|[1-9][0-9]*)\.json")
-_ANY_RECORD = re.compile(rf"(?:{DAMAGED}-)?(0|[1-9][0-9]*)(?:-[0-9]+)?\.json")
-_OF_ORBAX = re.compile(rf"(0|[1-9][0-9]*)|{DAMAGED}-[0-9]+-[0-9]+")
+    best = max(ordered, key=lambda step: ordered[step])
+    write_json(directory / BEST, {"step": best, "score": ordered[best], "scores": ordered})
 
 
 class CheckpointRecord(Struct, frozen=True):
@@ -358,10 +350,6 @@ def free_name(checkpoints: Place, step: int) -> str:
     return name
 
 
-FOLDER = "evaluation"
-OF_STEP = re.compile(r"(routing-|gaps-)?step=(0|[1-9][0-9]{0,17})\.parquet")
-
-
 def evaluation_file(directory: Place, step: int) -> Place:
     """Returns the path of a step's evaluation in a run directory."""
     return directory / FOLDER / f"step={step}.parquet"
@@ -393,9 +381,6 @@ def routing_file(run: Place, step: int) -> Place:
             f"`mswitch evaluate --run {run} --step {step} --tokens TOKENS`, then the same command."
         )
     return path
-
-
-RECIPE = "recipe.json"
 
 
 def find_run(directory: Place) -> RunRecord:
@@ -470,7 +455,7 @@ def requested_step(directory: Place, step: int | None) -> int:
 
 
 def checkpoint_read(name: str, directory: Place, step: int | None) -> Reading:
-    """Returns a run's checkpoint as something that is read; the best or the last one for None.
+    """Returns a run's checkpoint as a command's reading; the best or the last one for None.
 
     Raises:
         ArtifactError: if there is no such checkpoint.

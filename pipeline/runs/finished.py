@@ -108,18 +108,18 @@ def evaluation_files(directory: Place) -> dict[int, Place]:
         ArtifactError: if there is no run, or it was never evaluated.
     """
     find_run(directory)
-    if not (found := evaluated_steps(directory)):
+    if not (files := evaluated_steps(directory)):
         raise ArtifactError(
             f"Evaluations were expected in {directory / 'evaluation'}, which holds none; "
             f"run `mswitch evaluate --run {directory} --tokens DIR` first."
         )
-    return found
+    return files
 
 
 def evaluated_steps(directory: Place) -> dict[int, Place]:
     """Returns a run's evaluation files by step, ascending; none if it was never evaluated."""
     names = map(OF_STEP.fullmatch, names_in(directory / FOLDER))
-    steps = sorted(int(of[2]) for of in names if of is not None and of[1] is None)
+    steps = sorted(int(match[2]) for match in names if match is not None and match[1] is None)
     return {step: evaluation_file(directory, step) for step in steps}
 
 
@@ -138,7 +138,8 @@ def read_run(directory: Place) -> FinishedRun:
             f"{directory} trains for {steps} steps and was last evaluated at step {last}; "
             "let `mswitch pretrain` finish, or evaluate its last checkpoint."
         )
-    found, pages = {}, None
+    scored: dict[int, PageLosses] = {}
+    pages = None
     paths = reversed(evaluations.values())
     tables = ((read_table(path, losses.SCHEMA), str(path)) for path in paths)
     for step, at_step in zip(reversed(evaluations), losses.from_tables(tables), strict=True):
@@ -150,12 +151,12 @@ def read_run(directory: Place) -> FinishedRun:
                 "evaluate all steps on the same tokens."
             )
         # Equal counts are kept once: with many evaluations they would be most of the memory.
-        found[step] = replace(pages, loss_nats=at_step.loss_nats)
+        scored[step] = replace(pages, loss_nats=at_step.loss_nats)
     return FinishedRun(
         directory=directory,
         recipe=about.recipe,
         about=about,
-        evaluations=dict(sorted(found.items())),
+        evaluations=dict(sorted(scored.items())),
         metrics=read_metrics(directory / "metrics.jsonl"),
         tokens_seen=_tokens_seen(directory / "mixture.json"),
         imported=imported,
@@ -194,7 +195,7 @@ Amount = Annotated[float, Meta(ge=0, le=EXACT)]
 
 
 class LoggedStep(Struct, frozen=True):
-    """What every reader needs of a line of a run's log.
+    """The numbers of a line of a run's log that every reader needs.
 
     Attributes:
         step: number of updates so far.
@@ -232,7 +233,7 @@ def read_metrics(path: Place) -> list[dict[str, float | None]]:
 
 def _tokens_seen(path: Place) -> dict[str, float]:
     languages = read_json(path, MixtureRecord).languages if exists(path) else {}
-    return {code: one.tokens_seen for code, one in languages.items()}
+    return {code: language.tokens_seen for code, language in languages.items()}
 
 
 COLUMNS = SCHEMA.append(pa.field("windows", pa.int32()))
@@ -266,9 +267,9 @@ def forget_evaluations(directory: Place, gone: Callable[[int], bool]) -> None:
     """Removes all files of the evaluations of some steps; of each one, the file of pages first."""
     check_held(directory)
     folder = directory / FOLDER
-    found = [(name, OF_STEP.fullmatch(name)) for name in names_in(folder)]
-    files = [name for name, of in found if of is not None and gone(int(of[2]))]
-    for name in sorted(files, key=lambda one: not one.startswith("step=")):
+    matches = [OF_STEP.fullmatch(name) for name in names_in(folder)]
+    files = [match[0] for match in matches if match is not None and gone(int(match[2]))]
+    for name in sorted(files, key=lambda name: not name.startswith("step=")):
         remove(folder / name)
 
 
@@ -364,11 +365,11 @@ def line_of(gap: FilledGap, cells: int | None = None) -> str:
         gap: the gap.
         cells: largest width of the line; None for the whole text.
     """
-    code, before, filled, hidden, after = (escape_controls(one) for one in gap)
+    code, before, filled, hidden, after = (escape_controls(text) for text in gap)
     filled, hidden = filled or NOTHING, hidden or NOTHING
     if cells is not None:
         rest = cells - cell_len(f"{code}: [] (was: )")
-        filled, hidden = (start_of(one, rest // 4) for one in (filled, hidden))
+        filled, hidden = (start_of(text, rest // 4) for text in (filled, hidden))
         rest -= cell_len(filled) + cell_len(hidden)
         before = end_of(before, rest - min(cell_len(after), rest // 2))
         after = start_of(after, rest - cell_len(before))
@@ -467,17 +468,19 @@ class StepTimesRecord(Struct, frozen=True, kw_only=True):
     def seconds(self) -> tuple[Float[np.ndarray, " rounds"], Float[np.ndarray, " rounds"]]:
         """Seconds per round of the baseline and of the candidate."""
         return (
-            np.array([one.baseline_seconds for one in self.rounds]),
-            np.array([one.candidate_seconds for one in self.rounds]),
+            np.array([measured.baseline_seconds for measured in self.rounds]),
+            np.array([measured.candidate_seconds for measured in self.rounds]),
         )
 
     def in_words(self) -> str:
         """Returns medians, ratio and interval."""
         ratio = step_time_ratio(*self.seconds)
         low, high = ratio.ends
-        one, other = (float(np.median(each)) / self.steps_per_round for each in self.seconds)
+        baseline, candidate = (
+            float(np.median(side)) / self.steps_per_round for side in self.seconds
+        )
         return (
-            f"a step takes {one:.3g} s with {self.baseline.name} and {other:.3g} s with "
+            f"a step takes {baseline:.3g} s with {self.baseline.name} and {candidate:.3g} s with "
             f"{self.candidate.name} (medians of {len(self.rounds)} rounds); within a "
             f"round the ratio is {ratio.ratio:.3f} in the mean (95 % interval {low:.3f} to "
             f"{high:.3f}), which other work on the machine moves less than the medians"

@@ -38,9 +38,7 @@ from pipeline.recipe.trainer import trainer_on
 from pipeline.runs.checkpoints import Checkpoints
 from pipeline.runs.directory import RECIPE, RunRecord, find_run, requested_step, saved_steps
 
-VIEW_SECONDS = (
-    90.0  # NFS keeps the attributes of a directory for at most 60 s unless told otherwise
-)
+VIEW_SECONDS = 90.0  # NFS keeps a directory's attributes for 60 s unless mounted otherwise
 LOOK_SECONDS = 0.5
 
 
@@ -133,10 +131,10 @@ def restore(directory: Place, trainer: Trainer, step: int | None) -> tuple[Any, 
     shapes = with_shardings(jax.eval_shape(trainer.init), trainer.shardings)
     # Without the optimizer's: with AdamW they are twice as many bytes as the weights.
     names = [name for name in by_path(shapes) if name.startswith(ARRAYS)]
-    with _checkpoint(directory, step) as (checkpoints, found):
-        arrays = checkpoints.restore_some(found, shapes, names)
+    with _checkpoint(directory, step) as (checkpoints, restored_step):
+        arrays = checkpoints.restore_some(restored_step, shapes, names)
         in_order = [arrays[name] for name in names]
-        return jax.tree.unflatten(jax.tree.structure(shapes.arrays), in_order), found
+        return jax.tree.unflatten(jax.tree.structure(shapes.arrays), in_order), restored_step
 
 
 def restore_state(directory: Place, trainer: Trainer, step: int | None) -> tuple[TrainState, int]:
@@ -146,8 +144,8 @@ def restore_state(directory: Place, trainer: Trainer, step: int | None) -> tuple
         ArtifactError: if there is no such checkpoint, or a host does not see it.
     """
     shapes = with_shardings(jax.eval_shape(trainer.init), trainer.shardings)
-    with _checkpoint(directory, step) as (checkpoints, found):
-        return checkpoints.restore(found, shapes), found
+    with _checkpoint(directory, step) as (checkpoints, restored_step):
+        return checkpoints.restore(restored_step, shapes), restored_step
 
 
 @contextlib.contextmanager
@@ -187,14 +185,14 @@ def read_pruned(
     checkpoints = Checkpoints(run / "checkpoints")
     try:
         for names in _read_together(trainer.shapes, axes, merging=load is not None):
-            of = {ARRAYS + name: name for name in names}
-            read = checkpoints.restore_some(step, shapes, of)
-            arrays = {of[name]: np.asarray(array) for name, array in read.items()}
+            name_of = {ARRAYS + name: name for name in names}
+            read = checkpoints.restore_some(step, shapes, name_of)
+            arrays = {name_of[name]: np.asarray(array) for name, array in read.items()}
             if load is None or names[0] not in axes:
                 yield from pruned_arrays(arrays, axes, kept).items()
             else:
-                of_layers = of_stack(kept, names[0]), of_stack(load, names[0])
-                yield from merged_arrays(arrays, *of_layers).items()
+                layers = of_stack(kept, names[0]), of_stack(load, names[0])
+                yield from merged_arrays(arrays, *layers).items()
     finally:
         checkpoints.close()
 
@@ -209,6 +207,6 @@ def _read_together(
     """
     groups: dict[str, list[str]] = {}
     for name in by_path(shapes):
-        of = "whole" if name not in axes else name.rpartition(".")[0] if merging else name
-        groups.setdefault(of, []).append(name)
+        group = "whole" if name not in axes else name.rpartition(".")[0] if merging else name
+        groups.setdefault(group, []).append(name)
     yield from groups.values()

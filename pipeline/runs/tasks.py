@@ -95,10 +95,10 @@ def scores_by_language(task: Task, predictions: Predictions) -> dict[str, float]
     """Returns the score of each language, in percent, by the task's first metric."""
     metric = metrics_of(task.metric, bool(task.labels))[0]
     statistics = metric.statistics(predictions)
-    languages, of_example = predictions.by_language
+    languages, numbers = predictions.by_language
     return {
-        code: metric.score(statistics[of_example == at].sum(axis=0))
-        for at, code in enumerate(languages)
+        code: metric.score(statistics[numbers == number].sum(axis=0))
+        for number, code in enumerate(languages)
     }
 
 
@@ -107,11 +107,11 @@ SENTENCES = "sentences"
 
 def sentence_files(directory: Place, step: int) -> dict[str, Place]:
     """Returns the files of one step by the name of the text; none if it was not scored."""
-    found = {
+    files = {
         name: predictions_file(directory, name, SENTENCES, step)
         for name in sorted(directories_in(directory / "tasks"))
     }
-    return {name: path for name, path in found.items() if exists(path)}
+    return {name: path for name, path in files.items() if exists(path)}
 
 
 def sentence_comparisons(
@@ -127,7 +127,7 @@ def sentence_comparisons(
     """
     runs = [*baseline, *candidate]
     names = [name for name in runs[0] if all(name in run for run in runs)]
-    found = [
+    comparisons = [
         sentence_comparison(
             name,
             *(
@@ -137,7 +137,7 @@ def sentence_comparisons(
         )
         for name in names
     ]
-    return tuple(one for one in found if one is not None)
+    return tuple(comparison for comparison in comparisons if comparison is not None)
 
 
 ALL, ALONE = "all languages", "each language alone"
@@ -174,7 +174,7 @@ class FinetunedRun:
         """Training languages, in words."""
         if not self.trained_on:
             return ALL
-        predicted = {code for one in self.tables.values() for code in one["language"].unique()}
+        predicted = {code for table in self.tables.values() for code in table["language"].unique()}
         if {str(code) for code in predicted} == set(self.trained_on) and len(predicted) == 1:
             return ALONE
         if len(self.trained_on) > MOST_NAMED:
@@ -211,11 +211,11 @@ def files_read(directory: Place) -> dict[str, Place]:
         ArtifactError: if there is no such run.
     """
     files = read_finetuned(directory).files
-    found = {RECIPE: directory / RECIPE, BEST: directory / BEST}
+    read = {RECIPE: directory / RECIPE, BEST: directory / BEST}
     for name, path in files.items():
         beside = (path, path.parent / DESCRIPTION, routing_beside(path))
-        found |= {f"{name}/{one.name}": one for one in beside if exists(one)}
-    return found
+        read |= {f"{name}/{file.name}": file for file in beside if exists(file)}
+    return read
 
 
 def _predictions_of(directory: Place, task: str) -> Place:

@@ -241,17 +241,17 @@ def check_disk(recipe: Recipe, out: Place, first: int = 0) -> None:
     """
     if not isinstance(out, Path):
         return
-    one = checkpoint_bytes(recipe.model, recipe.optimizer)
+    size = checkpoint_bytes(recipe.model, recipe.optimizer)
     best = recipe.finetuning is not None  # and kept beside the last ones
     every = recipe.keep_every
     preserved = max(recipe.steps // every - first // every, 0) if every else 0
     count = KEPT + best + 1 + preserved
-    there = sum(path.stat().st_size for path in _files(out / "checkpoints"))
-    needs = max(count * one - there, 0)
+    written = sum(path.stat().st_size for path in _files(out / "checkpoints"))
+    needs = max(count * size - written, 0)
     free = shutil.disk_usage(nearest(out)).free
     if needs > free:
         raise ArtifactError(
-            f"{count} checkpoints of {one / GIB:.2f} GiB are to go to {out}, which needs "
+            f"{count} checkpoints of {size / GIB:.2f} GiB are to go to {out}, which needs "
             f"{needs / GIB:.2f} GiB more; {free / GIB:.2f} GiB are free. Make room or name another "
             "--out."
         )

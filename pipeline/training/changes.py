@@ -13,7 +13,7 @@ nothing, and one that contradicts it is refused. A new entry begins at a step th
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from typing import Any, NamedTuple, TypeVar
 
@@ -48,6 +48,10 @@ from pipeline.runs.finished import forget_evaluations
 from pipeline.stage import Identity
 from pipeline.tokens.opened_blocks import check_blocks, open_blocks, training_sizes
 
+NUMBERS = ("steps", "evaluate_every", "checkpoint_every", "log_every")
+Entry = TypeVar("Entry", MixtureFrom, RateFrom)
+RATE_FIELDS = [field.name for field in fields(Rate)]
+
 
 def open_later(recipe: Recipe, first: TokenBlocks, cache: CacheOptions) -> tuple[TokenBlocks, ...]:
     """Returns the token blocks of each later mixture; where none are named, those before it.
@@ -56,10 +60,10 @@ def open_later(recipe: Recipe, first: TokenBlocks, cache: CacheOptions) -> tuple
         ArtifactError: if there are no finished token blocks.
         DataError: if the store cannot be read.
     """
-    found = [first]
-    for one in recipe.mixture_from:
-        found.append(open_blocks(one.tokens, cache) if one.tokens else found[-1])
-    return tuple(found[1:])
+    opened = [first]
+    for mixture in recipe.mixture_from:
+        opened.append(open_blocks(mixture.tokens, cache) if mixture.tokens else opened[-1])
+    return tuple(opened[1:])
 
 
 def check_later(recipe: Recipe, first: TokenBlocks, later: Sequence[TokenBlocks]) -> None:
@@ -69,27 +73,28 @@ def check_later(recipe: Recipe, first: TokenBlocks, later: Sequence[TokenBlocks]
         DataError: if blocks are damaged or have another vocabulary, or a mixture cannot be drawn.
         ArtifactError: if the vocabulary beside blocks is another than theirs.
     """
-    for before, (one, blocks) in zip((first, *later), pairs(recipe, later), strict=False):
+    mixtures = zip(recipe.mixture_from, later, strict=True)
+    for before, (mixture, blocks) in zip((first, *later), mixtures, strict=False):
         if blocks is not before:
             check_blocks(blocks)
         if blocks.manifest.vocabulary != first.manifest.vocabulary:
             raise DataError(
-                f"The tokens in {blocks.address} were asked for from step {one.step:,} on and "
+                f"The tokens in {blocks.address} were asked for from step {mixture.step:,} on and "
                 f"have another vocabulary than {first.address}; tokenize with that of the run."
             )
-        make_schedule(parse(one.mixture, training_sizes(blocks)), recipe.seed)
+        make_schedule(parse(mixture.mixture, training_sizes(blocks)), recipe.seed)
 
 
 def later_digests(recipe: Recipe, later: Sequence[TokenBlocks]) -> dict[str, str]:
     """Returns the digest of each input of the later mixtures, named by its step."""
-    found = {}
-    for one, blocks in pairs(recipe, later):
-        tokens, of_weights = later_inputs(one.step)
-        if one.tokens:
-            found[tokens] = digest_of_manifest(blocks.directory)
-        if weights := weights_file(one.mixture):
-            found[of_weights] = digest_of_contents(weights)
-    return found
+    digests = {}
+    for mixture, blocks in zip(recipe.mixture_from, later, strict=True):
+        tokens_input, weights_input = later_inputs(mixture.step)
+        if mixture.tokens:
+            digests[tokens_input] = digest_of_manifest(blocks.directory)
+        if weights := weights_file(mixture.mixture):
+            digests[weights_input] = digest_of_contents(weights)
+    return digests
 
 
 def later_inputs(step: int) -> tuple[str, str]:
@@ -101,27 +106,20 @@ def later_mixtures(recipe: Recipe, later: Sequence[TokenBlocks]) -> tuple[Mixtur
     """Returns the later mixtures by their first examples."""
     return tuple(
         Mixture(
-            one.step * recipe.rows,
-            make_schedule(parse(one.mixture, training_sizes(blocks)), recipe.seed),
+            mixture.step * recipe.rows,
+            make_schedule(parse(mixture.mixture, training_sizes(blocks)), recipe.seed),
             blocks,
         )
-        for one, blocks in pairs(recipe, later)
+        for mixture, blocks in zip(recipe.mixture_from, later, strict=True)
     )
 
 
-def pairs(
-    recipe: Recipe, later: Sequence[TokenBlocks]
-) -> Iterator[tuple[MixtureFrom, TokenBlocks]]:
-    """Yields each later mixture with its token blocks."""
-    yield from zip(recipe.mixture_from, later, strict=True)
-
-
-def lines_of(recipe: Recipe, examples: Examples) -> Iterator[str]:
-    """Yields each change of the mixture in words, and the languages that it begins anew."""
-    for one, segment in zip(recipe.mixture_from, examples.segments[1:], strict=True):
+def mixtures_in_words(recipe: Recipe, examples: Examples) -> Iterator[str]:
+    """Yields a sentence per later mixture, and one on the languages that it begins anew."""
+    for mixture, segment in zip(recipe.mixture_from, examples.segments[1:], strict=True):
         languages = len(segment.schedule.languages)
         yield (
-            f"from step {one.step:,} on {one.mixture} over {languages} languages of "
+            f"from step {mixture.step:,} on {mixture.mixture} over {languages} languages of "
             f"{segment.blocks.address}"
         )
         if segment.anew:
@@ -131,11 +129,8 @@ def lines_of(recipe: Recipe, examples: Examples) -> Iterator[str]:
             )
 
 
-NUMBERS = ("steps", "evaluate_every", "checkpoint_every", "log_every")
-
-
 class Agreement(NamedTuple):
-    """What a command may change in the run of its directory.
+    """The changes that a command may make in the run of its directory.
 
     Attributes:
         changes: settings that change; none if only a place of tokens is named otherwise.
@@ -155,7 +150,7 @@ class Agreement(NamedTuple):
         at its former end, perhaps between two regular evaluations. Those at a former interval stay.
         """
         every = identity.settings["evaluate_every"]
-        former = [one.before for one in self.changes if one.setting == "steps"]
+        former = [change.before for change in self.changes if change.setting == "steps"]
         ends = [step for step in former if every and step % every]
         forget_evaluations(out, lambda step: step > self.made)
         record_changes(out, self.changes)
@@ -164,7 +159,7 @@ class Agreement(NamedTuple):
 
 
 def agreement_of(out: Place, stage: str, identity: Identity) -> Agreement | None:
-    """Returns what a command may change in its directory; None if the claim alone decides.
+    """Returns the changes that a command may make; None if its directory's claim alone decides.
 
     The claim alone decides if the directory holds no run of this stage, if nothing changes, or if a
     setting changes that must not, which the claim refuses. It always decides for fine-tuned runs.
@@ -176,7 +171,7 @@ def agreement_of(out: Place, stage: str, identity: Identity) -> Agreement | None
     settings = json.loads(json.dumps(identity.settings))
     if head is None or head.stage != stage or stage == "finetune":
         return None
-    if not _only_safe(head, Identity(settings, identity.inputs)) or head.settings == settings:
+    if head.settings == settings or not _may_resume(head, Identity(settings, identity.inputs)):
         return None
     made, finished = max(saved_steps(out), default=0), is_finished(out)
     changes = changes_between(head.settings, settings, made)
@@ -186,12 +181,14 @@ def agreement_of(out: Place, stage: str, identity: Identity) -> Agreement | None
     return Agreement(changes, finished and not changes, made)
 
 
-def _only_safe(head: Head, asked: Identity) -> bool:
-    kept = {name: asked.inputs.get(name) for name in head.inputs}
+def _may_resume(head: Head, asked: Identity) -> bool:
+    """Returns whether nothing differs but intervals, steps, and mixtures and rates from a step."""
     added = asked.inputs.keys() - head.inputs.keys()
-    later = all(name.startswith(("tokens_from_", "weights_from_")) for name in added)
-    fixed = [settings_before(settings, 0) for settings in (head.settings, asked.settings)]
-    return kept == head.inputs and later and fixed[0] == fixed[1]
+    return (
+        all(asked.inputs.get(name) == digest for name, digest in head.inputs.items())
+        and all(name.startswith(("tokens_from_", "weights_from_")) for name in added)
+        and settings_before(head.settings, 0) == settings_before(asked.settings, 0)
+    )
 
 
 def settings_before(settings: Mapping[str, Any], step: int) -> dict[str, Any]:
@@ -251,9 +248,9 @@ def check_steps_made(
             f"{out} has made {made:,} steps with other mixtures ({'; '.join(lines)}); repeat those "
             "that began before, or name another --out."
         )
-    rates = [_rates(one, made, str(out)) for one in (before, after)]
-    if len(other := np.flatnonzero(rates[0] != rates[1])):
-        step = int(other[0])
+    rates = [_rates(settings, made, str(out)) for settings in (before, after)]
+    if len(different := np.flatnonzero(rates[0] != rates[1])):
+        step = int(different[0])
         raise ArtifactError(
             f"{out} has made {made:,} of {steps[0]:,} steps and {steps[1]:,} were asked for; step "
             f"{step + 1:,} would then have had the learning rate {rates[1][step]:.4g} instead of "
@@ -279,63 +276,43 @@ def _rates(settings: Mapping[str, Any], made: int, place: str) -> np.ndarray:
     return np.asarray(jax.vmap(learning_rate(config, settings["steps"]))(jnp.arange(made)))
 
 
-Entry = TypeVar("Entry", MixtureFrom, RateFrom)
-RATE_FIELDS = [field.name for field in fields(Rate)]
+def with_later_settings(recipe: Recipe, arguments: Pretrain) -> Recipe:
+    """Returns the recipe with the mixtures and rates that the command and its run have.
 
+    Every host must call this.
 
-class Recorded(NamedTuple):
-    """What a run's directory records of the settings that change from a step on.
-
-    Attributes:
-        made: number of steps made, by the last checkpoint.
-        mixtures: mixtures from a step on.
-        rates: rates from a step on.
+    Raises:
+        ArtifactError: if the command contradicts the run, or would change steps already made.
     """
+    out, steps = arguments.out, recipe.steps
+    settings, made = on_first_host(lambda: _recorded_settings(out, recipe.stage))
+    mixtures = of_shape(settings.get("mixture_from", []), tuple[MixtureFrom, ...], str(out))
+    asked = _by_step(recipe.mixture_from)
+    asked |= _by_step(asked_mixtures(arguments, recipe.mixture, _by_step(mixtures) | asked))
+    joined_mixtures = joined_entries("mixture", mixtures, asked, made, steps)
 
-    made: int = 0
-    mixtures: tuple[MixtureFrom, ...] = ()
-    rates: tuple[RateFrom, ...] = ()
-
-
-def recorded_in(out: Place, stage: str) -> Recorded:
-    """Returns what a directory records; nothing if no such run is in it. Every host calls this."""
-    settings, made = on_first_host(lambda: _settings(out, stage))
-    place = str(out)
-    optimizer = settings.get("optimizer", {})
-    return Recorded(
-        made,
-        of_shape(settings.get("mixture_from", []), tuple[MixtureFrom, ...], place),
-        of_shape(optimizer.get("rate_from", []), tuple[RateFrom, ...], place),
-    )
+    recorded = settings.get("optimizer", {}).get("rate_from", [])
+    rates = of_shape(recorded, tuple[RateFrom, ...], str(out))
+    asked_for = _by_step(recipe.optimizer.rate_from)
+    asked_for |= _by_step(asked_rates(arguments, recipe.optimizer, _by_step(rates) | asked_for))
+    joined_rates = joined_entries("rate", rates, asked_for, made, steps)
+    optimizer = replace(recipe.optimizer, rate_from=joined_rates)
+    return replace(recipe, mixture_from=joined_mixtures, optimizer=optimizer)
 
 
-def _settings(out: Place, stage: str) -> tuple[dict[str, Any], int]:
+def _recorded_settings(out: Place, stage: str) -> tuple[dict[str, Any], int]:
+    """Returns the settings of the run in a directory, if there is one, and its steps made."""
     head = head_in(out)
     if head is None or head.stage != stage:
         return {}, 0
     return head.settings, max(saved_steps(out), default=0)
 
 
-def with_later_settings(recipe: Recipe, arguments: Pretrain) -> Recipe:
-    """Returns the recipe with the mixtures and rates that the command and its run have.
-
-    Raises:
-        ArtifactError: if the command contradicts the run, or would change steps already made.
-    """
-    recorded = recorded_in(arguments.out, recipe.stage)
-    asked = {one.step: one for one in recipe.mixture_from}
-    known = {one.step: one for one in recorded.mixtures} | asked
-    asked |= {one.step: one for one in asked_mixtures(arguments, recipe.mixture, known)}
-    mixtures = joined("mixture", recorded.mixtures, asked, recorded.made, recipe.steps)
-    rates = {one.step: one for one in recipe.optimizer.rate_from}
-    known_rates = {one.step: one for one in recorded.rates} | rates
-    rates |= {one.step: one for one in asked_rates(arguments, recipe.optimizer, known_rates)}
-    joined_rates = joined("rate", recorded.rates, rates, recorded.made, recipe.steps)
-    optimizer = replace(recipe.optimizer, rate_from=joined_rates)
-    return replace(recipe, mixture_from=mixtures, optimizer=optimizer)
+def _by_step(entries: Iterable[Entry]) -> dict[int, Entry]:
+    return {entry.step: entry for entry in entries}
 
 
-def joined(
+def joined_entries(
     what: str, recorded: Sequence[Entry], asked: Mapping[int, Entry], made: int, steps: int
 ) -> tuple[Entry, ...]:
     """Returns recorded and asked entries in the order of their steps.
@@ -351,26 +328,27 @@ def joined(
         ArtifactError: if an asked entry differs from the recorded one of its step, or a new one
             begins at a step already made or after the last.
     """
-    found = {one.step: one for one in recorded}
-    for step, one in sorted(asked.items()):
-        if step in found:
-            _check_same(what, found[step], one)
+    entries = _by_step(recorded)
+    for step, entry in sorted(asked.items()):
+        if step in entries:
+            _check_same(what, entries[step], entry)
         elif not max(made, 1) <= step < steps:
             raise ArtifactError(
                 f"Another {what} was asked from step {step:,} on, of a run of {steps:,} steps that "
                 f"has made {made:,}; name a step that is not made yet, below the number of "
                 "steps."
             )
-        found[step] = one
-    return tuple(found[step] for step in sorted(found))
+        entries[step] = entry
+    return tuple(entries[step] for step in sorted(entries))
 
 
-def _check_same(what: str, there: Entry, asked: Entry) -> None:
+def _check_same(what: str, recorded: Entry, asked: Entry) -> None:
     """Checks that an entry repeats the recorded one; tokens are compared by digest, elsewhere."""
-    old, new = ({k: v for k, v in asdict(one).items() if k != "tokens"} for one in (there, asked))
+    # A rate has no tokens.
+    old, new = (asdict(entry) | {"tokens": None} for entry in (recorded, asked))
     if lines := json_differences(old, new):
         raise ArtifactError(
-            f"The run has another {what} from step {there.step:,} on ({'; '.join(lines)}); omit "
+            f"The run has another {what} from step {recorded.step:,} on ({'; '.join(lines)}); omit "
             "the option to keep it, or name a later step."
         )
 
@@ -385,15 +363,17 @@ def asked_mixtures(
         first: mixture of the first step.
         known: mixtures that the run has, by step.
     """
-    mixtures = by_step("--mixture-from", arguments.mixture_from, "uniform")
-    tokens = by_step("--tokens-from", arguments.tokens_from, "TOKENS")
+    mixtures = values_by_step("--mixture-from", arguments.mixture_from, "uniform")
+    tokens = values_by_step("--tokens-from", arguments.tokens_from, "TOKENS")
     known = dict(known)
     for step in sorted({*mixtures, *tokens}):
-        before = [known[one] for one in sorted(known) if one <= step]
-        kept = before[-1].mixture if before else first
-        same = known[step].tokens if step in known else ""
+        before = [known[earlier] for earlier in sorted(known) if earlier <= step]
+        kept_mixture = before[-1].mixture if before else first
+        kept_tokens = known[step].tokens if step in known else ""
         known[step] = MixtureFrom(
-            step=step, mixture=mixtures.get(step, kept), tokens=tokens.get(step, same)
+            step=step,
+            mixture=mixtures.get(step, kept_mixture),
+            tokens=tokens.get(step, kept_tokens),
         )
         yield known[step]
 
@@ -407,9 +387,10 @@ def asked_rates(
         ArtifactError: if a field is unknown, has no number or is named twice.
     """
     known = dict(known)
-    for step, text in sorted(by_step("--rate-from", arguments.rate_from, "scale=0.5").items()):
-        earlier = [known[one] for one in sorted(known) if one < step]
-        values = {name: getattr((earlier or [first])[-1], name) for name in RATE_FIELDS}
+    texts = values_by_step("--rate-from", arguments.rate_from, "scale=0.5")
+    for step, text in sorted(texts.items()):
+        before = [known[earlier] for earlier in sorted(known) if earlier < step]
+        values = {name: getattr((before or [first])[-1], name) for name in RATE_FIELDS}
         named = [setting.partition("=") for setting in text.split(",")]
         if len({name for name, _, _ in named}) < len(named):
             raise ArtifactError(
@@ -431,19 +412,19 @@ def _number(name: str, text: str, values: Mapping[str, Any], whole: str) -> Any:
         ) from error
 
 
-def by_step(option: str, words: Sequence[str], example: str) -> dict[int, str]:
+def values_by_step(option: str, words: Sequence[str], example: str) -> dict[int, str]:
     """Returns the values of an option's words STEP=VALUE, by step.
 
     Raises:
         ArtifactError: if a word has another form, or two have one step.
     """
-    found: dict[int, str] = {}
+    values: dict[int, str] = {}
     for word in words:
         step, _, value = word.partition("=")
-        if not (step.isdecimal() and value) or int(step) in found:
+        if not (step.isdecimal() and value) or int(step) in values:
             raise ArtifactError(
                 f"{option} was given {' '.join(words)}; write STEP=VALUE once per step, such as "
                 f"1000={example}."
             )
-        found[int(step)] = value
-    return found
+        values[int(step)] = value
+    return values

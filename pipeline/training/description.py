@@ -26,7 +26,7 @@ from pipeline.artifacts import source_commit
 from pipeline.errors import ArtifactError
 from pipeline.recipe.recipe import Recipe, recipe_to_json
 from pipeline.runs.directory import RECIPE, RunRecord
-from pipeline.training.changes import lines_of
+from pipeline.training.changes import mixtures_in_words
 
 # What computes a run's numbers.
 PACKAGES = "jax", "jaxlib", "equinox", "numpy"
@@ -84,7 +84,8 @@ def _commits(out: Place) -> list[str]:
     path = out / RECIPE
     before = read_json(path, RunRecord).commits if exists(path) else ()
     now = source_commit()
-    return [one for one in (*(one for one in before if one != now), now) if one is not None]
+    commits = (*(commit for commit in before if commit != now), now)
+    return [commit for commit in commits if commit is not None]
 
 
 def _begun_with(out: Place) -> int:
@@ -97,11 +98,11 @@ def describe_data(out: Place, recipe: Recipe, examples: ExampleSource, console: 
     """Writes the vocabulary and mixture.json; prints the most and the least repeated languages."""
     write_bytes(out / MODEL_FILE, read_bytes(examples.vocabulary))
     languages = examples.exposure(recipe.steps * recipe.rows)
-    named = {code: one._asdict() for code, one in languages.items()}
+    named = {code: exposure._asdict() for code, exposure in languages.items()}
     later = {}
     if recipe.mixture_from and isinstance(examples, Examples):
         later = {"segments": segments_to_json(recipe, examples)}
-        for line in lines_of(recipe, examples):
+        for line in mixtures_in_words(recipe, examples):
             console.print(f"{recipe.stage}: {line}", highlight=False)
     write_json(out / "mixture.json", {"languages": named, **later})
     print_exposure(languages, console)
@@ -109,7 +110,7 @@ def describe_data(out: Place, recipe: Recipe, examples: ExampleSource, console: 
 
 def segments_to_json(recipe: Recipe, examples: Examples) -> list[dict[str, Any]]:
     """Returns each segment of the mixture: its first step, its tokens, its shares by language."""
-    mixtures = (recipe.mixture, *(one.mixture for one in recipe.mixture_from))
+    mixtures = (recipe.mixture, *(later.mixture for later in recipe.mixture_from))
     return [
         {
             "from_step": segment.first // recipe.rows,

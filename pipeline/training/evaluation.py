@@ -263,17 +263,17 @@ class GapFiller:
     def chosen(self, step: int) -> list[tuple[int, Example]]:
         """Returns the number of the page and the window of each gap of a step's evaluation."""
         first = -(-step // self.recipe.evaluate_every) * PER_EVALUATION
-        of_page, count = self.held_out.language_of_page[:-1], len(self.held_out.languages)
-        of_language = [np.flatnonzero(of_page == at) for at in range(count)]
-        found = []
-        for turn in range(first, first + PER_EVALUATION if of_language else first):
-            round_, at = divmod(turn, len(of_language))
-            page = int(of_language[at][round_ % len(of_language[at])])
+        language_numbers, count = self.held_out.language_of_page[:-1], len(self.held_out.languages)
+        pages_of = [np.flatnonzero(language_numbers == language) for language in range(count)]
+        windows = []
+        for turn in range(first, first + PER_EVALUATION if pages_of else first):
+            round_, language = divmod(turn, len(pages_of))
+            page = int(pages_of[language][round_ % len(pages_of[language])])
             sentinel = self.held_out.blocks.manifest.vocabulary.first_sentinel
-            of = self.held_out.pages[page].page
-            if window_count(len(of.tokens), self.lengths.raw):
-                found.append((page, window(of, 0, self.lengths, sentinel)))
-        return found
+            held_out_page = self.held_out.pages[page].page
+            if window_count(len(held_out_page.tokens), self.lengths.raw):
+                windows.append((page, window(held_out_page, 0, self.lengths, sentinel)))
+        return windows
 
 
 def greedy_program(trainer: Trainer, ids: int) -> Callable[..., jax.Array]:
@@ -334,8 +334,8 @@ def _space_before(ids: np.ndarray, tokenizer: Tokenizer) -> str:
 
 def _around(ids: np.ndarray, sentinel: int) -> tuple[np.ndarray, np.ndarray]:
     """Returns the ids before and after a sentinel; all are after one that is missing."""
-    found = np.flatnonzero(ids == sentinel)
-    return (ids[: found[0]], ids[found[0] + 1 :]) if found.size else (ids[:0], ids)
+    places = np.flatnonzero(ids == sentinel)
+    return (ids[: places[0]], ids[places[0] + 1 :]) if places.size else (ids[:0], ids)
 
 
 def _up_to_sentinel(ids: np.ndarray, tokenizer: Tokenizer) -> np.ndarray:
@@ -351,7 +351,7 @@ def write_gaps(directory: Place, step: int, gaps: Sequence[FilledGap]) -> None:
     if not gaps:
         return
     path = gaps_file(directory, step)
-    table = pa.Table.from_pylist([one._asdict() for one in gaps], GAPS_SCHEMA)
+    table = pa.Table.from_pylist([gap._asdict() for gap in gaps], GAPS_SCHEMA)
     with atomic_write(path, path.parent.parent) as unfinished:
         pq.write_table(table, unfinished)
 

@@ -74,19 +74,13 @@ def resume(checkpoints: Checkpoints, trainer: Trainer) -> tuple[TrainState, int,
         except CheckpointError as error:  # on all hosts
             damaged[step] = error
             continue
-        return state, step, [_set_aside(checkpoints, *one, step) for one in damaged.items()]
+        messages = []
+        for damaged_step, error in damaged.items():
+            moved = checkpoints.set_aside(damaged_step)
+            messages.append(f"{error} It was moved to {moved}; resuming from {step}.")
+        return state, step, messages
     last = damaged[steps[-1]]
     raise none_readable(checkpoints.directory, steps, last) from last
-
-
-def _set_aside(
-    checkpoints: Checkpoints,
-    step: int,
-    error: CheckpointError,
-    resumed_from: int,
-) -> str:
-    moved = checkpoints.set_aside(step)
-    return f"{error} It was moved to {moved}; resuming from {resumed_from}."
 
 
 GRACE_SECONDS = 25  # of the 30 that schedulers grant
@@ -257,20 +251,17 @@ def train(training: Training) -> LoopResult:
     if agreed(preemption.asked, any):  # after the last point: what follows is not begun
         result = result._replace(finished=False)
     if is_first():
-        _announce_time(training, record_time(training, result))
+        account = record_time(training, result)
+        training.announce(
+            f"{time_account.describe(account['seconds'])}; "
+            f"starts: {len(account['starts'])}, steps made again: {account['steps_made_again']}"
+        )
     return result
 
 
 def record_time(training: Training, result: LoopResult) -> dict[str, Any]:
     """Writes this start's seconds until now into time.json; returns its content."""
     return time_account.record(training.out, training.account, result.first, result.step)
-
-
-def _announce_time(training: Training, account: dict) -> None:
-    training.announce(
-        f"{time_account.describe(account['seconds'])}; "
-        f"starts: {len(account['starts'])}, steps made again: {account['steps_made_again']}"
-    )
 
 
 class _Loop(NamedTuple):

@@ -265,7 +265,7 @@ class Branch(Origin):
         """
         about = find_run(self.trunk)
         theirs = recipe_of(about, self.trunk)
-        if changed := [one.step for one in theirs.optimizer.rate_from if one.step < self.at]:
+        if changed := [rate.step for rate in theirs.optimizer.rate_from if rate.step < self.at]:
             raise ArtifactError(
                 f"A branch off {self.trunk} was asked at step {self.at}, and the rate of that run "
                 f"changes at step {changed[0]}, which a branch cannot repeat; branch off before, "
@@ -308,7 +308,12 @@ class Branch(Origin):
         """
         about = find_run(self.trunk)
         changes = recipe_of(about, self.trunk).mixture_from
-        later = {name for one in changes if one.step >= self.at for name in later_inputs(one.step)}
+        later = {
+            name
+            for mixture in changes
+            if mixture.step >= self.at
+            for name in later_inputs(mixture.step)
+        }
         theirs = {name: digest for name, digest in about.inputs.items() if name not in later}
         changed = sorted(k for k in own.keys() & theirs.keys() if own[k] != theirs[k])
         if changed:

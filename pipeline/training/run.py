@@ -40,7 +40,7 @@ from pipeline.training.changes import agreement_of, later_mixtures
 from pipeline.training.description import check_numerics, describe_data, describe_run
 from pipeline.training.evaluation import GapFiller, HeldOut, PageEvaluator
 from pipeline.training.log.live_view import duration
-from pipeline.training.log.summary import result as result_of
+from pipeline.training.log.summary import result_in_words
 from pipeline.training.log.tracking import Tracking
 from pipeline.training.loop import Training, record_time, train
 from pipeline.training.profile import Profile
@@ -66,11 +66,11 @@ def intent_of(
     agreement = agreement_of(out, recipe.stage, prepared.identity)
     changes = agreement.changes if agreement else ()
     done = max(saved_steps(out), default=begins_at)
-    one = checkpoint_bytes(recipe.model, recipe.optimizer)
+    size = checkpoint_bytes(recipe.model, recipe.optimizer)
     intent = Intent(
         stage=recipe.stage,
         reads=[*([tokens_read(prepared.blocks, place)] if prepared.blocks else []), *more],
-        writes=f"recipe.json, checkpoints of {bytes_in_words(one)} each, metrics and evaluations",
+        writes=f"recipe.json, checkpoints of {bytes_in_words(size)} each, metrics and evaluations",
         out=out,
         identity=None if agreement else prepared.identity,  # the claim has the settings before
         work="; ".join([work_of(recipe, done), *map(str, changes)]),
@@ -91,7 +91,7 @@ def tokens_read(blocks: TokenBlocks, place: str) -> Reading:
     ]
     tokens = blocks.counts("train", "tokens")
     holds = f"{sum(tokens.values()):,} training tokens in {len(tokens)} languages"
-    return Reading("tokens", place, len(shards), sum(one.file_bytes for one in shards), holds)
+    return Reading("tokens", place, len(shards), sum(shard.file_bytes for shard in shards), holds)
 
 
 def work_of(recipe: Recipe, done: int) -> str:
@@ -107,7 +107,7 @@ def work_of(recipe: Recipe, done: int) -> str:
 def expected_time(recipe: Recipe, out: Place, done: int) -> str:
     """Returns the time of the steps that are left at the speed of those that were logged."""
     lines = read_metrics(out / "metrics.jsonl")
-    seconds = [one for line in lines if (one := line.get("seconds"))]
+    seconds = [spent for line in lines if (spent := line.get("seconds"))]
     if seconds:
         left, pace = recipe.steps - done, median(seconds)
         return (
@@ -188,7 +188,7 @@ def carry_out(
         tokens = prepared.blocks and prepared.blocks.address
         body = {"steps": steps, **more} | ({"changes": changes} if changes else {})
         finish(out, stage, *prepared.identity, body)
-        print_end(stage, result_of(out), following=following(prepared.recipe, out, tokens))
+        print_end(stage, result_in_words(out), following=following(prepared.recipe, out, tokens))
 
 
 def counterpart(recipe: Recipe) -> str:

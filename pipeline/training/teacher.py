@@ -147,10 +147,10 @@ def check_student(teacher: Teacher, recipe: Recipe) -> None:
         )
     dense = replace(teacher.recipe.model, switch=None)
     if first != "random" and weight_layout(dense) != weight_layout(recipe.model):
-        there, asked = (_shape(model) for model in (dense, recipe.model))
+        theirs, ours = (_shape(model) for model in (dense, recipe.model))
         raise ArtifactError(
             f"{teacher.directory} has another shape than recipe {recipe.name} "
-            f"({'; '.join(json_differences(there, asked))}), so its weights do not fit; name "
+            f"({'; '.join(json_differences(theirs, ours))}), so its weights do not fit; name "
             f"{' or '.join(_fitting(dense)) or 'a dense recipe of that shape'}, or add "
             "--set distillation.initialization=random."
         )
@@ -188,10 +188,10 @@ def check_same_teacher(out: Place, record: Mapping[str, Any]) -> None:
         ArtifactError: if the run's recipe.json records other weights.
     """
     path = out / "recipe.json"
-    there = read_json(path, RunRecord).teacher if exists(path) else None
-    if there is None:
+    teacher = read_json(path, RunRecord).teacher if exists(path) else None
+    if teacher is None:
         return
-    recorded = {name: value for name, value in structs.asdict(there).items() if value != ""}
+    recorded = {name: value for name, value in structs.asdict(teacher).items() if value != ""}
     if lines := json_differences(recorded, {name: record[name] for name in recorded}):
         raise ArtifactError(
             f"{out} was begun with another teacher ({'; '.join(lines)}); restore that teacher, or "

@@ -183,11 +183,11 @@ class Upcycling(Origin):
     def _read(self, of: tuple[Recipe, Mapping[str, str]]) -> dict[str, Any]:
         """Returns what decided a run's examples before the parent's step."""
         recipe, inputs = of
-        later = [one for one in recipe.mixture_from if one.step < self.at]
-        names = (*TEXT, *(name for one in later for name in later_inputs(one.step)))
+        later = [mixture for mixture in recipe.mixture_from if mixture.step < self.at]
+        names = (*TEXT, *(name for mixture in later for name in later_inputs(mixture.step)))
         settings = {name: getattr(recipe, name) for name in SETTINGS}
         # Not where their tokens lie, of which the digests are compared.
-        mixtures = {"mixture_from": [(one.step, one.mixture) for one in later]}
+        mixtures = {"mixture_from": [(mixture.step, mixture.mixture) for mixture in later]}
         return {name: inputs.get(name) for name in names} | settings | mixtures
 
     def first_step(self, prepared: PreparedRun) -> int:

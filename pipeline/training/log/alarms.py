@@ -83,23 +83,23 @@ class RouterWatch:
             in_flight: number of steps after it whose metrics wait for the devices.
         """
         count = len(self.waiting) - in_flight
-        seen, self.waiting = self.waiting[:count], self.waiting[count:]
-        if not seen:
+        finished, self.waiting = self.waiting[:count], self.waiting[count:]
+        if not finished:
             return self.faults
         numbers = [
-            (one.losses.layers.load, one.router_moves, one.learning_rate, one.skipped)  # pyright: ignore[reportOptionalMemberAccess]
-            for one in seen
+            (made.losses.layers.load, made.router_moves, made.learning_rate, made.skipped)  # pyright: ignore[reportOptionalMemberAccess]
+            for made in finished
         ]
         self.window.extend(jax.device_get(numbers))
-        here = router_faults(self._routing(), self.layers)
+        present = router_faults(self._routing(), self.layers)
         if step <= self.settling:
-            here = [fault for fault in here if fault.kind != DEAD_EXPERTS]
-        found, self.last_look = confirmed(here, self.last_look), here
-        for fault in found:
+            present = [fault for fault in present if fault.kind != DEAD_EXPERTS]
+        faults, self.last_look = confirmed(present, self.last_look), present
+        for fault in faults:
             if fault not in self.faults and is_first():
                 self._record(step, fault)
-        self.faults = found
-        return found
+        self.faults = faults
+        return faults
 
     def _routing(self) -> RoutingWindow:
         load, moves, rate, skipped = (np.stack(part) for part in zip(*self.window, strict=True))
@@ -112,7 +112,7 @@ class RouterWatch:
 
 def switch_layers(sites: Sequence[GradientSite]) -> list[str]:
     """Returns the names of the switch layers, the encoder's before the decoder's."""
-    return [one.layer for one in sorted(of_routers(sites), key=lambda one: one.depth)]
+    return [router.layer for router in sorted(of_routers(sites), key=lambda router: router.depth)]
 
 
 SKIPPED_FILE = "skipped.jsonl"
@@ -180,10 +180,10 @@ class SkippedSteps:
         Raises:
             ArtifactError: if `MOST_SKIPPED` updates in a row were skipped.
         """
-        for step, one in enumerate(metrics, after + 1):
-            self.in_a_row = self.in_a_row + 1 if one.skipped else 0
-            if one.skipped:
-                self._record(step, jax.device_get(one))
+        for step, step_metrics in enumerate(metrics, after + 1):
+            self.in_a_row = self.in_a_row + 1 if step_metrics.skipped else 0
+            if step_metrics.skipped:
+                self._record(step, jax.device_get(step_metrics))
 
     def _record(self, step: int, metrics: StepMetrics) -> None:
         limit = self.recipe.optimizer.largest_gradient_norm

@@ -102,7 +102,7 @@ def router_faults(window: RoutingWindow, layers: Sequence[str]) -> list[RouterFa
     return broken + [fault for fault in others if fault.layer not in named]
 
 
-def confirmed(found: Sequence[RouterFault], before: Sequence[RouterFault]) -> list[RouterFault]:
+def confirmed(faults: Sequence[RouterFault], before: Sequence[RouterFault]) -> list[RouterFault]:
     """Returns the faults of experts that an earlier look found, too, and all others.
 
     A healthy run had an expert below `DEAD` in the windows that ended at steps 115 to 133, and not
@@ -110,7 +110,7 @@ def confirmed(found: Sequence[RouterFault], before: Sequence[RouterFault]) -> li
     """
     known = {(fault.layer, fault.kind): fault.experts for fault in before}
     kept = []
-    for fault in found:
+    for fault in faults:
         earlier = known.get((fault.layer, fault.kind), ())
         experts = tuple(expert for expert in fault.experts if expert in earlier)
         if experts or not fault.experts:
@@ -123,12 +123,14 @@ def _uneven(
 ) -> Iterator[RouterFault]:
     """Yields the faults of the loads; where one expert has all, the others are not named, too."""
     even = load.mean(axis=1)
-    for name, of_layer, fair in zip(layers, load, even, strict=True):
-        busiest = int(of_layer.argmax())
-        if len(of_layer) > 2 and of_layer[busiest] > NEARLY_ALL * max(of_layer.sum(), 1):
+    for name, expert_loads, even_load in zip(layers, load, even, strict=True):
+        busiest = int(expert_loads.argmax())
+        if len(expert_loads) > 2 and expert_loads[busiest] > NEARLY_ALL * max(
+            expert_loads.sum(), 1
+        ):
             yield RouterFault(name, "one expert for all", (busiest,))
-        elif fair >= LEAST_EVEN and (of_layer < DEAD * fair).any():
-            dead = np.flatnonzero(of_layer < DEAD * fair)
+        elif even_load >= LEAST_EVEN and (expert_loads < DEAD * even_load).any():
+            dead = np.flatnonzero(expert_loads < DEAD * even_load)
             yield RouterFault(name, DEAD_EXPERTS, tuple(dead.tolist()))
 
 
@@ -242,7 +244,7 @@ class LiveView:
         )
         time = Text.assemble(("time ", "dim"), spent, "  ", (activity, "yellow"))
         gaps = [Text(line_of(gap, inner), no_wrap=True, overflow="crop") for gap in self.gaps]
-        faults = [Text(one.sentence(), style="bold red") for one in self.faults]
+        faults = [Text(fault.sentence(), style="bold red") for fault in self.faults]
         return Group(bar, table_of(cells, inner), time, *faults, *gaps)
 
 

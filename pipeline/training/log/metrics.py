@@ -97,30 +97,30 @@ def summary(metrics: Sequence[StepMetrics]) -> dict[str, float]:
 
     Skipped steps are counted and left out of every other number.
     """
-    taken = [one for one in metrics if not one.skipped]
+    taken = [step for step in metrics if not step.skipped]
     line = {"skipped": len(metrics) - len(taken), "learning_rate": float(metrics[-1].learning_rate)}
     if not taken:
         return line
-    losses = [one.losses for one in taken]
+    losses = [step.losses for step in taken]
     return line | {
-        "loss_nats": math.fsum(float(one.loss_nats) for one in losses)
+        "loss_nats": math.fsum(float(loss.loss_nats) for loss in losses)
         / max(target_tokens(losses), 1),
         **soft_loss(losses),
-        "gradient_norm": fmean(one.gradient_norm for one in taken),
-        **{name: fmean(getattr(one, name) for one in losses) for name in ROUTING},
-        **worst_layer([one.layers for one in losses if one.layers is not None]),
+        "gradient_norm": fmean(step.gradient_norm for step in taken),
+        **{name: fmean(getattr(loss, name) for loss in losses) for name in ROUTING},
+        **worst_layer([loss.layers for loss in losses if loss.layers is not None]),
     }
 
 
 def soft_loss(losses: Sequence[Losses]) -> dict[str, float]:
     """Returns a student's loss against its teacher in nats per target token; {} if no teacher."""
-    sums = [float(one.soft_loss_nats) for one in losses if one.soft_loss_nats is not None]
+    sums = [float(loss.soft_loss_nats) for loss in losses if loss.soft_loss_nats is not None]
     return {"soft_loss_nats": math.fsum(sums) / max(target_tokens(losses), 1)} if sums else {}
 
 
 def target_tokens(losses: Sequence[Losses]) -> int:
     """Returns the target tokens of all steps; their int32 sum would overflow at mT5's size."""
-    return sum(int(one.target_tokens) for one in losses)
+    return sum(int(loss.target_tokens) for loss in losses)
 
 
 def worst_layer(layers: Sequence[LayerRouting]) -> dict[str, float]:
@@ -132,7 +132,7 @@ def worst_layer(layers: Sequence[LayerRouting]) -> dict[str, float]:
     """
     if not layers:
         return {}
-    load = np.sum([one.load for one in layers], axis=0)
+    load = np.sum([routing.load for routing in layers], axis=0)
     busiest = load.max(axis=1) / np.maximum(load.mean(axis=1), 1e-9)
     worst = int(np.argmax(busiest))
     return {"worst_layer": worst + 1, "worst_layer_load": float(busiest[worst])}
@@ -147,12 +147,12 @@ def speed(recipe: Recipe, seconds: float) -> dict[str, float]:
         return {}
     lengths = recipe.lengths
     tokens = recipe.rows * (lengths.inputs + lengths.targets)
-    found = {"seconds": seconds, "tokens_per_second": tokens / seconds}
+    speeds = {"seconds": seconds, "tokens_per_second": tokens / seconds}
     if peak := peak_flops(jax.devices()[0].device_kind):
-        found["model_flops_utilization"] = (
+        speeds["model_flops_utilization"] = (
             step_flops(recipe) / seconds / (peak * jax.device_count())
         )
-    return found
+    return speeds
 
 
 def curves(line: Mapping[str, Any], *, sparse: bool) -> Iterator[str]:

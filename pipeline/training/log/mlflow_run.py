@@ -64,8 +64,8 @@ def start(tracked: TrackedRun) -> MlflowRun:
         client.update_run(tracked.identity, status="RUNNING")
         return MlflowRun(client, tracked.identity)
     run = client.create_run(_experiment(client), run_name=tracked.directory.name)
-    for some in _parameters(tracked.recipe):
-        client.log_batch(run.info.run_id, params=some)
+    for parameters in _parameters(tracked.recipe):
+        client.log_batch(run.info.run_id, params=parameters)
     return MlflowRun(client, run.info.run_id)
 
 
@@ -77,8 +77,8 @@ def _local(tracked: TrackedRun) -> str | None:
 
 def _experiment(client: Any) -> str:
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT)
-    found = client.get_experiment_by_name(name)
-    return client.create_experiment(name) if found is None else found.experiment_id
+    experiment = client.get_experiment_by_name(name)
+    return client.create_experiment(name) if experiment is None else experiment.experiment_id
 
 
 def _parameters(recipe: Mapping[str, Any]) -> Iterator[list[Any]]:

@@ -20,8 +20,7 @@ from data.files.paths import Place
 from eval import losses
 from pipeline.artifacts import MANIFEST, read_manifest, words_of
 from pipeline.errors import ArtifactError
-from pipeline.runs.directory import best_step, recorded_scores, saved_steps
-from pipeline.runs.directory import lines_of as changed_settings
+from pipeline.runs.directory import best_step, recorded_changes, recorded_scores, saved_steps
 from pipeline.runs.finished import Evaluation, evaluated_steps, latest_gaps, line_of, read_metrics
 from pipeline.runs.tasks import read_finetuned, read_predictions, read_task_of, scores_by_language
 from pipeline.training.log.live_view import duration
@@ -63,14 +62,14 @@ def summaries(directory: Place) -> Iterator[StepSummary]:
 
 def _shown_steps(evaluations: Mapping[int, Place], log: Sequence[Line]) -> list[int]:
     logged = [int(line["step"] or 0) for line in log]
-    some = evaluations or logged[:: max(1, len(logged) // LINES)]
-    since = [step for step in logged[-1:] if step > max(some, default=0)]
-    return [*some, *since]
+    shown = evaluations or logged[:: max(1, len(logged) // LINES)]
+    since = [step for step in logged[-1:] if step > max(shown, default=0)]
+    return [*shown, *since]
 
 
 def _summary(step: int, evaluations: Mapping[int, Place], log: Sequence[Line]) -> StepSummary:
     before = [line for line in log if int(line["step"] or 0) <= step]
-    speeds = [one for line in before if (one := line.get("tokens_per_second")) is not None]
+    speeds = [speed for line in before if (speed := line.get("tokens_per_second")) is not None]
     times = [(line.get("seconds") or 0) * (line.get("steps") or 0) for line in before]
     return StepSummary(
         step=step,
@@ -81,35 +80,35 @@ def _summary(step: int, evaluations: Mapping[int, Place], log: Sequence[Line]) -
     )
 
 
-def table_of(found: list[StepSummary]) -> Table:
+def table_of(steps: list[StepSummary]) -> Table:
     """Returns the steps as a table."""
     names = ("step", "held-out nats", "training nats", "tokens/s", "time")
     table = Table(*(Column(name, justify="right") for name in names), box=None)
-    for one in found:
+    for summary in steps:
         table.add_row(
-            f"{one.step:,}",
-            *(_shown(value, "{:.4f}") for value in (one.held_out_nats, one.loss_nats)),
-            _shown(one.tokens_per_second, "{:,.0f}"),
-            "-" if one.seconds is None else duration(one.seconds),
+            f"{summary.step:,}",
+            *(_shown(value, "{:.4f}") for value in (summary.held_out_nats, summary.loss_nats)),
+            _shown(summary.tokens_per_second, "{:,.0f}"),
+            "-" if summary.seconds is None else duration(summary.seconds),
         )
     return table
 
 
-def result(directory: Place) -> str:
+def result_in_words(directory: Place) -> str:
     """Returns what a run achieved, in words; of its evaluations the first and last are read."""
     evaluations = evaluated_steps(directory)
     log = read_metrics(directory / "metrics.jsonl")
     steps = _shown_steps(evaluations, log)
     ends = {*list(evaluations)[:1], *list(evaluations)[-1:], *steps[-1:]}
-    found = [_summary(step, evaluations, log) for step in sorted(ends)]
-    scored = [one for one in found if one.held_out_nats is not None]
-    parts = [f"{found[-1].step:,} steps"] if found else []
+    shown = [_summary(step, evaluations, log) for step in sorted(ends)]
+    scored = [summary for summary in shown if summary.held_out_nats is not None]
+    parts = [f"{shown[-1].step:,} steps"] if shown else []
     if scored:
         first, last = scored[0], scored[-1]
         before = f" (at step {first.step:,}: {first.held_out_nats:.4f})" if first != last else ""
         parts.append(f"held-out loss {last.held_out_nats:.4f} nats, mean of languages{before}")
-    if found and found[-1].tokens_per_second is not None:
-        parts.append(f"{found[-1].tokens_per_second:,.0f} tokens per second")
+    if shown and shown[-1].tokens_per_second is not None:
+        parts.append(f"{shown[-1].tokens_per_second:,.0f} tokens per second")
     return ", ".join([*parts, f"in {directory}"])
 
 
@@ -178,8 +177,8 @@ def print_progress(directory: Place, console: Console) -> None:
     """Prints a table of steps, the gaps that were filled, and the settings that were changed."""
     console.print(table_of(list(summaries(directory))))
     print_gaps(directory, console)
-    for line in changed_settings(directory):
-        console.print(line, highlight=False)
+    for change in recorded_changes(directory):
+        console.print(str(change), highlight=False)
 
 
 def inspect_pruned(directory: Place, console: Console) -> None:

@@ -112,17 +112,19 @@ def record(directory: Place, account: TimeAccount, first: int, last: int) -> dic
     """
     path = directory / FILE
     account.shares()  # books the time up to now
-    start = Start(account.start, first, last, account.seconds)
-    starts = [*(one for one in _starts(path) if one.start != account.start), start]
+    this = Start(account.start, first, last, account.seconds)
+    starts = [*(start for start in _starts(path) if start.start != account.start), this]
     # A start that resumed before the last step of the start before it repeated those steps.
     again = [max(0, a.last_step - b.first_step) for a, b in zip(starts, starts[1:])]  # noqa: B905, RUF007
-    whole = {name: math.fsum(one.seconds.get(name, 0.0) for one in starts) for name in ACTIVITIES}
+    whole = {
+        name: math.fsum(start.seconds.get(name, 0.0) for start in starts) for name in ACTIVITIES
+    }
     value = {
         "seconds": whole,
         "shares": shares(whole),
         "goodput": shares(whole)["stepping"],
         "steps_made_again": sum(again),
-        "starts": [asdict(one) for one in starts],
+        "starts": [asdict(start) for start in starts],
     }
     write_json(path, value)
     return value
@@ -131,7 +133,7 @@ def record(directory: Place, account: TimeAccount, first: int, last: int) -> dic
 def evaluating_seconds(directory: Place) -> float:
     """Returns the seconds that all starts of a run spent with evaluations; 0 if none is known."""
     starts = _starts(directory / FILE)
-    return math.fsum(one.seconds.get("evaluating", 0.0) for one in starts)
+    return math.fsum(start.seconds.get("evaluating", 0.0) for start in starts)
 
 
 def _starts(path: Place) -> list[Start]:

@@ -187,9 +187,9 @@ class _TrackerThread(Thread):
             tracked
         )
         self.identities.keep(name, tracker.identity)
-        while not isinstance(one := self.waiting.get(), str):
-            tracker.add(*one)
-        tracker.end(one)
+        while not isinstance(item := self.waiting.get(), str):
+            tracker.add(*item)
+        tracker.end(item)
 
     def end(self, deadline: float) -> None:
         """Waits for the tracker to end, until the deadline on the monotonic clock."""

@@ -37,8 +37,8 @@ def overlaps_with(corpus: str | None, examples: Sequence[TaskExample]) -> set[in
     """
     if corpus is None:
         return None
-    there = read_corpus(corpus).languages
-    codes = sorted({one.language for one in examples} & set(there))
+    languages = read_corpus(corpus).languages
+    codes = sorted({example.language for example in examples} & set(languages))
     return overlapping(examples, _pages(corpus, codes))
 
 
@@ -96,8 +96,8 @@ class Finetuning(NamedTuple):
     def texts(self) -> set[str]:
         """Targets to be learned or chosen."""
         labels = {label for data in self.tasks for label in data.task.labels}
-        examples = (one for data in self.tasks for one in (*data.train, *data.development))
-        return labels | {one.target for one in examples}
+        examples = (example for data in self.tasks for example in (*data.train, *data.development))
+        return labels | {example.target for example in examples}
 
     def answer_tokens(self, recipe: Recipe) -> int:
         """Returns the decoder tokens of an answer by a finished run.
@@ -114,14 +114,14 @@ class Finetuning(NamedTuple):
         """Yields a sentence per task with rows that are not examples, and per cut kind of text."""
         for data in self.tasks:
             yield from rows_set_aside(data)
-        for one in sources:
+        for source in sources:
             for count, what, length in (
-                (one.cut_inputs, "inputs", lengths.inputs),
-                (one.cut_targets, "targets", lengths.targets),
+                (source.cut_inputs, "inputs", lengths.inputs),
+                (source.cut_targets, "targets", lengths.targets),
             ):
                 if count:
                     yield (
-                        f"{one.name}: {count:,} of {len(one.inputs):,} {what} have more than "
+                        f"{source.name}: {count:,} of {len(source.inputs):,} {what} have more than "
                         f"{length} tokens and lost their end."
                     )
 
@@ -129,9 +129,9 @@ class Finetuning(NamedTuple):
         """Returns the training examples as ids, one source per task and language."""
         inputs, targets = recipe.lengths.inputs, recipe.lengths.targets
         return tuple(
-            encoded(f"{data.task.name}/{code}", list(some), self.tokenizer, inputs, targets)
+            encoded(f"{data.task.name}/{code}", list(examples), self.tokenizer, inputs, targets)
             for data in self.tasks
-            for code, some in groupby(data.train, lambda one: one.language)
+            for code, examples in groupby(data.train, lambda example: example.language)
         )
 
     def examples(self, recipe: Recipe, pretraining: Examples | None) -> TaskExamples:
@@ -158,7 +158,7 @@ class Finetuning(NamedTuple):
             DataError: if the recipe has no mixture of these tasks.
         """
         sizes = Counter(
-            f"{data.task.name}/{one.language}" for data in self.tasks for one in data.train
+            f"{data.task.name}/{example.language}" for data in self.tasks for example in data.train
         )
         weights = parse(recipe.mixture, TextSizes(sizes, sizes))
         share = recipe.finetuning.pretraining_share if mixed and recipe.finetuning else 0.0
@@ -181,7 +181,7 @@ def tasks_read(
     for word, data in zip(words, given.tasks, strict=True):
         _, directory = find_task(word)
         files = (file.path for file in task_files(data.task, directory))
-        own = [one for one in sources if one.name.startswith(f"{data.task.name}/")]
+        own = [source for source in sources if source.name.startswith(f"{data.task.name}/")]
         yield files_of(f"task {data.task.name}", directory, files, _holds(data, own))
 
 
@@ -190,8 +190,8 @@ def _holds(data: TaskData, sources: Sequence[Source]) -> str:
     parts = {"training": data.train, "development": data.development, "test": data.test}
     counts = ", ".join(f"{len(part):,} {name}" for name, part in parts.items())
     cuts = {
-        "inputs": sum(one.cut_inputs for one in sources),
-        "targets": sum(one.cut_targets for one in sources),
+        "inputs": sum(source.cut_inputs for source in sources),
+        "targets": sum(source.cut_targets for source in sources),
     }
     cut = " and ".join(f"{count:,} {what}" for what, count in cuts.items() if count)
     lost = f", {cut} of training lose their end" if cut else ""
@@ -233,9 +233,9 @@ def _read_once(word: str) -> TaskData:
 
 def _of_languages(data: TaskData, codes: set[str], own: bool) -> TaskData:
     def some(examples: list[TaskExample]) -> list[TaskExample]:
-        return [one for one in examples if one.language in codes]
+        return [example for example in examples if example.language in codes]
 
-    if absent := codes - {one.language for one in data.train}:
+    if absent := codes - {example.language for example in data.train}:
         raise DataError(
             f"Task {data.task.name} was to be trained on {', '.join(sorted(absent))}, of which it "
             "has no training example; name other languages."
@@ -252,11 +252,13 @@ def trainable(tasks: Sequence[TaskData], languages: Sequence[str]) -> tuple[str,
     Raises:
         ArtifactError: if a task has no training or no development examples of one.
     """
-    named = languages or sorted({one.language for data in tasks for one in data.train})
+    named = languages or sorted({example.language for data in tasks for example in data.train})
     codes = {get(code).code for code in named}
     for data in tasks:
-        has = ({one.language for one in part} for part in (data.train, data.development))
-        if lacking := sorted(codes - set.intersection(*has)):
+        languages_of_parts = (
+            {example.language for example in part} for part in (data.train, data.development)
+        )
+        if lacking := sorted(codes - set.intersection(*languages_of_parts)):
             raise ArtifactError(
                 f"--each-language was given, and task {data.task.name} has no training or no "
                 f"development examples of {', '.join(lacking)}; name others with --languages."

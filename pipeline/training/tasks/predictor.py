@@ -68,14 +68,14 @@ def usage_columns(
         languages: language of each example, in the order of the rows.
         every: distance between sparse feed-forward layers of a stack.
     """
-    codes, of_example = np.unique(np.array(languages), return_inverse=True)
+    codes, code_numbers = np.unique(np.array(languages), return_inverse=True)
     usage: Usage | None = None
     first = 0
     for routing in routings:
         rows = routing[0].shape[1]
         numbers = np.full(rows, -1)
-        some = of_example[first : first + rows]
-        numbers[: len(some)] = some
+        here = code_numbers[first : first + rows]
+        numbers[: len(here)] = here
         usage = added(usage, by_language(routing, numbers, len(codes)))
         first += rows
     assert usage is not None  # a task has examples
@@ -189,7 +189,7 @@ class Predictor:
             stop: called before every batch; True abandons the work.
             with_text: whether to generate text where labels are scored.
         """
-        ids, _ = cut_ids([one.input for one in examples], self.tokenizer, self.inputs)
+        ids, _ = cut_ids([example.input for example in examples], self.tokenizer, self.inputs)
         texts, nats = [""] * len(ids), np.zeros((len(ids), 0))
         try:
             if self.task.labels:
@@ -206,13 +206,13 @@ class Predictor:
         self, arrays: Any, examples: Sequence[TaskExample], ids: list, stop: Callable[[], bool]
     ) -> dict[str, list[Any]]:
         """Returns the columns of the routing file, of inputs and right targets."""
-        targets, _ = cut_ids([one.target for one in examples], self.tokenizer, self.targets)
+        targets, _ = cut_ids([example.target for example in examples], self.tokenizer, self.targets)
         batches = zip(
             self._batches(ids, self.inputs), self._batches(targets, self.targets), strict=True
         )
         assert self.switch is not None  # a dense network has no routing
         outputs = self._outputs(self._route, arrays, batches, stop)
-        return usage_columns(outputs, [one.language for one in examples], self.switch.every)
+        return usage_columns(outputs, [example.language for example in examples], self.switch.every)
 
     def _over(
         self, program: Callable[..., jax.Array], arrays: Any, ids: list, stop: Callable[[], bool]
@@ -241,6 +241,6 @@ class Predictor:
     def _batches(self, ids: list, length: int) -> Iterator[jax.Array]:
         for first in range(0, len(ids), self.rows):
             rows = np.full((self.rows, length), PADDING, np.int32)
-            some = padded(ids[first : first + self.rows], length)
-            rows[: len(some)] = some
+            filled = padded(ids[first : first + self.rows], length)
+            rows[: len(filled)] = filled
             yield placed(rows, self.mesh)

@@ -107,18 +107,18 @@ class TaskEvaluator(NamedTuple):
         self, trainer: Trainer, arrays: Any, step: int, stop: Callable[[], bool]
     ) -> Scored | None:
         """Predicts development data and writes the best step; None if it was stopped."""
-        found: dict[str, float] = {}
+        by_language: dict[str, float] = {}
         means = []
         for data in self.tasks:
             scores = self.predict(trainer, arrays, data, DEVELOPMENT, step, stop=stop)
             if scores is None:
                 return None
             means.append(self.chosen_by(scores))
-            found |= {f"{data.task.name}/{code}": score for code, score in scores.items()}
+            by_language |= {f"{data.task.name}/{code}": score for code, score in scores.items()}
         score = fmean(means)
         if is_first():
             record_score(self.out, step, score)
-        return Scored("score", score, found)
+        return Scored("score", score, by_language)
 
     def chosen_by(self, scores: Mapping[str, float]) -> float:
         """Returns a task's part in the choice of the best step: the mean over training languages.
@@ -275,27 +275,29 @@ class SentenceScorer:
             arrays: weights.
             examples: examples whose first text is a sentence.
         """
-        texts = [one.texts[0] for one in examples]
+        texts = [example.texts[0] for example in examples]
         sentences = [rows_of(text, self.tokenizer, self.lengths) for text in texts]
         rows = [row for sentence in sentences for row in sentence.examples]
-        owner = np.repeat(np.arange(len(sentences)), [len(one.examples) for one in sentences])
+        owner = np.repeat(
+            np.arange(len(sentences)), [len(sentence.examples) for sentence in sentences]
+        )
         columns = {
-            "language": [one.language for one in examples],
-            "identity": [one.identity for one in examples],
+            "language": [example.language for example in examples],
+            "identity": [example.identity for example in examples],
             "loss_nats": np.bincount(owner, self._nats(arrays, rows), len(sentences)),
-            "tokens": [one.tokens for one in sentences],
+            "tokens": [sentence.tokens for sentence in sentences],
             "text_bytes": [len(text.encode()) for text in texts],
-            "cut": [one.cut for one in sentences],
+            "cut": [sentence.cut for sentence in sentences],
         }
         return pa.table(columns, SENTENCES_SCHEMA)
 
     def _nats(self, arrays: Any, rows: Sequence[Example]) -> Float[np.ndarray, " rows"]:
         """Returns the loss of each row, in nats, summed over its targets."""
-        found = [
+        nats = [
             np.asarray(self._row_nats(arrays, to_devices(batch, self.mesh, self.rows)), np.float64)
             for batch in batches(rows, self.lengths, self.rows)
         ]
-        return np.concatenate([*found, np.zeros(0)])[: len(rows)]
+        return np.concatenate([*nats, np.zeros(0)])[: len(rows)]
 
 
 def rows_of(text: str, tokenizer: Tokenizer, lengths: Lengths) -> Sentence:

@@ -10,7 +10,7 @@ from pipeline.commands import inspect
 from pipeline.errors import ArtifactError
 from pipeline.runs.finished import Evaluation, write_evaluation
 from pipeline.training.log import summary
-from pipeline.training.log.summary import result, summaries
+from pipeline.training.log.summary import result_in_words, summaries
 
 LINES = [
     {"step": step, "steps": 5, "loss_nats": 9.0 - step / 10, "seconds": 2.0, "tokens_per_second": s}
@@ -41,7 +41,7 @@ def test_a_run_is_shown_at_each_evaluation_and_at_its_end(tmp_path):
     assert (last.step, last.held_out_nats, last.loss_nats) == (10, 3.0, 8.0)
     assert (last.tokens_per_second, last.seconds) == (200.0, 20.0)
     assert (end.step, end.held_out_nats, end.loss_nats) == (15, None, 7.5)
-    said = result(tmp_path)
+    said = result_in_words(tmp_path)
     assert said.startswith(
         "15 steps, held-out loss 3.0000 nats, mean of languages (at step 0: 6.0000), 200 tokens"
     )
@@ -53,7 +53,7 @@ def test_the_result_reads_two_evaluations(tmp_path, monkeypatch):
     monkeypatch.setattr(
         summary, "read_table", lambda path, schema: read.append(path) or real(path, schema)
     )
-    assert "3.0000 nats, mean of languages (at step 0: 6.0000)" in result(tmp_path)
+    assert "3.0000 nats, mean of languages (at step 0: 6.0000)" in result_in_words(tmp_path)
     assert [path.name for path in read] == ["step=0.parquet", "step=10.parquet"]
 
 
@@ -61,7 +61,7 @@ def test_a_run_without_evaluations_is_shown_by_its_log(tmp_path):
     found = list(summaries(run(tmp_path, {})))
     assert [one.step for one in found] == [5, 10, 15]
     assert found[-1].seconds == pytest.approx(30.0)
-    assert "held-out" not in result(tmp_path)
+    assert "held-out" not in result_in_words(tmp_path)
 
 
 @pytest.fixture
