@@ -32,9 +32,9 @@ from pipeline.training.run import carry_out, intent_of
 from pipeline.training.tasks.finetuning import (
     Programs,
     Request,
-    checks_of,
     compiled,
-    let_go,
+    finetuning_checks,
+    free_programs,
     make_programs,
     make_training,
     predict_test,
@@ -194,7 +194,7 @@ def resolved(arguments: Finetune) -> Request:
     blocks = open_blocks(arguments.tokens, arguments.cache) if arguments.tokens else None
     teacher = None if arguments.teacher is None else find(arguments.teacher)
     request = Request(replace(prepared, blocks=blocks), finetuning, teacher)
-    check_all(recipe.name, checks_of(arguments, pretrained, request))
+    check_all(recipe.name, finetuning_checks(arguments, pretrained, request))
     inputs = {"start": digest_of_manifest(arguments.run), **finetuning.digests}
     if blocks is not None:
         inputs["tokens"] = digest_of_manifest(blocks.directory)
@@ -237,7 +237,7 @@ def run_one(arguments: Finetune, held: list[Programs]) -> None:
         if claim_run(prepared) is Claim.FINISHED:
             return
         if not (held and held[0].serve(prepared.recipe)):
-            let_go(held)
+            free_programs(held)
             held.append(make_programs(request))
         (programs,) = held
         if request.teacher is not None:

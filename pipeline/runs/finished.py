@@ -358,7 +358,7 @@ def latest_gaps(directory: Place) -> tuple[int, list[FilledGap]]:
     return 0, []
 
 
-def line_of(gap: FilledGap, cells: int | None = None) -> str:
+def gap_in_words(gap: FilledGap, cells: int | None = None) -> str:
     """Returns a gap as one line: `sw: before [filling] after (was: truth)`, or within a word.
 
     Args:
@@ -369,14 +369,14 @@ def line_of(gap: FilledGap, cells: int | None = None) -> str:
     filled, hidden = filled or NOTHING, hidden or NOTHING
     if cells is not None:
         rest = cells - cell_len(f"{code}: [] (was: )")
-        filled, hidden = (start_of(text, rest // 4) for text in (filled, hidden))
+        filled, hidden = (first_cells(text, rest // 4) for text in (filled, hidden))
         rest -= cell_len(filled) + cell_len(hidden)
-        before = end_of(before, rest - min(cell_len(after), rest // 2))
-        after = start_of(after, rest - cell_len(before))
+        before = last_cells(before, rest - min(cell_len(after), rest // 2))
+        after = first_cells(after, rest - cell_len(before))
     return f"{code}: {before}[{filled}]{after} (was: {hidden})"
 
 
-def start_of(text: str, cells: int) -> str:
+def first_cells(text: str, cells: int) -> str:
     """Returns the first characters of a text that fit, with `...` if some do not."""
     if cell_len(text) <= cells:
         return text
@@ -388,7 +388,7 @@ def start_of(text: str, cells: int) -> str:
     return kept + CUT if cells >= len(CUT) else CUT[: max(cells, 0)]
 
 
-def end_of(text: str, cells: int) -> str:
+def last_cells(text: str, cells: int) -> str:
     """Returns the last characters of a text that fit, with `...` if some do not."""
     if cell_len(text) <= cells:
         return text

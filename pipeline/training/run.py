@@ -73,7 +73,7 @@ def intent_of(
         writes=f"recipe.json, checkpoints of {bytes_in_words(size)} each, metrics and evaluations",
         out=out,
         identity=None if agreement else prepared.identity,  # the claim has the settings before
-        work="; ".join([work_of(recipe, done), *map(str, changes)]),
+        work="; ".join([remaining_work(recipe, done), *map(str, changes)]),
         time=expected_time(recipe, out, done),
     )
     if look(intent) is Claim.UNFINISHED or agreement:
@@ -94,7 +94,7 @@ def tokens_read(blocks: TokenBlocks, place: str) -> Reading:
     return Reading("tokens", place, len(shards), sum(shard.file_bytes for shard in shards), holds)
 
 
-def work_of(recipe: Recipe, done: int) -> str:
+def remaining_work(recipe: Recipe, done: int) -> str:
     """Returns the steps that are left, in words."""
     parameters = parameter_count(transformer_shapes(recipe.model))
     after = f" after step {done:,}" if done else ""

@@ -28,7 +28,7 @@ from pipeline.corpus.pages import CorpusFile, page_rows, page_texts, page_urls, 
 from pipeline.curation.score import SCORES, ScoreFile, Scoring
 from pipeline.curation.select import LateRules, SelectFile
 from pipeline.curation.withdraw import named_in
-from pipeline.runs.finished import GAPS_SCHEMA, FilledGap, line_of, scored_tokens
+from pipeline.runs.finished import GAPS_SCHEMA, FilledGap, gap_in_words, scored_tokens
 from pipeline.runs.tasks import sentence_comparisons
 from pipeline.training.log import summary
 
@@ -116,7 +116,7 @@ def routing(path: Path) -> Read:
 
 def gaps(path: Path) -> Read:
     rows = read_table(path, GAPS_SCHEMA).to_pylist()
-    return Read(sum(len(line_of(FilledGap(**row), 80)) for row in rows), False)
+    return Read(sum(len(gap_in_words(FilledGap(**row), 80)) for row in rows), False)
 
 
 def predicted(path: Path) -> Read:

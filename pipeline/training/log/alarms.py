@@ -31,7 +31,7 @@ from pipeline.training.log.live_view import (
     WINDOW,
     RouterFault,
     RoutingWindow,
-    confirmed,
+    confirmed_faults,
     router_faults,
 )
 
@@ -94,7 +94,7 @@ class RouterWatch:
         present = router_faults(self._routing(), self.layers)
         if step <= self.settling:
             present = [fault for fault in present if fault.kind != DEAD_EXPERTS]
-        faults, self.last_look = confirmed(present, self.last_look), present
+        faults, self.last_look = confirmed_faults(present, self.last_look), present
         for fault in faults:
             if fault not in self.faults and is_first():
                 self._record(step, fault)

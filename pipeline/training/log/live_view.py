@@ -25,7 +25,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.runs.finished import FilledGap, line_of
+from pipeline.runs.finished import FilledGap, gap_in_words
 
 DEAD_EXPERTS = "dead experts"
 WINDOW = 50  # steps
@@ -102,7 +102,9 @@ def router_faults(window: RoutingWindow, layers: Sequence[str]) -> list[RouterFa
     return broken + [fault for fault in others if fault.layer not in named]
 
 
-def confirmed(faults: Sequence[RouterFault], before: Sequence[RouterFault]) -> list[RouterFault]:
+def confirmed_faults(
+    faults: Sequence[RouterFault], before: Sequence[RouterFault]
+) -> list[RouterFault]:
     """Returns the faults of experts that an earlier look found, too, and all others.
 
     A healthy run had an expert below `DEAD` in the windows that ended at steps 115 to 133, and not
@@ -174,6 +176,9 @@ class LiveView:
         steps: number of steps of the run.
         console: console to draw on.
         layers: names of the switch layers, in the order of their numbers.
+
+    Attributes:
+        faults: the routers' present faults, which the panel shows.
     """
 
     def __init__(self, name: str, steps: int, console: Console, layers: Sequence[str] = ()):
@@ -199,11 +204,7 @@ class LiveView:
         self.gaps = gaps
         if not self.console.is_terminal:
             for gap in gaps:
-                self.print_line(f"{self.name}: step {step:,} fills {line_of(gap)}")
-
-    def show_faults(self, faults: Sequence[RouterFault]) -> None:
-        """Takes the routers' present faults, for the panel."""
-        self.faults = faults
+                self.print_line(f"{self.name}: step {step:,} fills {gap_in_words(gap)}")
 
     def show(
         self, line: Mapping[str, Any], shares: Mapping[str, float], activity: str = ""
@@ -243,14 +244,16 @@ class LiveView:
             f"{name.replace('_', ' ')} {share:.1%}" for name, share in shares.items() if share
         )
         time = Text.assemble(("time ", "dim"), spent, "  ", (activity, "yellow"))
-        gaps = [Text(line_of(gap, inner), no_wrap=True, overflow="crop") for gap in self.gaps]
+        gaps = [Text(gap_in_words(gap, inner), no_wrap=True, overflow="crop") for gap in self.gaps]
         faults = [Text(fault.sentence(), style="bold red") for fault in self.faults]
-        return Group(bar, table_of(cells, inner), time, *faults, *gaps)
+        return Group(bar, cells_table(cells, inner), time, *faults, *gaps)
 
 
-def table_of(cells: Sequence[tuple[str, str]], width: int) -> Table:
+def cells_table(cells: Sequence[tuple[str, str]], width: int) -> Table:
     """Returns names and values in as many columns as fit with no value cut, at most four."""
-    columns = next(n for n in range(MOST_COLUMNS, 0, -1) if n == 1 or width_of(cells, n) <= width)
+    columns = next(
+        n for n in range(MOST_COLUMNS, 0, -1) if n == 1 or table_width(cells, n) <= width
+    )
     table = Table.grid(padding=(0, GAP), expand=True)
     for start in range(0, len(cells), columns):
         row = cells[start : start + columns]
@@ -258,7 +261,7 @@ def table_of(cells: Sequence[tuple[str, str]], width: int) -> Table:
     return table
 
 
-def width_of(cells: Sequence[tuple[str, str]], columns: int) -> int:
+def table_width(cells: Sequence[tuple[str, str]], columns: int) -> int:
     """Returns the width of names and values in this many columns, with the gaps between them."""
     parts = [cells[at::columns] for at in range(min(columns, len(cells)))]
     return sum(max(len(name) + 1 + len(text) for name, text in part) + GAP for part in parts)

@@ -226,7 +226,7 @@ class MetricsLog:
         self.watch.add(metrics)
         if step % EVERY == 0:
             with self.account.spend("logging"):
-                self.view.show_faults(self.watch.look(step - 1, in_flight=1))
+                self.view.faults = self.watch.look(step - 1, in_flight=1)
         if step % self.recipe.log_every == 0:
             self.write_line(step)
 

@@ -21,7 +21,13 @@ from eval import losses
 from pipeline.artifacts import MANIFEST, read_manifest, words_of
 from pipeline.errors import ArtifactError
 from pipeline.runs.directory import best_step, recorded_changes, recorded_scores, saved_steps
-from pipeline.runs.finished import Evaluation, evaluated_steps, latest_gaps, line_of, read_metrics
+from pipeline.runs.finished import (
+    Evaluation,
+    evaluated_steps,
+    gap_in_words,
+    latest_gaps,
+    read_metrics,
+)
 from pipeline.runs.tasks import read_finetuned, read_predictions, read_task_of, scores_by_language
 from pipeline.training.log.live_view import duration
 
@@ -80,7 +86,7 @@ def _summary(step: int, evaluations: Mapping[int, Place], log: Sequence[Line]) -
     )
 
 
-def table_of(steps: list[StepSummary]) -> Table:
+def summary_table(steps: list[StepSummary]) -> Table:
     """Returns the steps as a table."""
     names = ("step", "held-out nats", "training nats", "tokens/s", "time")
     table = Table(*(Column(name, justify="right") for name in names), box=None)
@@ -175,7 +181,7 @@ def print_unfinished(directory: Place, console: Console) -> None:
 
 def print_progress(directory: Place, console: Console) -> None:
     """Prints a table of steps, the gaps that were filled, and the settings that were changed."""
-    console.print(table_of(list(summaries(directory))))
+    console.print(summary_table(list(summaries(directory))))
     print_gaps(directory, console)
     for change in recorded_changes(directory):
         console.print(str(change), highlight=False)
@@ -214,4 +220,4 @@ def print_gaps(directory: Place, console: Console) -> None:
         console.print(f"held-out gaps as filled at step {step:,}")
     cells = console.width - len(INDENT) if console.is_terminal else None
     for gap in gaps:
-        console.print(INDENT + line_of(gap, cells))
+        console.print(INDENT + gap_in_words(gap, cells))

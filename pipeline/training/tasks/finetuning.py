@@ -75,7 +75,7 @@ class Programs(NamedTuple):
         return _without_languages(self.recipe) == _without_languages(recipe)
 
 
-def let_go(held: list[Programs]) -> None:
+def free_programs(held: list[Programs]) -> None:
     """Frees the programs of an earlier run: a second teacher may not fit beside the first."""
     held.clear()
     gc.collect()  # predictors refer to themselves, and to the teacher
@@ -154,18 +154,13 @@ def predict_test(training: Training, evaluator: TaskEvaluator, corpus: str | Non
                 scores = evaluator.predict(training.trainer, arrays, data, TEST, step, shared)
                 assert scores is not None  # it was not stopped
                 if is_first():
-                    training.announce(test_line(data, scores, step))
+                    training.announce(
+                        f"{data.task.name}: {fmean(scores.values()):.1f} % on test data, mean of "
+                        f"{len(scores)} languages, at step {step:,}, the best on development data."
+                    )
 
 
-def test_line(data: TaskData, scores: dict[str, float], step: int) -> str:
-    """Returns a task's score on test data, in words."""
-    return (
-        f"{data.task.name}: {fmean(scores.values()):.1f} % on test data, mean of "
-        f"{len(scores)} languages, at step {step:,}, the best on development data."
-    )
-
-
-def checks_of(
+def finetuning_checks(
     arguments: Finetune, pretrained: Recipe, request: Request
 ) -> list[Callable[[], object]]:
     """Returns what must hold before a run is fine-tuned, each to be called."""

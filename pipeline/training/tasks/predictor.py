@@ -37,7 +37,7 @@ from model.transformer import Transformer
 from pipeline.hardware.batches import Stop, one_ahead, placed
 
 
-def routed(
+def row_routing(
     model: Transformer,
     inputs: Int[Array, "batch source"],
     targets: Int[Array, "batch target"],
@@ -96,7 +96,7 @@ class Answers(NamedTuple):
     routing: dict[str, list[Any]] | None = None
 
 
-def searched(
+def best_of_beams(
     model: Transformer,
     inputs: Int[Array, "batch source"],
     *,
@@ -150,13 +150,13 @@ class Predictor:
         )
         self.switch = trainer.static.config.switch
         self._route = jax.jit(
-            lambda arrays, inputs, targets: routed(
+            lambda arrays, inputs, targets: row_routing(
                 eqx.combine(arrays, trainer.static), inputs, targets, trainer.mesh
             ),
             in_shardings=(*shardings, shardings[1]),
             out_shardings=replicated(trainer.mesh),
         )
-        write = written_greedily if beams == 1 else functools.partial(searched, beams=beams)
+        write = written_greedily if beams == 1 else functools.partial(best_of_beams, beams=beams)
         self._generate = program(
             lambda arrays, inputs: write(
                 eqx.combine(arrays, trainer.static),

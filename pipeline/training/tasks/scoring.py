@@ -276,7 +276,7 @@ class SentenceScorer:
             examples: examples whose first text is a sentence.
         """
         texts = [example.texts[0] for example in examples]
-        sentences = [rows_of(text, self.tokenizer, self.lengths) for text in texts]
+        sentences = [sentence_rows(text, self.tokenizer, self.lengths) for text in texts]
         rows = [row for sentence in sentences for row in sentence.examples]
         owner = np.repeat(
             np.arange(len(sentences)), [len(sentence.examples) for sentence in sentences]
@@ -300,7 +300,7 @@ class SentenceScorer:
         return np.concatenate([*nats, np.zeros(0)])[: len(rows)]
 
 
-def rows_of(text: str, tokenizer: Tokenizer, lengths: Lengths) -> Sentence:
+def sentence_rows(text: str, tokenizer: Tokenizer, lengths: Lengths) -> Sentence:
     """Returns a sentence as rows, cut until inputs and targets fit."""
     ids = tokenizer.encode(text)
     for size in range(min(len(ids), LONGEST, lengths.inputs + lengths.targets), 0, -1):

@@ -18,7 +18,14 @@ from pipeline import cli
 from pipeline.errors import ArtifactError
 from pipeline.reporting.facts import mean_of_last_tenth, spread_over_tenths
 from pipeline.reporting.sides import differences
-from pipeline.runs.finished import FilledGap, end_of, latest_gaps, line_of, read_run, start_of
+from pipeline.runs.finished import (
+    FilledGap,
+    first_cells,
+    gap_in_words,
+    last_cells,
+    latest_gaps,
+    read_run,
+)
 
 
 def test_a_run_is_evaluated_at_its_last_step(tmp_path):
@@ -116,8 +123,8 @@ TEXT = st.text(st.characters(codec="utf-8"), max_size=60)
 
 def test_a_line_has_the_gap_in_its_place_and_the_truth():
     line = "sw: Watu wote wamezaliwa [huru], hadhi na haki zao ni sawa. (was: huru)"
-    assert line_of(SWAHILI) == line
-    assert line_of(SWAHILI._replace(filled="")) == line.replace("[huru]", "[nothing]")
+    assert gap_in_words(SWAHILI) == line
+    assert gap_in_words(SWAHILI._replace(filled="")) == line.replace("[huru]", "[nothing]")
 
 
 @pytest.mark.parametrize("cells", [56, 76, 116])
@@ -126,7 +133,7 @@ def test_a_line_has_the_gap_in_its_place_and_the_truth():
 )
 def test_every_script_fits_with_gap_and_truth(text, cells):
     gap = FilledGap("zh", text * 20, text, text, text * 20)
-    line = line_of(gap, cells)
+    line = gap_in_words(gap, cells)
     assert 0.8 * cells < cell_len(line) <= cells
     assert line.startswith("zh: ...")
     assert text.strip()[:3] in line.split("[")[1].split("]")[0]
@@ -136,14 +143,14 @@ def test_every_script_fits_with_gap_and_truth(text, cells):
 
 @given(st.builds(FilledGap, st.just("ar"), TEXT, TEXT, TEXT, TEXT), st.integers(40, 130))
 def test_no_text_breaks_the_line_or_its_width(gap, cells):
-    line = line_of(gap, cells)
+    line = gap_in_words(gap, cells)
     assert line.isprintable() or not any(ord(one) < 32 or one == "\x7f" for one in line)
     assert cell_len(line) <= cells
 
 
 @given(TEXT, st.integers(0, 20))
 def test_cut_texts_fit_and_are_ends_of_the_text(text, cells):
-    start, end = start_of(text, cells), end_of(text, cells)
+    start, end = first_cells(text, cells), last_cells(text, cells)
     assert cell_len(start) <= cells
     assert cell_len(end) <= cells
     assert text.startswith(start.removesuffix("...").rstrip(".")) or text == start

@@ -13,7 +13,7 @@ from pipeline import cli
 from pipeline.runs.finished import FilledGap
 from pipeline.terminal import Terminal, broken, print_end, print_message
 from pipeline.training.evaluation import write_gaps
-from pipeline.training.log.summary import print_gaps, summaries, table_of
+from pipeline.training.log.summary import print_gaps, summaries, summary_table
 
 WIDTHS = 60, 80, 120
 NUMBER = re.compile(r"(?<![\w./-])[+−-]?\d[\d,]*(?:\.\d+)?(?:e[+-]\d+)?(?![\w/-])")
@@ -58,7 +58,7 @@ def test_the_steps_of_a_run_and_its_gaps_are_shown_whole(finished, tmp_path):
     found = {}
     for width in (*WIDTHS, 400):
         with terminal(width) as found[width]:
-            Terminal().print(table_of(list(summaries(tmp_path / "run"))))
+            Terminal().print(summary_table(list(summaries(tmp_path / "run"))))
             print_gaps(tmp_path / "run", Terminal())
         assert any("(was: " in line for line in found[width])
     check(found)

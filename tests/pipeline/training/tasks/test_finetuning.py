@@ -12,7 +12,7 @@ from model.config import DistillationConfig, OptimizerConfig
 from model.loss.training_loss import Distillation
 from model.trainer import make_trainer
 from model.transformer import Transformer
-from pipeline.training.tasks.finetuning import Programs, let_go
+from pipeline.training.tasks.finetuning import Programs, free_programs
 from pipeline.training.tasks.predictor import Predictor
 
 
@@ -41,7 +41,7 @@ def test_no_teacher_stays_beside_the_next(no_collection):
     held = [Programs(None, trainer, {"task": predictor}, {})]
     arrays = [weakref.ref(one) for one in jax.tree.leaves(trainer.teacher_arrays)]
     del network, trainer, predictor
-    let_go(held)
+    free_programs(held)
     assert held == []
     assert len(arrays) > 0
     assert [one for one in arrays if one() is not None] == []

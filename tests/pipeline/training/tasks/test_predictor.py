@@ -11,7 +11,7 @@ from small_networks import ROWS, SOURCE, TARGET, config, drawn, mesh_of
 
 from model.batch import Batch, Call
 from model.decoding.generation import never_dropping
-from pipeline.training.tasks.predictor import routed, usage_columns
+from pipeline.training.tasks.predictor import row_routing, usage_columns
 
 LANGUAGES = ["sw", "en", "sw", "yo", "en", "sw", "yo", "en", "sw", "yo", "en"]
 
@@ -37,7 +37,7 @@ def rows():
 
 
 def test_loads_are_the_choices_of_the_router_and_shares_sum_to_one(model, rows):
-    program = jax.jit(lambda inputs, targets: routed(model, inputs, targets, mesh_of()))
+    program = jax.jit(lambda inputs, targets: row_routing(model, inputs, targets, mesh_of()))
     halves = [slice(0, ROWS), slice(ROWS, 2 * ROWS)]
     outputs = (jax.device_get(program(rows[0][half], rows[1][half])) for half in halves)
     found = usage_columns(outputs, LANGUAGES, every=1)
