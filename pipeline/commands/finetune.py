@@ -32,7 +32,7 @@ from pipeline.training.run import carry_out, intent_of
 from pipeline.training.tasks.finetuning import (
     Programs,
     Request,
-    compiled,
+    compiled_trainer,
     finetuning_checks,
     free_programs,
     make_programs,
@@ -247,7 +247,7 @@ def run_one(arguments: Finetune, held: list[Programs]) -> None:
         lengths = prepared.recipe.lengths
         for line in request.finetuning.lost(training.examples.sources, lengths):
             training.announce(line)
-        training = replace(training, trainer=compiled(training))
+        training = replace(training, trainer=compiled_trainer(training))
         start_from(arguments.run, arguments.out, training.trainer, prepared.recipe)
         evaluator = training.evaluator
         assert isinstance(evaluator, TaskEvaluator)

@@ -231,7 +231,7 @@ class Checkpoints:
         return dict(zip(table, arrays, strict=True))
 
     def _specs(self, step: int, names: Collection[str]) -> list[dict[str, Any]]:
-        """Returns where arrays of a checkpoint lie, by TensorStore's JSON."""
+        """Returns TensorStore's JSON of arrays of a checkpoint."""
         if is_of_orbax(self.directory, step):
             database = {
                 "driver": "ocdbt",

@@ -192,10 +192,14 @@ def check_all(name: str, checks: Sequence[Callable[[], object]]) -> None:
     Raises:
         ArtifactError: if any check fails; the message lists all failures.
     """
-    # Several checks read the mesh, and refuse it with the same sentence.
-    sentences = list(dict.fromkeys(text for check in checks for text in _refusals(check)))
+    sentences: dict[str, None] = {}  # once each: several checks read the mesh
+    for check in checks:
+        try:
+            check()
+        except REFUSALS as error:
+            sentences[str(error)] = None
     if len(sentences) == 1:
-        raise ArtifactError(sentences[0])
+        raise ArtifactError(*sentences)
     if sentences:
         listed = " ".join(f"({number}) {text}" for number, text in enumerate(sentences, 1))
         raise ArtifactError(f"{name} cannot start, for {len(sentences)} reasons: {listed}")
@@ -246,7 +250,8 @@ def check_disk(recipe: Recipe, out: Place, first: int = 0) -> None:
     every = recipe.keep_every
     preserved = max(recipe.steps // every - first // every, 0) if every else 0
     count = KEPT + best + 1 + preserved
-    written = sum(path.stat().st_size for path in _files(out / "checkpoints"))
+    files = (path for path in (out / "checkpoints").rglob("*") if path.is_file())
+    written = sum(path.stat().st_size for path in files)
     needs = max(count * size - written, 0)
     free = shutil.disk_usage(nearest(out)).free
     if needs > free:
@@ -255,17 +260,6 @@ def check_disk(recipe: Recipe, out: Place, first: int = 0) -> None:
             f"{needs / GIB:.2f} GiB more; {free / GIB:.2f} GiB are free. Make room or name another "
             "--out."
         )
-
-
-def _refusals(check: Callable[[], object]) -> Iterator[str]:
-    try:
-        check()
-    except REFUSALS as error:
-        yield str(error)
-
-
-def _files(directory: Path) -> Iterator[Path]:
-    return (path for path in directory.rglob("*") if path.is_file())
 
 
 @contextmanager

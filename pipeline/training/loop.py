@@ -337,7 +337,7 @@ class _Loop(NamedTuple):
             if scored is None:
                 return False
             if is_first():
-                self.log.scored(step, scored)
+                self.log.add_evaluation(step, scored)
                 self.log.publish()
         return True
 

@@ -187,9 +187,9 @@ def check_network(start: Place, theirs: Recipe, recipe: Recipe) -> None:
 
 
 def weight_layout(config: ModelConfig) -> tuple[list[tuple[int, ...]], float]:
-    """Returns what two networks must share for the weights of one to fit the other.
+    """Returns the shapes of a network's arrays, in the order of the leaves, and its biases' slope.
 
-    These are the shapes of the arrays, in the order of the leaves, and the position biases' slope.
+    Networks that agree in them fit each other's weights.
     """
     shapes = jax.tree.leaves(transformer_shapes(config))
     return [leaf.shape for leaf in shapes], config.distance_slope

@@ -49,7 +49,7 @@ from pipeline.training.profile import Profile
 def intent_of(
     prepared: PreparedRun, place: str, more: Sequence[Reading] = (), begins_at: int = 0
 ) -> Intent:
-    """Returns what a training would do.
+    """Returns the intent of a training, for `--dry-run`.
 
     Args:
         prepared: the run.

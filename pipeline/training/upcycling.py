@@ -171,7 +171,7 @@ class Upcycling(Origin):
         check_same_vocabulary(self.parent, blocks)
 
     def why_anew(self, run: PreparedRun) -> list[str]:
-        """Returns why a run cannot continue the parent's examples; nothing if it can."""
+        """Returns the reasons why a run cannot continue the parent's examples; none if it can."""
         ours, theirs = run.recipe, self.dense
         if self.imported:
             return ["an imported run"]
@@ -181,7 +181,7 @@ class Upcycling(Origin):
         return json_differences(read[0], read[1])
 
     def _read(self, of: tuple[Recipe, Mapping[str, str]]) -> dict[str, Any]:
-        """Returns what decided a run's examples before the parent's step."""
+        """Returns the inputs and settings of a run's examples before the parent's step."""
         recipe, inputs = of
         later = [mixture for mixture in recipe.mixture_from if mixture.step < self.at]
         names = (*TEXT, *(name for mixture in later for name in later_inputs(mixture.step)))
@@ -206,7 +206,7 @@ class Upcycling(Origin):
         return self.at
 
     def identity(self) -> str:
-        """Returns what identifies a run's first state; a resumed run must have the same.
+        """Returns the identity of a run's first state; a resumed run must have the same.
 
         The parent's number of steps is not part of it.
         """
@@ -217,7 +217,7 @@ class Upcycling(Origin):
         return f"{recipe.name}, seed {recipe.seed}, step {self.at}, {drawn}, {origin}"
 
     def to_json(self, run: PreparedRun) -> dict[str, Any]:
-        """Returns what recipe.json and the manifest record; `flops` are those of training."""
+        """Returns the record for recipe.json and the manifest; `flops` are those of training."""
         recipe = self.dense
         return {
             "run": str(self.parent),

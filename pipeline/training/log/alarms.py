@@ -71,7 +71,7 @@ class RouterWatch:
         self.settling = max(begun + SETTLING, warm_up_steps)
 
     def add(self, metrics: StepMetrics) -> None:
-        """Takes the metrics of a step, which may still be computed."""
+        """Adds the metrics of a step, which may still be computed."""
         if self.layers:
             self.waiting.append(metrics)
 

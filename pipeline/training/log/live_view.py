@@ -54,7 +54,7 @@ class RouterFault(NamedTuple):
     experts: tuple[int, ...] = ()
 
     def sentence(self) -> str:
-        """Returns what is wrong."""
+        """Returns the fault in words."""
         named = ", ".join(str(expert) for expert in self.experts[:NAMED])
         more = len(self.experts) - NAMED
         experts = f"{named} and {more} more" if more > 0 else named
@@ -200,7 +200,7 @@ class LiveView:
         self.console.print(text, highlight=False)
 
     def show_gaps(self, step: int, gaps: Sequence[FilledGap]) -> None:
-        """Takes the gaps that a step's evaluation filled, for the panel or as lines."""
+        """Shows the gaps that a step's evaluation filled, in the panel or as lines."""
         self.gaps = gaps
         if not self.console.is_terminal:
             for gap in gaps:
@@ -216,14 +216,14 @@ class LiveView:
             shares: share of the time so far, by activity.
             activity: current activity other than stepping.
         """
-        cells = numbers(self.named(line), self.steps)
+        cells = numbers(self.with_layer_name(line), self.steps)
         if not self.console.is_terminal:
             self.print_line(f"{self.name}: " + ", ".join(f"{name} {text}" for name, text in cells))
             return
         contents = self.group(line, cells, shares, activity)
         self.live.update(Panel(contents, title=Text(self.name), title_align="left"))
 
-    def named(self, line: Mapping[str, Any]) -> Mapping[str, Any]:
+    def with_layer_name(self, line: Mapping[str, Any]) -> Mapping[str, Any]:
         """Returns a line with the name of its worst layer, if names are known, for the number."""
         if not self.layers or "worst_layer" not in line:
             return line

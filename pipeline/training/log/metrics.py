@@ -218,7 +218,7 @@ class MetricsLog:
             self.events.close()
 
     def step(self, step: int, metrics: StepMetrics) -> None:
-        """Takes the metrics of a step; waits for their values only if a line is due.
+        """Adds the metrics of a step; waits for their values only if a line is due.
 
         The watch on routers reads steps before it, which are finished.
         """
@@ -264,8 +264,8 @@ class MetricsLog:
                 self.events.publish()
                 time_account.record(self.out, self.account, self.first, self.last)
 
-    def scored(self, step: int, scored: Scored) -> None:
-        """Takes an evaluation."""
+    def add_evaluation(self, step: int, scored: Scored) -> None:
+        """Adds the numbers of an evaluation."""
         if scored.mean is None:
             return
         self.view.show_gaps(step, scored.gaps)

@@ -101,7 +101,7 @@ def summary_table(steps: list[StepSummary]) -> Table:
 
 
 def result_in_words(directory: Place) -> str:
-    """Returns what a run achieved, in words; of its evaluations the first and last are read."""
+    """Returns a run's result in words; of its evaluations the first and last are read."""
     evaluations = evaluated_steps(directory)
     log = read_metrics(directory / "metrics.jsonl")
     steps = _shown_steps(evaluations, log)

@@ -81,7 +81,7 @@ def free_programs(held: list[Programs]) -> None:
     gc.collect()  # predictors refer to themselves, and to the teacher
 
 
-def compiled(training: Training) -> Trainer:
+def compiled_trainer(training: Training) -> Trainer:
     """Returns the trainer with its programs compiled, which further runs then share."""
     trainer = training.trainer
     state = with_shardings(jax.eval_shape(trainer.init), trainer.shardings)
@@ -163,7 +163,7 @@ def predict_test(training: Training, evaluator: TaskEvaluator, corpus: str | Non
 def finetuning_checks(
     arguments: Finetune, pretrained: Recipe, request: Request
 ) -> list[Callable[[], object]]:
-    """Returns what must hold before a run is fine-tuned, each to be called."""
+    """Returns the checks before a run is fine-tuned, each to be called."""
     (prepared, finetuning, teacher), blocks = request, request.prepared.blocks
     recipe = prepared.recipe
     checks: list[Callable[[], object]] = [

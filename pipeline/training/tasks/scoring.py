@@ -364,7 +364,7 @@ class TaskScoring:
         return said
 
     def evaluator(self, data: TaskData, beams: int) -> TaskEvaluator:
-        """Returns what predicts a task; how long its answers are does not depend on other tasks."""
+        """Returns the evaluator of a task; the length of its answers depends on no other task."""
         alone = Finetuning((data,), self.tokenizer, self.run / MODEL_FILE)
         targets = alone.answer_tokens(self.recipe)
         return TaskEvaluator([data], self.tokenizer, self.recipe, self.run, targets, {}, beams)

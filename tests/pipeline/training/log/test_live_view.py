@@ -102,7 +102,7 @@ def test_the_live_view_shows_every_number():
     with view:
         view.show(line, {"stepping": 0.5, "waiting_for_data": 0.01}, "evaluating")
     shown = Text.from_ansi(console.file.getvalue()).plain  # pyright: ignore[reportAttributeAccessIssue]
-    for name, value in numbers(view.named(line), 100):
+    for name, value in numbers(view.with_layer_name(line), 100):
         assert f"{name} {value}" in shown
     expected = (
         "step 60 of 100", "loss 2.0000", "MFU 41.3%", "dropped 25.0%",
@@ -133,7 +133,7 @@ def test_nothing_is_cut_or_beyond_the_terminal(width):
     shown = Text.from_ansi(console.file.getvalue()).plain  # pyright: ignore[reportAttributeAccessIssue]
     assert {cell_len(row) for row in shown.splitlines() if "│" in row} == {width}
     assert max(map(cell_len, shown.splitlines())) <= width
-    for name, value in numbers(view.named(line), 1_000_000):
+    for name, value in numbers(view.with_layer_name(line), 1_000_000):
         assert f"{name} {value}" in shown
     assert all(f"{code}: ..." in shown for code in ("ar", "zh"))
     assert shown.count("(was: ") >= 2

@@ -156,7 +156,7 @@ def test_tensorboard_has_the_same_numbers(tmp_path):
 def test_tensorboard_has_held_out_losses_and_no_counters(tmp_path):
     with metrics_log(tmp_path) as log:
         log.step(2, step_metrics())
-        log.scored(2, Scored("loss_nats", 4.0, {"sw": 3.0, "yo": 5.0}))
+        log.add_evaluation(2, Scored("loss_nats", 4.0, {"sw": 3.0, "yo": 5.0}))
     (path,) = (tmp_path / "tensorboard").iterdir()
     values = {
         value.tag: value.simple_value for event in events(path) for value in event.summary.value
