@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from data.errors import DataError, is_system_error
+from data.files.atomic import atomic_write
 from data.files.paths import is_remote, local_copy, open_ranges
 
 LARGEST_RATIO = 1032  # of DEFLATE: 258 bytes from 2 bits
@@ -32,6 +33,12 @@ TABLE_ROWS = 1 << 16  # of a table that is held whole; each batch copies the tex
 COLUMN_BYTES = 1 << 20  # fetched at a time; Arrow would fetch a row group's texts for the first
 Ranges = Mapping[str, tuple[float | int, float | int]]
 NO_RANGES: Ranges = MappingProxyType({})
+
+
+def write_table(table: pa.Table, path: str | Path, scratch: str | Path) -> None:
+    """Writes a table with an atomic rename; `scratch` is a directory for the unfinished file."""
+    with atomic_write(path, scratch) as unfinished:
+        pq.write_table(table, unfinished)
 
 
 def read_table(

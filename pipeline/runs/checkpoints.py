@@ -220,7 +220,7 @@ class Checkpoints:
         arrays = []
         try:
             specs = [spec | READ for spec in self._specs(step, list(table))]
-            arrays = read(specs, list(table.values()))
+            arrays = read_arrays(specs, list(table.values()))
         except DataError:  # the store does not answer
             raise
         except Exception as error:  # TensorStore, JAX and fsspec raise classes of many libraries
@@ -283,7 +283,7 @@ class Checkpoints:
         return f"{name}.json"
 
 
-def read(specs: list[dict[str, Any]], shapes: list[jax.ShapeDtypeStruct]) -> list[jax.Array]:
+def read_arrays(specs: list[dict[str, Any]], shapes: list[jax.ShapeDtypeStruct]) -> list[jax.Array]:
     """Returns arrays with the shardings of their shapes.
 
     Raises:

@@ -19,17 +19,15 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from jaxtyping import Float
 from msgspec import Meta, Struct
 from rich.cells import cell_len
 
 from data.errors import DataError, escape_controls
-from data.files.atomic import atomic_write
 from data.files.digests import digest_of_contents
 from data.files.json_files import EXACT, Count, Digest, decode_json, of_shape, read_json
 from data.files.locks import check_held
-from data.files.parquet_files import read_schema, read_table
+from data.files.parquet_files import read_schema, read_table, write_table
 from data.files.paths import Place, exists, names_in, read_bytes, remove
 from eval import losses
 from eval.experts import WRITTEN
@@ -298,15 +296,10 @@ def write_evaluation(
     path = evaluation_file(directory, step)
     if evaluation.routing is not None:
         table = pa.Table.from_pydict(evaluation.routing, WRITTEN)
-        _write_table(table, routing_beside(path))
+        write_table(table, routing_beside(path), directory)
     schema = COLUMNS if tokens is None else COLUMNS.with_metadata({TOKENS: tokens})
-    _write_table(pa.Table.from_pydict(evaluation.pages, schema), path)
+    write_table(pa.Table.from_pydict(evaluation.pages, schema), path, directory)
     return path
-
-
-def _write_table(table: pa.Table, path: Place) -> None:
-    with atomic_write(path, path.parent.parent) as unfinished:
-        pq.write_table(table, unfinished)
 
 
 GAPS_SCHEMA = pa.schema(

@@ -15,11 +15,9 @@ from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from data.files.atomic import atomic_write
 from data.files.json_files import read_json, write_json
-from data.files.parquet_files import read_table
+from data.files.parquet_files import read_table, write_table
 from data.files.paths import Place, directories_in, exists
 from data.languages import get
 from data.tasks.description import Task, task_of
@@ -56,14 +54,10 @@ def write_predictions(
         routing: columns of the routing file; None for a dense run.
     """
     write_json(path.parent / DESCRIPTION, asdict(task))
+    run = path.parent.parent.parent
     if routing is not None:
-        _write(pa.table(routing, WRITTEN), routing_beside(path))
-    _write(table, path)
-
-
-def _write(table: pa.Table, path: Place) -> None:
-    with atomic_write(path, path.parent.parent.parent) as unfinished:
-        pq.write_table(table, unfinished)
+        write_table(pa.table(routing, WRITTEN), routing_beside(path), run)
+    write_table(table, path, run)
 
 
 def read_task_of(path: Place) -> Task:

@@ -21,7 +21,6 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import jax
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from jax.sharding import Mesh
 from jaxtyping import Int, Num
 
@@ -34,7 +33,7 @@ from data.examples.held_out_batches import (
     window_count,
 )
 from data.examples.span_corruption import EOS, PADDING, Example, Lengths, lengths_for_inputs
-from data.files.atomic import atomic_write
+from data.files.parquet_files import write_table
 from data.files.paths import Place, exists
 from data.tokens.blocks import TokenBlocks
 from data.tokens.tokenizer import MODEL_FILE, Tokenizer, load
@@ -352,8 +351,7 @@ def write_gaps(directory: Place, step: int, gaps: Sequence[FilledGap]) -> None:
         return
     path = gaps_file(directory, step)
     table = pa.Table.from_pylist([gap._asdict() for gap in gaps], GAPS_SCHEMA)
-    with atomic_write(path, path.parent.parent) as unfinished:
-        pq.write_table(table, unfinished)
+    write_table(table, path, directory)
 
 
 class Scored(NamedTuple):

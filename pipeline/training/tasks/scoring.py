@@ -24,7 +24,6 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from jaxtyping import Float, Int
 
 from data.examples.span_corruption import (
@@ -34,7 +33,7 @@ from data.examples.span_corruption import (
     lengths_for_inputs,
     replace_spans,
 )
-from data.files.atomic import atomic_write
+from data.files.parquet_files import write_table
 from data.files.paths import Place, exists
 from data.languages import get
 from data.tasks.description import Task
@@ -376,8 +375,7 @@ class TaskScoring:
             table = scorer.losses(self.arrays, data.test)
             path = predictions_file(self.run, data.task.name, SENTENCES, self.step)
             if is_first():
-                with atomic_write(path, path.parent.parent.parent) as unfinished:
-                    pq.write_table(table, unfinished)
+                write_table(table, path, self.run)
             said.append(
                 f"{data.task.name}: {fmean(table['loss_nats'].to_pylist()):.1f} nats per sentence, "
                 f"mean of {table.num_rows:,} sentences, in {path}"

@@ -223,7 +223,7 @@ def test_lack_of_memory_is_no_damage(folder, monkeypatch, failure):
 
     checkpoints, _ = saved(folder, 1, 2)
     with monkeypatch.context() as patch:
-        patch.setattr(runs_checkpoints, "read", fail)
+        patch.setattr(runs_checkpoints, "read_arrays", fail)
         with pytest.raises(
             NoRoomError, match=r"Checkpoint 2 in .* because a host lacks memory or open files"
         ):
@@ -237,7 +237,7 @@ def test_a_store_that_gives_no_answer_is_no_damage(in_store, monkeypatch):
     def away(*_):
         raise ValueError("ABORTED: All 8 retry attempts failed")
 
-    monkeypatch.setattr(runs_checkpoints, "read", away)
+    monkeypatch.setattr(runs_checkpoints, "read_arrays", away)
     with pytest.raises(DataError, match=r"Checkpoint 1 in .* cannot be read \(ABORTED"):
         checkpoints.restore(1, shapes())
 
