@@ -28,7 +28,7 @@ from pipeline.recipe.trainer import trainer_on
 from pipeline.runs.directory import RunRecord, check_same_vocabulary, find_finished_run
 from pipeline.runs.opened_run import recipe_of, restore
 from pipeline.training.origins import weight_layout
-from pipeline.training.upcycling import SHAPE
+from pipeline.training.upcycling import shape_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +147,7 @@ def check_student(teacher: Teacher, recipe: Recipe) -> None:
         )
     dense = replace(teacher.recipe.model, switch=None)
     if first != "random" and weight_layout(dense) != weight_layout(recipe.model):
-        theirs, ours = (_shape(model) for model in (dense, recipe.model))
+        theirs, ours = (shape_of(model) for model in (dense, recipe.model))
         raise ArtifactError(
             f"{teacher.directory} has another shape than recipe {recipe.name} "
             f"({'; '.join(json_differences(theirs, ours))}), so its weights do not fit; name "
@@ -162,10 +162,6 @@ def check_student(teacher: Teacher, recipe: Recipe) -> None:
         )
 
 
-def _shape(model: ModelConfig) -> dict[str, Any]:
-    return {name: getattr(model, name) for name in SHAPE}
-
-
 def _fitting(dense: ModelConfig) -> list[str]:
     """Returns the named dense recipes of a network's shape, whatever their vocabularies."""
     models = {name: named.get(name).model for name in named.names()}
@@ -173,7 +169,7 @@ def _fitting(dense: ModelConfig) -> list[str]:
         name
         for name, model in models.items()
         if model.switch is None
-        and _shape(replace(model, vocabulary_rows=dense.vocabulary_rows)) == _shape(dense)
+        and shape_of(replace(model, vocabulary_rows=dense.vocabulary_rows)) == shape_of(dense)
     ]
 
 

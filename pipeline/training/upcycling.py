@@ -19,7 +19,7 @@ import jax
 from data.files.digests import digest_of_value
 from data.files.paths import Place, exists
 from data.tokens.blocks import TokenBlocks
-from model.config import ConfigurationError
+from model.config import ConfigurationError, ModelConfig
 from model.conversions.upcycling import LOGITS, first_arrays, first_moments
 from model.step import TrainState
 from model.trainer import Trainer
@@ -145,9 +145,42 @@ class Upcycling(Origin):
         return [checkpoint_read("dense run", self.parent, self.at)]
 
     def begin(self, prepared: PreparedRun, trainer: Trainer) -> dict[str, Any]:
-        """Writes the Switch's first state, unless there is one; returns what is recorded of it."""
-        self.write_first_state(prepared, trainer)
-        return {UPCYCLED: self.to_json(prepared)}
+        """Writes the Switch's first state, unless there is one; returns what is recorded of it.
+
+        The record goes into recipe.json and the manifest; its `flops` are those of training.
+
+        Raises:
+            ArtifactError: if the parent's checkpoint cannot be read, or ours not written.
+        """
+        recipe, begins_at = self.dense, self.first_step(prepared)
+
+        def first() -> TrainState:
+            carries = not self.imported and carries_moments(recipe, prepared.recipe)
+            moments = "its moments" if carries else "new moments"
+            why = "; ".join(self.why_anew(prepared))
+            text = f"examples and schedule begin at step 0 ({why})" if why else "its examples go on"
+            prepared.announce(
+                f"each expert is a copy of step {self.at:,} of {self.parent}, with {moments}; "
+                f"{text}."
+            )
+            beginning = Beginning(begins_at, prepared.recipe.seed, self.logits, self.noise, carries)
+            dense = trainer_on(recipe, trainer.mesh)
+            state, _ = restore_state(self.parent, dense, self.at)
+            return first_state(dense, trainer, beginning)(state)
+
+        write_first_checkpoint(prepared.out, first, begins_at)
+        record = {
+            "run": str(self.parent),
+            "recipe": recipe.name,
+            "seed": recipe.seed,
+            "step": self.at,
+            "begins_at": begins_at,
+            "parameters": self.about.parameters,
+            "flops": None if self.imported else step_flops(recipe) * self.at,
+            "logits": self.logits,
+            "noise": self.noise,
+        }
+        return {UPCYCLED: record}
 
     def check(self, recipe: Recipe, blocks: TokenBlocks) -> None:
         """Checks that a recipe on these tokens can begin as the parent.
@@ -215,55 +248,6 @@ class Upcycling(Origin):
         origin = digest_of_value([recipe_to_json(recipe)["model"], read])
         drawn = f"logits {self.logits}, noise {self.noise}"
         return f"{recipe.name}, seed {recipe.seed}, step {self.at}, {drawn}, {origin}"
-
-    def to_json(self, run: PreparedRun) -> dict[str, Any]:
-        """Returns the record for recipe.json and the manifest; `flops` are those of training."""
-        recipe = self.dense
-        return {
-            "run": str(self.parent),
-            "recipe": recipe.name,
-            "seed": recipe.seed,
-            "step": self.at,
-            "begins_at": self.first_step(run),
-            "parameters": self.about.parameters,
-            "flops": None if self.imported else step_flops(recipe) * self.at,
-            "logits": self.logits,
-            "noise": self.noise,
-        }
-
-    def write_first_state(self, run: PreparedRun, trainer: Trainer) -> None:
-        """Writes the run's first checkpoint, unless it has one.
-
-        Raises:
-            ArtifactError: if the parent's checkpoint cannot be read, or ours not written.
-        """
-
-        def first() -> TrainState:
-            run.announce(self._sentence(run))
-            return self._state(run, trainer)
-
-        write_first_checkpoint(run.out, first, self.first_step(run))
-
-    def _sentence(self, run: PreparedRun) -> str:
-        why = "; ".join(self.why_anew(run))
-        where = f"examples and schedule begin at step 0 ({why})" if why else "its examples go on"
-        moments = "with its moments" if self._carries(run.recipe) else "with new moments"
-        return f"each expert is a copy of step {self.at:,} of {self.parent}, {moments}; {where}."
-
-    def _carries(self, recipe: Recipe) -> bool:
-        return not self.imported and carries_moments(self.dense, recipe)
-
-    def _state(self, run: PreparedRun, trainer: Trainer) -> TrainState:
-        dense = trainer_on(self.dense, trainer.mesh)
-        beginning = Beginning(
-            step=self.first_step(run),
-            seed=run.recipe.seed,
-            logits=self.logits,
-            noise=self.noise,
-            carries_moments=self._carries(run.recipe),
-        )
-        state, _ = restore_state(self.parent, dense, self.at)
-        return first_state(dense, trainer, beginning)(state)
 
 
 def requested_upcycling(arguments: Pretrain) -> Upcycling | None:
@@ -334,16 +318,16 @@ def check_one_shape(dense: Recipe, recipe: Recipe, parent: Place | str) -> None:
             "a shared expert; biases would outweigh routers near zero, and a shared expert is not "
             "a copy of the dense run, so leave bias_rate, quantile_rate and shared_mlp 0."
         )
-    if different := json_differences(shape_of(dense), shape_of(recipe), "model"):
+    if different := json_differences(shape_of(dense.model), shape_of(recipe.model), "model"):
         raise ConfigurationError(
             f"{parent} has another shape than recipe {recipe.name} ({different[0]}); name a recipe "
             "of its shape, or set its fields."
         )
 
 
-def shape_of(recipe: Recipe) -> dict[str, Any]:
+def shape_of(model: ModelConfig) -> dict[str, Any]:
     """Returns the settings of a network in which a dense run and its Switch must agree."""
-    return {name: getattr(recipe.model, name) for name in SHAPE}
+    return {name: getattr(model, name) for name in SHAPE}
 
 
 def carries_moments(dense: Recipe, switch: Recipe) -> bool:

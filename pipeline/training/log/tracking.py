@@ -60,13 +60,21 @@ class Tracker(Protocol):
 
 
 def check_trackers(names: Sequence[TrackerName], out: Place) -> None:
-    """Checks that trackers can record a run.
+    """Checks that trackers can record a run; in a store their records, files of a disk, cannot lie.
 
     Raises:
-        ArtifactError: if one is not installed, or could not record a run in a store.
+        ArtifactError: if one is not installed, or has no server for a run in a store.
     """
     check_installed(names)
-    check_sent_from(out, names)
+    sends = {
+        "wandb": os.environ.get("WANDB_MODE") == "online",
+        "mlflow": "MLFLOW_TRACKING_URI" in os.environ,
+    }
+    if isinstance(out, Address) and (without := [name for name in names if not sends[name]]):
+        raise ArtifactError(
+            f"--track {' '.join(without)} was given for a run in {out}, where its records cannot "
+            "lie; set WANDB_MODE=online or MLFLOW_TRACKING_URI, or name an --out on this machine."
+        )
 
 
 def check_installed(names: Sequence[TrackerName]) -> None:
@@ -79,23 +87,6 @@ def check_installed(names: Sequence[TrackerName]) -> None:
         raise ArtifactError(
             f"--track {' '.join(missing)} was given, which is not installed; "
             f"`make install EXTRAS=demo,dev,{','.join(missing)}` in the checkout installs it."
-        )
-
-
-def check_sent_from(out: Place, names: Sequence[TrackerName]) -> None:
-    """Checks that trackers of a run in a store have a server: their records are files of a disk.
-
-    Raises:
-        ArtifactError: if one has none.
-    """
-    sends = {
-        "wandb": os.environ.get("WANDB_MODE") == "online",
-        "mlflow": "MLFLOW_TRACKING_URI" in os.environ,
-    }
-    if isinstance(out, Address) and (without := [name for name in names if not sends[name]]):
-        raise ArtifactError(
-            f"--track {' '.join(without)} was given for a run in {out}, where its records cannot "
-            "lie; set WANDB_MODE=online or MLFLOW_TRACKING_URI, or name an --out on this machine."
         )
 
 
