@@ -7,7 +7,7 @@ What to read first:
     switch/                       the sparse layer (its package has a reading order)
     sharding/                     meshes, the table of layouts, exchanges between devices
     loss/, optimizer, step, trainer             from a batch to the next state
-    checkpoints, conversions/, hugging_face/    states as tables, other networks' weights
+    fingerprints, conversions/, hugging_face/   states as tables, other networks' weights
     decoding/                     answers: greedy, sampled, by beams
     flops, memory                 work and memory from sizes alone
 

@@ -25,7 +25,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from model.checkpoints import with_shardings
+from model.sharding.layouts import with_shardings
 from pipeline.planning.figures import STORE_BANDWIDTH, best_interval, planned_checkpoint
 from pipeline.planning.topology import topology
 from pipeline.recipe.fits import with_mesh

@@ -28,12 +28,13 @@ import equinox as eqx
 import jax
 import numpy as np
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array
+from jaxtyping import Array, PyTree
 
 from model.config import AXES
 
 Names = tuple[str, ...]
 Record = TypeVar("Record", bound=tuple)
+Tree = TypeVar("Tree", bound=PyTree)
 
 
 def dimension_names(module: eqx.Module) -> eqx.Module:
@@ -219,6 +220,15 @@ def parameter_shardings(model: eqx.Module, mesh: Mesh | AbstractMesh) -> Any:
         dimension_names(model),
         model,
         is_leaf=is_names,
+    )
+
+
+def with_shardings(shapes: Tree, shardings: PyTree) -> Tree:
+    """Returns shapes with their shardings."""
+    return jax.tree.map(
+        lambda shape, sharding: jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=sharding),
+        shapes,
+        shardings,
     )
 
 

@@ -4,7 +4,7 @@ A checkpoint is a flat table from a name such as `.arrays.encoder.blocks[0].self
 an array, so that it can be read without the classes that wrote it. Its number is the step, which is
 also the loader's whole state. It is written in the background, complete or absent, and restored on
 any mesh. A fingerprint of each array is stored with it and compared on restore
-(`model/checkpoints.py`).
+(`model/fingerprints.py`).
 
 On a disk and in an object store alike, arrays go through JAX's own serialization. It writes each
 shard as one file through TensorStore, and calls a function on the first host once the files of all
@@ -35,22 +35,24 @@ from data.files.json_files import MOST_BYTES, decode_json, write_json
 from data.files.locks import check_held
 from data.files.paths import Address, Place, read_at_most, read_bytes, remove
 from data.files.stores import kvstore
-from model.checkpoints import (
-    DISK_FULL,
+from model.fingerprints import (
     FINGERPRINTS,
-    CheckpointError,
-    beginning,
-    check_unaltered,
-    lacks_room,
-    not_read,
-    not_written,
-    reason,
-    requested_table,
-    table_of,
-    verified,
+    checkpoint_table,
+    checkpoint_table_shapes,
+    state_of_table,
 )
 from pipeline.errors import ArtifactError
 from pipeline.hardware.hosts import agreed, on_first_host
+from pipeline.runs.checkpoint_errors import (
+    DISK_FULL,
+    CheckpointError,
+    check_unaltered,
+    lacks_room,
+    message_beginning,
+    read_error,
+    save_error,
+    save_failure,
+)
 from pipeline.runs.directory import (
     CheckpointRecord,
     arrays_folder,
@@ -112,7 +114,7 @@ class Checkpoints:
         """
         if step == self._last:
             return
-        self._last, table = step, table_of(state)
+        self._last, table = step, checkpoint_table(state)
         record = CheckpointRecord(f"{step}-{self._token}", list(table))
         folder = self.directory / record.folder
         specs = [_spec(folder, number) | WRITTEN for number in range(len(table))]
@@ -178,9 +180,9 @@ class Checkpoints:
             whole = self.steps()
         if isinstance(self.directory, Path):
             remedy = "Make room or repair the disk"
-            return not_written(self.directory, whole, reason(error), remedy)
+            return save_error(self.directory, whole, save_failure(error), remedy)
         remedy = "Check the store and the credentials"
-        return not_written(self.directory, whole, beginning(error), remedy)
+        return save_error(self.directory, whole, message_beginning(error), remedy)
 
     def restore(self, step: int, shapes: State) -> State:
         """Returns the state of a checkpoint.
@@ -194,7 +196,9 @@ class Checkpoints:
             CheckpointError: if files are missing or altered.
             DataError: if the store does not answer.
         """
-        return verified(self.directory, step, self._read(step, requested_table(shapes)), shapes)
+        table = self._read(step, checkpoint_table_shapes(shapes))
+        check_unaltered(self.directory, step, table, shapes)
+        return state_of_table(table, shapes)
 
     def restore_some(
         self, step: int, shapes: PyTree, names: Collection[str]
@@ -210,7 +214,7 @@ class Checkpoints:
             CheckpointError: if files are missing or altered.
             DataError: if the store does not answer.
         """
-        table = requested_table(shapes)
+        table = checkpoint_table_shapes(shapes)
         arrays = self._read(step, {name: table[name] for name in (*names, FINGERPRINTS)})
         check_unaltered(self.directory, step, arrays, shapes)
         return {name: arrays[name] for name in names}
@@ -256,13 +260,13 @@ class Checkpoints:
         Every host must call this; None is another host's failure.
         """
         has_room = agreed(not lacks_room(error), all)
-        why = "" if error is None else beginning(error)
+        why = "" if error is None else message_beginning(error)
         if isinstance(self.directory, Address) and why.startswith(AWAY):
             return DataError(
                 f"Checkpoint {step} in {self.directory} cannot be read ({why}); check the address "
                 "and the credentials, and run the same command again."
             )
-        return not_read(self.directory, step, error, has_room=has_room)
+        return read_error(self.directory, step, error, has_room=has_room)
 
     def set_aside(self, step: int) -> Place:
         """Renames a damaged checkpoint, which is never deleted, so that its step can be saved.

@@ -23,9 +23,9 @@ from jaxtyping import Float, Int
 
 from data.files.paths import Place
 from model import SLOPED_STEPS_SINCE
-from model.checkpoints import ARRAYS, CheckpointError, with_shardings
 from model.conversions.pruning import expert_axes, merged_arrays, of_stack, pruned_arrays
-from model.sharding.layouts import by_path
+from model.fingerprints import ARRAYS
+from model.sharding.layouts import by_path, with_shardings
 from model.sharding.mesh import make_mesh
 from model.step import TrainState
 from model.trainer import Trainer
@@ -35,6 +35,7 @@ from pipeline.hardware.hosts import agreed, on_first_host
 from pipeline.recipe.fits import mesh_to_open_on
 from pipeline.recipe.recipe import Recipe, recipe_from_json
 from pipeline.recipe.trainer import trainer_on
+from pipeline.runs.checkpoint_errors import CheckpointError
 from pipeline.runs.checkpoints import Checkpoints
 from pipeline.runs.directory import RECIPE, RunRecord, find_run, requested_step, saved_steps
 

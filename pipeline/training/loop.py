@@ -33,13 +33,18 @@ from data.examples.loader import ExampleSource, batches
 from data.files.locks import check_held
 from data.files.paths import Place
 from model.batch import Batch
-from model.checkpoints import CheckpointError, NoRoomError, none_readable, with_shardings
+from model.sharding.layouts import with_shardings
 from model.step import StepMetrics, TrainState, gradient_sites
 from model.trainer import Trainer
 from pipeline.errors import PREEMPTED_STATUS
 from pipeline.hardware.batches import share_of, to_devices
 from pipeline.hardware.hosts import agreed, host_watch, is_first, on_first_host, reach_sync_point
 from pipeline.recipe.recipe import Recipe
+from pipeline.runs.checkpoint_errors import (
+    CheckpointError,
+    NoRoomError,
+    no_whole_checkpoint_error,
+)
 from pipeline.runs.checkpoints import Checkpoints
 from pipeline.runs.opened_run import wait_until_seen
 from pipeline.stopping import Signals, check_no_signal, name_of, say
@@ -80,7 +85,7 @@ def resume(checkpoints: Checkpoints, trainer: Trainer) -> tuple[TrainState, int,
             messages.append(f"{error} It was moved to {moved}; resuming from {step}.")
         return state, step, messages
     last = damaged[steps[-1]]
-    raise none_readable(checkpoints.directory, steps, last) from last
+    raise no_whole_checkpoint_error(checkpoints.directory, steps, last) from last
 
 
 GRACE_SECONDS = 25  # of the 30 that schedulers grant

@@ -16,8 +16,8 @@ from msgspec import structs
 from data.files.json_files import read_json
 from data.files.paths import Place, exists
 from data.tokens.blocks import TokenBlocks
-from model.checkpoints import fingerprint
 from model.config import ConfigurationError, ModelConfig
+from model.fingerprints import fingerprint
 from model.transformer import Transformer, parameter_count
 from pipeline.artifacts import digest_of_manifest, json_differences
 from pipeline.errors import ArtifactError

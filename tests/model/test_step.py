@@ -36,9 +36,8 @@ from small_networks import SWITCH as SWITCH_TRAIN_STEP
 from small_networks import batch as batch_train_step
 
 from model.batch import Batch, Call
-from model.checkpoints import with_shardings
 from model.config import MeshShape, ModelConfig, OptimizerConfig, SwitchConfig
-from model.sharding.layouts import batch_sharding, parameter_shardings
+from model.sharding.layouts import batch_sharding, parameter_shardings, with_shardings
 from model.step import (
     Trace,
     gradient_sites,

@@ -14,8 +14,8 @@ from data.files.digests import digest_of_contents
 from data.tasks.examples import TaskData
 from data.tokens.blocks import TokenBlocks
 from data.tokens.tokenizer import MODEL_FILE
-from model.checkpoints import with_shardings
 from model.loss.training_loss import Distillation
+from model.sharding.layouts import with_shardings
 from model.sharding.mesh import make_mesh
 from model.trainer import Trainer
 from pipeline.arguments import Finetune

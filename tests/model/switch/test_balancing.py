@@ -27,10 +27,9 @@ from small_networks import (
 
 from eval.experts import by_language
 from model.batch import Call
-from model.checkpoints import with_shardings
 from model.config import MeshShape, OptimizerConfig
 from model.loss.training_loss import training_loss
-from model.sharding.layouts import batch_sharding
+from model.sharding.layouts import batch_sharding, with_shardings
 from model.step import gradient_sites
 from model.switch.balancing import (
     LayerRouting,

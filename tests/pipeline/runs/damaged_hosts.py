@@ -11,7 +11,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from model.checkpoints import CheckpointError
+from pipeline.runs.checkpoint_errors import CheckpointError
 from pipeline.runs.checkpoints import Checkpoints
 
 SIZE = 1 << 18

@@ -16,13 +16,15 @@ from small_networks import assert_close, start, trainer
 from started_hosts import run_hosts
 from stored_runs import use_store
 
+import model.fingerprints
 from data.errors import DataError
 from data.files.paths import Address
 from data.files.stores import kvstore
-from model import checkpoints as table
-from model.checkpoints import CheckpointError, NoRoomError, fingerprints, with_shardings
 from model.config import MeshShape
+from model.fingerprints import fingerprints
+from model.sharding.layouts import with_shardings
 from pipeline.runs import checkpoints as runs_checkpoints
+from pipeline.runs.checkpoint_errors import CheckpointError, NoRoomError
 from pipeline.runs.checkpoints import Checkpoints
 from pipeline.runs.directory import checkpoint_read, saved_steps, steps_in
 from pipeline.runs.opened_run import load_run, restore
@@ -203,7 +205,7 @@ def test_other_numbers_than_were_saved_are_noticed(folder, monkeypatch):
     reversed_rows = eqx.tree_at(lambda arrays: arrays.embedding, state.arrays, rows)
     checkpoints = Checkpoints(folder)
     sums = fingerprints(jax.tree.leaves(state), state.step.sharding)
-    monkeypatch.setattr(table, "fingerprints", lambda *_: sums)
+    monkeypatch.setattr(model.fingerprints, "fingerprints", lambda *_: sums)
     checkpoints.save(2, state._replace(arrays=reversed_rows))
     checkpoints.close()
     monkeypatch.undo()

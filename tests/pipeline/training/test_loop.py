@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from data.errors import DataError
-from model.checkpoints import CheckpointError, damaged
+from pipeline.runs.checkpoint_errors import CheckpointError, damage_error
 from pipeline.training import loop
 from pipeline.training.loop import resume
 
@@ -36,7 +36,7 @@ class Checkpoints:
     def restore(self, step: int, shapes: dict) -> dict:
         if step in self.whole:
             return shapes
-        raise damaged(self.directory, step, f"byte {step} is altered")
+        raise damage_error(self.directory, step, f"byte {step} is altered")
 
     def set_aside(self, step: int) -> str:
         self.moved.append(step)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from model.checkpoints import fingerprints
+from model.fingerprints import fingerprints
 
 ONE = NamedSharding(Mesh(jax.devices()[:1], ("data",)), P())
 KINDS = [((5,), "float32"), ((4, 6), "bfloat16"), ((3, 3), "int32"), ((2, 3, 2), "float32")]
