@@ -28,7 +28,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from model.batch import PADDING, Batch, Call
+from model.batch import Batch, Call
+from model.config import PADDING
 from model.layers.attention import MASKED, Attention
 from model.transformer import Layer, Output, Stack, StackInputs, Transformer
 

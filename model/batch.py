@@ -14,11 +14,12 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Int, Key, Shaped
 
-from model.config import Remat
+from model.config import PADDING, Remat
 from model.layers.feed_forward import NO_DROPOUT, Dropout
 from model.sharding.layouts import batch_shards, constrain
 
-PADDING = 0  # also the decoder's input before its first token, as in T5
+# Folded into a stack's key for dropout; a block's number is, for its router's noise.
+DROPOUT = 2**32 - 1
 
 
 class Batch(eqx.Module):
@@ -94,17 +95,14 @@ class Visible(NamedTuple):
 
     def mask(self, queries: int, keys: int) -> Bool[Array, "#batch #queries keys"]:
         """Returns True for the pairs of positions that attend."""
-        mask = causal_mask(queries) if self.causal else jnp.ones((1, 1, keys), bool)
+        mask = jnp.ones((1, 1, keys), bool)
+        if self.causal:
+            mask = jnp.tril(jnp.ones((1, queries, queries), bool))
         if self.is_key is not None:
             mask = mask & self.is_key[:, None, :]
         if self.query_example is None or self.key_example is None:
             return mask
         return mask & (self.query_example[:, :, None] == self.key_example[:, None, :])
-
-
-def causal_mask(length: int) -> Bool[Array, "1 length length"]:
-    """Returns the mask by which each position attends to itself and earlier ones."""
-    return jnp.tril(jnp.ones((1, length, length), bool))
 
 
 def split_rows(
@@ -140,10 +138,6 @@ def row_numbers(
     size = count // batch_shards(mesh)
     shard, within = jnp.divmod(jnp.arange(count), size)
     return (shard * parts + part) * size + within
-
-
-# Folded into a stack's key for dropout; a block's number is, for its router's noise.
-DROPOUT = 2**32 - 1
 
 
 class Microbatch(NamedTuple):

@@ -24,24 +24,33 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+PADDING, EOS = 0, 1  # ids, as in T5; padding is also the decoder's input before its first token
 LARGEST = 2**24  # of a width or a number of parts: 67 times mT5's vocabulary; products fit 64 bits
+AXES = ("replica", "data", "slice", "expert", "model")  # of the mesh of devices
+
+Dispatch = Literal["slots", "dropless"]
+Balanced = Literal["group", "batch"]
+FeedForwardKind = Literal["gated-gelu", "relu"]
+Initialization = Literal["random", "non-experts", "experts-mean"]
+# What the backward pass keeps of a block (model/remat.py).
+Remat = Literal["none", "full", "exchanges", "attention", "products"]
 
 
 class ConfigurationError(ValueError):
     """Sizes or devices do not fit together; the message has the remedy."""
 
 
-def ascending(name: str, steps: Sequence[int]) -> None:
+def require_ascending(name: str, steps: Sequence[int]) -> None:
     """Checks that steps ascend.
 
     Raises:
         ConfigurationError: if they do not.
     """
-    if any(one >= other for one, other in itertools.pairwise(steps)):
+    if any(step >= following for step, following in itertools.pairwise(steps)):
         raise ConfigurationError(f"{name} has the steps {list(steps)}; they must ascend.")
 
 
-def at_least_one(config: object, *names: str) -> None:
+def require_at_least_one(config: object, *names: str) -> None:
     """Checks that fields are 1 or more, and no larger than `LARGEST`.
 
     Raises:
@@ -51,7 +60,7 @@ def at_least_one(config: object, *names: str) -> None:
     require(config, names, lambda value: value <= LARGEST, f"at most {LARGEST:,}")
 
 
-def positive(config: object, *names: str) -> None:
+def require_positive(config: object, *names: str) -> None:
     """Checks that fields are finite numbers above 0.
 
     Raises:
@@ -60,7 +69,7 @@ def positive(config: object, *names: str) -> None:
     require(config, names, lambda value: 0 < value < math.inf, "a number above 0")
 
 
-def not_negative(config: object, *names: str) -> None:
+def require_not_negative(config: object, *names: str) -> None:
     """Checks that fields are finite numbers of at least 0.
 
     Raises:
@@ -85,15 +94,8 @@ def require(
     """
     for name in names:
         if not holds(value := getattr(config, name)):
-            whole = f"{getattr(config, 'SECTION', '')}{name}"
-            raise ConfigurationError(f"{whole} was {value}; it must be {requirement}.")
-
-
-Dispatch = Literal["slots", "dropless"]
-Balanced = Literal["group", "batch"]
-FeedForwardKind = Literal["gated-gelu", "relu"]
-# What the backward pass keeps of a block (model/remat.py).
-Remat = Literal["none", "full", "exchanges", "attention", "products"]
+            field = f"{getattr(config, 'SECTION', '')}{name}"
+            raise ConfigurationError(f"{field} was {value}; it must be {requirement}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +162,7 @@ class SwitchConfig:
     SECTION = "model.switch."
 
     def __post_init__(self):
-        at_least_one(
+        require_at_least_one(
             self,
             "experts",
             "every",
@@ -176,15 +178,15 @@ class SwitchConfig:
                 f"model.switch.choices was {self.choices} of {self.experts} experts; it must be at "
                 "most experts."
             )
-        for name, words in (("dispatch", Dispatch), ("balance_loss_over", Balanced)):
-            if (value := getattr(self, name)) not in get_args(words):
+        for name, kinds in (("dispatch", Dispatch), ("balance_loss_over", Balanced)):
+            if (value := getattr(self, name)) not in get_args(kinds):
                 raise ConfigurationError(
-                    f"model.switch.{name} was {value!r}; it must be {' or '.join(get_args(words))}."
+                    f"model.switch.{name} was {value!r}; it must be {' or '.join(get_args(kinds))}."
                 )
-        positive(self, "router_scale", "expert_output_scale")
+        require_positive(self, "router_scale", "expert_output_scale")
         # Factor 0 leaves `minimum_capacity`: Transformers configures the capacity itself.
-        not_negative(self, "capacity_factor_training", "capacity_factor_evaluation")
-        not_negative(self, "balance_loss_weight", "z_loss_weight", "bias_rate")
+        require_not_negative(self, "capacity_factor_training", "capacity_factor_evaluation")
+        require_not_negative(self, "balance_loss_weight", "z_loss_weight", "bias_rate")
         require(self, ("shared_mlp",), lambda width: 0 <= width <= LARGEST, f"from 0 to {LARGEST}")
         require(self, ("quantile_rate",), lambda rate: 0 <= rate <= 1, "from 0 to 1")
         self._check_biases()
@@ -307,9 +309,9 @@ class ModelConfig:
     SECTION = "model."
 
     def __post_init__(self):
-        at_least_one(self, "embed", "heads", "head", "mlp", "layers")
-        positive(self, "initialization_scale")
-        not_negative(self, "distance_slope")
+        require_at_least_one(self, "embed", "heads", "head", "mlp", "layers")
+        require_positive(self, "initialization_scale")
+        require_not_negative(self, "distance_slope")
         require(
             self, ("vocabulary_rows",), lambda rows: 0 <= rows <= LARGEST, f"from 0 to {LARGEST:,}"
         )
@@ -335,9 +337,6 @@ class ModelConfig:
         return self.layers // self.layers_per_block
 
 
-AXES = ("replica", "data", "slice", "expert", "model")
-
-
 @dataclass(frozen=True, kw_only=True)
 class MeshShape:
     """Number of devices along each axis.
@@ -360,7 +359,7 @@ class MeshShape:
     SECTION = "mesh."
 
     def __post_init__(self):
-        at_least_one(self, "data", "expert", "model", "slices", "expert_slices")
+        require_at_least_one(self, "data", "expert", "model", "slices", "expert_slices")
 
     @property
     def data_slices(self) -> int:
@@ -398,11 +397,11 @@ class Rate:
     warm_up_steps: int = 0
 
     def __post_init__(self):
-        positive(self, "scale")
-        at_least_one(self, "hold_steps")
+        require_positive(self, "scale")
+        require_at_least_one(self, "hold_steps")
         shares = "a share of the run, from 0 to 1"
         require(self, ("decay_from",), lambda value: 0 <= value <= 1, shares)
-        not_negative(self, "warm_up_steps")
+        require_not_negative(self, "warm_up_steps")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -417,7 +416,7 @@ class RateFrom(Rate):
 
     def __post_init__(self):
         super().__post_init__()
-        at_least_one(self, "step")
+        require_at_least_one(self, "step")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -444,7 +443,7 @@ class OptimizerConfig(Rate):
         super().__post_init__()
         if self.rule not in ("adafactor", "adamw"):
             raise ConfigurationError(f"optimizer.rule was {self.rule!r}; it is adafactor or adamw.")
-        not_negative(self, "weight_decay")
+        require_not_negative(self, "weight_decay")
         if self.weight_decay and self.rule == "adafactor":
             raise ConfigurationError(
                 f"optimizer.weight_decay was {self.weight_decay} with adafactor, which has none "
@@ -455,10 +454,7 @@ class OptimizerConfig(Rate):
                 f"optimizer.largest_gradient_norm was {self.largest_gradient_norm}; it must be "
                 "positive (inf: never skip)."
             )
-        ascending("optimizer.rate_from", [one.step for one in self.rate_from])
-
-
-Initialization = Literal["random", "non-experts", "experts-mean"]
+        require_ascending("optimizer.rate_from", [rate.step for rate in self.rate_from])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -485,7 +481,7 @@ class DistillationConfig:
                 f"distillation.hard_share was {self.hard_share}; it must be between 0 (the "
                 "teacher's probabilities alone) and 1 (the labels alone)."
             )
-        positive(self, "temperature")
+        require_positive(self, "temperature")
         if self.initialization not in get_args(Initialization):
             raise ConfigurationError(
                 f"distillation.initialization was {self.initialization!r}; it must be one of "

@@ -25,13 +25,13 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
-from model.config import (
-    OptimizerConfig,
-    Rate,
-)
+from model.config import OptimizerConfig, Rate
 from model.sharding.layouts import Names, dimension_names, is_names
 
 STACKED = ("blocks", "experts")  # leading dimensions along which each element is one matrix
+DECAY_EXPONENT = 0.8
+CLIPPING_THRESHOLD = 1.0
+FIRST_DECAY, SECOND_DECAY, EPSILON = 0.9, 0.999, 1e-8  # of AdamW, as published
 
 
 @dataclass(frozen=True)
@@ -85,10 +85,10 @@ def per_matrix(
         stacks: each parameter as a stack of matrices.
     """
 
-    def init_one(parameter: Array, stack: MatrixStack) -> PyTree:
+    def first_state(parameter: Array, stack: MatrixStack) -> PyTree:
         return _nested_vmap(inner.init, stack.stacked)(parameter.reshape(stack.shape))
 
-    def update_one(
+    def update_matrices(
         update: Array, stack: MatrixStack, parameter: Array, state: PyTree
     ) -> tuple[Array, PyTree]:
         matrices = update.reshape(stack.shape), state, parameter.reshape(stack.shape)
@@ -96,12 +96,12 @@ def per_matrix(
         return moved.reshape(update.shape), state
 
     def init(parameters: PyTree) -> PerMatrixState:
-        return PerMatrixState(jax.tree.map(init_one, parameters, stacks))
+        return PerMatrixState(jax.tree.map(first_state, parameters, stacks))
 
     def update(
         updates: PyTree, state: PerMatrixState, parameters: PyTree = None
     ) -> tuple[PyTree, PerMatrixState]:
-        both = jax.tree.map(update_one, updates, stacks, parameters, state.states)
+        both = jax.tree.map(update_matrices, updates, stacks, parameters, state.states)
         outer = jax.tree.structure(updates)
         pairs = outer.flatten_up_to(both)
         return (
@@ -118,7 +118,7 @@ def _nested_vmap(function: Callable[..., Any], depth: int) -> Callable[..., Any]
     return function
 
 
-def rate_of(config: Rate, steps: int) -> Callable[[ArrayLike], Array]:
+def rate_schedule(config: Rate, steps: int) -> Callable[[ArrayLike], Array]:
     """Returns one rate as a function of the step, counted from 0, in a run of `steps`."""
     start = config.decay_from * steps
 
@@ -132,15 +132,10 @@ def rate_of(config: Rate, steps: int) -> Callable[[ArrayLike], Array]:
     return schedule
 
 
-DECAY_EXPONENT = 0.8
-CLIPPING_THRESHOLD = 1.0
-FIRST_DECAY, SECOND_DECAY, EPSILON = 0.9, 0.999, 1e-8  # of AdamW, as published
-
-
 def learning_rate(config: OptimizerConfig, steps: int) -> Callable[[ArrayLike], Array]:
     """Returns the learning rate as a function of the step, counted from 0, in a run of `steps`."""
-    first = rate_of(config, steps)
-    later = [(one.step, rate_of(one, steps)) for one in config.rate_from]
+    first = rate_schedule(config, steps)
+    later = [(rate.step, rate_schedule(rate, steps)) for rate in config.rate_from]
 
     def schedule(count: ArrayLike) -> Float[Array, ""]:
         rate = first(count)

@@ -31,10 +31,13 @@ import optax
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, PyTree
 
 from model.batch import Batch, Call, Microbatch, join_rows, split_rows
-from model.loss.training_loss import Distillation, Losses, RowLosses, combine, training_loss
+from model.loss.training_loss import Distillation, Losses, RowLosses, combined_losses, training_loss
 from model.sharding.layouts import dimension_names, is_names
 from model.switch.balancing import rebalanced, without_expert_biases
 from model.transformer import Transformer
+
+STAGES = ("embedding", "encoder", "decoder", "logits")
+ROUTER = "router"
 
 
 class Trace(NamedTuple):
@@ -98,9 +101,6 @@ def gradient_sites(shapes: eqx.Module, layers_per_block: int) -> list[GradientSi
     ]
 
 
-STAGES = ("embedding", "encoder", "decoder", "logits")
-
-
 def _site(path: tuple, block: int, layers_per_block: int) -> GradientSite:
     top, *rest = (str(getattr(key, "name", getattr(key, "idx", key))) for key in path)
     stage = STAGES.index(top)
@@ -151,13 +151,10 @@ def _broken_layer(finite_layers: int, sites: list[GradientSite]) -> str | None:
     return order[finite_layers][1] if finite_layers < len(order) else None
 
 
-ROUTER = "router"
-
-
 def router_moves(before: eqx.Module, after: eqx.Module) -> Float[Array, " routers"]:
     """Returns the squared distance that each layer's router moved; NaN if a weight is not a number.
 
-    The order is that of `of_routers`; empty for a dense network.
+    The order is that of `router_sites`; empty for a dense network.
     """
     moves = [
         jnp.sum(jnp.square(new - old), axis=(-2, -1)).reshape(-1)
@@ -166,7 +163,7 @@ def router_moves(before: eqx.Module, after: eqx.Module) -> Float[Array, " router
     return jnp.concatenate(moves) if moves else jnp.zeros(0)
 
 
-def of_routers(sites: Sequence[GradientSite]) -> list[GradientSite]:
+def router_sites(sites: Sequence[GradientSite]) -> list[GradientSite]:
     """Returns the sites of a network that are routers, in the order of `router_moves`."""
     return [site for site in sites if site.parameter.split(".")[-1] == ROUTER]
 
@@ -176,23 +173,17 @@ def _routers(arrays: eqx.Module) -> list[Array]:
     return [leaf for path, leaf in leaves if getattr(path[-1], "name", None) == ROUTER]
 
 
-class Gradients(NamedTuple):
-    """Gradients of the training loss, None for experts' biases; its terms; rows in batch order."""
-
-    gradients: PyTree
-    losses: Losses
-    rows: RowLosses
-
-
-def gradients_of(
+def batch_gradients(
     static: Transformer,
     arrays: PyTree,
     batch: Batch,
     call: Call,
     accumulate: int,
     distillation: Distillation | None = None,
-) -> Gradients:
-    """Returns the gradients of a batch.
+) -> tuple[PyTree, Losses, RowLosses]:
+    """Returns the gradients of the training loss, its terms, and the losses of each row.
+
+    Gradients are None for experts' biases; rows are in the order of the batch.
 
     Args:
         static: the model without its arrays.
@@ -204,31 +195,33 @@ def gradients_of(
     """
     whole = Microbatch.whole(batch)
 
-    def gradients_of_one(batch: Batch, number: Array | int) -> Gradients:
+    def microbatch_gradients(batch: Batch, number: Array | int) -> tuple[PyTree, Losses, RowLosses]:
         microbatch = whole._replace(number=number, total=accumulate)
+        microbatch_call = call._replace(microbatch=microbatch)
 
         def loss(moving: PyTree) -> tuple[Float[Array, ""], tuple[Losses, RowLosses]]:
-            here = call._replace(microbatch=microbatch)
-            return training_loss(eqx.combine(moving, arrays, static), batch, here, distillation)
+            model = eqx.combine(moving, arrays, static)
+            return training_loss(model, batch, microbatch_call, distillation)
 
-        (_, aux), gradients = jax.value_and_grad(loss, has_aux=True)(without_expert_biases(arrays))
-        return Gradients(gradients, *aux)
+        value_and_gradients = jax.value_and_grad(loss, has_aux=True)
+        (_, (losses, rows)), gradients = value_and_gradients(without_expert_biases(arrays))
+        return gradients, losses, rows
 
     if accumulate == 1:
-        return gradients_of_one(batch, 0)
+        return microbatch_gradients(batch, 0)
     switch = static.config.switch  # a part does not know the loads of the others
     assert switch is None or switch.balance_loss_over == "group"
     microbatches = jax.tree.map(lambda rows: split_rows(rows, accumulate, call.mesh), batch)
 
     def add(sums: PyTree, numbered: tuple[Batch, Array]) -> tuple[PyTree, tuple[Losses, RowLosses]]:
-        gradients, *aux = gradients_of_one(*numbered)
-        return jax.tree.map(jnp.add, sums, gradients), tuple(aux)  # pyright: ignore[reportReturnType]
+        gradients, losses, rows = microbatch_gradients(*numbered)
+        return jax.tree.map(jnp.add, sums, gradients), (losses, rows)
 
     zeros = jax.tree.map(jnp.zeros_like, without_expert_biases(arrays))
     numbered = microbatches, jnp.arange(accumulate)
     gradients, (losses, rows) = jax.lax.scan(add, zeros, numbered)
     rows = jax.tree.map(lambda values: join_rows(values, call.mesh), rows)
-    return Gradients(gradients, combine(losses), rows)
+    return gradients, combined_losses(losses), rows
 
 
 class TrainState(NamedTuple):
@@ -255,7 +248,7 @@ class StepMetrics(NamedTuple):
         skipped: True if nothing was updated, because the loss or a gradient was nonfinite or the
             gradient norm exceeded the recipe's limit.
         trace: numbers that locate the cause; fetched from the devices only after a skipped step.
-        router_moves: squared distance that each router moved, in the order of `of_routers`.
+        router_moves: squared distance that each router moved, in the order of `router_sites`.
     """
 
     losses: Losses
@@ -274,7 +267,7 @@ def step_function(
     limit: float,
     call: Call,
     accumulate: int,
-    distillation_of: Callable[[tuple[PyTree, ...]], Distillation | None],
+    distillation: Distillation | None = None,
 ) -> Callable[..., tuple[TrainState, StepMetrics]]:
     """Returns the function of a step: (state, batch, *teacher_arrays) to (state, metrics).
 
@@ -285,7 +278,7 @@ def step_function(
         limit: largest norm of the gradients of a step that is not skipped.
         call: inputs of the forward pass, with the key of the run.
         accumulate: microbatches per batch.
-        distillation_of: function of the teacher's arrays to the teacher; to None without one.
+        distillation: teacher of a student, without its arrays.
     """
     run_key = call.key
     assert run_key is not None  # training has a key
@@ -293,9 +286,13 @@ def step_function(
     def step(
         state: TrainState, batch: Batch, *teacher_arrays: PyTree
     ) -> tuple[TrainState, StepMetrics]:
-        here = call._replace(key=jax.random.fold_in(run_key, state.step))
-        gradients, losses, rows = gradients_of(
-            static, state.arrays, batch, here, accumulate, distillation_of(teacher_arrays)
+        step_call = call._replace(key=jax.random.fold_in(run_key, state.step))
+        teaching = distillation
+        if distillation is not None:
+            teacher = eqx.combine(*teacher_arrays, distillation.teacher)
+            teaching = distillation._replace(teacher=teacher)
+        gradients, losses, rows = batch_gradients(
+            static, state.arrays, batch, step_call, accumulate, teaching
         )
         updates, moments = optimizer.update(
             gradients, state.optimizer, without_expert_biases(state.arrays)

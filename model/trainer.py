@@ -12,9 +12,8 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import optax
 from jax.sharding import Mesh
-from jaxtyping import Array, Key, PyTree
+from jaxtyping import PyTree
 
 from model.batch import Batch, Call
 from model.config import ModelConfig, OptimizerConfig, Remat
@@ -105,9 +104,18 @@ def make_trainer(
         transformer_shapes(config), lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct)
     )
     optimizer = make_optimizer(optimizer_config, without_expert_biases(shapes))
-    init = _first_state(config, optimizer, key)
+
+    def init() -> TrainState:
+        weights_key = jax.random.fold_in(key, FIRST_WEIGHTS)
+        arrays, _ = eqx.partition(Transformer.init(config, key=weights_key), eqx.is_array)
+        moments = optimizer.init(without_expert_biases(arrays))
+        return TrainState(arrays, moments, jnp.zeros((), jnp.int32))
+
     shardings = state_shardings(shapes, jax.eval_shape(init), mesh)
-    teacher_arrays, distillation_of = _split_teacher(distillation)
+    teacher_arrays: tuple[PyTree, ...] = ()
+    if distillation is not None:
+        arrays, teacher = eqx.partition(distillation.teacher, eqx.is_array)
+        teacher_arrays, distillation = (arrays,), distillation._replace(teacher=teacher)
     step = step_function(
         static,
         optimizer,
@@ -115,16 +123,27 @@ def make_trainer(
         limit=optimizer_config.largest_gradient_norm,
         call=Call(mesh, key, remat, logits_bytes=logits_bytes, dropout=dropout),
         accumulate=accumulate,
-        distillation_of=distillation_of,
+        distillation=distillation,
     )
-    scoring = _scoring(static, Call(mesh, logits_bytes=logits_bytes), accumulate)
+    scoring_call = Call(mesh, logits_bytes=logits_bytes)
+
+    def scoring(arrays: PyTree, batch: Batch, languages: int) -> Scores:
+        model = eqx.combine(arrays, static)
+        return score(model, batch, scoring_call, languages=languages, accumulate=accumulate)
+
+    teacher_shardings = (parameter_shardings(arrays, mesh) for arrays in teacher_arrays)
     return Trainer(
         static=static,
         shapes=shapes,
         mesh=mesh,
         shardings=shardings,
         init=jax.jit(init, out_shardings=shardings),
-        step=_jitted_step(step, shardings, mesh, teacher_arrays),
+        step=jax.jit(
+            step,
+            in_shardings=(shardings, batch_sharding(mesh), *teacher_shardings),
+            out_shardings=(shardings, replicated(mesh)),
+            donate_argnums=0,
+        ),
         score=jax.jit(
             scoring,
             static_argnums=2,
@@ -133,49 +152,6 @@ def make_trainer(
         ),
         teacher_arrays=teacher_arrays,
     )
-
-
-def _first_state(
-    config: ModelConfig, optimizer: optax.GradientTransformation, key: Key[Array, ""]
-) -> Callable[[], TrainState]:
-    def init() -> TrainState:
-        weights_key = jax.random.fold_in(key, FIRST_WEIGHTS)
-        arrays, _ = eqx.partition(Transformer.init(config, key=weights_key), eqx.is_array)
-        return TrainState(
-            arrays, optimizer.init(without_expert_biases(arrays)), jnp.zeros((), jnp.int32)
-        )
-
-    return init
-
-
-def _scoring(static: Transformer, call: Call, accumulate: int) -> Callable[..., Scores]:
-    def scoring(arrays: PyTree, batch: Batch, languages: int) -> Scores:
-        model = eqx.combine(arrays, static)
-        return score(model, batch, call, languages=languages, accumulate=accumulate)
-
-    return scoring
-
-
-def _jitted_step(
-    step: Callable[..., Any], shardings: Any, mesh: Mesh, teacher_arrays: tuple[PyTree, ...]
-) -> jax.stages.Wrapped:
-    teacher = (parameter_shardings(arrays, mesh) for arrays in teacher_arrays)
-    return jax.jit(
-        step,
-        in_shardings=(shardings, batch_sharding(mesh), *teacher),
-        out_shardings=(shardings, replicated(mesh)),
-        donate_argnums=0,
-    )
-
-
-def _split_teacher(
-    distillation: Distillation | None,
-) -> tuple[tuple[PyTree, ...], Callable[[tuple[PyTree, ...]], Distillation | None]]:
-    """Returns the teacher's arrays, which every step takes, and how to rejoin them."""
-    if distillation is None:
-        return (), lambda _: None
-    arrays, static = eqx.partition(distillation.teacher, eqx.is_array)
-    return (arrays,), lambda given: distillation._replace(teacher=eqx.combine(given[0], static))
 
 
 def state_shardings(array_shapes: Transformer, state: TrainState, mesh: Mesh) -> Any:

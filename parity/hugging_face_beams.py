@@ -20,9 +20,9 @@ import transformers
 from hugging_face import their_model
 from material import hugging_face_cases as cases
 
-from model.config import MeshShape
+from model.config import EOS, MeshShape
 from model.decoding.beam_search import Beams, beam_search
-from model.decoding.generation import EOS, cached_decoder
+from model.decoding.generation import cached_decoder
 from model.hugging_face.config import import_config
 from model.hugging_face.weights import import_state
 from model.sharding.mesh import make_mesh

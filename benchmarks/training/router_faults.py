@@ -32,7 +32,7 @@ from data.examples.loader import batches
 from data.tokens.blocks import TokenBlocks
 from model import step as train_step
 from model.sharding.mesh import make_mesh
-from model.step import ROUTER, TrainState, gradient_sites, of_routers
+from model.step import ROUTER, TrainState, gradient_sites, router_sites
 from model.trainer import Trainer
 from pipeline.hardware.batches import share_of, to_devices
 from pipeline.recipe import named
@@ -111,7 +111,7 @@ class Run:
         self.trainer = trainer_on(self.recipe, self.mesh)
         self.all_sites = gradient_sites(self.trainer.shapes, self.recipe.model.layers_per_block)
         shapes, per_block = self.trainer.shapes, self.recipe.model.layers_per_block
-        self.sites = of_routers(gradient_sites(shapes, per_block))
+        self.sites = router_sites(gradient_sites(shapes, per_block))
         self.examples = make_examples(self.recipe, blocks)
         self.states: dict[int, TrainState] = {}
 
@@ -180,14 +180,13 @@ class Run:
 
     def frozen(self, router: int) -> Trainer:
         """Returns a trainer in which one router's gradient is zero."""
-        unchanged = train_step.gradients_of
+        unchanged = train_step.batch_gradients
 
         def without(*given: object) -> object:
-            found = unchanged(*given)  # pyright: ignore[reportArgumentType]
-            gradients = changed(found[0], router, jnp.zeros_like)
-            return type(found)(gradients, *found[1:])
+            gradients, *losses = unchanged(*given)  # pyright: ignore[reportArgumentType]
+            return changed(gradients, router, jnp.zeros_like), *losses
 
-        train_step.gradients_of = without  # pyright: ignore[reportAttributeAccessIssue]
+        train_step.batch_gradients = without  # pyright: ignore[reportAttributeAccessIssue]
         try:
             trainer = trainer_on(self.recipe, self.mesh)
             batch = next(batches(self.examples, rows=self.recipe.rows))
@@ -195,7 +194,7 @@ class Run:
             device_batch = to_devices(batch, self.mesh, self.recipe.rows, share)
             return trainer.compiled(trainer.init(), device_batch)
         finally:
-            train_step.gradients_of = unchanged
+            train_step.batch_gradients = unchanged
 
 
 def names(lines: list[dict]) -> set[str]:

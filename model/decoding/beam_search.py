@@ -29,9 +29,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from model.batch import PADDING, Batch, Call
-from model.config import ConfigurationError, at_least_one, not_negative
-from model.decoding.generation import EOS, Cache, CachedDecoder, never_dropping
+from model.batch import Batch, Call
+from model.config import (
+    EOS,
+    PADDING,
+    ConfigurationError,
+    require_at_least_one,
+    require_not_negative,
+)
+from model.decoding.generation import Cache, CachedDecoder, never_dropping
 from model.loss.cross_entropy import Computation, Labels, LogitFactors, cross_entropy
 from model.transformer import Transformer
 
@@ -51,8 +57,8 @@ class Beams:
     offset: float = 5.0
 
     def __post_init__(self):
-        at_least_one(self, "number")
-        not_negative(self, "offset")
+        require_at_least_one(self, "number")
+        require_not_negative(self, "offset")
         if not math.isfinite(self.alpha):
             raise ConfigurationError(f"alpha was {self.alpha}; it must be a finite number.")
 

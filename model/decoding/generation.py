@@ -24,8 +24,8 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from model.batch import PADDING, Batch, Call
-from model.config import ConfigurationError
+from model.batch import Batch, Call
+from model.config import EOS, PADDING, ConfigurationError
 from model.layers.attention import KeysValues
 from model.transformer import Layer, Transformer
 
@@ -53,9 +53,6 @@ def never_dropping(model: Transformer, source: int, target: int = 1) -> Transfor
         decoder=replace(model.decoder, switch=switch),
         config=replace(model.config, switch=switch),
     )
-
-
-EOS = 1  # as in T5's vocabularies
 
 
 class LayerCache(NamedTuple):

@@ -20,7 +20,15 @@ from typing import Annotated, Any, Required, TypedDict
 
 from msgspec import Meta
 
-from model.config import LARGEST, ConfigurationError, ModelConfig, SwitchConfig, expert_capacity
+from model.config import (
+    EOS,
+    LARGEST,
+    PADDING,
+    ConfigurationError,
+    ModelConfig,
+    SwitchConfig,
+    expert_capacity,
+)
 from model.layers.position_bias import BUCKETS, FARTHEST
 
 ARCHITECTURES = {
@@ -40,9 +48,9 @@ FIXED: dict[str, Any] = {
     "relative_attention_num_buckets": BUCKETS,
     "relative_attention_max_distance": FARTHEST,
     "layer_norm_epsilon": 1e-6,
-    "pad_token_id": 0,
-    "eos_token_id": 1,
-    "decoder_start_token_id": 0,
+    "pad_token_id": PADDING,
+    "eos_token_id": EOS,
+    "decoder_start_token_id": PADDING,
 }
 SIZES = ("vocab_size", "d_model", "num_heads", "d_kv", "d_ff", "num_layers")
 SPARSE_SIZES = ("num_experts", "expert_capacity")

@@ -13,6 +13,7 @@ is summed over the devices of the batch. The derivative is written outside of th
 where rematerialization can keep what the backward kernel needs.
 """
 
+import functools
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -34,6 +35,14 @@ from model.sharding.exchanges import on_devices
 from model.sharding.layouts import BATCH_AXES, spec
 
 MASKED = -1e9  # finite: a row of padding alone gives a uniform softmax instead of NaN
+INTO_HEADS = "batch length embed, embed width -> batch length width"
+OUT_OF_HEADS = "batch length width, width embed -> batch length embed"
+
+KERNELS: dict[str, Platform] = {"tpu": "tpu", "gpu": "gpu", "cuda": "gpu"}  # by JAX's name
+ROWS: Any = spec("batch length width")
+PER_HEAD: Any = spec("batch heads")  # statistics, whose further dimensions differ by platform
+PER_TOKEN: Any = spec("batch length")
+IN_SPECS = Arguments(ROWS, ROWS, ROWS, spec("buckets heads"), Numbers(PER_TOKEN, PER_TOKEN))  # pyright: ignore[reportArgumentType]
 
 
 def plain_attention(
@@ -64,80 +73,6 @@ def plain_attention(
     return mixed.reshape(*mixed.shape[:2], -1)
 
 
-def is_supported(
-    query: tuple[int, ...],
-    keys: tuple[int, ...],
-    *,
-    heads: int,
-    bytes_each: int,
-    platform: Platform,
-    kind: str,
-) -> bool:
-    """Returns whether arrays of these shapes have a kernel; the plain path serves the others.
-
-    On a TPU the keys of a block of heads and their biases must lie in its vector memory.
-
-    Args:
-        query, keys: shapes, [batch length width].
-        heads: number of heads.
-        bytes_each: bytes of a number.
-        platform: kind of device.
-        kind: JAX's name of the device; a TPU v4 has less vector memory than later ones.
-    """
-    return _passes(platform).is_supported(query, keys, heads, bytes_each, kind)
-
-
-def example_numbers(
-    key_mask: Bool[Array, "batch keys"] | None,
-    query_example: Int[Array, "batch queries"] | None,
-    key_example: Int[Array, "batch keys"] | None,
-) -> Numbers:
-    """Returns the numbers by which the kernels mask keys.
-
-    Args:
-        key_mask: True for keys that may be seen; None for all.
-        query_example, key_example: example numbers from 0 in packed rows, whose examples do not see
-            each other; None for one example per row.
-    """
-    if query_example is None or key_example is None:
-        keys = None if key_mask is None else jnp.where(key_mask, 0, PADDING)
-        return Numbers(None, keys)
-    keys = key_example if key_mask is None else jnp.where(key_mask, key_example, PADDING)
-    return Numbers(query_example.astype(jnp.int32), keys.astype(jnp.int32))
-
-
-def attention_forward(
-    arguments: Arguments, setting: Setting
-) -> tuple[Float[Array, "batch queries width"], Float[Array, "batch heads *queries"]]:
-    """Returns each query's mean of the values, weighted by softmax of scores and biases.
-
-    Beside it are the statistics that the backward pass needs.
-    """
-    return _passes(setting.platform).forward(arguments, setting)
-
-
-def attention_backward(
-    arguments: Arguments,
-    output: Float[Array, "batch queries width"],
-    statistics: Float[Array, "batch heads *queries"],
-    cotangent: Float[Array, "batch queries width"],
-    setting: Setting,
-) -> Arguments:
-    """Returns the gradient of each argument, from that of the result."""
-    return _passes(setting.platform).backward(arguments, output, statistics, cotangent, setting)
-
-
-def _passes(platform: Platform):
-    return tpu if platform == "tpu" else gpu
-
-
-KERNELS: dict[str, Platform] = {"tpu": "tpu", "gpu": "gpu", "cuda": "gpu"}  # by JAX's name
-ROWS: Any = spec("batch length width")
-PER_HEAD: Any = spec("batch heads")  # statistics, whose further dimensions differ by platform
-PER_TOKEN: Any = spec("batch length")
-IN_SPECS = Arguments(ROWS, ROWS, ROWS, spec("buckets heads"), Numbers(PER_TOKEN, PER_TOKEN))  # pyright: ignore[reportArgumentType]
-
-
 def has_kernel(query: Array, keys: Array, heads: int, mesh: Mesh) -> bool:
     """Returns whether these devices have a fused kernel for arrays of these shapes."""
     device = mesh.devices.flat[0]
@@ -145,14 +80,16 @@ def has_kernel(query: Array, keys: Array, heads: int, mesh: Mesh) -> bool:
     if platform is None:
         return False
     parts = mesh.shape["model"]
-    shapes = ((len(one), one.shape[1], one.shape[2] // parts) for one in (query, keys))
-    return is_supported(
-        *shapes,
-        heads=heads // parts,
-        bytes_each=query.dtype.itemsize,
-        platform=platform,
-        kind=device.device_kind,
+    query_shape, key_shape = (
+        (*array.shape[:2], array.shape[2] // parts) for array in (query, keys)
     )
+    return _kernels(platform).is_supported(
+        query_shape, key_shape, heads // parts, query.dtype.itemsize, device.device_kind
+    )
+
+
+def _kernels(platform: Platform):
+    return tpu if platform == "tpu" else gpu
 
 
 def fused(
@@ -185,13 +122,37 @@ def fused(
         interpret=interpret is not None,
     )
     biases = None if bias is None else bias.biases
-    numbers = example_numbers(is_key, query_example, key_example)
+    numbers = _example_numbers(is_key, query_example, key_example)
     return _fused(setting, mesh, Arguments(query, keys, values, biases, numbers))
 
 
-def _forward(setting: Setting, mesh: Mesh, arguments: Arguments) -> tuple[Array, Any]:
+def _example_numbers(
+    key_mask: Bool[Array, "batch keys"] | None,
+    query_example: Int[Array, "batch queries"] | None,
+    key_example: Int[Array, "batch keys"] | None,
+) -> Numbers:
+    """Returns the numbers by which the kernels mask keys.
+
+    Args:
+        key_mask: True for keys that may be seen; None for all.
+        query_example, key_example: example numbers from 0 in packed rows, whose examples do not see
+            each other; None for one example per row.
+    """
+    if query_example is None or key_example is None:
+        keys = None if key_mask is None else jnp.where(key_mask, 0, PADDING)
+        return Numbers(None, keys)
+    keys = key_example if key_mask is None else jnp.where(key_mask, key_example, PADDING)
+    return Numbers(query_example.astype(jnp.int32), keys.astype(jnp.int32))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _fused(setting: Setting, mesh: Mesh, arguments: Arguments) -> Array:
+    return _fused_forward(setting, mesh, arguments)[0]
+
+
+def _fused_forward(setting: Setting, mesh: Mesh, arguments: Arguments) -> tuple[Array, Any]:
     def on_device(arguments: Arguments) -> tuple[Array, Array]:
-        return attention_forward(arguments, setting)
+        return _kernels(setting.platform).forward(arguments, setting)
 
     run = on_devices(on_device, mesh, (IN_SPECS,), (ROWS, PER_HEAD))
     output, statistics = run(arguments)
@@ -199,9 +160,10 @@ def _forward(setting: Setting, mesh: Mesh, arguments: Arguments) -> tuple[Array,
     return output, (arguments, output, checkpoint_name(statistics, STATISTICS))
 
 
-def _backward(setting: Setting, mesh: Mesh, kept: Any, cotangent: Array) -> tuple[Arguments]:
+def _fused_backward(setting: Setting, mesh: Mesh, kept: Any, cotangent: Array) -> tuple[Arguments]:
     def on_device(arguments: Arguments, output: Array, statistics: Array, cotangent: Array):
-        gradients = attention_backward(arguments, output, statistics, cotangent, setting)
+        backward = _kernels(setting.platform).backward
+        gradients = backward(arguments, output, statistics, cotangent, setting)
         if gradients.table is None:
             return gradients
         return gradients._replace(table=jax.lax.psum(gradients.table, BATCH_AXES))
@@ -211,16 +173,7 @@ def _backward(setting: Setting, mesh: Mesh, kept: Any, cotangent: Array) -> tupl
     return (run(*kept, cotangent),)
 
 
-def _value(setting: Setting, mesh: Mesh, arguments: Arguments) -> Array:
-    return _forward(setting, mesh, arguments)[0]
-
-
-_fused: Any = jax.custom_vjp(_value, nondiff_argnums=(0, 1))
-_fused.defvjp(_forward, _backward)
-
-
-INTO_HEADS = "batch length embed, embed width -> batch length width"
-OUT_OF_HEADS = "batch length width, width embed -> batch length embed"
+_fused.defvjp(_fused_forward, _fused_backward)
 
 
 class KeysValues(NamedTuple):

@@ -11,7 +11,7 @@ mask is applied to the values and works with any attention kernel. The masks of 
 of the step's key and the row's number in the batch: neither the mesh nor microbatches change them.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -23,6 +23,10 @@ from jaxtyping import Array, Float, Int, Key
 from model.config import ModelConfig
 from model.layers.products import kernel, product
 from model.remat import MULTIPLIED
+
+EPSILON = 1e-6  # of RMSNorm
+INWARD = "batch length embed, embed mlp -> batch length mlp"
+OUTWARD = "batch length mlp, mlp embed -> batch length embed"
 
 
 class Dropout(NamedTuple):
@@ -74,9 +78,6 @@ class Dropout(NamedTuple):
 NO_DROPOUT = Dropout()
 
 
-EPSILON = 1e-6
-
-
 class RMSNorm(eqx.Module):
     """Scales each position to root mean square 1, then by a learned factor per channel."""
 
@@ -94,17 +95,18 @@ class RMSNorm(eqx.Module):
         return _scaled((wide * inverse).astype(x.dtype), self.scale)
 
 
-def _value(
+@jax.custom_vjp
+def _scaled(
     x: Float[Array, "batch length embed"], scale: Float[Array, " embed"]
 ) -> Float[Array, "batch length embed"]:
-    return x * scale.astype(x.dtype)
+    return _scaled_forward(x, scale)[0]
 
 
-def _forward(x: Array, scale: Array) -> tuple[Array, tuple[Array, Array]]:
-    return _value(x, scale), (x, scale)
+def _scaled_forward(x: Array, scale: Array) -> tuple[Array, tuple[Array, Array]]:
+    return x * scale.astype(x.dtype), (x, scale)
 
 
-def _backward(kept: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array]:
+def _scaled_backward(kept: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array]:
     """Sums the scale's gradient in float32, over positions and over devices.
 
     In bfloat16 a sum of a million terms keeps three digits.
@@ -114,12 +116,7 @@ def _backward(kept: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array
     return cotangent * scale.astype(cotangent.dtype), jnp.sum(terms, axis=(0, 1))
 
 
-_scaled: Any = jax.custom_vjp(_value)
-_scaled.defvjp(_forward, _backward)
-
-
-INWARD = "batch length embed, embed mlp -> batch length mlp"
-OUTWARD = "batch length mlp, mlp embed -> batch length embed"
+_scaled.defvjp(_scaled_forward, _scaled_backward)
 
 
 class FeedForward(eqx.Module):

@@ -34,6 +34,8 @@ from jaxtyping import Array, Float, Float32, Int, Key, Num
 from model.sharding.exchanges import gather_stored, on_devices, sum_over_model, sum_to_stored
 from model.sharding.layouts import spec, storage
 
+TABLE, IDS, ROWS = "vocabulary embed", "batch length", "batch length embed"  # of `lookup`
+
 
 def kernel(
     shape: tuple[int, ...], *, fan_in: int, scale: float, key: Key[Array, ""]
@@ -43,19 +45,16 @@ def kernel(
     return draw(key, (fan_in, math.prod(shape) // fan_in), jnp.float32).reshape(shape)
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def summed_in_float32(
     subscripts: str, a: Num[Array, "*a"], b: Num[Array, "*b"]
 ) -> Float32[Array, "*out"]:
     """Returns `einsum(subscripts, a, b)` in float32; its gradients are products in `a`'s type."""
-    return _float32_product(subscripts, a, b)
-
-
-def _float32_value(subscripts: str, a: Array, b: Array) -> Array:
-    return jnp.einsum(subscripts, a, b, preferred_element_type=jnp.float32)
+    return _float32_forward(subscripts, a, b)[0]
 
 
 def _float32_forward(subscripts: str, a: Array, b: Array) -> tuple[Array, tuple[Array, Array]]:
-    return _float32_value(subscripts, a, b), (a, b)
+    return jnp.einsum(subscripts, a, b, preferred_element_type=jnp.float32), (a, b)
 
 
 def _float32_backward(
@@ -65,10 +64,10 @@ def _float32_backward(
     return pull_back(cotangent.astype(operands[0].dtype))
 
 
-_float32_product: Any = jax.custom_vjp(_float32_value, nondiff_argnums=(0,))
-_float32_product.defvjp(_float32_forward, _float32_backward)
+summed_in_float32.defvjp(_float32_forward, _float32_backward)
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 3))
 def product(
     dimensions: str, x: Float[Array, "*x"], weight: Float[Array, "*weight"], mesh: Mesh
 ) -> Float[Array, "*y"]:
@@ -81,11 +80,11 @@ def product(
         weight: stored weight.
         mesh: the devices.
     """
-    return _product(dimensions, mesh, x, weight)
+    return _product_forward(dimensions, x, weight, mesh)[0]
 
 
-def _forward(dimensions: str, mesh: Mesh, x: Array, weight: Array) -> tuple[Array, Any]:
-    x_names, weight_names, y_names = _parts(dimensions)
+def _product_forward(dimensions: str, x: Array, weight: Array, mesh: Mesh) -> tuple[Array, Any]:
+    x_names, weight_names, y_names = _array_names(dimensions)
     stored = storage(weight_names, weight.shape, mesh)
     specs = spec(x_names, stored.mesh), stored.spec
 
@@ -98,29 +97,27 @@ def _forward(dimensions: str, mesh: Mesh, x: Array, weight: Array) -> tuple[Arra
     return run(x, weight), (x, weight)
 
 
-def _backward(dimensions: str, mesh: Mesh, kept: Any, cotangent: Array) -> tuple[Array, Array]:
-    x_names, weight_names, y_names = _parts(dimensions)
+def _product_backward(
+    dimensions: str, mesh: Mesh, kept: tuple[Array, Array], cotangent: Array
+) -> tuple[Array, Array]:
+    x_names, weight_names, y_names = _array_names(dimensions)
     stored = storage(weight_names, kept[1].shape, mesh)
 
     def on_device(x: Array, part: Array, cotangent: Array) -> tuple[Array, Array]:
         whole = gather_stored(part.astype(x.dtype), stored)
-        of_x = jnp.einsum(_subscripts(y_names, weight_names, x_names), cotangent, whole)
+        dx = jnp.einsum(_subscripts(y_names, weight_names, x_names), cotangent, whole)
         subscripts = _subscripts(x_names, y_names, weight_names)
-        of_weight = jnp.einsum(subscripts, x, cotangent, preferred_element_type=jnp.float32)
-        return _summed_over_model(of_x, y_names, x_names), sum_to_stored(of_weight, stored, x.dtype)
+        dweight = jnp.einsum(subscripts, x, cotangent, preferred_element_type=jnp.float32)
+        return _summed_over_model(dx, y_names, x_names), sum_to_stored(dweight, stored, x.dtype)
 
     specs = spec(x_names, stored.mesh), stored.spec, spec(y_names, stored.mesh)
     return on_devices(on_device, stored.mesh, specs, specs[:2])(*kept, cotangent)
 
 
-def _value(dimensions: str, mesh: Mesh, x: Array, weight: Array) -> Array:
-    return _forward(dimensions, mesh, x, weight)[0]
+product.defvjp(_product_forward, _product_backward)
 
 
-_product: Any = jax.custom_vjp(_value, nondiff_argnums=(0, 1))
-_product.defvjp(_forward, _backward)
-
-
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def lookup(
     table: Float[Array, "vocabulary embed"],
     ids: Int[Array, "batch length"],
@@ -132,26 +129,25 @@ def lookup(
     Gathered like the weight of a product. Only the device of the model axis that has an id's row
     adds it to the sum over that axis.
     """
-    return _lookup(dtype, mesh, table, ids)
+    return _lookup_forward(table, ids, dtype, mesh)[0]
 
 
-def _lookup_value(dtype: Any, mesh: Mesh, table: Array, ids: Array) -> Array:
+def _lookup_forward(table: Array, ids: Array, dtype: Any, mesh: Mesh) -> tuple[Array, Any]:
     stored = storage(TABLE, table.shape, mesh)
 
     def on_device(part: Array, ids: Array) -> Array:
         whole = gather_stored(part.astype(dtype), stored)
-        found = whole.at[_own_rows(ids, len(whole))].get(mode="fill", fill_value=0)
-        return _summed_over_model(found, TABLE, "")
+        rows = whole.at[_own_rows(ids, len(whole))].get(mode="fill", fill_value=0)
+        return _summed_over_model(rows, TABLE, "")
 
     specs = stored.spec, spec(IDS, stored.mesh)
-    return on_devices(on_device, stored.mesh, specs, spec(ROWS, stored.mesh))(table, ids)
+    run = on_devices(on_device, stored.mesh, specs, spec(ROWS, stored.mesh))
+    return run(table, ids), (table, ids)
 
 
-def _lookup_forward(dtype: Any, mesh: Mesh, table: Array, ids: Array) -> tuple[Array, Any]:
-    return _lookup_value(dtype, mesh, table, ids), (table, ids)
-
-
-def _lookup_backward(dtype: Any, mesh: Mesh, kept: Any, cotangent: Array) -> tuple[Array, None]:
+def _lookup_backward(
+    dtype: Any, mesh: Mesh, kept: tuple[Array, Array], cotangent: Array
+) -> tuple[Array, None]:
     table, ids = kept
     stored = storage(TABLE, table.shape, mesh)
     rows = table.shape[0] // mesh.shape["model"]
@@ -166,10 +162,7 @@ def _lookup_backward(dtype: Any, mesh: Mesh, kept: Any, cotangent: Array) -> tup
     return on_devices(on_device, stored.mesh, specs, stored.spec)(ids, cotangent), None
 
 
-_lookup: Any = jax.custom_vjp(_lookup_value, nondiff_argnums=(0, 1))
-_lookup.defvjp(_lookup_forward, _lookup_backward)
-
-TABLE, IDS, ROWS = "vocabulary embed", "batch length", "batch length embed"
+lookup.defvjp(_lookup_forward, _lookup_backward)
 
 
 def _own_rows(ids: Array, rows: int) -> Array:
@@ -184,7 +177,7 @@ def _summed_over_model(partial: Array, before: str, after: str) -> Array:
     return partial if split <= set(after.split()) else sum_over_model(partial)
 
 
-def _parts(dimensions: str) -> tuple[str, str, str]:
+def _array_names(dimensions: str) -> tuple[str, str, str]:
     """Returns the names of x, of the weight and of the result."""
     operands, y = dimensions.split("->")
     x, weight = operands.split(",")
@@ -196,5 +189,5 @@ def _subscripts(*operands: str) -> str:
     """Returns einsum's subscripts for the names of two operands and of the result."""
     names = sorted(set(" ".join(operands).split()))
     letters = {name: chr(ord("a") + at) for at, name in enumerate(names)}
-    a, b, result = ("".join(letters[name] for name in one.split()) for one in operands)
+    a, b, result = ("".join(letters[name] for name in array.split()) for array in operands)
     return f"{a},{b}->{result}"

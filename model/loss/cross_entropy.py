@@ -32,6 +32,8 @@ from jaxtyping import Array, Bool, Float, Int
 from model.sharding.exchanges import gather_stored, on_devices, sum_over_model, sum_to_stored
 from model.sharding.layouts import spec, storage
 
+TILE = 16  # tokens; the rows of a bfloat16 tile on TPUs
+
 
 class Objective(NamedTuple):
     """Weights of the terms of a token's loss.
@@ -72,27 +74,23 @@ def token_loss(
     logits, *teachers = networks
     hard, temperature = objective.hard_share, objective.temperature
     log_z = _log_z(logits)
-    is_label = _is_label(label, logits.shape[-1])
+    ids = logits.shape[-1]
+    is_label = label[:, None] == jax.lax.axis_index("model") * ids + jnp.arange(ids)
     # Compared, not indexed: an index would gather ids that are split over devices.
     label_logit = sum_over_model(jnp.sum(jnp.where(is_label, logits, 0.0), axis=-1))
-    known = (label >= 0) & (label < logits.shape[-1] * jax.lax.axis_size("model"))
+    known = (label >= 0) & (label < ids * jax.lax.axis_size("model"))
     nats = log_z - jnp.where(known, label_logit, jnp.nan)
     gradient = (hard + 2 * objective.z_loss_weight * log_z)[:, None] * _softmax(logits, log_z)
     gradient -= jnp.where(is_label, hard, 0.0)
     if not teachers:
         return TokenTerms(nats, jnp.square(log_z), None), gradient
-    softened, soft_targets = logits / temperature, teachers[0] / temperature
-    soft_targets = _softmax(soft_targets, _log_z(soft_targets))
+    softened, teacher_logits = logits / temperature, teachers[0] / temperature
+    soft_targets = _softmax(teacher_logits, _log_z(teacher_logits))
     soft_log_z = _log_z(softened)
     soft = soft_log_z - sum_over_model(jnp.sum(soft_targets * softened, axis=-1))
-    of_soft = temperature * (_softmax(softened, soft_log_z) - soft_targets)
-    gradient += (1 - hard) * of_soft
+    soft_gradient = temperature * (_softmax(softened, soft_log_z) - soft_targets)
+    gradient += (1 - hard) * soft_gradient
     return TokenTerms(nats, jnp.square(log_z), temperature**2 * soft), gradient
-
-
-def _is_label(label: Int[Array, " tokens"], ids: int) -> Bool[Array, "tokens ids"]:
-    first = jax.lax.axis_index("model") * ids
-    return label[:, None] == first + jnp.arange(ids)
 
 
 def _log_z(logits: Float[Array, "tokens ids"]) -> Float[Array, " tokens"]:
@@ -106,9 +104,6 @@ def _softmax(
     logits: Float[Array, "tokens ids"], log_z: Float[Array, " tokens"]
 ) -> Float[Array, "tokens ids"]:
     return jnp.exp(logits - log_z[:, None])
-
-
-TILE = 16  # tokens; the rows of a bfloat16 tile on TPUs
 
 
 class LogitFactors(NamedTuple):
@@ -186,24 +181,29 @@ def on_device(
         label=labels.ids.reshape(-1),
         weight=labels.real.reshape(-1) / labels.whole,
     )
-    one = functools.partial(_of_chunk, matrices, computation.objective, with_gradients)
+    run = functools.partial(_run_chunk, matrices, computation.objective, with_gradients)
     count = len(tokens.label)
     size = chunk_tokens(count, matrices[0].shape[1], computation.logits_bytes)
     if size == count:
-        of_matrix, (terms, of_x) = one(None, tokens)
+        matrix_gradient, (terms, x_gradient) = run(None, tokens)
     else:
         zeros = jnp.zeros(matrices[0].shape, jnp.float32) if with_gradients else None
-        chunks = jax.tree.map(lambda array: _chunked(array, size), tokens)
-        of_matrix, results = jax.lax.scan(one, zeros, chunks)
-        terms, of_x = jax.tree.map(lambda array: _whole(array, count), results)
-    rows = RowTerms(*jax.tree.map(lambda term: _by_row(term, labels.real), terms))
-    if of_matrix is None or of_x is None:
-        return rows, None
-    of_x = of_x.reshape(networks[0].x.shape)
-    return rows, LogitFactors(of_x, sum_to_stored(of_matrix, stored[0], matrices[0].dtype))
+        chunks = jax.tree.map(lambda array: _split_into_chunks(array, size), tokens)
+        matrix_gradient, results = jax.lax.scan(run, zeros, chunks)
+        terms, x_gradient = jax.tree.map(
+            lambda chunks: chunks.reshape(-1, *chunks.shape[2:])[:count], results
+        )
+    real = labels.real
+    sums = jax.tree.map(lambda term: jnp.sum(term.reshape(real.shape) * real, axis=-1), terms)
+    if matrix_gradient is None or x_gradient is None:
+        return RowTerms(*sums), None
+    return RowTerms(*sums), LogitFactors(
+        x_gradient.reshape(networks[0].x.shape),
+        sum_to_stored(matrix_gradient, stored[0], matrices[0].dtype),
+    )
 
 
-def _of_chunk(
+def _run_chunk(
     matrices: list[Array],
     objective: Objective,
     with_gradients: bool,
@@ -219,9 +219,10 @@ def _of_chunk(
         return None, (terms, None)
     x, matrix = chunk.xs[0], matrices[0]
     gradient = (gradient * chunk.weight[:, None]).astype(x.dtype)
-    of_x = sum_over_model(_product("tv,ev->te", gradient, matrix)).astype(x.dtype)
-    of_matrix = _product("te,tv->ev", x, gradient)
-    return of_matrix if total is None else total + of_matrix, (terms, of_x)
+    x_gradient = sum_over_model(_product("tv,ev->te", gradient, matrix)).astype(x.dtype)
+    matrix_gradient = _product("te,tv->ev", x, gradient)
+    total = matrix_gradient if total is None else total + matrix_gradient
+    return total, (terms, x_gradient)
 
 
 def chunk_tokens(tokens: int, ids: int, logits_bytes: int) -> int:
@@ -234,20 +235,13 @@ def _product(subscripts: str, a: Array, b: Array) -> Float[Array, "..."]:
     return jnp.einsum(subscripts, a, b, preferred_element_type=jnp.float32)
 
 
-def _chunked(array: Array, size: int) -> Array:
+def _split_into_chunks(array: Array, size: int) -> Array:
     missing = -len(array) % size
     filled = jnp.pad(array, ((0, missing), *((0, 0),) * (array.ndim - 1)))
     return filled.reshape(-1, size, *array.shape[1:])
 
 
-def _whole(chunks: Array, tokens: int) -> Array:
-    return chunks.reshape(-1, *chunks.shape[2:])[:tokens]
-
-
-def _by_row(term: Float[Array, " tokens"], real: Bool[Array, "rows length"]) -> Array:
-    return jnp.sum(term.reshape(real.shape) * real, axis=-1)
-
-
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def cross_entropy(
     computation: Computation,
     student: LogitFactors,
@@ -255,15 +249,6 @@ def cross_entropy(
     teacher: LogitFactors | None = None,
 ) -> tuple[Float[Array, ""], RowTerms]:
     """Returns the loss, differentiable in `student` only, and the sums of each row."""
-    return _cross_entropy(computation, student, labels, teacher)
-
-
-def _value(
-    computation: Computation,
-    student: LogitFactors,
-    labels: Labels,
-    teacher: LogitFactors | None,
-) -> tuple[Array, RowTerms]:
     rows, _ = _run(computation, student, labels, teacher, with_gradients=False)
     return _weighted(computation.objective, rows, labels.whole), rows
 
@@ -278,13 +263,12 @@ def _forward(
     return (_weighted(computation.objective, rows, labels.whole), rows), gradients
 
 
-def _backward(_: Computation, gradients: LogitFactors, given: tuple[Array, Any]) -> Any:
-    scaled = (gradient * given[0].astype(gradient.dtype) for gradient in gradients)
+def _backward(_: Computation, gradients: LogitFactors, cotangents: tuple[Array, Any]) -> Any:
+    scaled = (gradient * cotangents[0].astype(gradient.dtype) for gradient in gradients)
     return LogitFactors(*scaled), None, None
 
 
-_cross_entropy: Any = jax.custom_vjp(_value, nondiff_argnums=(0,))
-_cross_entropy.defvjp(_forward, _backward)
+cross_entropy.defvjp(_forward, _backward)
 
 
 def _weighted(objective: Objective, rows: RowTerms, whole: Array) -> Float[Array, ""]:
@@ -307,17 +291,15 @@ def _run(
     """Returns the sums of each row and, if required, the gradients of the student's factors."""
     mesh = computation.mesh
     networks = [student] if teacher is None else [student, teacher]
-    stored = [storage("embed vocabulary", one.matrix.shape, mesh) for one in networks]
+    shapes = [network.matrix.shape for network in networks]
+    stored = [storage("embed vocabulary", shape, mesh) for shape in shapes]
     fine = stored[0].mesh  # that of all matrices
     rows: Any = spec("batch length embed", fine)
-    layouts: Any = [LogitFactors(rows, one.spec) for one in stored]  # pyright: ignore[reportArgumentType]
+    layouts: Any = [LogitFactors(rows, layout.spec) for layout in stored]  # pyright: ignore[reportArgumentType]
     labelled: Any = (spec("batch length", fine), spec("batch length", fine), spec(""))
     run = on_devices(
         functools.partial(
-            on_device,
-            computation=computation,
-            stored=stored,
-            with_gradients=with_gradients,
+            on_device, computation=computation, stored=stored, with_gradients=with_gradients
         ),
         fine,
         (layouts, Labels(*labelled)),

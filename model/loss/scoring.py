@@ -42,9 +42,9 @@ def score(
     lengths = batch.inputs.shape[1], batch.targets.shape[1]
     parts = part_count(model.config, rows, *lengths, accumulate)
     if parts == 1:
-        return _scores(model, batch, call, languages)
+        return _part_scores(model, batch, call, languages)
     split = jax.tree.map(lambda rows: split_rows(rows, parts, call.mesh), batch)
-    losses, routing = jax.lax.map(lambda part: _scores(model, part, call, languages), split)
+    losses, routing = jax.lax.map(lambda part: _part_scores(model, part, call, languages), split)
     join = functools.partial(join_rows, mesh=call.mesh)
     return jax.tree.map(join, losses), jax.tree.map(lambda sums: jnp.sum(sums, axis=0), routing)
 
@@ -68,20 +68,22 @@ def part_count(config: ModelConfig, rows: int, inputs: int, targets: int, accumu
         for size in range(1, rows + 1)
         if rows % size == 0
         and size * inputs >= least
-        and _whole_pools(config, size * inputs, size * targets)
+        and _are_whole_pools(config, size * inputs, size * targets)
     ]
     return rows // min(sizes, default=rows)
 
 
-def _whole_pools(config: ModelConfig, inputs: int, targets: int) -> bool:
+def _are_whole_pools(config: ModelConfig, inputs: int, targets: int) -> bool:
     switch = config.switch
     if switch is None:
         return True
-    encoder, decoder = (switch.routing(decoder=which, training=False) for which in (False, True))
+    encoder, decoder = (
+        switch.routing(decoder=is_decoder, training=False) for is_decoder in (False, True)
+    )
     return not (inputs % encoder.pool_tokens or targets % decoder.pool_tokens)
 
 
-def _scores(model: Transformer, batch: Batch, call: Call, languages: int) -> Scores:
+def _part_scores(model: Transformer, batch: Batch, call: Call, languages: int) -> Scores:
     output = model(batch, call)
     _, terms = cross_entropy(
         Computation(call.mesh, call.logits_bytes),

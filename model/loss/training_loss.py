@@ -42,8 +42,9 @@ from model.loss.cross_entropy import (
 )
 from model.switch.balancing import LayerRouting, RowRouting, layer_routing, row_routing
 from model.switch.routing import batch_balance_loss
-from model.switch.switch_layer import Routing
 from model.transformer import Output, Transformer
+
+Z_LOSS_WEIGHT = 1e-4  # T5X, mT5 and Switch
 
 
 class Distillation(NamedTuple):
@@ -66,9 +67,6 @@ class Distillation(NamedTuple):
         """Weights of the terms of a student's loss, without z-loss."""
         config = self.config
         return Objective(hard_share=config.hard_share, temperature=config.temperature)
-
-
-Z_LOSS_WEIGHT = 1e-4  # T5X, mT5 and Switch
 
 
 class RowLosses(NamedTuple):
@@ -150,9 +148,9 @@ def training_loss(
     if switch is None:
         return loss, (losses, rows)
     losses = _with_routing(losses, output, batch, switch.experts, microbatch)
-    routing = switch.balance_loss_weight * losses.balance_loss
-    routing += switch.z_loss_weight * losses.router_z_loss
-    return loss + routing, (losses, rows)
+    router_loss = switch.balance_loss_weight * losses.balance_loss
+    router_loss += switch.z_loss_weight * losses.router_z_loss
+    return loss + router_loss, (losses, rows)
 
 
 def row_losses(terms: RowTerms, output: Output, batch: Batch) -> RowLosses:
@@ -165,7 +163,7 @@ def row_losses(terms: RowTerms, output: Output, batch: Batch) -> RowLosses:
     )
 
 
-def combine(microbatches: Losses) -> Losses:
+def combined_losses(microbatches: Losses) -> Losses:
     """Returns the losses of a batch from those of its microbatches, stacked along dimension 0.
 
     Exact: all of them are sums, or shares of the batch's mean.
@@ -184,37 +182,30 @@ def combine(microbatches: Losses) -> Losses:
         balance_loss=jnp.sum(microbatches.balance_loss),
         router_z_loss=jnp.sum(microbatches.router_z_loss),
         margins=None if microbatches.margins is None else jnp.sum(microbatches.margins, axis=0),
-        **_shares(LayerRouting(*(jnp.sum(sums, axis=0) for sums in microbatches.layers))),
+        **_routing_shares(LayerRouting(*(jnp.sum(sums, axis=0) for sums in microbatches.layers))),
     )
 
 
 def _with_routing(
     losses: Losses, output: Output, batch: Batch, experts: int, microbatch: Microbatch
 ) -> Losses:
-    assert output.encoder_routing is not None  # only called for sparse models
-    assert output.decoder_routing is not None
-    stacks = output.encoder_routing, output.decoder_routing
+    stacks = output.routings
     expert_slots = jnp.concatenate([routing.expert_slots for routing in stacks])
     layers = layer_routing(row_routings(output, batch, experts), expert_slots)
     loads = jnp.split(layers.load, 2)
-    balance = [_balance_loss(*of_stack) for of_stack in zip(stacks, loads, strict=True)]
+    balance = [
+        routing.balance_loss
+        if routing.probability is None
+        else batch_balance_loss(load, routing.probability)
+        for routing, load in zip(stacks, loads, strict=True)
+    ]
+    margins = [routing.margins for routing in stacks if routing.margins is not None]
     return losses._replace(
         balance_loss=_layers_mean(balance, microbatch),
         router_z_loss=_layers_mean([routing.z_loss for routing in stacks], microbatch),
-        margins=_joined([routing.margins for routing in stacks]),
-        **_shares(layers),
+        margins=jnp.concatenate(margins) if margins else None,
+        **_routing_shares(layers),
     )
-
-
-def _balance_loss(routing: Routing, load: Int[Array, "blocks experts"]) -> Float[Array, " blocks"]:
-    if routing.probability is None:
-        return routing.balance_loss
-    return batch_balance_loss(load, routing.probability)
-
-
-def _joined(stacks: list[Array | None]) -> Array | None:
-    present = [one for one in stacks if one is not None]
-    return jnp.concatenate(present) if present else None
 
 
 def _layers_mean(sums: list[Array], microbatch: Microbatch) -> Float[Array, ""]:
@@ -224,7 +215,7 @@ def _layers_mean(sums: list[Array], microbatch: Microbatch) -> Float[Array, ""]:
     return jnp.mean(jnp.concatenate(parts))
 
 
-def _shares(layers: LayerRouting) -> dict[str, Any]:
+def _routing_shares(layers: LayerRouting) -> dict[str, Any]:
     return {
         "dropped_share": _share(layers.dropped, layers.load),
         "wasted_share": _share(layers.wasted, layers.expert_slots),
@@ -239,8 +230,9 @@ def _share(part: Array, whole: Array) -> Float[Array, ""]:
 
 def row_routings(output: Output, batch: Batch, experts: int) -> RowRouting:
     """Returns the routing sums of each row, the encoder's layers before the decoder's."""
-    assert output.encoder_routing is not None  # only called for sparse models
-    assert output.decoder_routing is not None
-    encoder = row_routing(output.encoder_routing, batch.is_source, experts)
-    decoder = row_routing(output.decoder_routing, batch.is_target, experts)
-    return jax.tree.map(lambda *stacks: jnp.concatenate(stacks), encoder, decoder)
+    encoder, decoder = output.routings
+    return jax.tree.map(
+        lambda *stacks: jnp.concatenate(stacks),
+        row_routing(encoder, batch.is_source, experts),
+        row_routing(decoder, batch.is_target, experts),
+    )

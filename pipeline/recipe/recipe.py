@@ -18,8 +18,8 @@ from model.config import (
     OptimizerConfig,
     Remat,
     SwitchConfig,
-    ascending,
     require,
+    require_ascending,
 )
 from model.flops import forward_flops
 from pipeline.artifacts import unknown_fields
@@ -168,7 +168,7 @@ class Recipe:
                 f"seed was {self.seed}; it must be from 0 to {SEEDS - 1}, because first weights "
                 "follow from 32 bits of it."
             )
-        ascending("mixture_from", [mixture.step for mixture in self.mixture_from])
+        require_ascending("mixture_from", [mixture.step for mixture in self.mixture_from])
         if self.keep_every % self.checkpoint_every:
             raise ConfigurationError(
                 f"keep_every was {self.keep_every}; it must be a multiple of checkpoint_every "

@@ -17,7 +17,7 @@ from small_networks import batch, config, drawn_like, mesh_of
 from model.batch import Call
 from model.config import MeshShape
 from model.sharding.layouts import batch_sharding, parameter_shardings
-from model.step import gradients_of
+from model.step import batch_gradients
 from model.transformer import transformer_shapes
 
 TOLERANCES = [("dense", 0.03), pytest.param("switch", 0.1, marks=pytest.mark.slow)]
@@ -35,14 +35,14 @@ def gradients(kind, dtype, shape=MeshShape()):  # noqa: B008
     call = Call(mesh, jax.random.key(1))
     shardings = parameter_shardings(shapes, mesh)
     run = jax.jit(
-        lambda arrays, batch: gradients_of(static, arrays, batch, call, 1),
+        lambda arrays, batch: batch_gradients(static, arrays, batch, call, 1),
         in_shardings=(shardings, batch_sharding(mesh)),
     )
     # Smaller weights than other tests': with those, sharp softmaxes amplify roundings to 7 %.
     halved = jax.tree.map(lambda leaf: leaf / 2, drawn_like(shapes))
-    found = run(jax.device_put(halved, shardings), batch())
-    loss = float(found.losses.loss_nats) / float(found.losses.target_tokens)
-    return loss, [np.asarray(leaf) for leaf in jax.tree.leaves(found.gradients)]
+    gradients, losses, _ = run(jax.device_put(halved, shardings), batch())
+    loss = float(losses.loss_nats) / float(losses.target_tokens)
+    return loss, [np.asarray(leaf) for leaf in jax.tree.leaves(gradients)]
 
 
 def difference(ours, theirs):

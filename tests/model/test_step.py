@@ -40,11 +40,11 @@ from model.config import MeshShape, ModelConfig, OptimizerConfig, SwitchConfig
 from model.sharding.layouts import batch_sharding, parameter_shardings, with_shardings
 from model.step import (
     Trace,
+    batch_gradients,
     gradient_sites,
     gradient_squares,
-    gradients_of,
-    of_routers,
     router_moves,
+    router_sites,
     skip_cause,
 )
 from model.trainer import Trainer, make_trainer
@@ -168,7 +168,7 @@ def test_the_moved_router_is_the_named_one():
     config = named.get("switch-demo").model
     shapes = transformer_shapes(config)
     before, after = filled(shapes, 1.0), filled(shapes, 1.0)
-    sites = of_routers(gradient_sites(before, config.layers_per_block))
+    sites = router_sites(gradient_sites(before, config.layers_per_block))
     assert len(sites) == len(set(sites))
     moved = next(site for site in sites if site.layer.startswith("decoder"))
 
@@ -190,7 +190,7 @@ def test_a_dense_network_has_no_routers():
     config = named.get("mt5-demo").model
     shapes = filled(transformer_shapes(config), 1.0)
     assert router_moves(shapes, shapes).shape == (0,)
-    assert of_routers(gradient_sites(shapes, config.layers_per_block)) == []
+    assert router_sites(gradient_sites(shapes, config.layers_per_block)) == []
 
 
 ROWS, SOURCE, TARGET = 16, 8, 4
@@ -236,7 +236,7 @@ def gradients_accumulation(shape, accumulate, switch=SWITCH_ACCUMULATION):
     call = Call(mesh, jax.random.key(1), dropout=0.2)
     shardings = parameter_shardings(shapes, mesh)
     run = jax.jit(
-        lambda arrays, batch: gradients_of(static, arrays, batch, call, accumulate),
+        lambda arrays, batch: batch_gradients(static, arrays, batch, call, accumulate),
         in_shardings=(shardings, batch_sharding(mesh)),
     )
     return run(jax.device_put(drawn_like(shapes), shardings), batch())
@@ -261,11 +261,12 @@ DISPATCHES = {
 )
 def test_microbatches_add_up_to_the_batch(dispatch, shape, accumulate):
     at_once = gradients_accumulation(MeshShape(), 1, DISPATCHES[dispatch])
-    found = gradients_accumulation(shape, accumulate, DISPATCHES[dispatch])
-    assert (0.01 < at_once.losses.dropped_share < 0.9) == (dispatch != "dropless")
-    assert_close(at_once.losses, found.losses, rtol=1e-5, atol=1e-6)
-    assert_close(at_once.rows, found.rows, rtol=1e-5, atol=1e-6)
-    assert_close(at_once.gradients, found.gradients, rtol=1e-4, atol=1e-5)
+    added_up = gradients_accumulation(shape, accumulate, DISPATCHES[dispatch])
+    (gradients, losses, rows), (added_gradients, added_losses, added_rows) = at_once, added_up
+    assert (0.01 < losses.dropped_share < 0.9) == (dispatch != "dropless")
+    assert_close(losses, added_losses, rtol=1e-5, atol=1e-6)
+    assert_close(rows, added_rows, rtol=1e-5, atol=1e-6)
+    assert_close(gradients, added_gradients, rtol=1e-4, atol=1e-5)
 
 
 MIXED = MeshShape(data=2, expert=2, model=2)

@@ -21,7 +21,7 @@ import numpy as np
 
 from data.files.growing_files import GrowingFile
 from data.files.paths import Place
-from model.step import GradientSite, StepMetrics, of_routers, skip_cause
+from model.step import GradientSite, StepMetrics, router_sites, skip_cause
 from pipeline.errors import ArtifactError
 from pipeline.hardware.hosts import is_first
 from pipeline.recipe.recipe import Recipe
@@ -61,7 +61,7 @@ class RouterWatch:
         begun: int = 0,
     ):
         self.stage, self.lines, self.print_line = stage, GrowingFile(out / ALARMS_FILE), print_line
-        routers = of_routers(sites)
+        routers = router_sites(sites)
         self.order = sorted(range(len(routers)), key=lambda at: routers[at].depth)
         self.layers = switch_layers(sites)
         self.waiting: list[StepMetrics] = []
@@ -112,7 +112,7 @@ class RouterWatch:
 
 def switch_layers(sites: Sequence[GradientSite]) -> list[str]:
     """Returns the names of the switch layers, the encoder's before the decoder's."""
-    return [router.layer for router in sorted(of_routers(sites), key=lambda router: router.depth)]
+    return [router.layer for router in sorted(router_sites(sites), key=lambda router: router.depth)]
 
 
 SKIPPED_FILE = "skipped.jsonl"

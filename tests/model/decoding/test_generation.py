@@ -11,9 +11,8 @@ import pytest
 from small_networks import drawn, mesh_of
 
 from model.batch import Batch, Call
-from model.config import ConfigurationError, MeshShape, ModelConfig, SwitchConfig
+from model.config import EOS, ConfigurationError, MeshShape, ModelConfig, SwitchConfig
 from model.decoding.generation import (
-    EOS,
     Sampling,
     cached_decoder,
     choose,

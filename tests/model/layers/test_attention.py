@@ -19,7 +19,8 @@ from small_networks import mesh_of
 
 from model.batch import Visible
 from model.config import MeshShape, ModelConfig
-from model.layers.attention import Attention, fused, is_supported
+from model.kernels import gpu, tpu
+from model.layers.attention import Attention, fused
 from model.layers.attention import plain_attention as plain_attention_fused_attention
 from model.layers.position_bias import PositionBias
 from model.remat import KEPT, STATISTICS, rematerialized
@@ -82,10 +83,9 @@ def test_in_bfloat16_it_is_as_close_to_float32_as_plain_attention(platform):
 
 def test_lengths_beyond_the_memory_of_a_tpu_are_left_to_the_plain_path():
     short, long = (1, 1024, 768), (1, 8192, 768)
-    supported = functools.partial(is_supported, heads=12, bytes_each=2)
-    assert supported(short, short, platform="tpu", kind="TPU v5")
-    assert not supported(long, long, platform="tpu", kind="TPU v5")
-    assert supported(long, long, platform="gpu", kind="NVIDIA H100 80GB HBM3")
+    assert tpu.is_supported(short, short, 12, 2, "TPU v5")
+    assert not tpu.is_supported(long, long, 12, 2, "TPU v5")
+    assert gpu.is_supported(long, long, 12, 2, "NVIDIA H100 80GB HBM3")
 
 
 @pytest.mark.parametrize(
@@ -97,9 +97,8 @@ def test_lengths_beyond_the_memory_of_a_tpu_are_left_to_the_plain_path():
     ],
 )
 def test_a_v4_has_a_kernel_for_shorter_rows_than_later_chips(kind, supported):
-    has_kernel = functools.partial(is_supported, heads=12, bytes_each=2, platform="tpu", kind=kind)
     rows = [(1, tokens, 768) for tokens in (1024, 1280, 1536)]
-    assert [row[1] for row in rows if has_kernel(row, row)] == supported
+    assert [row[1] for row in rows if tpu.is_supported(row, row, 12, 2, kind)] == supported
 
 
 HEADS, LENGTH = 4, 13
