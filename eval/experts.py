@@ -61,7 +61,7 @@ def by_language(
     """Returns the sums over the rows of each language.
 
     Args:
-        rows: `model.switch.balancing.RowRouting`, on the host.
+        rows: `model.switch.balancing.RoutingSums`, on the host.
         language: number of each row's language, or -1 for rows that do not count.
         languages: number of languages.
     """

@@ -33,7 +33,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int, PyTree
 from model.batch import Batch, Call, Microbatch, join_rows, split_rows
 from model.loss.training_loss import Distillation, Losses, RowLosses, combined_losses, training_loss
 from model.sharding.layouts import dimension_names, is_names
-from model.switch.balancing import rebalanced, without_expert_biases
+from model.switch.balancing import with_new_biases, without_expert_biases
 from model.transformer import Transformer
 
 STAGES = ("embedding", "encoder", "decoder", "logits")
@@ -303,7 +303,7 @@ def step_function(
         norm = jnp.sqrt(jnp.sum(squares))
         healthy = jnp.isfinite(losses.loss_nats) & jnp.isfinite(norm) & (norm <= limit)
         moved = eqx.apply_updates(state.arrays, updates)
-        moved = rebalanced(moved, static.config.switch, losses.layers, losses.margins)
+        moved = with_new_biases(moved, static.config.switch, losses.layers, losses.margins)
         arrays, moments = jax.tree.map(
             lambda new, old: jnp.where(healthy, new, old),
             (moved, moments),

@@ -16,14 +16,14 @@ from model.config import ModelConfig
 from model.loss.cross_entropy import Computation, Labels, cross_entropy
 from model.loss.training_loss import RowLosses, row_losses, row_routings
 from model.sharding.layouts import batch_shards
-from model.switch.balancing import LanguageRouting, language_routing
+from model.switch.balancing import RoutingSums, language_routing
 from model.transformer import Transformer
 
 # Input tokens per device and part, at least: a device multiplies 8,192 tokens of T5-Base for as
 # long as it reads or gathers the weights, so smaller parts would take more time.
 LEAST_TOKENS = 8192
 
-Scores = tuple[RowLosses, LanguageRouting | None]
+Scores = tuple[RowLosses, RoutingSums | None]
 
 
 def score(

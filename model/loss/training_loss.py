@@ -40,7 +40,7 @@ from model.loss.cross_entropy import (
     RowTerms,
     cross_entropy,
 )
-from model.switch.balancing import LayerRouting, RowRouting, layer_routing, row_routing
+from model.switch.balancing import LayerRouting, RoutingSums, layer_routing, row_routing
 from model.switch.routing import batch_balance_loss
 from model.transformer import Output, Transformer
 
@@ -228,7 +228,7 @@ def _share(part: Array, whole: Array) -> Float[Array, ""]:
     return jnp.sum(part).astype(jnp.float32) / jnp.maximum(jnp.sum(whole), 1)
 
 
-def row_routings(output: Output, batch: Batch, experts: int) -> RowRouting:
+def row_routings(output: Output, batch: Batch, experts: int) -> RoutingSums:
     """Returns the routing sums of each row, the encoder's layers before the decoder's."""
     encoder, decoder = output.routings
     return jax.tree.map(

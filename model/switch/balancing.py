@@ -32,9 +32,12 @@ from model.config import SwitchConfig
 from model.switch.routing import margin_quantile
 from model.switch.switch_layer import Routing
 
+BIAS = "expert_bias"  # field of a switch layer
+Network = TypeVar("Network")
 
-class RowRouting(NamedTuple):
-    """Sums over the real tokens of each row.
+
+class RoutingSums(NamedTuple):
+    """Sums over the real tokens of each row of a batch, or of each language.
 
     Attributes:
         load: assignments per expert, before capacity.
@@ -44,28 +47,18 @@ class RowRouting(NamedTuple):
         gate: gates of each expert's assignments, 0 for dropped ones.
     """
 
-    load: Int[Array, "layers batch experts"]
-    dropped: Int[Array, "layers batch"]
-    entropy_nats: Num[Array, "layers batch"]
-    tokens: Int[Array, "layers batch"]
-    gate: Float[Array, "layers batch experts"]
-
-
-class LanguageRouting(NamedTuple):
-    """`RowRouting`, summed over the rows of each language."""
-
-    load: Int[Array, "layers languages experts"]
-    dropped: Int[Array, "layers languages"]
-    entropy_nats: Num[Array, "layers languages"]
-    tokens: Int[Array, "layers languages"]
-    gate: Float[Array, "layers languages experts"]
+    load: Int[Array, "layers parts experts"]
+    dropped: Int[Array, "layers parts"]
+    entropy_nats: Num[Array, "layers parts"]
+    tokens: Int[Array, "layers parts"]
+    gate: Float[Array, "layers parts experts"]
 
 
 class LayerRouting(NamedTuple):
     """Sums over the real tokens of a batch.
 
     Attributes:
-        load, dropped, entropy_nats, tokens: as in `RowRouting`.
+        load, dropped, entropy_nats, tokens: as in `RoutingSums`.
         expert_slots: capacity summed over experts and pools of groups.
         wasted: expert slots that stayed empty.
     """
@@ -80,12 +73,12 @@ class LayerRouting(NamedTuple):
 
 def row_routing(
     routing: Routing, is_token: Bool[Array, "batch length"], experts: int
-) -> RowRouting:
+) -> RoutingSums:
     """Returns the sums of one stack, whose routing has a leading dimension of layers."""
     real = is_token[None, ..., None]
     # Compared, not scattered: a reduction stays on its device and is never materialized.
     is_assigned = (routing.expert_index[..., None] == jnp.arange(experts)) & real[..., None]
-    return RowRouting(
+    return RoutingSums(
         load=jnp.sum(is_assigned, axis=(2, 3)),
         dropped=jnp.sum(real & ~routing.kept, axis=(2, 3)),
         entropy_nats=jnp.sum(routing.entropy_nats * is_token, axis=2),
@@ -95,8 +88,8 @@ def row_routing(
 
 
 def language_routing(
-    rows: RowRouting, language: Int[Array, " batch"], languages: int
-) -> LanguageRouting:
+    rows: RoutingSums, language: Int[Array, " batch"], languages: int
+) -> RoutingSums:
     """Returns the sums over the rows of each language.
 
     Args:
@@ -106,14 +99,14 @@ def language_routing(
     """
     is_of = language[:, None] == jnp.arange(languages)
 
-    def summed(part: Num[Array, "layers batch *rest"]) -> Num[Array, "layers languages *rest"]:
-        here = is_of.reshape(1, *is_of.shape, *(1,) * (part.ndim - 2))
-        return jnp.sum(jnp.where(here, part[:, :, None], 0), axis=1)
+    def sum_rows(part: Num[Array, "layers batch *rest"]) -> Num[Array, "layers languages *rest"]:
+        mask = is_of.reshape(1, *is_of.shape, *(1,) * (part.ndim - 2))
+        return jnp.sum(jnp.where(mask, part[:, :, None], 0), axis=1)
 
-    return LanguageRouting(*map(summed, rows))
+    return RoutingSums(*map(sum_rows, rows))
 
 
-def layer_routing(rows: RowRouting, expert_slots: Int[Array, " layers"]) -> LayerRouting:
+def layer_routing(rows: RoutingSums, expert_slots: Int[Array, " layers"]) -> LayerRouting:
     """Returns the sums over all rows."""
     load, dropped, entropy, tokens, _ = (jnp.sum(part, axis=1) for part in rows)
     return LayerRouting(
@@ -126,10 +119,6 @@ def layer_routing(rows: RowRouting, expert_slots: Int[Array, " layers"]) -> Laye
     )
 
 
-BIAS = "expert_bias"  # field of a switch layer
-Network = TypeVar("Network")
-
-
 def without_expert_biases(network: Network) -> Network:
     """Returns a network, or a tree of its structure, with None in place of the biases."""
     return jax.tree_util.tree_map_with_path(
@@ -137,7 +126,7 @@ def without_expert_biases(network: Network) -> Network:
     )
 
 
-def rebalanced(
+def with_new_biases(
     network: Network,
     switch: SwitchConfig | None,
     layers: LayerRouting | None,
@@ -153,17 +142,17 @@ def rebalanced(
     """
     if switch is None or layers is None or not switch.has_biases:
         return network
-    before = _biases(network)
+    before = _expert_biases(network)
     bias = jnp.concatenate(before)
     if margins is None:
-        moved = shifted_by_sign(bias, layers.load, switch.bias_rate)
+        moved = sign_rule(bias, layers.load, switch.bias_rate)
     else:
         share = switch.choices / switch.experts
-        moved = shifted_by_quantile(bias, margins, share, switch.quantile_rate)
-    return eqx.tree_at(_biases, network, jnp.split(moved, len(before)))
+        moved = quantile_rule(bias, margins, share, switch.quantile_rate)
+    return eqx.tree_at(_expert_biases, network, jnp.split(moved, len(before)))
 
 
-def shifted_by_sign(
+def sign_rule(
     bias: Float[Array, "*layers experts"], load: Int[Array, "*layers experts"], rate: float
 ) -> Float[Array, "*layers experts"]:
     """Returns bias + rate * sign(mean load - load)."""
@@ -171,7 +160,7 @@ def shifted_by_sign(
     return bias + rate * jnp.sign(mean - load)
 
 
-def shifted_by_quantile(
+def quantile_rule(
     bias: Float[Array, "*layers experts"],
     margins: Int[Array, "*layers experts bins"],
     share: float,
@@ -191,6 +180,6 @@ def shifted_by_quantile(
     return moved - jnp.mean(moved, axis=-1, keepdims=True)
 
 
-def _biases(network: Any) -> list[Any]:
+def _expert_biases(network: Any) -> list[Any]:
     stacks = network.encoder, network.decoder
     return [getattr(stack.blocks[-1].feed_forward, BIAS) for stack in stacks]

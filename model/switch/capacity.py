@@ -113,12 +113,12 @@ class Experts(NamedTuple):
         parts = jax.lax.axis_size("model")
         width, first = part * parts, jax.lax.axis_index("model") * part if parts > 1 else 0
 
-        def one_row(row_id: Int[Array, ""]) -> Bool[Array, " mlp"]:
+        def row_mask(row_id: Int[Array, ""]) -> Bool[Array, " mlp"]:
             row_key = jax.random.fold_in(key, row_id)
             mask = jax.random.bernoulli(row_key, 1 - self.dropout_rate, (width,))
             return jax.lax.dynamic_slice(mask, (first,), (part,))
 
-        return jax.vmap(one_row)(row_id.reshape(-1)).reshape(*row_id.shape, part)
+        return jax.vmap(row_mask)(row_id.reshape(-1)).reshape(*row_id.shape, part)
 
 
 class SortedByExpert(NamedTuple):
@@ -179,10 +179,10 @@ def capacity_dispatch(
         Expert outputs, zero for dropped assignments; and which assignments were kept.
     """
     slots = jax.vmap(lambda index: assign_slots(index, experts.total, capacity))(expert_index)
-    received = exchange(jax.vmap(_into_buffers)(x, slots), split=1, concatenate=0)
-    outputs = own_experts(received, experts)
+    received = exchange(jax.vmap(_copy_into_buffers)(x, slots), split=1, concatenate=0)
+    outputs = apply_own_experts(received, experts)
     returned = exchange(outputs, split=0, concatenate=1)
-    y = jax.vmap(_out_of_buffers)(returned, slots)
+    y = jax.vmap(_copy_out_of_buffers)(returned, slots)
     return y, (slots.position < capacity) & (expert_index < experts.total)
 
 
@@ -204,7 +204,7 @@ def assign_slots(expert_index: Int[Array, "tokens top_k"], experts: int, capacit
     )
 
 
-def _into_buffers(
+def _copy_into_buffers(
     x: Float[Array, "tokens embed"], slots: Slots
 ) -> Float[Array, "experts capacity embed"]:
     """Copies the tokens of one group into the experts' buffers; empty slots are zero."""
@@ -215,7 +215,7 @@ def _into_buffers(
     return buffers.reshape(*slots.assignment.shape, -1)
 
 
-def _out_of_buffers(
+def _copy_out_of_buffers(
     buffers: Float[Array, "experts capacity embed"], slots: Slots
 ) -> Float[Array, "tokens top_k embed"]:
     """Copies each assignment's row out of one group's buffers; dropped ones are zero."""
@@ -255,7 +255,7 @@ def _gather_backward(destinations: Array, cotangent: Array) -> tuple[Array, None
 gather_rows.defvjp(_gather_forward, _gather_backward)
 
 
-def own_experts(
+def apply_own_experts(
     received: Float[Array, "groups own_experts capacity embed"], experts: Experts
 ) -> Float[Array, "groups own_experts capacity embed"]:
     """Applies this device's experts to all groups of its `expert` axis; sums over `model`."""
@@ -280,10 +280,12 @@ def _group_numbers(groups: int, experts: Experts) -> Int[Array, " groups"]:
 
     A pool on several devices is one group for all of them; then there is one microbatch.
     """
-    of_device = max(groups // jax.lax.axis_size(EXPERT_AXES), 1)
+    device_groups = max(groups // jax.lax.axis_size(EXPERT_AXES), 1)
     received = jnp.arange(groups)
-    first = device_index(("replica", "data")) * groups + received - received % of_device
-    return first * experts.microbatches + experts.microbatch * of_device + received % of_device
+    first = device_index(("replica", "data")) * groups + received - received % device_groups
+    return (
+        first * experts.microbatches + experts.microbatch * device_groups + received % device_groups
+    )
 
 
 class SortedTokens(NamedTuple):
@@ -302,7 +304,7 @@ class SortedTokens(NamedTuple):
     counts: Int[Array, "top_k experts"]
 
 
-class Placed(NamedTuple):
+class PlacedSlices(NamedTuple):
     """Slices of assignments of one choice and expert: rows here, places on the expert's device.
 
     Attributes:
@@ -337,15 +339,20 @@ def pooled_dispatch(
     """
     own, pools = len(experts.up), jax.lax.axis_size(EXPERT_AXES) // devices
     tokens = _sorted_tokens(expert_index, experts.total)
-    start, counts = (_by_owner(numbers, own) for numbers in (tokens.start, tokens.counts))
-    their_starts, counts_here = _exchanged(start, counts)
+    start, counts = (
+        jnp.moveaxis(numbers.reshape(len(numbers), -1, own), 1, 0)  # by the expert's device
+        for numbers in (tokens.start, tokens.counts)
+    )
+    their_starts, counts_here = _exchange_numbers(start, counts)
     at_experts = _places(their_starts, counts_here, capacity, devices)
-    places, sizes = _exchanged(at_experts.place, at_experts.size)
-    at_tokens = Placed(start, places, sizes)
+    places, sizes = _exchange_numbers(at_experts.place, at_experts.size)
+    at_tokens = PlacedSlices(start, places, sizes)
     slices = _slices(at_tokens, at_experts)
 
-    rows = exchange_slices(_in_order(x, tokens), slices, pools * own * capacity)
-    outputs = own_experts(rows.reshape(pools, own, capacity, -1), experts)
+    # Padding comes last, and is never sent.
+    in_order = gather_rows(x, tokens.order % len(x), tokens.rank.T)
+    rows = exchange_slices(in_order, slices, pools * own * capacity)
+    outputs = apply_own_experts(rows.reshape(pools, own, capacity, -1), experts)
     rows_back = exchange_slices(outputs.reshape(rows.shape), slices.turned, tokens.rank.size)
     y = gather_rows(rows_back, tokens.rank.reshape(-1), tokens.order[:, None])
     kept = _kept(tokens, expert_index.T, at_tokens.size)
@@ -360,20 +367,7 @@ def _sorted_tokens(expert_index: Int[Array, "tokens top_k"], experts: int) -> So
     return SortedTokens(by_expert.order, by_expert.rank.reshape(by_priority.shape), start, count)
 
 
-def _in_order(
-    x: Float[Array, "tokens embed"], tokens: SortedTokens
-) -> Float[Array, "assignments embed"]:
-    """Copies each assignment's token to its rank; padding comes last, and is never sent."""
-    return gather_rows(x, tokens.order % len(x), tokens.rank.T)
-
-
-def _by_owner(
-    numbers: Int[Array, "top_k experts"], own: int
-) -> Int[Array, "devices top_k own_experts"]:
-    return jnp.moveaxis(numbers.reshape(len(numbers), -1, own), 1, 0)
-
-
-def _exchanged(*numbers: Int[Array, "devices top_k own_experts"]) -> Array:
+def _exchange_numbers(*numbers: Int[Array, "devices top_k own_experts"]) -> Array:
     """Returns the numbers about this device that the others hold, in one exchange."""
     return jnp.moveaxis(exchange(jnp.stack(numbers, axis=1), split=0, concatenate=0), 1, 0)
 
@@ -383,7 +377,7 @@ def _places(
     count: Int[Array, "devices top_k own_experts"],
     capacity: int,
     devices: int,
-) -> Placed:
+) -> PlacedSlices:
     """Returns the places of all slices of this device's experts.
 
     All top-1 assignments of a pool come before all top-2, each in the order of devices. Buffers are
@@ -397,13 +391,13 @@ def _places(
     size = jnp.clip(capacity - first, 0, by_pool)
     buffer = jnp.arange(len(first))[:, None, None, None] * own + jnp.arange(own)
     place = jnp.where(size > 0, buffer * capacity + first, 0)
-    return Placed(start, place.reshape(count.shape), size.reshape(count.shape))
+    return PlacedSlices(start, place.reshape(count.shape), size.reshape(count.shape))
 
 
-def _slices(at_tokens: Placed, at_experts: Placed) -> Slices:
+def _slices(at_tokens: PlacedSlices, at_experts: PlacedSlices) -> Slices:
     """Returns the slices; those that are empty begin at 0, within the rows on either side."""
 
-    def flat(placed: Placed) -> tuple[Array, Array, Array]:
+    def flat(placed: PlacedSlices) -> tuple[Array, Array, Array]:
         start = jnp.where(placed.size > 0, placed.start, 0)
         return start.reshape(-1), placed.place.reshape(-1), placed.size.reshape(-1)
 
@@ -421,8 +415,8 @@ def _kept(
     """Returns which assignments are among those of their slice that find room."""
     sizes = jnp.moveaxis(size, 0, 1).reshape(tokens.start.shape)
 
-    def of_choice(start: Array, size: Array, rank: Array, index: Array) -> Array:
+    def kept_of_choice(start: Array, size: Array, rank: Array, index: Array) -> Array:
         room = size.at[index].get(mode="fill", fill_value=0)
         return rank - start.at[index].get(mode="clip") < room
 
-    return jax.vmap(of_choice)(tokens.start, sizes, tokens.rank, expert_index)
+    return jax.vmap(kept_of_choice)(tokens.start, sizes, tokens.rank, expert_index)

@@ -35,6 +35,56 @@ from model.switch.capacity import (
 )
 
 
+def dispatch(
+    x: Float[Array, "groups tokens embed"],
+    expert_index: Int[Array, "groups tokens top_k"],
+    experts: Experts,
+    routing: RoutingConfig,
+) -> tuple[
+    Float[Array, "groups tokens top_k embed"],
+    Bool[Array, "groups tokens top_k"],
+    Int[Array, " groups"],
+]:
+    """Computes assignments by their experts.
+
+    Args:
+        x: tokens of this device.
+        expert_index: experts of each token; `experts.total` for padding.
+        experts: experts of this device.
+        routing: kind of dispatch, pools and capacity.
+
+    Returns:
+        Expert outputs, zero for dropped assignments; which assignments were kept; and expert slots,
+        those of a pool counted with its first group.
+    """
+    if routing.dispatch == "dropless":
+        y, kept = dropless_dispatch(x, expert_index, experts)
+        return y, kept, jnp.sum(kept, axis=(1, 2))
+    y, kept = _dispatch_with_capacity(x, expert_index, experts, routing)
+    group = device_index(EXPERT_AXES) * len(x) + jnp.arange(len(x))
+    is_first = group % routing.pooled_groups == 0
+    return y, kept, jnp.where(is_first, experts.total * routing.capacity, 0)
+
+
+def _dispatch_with_capacity(
+    x: Float[Array, "groups tokens embed"],
+    expert_index: Int[Array, "groups tokens top_k"],
+    experts: Experts,
+    routing: RoutingConfig,
+) -> tuple[Float[Array, "groups tokens top_k embed"], Bool[Array, "groups tokens top_k"]]:
+    """Computes the assignments that find room, the pools being on this device or on several."""
+    *shape, top_k = expert_index.shape
+    groups, embed = shape[0], x.shape[-1]
+    if (pooled := routing.pooled_groups) > groups:
+        flat = x.reshape(-1, embed), expert_index.reshape(-1, top_k)
+        y, kept = pooled_dispatch(*flat, experts, routing.capacity, pooled // groups)
+    else:
+        pools = groups // pooled
+        merged = x.reshape(pools, -1, embed), expert_index.reshape(pools, -1, top_k)
+        y, kept = capacity_dispatch(*merged, experts, routing.capacity)
+    return y.reshape(*shape, top_k, embed), kept.reshape(*shape, top_k)
+
+
 def dropless_dispatch(
     x: Float[Array, "groups tokens embed"],
     expert_index: Int[Array, "groups tokens top_k"],
@@ -58,7 +108,7 @@ def dropless_dispatch(
     index = flat_index.at[assignment].get(mode="fill", fill_value=experts.total)
     part = device_index(BATCH_AXES) * experts.microbatches + experts.microbatch
     row_id = part * flat_index.size + assignment
-    outputs = _own_experts(
+    outputs = _apply_own_experts(
         exchange(rows, split=0, concatenate=0),
         exchange(index, split=0, concatenate=0),
         exchange(row_id, split=0, concatenate=0),
@@ -81,7 +131,7 @@ def _sent_assignments(by_expert: SortedByExpert, own: int) -> Int[Array, "device
     return jnp.where(along < counts[:, None], assignment, total)
 
 
-def _own_experts(
+def _apply_own_experts(
     received: Float[Array, "devices assignments embed"],
     expert_index: Int[Array, "devices assignments"],
     row_id: Int[Array, "devices assignments"],
@@ -95,56 +145,3 @@ def _own_experts(
     rows = received.reshape(-1, embed)[by_expert.order]
     partial = experts(rows, grouped_product, row_id.reshape(-1)[by_expert.order])
     return sum_over_model(partial)[by_expert.rank].reshape(received.shape)
-
-
-Dispatched = tuple[
-    Float[Array, "groups tokens top_k embed"],
-    Bool[Array, "groups tokens top_k"],
-    Int[Array, " groups"],
-]
-
-
-def dispatch(
-    x: Float[Array, "groups tokens embed"],
-    expert_index: Int[Array, "groups tokens top_k"],
-    experts: Experts,
-    routing: RoutingConfig,
-) -> Dispatched:
-    """Computes assignments by their experts.
-
-    Args:
-        x: tokens of this device.
-        expert_index: experts of each token; `experts.total` for padding.
-        experts: experts of this device.
-        routing: kind of dispatch, pools and capacity.
-
-    Returns:
-        Expert outputs, zero for dropped assignments; which assignments were kept; and expert slots,
-        those of a pool counted with its first group.
-    """
-    if routing.dispatch == "dropless":
-        y, kept = dropless_dispatch(x, expert_index, experts)
-        return y, kept, jnp.sum(kept, axis=(1, 2))
-    y, kept = _with_capacity(x, expert_index, experts, routing)
-    group = device_index(EXPERT_AXES) * len(x) + jnp.arange(len(x))
-    is_first = group % routing.pooled_groups == 0
-    return y, kept, jnp.where(is_first, experts.total * routing.capacity, 0)
-
-
-def _with_capacity(
-    x: Float[Array, "groups tokens embed"],
-    expert_index: Int[Array, "groups tokens top_k"],
-    experts: Experts,
-    routing: RoutingConfig,
-) -> tuple[Float[Array, "groups tokens top_k embed"], Bool[Array, "groups tokens top_k"]]:
-    """Computes the assignments that find room, the pools being on this device or on several."""
-    *shape, top_k = expert_index.shape
-    groups, embed = shape[0], x.shape[-1]
-    if (pooled := routing.pooled_groups) > groups:
-        flat = x.reshape(-1, embed), expert_index.reshape(-1, top_k)
-        y, kept = pooled_dispatch(*flat, experts, routing.capacity, pooled // groups)
-    else:
-        pools = groups // pooled
-        merged = x.reshape(pools, -1, embed), expert_index.reshape(pools, -1, top_k)
-        y, kept = capacity_dispatch(*merged, experts, routing.capacity)
-    return y.reshape(*shape, top_k, embed), kept.reshape(*shape, top_k)

@@ -32,83 +32,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
-
-def noise_keys(
-    key: Key[Array, ""] | None,
-) -> tuple[Key[Array, ""] | None, Key[Array, ""] | None]:
-    """Returns the keys of jitter and expert dropout; None without randomness."""
-    if key is None:
-        return None, None
-    jitter, dropout = jax.random.split(key)
-    return jitter, dropout
-
-
-def jittered(
-    x: Float[Array, "groups tokens embed"],
-    jitter: float,
-    key: Key[Array, ""] | None,
-    first_group: Int[Array, ""],
-) -> Float[Array, "groups tokens embed"]:
-    """Multiplies by U(1 - jitter, 1 + jitter); a group's noise depends on its number only."""
-    if jitter == 0.0:
-        return x
-    assert key is not None  # jitter has a key
-    numbers = first_group + jnp.arange(len(x))
-    keys = jax.vmap(lambda number: jax.random.fold_in(key, number))(numbers)
-    noise = jax.vmap(
-        lambda key: jax.random.uniform(key, x.shape[1:], minval=1 - jitter, maxval=1 + jitter)
-    )(keys)
-    return x * noise
-
-
 SIDE = 512  # bins of positive margins, and of negative ones
 BINS = 2 * SIDE + 1
 WIDTH = 1 / 128  # nats; a margin beyond the last bin counts there
-
-
-def counted_margins(
-    scores: Float[Array, "groups tokens experts"],
-    expert_index: Int[Array, "groups tokens top_k"],
-    is_token: Bool[Array, "groups tokens"],
-) -> Int[Array, "experts bins"]:
-    """Returns the number of real tokens with a margin in each bin, for each expert.
-
-    Args:
-        scores: logits plus biases, by which experts were chosen.
-        expert_index: chosen experts, fewer than there are.
-        is_token: False for padding.
-    """
-    experts = scores.shape[-1]
-    margin = margins(scores, expert_index)
-    bin_of = jnp.floor(margin / WIDTH) + SIDE + (margin > 0)
-    bin_of = jnp.clip(bin_of, 0, BINS - 1).astype(jnp.int32) + BINS * jnp.arange(experts)
-    bin_of = jnp.where(is_token[..., None], bin_of, BINS * experts)  # beyond the last
-    return jnp.bincount(bin_of.reshape(-1), length=BINS * experts).reshape(experts, BINS)
-
-
-def margins(
-    scores: Float[Array, "*tokens experts"], expert_index: Int[Array, "*tokens top_k"]
-) -> Float[Array, "*tokens experts"]:
-    """Returns each score minus the highest one that was not chosen for its token."""
-    is_chosen = expert_index[..., None] == jnp.arange(scores.shape[-1])
-    left = jnp.where(jnp.any(is_chosen, axis=-2), -jnp.inf, scores)
-    return scores - jnp.max(left, axis=-1, keepdims=True)
-
-
-def margin_quantile(share: float, counts: Int[Array, "*layers bins"]) -> Float[Array, "*layers"]:
-    """Returns the margin that a share of the tokens exceeds, interpolated within its bin.
-
-    Args:
-        share: share of the tokens, between 0 and 1.
-        counts: number of tokens in each bin.
-    """
-    up_to = jnp.cumsum(counts, axis=-1)
-    below = (1 - share) * up_to[..., -1:]
-    at = jnp.argmax(up_to >= below, axis=-1, keepdims=True)
-    inside, end = (jnp.take_along_axis(one, at, axis=-1) for one in (counts, up_to))
-    within = (below - (end - inside)) / jnp.maximum(inside, 1)
-    start = at - SIDE - (at > SIDE)
-    return (WIDTH * (start + within * (at != SIDE)))[..., 0]
 
 
 class RouterOutput(NamedTuple):
@@ -168,14 +94,14 @@ def _top_k(
 
     Same choice as `lax.top_k`, which compiles to a sort of all experts on TPUs even for k = 1.
     """
-    found, indices, remaining = [], [], scores
+    chosen, indices, remaining = [], [], scores
     for _ in range(top_k):
         index = jnp.argmax(remaining, axis=-1)
         is_chosen = index[:, None] == jnp.arange(values.shape[-1])
-        found.append(jnp.sum(jnp.where(is_chosen, values, 0.0), axis=-1))
+        chosen.append(jnp.sum(jnp.where(is_chosen, values, 0.0), axis=-1))
         indices.append(index)
         remaining = jnp.where(is_chosen, -jnp.inf, remaining)
-    return jnp.stack(found, axis=-1), jnp.stack(indices, axis=-1)
+    return jnp.stack(chosen, axis=-1), jnp.stack(indices, axis=-1)
 
 
 def balance_loss(
@@ -217,3 +143,66 @@ def z_loss(
     """Returns the mean over real tokens of the squared log of the softmax's denominator."""
     squared = jnp.square(jax.nn.logsumexp(logits, axis=-1))
     return jnp.sum(squared * is_token) / jnp.maximum(jnp.sum(is_token), 1)
+
+
+def with_jitter(
+    x: Float[Array, "groups tokens embed"],
+    jitter: float,
+    key: Key[Array, ""] | None,
+    first_group: Int[Array, ""],
+) -> Float[Array, "groups tokens embed"]:
+    """Multiplies by U(1 - jitter, 1 + jitter); a group's noise depends on its number only."""
+    if jitter == 0.0:
+        return x
+    assert key is not None  # jitter has a key
+    numbers = first_group + jnp.arange(len(x))
+    keys = jax.vmap(lambda number: jax.random.fold_in(key, number))(numbers)
+    noise = jax.vmap(
+        lambda key: jax.random.uniform(key, x.shape[1:], minval=1 - jitter, maxval=1 + jitter)
+    )(keys)
+    return x * noise
+
+
+def margin_counts(
+    scores: Float[Array, "groups tokens experts"],
+    expert_index: Int[Array, "groups tokens top_k"],
+    is_token: Bool[Array, "groups tokens"],
+) -> Int[Array, "experts bins"]:
+    """Returns the number of real tokens with a margin in each bin, for each expert.
+
+    Args:
+        scores: logits plus biases, by which experts were chosen.
+        expert_index: chosen experts, fewer than there are.
+        is_token: False for padding.
+    """
+    experts = scores.shape[-1]
+    margin = margins(scores, expert_index)
+    bin_of = jnp.floor(margin / WIDTH) + SIDE + (margin > 0)
+    bin_of = jnp.clip(bin_of, 0, BINS - 1).astype(jnp.int32) + BINS * jnp.arange(experts)
+    bin_of = jnp.where(is_token[..., None], bin_of, BINS * experts)  # beyond the last
+    return jnp.bincount(bin_of.reshape(-1), length=BINS * experts).reshape(experts, BINS)
+
+
+def margins(
+    scores: Float[Array, "*tokens experts"], expert_index: Int[Array, "*tokens top_k"]
+) -> Float[Array, "*tokens experts"]:
+    """Returns each score minus the highest one that was not chosen for its token."""
+    is_chosen = expert_index[..., None] == jnp.arange(scores.shape[-1])
+    left = jnp.where(jnp.any(is_chosen, axis=-2), -jnp.inf, scores)
+    return scores - jnp.max(left, axis=-1, keepdims=True)
+
+
+def margin_quantile(share: float, counts: Int[Array, "*layers bins"]) -> Float[Array, "*layers"]:
+    """Returns the margin that a share of the tokens exceeds, interpolated within its bin.
+
+    Args:
+        share: share of the tokens, between 0 and 1.
+        counts: number of tokens in each bin.
+    """
+    up_to = jnp.cumsum(counts, axis=-1)
+    below = (1 - share) * up_to[..., -1:]
+    at = jnp.argmax(up_to >= below, axis=-1, keepdims=True)
+    inside, end = (jnp.take_along_axis(numbers, at, axis=-1) for numbers in (counts, up_to))
+    within = (below - (end - inside)) / jnp.maximum(inside, 1)
+    start = at - SIDE - (at > SIDE)
+    return (WIDTH * (start + within * (at != SIDE)))[..., 0]

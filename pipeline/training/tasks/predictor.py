@@ -31,7 +31,7 @@ from model.decoding.beam_search import Beams, beam_search, label_nats
 from model.decoding.generation import cached_decoder, never_dropping, written_greedily
 from model.loss.training_loss import row_routings
 from model.sharding.layouts import batch_sharding, replicated
-from model.switch.balancing import RowRouting
+from model.switch.balancing import RoutingSums
 from model.trainer import Trainer
 from model.transformer import Transformer
 from pipeline.hardware.batches import Stop, one_ahead, placed
@@ -42,7 +42,7 @@ def row_routing(
     inputs: Int[Array, "batch source"],
     targets: Int[Array, "batch target"],
     mesh: Mesh,
-) -> RowRouting:
+) -> RoutingSums:
     """Returns the routing sums of each row of a sparse network.
 
     Args:
@@ -64,7 +64,7 @@ def usage_columns(
     """Returns the columns of a routing file.
 
     Args:
-        routings: `RowRouting` of each batch, on the host; rows beyond the languages are padding.
+        routings: `RoutingSums` of each batch, on the host; rows beyond the languages are padding.
         languages: language of each example, in the order of the rows.
         every: distance between sparse feed-forward layers of a stack.
     """

@@ -33,12 +33,12 @@ from model.sharding.layouts import batch_sharding, with_shardings
 from model.step import gradient_sites
 from model.switch.balancing import (
     LayerRouting,
-    rebalanced,
+    quantile_rule,
     row_routing,
-    shifted_by_quantile,
-    shifted_by_sign,
+    sign_rule,
+    with_new_biases,
 )
-from model.switch.routing import BINS, SIDE, counted_margins
+from model.switch.routing import BINS, SIDE, margin_counts
 from model.trainer import make_trainer
 from pipeline.runs.checkpoints import Checkpoints
 
@@ -173,7 +173,7 @@ def by_sign(bias, load):
 
 def test_the_sign_rule_is_a_loop_over_experts():
     bias, load = np.array([[0.5, -1.0, 0.0, 0.25]]), np.array([[4, 0, 9, 3]])
-    moved = shifted_by_sign(jnp.asarray(bias), jnp.asarray(load), RATE)
+    moved = sign_rule(jnp.asarray(bias), jnp.asarray(load), RATE)
     np.testing.assert_allclose(moved, [[0.5, -1 + RATE, -RATE, 0.25 + RATE]], atol=1e-7)
     np.testing.assert_allclose(moved, by_sign(bias, load), atol=1e-7)
 
@@ -184,7 +184,7 @@ def test_steps_of_the_sign_rule_even_out_uneven_experts():
     for _ in range(150):
         load = jnp.bincount(jnp.argmax(logits + bias, axis=-1), length=8)
         share.append(float(load.max()) / 512)
-        bias = shifted_by_sign(bias, load, RATE)
+        bias = sign_rule(bias, load, RATE)
     assert share[0] > 3
     assert share[-1] < 1.15
 
@@ -196,8 +196,8 @@ def test_a_quantiles_bias_gives_each_expert_its_share_of_the_batch():
     for _ in range(20):
         _, index = jax.lax.top_k(scores + bias, 2)
         load = np.bincount(np.ravel(index), minlength=8)
-        counts = counted_margins(jnp.asarray(scores + bias), index, real)
-        bias = shifted_by_quantile(bias, counts, 2 / 8, 1.0)
+        counts = margin_counts(jnp.asarray(scores + bias), index, real)
+        bias = quantile_rule(bias, counts, 2 / 8, 1.0)
     assert load.max() / 1024 < 1.01
     assert load.min() / 1024 > 0.99
 
@@ -214,7 +214,9 @@ def test_a_network_moves_half_the_way_to_the_share_of_its_choices():
     moved = biases(network) - 0.5 * edges
     load = np.ones((2, 8), np.int32)
     layers = LayerRouting(load, *(np.ones(2, np.int32) for _ in range(5)))
-    found = biases(jax.jit(rebalanced, static_argnums=1)(network, model.switch, layers, counts))
+    found = biases(
+        jax.jit(with_new_biases, static_argnums=1)(network, model.switch, layers, counts)
+    )
     np.testing.assert_allclose(found, moved - moved.mean(axis=1, keepdims=True), atol=1e-6)
 
 

@@ -18,7 +18,7 @@ from model.switch.routing import (
     WIDTH,
     balance_loss,
     batch_balance_loss,
-    counted_margins,
+    margin_counts,
     margin_quantile,
 )
 
@@ -55,18 +55,18 @@ def test_margins_are_counted_as_by_loops(drawn):
             at = math.floor(margin / WIDTH)
             at = SIDE if margin == 0 else SIDE + 1 + at if margin > 0 else SIDE + at
             expected[expert, min(max(at, 0), BINS - 1)] += 1
-    np.testing.assert_array_equal(jax.jit(counted_margins)(*drawn), expected)
+    np.testing.assert_array_equal(jax.jit(margin_counts)(*drawn), expected)
 
 
 def test_counts_of_parts_add_up(drawn):
-    parts = [counted_margins(*(one[group : group + 1] for one in drawn)) for group in range(GROUPS)]
-    np.testing.assert_array_equal(sum(parts), counted_margins(*drawn))
+    parts = [margin_counts(*(one[group : group + 1] for one in drawn)) for group in range(GROUPS)]
+    np.testing.assert_array_equal(sum(parts), margin_counts(*drawn))
 
 
 @pytest.mark.parametrize("share", [1 / 3, 0.1, 0.9])
 def test_a_share_exceeds_its_margin_to_the_width_of_a_bin(drawn, share):
     scores, index, is_token = drawn
-    found = margin_quantile(share, counted_margins(scores, index, is_token))
+    found = margin_quantile(share, margin_counts(scores, index, is_token))
     for expert, margins in enumerate(margins_of(scores, is_token)):
         inside = np.clip(np.sort(margins), -REACH, REACH)
         count = (1 - share) * len(inside)
