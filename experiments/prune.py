@@ -36,11 +36,11 @@ from model.conversions.pruning import (
     expert_axes,
     kept_count,
     merged_arrays,
-    most_important,
-    of_stack,
+    most_important_experts,
     pruned_arrays,
     pruned_config,
-    refitted,
+    refitted_network,
+    stack_rows,
 )
 from model.conversions.student import ExpertUse, expert_use
 from model.decoding.generation import never_dropping
@@ -168,10 +168,10 @@ class Subject:
         mesh = self.trainer(count).mesh
         for code in self.codes:
             use, text = self.seen(way, code)
-            kept = most_important(importance(way, use, code), count)
+            kept = most_important_experts(importance(way, use, code), count)
             network = self.network(self.pruned(kept, use if way.merged else None), count)
             if way.fitted:
-                network = refitted(self.whole, network, text, mesh)
+                network = refitted_network(self.whole, network, text, mesh)
             yield code, self.loss(network, code)
 
     def seen(self, way: Way, code: str) -> tuple[ExpertUse, Sequence[Batch]]:
@@ -192,7 +192,7 @@ class Subject:
             return found
         for stack in (".encoder", ".decoder"):
             names = [name for name in self.axes if name.startswith(stack)]
-            of_layers = (of_stack(np.asarray(one), stack) for one in (kept, use.load))
+            of_layers = (stack_rows(np.asarray(one), stack) for one in (kept, use.load))
             found |= merged_arrays({name: self.arrays[name] for name in names}, *of_layers)
         return found
 

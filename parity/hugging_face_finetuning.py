@@ -25,7 +25,7 @@ from material import hugging_face_cases as cases
 from model.batch import Batch
 from model.config import MeshShape, ModelConfig, OptimizerConfig
 from model.hugging_face.config import import_config
-from model.hugging_face.weights import export_state, import_state
+from model.hugging_face.weights import exported_arrays, exported_shapes, import_state
 from model.loss.training_loss import Z_LOSS_WEIGHT
 from model.sharding.mesh import make_mesh
 from model.trainer import Trainer, make_trainer
@@ -101,7 +101,7 @@ def compare(case: str) -> bool:
     loss, norm = their_step(network, rows)
     batch = Batch(*(jnp.asarray(part) for part in rows), jnp.zeros(len(rows.inputs), jnp.int32))
     state, metrics = trainer.step(state, batch)
-    after = export_state(trainer.model(state.arrays))
+    after = dict(exported_arrays(trainer.model(state.arrays), exported_shapes(config)))
     apart_by_array, unsure, largest = [], 0, 0.0
     for name, parameter in network.named_parameters():
         theirs = parameter.detach().numpy()

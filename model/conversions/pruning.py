@@ -54,6 +54,7 @@ from model.switch.switch_layer import SwitchLayer
 from model.transformer import Layer, Stack, StackInputs, Transformer
 
 EXACT = 9  # decimals: 0.7 * 10 is 7.000000000000001 and means 7
+RIDGE = 0.001  # chosen here; any small number keeps the systems of little text solvable
 
 
 def kept_count(experts: int, share: float) -> int:
@@ -61,10 +62,10 @@ def kept_count(experts: int, share: float) -> int:
     return max(math.ceil(round(share * experts, EXACT)), 1)
 
 
-def most_important(
+def most_important_experts(
     importance: Float[np.ndarray, "layers experts"], count: int
 ) -> Int[np.ndarray, "layers kept"]:
-    """Returns the most important experts of each layer, ascending; of equal ones the first.
+    """Returns the most important experts of each layer, ascending; the first among equals.
 
     Args:
         importance: a number per expert; the encoder's layers before the decoder's.
@@ -74,7 +75,7 @@ def most_important(
     return np.sort(by_importance[:, :count], axis=-1)
 
 
-def of_stack(
+def stack_rows(
     layers: Shaped[np.ndarray, "layers rest"], name: str
 ) -> Shaped[np.ndarray, "blocks rest"]:
     """Returns the rows for the layers of the stack to which the array with this name belongs."""
@@ -98,7 +99,11 @@ def pruned_config(config: ModelConfig, experts: int) -> ModelConfig:
 def expert_axes(shapes: Transformer) -> dict[str, int]:
     """Returns the axis of the experts by name of array, of each array that has one."""
     names, _ = jax.tree_util.tree_flatten_with_path(dimension_names(shapes), is_leaf=is_names)
-    return {keystr(path): of.index("experts") for path, of in names if "experts" in of}
+    return {
+        keystr(path): dimensions.index("experts")
+        for path, dimensions in names
+        if "experts" in dimensions
+    }
 
 
 def pruned_arrays(
@@ -113,20 +118,13 @@ def pruned_arrays(
         axes: axis of the experts by name, as from `expert_axes`.
         kept: experts of each layer that stay; the encoder's layers before the decoder's.
     """
-    return {
-        name: _without_dropped(array, axes[name], of_stack(kept, name)) if name in axes else array
-        for name, array in arrays.items()
-    }
-
-
-def _without_dropped(
-    array: Shaped[np.ndarray, "blocks ..."], axis: int, kept: Int[np.ndarray, "blocks kept"]
-) -> Shaped[np.ndarray, "blocks ..."]:
-    parts = zip(array, kept, strict=True)
-    return np.stack([np.take(part, experts, axis=axis - 1) for part, experts in parts])
-
-
-FIELDS = "gate", "up", "down"
+    pruned = dict(arrays)
+    for name in arrays.keys() & axes.keys():
+        blocks = zip(arrays[name], stack_rows(kept, name), strict=True)
+        pruned[name] = np.stack(
+            [np.take(block, experts, axis=axes[name] - 1) for block, experts in blocks]
+        )
+    return pruned
 
 
 class LayerExperts(NamedTuple):
@@ -156,23 +154,22 @@ def merged_arrays(
         kept: experts of each block that stay.
         load: assignments to each expert of each block.
     """
-    named = {name.rpartition(".")[2]: array for name, array in arrays.items()}
-    routers = named["router"]
-    blocks = []
-    for block, (experts, weight) in enumerate(zip(kept, load, strict=True)):
-        of = {one: array[block] for one, array in named.items()}
-        layer = LayerExperts(of.get("gate"), of["up"], of["down"])
-        joined = joined_by(routers[block], experts)
-        blocks.append(merged(layer, joined, weight, experts))
-    made = {one: np.stack([getattr(of, one) for of in blocks]) for one in FIELDS if one in named}
-    for name in ("router", BIAS):
-        if name in named:
-            parts = zip(named[name], kept, strict=True)
-            made[name] = np.stack([of[..., experts] for of, experts in parts])
-    return {name: made[name.rpartition(".")[2]] for name in arrays}
+    by_field = {name.rpartition(".")[2]: array for name, array in arrays.items()}
+    merged: dict[str, list[np.ndarray]] = {field: [] for field in by_field}
+    for block, (experts, block_load) in enumerate(zip(kept, load, strict=True)):
+        fields = {field: array[block] for field, array in by_field.items()}
+        layer = LayerExperts(fields.get("gate"), fields["up"], fields["down"])
+        joined = nearest_kept(fields["router"], experts)
+        fields |= merged_experts(layer, joined, block_load, experts)._asdict()
+        for field in ("router", BIAS):
+            if field in by_field:
+                fields[field] = fields[field][..., experts]
+        for field in by_field:
+            merged[field].append(fields[field])
+    return {name: np.stack(merged[name.rpartition(".")[2]]) for name in arrays}
 
 
-def joined_by(
+def nearest_kept(
     router: Float[np.ndarray, "embed experts"], kept: Int[np.ndarray, " kept"]
 ) -> Int[np.ndarray, " experts"]:
     """Returns for each expert the kept expert that it joins; a kept one joins itself.
@@ -187,7 +184,7 @@ def joined_by(
     return nearest
 
 
-def merged(
+def merged_experts(
     experts: LayerExperts,
     joined: Int[np.ndarray, " experts"],
     load: Float[np.ndarray, " experts"],
@@ -202,7 +199,8 @@ def merged(
         kept: numbers of the experts that stay.
     """
     groups = [
-        _mean_of_group(experts, np.flatnonzero(joined == one), one, load) for one in kept.tolist()
+        _group_mean(experts, np.flatnonzero(joined == expert), expert, load)
+        for expert in kept.tolist()
     ]
     gates, ups, downs = zip(*groups, strict=True)
     return LayerExperts(
@@ -210,42 +208,40 @@ def merged(
     )
 
 
-def _mean_of_group(
+def _group_mean(
     experts: LayerExperts,
     group: Int[np.ndarray, " group"],
     kept: int,
     load: Float[np.ndarray, " experts"],
 ) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
     """Returns gate, up and down of the mean of a group, in the kept expert's order of units."""
-    used = [one for one in group.tolist() if load[one] > 0]
+    used = [expert for expert in group.tolist() if load[expert] > 0]
     if used in ([], [kept]):
         return tuple(None if part is None else part[kept] for part in experts)  # pyright: ignore[reportReturnType]
     weights = load[used] / load[used].sum()
-    order = {one: aligned(experts, one, kept) for one in used}
+    order = {expert: unit_order(experts, expert, kept) for expert in used}
     gate, up = (
-        None if matrix is None
-        else _weighted(weights, [matrix[one][:, order[one]] for one in used])
+        None
+        if matrix is None
+        else _weighted_mean(weights, [matrix[expert][:, order[expert]] for expert in used])
         for matrix in (experts.gate, experts.up)
-    )  # fmt: skip
-    down = _weighted(weights, [experts.down[one][order[one]] for one in used])
+    )
+    down = _weighted_mean(weights, [experts.down[expert][order[expert]] for expert in used])
     assert up is not None
     return gate, up, down
 
 
-def aligned(experts: LayerExperts, one: int, kept: int) -> Int[np.ndarray, " mlp"]:
+def unit_order(experts: LayerExperts, expert: int, kept: int) -> Int[np.ndarray, " mlp"]:
     """Returns which hidden unit of an expert takes the place of each unit of a kept one."""
-    if one == kept:
+    if expert == kept:
         return np.arange(experts.up.shape[-1])
-    likeness = experts.units(kept) @ experts.units(one).T
+    likeness = experts.units(kept) @ experts.units(expert).T
     return linear_sum_assignment(likeness, maximize=True)[1]
 
 
-def _weighted(weights: np.ndarray, matrices: list[np.ndarray]) -> np.ndarray:
+def _weighted_mean(weights: np.ndarray, matrices: list[np.ndarray]) -> np.ndarray:
     total = sum(weight * matrix for weight, matrix in zip(weights, matrices, strict=True))
     return np.asarray(total, matrices[0].dtype)
-
-
-RIDGE = 0.001  # chosen here; any small number keeps the systems of little text solvable
 
 
 class Moments(NamedTuple):
@@ -260,16 +256,16 @@ class Stream(NamedTuple):
 
     Attributes:
         whole, pruned: residual streams.
-        inputs_of_whole, inputs_of_pruned: what the layers of each share.
+        whole_inputs, pruned_inputs: inputs that the layers of each share.
     """
 
     whole: Float[Array, "batch length embed"]
     pruned: Float[Array, "batch length embed"]
-    inputs_of_whole: StackInputs
-    inputs_of_pruned: StackInputs
+    whole_inputs: StackInputs
+    pruned_inputs: StackInputs
 
 
-def refitted(
+def refitted_network(
     whole: Transformer, pruned: Transformer, batches: Sequence[Batch], mesh: Mesh
 ) -> Transformer:
     """Returns the pruned network with fitted last matrices of its experts.
@@ -283,16 +279,21 @@ def refitted(
     lengths = batches[0].inputs.shape[1], batches[0].targets.shape[1]
     both = never_dropping(whole, *lengths), never_dropping(pruned, *lengths)
     call = Call(mesh)
-    streams = [_into_encoder(both, batch, call) for batch in batches]
-    encoder, streams = _refitted_stack(both[0].encoder, both[1].encoder, streams, call)
-    sources = [_normed(both, stream) for stream in streams]
+    streams = [_encoder_stream(both, batch, call) for batch in batches]
+    encoder, streams = _refit_stack(both[0].encoder, both[1].encoder, streams, call)
+    sources = [
+        (both[0].encoder.final_norm(stream.whole), both[1].encoder.final_norm(stream.pruned))
+        for stream in streams
+    ]
     streams = [
-        _into_decoder(both, batch, source, call)
+        _decoder_stream(both, batch, source, call)
         for batch, source in zip(batches, sources, strict=True)
     ]
-    decoder, _ = _refitted_stack(both[0].decoder, both[1].decoder, streams, call)
+    decoder, _ = _refit_stack(both[0].decoder, both[1].decoder, streams, call)
     return eqx.tree_at(
-        lambda one: [stack.blocks[-1].feed_forward.down for stack in (one.encoder, one.decoder)],
+        lambda network: [
+            stack.blocks[-1].feed_forward.down for stack in (network.encoder, network.decoder)
+        ],
         pruned,
         [encoder, decoder],
     )
@@ -305,43 +306,39 @@ def _embedded(
     return network.embed(ids, call)
 
 
-def _into_encoder(both: tuple[Transformer, Transformer], batch: Batch, call: Call) -> Stream:
+def _encoder_stream(both: tuple[Transformer, Transformer], batch: Batch, call: Call) -> Stream:
     inputs = StackInputs(batch.source_to_source, batch.is_source, None, None)
-    whole, pruned = (_embedded(one, batch.inputs, call) for one in both)
+    whole, pruned = (_embedded(network, batch.inputs, call) for network in both)
     return Stream(whole, pruned, inputs, inputs)
 
 
-def _into_decoder(
-    both: tuple[Transformer, Transformer], batch: Batch, sources: Sequence[Array], call: Call
+def _decoder_stream(
+    both: tuple[Transformer, Transformer], batch: Batch, sources: tuple[Array, Array], call: Call
 ) -> Stream:
     targets = batch.target_to_target, batch.is_target
-    of_whole, of_pruned = (
+    whole_inputs, pruned_inputs = (
         StackInputs(*targets, source, batch.target_to_source) for source in sources
     )
-    whole, pruned = (_embedded(one, batch.decoder_inputs, call) for one in both)
-    return Stream(whole, pruned, of_whole, of_pruned)
+    whole, pruned = (_embedded(network, batch.decoder_inputs, call) for network in both)
+    return Stream(whole, pruned, whole_inputs, pruned_inputs)
 
 
-def _normed(both: tuple[Transformer, Transformer], stream: Stream) -> list[Array]:
-    """Returns what the decoders read: the encoders' streams after their final norms."""
-    streams = zip(both, (stream.whole, stream.pruned), strict=True)
-    return [one.encoder.final_norm(x) for one, x in streams]
-
-
-def _refitted_stack(
+def _refit_stack(
     whole: Stack, pruned: Stack, streams: list[Stream], call: Call
 ) -> tuple[Float[Array, "blocks experts mlp embed"], list[Stream]]:
     """Returns the fitted matrices of a stack's blocks, and the streams behind its last block."""
     fitted = []
     for block in range(len(whole.blocks[0].self_norm.scale)):
         for place in range(len(whole.blocks)):
-            layers = _layer(whole, block, place), _layer(pruned, block, place)
-            streams = [_attended(whole, pruned, *layers, stream, call) for stream in streams]
-            if isinstance(layers[1].feed_forward, SwitchLayer):
-                down = _fitted(pruned, layers[1], streams, call)
-                fitted.append(down)
-                layers = layers[0], eqx.tree_at(lambda one: one.feed_forward.down, layers[1], down)
-            streams = [_fed(pruned, layers[1], stream, call) for stream in streams]
+            whole_layer, layer = _layer(whole, block, place), _layer(pruned, block, place)
+            streams = [
+                _after_attention(whole, pruned, whole_layer, layer, stream, call)
+                for stream in streams
+            ]
+            if isinstance(layer.feed_forward, SwitchLayer):
+                fitted.append(_fitted_matrices(pruned, layer, streams, call))
+                layer = eqx.tree_at(lambda layer: layer.feed_forward.down, layer, fitted[-1])
+            streams = [_after_feed_forward(pruned, layer, stream, call) for stream in streams]
     return jnp.stack(fitted), streams
 
 
@@ -355,35 +352,43 @@ def _no_block() -> Int[Array, ""]:
 
 
 @eqx.filter_jit
-def _attended(
-    whole: Stack, pruned: Stack, of_whole: Layer, of_pruned: Layer, stream: Stream, call: Call
+def _after_attention(
+    whole: Stack,
+    pruned: Stack,
+    whole_layer: Layer,
+    pruned_layer: Layer,
+    stream: Stream,
+    call: Call,
 ) -> Stream:
     """Returns the whole network's stream behind a layer, and the pruned one's before its experts.
 
     Nothing is left to do for the whole network in this layer, whose output is the target.
     """
-    x, inputs = stream.whole, stream.inputs_of_whole
-    x = x + whole.attend(of_whole, x, inputs, call.mesh)
-    x = x + whole.feed_forward(of_whole, x, inputs.is_token, call, _no_block())[0]
-    y = stream.pruned + pruned.attend(of_pruned, stream.pruned, stream.inputs_of_pruned, call.mesh)
+    x, inputs = stream.whole, stream.whole_inputs
+    x = x + whole.attend(whole_layer, x, inputs, call.mesh)
+    x = x + whole.feed_forward(whole_layer, x, inputs.is_token, call, _no_block())[0]
+    y = stream.pruned
+    y = y + pruned.attend(pruned_layer, y, stream.pruned_inputs, call.mesh)
     return stream._replace(whole=x, pruned=y)
 
 
 @eqx.filter_jit
-def _fed(pruned: Stack, layer: Layer, stream: Stream, call: Call) -> Stream:
+def _after_feed_forward(pruned: Stack, layer: Layer, stream: Stream, call: Call) -> Stream:
     """Returns the streams behind the pruned network's feed-forward, too."""
-    is_token = stream.inputs_of_pruned.is_token
+    is_token = stream.pruned_inputs.is_token
     y, _ = pruned.feed_forward(layer, stream.pruned, is_token, call, _no_block())
     return stream._replace(pruned=stream.pruned + y)
 
 
-def _fitted(
+def _fitted_matrices(
     pruned: Stack, layer: Layer, streams: Sequence[Stream], call: Call
 ) -> Float[Array, "experts mlp embed"]:
     """Returns the last matrices that minimize the squared distance, solved in double precision."""
     moments = [_moments(pruned, layer, stream, call) for stream in streams]
-    units, targets = (np.sum([np.asarray(one, np.float64) for one in part], axis=0)
-                      for part in zip(*moments, strict=True))  # fmt: skip
+    units, targets = (
+        np.sum([np.asarray(batch, np.float64) for batch in sums], axis=0)
+        for sums in zip(*moments, strict=True)
+    )
     before = np.asarray(layer.feed_forward.down, np.float64)
     width = units.shape[-1]
     mean = np.maximum(np.trace(units, axis1=1, axis2=2) / width, np.finfo(np.float32).tiny)
@@ -395,7 +400,7 @@ def _fitted(
 @eqx.filter_jit
 def _moments(pruned: Stack, layer: Layer, stream: Stream, call: Call) -> Moments:
     """Returns the sums over one batch, expert after expert: each reads all tokens."""
-    is_token = stream.inputs_of_pruned.is_token
+    is_token = stream.pruned_inputs.is_token
     experts: Any = layer.feed_forward
     _, routing = pruned.feed_forward(layer, stream.pruned, is_token, call, _no_block())
     assert routing is not None  # a sparse layer
@@ -406,7 +411,7 @@ def _moments(pruned: Stack, layer: Layer, stream: Stream, call: Call) -> Moments
     gate = routing.gate.reshape(-1, 1)  # 0 for padding
     index = routing.expert_index.reshape(-1, 1)
 
-    def of_expert(expert: tuple[Int[Array, ""], Any, Array]) -> Moments:
+    def expert_moments(expert: tuple[Int[Array, ""], Any, Array]) -> Moments:
         number, inward, up = expert
         part = jnp.where(index == number, gate, 0).astype(x.dtype)
         units = activated(None if inward is None else x @ inward, x @ up) * part
@@ -414,4 +419,4 @@ def _moments(pruned: Stack, layer: Layer, stream: Stream, call: Call) -> Moments
         return Moments(wide.T @ wide, wide.T @ missing.astype(jnp.float32))
 
     numbers = jnp.arange(len(experts.up))
-    return jax.lax.map(of_expert, (numbers, experts.gate, experts.up))
+    return jax.lax.map(expert_moments, (numbers, experts.gate, experts.up))

@@ -74,17 +74,19 @@ def with_teachers_weights(
     decoder_use = jax.tree.map(lambda leaf: leaf[sparse:], use)
     return Transformer(
         embedding=teacher.embedding,
-        encoder=_stack(student.encoder, teacher.encoder, encoder_use),
-        decoder=_stack(student.decoder, teacher.decoder, decoder_use),
+        encoder=_student_stack(student.encoder, teacher.encoder, encoder_use),
+        decoder=_student_stack(student.decoder, teacher.decoder, decoder_use),
         logits=teacher.logits,
         config=student.config,
     )
 
 
-def _stack(student: Stack, teacher: Stack, use: ExpertUse | None) -> Stack:
+def _student_stack(student: Stack, teacher: Stack, use: ExpertUse | None) -> Stack:
     (own,), period = student.blocks, len(teacher.blocks)
     layers = [
-        _dense(layer, jax.tree.map(lambda leaf, i=inside: leaf[i::period], own.feed_forward), use)
+        _student_layer(
+            layer, jax.tree.map(lambda leaf, i=inside: leaf[i::period], own.feed_forward), use
+        )
         for inside, layer in enumerate(teacher.blocks)
     ]
     in_order = jax.tree.map(
@@ -99,7 +101,7 @@ def _stack(student: Stack, teacher: Stack, use: ExpertUse | None) -> Stack:
     )
 
 
-def _dense(layer: Layer, own: FeedForward, use: ExpertUse | None) -> Layer:
+def _student_layer(layer: Layer, own: FeedForward, use: ExpertUse | None) -> Layer:
     """Returns the teacher's layers, one per block, with a dense feed-forward."""
     if isinstance(layer.feed_forward, FeedForward):
         return layer

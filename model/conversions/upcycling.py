@@ -87,17 +87,17 @@ def first_arrays(
     switch = _switch(drawn)
     output = Copy.of(switch).output
 
-    def copied(name: str, matrices: Float[Array, "blocks in out"]) -> Array:
+    def copy(name: str, matrices: Float[Array, "blocks in out"]) -> Array:
         return _per_expert(output * matrices if name == LAST else matrices, switch.experts)
 
     near_zero = logits / (switch.router_scale * drawn.config.embed**0.5)
-    whole = _relaid(dense, drawn, copied)
+    whole = _dense_in_sparse(dense, drawn, copy)
     whole = eqx.tree_at(_routers, whole, [near_zero * router for router in _routers(drawn)])
     if noise == 0:
         return whole
     matrices = _expert_matrices(whole)
     keys = jax.random.split(key, len(matrices))
-    noisy = [_noisy(one, noise, key) for one, key in zip(matrices, keys, strict=True)]
+    noisy = [_with_noise(matrix, noise, key) for matrix, key in zip(matrices, keys, strict=True)]
     return eqx.tree_at(_expert_matrices, whole, noisy)
 
 
@@ -111,11 +111,11 @@ def first_moments(dense: TrainState, drawn: TrainState) -> PerMatrixState:
     switch = _switch(drawn.arrays)
     gate, output, share = Copy.of(switch)
 
-    def copied(name: str, state: PyTree) -> PyTree:
-        of_token = gate if name == LAST else gate * output
-        return _rescaled(_per_expert(state, switch.experts), of_token, share)
+    def copy(name: str, state: PyTree) -> PyTree:
+        per_token = gate if name == LAST else gate * output
+        return _rescaled_moments(_per_expert(state, switch.experts), per_token, share)
 
-    return PerMatrixState(_relaid(dense.optimizer.states, drawn.optimizer.states, copied))
+    return PerMatrixState(_dense_in_sparse(dense.optimizer.states, drawn.optimizer.states, copy))
 
 
 def _switch(model: Transformer) -> SwitchConfig:
@@ -123,24 +123,24 @@ def _switch(model: Transformer) -> SwitchConfig:
     return model.config.switch
 
 
-def _relaid(dense: Transformer, drawn: Transformer, copied: CopyMatrix) -> Transformer:
+def _dense_in_sparse(dense: Transformer, drawn: Transformer, copy: CopyMatrix) -> Transformer:
     """Returns `drawn` with all of `dense`; the leaves are arrays or their optimizer states."""
     parts = [
         dense.embedding,
-        _stack(dense.encoder, drawn.encoder, copied),
-        _stack(dense.decoder, drawn.decoder, copied),
+        _stack(dense.encoder, drawn.encoder, copy),
+        _stack(dense.decoder, drawn.decoder, copy),
     ]
 
-    def places(model: Transformer) -> list[PyTree]:
-        found = [model.embedding, model.encoder, model.decoder]
-        return found if model.logits is None else [*found, model.logits]
+    def replaced(model: Transformer) -> list[PyTree]:
+        places = [model.embedding, model.encoder, model.decoder]
+        return places if model.logits is None else [*places, model.logits]
 
     if dense.logits is not None:
         parts.append(dense.logits)
-    return eqx.tree_at(places, drawn, parts)
+    return eqx.tree_at(replaced, drawn, parts)
 
 
-def _stack(dense: Stack, drawn: Stack, copied: CopyMatrix) -> Stack:
+def _stack(dense: Stack, drawn: Stack, copy: CopyMatrix) -> Stack:
     """Returns a sparse stack; its block `b` has the dense layers from `b * period` on."""
     (layers,), period = dense.blocks, len(drawn.blocks)
     blocks = [jax.tree.map(lambda leaf, at=at: leaf[at::period], layers) for at in range(period)]
@@ -149,7 +149,7 @@ def _stack(dense: Stack, drawn: Stack, copied: CopyMatrix) -> Stack:
     experts = eqx.tree_at(
         lambda layer: [getattr(layer, name) for name in names],
         own,
-        [copied(name, getattr(feed_forward, name)) for name in names],
+        [copy(name, getattr(feed_forward, name)) for name in names],
     )
     blocks[-1] = eqx.tree_at(lambda layer: layer.feed_forward, blocks[-1], experts)
     return eqx.tree_at(
@@ -164,16 +164,16 @@ def _per_expert(stacked: PyTree, experts: int) -> PyTree:
     return jax.tree.map(lambda leaf: jnp.repeat(leaf[:, None], experts, axis=1), stacked)
 
 
-def _rescaled(state: PyTree, of_token: float, share: float) -> PyTree:
+def _rescaled_moments(state: PyTree, per_token: float, share: float) -> PyTree:
     """Returns a matrix's optimizer state for gradients of a factor per token, of fewer tokens."""
 
-    def one(path: tuple, leaf: Array) -> Array:
+    def rescale(path: tuple, leaf: Array) -> Array:
         name = getattr(path[-1], "name", "")
         if name in FIRST_MOMENTS:
-            return leaf * (of_token * share)
-        return leaf * (of_token**2 * share) if name in SECOND_MOMENTS else leaf
+            return leaf * (per_token * share)
+        return leaf * (per_token**2 * share) if name in SECOND_MOMENTS else leaf
 
-    return jax.tree_util.tree_map_with_path(one, state)
+    return jax.tree_util.tree_map_with_path(rescale, state)
 
 
 def _switch_layers(model: Transformer) -> list[SwitchLayer]:
@@ -186,11 +186,12 @@ def _routers(model: Transformer) -> list[PyTree]:
 
 
 def _expert_matrices(model: Transformer) -> list[PyTree]:
-    found = [getattr(layer, name) for layer in _switch_layers(model) for name in (*INNER, LAST)]
-    return [matrix for matrix in found if matrix is not None]
+    names = (*INNER, LAST)
+    matrices = [getattr(layer, name) for layer in _switch_layers(model) for name in names]
+    return [matrix for matrix in matrices if matrix is not None]
 
 
-def _noisy(
+def _with_noise(
     matrices: Float[Array, "blocks experts in out"], noise: float, key: Key[Array, ""]
 ) -> Float[Array, "blocks experts in out"]:
     size = jnp.sqrt(jnp.mean(jnp.square(matrices), axis=(-2, -1), keepdims=True))

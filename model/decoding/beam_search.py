@@ -81,7 +81,7 @@ class Hypotheses(NamedTuple):
     value: Float[Array, "batch hypotheses"]
 
     def best(self, number: int) -> tuple["Hypotheses", Int[Array, "batch {number}"]]:
-        """Returns those of the largest value, and which they are."""
+        """Returns the hypotheses with the largest values, and their numbers."""
         value, which = jax.lax.top_k(self.value, number)
         return Hypotheses(jnp.take_along_axis(self.tokens, which[..., None], axis=1), value), which
 
@@ -124,7 +124,7 @@ def beam_search(decoder: CachedDecoder, beams: Beams) -> Int[Array, "batch lengt
         before = state.running.tokens[:, :, state.position - 1].reshape(-1)
         is_token = jnp.repeat(state.is_open, number)
         logits, cache = decoder.step(state.cache, state.position, before, is_token)
-        return _advanced(state._replace(cache=cache), logits, beams)
+        return _advance(state._replace(cache=cache), logits, beams)
 
     tokens = jnp.full((decoder.rows, number, decoder.length), PADDING)
     nothing = jnp.full((decoder.rows, number), -jnp.inf)
@@ -138,14 +138,14 @@ def beam_search(decoder: CachedDecoder, beams: Beams) -> Int[Array, "batch lengt
     return jax.lax.while_loop(unfinished, step, start).finished.tokens[:, 0]
 
 
-def _advanced(state: Search, logits: Float[Array, "rows vocabulary"], beams: Beams) -> Search:
+def _advance(state: Search, logits: Float[Array, "rows vocabulary"], beams: Beams) -> Search:
     """Returns the search one position further."""
     number, length = state.running.tokens.shape[1:]
     candidates, origin = _continuations(state.running, logits, state.position)
     after = state.position + 1
     ends = (candidates.tokens[:, :, state.position] == EOS) | (after == length)
-    going_on = candidates._replace(value=jnp.where(ends, -jnp.inf, candidates.value))
-    running, which = going_on.best(number)
+    unended = candidates._replace(value=jnp.where(ends, -jnp.inf, candidates.value))
+    running, which = unended.best(number)
     is_new = ends[:, :number] & state.is_open[:, None]
     scores = jnp.where(is_new, beams.score(candidates.value[:, :number], after), -jnp.inf)
     new = Hypotheses(candidates.tokens[:, :number], scores)
@@ -156,7 +156,7 @@ def _advanced(state: Search, logits: Float[Array, "rows vocabulary"], beams: Bea
         running=running,
         finished=finished,
         is_open=state.is_open & (beams.score(running.value[:, 0], after) > finished.value[:, -1]),
-        cache=_continued(state.cache, jnp.take_along_axis(origin, which, axis=1)),
+        cache=_reorder_cache(state.cache, jnp.take_along_axis(origin, which, axis=1)),
     )
 
 
@@ -175,7 +175,7 @@ def _continuations(
     return Hypotheses(tokens.at[:, :, position].set(token), value), origin
 
 
-def _continued(cache: Cache, origin: Int[Array, "batch beams"]) -> Cache:
+def _reorder_cache(cache: Cache, origin: Int[Array, "batch beams"]) -> Cache:
     """Returns the cache of hypotheses that each continue the one at `origin`."""
 
     def reorder(own: Array) -> Array:
@@ -219,6 +219,6 @@ def _side_by_side(inputs: Int[Array, "batch source"], labels: Int[Array, "labels
     rows = len(inputs)
     number = jnp.repeat(jnp.arange(len(labels)), labels.shape[1])
     targets, examples = (
-        jnp.broadcast_to(one, (rows, labels.size)) for one in (labels.reshape(-1), number)
+        jnp.broadcast_to(row, (rows, labels.size)) for row in (labels.reshape(-1), number)
     )
     return Batch(inputs, targets, jnp.zeros(rows, jnp.int32), target_example=examples)

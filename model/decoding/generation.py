@@ -13,6 +13,7 @@ Sampling is as in other libraries: logits over temperature, then the `top_k` mos
 then of those the smallest set of at least `top_p` probability.
 """
 
+import functools
 import math
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -28,6 +29,8 @@ from model.batch import Batch, Call
 from model.config import EOS, PADDING, ConfigurationError
 from model.layers.attention import KeysValues
 from model.transformer import Layer, Transformer
+
+COLDEST = 0.001  # temperature; float32 holds logits of up to 10³⁵ divided by it
 
 
 def never_dropping(model: Transformer, source: int, target: int = 1) -> Transformer:
@@ -107,14 +110,14 @@ class CachedDecoder(NamedTuple):
             hypotheses: targets written per input, in consecutive rows.
         """
 
-        def one(layer: Layer) -> LayerCache:
+        def layer_cache(layer: Layer) -> LayerCache:
             assert layer.cross_attention is not None  # a decoder's layer
             projected = layer.cross_attention.keys_values(self.source, self.call.mesh)
             rows, width = self.rows * hypotheses, projected.keys.shape[-1]
             zeros = jnp.zeros((rows, self.length, width), self.source.dtype)
             return LayerCache(KeysValues(zeros, zeros), projected)
 
-        return tuple(eqx.filter_vmap(one)(layer) for layer in self.model.decoder.blocks)
+        return tuple(eqx.filter_vmap(layer_cache)(layer) for layer in self.model.decoder.blocks)
 
     def step(
         self,
@@ -137,26 +140,26 @@ class CachedDecoder(NamedTuple):
         model, call = self.model, self.call
         decoder = model.decoder
         first = self.length - 1 - position  # the offset of key 0 is -position
-        here = jax.lax.dynamic_slice_in_dim(self.bias, first, self.length, axis=2)
-        past = (jnp.arange(self.length) <= position)[None, None, :]
+        bias = jax.lax.dynamic_slice_in_dim(self.bias, first, self.length, axis=2)
+        is_past = (jnp.arange(self.length) <= position)[None, None, :]
         weights, static = eqx.partition(decoder.blocks, eqx.is_array)
 
-        def block(x, scanned):
-            weights, caches, number = scanned
-            after = []
+        def run_block(x, block):
+            weights, caches, number = block
+            new_caches = []
             for layer, cache in zip(eqx.combine(weights, static), caches, strict=True):
                 y = layer.self_norm(x)
                 new = layer.self_attention.keys_values(y, call.mesh)
-                own = _put(cache.own, new, position)
-                x = x + layer.self_attention.attend(y, own, here, past, call.mesh)
+                own = _write_at(position, cache.own, new)
+                x = x + layer.self_attention.attend(y, own, bias, is_past, call.mesh)
                 x = x + self._attend_to_source(layer, x, cache.source)
                 x = x + decoder.feed_forward(layer, x, is_token[:, None], call, number)[0]
-                after.append(LayerCache(own, cache.source))
-            return x, tuple(after)
+                new_caches.append(LayerCache(own, cache.source))
+            return x, tuple(new_caches)
 
         numbers = jnp.arange(model.config.blocks)
         x = model.embed(before[:, None], call)
-        x, cache = jax.lax.scan(block, x, (weights, cache, numbers))
+        x, cache = jax.lax.scan(run_block, x, (weights, cache, numbers))
         logits = model.head(decoder.final_norm(x))[:, 0]
         return jnp.where(jnp.arange(logits.shape[-1]) < self.ids, logits, -jnp.inf), cache
 
@@ -168,6 +171,11 @@ class CachedDecoder(NamedTuple):
         mask = self.is_source[:, None, :]
         y = layer.cross_attention.attend(y, source, None, mask, self.call.mesh)
         return y.reshape(x.shape)
+
+
+def _write_at(position: Int[Array, ""], cache: KeysValues, new: KeysValues) -> KeysValues:
+    write = functools.partial(jax.lax.dynamic_update_slice_in_dim, start_index=position, axis=1)
+    return jax.tree.map(write, cache, new)
 
 
 def cached_decoder(
@@ -200,15 +208,6 @@ def cached_decoder(
     )
 
 
-def _put(cache: KeysValues, new: KeysValues, position: Int[Array, ""]) -> KeysValues:
-    return jax.tree.map(
-        lambda old, one: jax.lax.dynamic_update_slice_in_dim(old, one, position, axis=1), cache, new
-    )
-
-
-COLDEST = 0.001  # temperature; float32 holds logits of up to 10³⁵ divided by it
-
-
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
     """How the next token is chosen.
@@ -231,7 +230,7 @@ class Sampling:
                 f"Sampling was {self}; temperature must be 0 or at least {COLDEST}, top_k 0 (all) "
                 "or more, and top_p above 0 and at most 1."
             )
-        if self.temperature == 0 and (self.top_k or self.top_p < 1):
+        if is_greedy and (self.top_k or self.top_p < 1):
             raise ConfigurationError(
                 f"Sampling was {self}; top_k and top_p choose among sampled tokens: set a "
                 "temperature above 0, for example 1."
@@ -275,7 +274,7 @@ def generate(
 
     def step(state: Decoding) -> Decoding:
         logits, cache = decoder.step(state.cache, state.position, state.last, ~state.finished)
-        token = choose(logits, sampling, jax.random.fold_in(key, state.position))
+        token = choose_tokens(logits, sampling, jax.random.fold_in(key, state.position))
         token = jnp.where(state.finished, PADDING, token)
         return Decoding(
             position=state.position + 1,
@@ -295,7 +294,7 @@ def generate(
     return jax.lax.while_loop(unfinished, step, start).tokens
 
 
-def choose(
+def choose_tokens(
     logits: Float[Array, "batch vocabulary"], sampling: Sampling, key: Key[Array, ""]
 ) -> Int[Array, " batch"]:
     """Returns the next token of each row."""
@@ -316,7 +315,7 @@ def choose(
     )
 
 
-def written_greedily(
+def write_greedily(
     model: Transformer, inputs: Int[Array, "batch source"], *, length: int, ids: int, mesh: Mesh
 ) -> Int[Array, "batch length"]:
     """Returns at most `length` tokens for each input, among the first `ids` of the vocabulary."""

@@ -103,13 +103,14 @@ def export_config(config: ModelConfig, inputs: int, targets: int) -> dict[str, A
         ConfigurationError: if Transformers cannot express the network.
     """
     kind = "t5" if config.tied_logits or config.feed_forward == "relu" else "mt5"
-    switch: dict[str, Any] = {}
+    switch: dict[str, Any]
     if config.switch is not None:
         gated = config.feed_forward != "relu"
         kind = "mswitch" if gated else "switch_transformers"
         switch = _export_switch(config, config.switch, inputs, targets)
-        switch |= {"dense_act_fn": SPARSE_ACTIVATIONS[kind]}
-        switch |= {"auto_map": AUTO_MAP} if gated else {}
+        switch["dense_act_fn"] = SPARSE_ACTIVATIONS[kind]
+        if gated:
+            switch["auto_map"] = AUTO_MAP
     else:
         switch = {"feed_forward_proj": config.feed_forward}
     return {
@@ -146,9 +147,9 @@ def _export_switch(
             "SwitchTransformers has one. Export a run with model.switch.choices=1."
         )
     if switch.has_biases or switch.shared_mlp:
-        found = "biases by which experts are chosen" if switch.has_biases else "a shared expert"
+        part = "biases by which experts are chosen" if switch.has_biases else "a shared expert"
         raise ConfigurationError(
-            f"Each switch layer of this run has {found}; Transformers' SwitchTransformers has no "
+            f"Each switch layer of this run has {part}; Transformers' SwitchTransformers has no "
             "place for it. Export a run without bias_rate, quantile_rate and shared_mlp."
         )
     sparse = config.layers // switch.every
@@ -225,9 +226,9 @@ def _activation(kind: str, theirs: Mapping[str, Any]) -> str:
     if kind not in SPARSE_ACTIVATIONS:
         return theirs.get("feed_forward_proj") or ("gated-gelu" if kind == "mt5" else "relu")
     expected = SPARSE_ACTIVATIONS[kind]
-    found = theirs.get("dense_act_fn") or expected
-    if found != expected:
-        return f"{found} for {kind}"
+    activation = theirs.get("dense_act_fn") or expected
+    if activation != expected:
+        return f"{activation} for {kind}"
     return "gated-gelu" if kind == "mswitch" else "relu"
 
 

@@ -28,6 +28,16 @@ from model.config import ConfigurationError, ModelConfig
 from model.sharding.layouts import by_path
 from model.transformer import Transformer, transformer_shapes
 
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+MOST_BYTES = 5 * 10**9  # of a file, and so of the weights that a host holds at one time
+FLOAT32_BYTES = 4
+
+# Copies of the embedding, which only SwitchTransformers with untied logits reads.
+COPIES = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
+MORE_NAMES = 100_000  # than there are arrays: all that are missing are counted up to this
+# Present in old T5 files; never read.
+LEFT_OVER = "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"
+
 
 def gathered_part(array: Float32[Array | np.ndarray, "..."], at: tuple[int, ...]) -> np.ndarray:
     """Returns `array[at]` on every host; every host must call this.
@@ -42,12 +52,12 @@ def gathered_part(array: Float32[Array | np.ndarray, "..."], at: tuple[int, ...]
     everywhere = NamedSharding(sharding.mesh, PartitionSpec())
     shard = sharding.shard_shape(array.shape)
     split = tuple(shard[number] < array.shape[number] for number in range(len(at)))
-    bits = _bits_of(array, np.array(at, np.int32), everywhere, split)
+    bits = _part_bits(array, np.array(at, np.int32), everywhere, split)
     return np.asarray(bits).view(np.float32)
 
 
 @partial(jax.jit, static_argnames=("everywhere", "split"))
-def _bits_of(
+def _part_bits(
     array: jax.Array, at: jax.Array, everywhere: NamedSharding, split: tuple[bool, ...]
 ) -> jax.Array:
     for number, is_split in enumerate(split):
@@ -59,11 +69,6 @@ def _bits_of(
         chosen = chosen.reshape(-1, *[1] * (bits.ndim - 1))
         bits = jnp.sum(jnp.where(chosen, bits, 0), axis=0, dtype=jnp.uint32)
     return jax.lax.with_sharding_constraint(bits, everywhere)
-
-
-WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
-MOST_BYTES = 5 * 10**9  # of a file, and so of the weights that a host holds at one time
-FLOAT32_BYTES = 4
 
 
 def weight_files(
@@ -93,7 +98,7 @@ def weight_files(
     }
 
 
-def index_of(
+def weight_index(
     files: Mapping[str, list[str]], shapes: Mapping[str, tuple[int, ...]]
 ) -> dict[str, Any]:
     """Returns the index of several files, which names the file of each array."""
@@ -102,14 +107,6 @@ def index_of(
         "metadata": {"total_size": size},
         "weight_map": {name: file for file, names in files.items() for name in names},
     }
-
-
-State = Mapping[str, np.ndarray]
-# Copies of the embedding, which only SwitchTransformers with untied logits reads.
-COPIES = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
-MORE_NAMES = 100_000  # than there are arrays: all that are missing are counted up to this
-# Present in old T5 files; never read.
-LEFT_OVER = "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"
 
 
 class WeightName(NamedTuple):
@@ -193,11 +190,6 @@ def exported_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     }
 
 
-def export_state(model: Transformer) -> dict[str, np.ndarray]:
-    """Returns a network's arrays with Transformers' names and layout; all fit one host."""
-    return dict(exported_arrays(model, exported_shapes(model.config)))
-
-
 def exported_arrays(model: Transformer, names: Collection[str]) -> Iterator[tuple[str, np.ndarray]]:
     """Yields the arrays of these names in Transformers' layout, gathered one after the other.
 
@@ -222,14 +214,14 @@ def _names_with_copies(config: ModelConfig) -> Iterator[WeightName]:
             yield WeightName(copy, ".embedding", (), None)
 
 
-def import_state(config: ModelConfig, state: State) -> Transformer:
+def import_state(config: ModelConfig, state: Mapping[str, np.ndarray]) -> Transformer:
     """Returns the network with their arrays, in float32.
 
     Raises:
         ConfigurationError: if an array is missing, unknown, or of a shape that the config excludes.
     """
     shapes = transformer_shapes(config)
-    state = checked(config, state)  # before the first allocation: a config may claim any size
+    state = checked_state(config, state)  # before the first allocation: a config may claim any size
     leaves = by_path(shapes)
     arrays = {name: np.empty(leaf.shape, np.float32) for name, leaf in leaves.items()}
     for name in weight_names(config):
@@ -238,7 +230,7 @@ def import_state(config: ModelConfig, state: State) -> Transformer:
     return jax.tree.unflatten(jax.tree.structure(shapes), list(arrays.values()))
 
 
-def checked(config: ModelConfig, state: Mapping[str, Any]) -> dict[str, Any]:
+def checked_state(config: ModelConfig, state: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the arrays that a network has, once names and shapes are those of its config.
 
     Args:

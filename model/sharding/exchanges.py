@@ -39,22 +39,23 @@ def over_devices(
         inputs: dimension names of each array, in the structure of the arguments.
         outputs: dimension names of each array, in the structure of the result.
     """
-    in_specs, out_specs = jax.tree.map(functools.partial(_within, mesh), (inputs, outputs))
+    in_specs, out_specs = jax.tree.map(functools.partial(_layout_in_use, mesh), (inputs, outputs))
     return jax.shard_map(function, mesh=mesh, in_specs=in_specs, out_specs=out_specs)
 
 
-def _within(mesh: Mesh, names: str) -> PartitionSpec:
+def _layout_in_use(mesh: Mesh, names: str) -> PartitionSpec:
     """Returns the layout without `replica` or `model` where that axis has one device.
 
     JAX would insert sums over it, of which XLA leaves all-reduces as large as the buffers.
     """
-    one = [axis for axis in ("replica", "model") if mesh.shape[axis] == 1]
-    return PartitionSpec(*(_without(axes, one) for axes in spec(names)))
+    unused = [axis for axis in ("replica", "model") if mesh.shape[axis] == 1]
+    kept = (tuple(axis for axis in _axis_names(axes) if axis not in unused) for axes in spec(names))
+    return PartitionSpec(*(axes or None for axes in kept))
 
 
-def _without(axes: Any, dropped: list[str]) -> tuple[str, ...] | None:
-    named = (axes,) if isinstance(axes, str) else axes or ()
-    return tuple(axis for axis in named if axis not in dropped) or None
+def _axis_names(axes: Any) -> tuple[str, ...]:
+    """Returns the axes of one dimension of a layout as a tuple."""
+    return (axes,) if isinstance(axes, str) else axes or ()
 
 
 def on_devices(
@@ -72,13 +73,13 @@ def on_devices(
 
 def gather_stored(part: Array, stored: NamedSharding) -> Array:
     """Returns a parameter whole but for the model axis, from each device's part of it."""
-    for dimension, axes in _split(stored):
-        for stage in _stages(axes):
+    for dimension, axes in _split_dimensions(stored):
+        for stage in _gather_stages(axes):
             part = jax.lax.all_gather(part, stage, axis=dimension, tiled=True)
     return part
 
 
-def _stages(axes: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+def _gather_stages(axes: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
     """Yields the axes of one gather after another, innermost first.
 
     XLA for TPUs writes a gather over 64 devices or more as an all-reduce of zero-filled arrays,
@@ -100,7 +101,7 @@ def sum_to_stored(whole: Array, stored: NamedSharding, across: DTypeLike) -> Arr
         stored: layout of the sum.
         across: type in which the sums of slices cross the network between them.
     """
-    split = dict(_split(stored))
+    split = dict(_split_dimensions(stored))
     for dimension, axes in split.items():
         whole = _sum_scattered(whole, axes, dimension)
     done = {*ACROSS, *(name for axes in split.values() for name in axes)}
@@ -131,12 +132,12 @@ def sum_across(part: Array, dtype: DTypeLike, axes: Iterable[str]) -> Array:
     return part
 
 
-def _split(stored: NamedSharding) -> Iterator[tuple[int, tuple[str, ...]]]:
+def _split_dimensions(stored: NamedSharding) -> Iterator[tuple[int, tuple[str, ...]]]:
     """Yields the dimensions that a layout splits over axes of the batch, with these axes."""
     for dimension, axes in enumerate(stored.spec):
-        named = (axes,) if isinstance(axes, str) else axes or ()
-        if found := _larger_than_one(axis for axis in named if axis != "model"):
-            yield dimension, found
+        batch = (axis for axis in _axis_names(axes) if axis != "model")
+        if split := _larger_than_one(batch):
+            yield dimension, split
 
 
 def device_index(axes: Iterable[str]) -> Int[Array, ""] | int:
@@ -206,7 +207,23 @@ def exchange_slices(
     return checkpoint_name(_exchanged(rows, slices, places, len(rows)), EXCHANGED)
 
 
-def _value(rows: Array, slices: Slices, places: int, _: int) -> Array:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _exchanged(rows: Array, slices: Slices, places: int, count: int) -> Array:
+    return _exchanged_forward(rows, slices, places, count)[0]
+
+
+def _exchanged_forward(rows: Array, slices: Slices, places: int, _: int) -> tuple[Array, Slices]:
+    return _move_slices(rows, slices, places), slices
+
+
+def _exchanged_backward(_: int, count: int, slices: Slices, cotangent: Array) -> tuple[Array, None]:
+    return _move_slices(cotangent, slices.turned, count), None
+
+
+_exchanged.defvjp(_exchanged_forward, _exchanged_backward)
+
+
+def _move_slices(rows: Array, slices: Slices, places: int) -> Array:
     (start, at_other, size), received = slices
     return jax.lax.platform_dependent(
         rows,
@@ -215,24 +232,12 @@ def _value(rows: Array, slices: Slices, places: int, _: int) -> Array:
         size,
         at_other,
         received.size,
-        cpu=emulated,
-        default=lambda *given: jax.lax.ragged_all_to_all(*given, axis_name=EXPERT_AXES),
+        cpu=emulate_ragged_all_to_all,
+        default=functools.partial(jax.lax.ragged_all_to_all, axis_name=EXPERT_AXES),
     )
 
 
-def _forward(rows: Array, slices: Slices, places: int, count: int) -> tuple[Array, Slices]:
-    return _value(rows, slices, places, count), slices
-
-
-def _backward(places: int, count: int, slices: Slices, cotangent: Array) -> tuple[Array, None]:
-    return _value(cotangent, slices.turned, count, places), None
-
-
-_exchanged: Any = jax.custom_vjp(_value, nondiff_argnums=(2, 3))
-_exchanged.defvjp(_forward, _backward)
-
-
-def emulated(
+def emulate_ragged_all_to_all(
     rows: Float[Array, "rows embed"],
     places: Float[Array, "places embed"],
     start: Int[Array, " slices"],

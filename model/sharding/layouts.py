@@ -36,65 +36,6 @@ Names = tuple[str, ...]
 Record = TypeVar("Record", bound=tuple)
 Tree = TypeVar("Tree", bound=PyTree)
 
-
-def dimension_names(module: eqx.Module) -> eqx.Module:
-    """Returns the module with every array replaced by the names of its dimensions.
-
-    Raises:
-        TypeError: if an array field has no shape annotation.
-    """
-    names = {id(leaf): found for leaf, found in _walk(module)}
-    leaves, structure = jax.tree.flatten(module)
-    missing = [leaf for leaf in leaves if id(leaf) not in names]
-    if missing:
-        raise TypeError(
-            f"{len(missing)} arrays have no shape annotation, the first is {missing[0]}."
-        )
-    return jax.tree.unflatten(structure, [_pad(names[id(leaf)], leaf.ndim) for leaf in leaves])
-
-
-def declared_names(record: type[Record]) -> Record:
-    """Returns a NamedTuple with the dimension names of each field, such as "batch length"."""
-    return record(*(" ".join(_declared(kind) or ()) for kind in record.__annotations__.values()))
-
-
-def by_path(tree: Any) -> dict[str, Any]:
-    """Returns arrays by path, such as `.encoder.blocks[0].self_attention.query`."""
-    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
-
-
-def is_names(value: Any) -> bool:
-    """Returns whether this is a leaf of `dimension_names`, which JAX would take for a container."""
-    return isinstance(value, tuple) and all(isinstance(name, str) for name in value)
-
-
-def _walk(value: Any) -> Iterator[tuple[Any, Names]]:
-    if isinstance(value, eqx.Module):
-        for field in fields(value):
-            child = getattr(value, field.name)
-            names = _declared(field.type)
-            if names is not None and child is not None:
-                yield child, names
-            else:
-                yield from _walk(child)
-    elif isinstance(value, (list, tuple)):
-        for child in value:
-            yield from _walk(child)
-
-
-def _declared(kind: Any) -> Names | None:
-    """Returns the names in `Float[Array, "a b"]` or `Float[Array, "a b"] | None`."""
-    for part in (kind, *get_args(kind)):
-        if (names := getattr(part, "dim_str", None)) is not None:
-            return tuple(names.split())
-    return None
-
-
-def _pad(names: Names, rank: int) -> Names:
-    return ("blocks",) * (rank - len(names)) + names
-
-
 BATCH_AXES = AXES[:-1]
 EXPERT_AXES = ("slice", "expert")
 ACROSS = ("replica", "slice")  # axes along which devices are in different slices
@@ -124,6 +65,65 @@ USED = STORED | {
     "length": None,
     "microbatches": None,
 }
+
+
+def dimension_names(module: eqx.Module) -> eqx.Module:
+    """Returns the module with every array replaced by the names of its dimensions.
+
+    Raises:
+        TypeError: if an array field has no shape annotation.
+    """
+    names = {id(array): names for array, names in _arrays_with_names(module)}
+    leaves, structure = jax.tree.flatten(module)
+    missing = [leaf for leaf in leaves if id(leaf) not in names]
+    if missing:
+        raise TypeError(
+            f"{len(missing)} arrays have no shape annotation, the first is {missing[0]}."
+        )
+    return jax.tree.unflatten(
+        structure,
+        [("blocks",) * (leaf.ndim - len(names[id(leaf)])) + names[id(leaf)] for leaf in leaves],
+    )
+
+
+def declared_names(record: type[Record]) -> Record:
+    """Returns a NamedTuple with the dimension names of each field, such as "batch length"."""
+    return record(
+        *(" ".join(_declared_dimensions(kind) or ()) for kind in record.__annotations__.values())
+    )
+
+
+def by_path(tree: Any) -> dict[str, Any]:
+    """Returns arrays by path, such as `.encoder.blocks[0].self_attention.query`."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
+
+
+def is_names(value: Any) -> bool:
+    """Returns whether this is a leaf of `dimension_names`, which JAX would take for a container."""
+    return isinstance(value, tuple) and all(isinstance(name, str) for name in value)
+
+
+def _arrays_with_names(value: Any) -> Iterator[tuple[Any, Names]]:
+    if isinstance(value, eqx.Module):
+        for field in fields(value):
+            child = getattr(value, field.name)
+            names = _declared_dimensions(field.type)
+            if names is not None and child is not None:
+                yield child, names
+            else:
+                yield from _arrays_with_names(child)
+    elif isinstance(value, (list, tuple)):
+        for child in value:
+            yield from _arrays_with_names(child)
+
+
+def _declared_dimensions(kind: Any) -> Names | None:
+    """Returns the names in `Float[Array, "a b"]` or `Float[Array, "a b"] | None`."""
+    for part in (kind, *get_args(kind)):
+        if (names := getattr(part, "dim_str", None)) is not None:
+            return tuple(names.split())
+    return None
 
 
 def spec(names: str | Names, mesh: Mesh | AbstractMesh | None = None) -> PartitionSpec:
@@ -166,7 +166,7 @@ def storage(names: str | Names, shape: Sequence[int], mesh: Mesh | AbstractMesh)
         return NamedSharding(mesh, PartitionSpec(*(None for _ in names)))
     if "embed" not in names or "experts" in names:
         return NamedSharding(mesh, PartitionSpec(*axes))
-    fine = _of_prime_axes(mesh)
+    fine = _mesh_of_prime_axes(mesh)
     # Innermost first: devices that are neighbours, so that a gather crosses few links.
     free = [axis for axis in reversed(batch_axes(fine)) if axis not in ACROSS]
     for name in SPLIT:
@@ -174,13 +174,13 @@ def storage(names: str | Names, shape: Sequence[int], mesh: Mesh | AbstractMesh)
             at = names.index(name)
             whole = ("model",) if STORED[name] == "model" else ()
             size = shape[at] // math.prod(fine.shape[axis] for axis in whole)
-            taken = list(_dividing(size, free, fine))
+            taken = list(_dividing_axes(size, free, fine))
             free = [axis for axis in free if axis not in taken]
             axes[at] = (*whole, *reversed(taken)) or None
     return NamedSharding(fine, PartitionSpec(*axes))
 
 
-def _dividing(size: int, axes: list[str], mesh: Mesh | AbstractMesh) -> Iterator[str]:
+def _dividing_axes(size: int, axes: list[str], mesh: Mesh | AbstractMesh) -> Iterator[str]:
     """Yields, in order, each axis that divides what the axes before it leave of a size."""
     for axis in axes:
         if size % mesh.shape[axis] == 0:
@@ -189,12 +189,12 @@ def _dividing(size: int, axes: list[str], mesh: Mesh | AbstractMesh) -> Iterator
 
 
 @functools.cache
-def _of_prime_axes(mesh: Mesh | AbstractMesh) -> Mesh | AbstractMesh:
+def _mesh_of_prime_axes(mesh: Mesh | AbstractMesh) -> Mesh | AbstractMesh:
     """Returns the same devices with an axis for each prime factor of `data` and of `expert`."""
     sizes: dict[str, int] = {}
     for axis, size in mesh.shape.items():
         if axis in ("data", "expert"):
-            sizes |= {f"{axis}{number}": prime for number, prime in enumerate(_primes(size))}
+            sizes |= {f"{axis}{number}": prime for number, prime in enumerate(_prime_factors(size))}
         else:
             sizes[axis] = size
     shape, names = tuple(sizes.values()), tuple(sizes)
@@ -204,7 +204,7 @@ def _of_prime_axes(mesh: Mesh | AbstractMesh) -> Mesh | AbstractMesh:
     return Mesh(np.reshape(mesh.devices, shape), names, axis_types=types)
 
 
-def _primes(number: int) -> Iterator[int]:
+def _prime_factors(number: int) -> Iterator[int]:
     factor = 2
     while number > 1:
         while number % factor == 0:

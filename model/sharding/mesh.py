@@ -15,6 +15,7 @@ from jax.sharding import AbstractMesh, AxisType, Mesh
 from model.config import AXES, ConfigurationError, MeshShape, ModelConfig
 from model.sharding.layouts import batch_shards, expert_shards
 
+GROUPS = ", which follow from rows, inputs and model.switch's encoder_ and decoder_group_tokens"
 IF_ACCELERATORS = '; or, if there are accelerators, install "jax[tpu]" or "jax[cuda13]" first.'
 
 
@@ -25,7 +26,7 @@ def make_mesh(shape: MeshShape, devices: Sequence[Any] | None = None) -> Mesh:
         ConfigurationError: if the shape does not use exactly the devices that exist.
     """
     devices = jax.devices() if devices is None else list(devices)
-    return Mesh(arranged(shape, devices), AXES, axis_types=(AxisType.Auto,) * len(AXES))
+    return Mesh(arrange_devices(shape, devices), AXES, axis_types=(AxisType.Auto,) * len(AXES))
 
 
 def abstract_mesh(shape: MeshShape) -> AbstractMesh:
@@ -39,7 +40,7 @@ def abstract_mesh(shape: MeshShape) -> AbstractMesh:
     return AbstractMesh(tuple(shape.sizes.values()), AXES, axis_types=types)
 
 
-def arranged(shape: MeshShape, devices: Sequence[Any]) -> np.ndarray:
+def arrange_devices(shape: MeshShape, devices: Sequence[Any]) -> np.ndarray:
     """Returns the devices in the order of the mesh, an array with the axes of the mesh.
 
     The order is by process, not along a torus as in `mesh_utils`: each host then has consecutive
@@ -99,9 +100,6 @@ def _check_slices(shape: MeshShape) -> None:
         )
 
 
-GROUPS = ", which follow from rows, inputs and model.switch's encoder_ and decoder_group_tokens"
-
-
 def check_fit(
     config: ModelConfig, mesh: Mesh | AbstractMesh, rows: int, inputs: int, targets: int
 ) -> None:
@@ -110,19 +108,19 @@ def check_fit(
     Raises:
         ConfigurationError: if any does not; the message names all of them.
     """
-    size, shards, expert = dict(mesh.shape), batch_shards(mesh), expert_shards(mesh)
+    axes, shards, expert = dict(mesh.shape), batch_shards(mesh), expert_shards(mesh)
     divisions = [
         ("rows of a batch", rows, shards),
-        ("heads", config.heads, size["model"]),
-        ("mlp", config.mlp, size["model"]),
-        ("vocabulary rows", config.vocabulary_rows, size["model"]),
+        ("heads", config.heads, axes["model"]),
+        ("mlp", config.mlp, axes["model"]),
+        ("vocabulary rows", config.vocabulary_rows, axes["model"]),
     ]
     if config.switch is not None:
         switch = config.switch
         divisions += [
             ("experts", switch.experts, expert),
-            *([("shared_mlp", switch.shared_mlp, size["model"])] if switch.shared_mlp else []),
-            ("embed", config.embed, size["data"]),
+            *([("shared_mlp", switch.shared_mlp, axes["model"])] if switch.shared_mlp else []),
+            ("embed", config.embed, axes["data"]),
             (
                 f"encoder tokens of a device, {inputs} per row",
                 rows * inputs // shards,
@@ -137,13 +135,15 @@ def check_fit(
             *_pool_divisions("decoder", config, rows * targets // shards, expert),
         ]
     misfits = [
-        f"{what} ({n}) must be a multiple of {by}" for what, n, by in divisions if n % by or n < by
+        f"{what} ({size}) must be a multiple of {divisor}"
+        for what, size, divisor in divisions
+        if size % divisor or size < divisor
     ]
     if misfits:
-        axes = " ".join(f"{name}={count}" for name, count in size.items() if count > 1)
+        shape = " ".join(f"{name}={count}" for name, count in axes.items() if count > 1)
         groups = GROUPS if config.switch else ""
         raise ConfigurationError(
-            f"The sizes of the recipe do not divide over {axes or 'one device'}: "
+            f"The sizes of the recipe do not divide over {shape or 'one device'}: "
             f"{'; '.join(misfits)}; change the mesh or these sizes{groups}."
         )
 

@@ -42,8 +42,8 @@ from model.hugging_face.weights import (
     WEIGHTS,
     exported_arrays,
     exported_shapes,
-    index_of,
     weight_files,
+    weight_index,
 )
 from model.trainer import Trainer
 from model.transformer import Transformer, parameter_count
@@ -308,7 +308,7 @@ def write_weights(out: Place, network: Transformer) -> dict[str, str]:
     }
     if not is_first() or len(files) == 1:
         return digests
-    write_json(out / INDEX, index_of(files, shapes))
+    write_json(out / INDEX, weight_index(files, shapes))
     return {**digests, INDEX: digest_of_contents(out / INDEX)}
 
 

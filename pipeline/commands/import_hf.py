@@ -22,7 +22,7 @@ from data.files.json_files import read_json
 from data.files.paths import instead_of_directory, open_file
 from data.tokens.tokenizer import MODEL_FILE, Tokenizer
 from model.hugging_face.config import TheirConfig, import_config
-from model.hugging_face.weights import checked, compared_arrays, import_state
+from model.hugging_face.weights import checked_state, compared_arrays, import_state
 from model.memory import checkpoint_bytes
 from model.transformer import parameter_count, transformer_shapes
 from pipeline.arguments import ImportHf
@@ -181,7 +181,7 @@ def check_weights(paths: list[Path], recipe: Recipe) -> None:
         name: array if name in whole else jax.ShapeDtypeStruct(array.shape, array.dtype)
         for name, array in arrays_in(paths)
     }
-    checked(recipe.model, state)
+    checked_state(recipe.model, state)
 
 
 def arrays_in(paths: list[Path]) -> Iterator[tuple[str, np.ndarray]]:

@@ -36,7 +36,12 @@ from data.tokens.tokenizer import MODEL_FILE
 from eval.experts import WRITTEN, ExpertUse, expert_use, switch_layers
 from model.batch import Batch
 from model.config import MeshShape, ModelConfig, SwitchConfig
-from model.conversions.pruning import kept_count, most_important, pruned_config, refitted
+from model.conversions.pruning import (
+    kept_count,
+    most_important_experts,
+    pruned_config,
+    refitted_network,
+)
 from model.sharding.layouts import by_path
 from model.sharding.mesh import make_mesh
 from model.step import TrainState
@@ -150,7 +155,9 @@ def pruned_state(pruning: Pruning, text: Sequence[Batch]) -> TrainState:
     network = _read(pruning)
     if text:
         whole, _ = restore(pruning.run, pruning.whole, pruning.step)
-        network = refitted(pruning.whole.model(whole), trainer.model(network), text, trainer.mesh)
+        network = refitted_network(
+            pruning.whole.model(whole), trainer.model(network), text, trainer.mesh
+        )
         network, _ = eqx.partition(network, eqx.is_array)
     step = jax.device_put(np.asarray(pruning.step, np.int32), trainer.shardings.step)
     arrays = jax.device_put(network, trainer.shardings.arrays)
@@ -213,7 +220,7 @@ def resolved(arguments: Prune) -> PruneRequest:
         step=step,
         whole=trainer_of_one_device(source),
         pruned=trainer_of_one_device(recipe),
-        kept=most_important(use.gate, count),
+        kept=most_important_experts(use.gate, count),
         load=use.load if arguments.merge else None,
     )
     experts = use.gate.shape[1]

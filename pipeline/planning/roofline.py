@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from model.sharding.mesh import arranged
+from model.sharding.mesh import arrange_devices
 from pipeline.hardware.peaks import bandwidth, latency, peak_flops
 from pipeline.planning.compiled_step import CompiledStep
 from pipeline.planning.hlo.collectives import (
@@ -98,7 +98,7 @@ def roofline(step: CompiledStep, program: Program) -> Roofline:
     if topology.slices > 1:
         mesh, as_numbered = recipe.mesh.within_slice, topology
     else:
-        devices = arranged(recipe.mesh, topology.devices).flat
+        devices = arrange_devices(recipe.mesh, topology.devices).flat
         mesh, as_numbered = recipe.mesh.sizes, replace(topology, devices=tuple(devices))
     multiplied, moved = products(program), traffic_bytes(program)
     in_slices = collectives(program, mesh, step.arrays, recipe.rows)

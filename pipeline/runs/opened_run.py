@@ -23,7 +23,7 @@ from jaxtyping import Float, Int
 
 from data.files.paths import Place
 from model import SLOPED_STEPS_SINCE
-from model.conversions.pruning import expert_axes, merged_arrays, of_stack, pruned_arrays
+from model.conversions.pruning import expert_axes, merged_arrays, pruned_arrays, stack_rows
 from model.fingerprints import ARRAYS
 from model.sharding.layouts import by_path, with_shardings
 from model.sharding.mesh import make_mesh
@@ -192,7 +192,7 @@ def read_pruned(
             if load is None or names[0] not in axes:
                 yield from pruned_arrays(arrays, axes, kept).items()
             else:
-                layers = of_stack(kept, names[0]), of_stack(load, names[0])
+                layers = stack_rows(kept, names[0]), stack_rows(load, names[0])
                 yield from merged_arrays(arrays, *layers).items()
     finally:
         checkpoints.close()

@@ -38,7 +38,7 @@ from data.files.paths import Place, exists
 from data.tokens.blocks import TokenBlocks
 from data.tokens.tokenizer import MODEL_FILE, Tokenizer, load
 from eval.experts import Usage, added, columns
-from model.decoding.generation import written_greedily
+from model.decoding.generation import write_greedily
 from model.loss.scoring import Scores
 from model.sharding.layouts import batch_sharding, batch_shards, expert_shards, replicated
 from model.trainer import Trainer
@@ -279,7 +279,7 @@ def greedy_program(trainer: Trainer, ids: int) -> Callable[..., jax.Array]:
     """Returns the function, compiled at its first call, that writes into the gaps of rows."""
     mesh = trainer.mesh
     return jax.jit(
-        lambda arrays, inputs: written_greedily(
+        lambda arrays, inputs: write_greedily(
             trainer.model(arrays), inputs, length=WRITTEN, ids=ids, mesh=mesh
         ),
         in_shardings=(trainer.shardings.arrays, batch_sharding(mesh)),

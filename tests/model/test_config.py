@@ -53,7 +53,7 @@ from model.sharding.layouts import (
     spec,
     storage,
 )
-from model.sharding.mesh import abstract_mesh, arranged, check_fit, make_mesh
+from model.sharding.mesh import abstract_mesh, arrange_devices, check_fit, make_mesh
 from model.trainer import make_trainer
 from model.transformer import transformer_shapes
 from pipeline.recipe.fits import with_mesh
@@ -249,7 +249,7 @@ def two_of_four(kind):
 
 @pytest.mark.parametrize("kind", [Device, Card, DescribedCard])
 def test_experts_and_widths_never_cross_slices(kind):
-    mesh = arranged(MeshShape(data=4, expert=2, slices=2), two_of_four(kind))
+    mesh = arrange_devices(MeshShape(data=4, expert=2, slices=2), two_of_four(kind))
     assert mesh.shape == (2, 2, 1, 2, 1)
     assert sorted(device.id for device in mesh.flat) == list(range(8))
     halves = [{device.id // 4 for device in half.flat} for half in mesh]
@@ -257,7 +257,9 @@ def test_experts_and_widths_never_cross_slices(kind):
 
 
 def test_experts_may_be_split_over_slices():
-    mesh = arranged(MeshShape(expert=4, model=2, slices=2, expert_slices=2), two_of_four(Device))
+    mesh = arrange_devices(
+        MeshShape(expert=4, model=2, slices=2, expert_slices=2), two_of_four(Device)
+    )
     assert mesh.shape == (1, 1, 2, 2, 2)
     assert [[device.id for device in half.flat] for half in mesh[0, 0]] == [
         [0, 1, 2, 3],
@@ -268,7 +270,7 @@ def test_experts_may_be_split_over_slices():
 def test_of_four_slices_two_may_be_along_each_axis():
     devices = [Device(number, number // 2) for number in range(8)]
     shape = MeshShape(data=2, expert=4, slices=4, expert_slices=2)
-    mesh = arranged(shape, devices)[:, 0, :, :, 0]
+    mesh = arrange_devices(shape, devices)[:, 0, :, :, 0]
     found = [[[device.slice_index for device in row] for row in half] for half in mesh]
     assert found == [[[0, 0], [1, 1]], [[2, 2], [3, 3]]]
     assert shape.within_slice == {"replica": 1, "data": 1, "slice": 1, "expert": 2, "model": 1}
@@ -288,7 +290,7 @@ def test_of_four_slices_two_may_be_along_each_axis():
 )
 def test_slices_that_do_not_exist(shape, message):
     with pytest.raises(ConfigurationError, match=message):
-        arranged(shape, two_of_four(Card))
+        arrange_devices(shape, two_of_four(Card))
 
 
 def test_a_mesh_must_use_the_devices():

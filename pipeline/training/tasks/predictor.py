@@ -28,7 +28,7 @@ from data.tokens.tokenizer import PADDING, Tokenizer
 from eval.experts import Usage, added, by_language, columns
 from model.batch import Batch, Call
 from model.decoding.beam_search import Beams, beam_search, label_nats
-from model.decoding.generation import cached_decoder, never_dropping, written_greedily
+from model.decoding.generation import cached_decoder, never_dropping, write_greedily
 from model.loss.training_loss import row_routings
 from model.sharding.layouts import batch_sharding, replicated
 from model.switch.balancing import RoutingSums
@@ -156,7 +156,7 @@ class Predictor:
             in_shardings=(*shardings, shardings[1]),
             out_shardings=replicated(trainer.mesh),
         )
-        write = written_greedily if beams == 1 else functools.partial(best_of_beams, beams=beams)
+        write = write_greedily if beams == 1 else functools.partial(best_of_beams, beams=beams)
         self._generate = program(
             lambda arrays, inputs: write(
                 eqx.combine(arrays, trainer.static),

@@ -28,14 +28,14 @@ from model.conversions.pruning import (
     RIDGE,
     LayerExperts,
     expert_axes,
-    joined_by,
     kept_count,
-    merged,
     merged_arrays,
-    most_important,
+    merged_experts,
+    most_important_experts,
+    nearest_kept,
     pruned_arrays,
     pruned_config,
-    refitted,
+    refitted_network,
 )
 from model.decoding.generation import never_dropping
 from model.sharding.layouts import by_path
@@ -61,7 +61,7 @@ def slowly_chosen(importance, count):
 @settings(max_examples=30, deadline=None)
 @given(arrays(float, (4, 5), elements=st.integers(0, 3).map(float)), st.integers(1, 5))
 def test_the_most_important_stay_and_of_equal_ones_the_first(importance, count):
-    kept = most_important(importance, count)
+    kept = most_important_experts(importance, count)
     expected = [slowly_chosen(of.tolist(), count) for of in importance]
     assert kept.tolist() == expected
 
@@ -214,7 +214,7 @@ def permuted(of, source, target, order):
 def test_an_expert_merges_with_a_copy_of_itself_to_itself_whatever_the_order_of_units(draw, gated):
     given = permuted(experts(draw, gated), 1, 3, np.random.default_rng(1).permutation(MLP))
     load = np.array([0.0, 2.0, 0.0, 5.0, 1.0])
-    made = merged(given, np.array([1, 1, 1, 1, 4]), load, KEPT_MERGING)
+    made = merged_experts(given, np.array([1, 1, 1, 1, 4]), load, KEPT_MERGING)
     x = draw(size=(9, EMBED))
     np.testing.assert_allclose(computed(made, 0, x), computed(given, 1, x), atol=1e-12)
     np.testing.assert_array_equal(made.up[1], given.up[4])
@@ -236,13 +236,13 @@ def test_each_dropped_expert_joins_the_kept_one_with_the_most_similar_column(dra
         else max(KEPT_MERGING, key=lambda kept, one=one: cosine(one, kept))
         for one in range(EXPERTS_MERGING)
     ]
-    np.testing.assert_array_equal(joined_by(router, KEPT_MERGING), expected)
+    np.testing.assert_array_equal(nearest_kept(router, KEPT_MERGING), expected)
 
 
 def test_a_merged_expert_is_the_mean_by_load_of_aligned_units(draw):
     """With every permutation tried: units are few."""
     given, load = experts(draw), np.array([3.0, 1.0, 0.0, 0.0, 0.0])
-    made = merged(given, np.array([1, 1, 4, 4, 4]), load, KEPT_MERGING)
+    made = merged_experts(given, np.array([1, 1, 4, 4, 4]), load, KEPT_MERGING)
     np.testing.assert_array_equal(made.down[1], given.down[4])  # nothing was sent to its group
     units = [given.units(one) for one in (1, 0)]
     np.testing.assert_array_equal(units[0][2, :EMBED], given.gate[1, :, 2])
@@ -309,7 +309,7 @@ def pruned(whole):
 
 @pytest.fixture(scope="module")
 def fitted(whole, pruned):
-    return refitted(whole, pruned, [batch(0), batch(1)], mesh_of())
+    return refitted_network(whole, pruned, [batch(0), batch(1)], mesh_of())
 
 
 def rows_of_encoder(net, of):
@@ -375,6 +375,6 @@ def test_where_all_experts_stay_there_is_nothing_to_fit():
     """Nor is what a shared expert adds."""
     beside = replace(config("switch"), switch=replace(SWITCH_REFITTING, shared_mlp=16))
     whole = drawn(beside)
-    same = refitted(whole, whole, [batch(0)], mesh_of())
+    same = refitted_network(whole, whole, [batch(0)], mesh_of())
     for name, leaf in by_path(same).items():
         np.testing.assert_allclose(leaf, by_path(whole)[name], atol=2e-3)

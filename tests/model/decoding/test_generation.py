@@ -15,7 +15,7 @@ from model.config import EOS, ConfigurationError, MeshShape, ModelConfig, Switch
 from model.decoding.generation import (
     Sampling,
     cached_decoder,
-    choose,
+    choose_tokens,
     generate,
     never_dropping,
 )
@@ -110,7 +110,7 @@ LOGITS = jnp.log(jnp.array([[0.4, 0.3, 0.2, 0.1], [0.1, 0.2, 0.3, 0.4]]))
 )
 def test_sampling_has_the_shares_it_should(sampling, shares):
     keys = jax.random.split(jax.random.key(0), 20_000)
-    drawn = np.asarray(jax.jit(jax.vmap(lambda key: choose(LOGITS, sampling, key)))(keys))
+    drawn = np.asarray(jax.jit(jax.vmap(lambda key: choose_tokens(LOGITS, sampling, key)))(keys))
     for row, expected in zip(drawn.T, (shares, shares[::-1]), strict=True):
         found = np.bincount(row, minlength=4) / len(keys)
         np.testing.assert_allclose(found, expected, atol=0.015)  # 4 sigma

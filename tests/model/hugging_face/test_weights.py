@@ -19,11 +19,12 @@ from model.hugging_face.weights import (
     COPIES,
     INDEX,
     WEIGHTS,
-    export_state,
+    exported_arrays,
+    exported_shapes,
     gathered_part,
     import_state,
-    index_of,
     weight_files,
+    weight_index,
     weight_names,
 )
 from model.loss.cross_entropy import Computation, Labels, cross_entropy
@@ -51,7 +52,7 @@ def test_one_file_where_all_arrays_fit_and_several_with_an_index_otherwise():
     files = weight_files(shapes, most_bytes=100)
     assert list(files.values()) == [["a", "b"], ["c"], ["d"]]  # c alone is larger than a file
     assert next(iter(files)) == "model-00001-of-00003.safetensors"
-    index = index_of(files, shapes)
+    index = weight_index(files, shapes)
     assert index["metadata"] == {"total_size": 4 * (16 + 8 + 80 + 1)}
     assert index["weight_map"] == {name: file for file in files for name in files[file]}
     assert INDEX.startswith(WEIGHTS)
@@ -85,6 +86,10 @@ def their_state(config):
     return state
 
 
+def exported_state(model):
+    return dict(exported_arrays(model, exported_shapes(model.config)))
+
+
 @pytest.mark.parametrize("case", FROZEN["cases"])
 def test_logits_and_gradients_are_transformers(case):
     """Right-padded, longer than the farthest position; Switch with 5 to 50 % dropped."""
@@ -111,7 +116,7 @@ def test_logits_and_gradients_are_transformers(case):
     expected = np.array(FROZEN["cases"][case]["logits"])
     logits = np.asarray(logits)[:, :9:4, ::64].ravel()
     np.testing.assert_allclose(logits, expected, atol=1e-4)
-    gradients = export_state(eqx.combine(slopes, rest))
+    gradients = exported_state(eqx.combine(slopes, rest))
     for name, along in FROZEN["cases"][case]["gradients"].items():
         slope = np.sum(gradients[name] * cases.weight(f"along {name}", gradients[name].shape))
         assert slope == pytest.approx(along, rel=1e-4, abs=1e-3), name
@@ -121,7 +126,7 @@ def test_logits_and_gradients_are_transformers(case):
 def test_there_and_back_the_bits_stay(case):
     config = config_of(case)
     state = their_state(config)
-    again = export_state(import_state(config, state))
+    again = exported_state(import_state(config, state))
     assert again.keys() - set(COPIES) == state.keys()
     assert all(np.array_equal(again[name], state[name]) for name in state)
     back = import_config(
@@ -135,7 +140,7 @@ def test_a_slope_of_position_biases_becomes_part_of_their_table():
     drawn = Transformer.init(
         sloped := dataclasses.replace(config, distance_slope=0.5), key=jax.random.key(0)
     )
-    state = export_state(drawn)
+    state = exported_state(drawn)
     assert export_config(sloped, cases.SOURCE, cases.TARGET) == export_config(
         config, cases.SOURCE, cases.TARGET
     )
