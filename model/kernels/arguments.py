@@ -76,20 +76,20 @@ class Inputs(NamedTuple):
     query_numbers: Int[Array, "batch *queries"] | None
     key_numbers: Int[Array, "batch *keys"] | None
 
-    def cut(self, query: Any, keys: Any, biases: Any, of_queries: Any, of_keys: Any) -> Any:
+    def cut(self, query: Any, keys: Any, biases: Any, query_numbers: Any, key_numbers: Any) -> Any:
         """Returns how each array is cut, None for those that are not given.
 
         Args:
             query, keys, biases: how these are cut; values are cut like keys.
-            of_queries, of_keys: how the example numbers are cut.
+            query_numbers, key_numbers: how the example numbers are cut.
         """
         return Inputs(
             query=query,
             keys=keys,
             values=keys,
             biases=None if self.biases is None else biases,
-            query_numbers=None if self.query_numbers is None else of_queries,
-            key_numbers=None if self.key_numbers is None else of_keys,
+            query_numbers=None if self.query_numbers is None else query_numbers,
+            key_numbers=None if self.key_numbers is None else key_numbers,
         )
 
 
@@ -125,6 +125,16 @@ class Operand:
         """Returns the bytes that are moved if the grid's steps are taken in this order."""
         indices = (self.index(*step) for step in steps)
         return sum(self.bytes_at(index) for index, _ in itertools.groupby(indices))
+
+
+def map_operands(function: Callable[[Operand], Any], operands: Any) -> Any:
+    """Returns a tree of operands with the function of each."""
+    return jax.tree.map(function, operands, is_leaf=lambda leaf: isinstance(leaf, Operand))
+
+
+def operand_list(*trees: Any) -> list[Operand]:
+    """Returns the operands of trees."""
+    return jax.tree.leaves(trees, is_leaf=lambda leaf: isinstance(leaf, Operand))
 
 
 def estimate(

@@ -21,9 +21,29 @@ import numpy as np
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
 
-from model.kernels.arguments import MASKED, Arguments, Inputs, Numbers, Operand, Setting, estimate
-from model.kernels.gpu_tiles import TILE, GpuBlocks, load, load_row, masked, offsets, scores, store
+from model.kernels.arguments import (
+    MASKED,
+    Arguments,
+    Inputs,
+    Numbers,
+    Setting,
+    estimate,
+    map_operands,
+    operand_list,
+)
+from model.kernels.gpu_tiles import (
+    TILE,
+    GpuBlocks,
+    load,
+    load_row,
+    mask_scores,
+    offsets,
+    scores,
+    store,
+)
 from model.layers.position_bias import by_offset, segments
+
+WIDEST = 128  # columns of a head, as in T5's largest models
 
 
 def forward_body(inputs: Inputs, output, statistics, *, blocks: GpuBlocks, causal: bool):
@@ -36,11 +56,11 @@ def forward_body(inputs: Inputs, output, statistics, *, blocks: GpuBlocks, causa
         keys = load(inputs.keys, key_tile, blocks.keys, head, key_tile * TILE)
         values = load(inputs.values, key_tile, blocks.keys, head, key_tile * TILE)
         tiles = tile, key_tile
-        found = scores(inputs, query, keys, tiles, blocks)
-        found = masked(found, MASKED, tiles, inputs, blocks, causal=causal)
-        new_most = jnp.maximum(most, jnp.max(found, axis=1))
+        tile_scores = scores(inputs, query, keys, tiles, blocks)
+        tile_scores = mask_scores(tile_scores, MASKED, tiles, inputs, blocks, causal=causal)
+        new_most = jnp.maximum(most, jnp.max(tile_scores, axis=1))
         shrunk = jnp.exp(most - new_most)
-        weights = jnp.exp(found - new_most[:, None])
+        weights = jnp.exp(tile_scores - new_most[:, None])
         mixed = mixed * shrunk[:, None] + plgpu.dot(weights.astype(values.dtype), values)
         return mixed, new_most, total * shrunk + jnp.sum(weights, axis=1)
 
@@ -58,7 +78,7 @@ def queries_body(
     statistics,
     gradient,
     segments,
-    of_query,
+    query_gradient,
     dots,
     sums,
     *,
@@ -82,17 +102,17 @@ def queries_body(
         keys = load(inputs.keys, key_tile, blocks.keys, head, key_tile * TILE)
         values = load(inputs.values, key_tile, blocks.keys, head, key_tile * TILE)
         tiles = tile, key_tile
-        found = scores(inputs, query, keys, tiles, blocks)
-        weights = _weights(found, row, tiles, inputs, blocks, causal)
-        change = _change(weights, plgpu.dot(along, values.T), row, dot)
+        tile_scores = scores(inputs, query, keys, tiles, blocks)
+        weights = _weights(tile_scores, row, tiles, inputs, blocks, causal)
+        score_gradient = _score_gradient(weights, plgpu.dot(along, values.T), row, dot)
         if segments is not None:
-            by_segment = _add_segments(by_segment, change, offsets(tiles), tiles, segments)
-        return total + plgpu.dot(change.astype(keys.dtype), keys), by_segment
+            by_segment = _add_segments(by_segment, score_gradient, offsets(tiles), tiles, segments)
+        return total + plgpu.dot(score_gradient.astype(keys.dtype), keys), by_segment
 
     by_segment = None if segments is None else jnp.zeros(sums.shape, jnp.float32)
     start = jnp.zeros(query.shape, jnp.float32), by_segment
     total, by_segment = jax.lax.fori_loop(0, _key_tiles(tile, blocks), pass_over, start)
-    store(of_query, tile, blocks.queries, head, total)
+    store(query_gradient, tile, blocks.queries, head, total)
     if segments is not None:
         sums[...] = by_segment
 
@@ -102,8 +122,8 @@ def keys_body(
     statistics,
     gradient,
     dots,
-    of_keys,
-    of_values,
+    key_gradient,
+    value_gradient,
     *,
     blocks: GpuBlocks,
     causal: bool,
@@ -121,34 +141,34 @@ def keys_body(
         row = load_row(statistics, query_tile, blocks.queries, -MASKED, first)
         dot = load_row(dots, query_tile, blocks.queries, 0.0, first)
         tiles = query_tile, tile
-        found = scores(inputs, query, keys, tiles, blocks)
-        weights = _weights(found, row, tiles, inputs, blocks, causal)
+        tile_scores = scores(inputs, query, keys, tiles, blocks)
+        weights = _weights(tile_scores, row, tiles, inputs, blocks, causal)
         value_total += plgpu.dot(weights.astype(along.dtype).T, along)
-        change = _change(weights, plgpu.dot(along, values.T), row, dot)
-        return key_total + plgpu.dot(change.astype(query.dtype).T, query), value_total
+        score_gradient = _score_gradient(weights, plgpu.dot(along, values.T), row, dot)
+        return key_total + plgpu.dot(score_gradient.astype(query.dtype).T, query), value_total
 
     zeros = jnp.zeros(keys.shape, jnp.float32)
     first = tile if blocks.skips else 0
     totals = jax.lax.fori_loop(first, blocks.query_tiles, pass_over, (zeros, zeros))
-    store(of_keys, tile, blocks.keys, head, totals[0])
-    store(of_values, tile, blocks.keys, head, totals[1])
+    store(key_gradient, tile, blocks.keys, head, totals[0])
+    store(value_gradient, tile, blocks.keys, head, totals[1])
 
 
-def _weights(found, row, tiles, inputs: Inputs, blocks: GpuBlocks, causal: bool):
+def _weights(tile_scores, row, tiles, inputs: Inputs, blocks: GpuBlocks, causal: bool):
     """Returns the probabilities of a tile."""
     uniform = row <= MASKED / 2
     value = jnp.where(uniform, 0.0, MASKED)[:, None]
-    found = masked(found, value, tiles, inputs, blocks, causal=causal)
-    return jnp.exp(found - jnp.where(uniform, math.log(blocks.keys), row)[:, None])
+    tile_scores = mask_scores(tile_scores, value, tiles, inputs, blocks, causal=causal)
+    return jnp.exp(tile_scores - jnp.where(uniform, math.log(blocks.keys), row)[:, None])
 
 
-def _change(weights, along_values, row, dot):
+def _score_gradient(weights, along_values, row, dot):
     """Returns the gradient of a tile of scores."""
     weights = jnp.where((row <= MASKED / 2)[:, None], 0.0, weights)
     return weights * (along_values - dot[:, None])
 
 
-def _add_segments(by_segment, change, offset, tiles, segments):
+def _add_segments(by_segment, score_gradient, offset, tiles, segments):
     """Returns the sums over each segment of equal bias with those of a tile added.
 
     Far from the diagonal a tile lies in one segment; only those that it meets are visited.
@@ -159,26 +179,22 @@ def _add_segments(by_segment, change, offset, tiles, segments):
     first = jnp.sum((starts <= middle - (TILE - 1)).astype(jnp.int32)) - 1
     last = jnp.sum((starts <= middle + (TILE - 1)).astype(jnp.int32)) - 1
 
-    def visit(segment, sums):
-        here = (offset >= segments[0, segment]) & (offset < segments[1, segment])
-        return sums + jnp.where(number == segment, jnp.sum(jnp.where(here, change, 0.0)), 0.0)
+    def add_segment(segment, sums):
+        is_inside = (offset >= segments[0, segment]) & (offset < segments[1, segment])
+        total = jnp.sum(jnp.where(is_inside, score_gradient, 0.0))
+        return sums + jnp.where(number == segment, total, 0.0)
 
-    return jax.lax.fori_loop(first, last + 1, visit, by_segment)
+    return jax.lax.fori_loop(first, last + 1, add_segment, by_segment)
 
 
 def _key_tiles(tile, blocks: GpuBlocks):
     """Returns the number of tiles of keys that a tile of queries sees."""
-    if not blocks.skips:
-        return blocks.key_tiles
-    return jnp.minimum(tile + 1, blocks.key_tiles)
+    return jnp.minimum(tile + 1, blocks.key_tiles) if blocks.skips else blocks.key_tiles
 
 
-def _store_row(reference, tile, length: int, found) -> None:
+def _store_row(reference, tile, length: int, row) -> None:
     inside = tile * TILE + jnp.arange(TILE) < length
-    plgpu.store(reference, found, mask=inside)
-
-
-WIDEST = 128  # columns of a head, as in T5's largest models
+    plgpu.store(reference, row, mask=inside)
 
 
 def is_supported(
@@ -210,32 +226,38 @@ def backward(arguments: Arguments, output, statistics, gradient, setting: Settin
     """Returns the gradients of queries, keys, values and table."""
     inputs, blocks = _inputs(arguments, setting)
     output, gradient = (x.reshape(inputs.query.shape) for x in (output, gradient))
-    of_query, dots, sums = _of_queries(inputs, output, statistics, gradient, blocks, setting)
-    of_keys, of_values = _of_keys(inputs, statistics, gradient, dots, blocks, setting)
+    query_gradient, dots, sums = _run_over_keys(
+        inputs, output, statistics, gradient, blocks, setting
+    )
+    key_gradient, value_gradient = _run_over_queries(
+        inputs, statistics, gradient, dots, blocks, setting
+    )
     return Arguments(
-        of_query.reshape(arguments.query.shape),
-        of_keys.reshape(arguments.keys.shape),
-        of_values.reshape(arguments.values.shape),
-        None if arguments.table is None else _of_table(sums, arguments.table, setting),
+        query_gradient.reshape(arguments.query.shape),
+        key_gradient.reshape(arguments.keys.shape),
+        value_gradient.reshape(arguments.values.shape),
+        None if arguments.table is None else _table_gradient(sums, arguments.table, setting),
         Numbers(None, None),
     )
 
 
-def _of_queries(inputs: Inputs, output, statistics, gradient, blocks: GpuBlocks, setting: Setting):
+def _run_over_keys(
+    inputs: Inputs, output, statistics, gradient, blocks: GpuBlocks, setting: Setting
+):
     tile = blocks.tile(blocks.queries, output.dtype)
-    found = sums = None
+    bounds = sums = None
     if inputs.biases is not None:
         starts, ends, _ = segments(setting.bidirectional)
-        found, sums = jnp.stack([starts, ends]), blocks.segment_sums(len(starts))
+        bounds, sums = jnp.stack([starts, ends]), blocks.segment_sums(len(starts))
     return _call(
         queries_body,
-        (inputs, output, statistics, gradient, found),
+        (inputs, output, statistics, gradient, bounds),
         (
             blocks.operands(inputs, "keys"),
             tile,
             blocks.statistics,
             tile,
-            None if found is None else blocks.segments(found.shape[1]),
+            None if bounds is None else blocks.segments(bounds.shape[1]),
         ),
         (tile, blocks.statistics, sums),
         blocks.query_grid,
@@ -246,7 +268,9 @@ def _of_queries(inputs: Inputs, output, statistics, gradient, blocks: GpuBlocks,
     )
 
 
-def _of_keys(inputs: Inputs, statistics, gradient, dots, blocks: GpuBlocks, setting: Setting):
+def _run_over_queries(
+    inputs: Inputs, statistics, gradient, dots, blocks: GpuBlocks, setting: Setting
+):
     tile = blocks.tile(blocks.keys, gradient.dtype)
     whole, rows = blocks.whole(blocks.queries, gradient.dtype), blocks.all_statistics
     return _call(
@@ -262,7 +286,7 @@ def _of_keys(inputs: Inputs, statistics, gradient, dots, blocks: GpuBlocks, sett
     )
 
 
-def _of_table(sums, table, setting: Setting):
+def _table_gradient(sums, table, setting: Setting):
     buckets = segments(setting.bidirectional).buckets
     chosen = (buckets == np.arange(table.shape[0])[:, None]).astype(np.float32)
     total = jnp.sum(sums, axis=(0, 2))
@@ -273,12 +297,9 @@ def _of_table(sums, table, setting: Setting):
 def _call(
     kernel, arrays, inputs, outputs, grid, blocks: GpuBlocks, setting: Setting, *, products, name
 ):
-    is_operand = lambda x: isinstance(x, Operand)  # noqa: E731
-    operands = jax.tree.leaves((inputs, outputs), is_leaf=is_operand)
-    specs = functools.partial(jax.tree.map, lambda x: x.spec, is_leaf=is_operand)
     cost = estimate(
         grid,
-        operands,
+        operand_list(inputs, outputs),
         flops=products * 2 * blocks.scores * blocks.head,
         exponentials=blocks.scores,
         first_fastest=True,
@@ -286,9 +307,9 @@ def _call(
     return pl.pallas_call(
         functools.partial(kernel, blocks=blocks, causal=setting.causal),
         grid=grid,
-        in_specs=specs(inputs),
-        out_specs=specs(outputs),
-        out_shape=jax.tree.map(lambda x: x.array, outputs, is_leaf=is_operand),
+        in_specs=map_operands(lambda operand: operand.spec, inputs),
+        out_specs=map_operands(lambda operand: operand.spec, outputs),
+        out_shape=map_operands(lambda operand: operand.array, outputs),
         compiler_params=plgpu.CompilerParams(num_warps=4, num_stages=2),
         cost_estimate=cost,
         metadata={name: str(value) for name, value in dataclasses.asdict(cost).items()},

@@ -117,10 +117,10 @@ class GpuBlocks:
     def operands(self, inputs: Inputs, passes_over: Literal["keys", "queries"]) -> Inputs:
         """Returns how the arrays are cut for a kernel that passes over keys, or queries."""
         dtype, over_keys = inputs.query.dtype, passes_over == "keys"
-        of_queries = self.tile if over_keys else self.whole
-        of_keys = self.whole if over_keys else self.tile
+        query_operand = self.tile if over_keys else self.whole
+        key_operand = self.whole if over_keys else self.tile
         numbers = self.numbers(self.queries), self.numbers(self.keys)
-        parts = of_queries(self.queries, dtype), of_keys(self.keys, dtype)
+        parts = query_operand(self.queries, dtype), key_operand(self.keys, dtype)
         return inputs.cut(*parts, self.biases, *numbers)
 
     def segments(self, count: int) -> Operand:
@@ -155,10 +155,10 @@ def load(reference, tile, length: int, head: int, first=0) -> Float[Array, "tile
     return plgpu.load(reference.at[pl.ds(first, TILE), :], mask=inside, other=0.0)
 
 
-def store(reference, tile, length: int, head: int, found: Float[Array, "tile columns"]) -> None:
+def store(reference, tile, length: int, head: int, values: Float[Array, "tile columns"]) -> None:
     """Writes a tile, without what lies outside of the array."""
     inside = _inside(tile, length, head, reference.shape[-1])
-    plgpu.store(reference, found.astype(reference.dtype), mask=inside)
+    plgpu.store(reference, values.astype(reference.dtype), mask=inside)
 
 
 def load_row(reference, tile, length: int, other, first=0) -> jax.Array:
@@ -169,12 +169,12 @@ def load_row(reference, tile, length: int, other, first=0) -> jax.Array:
 
 def scores(inputs: Inputs, query, keys, tiles, blocks: GpuBlocks) -> Float[Array, "queries keys"]:
     """Returns the scores of a tile of queries and one of keys with their bias, before masking."""
-    found = plgpu.dot(query, keys.T)
+    products = plgpu.dot(query, keys.T)
     biases: Any = inputs.biases
     if biases is None:
-        return found
+        return products
     first = blocks.query_tiles * TILE - 1
-    return found + plgpu.load(biases.at[offsets(tiles) + first])
+    return products + plgpu.load(biases.at[offsets(tiles) + first])
 
 
 def offsets(tiles) -> Int[Array, "queries keys"]:
@@ -183,7 +183,7 @@ def offsets(tiles) -> Int[Array, "queries keys"]:
     return positions(key_tile)[None, :] - positions(query_tile)[:, None]
 
 
-def masked(found, value, tiles, inputs: Inputs, blocks: GpuBlocks, *, causal: bool):
+def mask_scores(scores, value, tiles, inputs: Inputs, blocks: GpuBlocks, *, causal: bool):
     """Returns scores with `value` where they are masked, and -inf beyond the last key."""
     query_tile, key_tile = tiles
     if inputs.key_numbers is not None:
@@ -192,10 +192,10 @@ def masked(found, value, tiles, inputs: Inputs, blocks: GpuBlocks, *, causal: bo
         if inputs.query_numbers is not None:
             numbers = inputs.query_numbers
             queries = load_row(numbers, query_tile, blocks.queries, 0, query_tile * TILE)[:, None]
-        found = jnp.where(keys[None, :] == queries, found, value)
+        scores = jnp.where(keys[None, :] == queries, scores, value)
     if causal:
-        found = jnp.where(offsets(tiles) <= 0, found, value)
-    return jnp.where((positions(key_tile) < blocks.keys)[None, :], found, -jnp.inf)
+        scores = jnp.where(offsets(tiles) <= 0, scores, value)
+    return jnp.where((positions(key_tile) < blocks.keys)[None, :], scores, -jnp.inf)
 
 
 def _inside(tile, length: int, head: int, columns: int) -> Bool[Array, "tile columns"]:

@@ -20,7 +20,16 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
 from model.kernels import tpu_tiles
-from model.kernels.arguments import MASKED, Arguments, Inputs, Numbers, Operand, Setting, estimate
+from model.kernels.arguments import (
+    MASKED,
+    Arguments,
+    Inputs,
+    Numbers,
+    Setting,
+    estimate,
+    map_operands,
+    operand_list,
+)
 from model.kernels.tpu_tiles import (
     BACKWARD,
     FORWARD,
@@ -28,7 +37,7 @@ from model.kernels.tpu_tiles import (
     OF_V4,
     Tile,
     TpuBlocks,
-    of_head,
+    head_lanes,
     product,
     scores,
 )
@@ -44,12 +53,15 @@ def forward_body(inputs: Inputs, output, statistics, band, *, blocks: TpuBlocks,
     turned = [jnp.transpose(part.values) for part in parts]
     mixed = []
     for number in range(blocks.together):
-        query = of_head(block, number, blocks.head)
-        found = [part.masked(scores(part, query, number, band, blocks), MASKED) for part in parts]
-        most = functools.reduce(jnp.maximum, [jnp.max(x, axis=0, keepdims=True) for x in found])
+        query = head_lanes(block, number, blocks.head)
+        head_scores = [
+            part.mask(scores(part, query, number, band, blocks), MASKED) for part in parts
+        ]
+        largest = [jnp.max(x, axis=0, keepdims=True) for x in head_scores]
+        most = functools.reduce(jnp.maximum, largest)
         lanes = slice(number * blocks.head, (number + 1) * blocks.head)
         total, sums = 0.0, 0.0
-        for x, values in zip(found, turned, strict=True):
+        for x, values in zip(head_scores, turned, strict=True):
             weights = jnp.exp(x - most)
             total += jnp.sum(weights, axis=0, keepdims=True)
             sums += product(values[lanes], weights.astype(values.dtype), (1, 0))
@@ -64,10 +76,10 @@ def backward_body(
     statistics,
     output,
     gradient,
-    of_query,
-    of_keys,
-    of_values,
-    of_biases,
+    query_gradient,
+    key_gradient,
+    value_gradient,
+    bias_gradient,
     key_sums,
     value_sums,
     band,
@@ -92,30 +104,31 @@ def backward_body(
     mixed = []
     for number in range(blocks.together):
         lanes = slice(number * blocks.head, (number + 1) * blocks.head)
-        query = of_head(block, number, blocks.head)
-        along = of_head(along_all, number, blocks.head)
+        query = head_lanes(block, number, blocks.head)
+        along = head_lanes(along_all, number, blocks.head)
         dot = jnp.sum(dots[lanes], axis=0, keepdims=True)
         row, uniform = _statistics(statistics[0, 0, pl.ds(number, 1), :], blocks)
         total = 0.0
         for part in parts:
-            found = scores(part, query, number, band, blocks)
-            weights = jnp.exp(part.masked(found, jnp.where(uniform, 0.0, MASKED)) - row)
-            change = weights * (product(part.values, along, (1, 1)) - dot)
+            part_scores = scores(part, query, number, band, blocks)
+            masked = part.mask(part_scores, jnp.where(uniform, 0.0, MASKED))
+            weights = jnp.exp(masked - row)
+            score_gradient = weights * (product(part.values, along, (1, 1)) - dot)
             if part.allowed is not None:
-                change = change * jnp.where(uniform, 0.0, 1.0)
+                score_gradient = score_gradient * jnp.where(uniform, 0.0, 1.0)
             if band is not None:
-                band_sums[number, tpu_tiles.window(part, blocks), :] += change
-            change = change.astype(query.dtype)
+                band_sums[number, tpu_tiles.window(part, blocks), :] += score_gradient
+            score_gradient = score_gradient.astype(query.dtype)
             value_sums[part.rows, :] += product(weights.astype(query.dtype), along, (1, 0))
-            key_sums[part.rows, :] += product(change, query, (1, 0))
-            total += product(jnp.transpose(part.keys)[lanes], change, (1, 0))
+            key_sums[part.rows, :] += product(score_gradient, query, (1, 0))
+            total += product(jnp.transpose(part.keys)[lanes], score_gradient, (1, 0))
         mixed.append(total)
-    of_query[0] = jnp.transpose(jnp.concatenate(mixed, axis=0)).astype(of_query.dtype)
+    query_gradient[0] = jnp.transpose(jnp.concatenate(mixed, axis=0)).astype(query_gradient.dtype)
     pl.when(pl.program_id(2) == blocks.query_blocks - 1)(
-        lambda: _write((of_keys, key_sums), (of_values, value_sums))
+        lambda: _write((key_gradient, key_sums), (value_gradient, value_sums))
     )
     if band is not None:
-        pl.when(_is_last(blocks))(lambda: tpu_tiles.sum_diagonals(band_sums, of_biases, blocks))
+        pl.when(_is_last(blocks))(lambda: tpu_tiles.sum_diagonals(band_sums, bias_gradient, blocks))
 
 
 def _statistics(row, blocks: TpuBlocks):
@@ -159,28 +172,44 @@ def is_supported(
 def forward(arguments: Arguments, setting: Setting):
     """Returns the output and each query's logarithm of the sum of exponentials."""
     inputs, blocks = _inputs(arguments, setting, FORWARD)
-    return _forward(inputs, blocks, causal=setting.causal, interpret=setting.interpret)
+    return _call(
+        forward_body,
+        (inputs,),
+        (blocks.operands(inputs),),
+        (blocks.query_like(inputs.query.dtype), blocks.statistics),
+        (_band(inputs, blocks),),
+        blocks,
+        setting,
+        products=2,
+        name="fused_attention",
+    )
 
 
 def backward(arguments: Arguments, output, statistics, gradient, setting: Setting) -> Arguments:
     """Returns the gradients of queries, keys, values and table."""
     inputs, blocks = _inputs(arguments, setting, BACKWARD)
-    of_query, of_keys, of_values, of_biases = _backward(
-        inputs,
-        statistics,
-        output,
-        gradient,
+    operands, band = blocks.operands(inputs), _band(inputs, blocks)
+    sums = pltpu.VMEM((blocks.columns, blocks.width), jnp.float32)
+    query_gradient, key_gradient, value_gradient, bias_gradient = _call(
+        backward_body,
+        (inputs, statistics, output, gradient),
+        (operands, blocks.statistics, operands.query, operands.query),
+        (operands.query, operands.keys, operands.values, operands.biases),
+        (sums, sums, band, band),
         blocks,
-        causal=setting.causal,
-        interpret=setting.interpret,
+        setting,
+        products=5,
+        name="fused_attention_gradient",
     )
-    of_table = None
-    if arguments.table is not None:
-        of_biases = of_biases.reshape(-1, len(blocks.offsets))[: setting.heads]
-        buckets, dtype = arguments.table.shape[0], arguments.table.dtype
-        of_table = by_bucket(of_biases, blocks.offsets, setting.bidirectional, buckets)
-        of_table = of_table.astype(dtype)
-    return Arguments(of_query, of_keys, of_values, of_table, Numbers(None, None))
+    table, table_gradient = arguments.table, None
+    if table is not None:
+        bias_gradient = bias_gradient.reshape(-1, len(blocks.offsets))[: setting.heads]
+        table_gradient = by_bucket(
+            bias_gradient, blocks.offsets, setting.bidirectional, table.shape[0]
+        ).astype(table.dtype)
+    return Arguments(
+        query_gradient, key_gradient, value_gradient, table_gradient, Numbers(None, None)
+    )
 
 
 def _blocks(
@@ -198,76 +227,40 @@ def _inputs(arguments: Arguments, setting: Setting, tile: Tile) -> tuple[Inputs,
         biases = by_offset(table, blocks.offsets, setting.bidirectional)
         filled = blocks.head_blocks * blocks.together - blocks.heads
         biases = jnp.pad(biases, ((0, filled), (0, 0))).reshape(blocks.biases.array.shape)
-    of_queries, of_keys = (None if x is None else x[:, None, :] for x in numbers)
-    return Inputs(query, keys, values, biases, of_queries, of_keys), blocks
-
-
-def _forward(inputs: Inputs, blocks: TpuBlocks, *, causal: bool, interpret: bool):
-    """Returns the output and each query's logarithm of the sum of exponentials."""
-    return _call(
-        functools.partial(forward_body, blocks=blocks, causal=causal),
-        (inputs,),
-        (blocks.operands(inputs),),
-        (blocks.query_like(inputs.query.dtype), blocks.statistics),
-        (_band(inputs, blocks),),
-        blocks,
-        products=2,
-        name="fused_attention",
-        interpret=interpret,
-    )
-
-
-def _backward(
-    inputs: Inputs,
-    statistics,
-    output,
-    gradient,
-    blocks: TpuBlocks,
-    *,
-    causal: bool,
-    interpret: bool,
-):
-    """Returns the gradients of queries, keys, values and biases; the last None without bias."""
-    operands = blocks.operands(inputs)
-    sums = pltpu.VMEM((blocks.columns, blocks.width), jnp.float32)
-    band = _band(inputs, blocks)
-    return _call(
-        functools.partial(backward_body, blocks=blocks, causal=causal),
-        (inputs, statistics, output, gradient),
-        (operands, blocks.statistics, operands.query, operands.query),
-        (operands.query, operands.keys, operands.values, operands.biases),
-        (sums, sums, band, band),
-        blocks,
-        products=5,
-        name="fused_attention_gradient",
-        interpret=interpret,
-    )
+    rows = (None if x is None else x[:, None, :] for x in numbers)
+    return Inputs(query, keys, values, biases, *rows), blocks
 
 
 def _call(
-    kernel, arrays, inputs, outputs, scratch, blocks: TpuBlocks, *, products, name, interpret
+    kernel,
+    arrays,
+    inputs,
+    outputs,
+    scratch,
+    blocks: TpuBlocks,
+    setting: Setting,
+    *,
+    products,
+    name,
 ):
-    is_operand = lambda x: isinstance(x, Operand)  # noqa: E731
-    operands = jax.tree.leaves((inputs, outputs), is_leaf=is_operand)
-    specs = functools.partial(jax.tree.map, lambda x: x.spec, is_leaf=is_operand)
     return pl.pallas_call(
-        kernel,
+        functools.partial(kernel, blocks=blocks, causal=setting.causal),
         grid=blocks.grid,
-        in_specs=specs(inputs),
-        out_specs=specs(outputs),
-        out_shape=jax.tree.map(lambda x: x.array, outputs, is_leaf=is_operand),
+        in_specs=map_operands(lambda operand: operand.spec, inputs),
+        out_specs=map_operands(lambda operand: operand.spec, outputs),
+        out_shape=map_operands(lambda operand: operand.array, outputs),
         scratch_shapes=scratch,
         compiler_params=pltpu.CompilerParams(
             dimension_semantics=("parallel", "arbitrary", "arbitrary"), vmem_limit_bytes=MEMORY
         ),
         cost_estimate=estimate(
             blocks.grid,
-            operands,
+            operand_list(inputs, outputs),
             flops=products * 2 * blocks.scores * blocks.head,
             exponentials=blocks.scores,
         ),
         name=name,
-        interpret=interpret,
+        interpret=setting.interpret,
     )(*arrays)
 
 

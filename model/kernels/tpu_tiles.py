@@ -34,7 +34,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from model.kernels.arguments import Inputs, Operand
 
-LANES = 128
+LANES, SUBLANES = 128, 8
 MEMORY = 48 * 2**20  # bytes that a kernel may use; v5p and TPU7x have 64 MiB, v6e 128 MiB
 OF_V4 = 16 * 2**20  # of each core of a v4, where a larger limit on a kernel changes nothing
 
@@ -194,9 +194,6 @@ class TpuBlocks:
         return inputs.cut(*parts, self.biases, self.query_numbers, self.key_numbers)
 
 
-SUBLANES = 8
-
-
 class Part(NamedTuple):
     """Consecutive keys of a block, without the rows outside the arrays.
 
@@ -218,37 +215,32 @@ class Part(NamedTuple):
         """Rows of an array of all keys that are this part's."""
         return pl.ds(self.first, len(self.keys))
 
-    def masked(self, found, value) -> Float[Array, "part rows"]:
+    def mask(self, scores, value) -> Float[Array, "part rows"]:
         """Returns scores with `value` where they are masked, and -inf beyond the last key."""
         if self.allowed is not None:
-            found = jnp.where(self.allowed, found, value)
-        return found if self.exists is None else jnp.where(self.exists, found, -jnp.inf)
+            scores = jnp.where(self.allowed, scores, value)
+        return scores if self.exists is None else jnp.where(self.exists, scores, -jnp.inf)
 
 
 def parts(inputs, blocks: TpuBlocks, causal: bool) -> list[Part]:
     """Returns the keys of this grid step, from references to its blocks."""
     column = _key_numbers(inputs, blocks)
-    found = []
+    key_parts = []
     for first in range(0, blocks.columns, blocks.tile.part):
         size = min(blocks.tile.part, blocks.columns - first)
         key = first + jax.lax.broadcasted_iota(jnp.int32, (size, blocks.rows), 0)
         padded = first + size > blocks.keys
         rows = pl.ds(first, size)
+        numbers = None if column is None else column[first : first + size]
         part = Part(
             first,
             _inside(inputs.keys[0, rows, :], blocks.keys - first, padded, blocks),
             _inside(inputs.values[0, rows, :], blocks.keys - first, padded, blocks),
-            _allowed(
-                inputs,
-                None if column is None else column[first : first + size],
-                key,
-                blocks,
-                causal,
-            ),
+            _allowed(inputs, numbers, key, blocks, causal),
             key < blocks.keys if padded else None,
         )
-        found.append(part)
-    return found
+        key_parts.append(part)
+    return key_parts
 
 
 def inside_queries(block, blocks: TpuBlocks):
@@ -259,20 +251,20 @@ def inside_queries(block, blocks: TpuBlocks):
 
 def _inside(block, limit, is_padded: bool, blocks: TpuBlocks):
     if is_padded:
-        block = _before(block, limit, 0)
+        block = _zero_from(block, limit, 0)
     if blocks.head_blocks * blocks.together > blocks.heads:
         width = blocks.heads * blocks.head
-        block = _before(block, width - pl.program_id(0) * blocks.width, 1)
+        block = _zero_from(block, width - pl.program_id(0) * blocks.width, 1)
     return block
 
 
-def _before(block, limit, dimension: int):
+def _zero_from(block, limit, dimension: int):
     """Returns a block with zeros from `limit` on: what lies outside an array may be NaN."""
     position = jax.lax.broadcasted_iota(jnp.int32, block.shape, dimension)
     return jnp.where(position < limit, block, jnp.zeros_like(block))
 
 
-def of_head(block: Float[Array, "rows width"], number: int, head: int):
+def head_lanes(block: Float[Array, "rows width"], number: int, head: int):
     """Returns a block with zeros in the lanes of all heads but one.
 
     A product over all lanes then takes no longer than one over `head` lanes, and moves none.
@@ -292,8 +284,8 @@ def product(left, right, over: tuple[int, int]) -> Float[Array, "m n"]:
 
 def scores(part: Part, query, number: int, band, blocks: TpuBlocks) -> Float[Array, "part rows"]:
     """Returns the scores of one head with their bias, before masking."""
-    found = product(part.keys, query, (1, 1))
-    return found if band is None else found + band[number, window(part, blocks), :]
+    products = product(part.keys, query, (1, 1))
+    return products if band is None else products + band[number, window(part, blocks), :]
 
 
 def window(part: Part, blocks: TpuBlocks):
@@ -312,7 +304,7 @@ def fill(band, biases, blocks: TpuBlocks) -> None:
             ahead = biases[0, pl.ds(number, 1), pl.ds(middle, rows)]
             behind = biases[0, pl.ds(number, 1), pl.ds(middle - rows, rows)]
             # Row i of a square is row 0 rotated right by i, as the index falls by one per row.
-            square = _rotated(jnp.concatenate([ahead, behind], axis=1), rows)
+            square = _rotated_copies(jnp.concatenate([ahead, behind], axis=1), rows)
             band[number, pl.ds(chunk * rows, rows), :] = square[:, :rows]
 
 
@@ -324,23 +316,23 @@ def sum_diagonals(band, gradient, blocks: TpuBlocks) -> None:
         for chunk in range(chunks):
             square = band[number, pl.ds(chunk * rows, rows), :]
             wide = jnp.concatenate([square, jnp.zeros_like(square)], axis=1)
-            sums = _summed_back(wide)
+            sums = _sum_rotated_back(wide)
             middle = (chunks - chunk) * rows
             gradient[0, pl.ds(number, 1), pl.ds(middle, rows)] += sums[:, :rows]
             gradient[0, pl.ds(number, 1), pl.ds(middle - rows, rows)] += sums[:, rows:]
 
 
-def _rotated(row: Float[Array, "1 lanes"], rows: int) -> Float[Array, "rows lanes"]:
+def _rotated_copies(row: Float[Array, "1 lanes"], rows: int) -> Float[Array, "rows lanes"]:
     """Returns copies of a row, the i-th rotated by i lanes: each rotation doubles the rows."""
-    found = jnp.broadcast_to(row, (SUBLANES, row.shape[1]))
+    rotated = jnp.broadcast_to(row, (SUBLANES, row.shape[1]))
     for power in (1, 2, 4):
-        found = jnp.where(_has(power, found), pltpu.roll(found, power, 1), found)
-    while len(found) < rows:
-        found = jnp.concatenate([found, pltpu.roll(found, len(found), 1)], axis=0)
-    return found
+        rotated = jnp.where(_has(power, rotated), pltpu.roll(rotated, power, 1), rotated)
+    while len(rotated) < rows:
+        rotated = jnp.concatenate([rotated, pltpu.roll(rotated, len(rotated), 1)], axis=0)
+    return rotated
 
 
-def _summed_back(square: Float[Array, "rows lanes"]) -> Float[Array, "1 lanes"]:
+def _sum_rotated_back(square: Float[Array, "rows lanes"]) -> Float[Array, "1 lanes"]:
     """Returns the sum of the rows, the i-th rotated back by i lanes."""
     while (half := len(square) // 2) >= SUBLANES:
         back = square.shape[1] - half

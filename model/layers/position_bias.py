@@ -26,7 +26,9 @@ from jax.nn.initializers import glorot_uniform
 from jaxtyping import Array, Float, Int, Key
 
 BUCKETS = 32
-FARTHEST = 128
+FARTHEST = 128  # tokens
+ENDLESS = 2**30  # beyond any offset
+EXACT = jax.lax.Precision.HIGHEST
 
 
 class PositionBias(eqx.Module):
@@ -59,7 +61,7 @@ class PositionBias(eqx.Module):
 
     @property
     def biases(self) -> Float[Array, "buckets heads"]:
-        """What is added to scores: the table, less the slope of each head times the distance."""
+        """Numbers added to scores: the table, less the slope of each head times the distance."""
         table = jnp.asarray(self.table)
         if not self.slope:
             return table
@@ -96,20 +98,16 @@ def bucket(
 def distances(bidirectional: bool) -> Float[np.ndarray, "buckets"]:
     """Returns the mean distance in tokens of each bucket, up to 128; 0 for one without offsets."""
     offsets = np.arange(-FARTHEST, FARTHEST + 1 if bidirectional else 1)
-    here = bucket(offsets[None], bidirectional)[0]
-    counts = np.bincount(here, minlength=BUCKETS)
-    return np.bincount(here, np.abs(offsets), BUCKETS) / np.maximum(counts, 1)
-
-
-ENDLESS = 2**30  # beyond any offset
-EXACT = jax.lax.Precision.HIGHEST
+    (buckets,) = bucket(offsets[None], bidirectional)
+    counts = np.bincount(buckets, minlength=BUCKETS)
+    return np.bincount(buckets, np.abs(offsets), BUCKETS) / np.maximum(counts, 1)
 
 
 def by_offset(
     table: Float[Array, "buckets heads"], offsets: Int[np.ndarray, " offsets"], bidirectional: bool
 ) -> Float[Array, "heads offsets"]:
     """Returns each head's bias at each offset, in float32."""
-    chosen = _chosen(offsets, bidirectional, table.shape[0])
+    chosen = _is_in_bucket(offsets, bidirectional, table.shape[0])
     return jnp.einsum("bh,bo->ho", table.astype(jnp.float32), chosen, precision=EXACT)
 
 
@@ -120,11 +118,11 @@ def by_bucket(
     buckets: int,
 ) -> Float[Array, "buckets heads"]:
     """Returns the table's gradient: the sum over each bucket's offsets."""
-    chosen = _chosen(offsets, bidirectional, buckets)
+    chosen = _is_in_bucket(offsets, bidirectional, buckets)
     return jnp.einsum("ho,bo->bh", gradient, chosen, precision=EXACT)
 
 
-def _chosen(
+def _is_in_bucket(
     offsets: Int[np.ndarray, " offsets"], bidirectional: bool, buckets: int
 ) -> Float[np.ndarray, "buckets offsets"]:
     return (bucket(offsets[None], bidirectional) == np.arange(buckets)[:, None]).astype(np.float32)
