@@ -261,12 +261,12 @@ def compared_arrays(config: ModelConfig) -> tuple[str, ...]:
     return ("shared.weight", *COPIES, *(["lm_head.weight"] if config.tied_logits else []))
 
 
-def _check_shape(name: WeightName, target: tuple[int, ...], found: tuple[int, ...]) -> None:
+def _check_shape(name: WeightName, target: tuple[int, ...], shape: tuple[int, ...]) -> None:
     """Compares the shape of one of their arrays with that of its place in ours."""
     expected = _shape_of_theirs(name, target)
-    if found != expected:
+    if shape != expected:
         raise ConfigurationError(
-            f"{name.theirs} is of shape {found} and should by its config be {expected}; the "
+            f"{name.theirs} is of shape {shape} and should by its config be {expected}; the "
             "weights belong to another config."
         )
 
@@ -293,8 +293,8 @@ def _without_copies(config: ModelConfig, state: Mapping[str, Any]) -> dict[str, 
     return left
 
 
-def _check_names(expected: set[str], found: set[str]) -> None:
-    missing, unknown = sorted(expected - found), sorted(found - expected)
+def _check_names(expected: set[str], present: set[str]) -> None:
+    missing, unknown = sorted(expected - present), sorted(present - expected)
     if missing or unknown:
         raise ConfigurationError(
             f"The weights should have {len(expected)} arrays by their config; {len(missing)} are "
