@@ -169,10 +169,10 @@ def of_languages(arguments: Arguments, run: Run, capacity: str) -> dict[str, OfL
     """Returns the results of a finished run at a capacity by language."""
     directory = place_of(arguments, run, capacity)
     dropped = dropped_shares(directory, arguments.steps)
-    found = losses(directory, arguments.steps)
+    by_language = losses(directory, arguments.steps)
     return {
         code: OfLanguage(loss, dropped[code, "encoder"], dropped[code, "decoder"])
-        for code, loss in found.items()
+        for code, loss in by_language.items()
     }
 
 
@@ -215,8 +215,8 @@ def write(arguments: Arguments, results: Results) -> None:
     with (out / "balancers.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(FIELDS)
-        for (run, capacity), found in results.items():
-            for code, of in found.items():
+        for (run, capacity), languages in results.items():
+            for code, of in languages.items():
                 numbers = (f"{number:.5f}" for number in of)
                 writer.writerow((run.balancer, run.seed, *of_all, capacity, code, *numbers))
     lines = tables(results, arguments.balancers[0])
@@ -239,8 +239,8 @@ def tables(results: Results, than: str) -> Iterator[str]:
     yield f"|---|{'---:|' * 8}"
     for name in names:
         for capacity in CAPACITIES:
-            found = cells(results, name, than, capacity)
-            yield f"| {name} | {capacity} | {' | '.join(found)} |"
+            texts = cells(results, name, than, capacity)
+            yield f"| {name} | {capacity} | {' | '.join(texts)} |"
     yield (
         f"\nBetter: a lower loss than with `{than}` at the same capacity, over the same seeds. "
         "At most: of one language, in the decoder."
@@ -257,16 +257,16 @@ def tables(results: Results, than: str) -> Iterator[str]:
 
 def cells(results: Results, name: str, than: str, capacity: str) -> Sequence[str]:
     """Returns a balancer's numbers over all languages at one capacity, beside another's."""
-    found, beside = (seeds(results, one, capacity) for one in (name, than))
-    both = found.keys() & beside.keys()
-    mean, here = mean_of(found.values()), mean_of([found[seed] for seed in both])
+    runs, beside = (seeds(results, side, capacity) for side in (name, than))
+    both = runs.keys() & beside.keys()
+    mean, here = mean_of(runs.values()), mean_of([runs[seed] for seed in both])
     there = mean_of([beside[seed] for seed in both])
-    losses_of = [fmean(of.loss for of in one.values()) for one in found.values()]
+    losses_of = [fmean(of.loss for of in languages.values()) for languages in runs.values()]
     better = sum(here[code].loss < there[code].loss for code in here)
     return (
-        f"{len(found)}",
+        f"{len(runs)}",
         f"{fmean(losses_of):.4f}",
-        f"{np.ptp(losses_of):.4f}" if len(found) > 1 else "–",
+        f"{np.ptp(losses_of):.4f}" if len(runs) > 1 else "–",
         "–" if name == than else f"{better} of {len(here)}",
         f"{fmean(of.encoder for of in mean.values()):.1%}",
         f"{fmean(of.decoder for of in mean.values()):.1%}",
@@ -281,9 +281,9 @@ def seeds(results: Results, name: str, capacity: str) -> dict[int, Mapping[str, 
     }
 
 
-def mean_of(found: Iterable[Mapping[str, OfLanguage]]) -> dict[str, OfLanguage]:
+def mean_of(runs: Iterable[Mapping[str, OfLanguage]]) -> dict[str, OfLanguage]:
     """Returns the mean of several seeds by language; nothing for none."""
-    every = list(found)
+    every = list(runs)
     return {
         code: OfLanguage(*(fmean(part) for part in zip(*(of[code] for of in every), strict=True)))
         for code in (every[0] if every else ())

@@ -95,7 +95,7 @@ def words(trial: Trial) -> list[str]:
         f"checkpoint_every={trial.steps}",
         *trial.settings,
     )
-    return [trial.name, f"{trial.side}-experiment", *(f"--set={one}" for one in settings)]
+    return [trial.name, f"{trial.side}-experiment", *(f"--set={setting}" for setting in settings)]
 
 
 if __name__ == "__main__":

@@ -46,22 +46,24 @@ def rows(tokens: Path, report: Path) -> Iterator[Row]:
     """Yields the languages of a report, script variants left out."""
     manifest = json.loads((tokens / "manifest.json").read_text())
     gains = json.loads((report / "report.json").read_text())["languages"]
-    for code, one in sorted(gains.items()):
-        if not one["script_variant"]:
+    for code, gain in sorted(gains.items()):
+        if not gain["script_variant"]:
             train = manifest["languages"][code]["train"]
             length = train["characters"] / train["tokens"]
             yield Row(
                 manifest["vocabulary"]["vocabulary_size"],
                 code,
-                one["script"],
+                gain["script"],
                 length,
-                one["gain_nats"],
+                gain["gain_nats"],
             )
 
 
-def correlation(found: list[Row]) -> float:
+def correlation(languages: list[Row]) -> float:
     """Returns Spearman's correlation of length and gain."""
-    lengths, gains = zip(*((row.characters_per_token, row.gain_nats) for row in found), strict=True)
+    lengths, gains = zip(
+        *((row.characters_per_token, row.gain_nats) for row in languages), strict=True
+    )
     return float(stats.spearmanr(lengths, gains).statistic)  # pyright: ignore[reportAttributeAccessIssue]
 
 
@@ -71,12 +73,12 @@ def main(arguments: Arguments) -> None:
         writer = csv.writer(file)
         writer.writerow(FIELDS)
         for tokens, report in zip(arguments.tokens, arguments.reports, strict=True):
-            found = list(rows(tokens, report))
-            writer.writerows((*row[:3], f"{row[3]:.4f}", f"{row[4]:.5f}") for row in found)
-            others = [row for row in found if row.script != "Latn"]
+            languages = list(rows(tokens, report))
+            writer.writerows((*row[:3], f"{row[3]:.4f}", f"{row[4]:.5f}") for row in languages)
+            others = [row for row in languages if row.script != "Latn"]
             print(
-                f"{found[0].ids:,} ids: {correlation(found):.2f} over {len(found)} languages, "
-                f"{correlation(others):.2f} over {len(others)} not in Latin script"
+                f"{languages[0].ids:,} ids: {correlation(languages):.2f} over {len(languages)} "
+                f"languages, {correlation(others):.2f} over {len(others)} not in Latin script"
             )
 
 

@@ -107,9 +107,9 @@ def table(out: Path) -> str:
             json.loads((out / f"report-of-{experts}{suffix}/report.json").read_text())["students"]
             for suffix in ("", "-twice")
         )
-        for one, longer in zip(once, twice, strict=True):
-            cells = [*gains(one["overall"]), *gains(longer["overall"])]
-            head = [str(experts), one["name"], f"{one['compression']:.0%}"]
+        for shorter, longer in zip(once, twice, strict=True):
+            cells = [*gains(shorter["overall"]), *gains(longer["overall"])]
+            head = [str(experts), shorter["name"], f"{shorter['compression']:.0%}"]
             lines.append(f"| {' | '.join([*head, *cells])} |")
     return "\n".join(lines)
 

@@ -63,15 +63,15 @@ def rows_of(arguments: Arguments, run: Path) -> Iterator[dict[str, Any]]:
     pages = held_out_pages(blocks)
     windows = batches(pages, recipe.lengths, first_sentinel=sentinel, rows=recipe.rows)
     held_out = [
-        Batch(jnp.array(one.inputs), jnp.array(one.targets), jnp.array(one.page))
-        for one in islice(windows, arguments.batches)
+        Batch(jnp.array(window.inputs), jnp.array(window.targets), jnp.array(window.page))
+        for window in islice(windows, arguments.batches)
     ]
     probe = jax.jit(probes_of(trainer.model, Call(trainer.mesh), sentinel))
     last = max(saved_steps(run)) if arguments.last is None else arguments.last
     for step in (step for step in saved_steps(run) if arguments.first <= step <= last):
         arrays, _ = restore(run, trainer, step)
-        found = [probe(arrays, batch) for batch in held_out]
-        means = {name: f"{np.mean([one[name] for one in found]):.4f}" for name in found[0]}
+        probes = [probe(arrays, batch) for batch in held_out]
+        means = {name: f"{np.mean([values[name] for values in probes]):.4f}" for name in probes[0]}
         row = {"run": f"{run.parent.name}/{run.name}", "step": step, **means}
         print(row, flush=True)
         yield row

@@ -59,8 +59,8 @@ def table(out: Path) -> str:
     lines.append("|---" * (len(SEEDS) + 3) + "|")
     for side in SIDES:
         for scale in SCALES:
-            found = [fmean(losses(out / name(side, scale, seed), HALF).values()) for seed in SEEDS]
-            cells = [f"{loss:.3f}" for loss in (*found, fmean(found), stdev(found))]
+            seeds = [fmean(losses(out / name(side, scale, seed), HALF).values()) for seed in SEEDS]
+            cells = [f"{loss:.3f}" for loss in (*seeds, fmean(seeds), stdev(seeds))]
             lines.append(f"| {side}, {scale} | {' | '.join(cells)} |")
     return "\n".join(lines)
 

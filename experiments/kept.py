@@ -75,8 +75,8 @@ def better_in(seeds: Sequence[pa.Table], than: Sequence[pa.Table]) -> int:
     """Returns the number of languages in which one run has a lower mean loss than another."""
     codes = seeds[0]["language"].to_numpy(zero_copy_only=False)
     languages, at = np.unique(codes, return_inverse=True)
-    one, other = (np.bincount(at, losses(of).mean(0), len(languages)) for of in (seeds, than))
-    return int(np.count_nonzero(one < other))  # of the same tokens
+    loss, baseline = (np.bincount(at, losses(of).mean(0), len(languages)) for of in (seeds, than))
+    return int(np.count_nonzero(loss < baseline))  # of the same tokens
 
 
 def parameters(run: Path) -> int:
@@ -104,12 +104,12 @@ def rows(runs: Path, seeds: int) -> Iterator[tuple[object, ...]]:
         for baseline, against in ((f"own-{steps}", steps), (f"{TEACHER + steps}", TEACHER + steps)):
             sides = seeds_of("mt5", baseline), teacher, student
             beside, *others = ([evaluation(run) for run in side] for side in sides)
-            kept = retained([scores(one) for one in (beside, *others)])
+            kept = retained([scores(runs) for runs in (beside, *others)])
             numbers = (getattr(kept, field) for field in NUMBERS)
-            counts = (better_in(one, beside) for one in others)
+            counts = (better_in(runs, beside) for runs in others)
             yield (
                 *(experts, f"{compression:.3f}", steps, name, against),
-                *("" if one is None else f"{one:.5f}" for one in numbers),
+                *("" if number is None else f"{number:.5f}" for number in numbers),
                 *counts,
             )
 

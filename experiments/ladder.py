@@ -22,11 +22,11 @@ RUNS = ("mt5-short", *(f"switch-{n}-experts" for n in (2, 4, 8, 16, 32)))
 def losses(run: Path, step: int) -> dict[str, float]:
     """Returns nats per target token by language."""
     path = run / "evaluation" / f"step={step}.parquet"
-    found = by_language(from_table(pq.read_table(path), str(path)))
-    nats = found.losses(Unit.NATS_PER_TOKEN).tolist()
+    evaluation = by_language(from_table(pq.read_table(path), str(path)))
+    nats = evaluation.losses(Unit.NATS_PER_TOKEN).tolist()
     return {
         code: loss
-        for code, loss in zip(found.languages, nats, strict=True)
+        for code, loss in zip(evaluation.languages, nats, strict=True)
         if not get(code).is_script_variant
     }
 

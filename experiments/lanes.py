@@ -49,7 +49,7 @@ def run_chains(chains: Sequence[Sequence[Task]]) -> None:
     for core in cores():
         free.put(core)
 
-    def one(chain: Sequence[Task]) -> None:
+    def run_chain(chain: Sequence[Task]) -> None:
         core = free.get()
         try:
             for task in chain:
@@ -63,7 +63,7 @@ def run_chains(chains: Sequence[Sequence[Task]]) -> None:
             free.put(core)
 
     with ThreadPoolExecutor(len(cores())) as pool:
-        for done in as_completed([pool.submit(one, chain) for chain in chains]):
+        for done in as_completed([pool.submit(run_chain, chain) for chain in chains]):
             done.result()
 
 

@@ -154,15 +154,15 @@ def attention_of(
     source = model.encode(batch, call).x
     own = StackInputs(batch.source_to_source, batch.is_source, None, None)
     theirs = StackInputs(batch.target_to_target, batch.is_target, source, batch.target_to_source)
-    found: dict[str, list[Array]] = {"at_gap": [], "before": [], "beside": []}
+    shares: dict[str, list[Array]] = {"at_gap": [], "before": [], "beside": []}
     for to_itself, _ in attentions(model.encoder, model.embed(batch.inputs, call), own, call):
         beside = jnp.abs(distances(keys)) == 1
-        found["beside"].append(mean_over(mass(to_itself, beside), batch.is_source))
+        shares["beside"].append(mean_over(mass(to_itself, beside), batch.is_source))
     x = model.embed(batch.decoder_inputs, call)
     for to_itself, to_source in attentions(model.decoder, x, theirs, call):
-        found["before"].append(mean_over(mass(to_itself, distances(length) == -1), gaps.within))
-        found["at_gap"].append(mean_over(mass(to_source, at_gap[:, None]), gaps.within))
-    return {name: jnp.max(jnp.stack(values)) for name, values in found.items()}
+        shares["before"].append(mean_over(mass(to_itself, distances(length) == -1), gaps.within))
+        shares["at_gap"].append(mean_over(mass(to_source, at_gap[:, None]), gaps.within))
+    return {name: jnp.max(jnp.stack(values)) for name, values in shares.items()}
 
 
 def distances(length: int) -> Int[Array, "length length"]:

@@ -176,25 +176,25 @@ class Subject:
 
     def seen(self, way: Way, code: str) -> tuple[ExpertUse, Sequence[Batch]]:
         """Returns the use and the text that a way chooses and fits by, for a language."""
-        others = [one for one in self.codes if one != code]
+        others = [other for other in self.codes if other != code]
         if way.chosen == "nearest":
-            nearest = min(others, key=lambda one: distance(self.use[one], self.use[code]))
+            nearest = min(others, key=lambda other: distance(self.use[other], self.use[code]))
             return self.use[nearest], self.text[nearest]
         if way.chosen == "others":
-            parts = zip(*(self.use[one] for one in others), strict=True)
+            parts = zip(*(self.use[other] for other in others), strict=True)
             return ExpertUse(*(np.sum(part, axis=0) for part in parts)), ()
         return self.use[code], self.text[code]
 
     def pruned(self, kept: np.ndarray, use: ExpertUse | None) -> dict[str, np.ndarray]:
         """Returns the arrays without the dropped experts, or with them merged, by a use."""
-        found = pruned_arrays(self.arrays, self.axes, kept)
+        arrays = pruned_arrays(self.arrays, self.axes, kept)
         if use is None:
-            return found
+            return arrays
         for stack in (".encoder", ".decoder"):
             names = [name for name in self.axes if name.startswith(stack)]
-            of_layers = (stack_rows(np.asarray(one), stack) for one in (kept, use.load))
-            found |= merged_arrays({name: self.arrays[name] for name in names}, *of_layers)
-        return found
+            of_layers = (stack_rows(np.asarray(layers), stack) for layers in (kept, use.load))
+            arrays |= merged_arrays({name: self.arrays[name] for name in names}, *of_layers)
+        return arrays
 
 
 def grouped_by_rows(recipe: Recipe) -> ModelConfig:
@@ -224,14 +224,14 @@ def use_of_batch(network: Transformer, batch: Batch, call: Call) -> ExpertUse:
 def use_in(network: Transformer, text: Iterable[Batch], mesh: Mesh) -> ExpertUse:
     """Returns the use of experts per token of a text."""
     parts = [use_of_batch(network, batch, Call(mesh)) for batch in text]
-    load, gate = (np.sum(one, axis=0, dtype=np.float64) for one in zip(*parts, strict=True))
+    load, gate = (np.sum(layers, axis=0, dtype=np.float64) for layers in zip(*parts, strict=True))
     tokens = load.sum(axis=1, keepdims=True)
     return ExpertUse(load / tokens, gate / tokens)
 
 
-def distance(one: ExpertUse, other: ExpertUse) -> float:
+def distance(use: ExpertUse, other: ExpertUse) -> float:
     """Returns the total variation distance of two languages' use, mean over layers."""
-    return float(np.abs(one.load - other.load).sum(axis=1).mean() / 2)
+    return float(np.abs(use.load - other.load).sum(axis=1).mean() / 2)
 
 
 def importance(way: Way, use: ExpertUse, code: str) -> np.ndarray:
@@ -254,7 +254,7 @@ def main(arguments: Arguments) -> None:
             for way in (WAYS if share == min(arguments.shares) else MAIN)
             if (way.chosen, way.treated, f"{share:g}") not in done
         ]
-        left.sort(key=lambda one: one[0].fitted)  # fits take ten times as long
+        left.sort(key=lambda variant: variant[0].fitted)  # fits take ten times as long
         subject = Subject(run, blocks) if left else None
         for way, share in left:
             assert subject is not None  # something is left
@@ -286,10 +286,10 @@ def rows(path: Path, run: str | None = None) -> Iterator[dict[str, str]]:
             yield from (row for row in csv.DictReader(file) if run in (None, row["run"]))
 
 
-def print_table(found: Sequence[Mapping[str, str]]) -> None:
+def print_table(rows: Sequence[Mapping[str, str]]) -> None:
     """Prints a row per share and way: losses are means over runs, then compared by language."""
     lost: dict[tuple[str, str, str], dict[str, list[float]]] = {}
-    for row in found:
+    for row in rows:
         key = row["share"], row["treated"], row["chosen"]
         added = float(row["after_nats"]) - float(row["before_nats"])
         lost.setdefault(key, {}).setdefault(row["language"], []).append(added)

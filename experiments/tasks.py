@@ -104,9 +104,9 @@ def kept(arguments: Arguments) -> str:
     lines = ["| score | baseline | teacher | student | teacher's gain | student's | kept |"]
     lines.append("|---|---|---|---|---|---|---|")
     for metric in ACCURACIES:
-        found = retained_score(baseline, teacher, student, metric)
-        assert found is not None  # every language has 204 sentences
-        lines.append(f"| {metric.name} | {' | '.join(cells(found))} |")
+        retained = retained_score(baseline, teacher, student, metric)
+        assert retained is not None  # every language has 204 sentences
+        lines.append(f"| {metric.name} | {' | '.join(cells(retained))} |")
     return "\n".join(lines)
 
 
@@ -117,14 +117,16 @@ def predictions(run: Path) -> Predictions:
     return read_predictions(predictions_file(run, "sib200", "test", step))
 
 
-def cells(found: RetainedScore) -> list[str]:
+def cells(retained: RetainedScore) -> list[str]:
     """Returns scores, gains, and the share kept where the teacher has a gain beyond noise."""
-    scores = [with_interval(one) for one in (found.baseline, found.teacher, found.student)]
-    gains = [with_interval(one, "+") for one in (found.gain_teacher, found.gain_student)]
-    if found.gain_retained is None:
+    scores = [
+        with_interval(score) for score in (retained.baseline, retained.teacher, retained.student)
+    ]
+    gains = [with_interval(score, "+") for score in (retained.gain_teacher, retained.gain_student)]
+    if retained.gain_retained is None:
         return [*scores, *gains, "–"]
-    ends = f"{found.gain_retained_low:.0%} to {found.gain_retained_high:.0%}"
-    return [*scores, *gains, f"{found.gain_retained:.0%} ({ends})"]
+    ends = f"{retained.gain_retained_low:.0%} to {retained.gain_retained_high:.0%}"
+    return [*scores, *gains, f"{retained.gain_retained:.0%} ({ends})"]
 
 
 def with_interval(estimate: Estimate, sign: str = "") -> str:

@@ -106,8 +106,8 @@ def reports(arguments: Arguments, side: str, lengths: Sequence[int]) -> None:
 def report(arguments: Arguments, side: str, length: int) -> Task:
     """Returns one report."""
     runs = [
-        [str(arguments.out / f"{one}-{seed}/{length}") for seed in range(arguments.seeds)]
-        for one in ("mt5", side)
+        [str(arguments.out / f"{name}-{seed}/{length}") for seed in range(arguments.seeds)]
+        for name in ("mt5", side)
     ]
     sides = ("--baseline", *runs[0], "--candidate", *runs[1])
     out = arguments.out / f"report-{side}-{length}-{arguments.seeds}-seeds"
