@@ -21,7 +21,7 @@ from benchmarks.accelerator.repetition import repetitions
 from pipeline.hardware.compiler_flags import (
     FlagSet,
     accelerator,
-    add,
+    add_flags,
     leave_alone_without_chips,
     set_compiler_flags,
 )
@@ -39,7 +39,7 @@ def main() -> None:
     whole = accelerator() is not None and os.environ.get("JAX_PLATFORMS") != "cpu"
     if not whole:
         os.environ["JAX_PLATFORMS"] = "cpu"
-        add(UNOPTIMIZED, os.environ)
+        add_flags(UNOPTIMIZED, os.environ)
     parser = argparse.ArgumentParser(description="Measures this machine's accelerator.")
     parser.add_argument("--out", type=Path, default=None, help="directory for both files")
     out = parser.parse_args().out

@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 
-from pipeline.hardware.compiler_flags import DETERMINISTIC, accelerator, add
+from pipeline.hardware.compiler_flags import DETERMINISTIC, accelerator, add_flags
 
 STEPS = 3
 
@@ -28,7 +28,7 @@ def repetitions(recipe: tuple[str, tuple[str, ...]]) -> dict[str, bool]:
     for name, flags in kinds.items():
         environment = dict(os.environ)
         if flags is not None:
-            add(flags, environment)
+            add_flags(flags, environment)
         same[name] = digest(recipe, environment) == digest(recipe, environment)
     return same
 

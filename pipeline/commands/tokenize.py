@@ -40,10 +40,10 @@ from pipeline.tokens.write import (
     TokenLayout,
     WriteShard,
     added_shards,
-    leave_carried,
-    onto_of,
+    leave_shards_to_carry,
     page_shards,
     split_files,
+    token_blocks_to_add_to,
 )
 
 
@@ -87,10 +87,10 @@ def resolved(arguments: Tokenize) -> TokenRequest:
     files = split_files(arguments.corpus)
     onto, carried = None, []
     if arguments.onto is not None:
-        onto = onto_of(arguments.onto, arguments.corpus, vocabulary.sha256)
+        onto = token_blocks_to_add_to(arguments.onto, arguments.corpus, vocabulary.sha256)
         inputs["onto"] = digest_of_manifest(arguments.onto)
-        carried = onto.carried([*training_pages(arguments.corpus)])
-        files = onto.added(files)
+        carried = onto.shards_to_carry([*training_pages(arguments.corpus)])
+        files = onto.files_added(files)
     shards = page_shards(files) if onto is None else added_shards(files, onto)
     intent = Intent(
         stage="tokenize",
@@ -246,7 +246,7 @@ def begin(out: str, shards: Sequence[PageShard], request: TokenRequest) -> Works
     workspace = Workspace(out, key_of(shards, model, carried))
     workspace.forget_stale(name for name in directories_in(out) if name not in (WORK, FOLDER))
     workspace.write_shards(shards)
-    leave_carried(workspace, carried)
+    leave_shards_to_carry(workspace, carried)
     with workspace.publish(join_path(out, MODEL_FILE)) as unfinished:
         unfinished.write_bytes(model)
     return workspace

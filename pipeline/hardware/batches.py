@@ -73,18 +73,19 @@ def share_of(mesh: Mesh, rows: int, process: int) -> Share:
             f"A mesh of {dict(mesh.shape)} gives hosts overlapping or uneven parts of {rows} rows; "
             "let mesh.model divide the devices of a host, or be a multiple of them."
         )
-    return _joined(tuple(sorted(starts_of[process])), shares, size, rows)
+    return _in_longest_stretches(tuple(sorted(starts_of[process])), shares, size, rows)
 
 
-def _joined(starts: tuple[int, ...], shares: set[tuple[int, ...]], size: int, rows: int) -> Share:
+def _in_longest_stretches(
+    starts: tuple[int, ...], shares: set[tuple[int, ...]], size: int, rows: int
+) -> Share:
     """Returns a share in the longest stretches of which every host's share consists."""
     run = math.gcd(
-        *(length for one in shares for length in _runs([start // size for start in one]))
+        *(length for share in shares for length in _runs([start // size for start in share]))
     )
     stretch = run * size
-    return Share(
-        tuple(start // stretch for start in starts if start % stretch == 0), rows // stretch, rows
-    )
+    numbers = tuple(start // stretch for start in starts if start % stretch == 0)
+    return Share(numbers, rows // stretch, rows)
 
 
 def _runs(numbers: list[int]) -> list[int]:
@@ -141,7 +142,7 @@ def sum_over_hosts(numbers: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
     whole, split = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), ("hosts",)))
     here = numbers[None].astype(np.int32)
     all_hosts = jax.make_array_from_process_local_data(split, here, (count, numbers.size))
-    return np.asarray(jax.jit(lambda one: one.sum(axis=0), out_shardings=whole)(all_hosts))
+    return np.asarray(jax.jit(lambda rows: rows.sum(axis=0), out_shardings=whole)(all_hosts))
 
 
 Output = TypeVar("Output")

@@ -21,6 +21,7 @@ from pathlib import Path
 from pipeline.errors import ArtifactError
 from pipeline.terminal import print_message
 
+MOST_FILES = 2**16  # a container's limit may be 2^30, and some libraries prepare for as many
 GOOGLE = "0x1ae0"  # PCI vendor; Google's network cards have it too
 AS_COMPILER = {
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # otherwise a second process fails at a lock file
@@ -142,7 +143,7 @@ def set_compiler_flags(*, deterministic: bool) -> None:
     if deterministic and kind in DETERMINISTIC:
         sets.append(DETERMINISTIC[kind])
     for flags in sets:
-        if reason := untested(flags.compiler):
+        if reason := version_mismatch(flags.compiler):
             if flags in DETERMINISTIC.values():
                 raise ArtifactError(
                     f"--deterministic was given, and {reason}; install a tested version, or leave "
@@ -150,9 +151,9 @@ def set_compiler_flags(*, deterministic: bool) -> None:
                 )
             print_message(f"mswitch: no compiler flags are set, as {reason}.")
         else:
-            add(flags, os.environ)
+            add_flags(flags, os.environ)
     if deterministic and kind in DETERMINISTIC:
-        check_set(DETERMINISTIC[kind], os.environ)
+        check_flags_set(DETERMINISTIC[kind], os.environ)
 
 
 def accelerator(devices: Path = Path("/dev")) -> str | None:
@@ -163,7 +164,7 @@ def accelerator(devices: Path = Path("/dev")) -> str | None:
     return "tpu" if has_chips() else None
 
 
-def untested(compiler: str) -> str | None:
+def version_mismatch(compiler: str) -> str | None:
     """Returns why the flags cannot be given to the installed compiler; None if they can."""
     try:
         version = metadata.version(compiler)
@@ -171,55 +172,51 @@ def untested(compiler: str) -> str | None:
         version = "missing"
     if version in TESTED[compiler]:
         return None
-    return (
-        f"{compiler} is {version} and the flags were tested with {' and '.join(TESTED[compiler])}"
-    )
+    tested = " and ".join(TESTED[compiler])
+    return f"{compiler} is {version} and the flags were tested with {tested}"
 
 
-def add(flags: FlagSet, environment: MutableMapping[str, str]) -> None:
+def add_flags(flags: FlagSet, environment: MutableMapping[str, str]) -> None:
     """Adds flags and variables to an environment, except those that it has already."""
-    environment[flags.variable] = merged(flags.flags, environment.get(flags.variable, ""))
+    environment[flags.variable] = merged_flags(flags.flags, environment.get(flags.variable, ""))
     for name, value in flags.environment.items():
         environment.setdefault(name, value)
 
 
-def check_set(flags: FlagSet, environment: Mapping[str, str]) -> None:
+def check_flags_set(flags: FlagSet, environment: Mapping[str, str]) -> None:
     """Checks that an environment holds the values of the flags.
 
     Raises:
         ArtifactError: if it holds others, which the user set.
     """
     words = environment.get(flags.variable, "").split()
-    if missing := [word for word in words_of(flags.flags) if word not in words]:
+    if missing := [word for word in _as_words(flags.flags) if word not in words]:
         raise ArtifactError(
             f"--deterministic was given, but {flags.variable} lacks {' '.join(missing)}; remove "
             "other values of these flags from it, or the file of flags that it names."
         )
 
 
-def words_of(flags: Mapping[str, str]) -> list[str]:
+def _as_words(flags: Mapping[str, str]) -> list[str]:
     """Returns flags as words of a command line."""
     return [f"--{name}={value}" for name, value in flags.items()]
 
 
-def merged(flags: Mapping[str, str], given: str) -> str:
-    """Returns the given flags and those of ours that they do not name, as one line.
+def merged_flags(flags: Mapping[str, str], users: str) -> str:
+    """Returns the user's flags and those of ours that they do not name, as one line.
 
-    A given text without a leading `-` names a file of flags and is returned as it is.
+    A text of the user's without a leading `-` names a file of flags and is returned as it is.
     """
-    if given and not given.lstrip().startswith("-"):
-        return given
-    named = {word.lstrip("-").partition("=")[0] for word in given.split()}
+    if users and not users.lstrip().startswith("-"):
+        return users
+    named = {word.lstrip("-").partition("=")[0] for word in users.split()}
     added = {name: value for name, value in flags.items() if name not in named}
-    return " ".join([*given.split(), *words_of(added)])
-
-
-MOST = 2**16  # a container's limit may be 2^30, and some libraries prepare for as many
+    return " ".join([*users.split(), *_as_words(added)])
 
 
 def allow_open_files() -> None:
-    """Raises the soft limit of open files, often 1,024, to the hard one, up to `MOST`."""
+    """Raises the soft limit of open files, often 1,024, to the hard one, up to `MOST_FILES`."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = MOST if hard == resource.RLIM_INFINITY else min(hard, MOST)
+    most = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
     if soft != resource.RLIM_INFINITY and soft < most:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))

@@ -49,16 +49,27 @@ from pipeline.terminal import redacted
 Answer = TypeVar("Answer")
 LOOPBACK = ("127.0.0.1", "[::1]", "localhost")
 KEY_PREFIX = "mswitch"  # of all keys
+BEATS, DECISIONS = f"{KEY_PREFIX}/beats", f"{KEY_PREFIX}/ends"
 WAIT_MILLISECONDS = 1_000  # of one call; Python looks for signals in between
 JOIN_SECONDS = 300  # for all hosts to start
 LEAVE_SECONDS = 60  # for all hosts to leave after the last has finished
 NEVER_SECONDS = 7 * 86_400  # JAX's own watch, which ends a process with a C++ stack
+BEAT_SECONDS = 1.0
+LOST_SECONDS = 60.0
+BROKEN_SECONDS = 10.0
+STUCK_SECONDS = 900.0  # longer than a large save; all compile programs at one point
+READ_SECONDS = 4.0  # after which every host has read what the first one decided
 STARTING = (
     "start the same command on every host, and outside Slurm and TPU pods give --hosts.coordinator "
     "HOST:PORT and --hosts.index."
 )
+RESTART = (
+    "start the same command again on all hosts, or with another --hosts.count and mesh on those "
+    "that are left; a run goes on from its last whole checkpoint."
+)
 _sync_points = itertools.count(1)
 _sync_point = [0]  # the last one that this host has reached
+_watches: list["HostWatch"] = []  # one per process at most, as JAX's own client
 
 
 def connect(hosts: Hosts) -> None:
@@ -199,22 +210,9 @@ def _waited(name: str) -> Any:
                 raise
 
 
-BEAT_SECONDS = 1.0
-LOST_SECONDS = 60.0
-BROKEN_SECONDS = 10.0
-STUCK_SECONDS = 900.0  # longer than a large save; all compile programs at one point
-TOLD_SECONDS = 4.0  # after which every host has read what the first one decided
-BEATS, DECISIONS = f"{KEY_PREFIX}/beats", f"{KEY_PREFIX}/ends"
-RESTART = (
-    "start the same command again on all hosts, or with another --hosts.count and mesh on those "
-    "that are left; a run goes on from its last whole checkpoint."
-)
-_watches: list["HostWatch"] = []  # one per process at most, as JAX's own client
-
-
 @dataclass
 class _Seen:
-    """What a host's beats told.
+    """The last beat of a host and the last synchronization point that it reached.
 
     Attributes:
         answered: time of its last beat.
@@ -280,12 +278,12 @@ class HostWatch:
         """
         if _is_of_jax(error):
             self._limit = BROKEN_SECONDS
-            time.sleep(BROKEN_SECONDS + TOLD_SECONDS)
+            time.sleep(BROKEN_SECONDS + READ_SECONDS)
         self._ending.acquire()  # from here on this host prints its own error alone
         leave_at_the_end()
-        said, status = _described(error)
+        sentence, status = _sentence_and_status(error)
         here = f"host {self._name(jax.process_index())}"
-        self._publish(f"{here} ended, and the others end with it: {said}", status)
+        self._publish(f"{here} ended, and the others end with it: {sentence}", status)
         self._wait_for_readers()
         self._ended.set()
 
@@ -333,13 +331,13 @@ class HostWatch:
         if now - self._looked > BROKEN_SECONDS:
             return self._forget()
         self._looked = now
-        host, silent = min(self._seen.items(), key=lambda one: one[1].answered)
+        host, silent = min(self._seen.items(), key=lambda item: item[1].answered)
         if now - silent.answered > self._limit:
             self._decide(
                 f"host {self._name(host)} has not answered for {now - silent.answered:.0f} s, so "
                 f"all hosts stop; look at its machine and its last message, then {RESTART}"
             )
-        host, last = min(self._seen.items(), key=lambda one: one[1].sync_point)
+        host, last = min(self._seen.items(), key=lambda item: item[1].sync_point)
         waited = _seconds_waited(now, last, self._seen.values())
         if waited > STUCK_SECONDS:
             self._decide(
@@ -368,15 +366,15 @@ class HostWatch:
     def _wait_for_readers(self) -> None:
         """Keeps the store of the first host open until the others have read why to end."""
         if is_first():
-            time.sleep(TOLD_SECONDS)
+            time.sleep(READ_SECONDS)
 
     def _name(self, host: int) -> str:
         return f"{host} of {len(self._names)} ({self._names[host]})"
 
 
-def _seconds_waited(now: float, last: _Seen, seen: Iterable[_Seen]) -> float:
+def _seconds_waited(now: float, last: _Seen, hosts: Iterable[_Seen]) -> float:
     """Returns the seconds since another host reached a point where it waits for the last one."""
-    ahead = [one.moved for one in seen if one.sync_point > last.sync_point]
+    ahead = [host.moved for host in hosts if host.sync_point > last.sync_point]
     return now - max(min(ahead), last.moved) if ahead else 0.0
 
 
@@ -389,7 +387,7 @@ def _is_of_jax(error: BaseException | None) -> bool:
     return False
 
 
-def _described(error: BaseException) -> tuple[str, int]:
+def _sentence_and_status(error: BaseException) -> tuple[str, int]:
     """Returns a sentence about an error, without credentials, and the status of its command."""
     if isinstance(error, Stopped):
         return str(error), error.status

@@ -33,6 +33,7 @@ from pipeline.corpus.pages import split_pages
 from pipeline.errors import ArtifactError
 from pipeline.recipe.recipe import Recipe
 
+CHECKSUM_BYTES = 8_000_000_000  # 8 s at 1 GB/s
 Arguments = TypeVar("Arguments", Pretrain, Finetune, Distill, Prune, Evaluate, Time)
 
 
@@ -63,9 +64,6 @@ def training_sizes(blocks: TokenBlocks) -> TextSizes:
     return TextSizes(blocks.counts("train", "pages"), blocks.counts("train", "characters"))
 
 
-CHECKSUM_BYTES = 8_000_000_000  # 8 s at 1 GB/s
-
-
 def check_pages(languages: Mapping[str, Any], corpora: Sequence[str]) -> None:
     """Checks that blocks show all pages of their corpora, of which files may be missing or added.
 
@@ -77,12 +75,14 @@ def check_pages(languages: Mapping[str, Any], corpora: Sequence[str]) -> None:
         ArtifactError: if they show more or fewer pages than the corpora's manifests count.
     """
     kept = split_pages(corpora)
-    found = {
-        f"{code}/{split}": of for code, entry in languages.items() for split, of in entry.items()
+    shown = {
+        f"{code}/{split}": counts["pages"]
+        for code, splits in languages.items()
+        for split, counts in splits.items()
     }
-    wrong = [name for name, of in found.items() if of["pages"] != kept[name]]
+    wrong = [name for name, count in shown.items() if count != kept[name]]
     if wrong:
-        pages = ", ".join(f"{found[one]['pages']:,} of {kept[one]:,} in {one}" for one in wrong[:8])
+        pages = ", ".join(f"{shown[name]:,} of {kept[name]:,} in {name}" for name in wrong[:8])
         raise ArtifactError(
             f"{' '.join(corpora)} should hold the pages that its manifest counts, and its files do "
             f"not ({pages}{', ...' if wrong[8:] else ''}); restore the files below pages/, and "

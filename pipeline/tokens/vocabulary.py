@@ -6,6 +6,7 @@ The sample has a number of characters per language, in lines.
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,15 @@ from pipeline.corpus.pages import (
 from pipeline.errors import ArtifactError
 from pipeline.stage import Identity, Intent, files_of
 
+STAGE = "vocabulary"
 LONGEST_SENTENCE_BYTES = 16_384  # SentencePiece skips longer ones, so they are cut
+BYTES = 256  # pieces of the byte fallback
+LEAST = SENTINELS + BYTES + len((PADDING, EOS, UNKNOWN)) + 1  # ids, with one piece
+ADVISED, ADVISED_OF_LITTLE = 4096, 2048  # least number of ids for a first training
+LITTLE = 1_000_000  # characters of a corpus that may have fewer pieces than ADVISED
+ROOM = 1.1  # ids of a first training per id that the characters alone need
+MOST_COUNTED = 4_000_000  # characters of a sample whose kinds are counted beforehand, in a second
+REPETITIONS = 10  # of a small text in the sample that is advised
 
 
 def sample(
@@ -99,16 +108,6 @@ def _lines(path: str | Path) -> Iterator[str]:
             yield from (line[i : i + characters] for i in range(0, len(line), characters))
 
 
-STAGE = "vocabulary"
-BYTES = 256  # pieces of the byte fallback
-LEAST = SENTINELS + BYTES + len((PADDING, EOS, UNKNOWN)) + 1  # ids, with one piece
-ADVISED, ADVISED_OF_LITTLE = 4096, 2048  # least number of ids for a first training
-LITTLE = 1_000_000  # characters of a corpus that may have fewer pieces than ADVISED
-ROOM = 1.1  # ids of a first training per id that the characters alone need
-MOST_COUNTED = 4_000_000  # characters of a sample whose kinds are counted beforehand, in a second
-REPETITIONS = 10  # of a small text in the sample that is advised
-
-
 @dataclass(frozen=True, kw_only=True)
 class VocabularyTraining:
     """A training of a vocabulary whose arguments passed all checks.
@@ -149,7 +148,7 @@ def requested_training(arguments: Vocabulary) -> VocabularyTraining:
         arguments=arguments,
         files=files,
         quotas=quotas,
-        intent=training_intent(arguments, [file for some in files.values() for file in some]),
+        intent=training_intent(arguments, list(chain.from_iterable(files.values()))),
     )
 
 
@@ -164,10 +163,9 @@ def least_size(lines: Iterable[str], character_coverage: float) -> int:
     for line in lines:
         counts.update("\u2581" + normalizer.normalize(line).replace(" ", "\u2581"))
     covered = np.cumsum([0, *(count for _, count in counts.most_common())])
-    shares = (covered[:-1] / max(covered[-1], 1)).astype(
-        np.float32
-    )  # as SentencePiece compares them
-    return LEAST - 1 + int((shares < np.float32(character_coverage)).sum())
+    shares = covered[:-1] / max(covered[-1], 1)  # which SentencePiece compares in 32 bits
+    below = shares.astype(np.float32) < np.float32(character_coverage)
+    return LEAST - 1 + int(below.sum())
 
 
 def check_size(arguments: Vocabulary, least: int) -> None:
@@ -230,9 +228,9 @@ def check_training(arguments: Vocabulary) -> None:
         ("--size", size, size >= LEAST, f"at least {LEAST}: sentinels, bytes and a piece"),
         ("--sample-characters", sampled, sampled > 0, "1 or more"),
     )
-    for name, value, fits, wanted in ranges:
+    for name, value, fits, allowed in ranges:
         if not fits:
-            raise ArtifactError(f"{name} was {value:g}; give a number {wanted}.")
+            raise ArtifactError(f"{name} was {value:g}; give a number {allowed}.")
 
 
 def advised_command(corpus: str, languages: Mapping[str, Any]) -> list[str]:

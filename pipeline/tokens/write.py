@@ -64,6 +64,10 @@ from pipeline.corpus.pages import (
 from pipeline.errors import ArtifactError
 
 PAGES_PER_CALL = 256  # TensorFlow's cost of a call is about 1 ms, that of a page 0.1 ms
+SHARD_BYTES = 256_000_000  # of page files per shard; a shard must fit a worker's memory
+SPLITS = ("train", "validation")
+ADDED = re.compile(r"-added-(\d+)-\d+-of-\d+\.parquet\Z")
+CARRIED = "carried"
 
 
 class PageShard(NamedTuple):
@@ -154,10 +158,6 @@ def _sentencepiece(path: str) -> Any:
     return SentencePieceOp(read_bytes(path))
 
 
-ADDED = re.compile(r"-added-(\d+)-\d+-of-\d+\.parquet\Z")
-CARRIED = "carried"
-
-
 class Onto(NamedTuple):
     """Token blocks that others are made of.
 
@@ -173,7 +173,7 @@ class Onto(NamedTuple):
     generation: int
     corpus: str
 
-    def carried(self, languages: Sequence[str]) -> list[Shard]:
+    def shards_to_carry(self, languages: Sequence[str]) -> list[Shard]:
         """Returns the shards of languages that the new corpus has, in order."""
         return [
             shard
@@ -182,7 +182,7 @@ class Onto(NamedTuple):
             for shard in entry.shards
         ]
 
-    def added(self, files: Mapping[str, Sequence[PageFile]]) -> dict[str, list[PageFile]]:
+    def files_added(self, files: Mapping[str, Sequence[PageFile]]) -> dict[str, list[PageFile]]:
         """Returns the files that the old blocks were not made of, by language and split.
 
         All files of a language that they do not have: blocks hold languages with training pages.
@@ -190,21 +190,21 @@ class Onto(NamedTuple):
         return {
             name: [
                 file
-                for file in some
+                for file in of_split
                 if name.partition("/")[0] not in self.manifest.languages
                 or generation_of(file.path) > self.generation
             ]
-            for name, some in files.items()
+            for name, of_split in files.items()
         }
 
 
 def generation_of(path: str) -> int:
     """Returns the number of the addition that wrote a file of a corpus."""
-    found = ADDED.search(path)
-    return int(found[1]) if found else 0
+    match = ADDED.search(path)
+    return int(match[1]) if match else 0
 
 
-def onto_of(directory: str, corpora: Sequence[str], vocabulary: str) -> Onto:
+def token_blocks_to_add_to(directory: str, corpora: Sequence[str], vocabulary: str) -> Onto:
     """Returns the token blocks to add to.
 
     Args:
@@ -234,7 +234,12 @@ def onto_of(directory: str, corpora: Sequence[str], vocabulary: str) -> Onto:
             f"{directory} was named by --onto, and its tokens are not of a corpus that {corpus} "
             "was made of by clean --onto; tokenize without --onto."
         )
-    shards = [s for entry in manifest.languages.values() for e in entry.values() for s in e.shards]
+    shards = (
+        shard
+        for splits in manifest.languages.values()
+        for entry in splits.values()
+        for shard in entry.shards
+    )
     if any(shard.pages and not shard.page_files for shard in shards):
         raise ArtifactError(
             f"{directory} does not record which files its pages are from; tokenize without --onto."
@@ -257,7 +262,7 @@ class CarryShard:
 
     def __call__(self, number: int) -> ShardRecord:
         """Carries one shard."""
-        shard = _carried(self.workspace)[number]
+        shard = _shards_to_carry(self.workspace.directory)[number]
         for file in (shard.records, shard.page_table):
             target = join_path(self.workspace.out, file.name)
             copy_file(self._path(file.name), target, self._scratch)
@@ -265,7 +270,7 @@ class CarryShard:
             table = read_page_table(files, shard)
         with self._local(shard.skip_list) as files:
             skipped = read_skipped(files, shard)
-        skip = ~_among(table["url"], self._urls(shard))
+        skip = ~_are_among(table["url"], self._urls(shard))
         skip[skipped["page"].to_numpy()] = True
         rows = skipped if skip.sum() == len(skipped) else extended(skipped, table, skip)
         return ShardRecord(self._with_list(shard, table, rows) if len(rows) else shard)
@@ -312,10 +317,10 @@ class CarryShard:
             stream = TokenStream(readers, whole, np.dtype(self.dtype), self.vocabulary_size)
             columns = (rows[name].to_pylist() for name in ("first", "tokens"))
             for first, tokens in zip(*columns, strict=True):
-                found = stream.read(first, tokens) if tokens else np.empty(0, np.int32)
-                unknown += int(np.count_nonzero(found == UNKNOWN))
+                ids = stream.read(first, tokens) if tokens else np.empty(0, np.int32)
+                unknown += int(np.count_nonzero(ids == UNKNOWN))
                 begin, end = self.byte_ids
-                of_bytes += int(np.count_nonzero((found >= begin) & (found < end)))
+                of_bytes += int(np.count_nonzero((ids >= begin) & (ids < end)))
         return unknown, of_bytes
 
     @contextmanager
@@ -331,28 +336,20 @@ class CarryShard:
             yield LocalFiles(Path(directory))
 
 
-def _among(urls: pa.ChunkedArray, some: Sequence[str]) -> Bool[np.ndarray, " pages"]:
-    values = pa.array(some, pa.string())
-    found = pc.is_in(urls, value_set=values)  # pyright: ignore[reportAttributeAccessIssue]
-    return found.to_numpy(zero_copy_only=False).astype(bool)
+def _are_among(urls: pa.ChunkedArray, others: Sequence[str]) -> Bool[np.ndarray, " pages"]:
+    values = pa.array(others, pa.string())
+    are_in = pc.is_in(urls, value_set=values)  # pyright: ignore[reportAttributeAccessIssue]
+    return are_in.to_numpy(zero_copy_only=False).astype(bool)
 
 
-def leave_carried(workspace: Workspace, shards: Sequence[Shard]) -> None:
+def leave_shards_to_carry(workspace: Workspace, shards: Sequence[Shard]) -> None:
     """Leaves the list of shards to carry for the workers."""
     workspace.leave("carry", "shards", to_builtins(list(shards)))
 
 
-def _carried(workspace: Workspace) -> list[Shard]:
-    return _read_once(join_path(workspace.directory, "carry", "shards.json"))
-
-
 @functools.lru_cache(maxsize=1)
-def _read_once(path: str) -> list[Shard]:
-    return read_json(path, list[Shard])
-
-
-SHARD_BYTES = 256_000_000  # of page files per shard; a shard must fit a worker's memory
-SPLITS = ("train", "validation")
+def _shards_to_carry(directory: str) -> list[Shard]:
+    return read_json(join_path(directory, "carry", "shards.json"), list[Shard])
 
 
 def split_files(corpora: Sequence[str]) -> dict[str, list[PageFile]]:
@@ -366,24 +363,22 @@ def split_files(corpora: Sequence[str]) -> dict[str, list[PageFile]]:
 
 def page_shards(files: Mapping[str, Sequence[PageFile]]) -> list[PageShard]:
     """Returns the files of each shard, from the files of each language and split."""
-    return [shard for name, some in files.items() for shard in _shards(name, some)]
+    shards = []
+    for name, of_split in files.items():
+        groups = packed(of_split, SHARD_BYTES) or [[]]  # a split without pages has one empty shard
+        for number, group in enumerate(groups):
+            paths = tuple(file.path for file in group)
+            shards.append(PageShard(f"{name}-{number:05d}-of-{len(groups):05d}", paths))
+    return shards
 
 
 def added_shards(files: Mapping[str, Sequence[PageFile]], onto: Onto) -> list[PageShard]:
     """Returns the files of each new shard; those of a language with blocks follow these."""
     named: dict[str, Sequence[PageFile]] = {}
-    for name, some in files.items():
+    for name, of_split in files.items():
         if name.partition("/")[0] not in onto.manifest.languages:
-            named[name] = some
-        elif some:
-            number = max(generation_of(file.path) for file in some)
-            named[f"{name}-added-{number:03d}"] = some
+            named[name] = of_split
+        elif of_split:
+            number = max(generation_of(file.path) for file in of_split)
+            named[f"{name}-added-{number:03d}"] = of_split
     return page_shards(named)
-
-
-def _shards(prefix: str, files: Sequence[PageFile]) -> list[PageShard]:
-    groups = packed(files, SHARD_BYTES) or [[]]  # a split without pages has one empty shard
-    return [
-        PageShard(f"{prefix}-{number:05d}-of-{len(groups):05d}", tuple(f.path for f in group))
-        for number, group in enumerate(groups)
-    ]

@@ -1,6 +1,6 @@
 """Flags are added to what the user set, for tested versions only; compilers accept them.
 
-The soft limit of open files rises to the hard one, and no further than `MOST`.
+The soft limit of open files rises to the hard one, and no further than `MOST_FILES`.
 """
 
 import importlib.util
@@ -18,12 +18,12 @@ from pipeline import cli
 from pipeline.hardware import compiler_flags
 from pipeline.hardware.compiler_flags import (
     DETERMINISTIC,
-    MOST,
+    MOST_FILES,
     OVERLAP,
     TESTED,
     accelerator,
     allow_open_files,
-    merged,
+    merged_flags,
 )
 
 ROOT = Path(__file__).parents[3]
@@ -44,7 +44,7 @@ EVALUATE = ["evaluate", "--run", "none", "--tokens", "none"]
     ],
 )
 def test_the_users_flags_stay(given, result):
-    assert merged(OURS, given) == result
+    assert merged_flags(OURS, given) == result
 
 
 def test_the_accelerator_is_known_without_jax(tmp_path, monkeypatch):
@@ -145,7 +145,7 @@ def compiled(topology: str, *sets: compiler_flags.FlagSet) -> str:
     """Returns the program as compiled in a process with the flags in its environment."""
     environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
     for flags in sets:
-        compiler_flags.add(flags, environment)
+        compiler_flags.add_flags(flags, environment)
     words = [sys.executable, str(PROGRAM), topology]
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), environment.get("PYTHONPATH", "")])
     done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
@@ -213,7 +213,7 @@ NONE = compiler_flags.resource.RLIM_INFINITY
     ("soft", "hard", "expected"),
     [
         (1024, 4096, [(4096, 4096)]),
-        (1024, NONE, [(MOST, NONE)]),
+        (1024, NONE, [(MOST_FILES, NONE)]),
         (4096, 4096, []),
         (NONE, NONE, []),
     ],

@@ -13,7 +13,7 @@ import pytest
 from joined_hosts import ends
 
 from pipeline.errors import LOST_STATUS, PREEMPTED_STATUS, ArtifactError
-from pipeline.hardware.hosts import _described, _seconds_waited, _Seen
+from pipeline.hardware.hosts import _seconds_waited, _Seen, _sentence_and_status
 
 LISTENS = """
 import psutil, sys
@@ -138,6 +138,6 @@ def test_the_first_host_leaves_when_all_know_that_they_are_finished():
 @pytest.mark.parametrize("error", [ArtifactError, KeyError, ConnectionError])
 def test_what_a_host_tells_the_others_holds_no_credential(error, monkeypatch):
     monkeypatch.setenv("SERVICE_API_KEY", "0123456789abcdef")
-    said, _ = _described(error("the key 0123456789abcdef was refused"))
+    said, _ = _sentence_and_status(error("the key 0123456789abcdef was refused"))
     assert "0123456789abcdef" not in said
     assert "was refused" in said

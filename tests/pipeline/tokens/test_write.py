@@ -17,6 +17,7 @@ def test_all_files_of_a_language_that_the_old_tokens_lack_are_new():
     }
     old = Onto("tokens", SimpleNamespace(languages={"en": {}}), 0, "corpus")
     found = {
-        name: [Path(file.path).stem for file in some] for name, some in old.added(files).items()
+        name: [Path(file.path).stem for file in some]
+        for name, some in old.files_added(files).items()
     }
     assert found == {"en/train": [there[2]], "sw/train": [*there]}
