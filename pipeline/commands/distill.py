@@ -23,7 +23,7 @@ from model.step import TrainState
 from model.transformer import Transformer
 from pipeline.arguments import Distill
 from pipeline.artifacts import Claim
-from pipeline.hardware.hosts import joined
+from pipeline.hardware.hosts import joined_hosts
 from pipeline.recipe import named
 from pipeline.recipe.overrides import override
 from pipeline.runs.directory import checkpoint_read
@@ -40,7 +40,7 @@ USE_BATCHES = 16  # training batches to count the experts' loads in; 64 rows wer
 
 def intents(arguments: Distill) -> list[Intent]:
     """Returns what the command would do; the teacher's weights are not read for it."""
-    with joined(arguments.hosts, "distill"), cached_nowhere(arguments) as uncached:
+    with joined_hosts(arguments.hosts, "distill"), cached_nowhere(arguments) as uncached:
         prepared, _ = resolved(uncached)
     weights = checkpoint_read("teacher", arguments.teacher, None)
     return [intent_of(prepared, arguments.tokens, [weights])]
@@ -52,7 +52,7 @@ def resolved(arguments: Distill) -> tuple[PreparedRun, Teacher]:
     Raises:
         ArtifactError: if the run cannot start.
     """
-    recipe = named.requested(arguments.recipe, arguments.config)
+    recipe = named.requested_recipe(arguments.recipe, arguments.config)
     recipe = replace(recipe, distillation=recipe.distillation or DistillationConfig())
     recipe = override(recipe, arguments.overrides)
     teacher = find(arguments.teacher)
@@ -66,7 +66,7 @@ def run(arguments: Distill) -> None:
     Raises:
         Preempted: if SIGTERM stopped the run; its state is saved.
     """
-    with joined(arguments.hosts, "distill"):
+    with joined_hosts(arguments.hosts, "distill"):
         train_student(arguments)
 
 

@@ -18,7 +18,7 @@ from pipeline.arguments import Evaluate
 from pipeline.artifacts import digest_of_manifest
 from pipeline.errors import ArtifactError
 from pipeline.hardware.batches import share_of
-from pipeline.hardware.hosts import held_by_first_host, is_first, joined
+from pipeline.hardware.hosts import held_by_first_host, is_first, joined_hosts
 from pipeline.recipe.recipe import Recipe
 from pipeline.runs.directory import (
     check_same_vocabulary,
@@ -52,7 +52,7 @@ def run(arguments: Evaluate) -> None:
     Raises:
         ArtifactError: if there is nothing to score.
     """
-    with joined(arguments.hosts, "evaluate"):
+    with joined_hosts(arguments.hosts, "evaluate"):
         find_run(arguments.run)
         check_asked(arguments)
         with held_by_first_host(lambda: output_lock(arguments.run, "evaluate")):
@@ -114,7 +114,7 @@ def resolved(arguments: Evaluate) -> EvaluationRequest:
 
 def intents(arguments: Evaluate) -> list[Intent]:
     """Returns what the command would do."""
-    with joined(arguments.hosts, "evaluate"):
+    with joined_hosts(arguments.hosts, "evaluate"):
         check_asked(arguments)
         pages = [page_intent(arguments)] if arguments.tokens else []
         return pages + ([task_intent(arguments)] if arguments.task or arguments.sentences else [])

@@ -50,7 +50,7 @@ from model.transformer import Transformer, parameter_count
 from pipeline.arguments import ExportHf
 from pipeline.artifacts import Claim, code_version
 from pipeline.corpus.card import check_license
-from pipeline.hardware.hosts import is_first, joined, on_first_host
+from pipeline.hardware.hosts import is_first, joined_hosts, on_first_host
 from pipeline.recipe.recipe import Recipe
 from pipeline.runs.directory import (
     MixtureRecord,
@@ -239,13 +239,13 @@ def settings_of(arguments: ExportHf, step: int) -> dict[str, Any]:
 
 def intents(arguments: ExportHf) -> list[Intent]:
     """Returns what the command would do."""
-    with joined(arguments.hosts, "export-hf"):
+    with joined_hosts(arguments.hosts, "export-hf"):
         return [resolved(arguments).intent]
 
 
 def run(arguments: ExportHf) -> None:
     """Writes the directory; does nothing if it is finished."""
-    with joined(arguments.hosts, "export-hf"):
+    with joined_hosts(arguments.hosts, "export-hf"):
         export(arguments, resolved(arguments))
 
 

@@ -18,8 +18,8 @@ from model.sharding.layouts import batch_shards, replicated
 from model.trainer import Trainer
 from pipeline.arguments import Fill
 from pipeline.artifacts import head_in
-from pipeline.hardware.batches import placed
-from pipeline.hardware.hosts import is_first, joined
+from pipeline.hardware.batches import rows_on_devices
+from pipeline.hardware.hosts import is_first, joined_hosts
 from pipeline.recipe.recipe import SEEDS
 from pipeline.runs.directory import checkpoint_read
 from pipeline.runs.finished import NOTHING
@@ -69,7 +69,7 @@ def resolved(arguments: Fill) -> FillRequest:
 
 def intents(arguments: Fill) -> list[Intent]:
     """Returns what the command would do."""
-    with joined(arguments.hosts, "fill"):
+    with joined_hosts(arguments.hosts, "fill"):
         request = resolved(arguments)
     given = int(np.count_nonzero(request.inputs != PADDING))
     return [
@@ -84,7 +84,7 @@ def intents(arguments: Fill) -> list[Intent]:
 
 def run(arguments: Fill) -> None:
     """Prints the text, with what was generated for each gap in brackets; or the answer to it."""
-    with joined(arguments.hosts, "fill"):
+    with joined_hosts(arguments.hosts, "fill"):
         text = with_fillings(arguments.text, filled(arguments))
         if is_first():
             print_lines(*text.split("\n"))
@@ -127,7 +127,8 @@ def filled(arguments: Fill) -> str:
     # One row of text; rows of padding fill the other devices of the batch axes.
     rows = np.full((batch_shards(mesh), len(inputs)), PADDING, np.int32)
     rows[0] = inputs
-    written = np.asarray(fill(arrays, placed(rows, mesh), jax.random.key(arguments.seed)))[0]
+    on_devices = rows_on_devices(rows, mesh)
+    written = np.asarray(fill(arrays, on_devices, jax.random.key(arguments.seed)))[0]
     return tokenizer.decode(written[written != PADDING])
 
 

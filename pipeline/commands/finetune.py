@@ -19,7 +19,7 @@ from model.config import DistillationConfig, OptimizerConfig
 from pipeline.arguments import Finetune
 from pipeline.artifacts import Claim, digest_of_manifest
 from pipeline.errors import ArtifactError
-from pipeline.hardware.hosts import joined
+from pipeline.hardware.hosts import joined_hosts
 from pipeline.recipe.overrides import check_seeds, override
 from pipeline.recipe.recipe import FinetuningConfig, Recipe
 from pipeline.runs.directory import checkpoint_read, directory_of_part, find_finished_run
@@ -119,7 +119,7 @@ def run(arguments: Finetune) -> None:
         ArtifactError: if a run cannot start.
     """
     held: list[Programs] = []
-    with joined(arguments.hosts, "finetune"):
+    with joined_hosts(arguments.hosts, "finetune"):
         for one in each(arguments):
             run_one(one, held)
 
@@ -162,7 +162,7 @@ def with_part(arguments: Finetune, part: str, *overrides: str) -> Finetune:
 
 def intents(arguments: Finetune) -> list[Intent]:
     """Returns what the command would do, once per run."""
-    with joined(arguments.hosts, "finetune"):
+    with joined_hosts(arguments.hosts, "finetune"):
         return [requested_intent(one) for one in each(arguments)]
 
 

@@ -14,7 +14,7 @@ from data.files.paths import Place
 from pipeline.arguments import Pretrain
 from pipeline.artifacts import Claim
 from pipeline.errors import ArtifactError
-from pipeline.hardware.hosts import joined, on_first_host
+from pipeline.hardware.hosts import joined_hosts, on_first_host
 from pipeline.recipe import named
 from pipeline.recipe.overrides import check_seeds, override
 from pipeline.runs.directory import directory_of_part, saved_steps
@@ -63,14 +63,14 @@ def run(arguments: Pretrain) -> None:
         Preempted: if a signal stopped a run; its state is saved.
         ArtifactError: if a run cannot start.
     """
-    with joined(arguments.hosts, "pretrain"):
+    with joined_hosts(arguments.hosts, "pretrain"):
         for one in one_per_seed(arguments):
             run_one(one)
 
 
 def intents(arguments: Pretrain) -> list[Intent]:
     """Returns what the command would do, once per seed."""
-    with joined(arguments.hosts, "pretrain"), cached_nowhere(arguments) as uncached:
+    with joined_hosts(arguments.hosts, "pretrain"), cached_nowhere(arguments) as uncached:
         return [requested_intent(one) for one in one_per_seed(uncached)]
 
 
@@ -112,7 +112,7 @@ def resolved(arguments: Pretrain) -> tuple[PreparedRun, Origin]:
     Raises:
         ArtifactError: if the run cannot start.
     """
-    recipe = replace(named.requested(arguments.recipe, arguments.config), distillation=None)
+    recipe = replace(named.requested_recipe(arguments.recipe, arguments.config), distillation=None)
     recipe = with_later_settings(override(recipe, arguments.overrides), arguments)
     origin, begun = requested_origin(arguments), has_begun(arguments.out)
     prepared = prepare(arguments, origin.adapted(recipe), origin.checks(begun), origin.known_step)

@@ -123,7 +123,7 @@ def to_devices(
     return Batch(**{name: on_devices(array) for name, array in arrays.items()})
 
 
-def placed(rows: np.ndarray, mesh: Mesh) -> jax.Array:
+def rows_on_devices(rows: np.ndarray, mesh: Mesh) -> jax.Array:
     """Returns rows that every host has, split over the batch axes of a mesh."""
     return jax.make_array_from_callback(rows.shape, batch_sharding(mesh), lambda part: rows[part])
 

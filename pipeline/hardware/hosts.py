@@ -155,7 +155,7 @@ def on_first_host(action: Callable[[], Answer]) -> Answer:
     if is_first():  # behind the others until it has an answer
         _publish(name, action())
     reach_sync_point()
-    return _waited(name)
+    return _wait_for(name)
 
 
 @contextmanager
@@ -169,7 +169,7 @@ def held_by_first_host(context: Callable[[], AbstractContextManager[Answer]]) ->
         yield on_first_host(lambda: held.enter_context(context()))
 
 
-def agreed(here: Any, decide: Callable[[Sequence[Any]], Answer], name: str = "") -> Answer:
+def agree_on(here: Any, decide: Callable[[Sequence[Any]], Answer], name: str = "") -> Answer:
     """Returns what the first host decides on a value of each host; every host must call this.
 
     Args:
@@ -186,8 +186,8 @@ def agreed(here: Any, decide: Callable[[Sequence[Any]], Answer], name: str = "")
         reach_sync_point()
     _publish(f"{name}/{jax.process_index()}", here)
     if is_first():
-        _publish(name, decide([_waited(f"{name}/{host}") for host in range(count)]))
-    return _waited(name)
+        _publish(name, decide([_wait_for(f"{name}/{host}") for host in range(count)]))
+    return _wait_for(name)
 
 
 def client() -> Any:
@@ -199,7 +199,7 @@ def _publish(name: str, answer: Any) -> None:
     client().key_value_set(f"{KEY_PREFIX}/{name}", json.dumps(answer))
 
 
-def _waited(name: str) -> Any:
+def _wait_for(name: str) -> Any:
     while True:
         try:
             return json.loads(
@@ -236,7 +236,7 @@ class HostWatch:
 
     def __init__(self, stage: str):
         self._stage = stage
-        self._names = agreed(socket.gethostname(), list)
+        self._names = agree_on(socket.gethostname(), list)
         self._limit, self._beats = LOST_SECONDS, 0
         self._ended = threading.Event()
         self._ending = threading.Lock()
@@ -263,7 +263,7 @@ class HostWatch:
 
         The first host, whose store the others read, is left last: JAX's `shutdown` is a barrier.
         """
-        agreed(True, all)
+        agree_on(True, all)
         self._ended.set()
         for thread in self._threads:
             thread.join(BROKEN_SECONDS)
@@ -399,7 +399,7 @@ def _sentence_and_status(error: BaseException) -> tuple[str, int]:
 
 
 @contextmanager
-def joined(hosts: Hosts, stage: str) -> Iterator[None]:
+def joined_hosts(hosts: Hosts, stage: str) -> Iterator[None]:
     """Joins the hosts of a command within the block, and watches over them.
 
     Args:
@@ -417,7 +417,7 @@ def joined(hosts: Hosts, stage: str) -> Iterator[None]:
     _watches.append(watch)
     try:
         yield
-    except Preempted:  # agreed by all
+    except Preempted:  # all agreed
         watch.finish()
         raise
     except BaseException as error:

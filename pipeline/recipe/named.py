@@ -388,7 +388,7 @@ def summary(name: str) -> str:
     return (RECIPES[name].__doc__ or "").split("\n")[0]
 
 
-def requested(name: str, config: Path | None) -> Recipe:
+def requested_recipe(name: str, config: Path | None) -> Recipe:
     """Returns the recipe of a name, or of a file.
 
     Args:

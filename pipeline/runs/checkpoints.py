@@ -42,7 +42,7 @@ from model.fingerprints import (
     state_of_table,
 )
 from pipeline.errors import ArtifactError
-from pipeline.hardware.hosts import agreed, on_first_host
+from pipeline.hardware.hosts import agree_on, on_first_host
 from pipeline.runs.checkpoint_errors import (
     DISK_FULL,
     CheckpointError,
@@ -230,7 +230,7 @@ class Checkpoints:
         except Exception as error:  # TensorStore, JAX and fsspec raise classes of many libraries
             failure = error
         # What follows waits for all hosts, so none may leave alone.
-        if not agreed(failure is None, all):
+        if not agree_on(failure is None, all):
             raise self._unreadable(step, failure) from failure
         return dict(zip(table, arrays, strict=True))
 
@@ -259,7 +259,7 @@ class Checkpoints:
 
         Every host must call this; None is another host's failure.
         """
-        has_room = agreed(not lacks_room(error), all)
+        has_room = agree_on(not lacks_room(error), all)
         why = "" if error is None else message_beginning(error)
         if isinstance(self.directory, Address) and why.startswith(AWAY):
             return DataError(

@@ -31,7 +31,7 @@ from model.step import TrainState
 from model.trainer import Trainer
 from model.transformer import Transformer
 from pipeline.errors import ArtifactError
-from pipeline.hardware.hosts import agreed, on_first_host
+from pipeline.hardware.hosts import agree_on, on_first_host
 from pipeline.recipe.fits import mesh_to_open_on
 from pipeline.recipe.recipe import Recipe, recipe_from_json
 from pipeline.recipe.trainer import trainer_on
@@ -73,7 +73,7 @@ def _missing(directory: Place) -> list[int]:
     def missing(views: Sequence[list[int]]) -> list[int]:
         return sorted(set().union(*views) - set(views[0]).intersection(*views))
 
-    return agreed(saved_steps(directory), missing)
+    return agree_on(saved_steps(directory), missing)
 
 
 def load_run(directory: Place) -> tuple[Recipe, Trainer]:

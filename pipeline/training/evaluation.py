@@ -47,7 +47,7 @@ from pipeline.hardware.batches import (
     Share,
     Stop,
     one_ahead,
-    placed,
+    rows_on_devices,
     sum_over_hosts,
     to_devices,
     whole,
@@ -253,7 +253,7 @@ class GapFiller:
             row[: len(example.inputs)] = example.inputs
         if mesh not in self.programs:
             self.programs[mesh] = greedy_program(trainer, tokenizer.size)
-        written = np.asarray(self.programs[mesh](arrays, placed(rows, mesh)))
+        written = np.asarray(self.programs[mesh](arrays, rows_on_devices(rows, mesh)))
         return [
             first_gap(self.held_out.pages[page].language, example, row, tokenizer)
             for (page, example), row in zip(chosen, written, strict=False)

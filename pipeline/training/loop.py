@@ -38,7 +38,7 @@ from model.step import StepMetrics, TrainState, gradient_sites
 from model.trainer import Trainer
 from pipeline.errors import PREEMPTED_STATUS
 from pipeline.hardware.batches import share_of, to_devices
-from pipeline.hardware.hosts import agreed, host_watch, is_first, on_first_host, reach_sync_point
+from pipeline.hardware.hosts import agree_on, host_watch, is_first, on_first_host, reach_sync_point
 from pipeline.recipe.recipe import Recipe
 from pipeline.runs.checkpoint_errors import (
     CheckpointError,
@@ -157,7 +157,7 @@ class Preemption:
                 self._patience.daemon = True
                 self._patience.start()
             # A host that has passed its last point takes part: the others wait for its answer.
-            self._stop_at = agreed(self._points, max, "stop") + 1
+            self._stop_at = agree_on(self._points, max, "stop") + 1
 
     def _end(self) -> None:
         say(f"{self._stage}: could not save within {GRACE_SECONDS} s; {RESUMES}")
@@ -253,7 +253,7 @@ def train(training: Training) -> LoopResult:
             raise
         finally:
             training.profile.stop()
-    if agreed(preemption.asked, any):  # after the last point: what follows is not begun
+    if agree_on(preemption.asked, any):  # after the last point: what follows is not begun
         result = result._replace(finished=False)
     if is_first():
         account = record_time(training, result)

@@ -33,7 +33,7 @@ from pipeline.corpus.job import VERSION, base_of
 from pipeline.corpus.onto.verdicts import GrowthFiles
 from pipeline.corpus.request import intent_of, resolved
 from pipeline.curation.score import SCORES
-from pipeline.recipe.named import requested, switch_demo
+from pipeline.recipe.named import requested_recipe, switch_demo
 from pipeline.recipe.recipe import recipe_to_json
 from pipeline.runs.finished import read_run
 from pipeline.terminal import Terminal
@@ -215,7 +215,7 @@ def manifest(stage: str, *bodies: type) -> Callable[[Path], Read]:
 
 
 def config(path: Path) -> Read:
-    return Read(len(str(requested("", path))), False)
+    return Read(len(str(requested_recipe("", path))), False)
 
 
 def yaml_file(name: str, file: str, read: Callable[[Path], Read], seeds: Sequence[bytes]) -> Family:

@@ -55,7 +55,7 @@ def ends(act: str, count: int, victim: int) -> list[tuple[int, str, str]]:
 
 
 def stopped_late(is_victim: bool) -> int:
-    from pipeline.hardware.hosts import agreed
+    from pipeline.hardware.hosts import agree_on
     from pipeline.terminal import print_lines
     from pipeline.training import loop
 
@@ -66,7 +66,7 @@ def stopped_late(is_victim: bool) -> int:
             os.kill(os.getpid(), signal.SIGTERM)
             while not listening.asked:
                 time.sleep(0.001)
-    stopped = agreed(listening.asked, any)
+    stopped = agree_on(listening.asked, any)
     time.sleep(LATE_SECONDS)  # what follows
     print_lines(f"stopped: {stopped}")
     return 0
@@ -82,7 +82,7 @@ def main(
     from pipeline.errors import ArtifactError
     from pipeline.hardware import hosts as coordination
     from pipeline.hardware import hosts as host_watch
-    from pipeline.hardware.hosts import agreed, on_first_host
+    from pipeline.hardware.hosts import agree_on, on_first_host
     from pipeline.stopping import Stopped, leave, stoppable
     from pipeline.terminal import print_lines, print_message
     from pipeline.training.loop import Preemption
@@ -109,7 +109,7 @@ def main(
 
     def rounds() -> int:
         assert on_first_host(lambda: {"host": index}) == {"host": "0"}
-        assert agreed(int(index), sorted) == list(range(int(count)))
+        assert agree_on(int(index), sorted) == list(range(int(count)))
         if act == "late":
             return stopped_late(index == victim)
         if act == "finish":
@@ -130,7 +130,7 @@ def main(
 
     hosts = Hosts(count=int(count), index=int(index), coordinator=address)
     try:
-        with stoppable("example"), host_watch.joined(hosts, "example"):
+        with stoppable("example"), host_watch.joined_hosts(hosts, "example"):
             status = rounds()
         leave(status)  # what libraries do at exit is not what keeps hosts together
     except ArtifactError as error:

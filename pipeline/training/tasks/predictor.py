@@ -34,7 +34,7 @@ from model.sharding.layouts import batch_sharding, replicated
 from model.switch.balancing import RoutingSums
 from model.trainer import Trainer
 from model.transformer import Transformer
-from pipeline.hardware.batches import Stop, one_ahead, placed
+from pipeline.hardware.batches import Stop, one_ahead, rows_on_devices
 
 
 def row_routing(
@@ -243,4 +243,4 @@ class Predictor:
             rows = np.full((self.rows, length), PADDING, np.int32)
             filled = padded(ids[first : first + self.rows], length)
             rows[: len(filled)] = filled
-            yield placed(rows, self.mesh)
+            yield rows_on_devices(rows, self.mesh)

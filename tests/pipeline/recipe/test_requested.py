@@ -22,11 +22,11 @@ def test_a_saved_recipe_is_read_back(tmp_path):
     value = recipe_to_json(recipe)
     for name, content in (("bare", value), ("run", {"recipe": value, "parameters": 3})):
         (tmp_path / name).write_text(json.dumps(content))
-        assert named.requested("", tmp_path / name) == recipe
+        assert named.requested_recipe("", tmp_path / name) == recipe
     for ending in named.YAML:
         path = tmp_path / f"recipe{ending}"
         path.write_text(yaml.safe_dump(value))
-        assert named.requested("", path) == recipe
+        assert named.requested_recipe("", path) == recipe
 
 
 def test_the_recipe_of_a_fine_tuned_run_is_trained_by_its_own_command(tmp_path):
@@ -34,7 +34,7 @@ def test_the_recipe_of_a_fine_tuned_run_is_trained_by_its_own_command(tmp_path):
     path = tmp_path / "recipe.json"
     path.write_text(json.dumps({"recipe": recipe_to_json(recipe)}))
     with pytest.raises(ArtifactError, match=r"fine-tuned on sib200; .* `mswitch finetune`"):
-        named.requested("", path)
+        named.requested_recipe("", path)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_the_recipe_of_a_fine_tuned_run_is_trained_by_its_own_command(tmp_path):
 def test_a_file_that_is_no_recipe_is_one_sentence(tmp_path, content, said):
     (tmp_path / "a.yaml").write_text(content)
     with pytest.raises(DataError, match=said):
-        named.requested("", tmp_path / "a.yaml")
+        named.requested_recipe("", tmp_path / "a.yaml")
 
 
 def test_settings_make_one_recipe_another():
@@ -107,7 +107,7 @@ def test_a_setting_that_is_set_back_to_its_default_is_named():
 )
 def test_one_recipe_is_named(name, config, said):
     with pytest.raises(ArtifactError, match=said):
-        named.requested(name, config)
+        named.requested_recipe(name, config)
 
 
 def test_each_seed_has_a_run_of_its_own():

@@ -15,7 +15,7 @@ from pipeline.runs.opened_run import trainer_here, wait_until_seen
 @pytest.fixture
 def others(monkeypatch):
     """Another host, which sees checkpoints 3 and 6."""
-    monkeypatch.setattr(opened_run, "agreed", lambda here, decide: decide([here, [3, 6]]))
+    monkeypatch.setattr(opened_run, "agree_on", lambda here, decide: decide([here, [3, 6]]))
     monkeypatch.setattr(opened_run, "LOOK_SECONDS", 0.01)
 
 
@@ -37,7 +37,7 @@ def test_a_host_waits_for_what_others_see(tmp_path, others):
 def test_a_run_that_goes_on_and_deletes_old_checkpoints_is_seen_alike(tmp_path, monkeypatch):
     """The other host lists them a little later each time; in the end both list the same."""
     views = iter([[6, 9], [9, 12], [9, 12]])
-    monkeypatch.setattr(opened_run, "agreed", lambda here, decide: decide([here, next(views)]))
+    monkeypatch.setattr(opened_run, "agree_on", lambda here, decide: decide([here, next(views)]))
     monkeypatch.setattr(opened_run, "saved_steps", lambda _: next(here))
     monkeypatch.setattr(opened_run, "LOOK_SECONDS", 0.01)
     here = iter([[3, 6], [6, 9], [9, 12]])

@@ -39,7 +39,7 @@ def read(run: str, tokens: str, out: str, count: str, index: str, address: str) 
 
     directory = Path(run)
     hosts = Hosts(count=int(count), index=int(index), coordinator=address)
-    with host_watch.joined(hosts, "read"):
+    with host_watch.joined_hosts(hosts, "read"):
         evaluate.run(Evaluate(run=directory, tokens=tokens))
         fill.run(Fill(text="Watu <extra_id_0> huru", run=directory, tokens=4))
         export_hf.run(ExportHf(run=directory, out=Path(out)))
