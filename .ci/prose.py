@@ -1,12 +1,13 @@
-"""Finds mechanical breaches of the writing rules (CONTRIBUTING.md) in code and documents.
+"""Finds mechanical breaches of the writing rules (CONTRIBUTING.md) in code, names and documents.
 
     python .ci/prose.py              # all tracked files
     python .ci/prose.py data docs    # these files and folders
 
 Checks docstrings, comments and messages of Python files, and the text of Markdown, templates and
-the Makefile. Code in Markdown and string literals in tests are not prose. Published reports under
-docs/results are artifacts and stay as they were written. Prints one line per finding and exits with
-1, or exits with 0 where there is none.
+the Makefile. In the product's packages it also checks the names of local values and of functions.
+Code in Markdown and string literals in tests are not prose. Published reports under docs/results
+are artifacts and stay as they were written. Prints one line per finding and exits with 1, or exits
+with 0 where there is none.
 """
 
 import ast
@@ -55,11 +56,16 @@ SPEAKS = (
     "(?:says?|said|tells?|told|believe[sd]?|knows?|knew|wants?|wanted|speaks?|spoke|hears?|heard)"
 )
 
+PACKAGES = ("data", "model", "eval", "pipeline")
+VAGUE = ("found", "one", "some")
+PARTICIPLES = ("agreed", "asked", "carried", "found", "given", "requested", "resolved", "told")
 RATE = "write 'per' for a rate"
 SPEECH = "programs return, print, report, record, hold or assume"
 NEGATION = "write 'is not a'"
 FIRST_WORD = "begin with what the function does: Returns, Writes, Checks"
 TRACE = "name what the software does, not how it was ordered"
+LOCAL = "name a value by what it is, such as page, shard or match"
+FUNCTION = "name a function by a verb phrase or by its result in full, such as resolved_recipe"
 
 
 class Rule(NamedTuple):
@@ -107,15 +113,15 @@ class Text(NamedTuple):
 
 def findings(texts: Iterable[Text]) -> list[tuple[int, str, str]]:
     """Returns line, phrase and advice of each breach, in order; of overlapping ones the first."""
-    found: set[tuple[int, str, str]] = set()
+    breaches: set[tuple[int, str, str]] = set()
     for text in texts:
         end = 0
-        for start, match, advice in sorted(_matches(text), key=lambda one: one[0]):
+        for start, phrase, advice in sorted(_matches(text), key=lambda match: match[0]):
             if start >= end:
                 line = text.line + text.text.count("\n", 0, start)
-                found.add((line, " ".join(match.split()), advice))
-                end = start + len(match)
-    return sorted(found)
+                breaches.add((line, " ".join(phrase.split()), advice))
+                end = start + len(phrase)
+    return sorted(breaches)
 
 
 def _matches(text: Text) -> Iterator[tuple[int, str, str]]:
@@ -127,6 +133,24 @@ def _matches(text: Text) -> Iterator[tuple[int, str, str]]:
             )
         elif text.is_docstring and (first := rule.pattern.match(text.text)):
             yield 0, first.group(), rule.advice
+
+
+def vague_names(path: Path, source: str) -> Iterator[tuple[int, str, str]]:
+    """Yields line, name and advice of values and functions of the product with a vague name."""
+    if path.suffix != ".py" or path.parts[0] not in PACKAGES:
+        return
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case (
+                ast.Name(id=name, ctx=ast.Store())
+                | ast.arg(arg=name)
+                | ast.ExceptHandler(name=str(name))
+                | ast.MatchAs(name=str(name))
+            ) if name in VAGUE:
+                yield node.lineno, name, LOCAL
+            case ast.FunctionDef(name=name) if name.strip("_") in PARTICIPLES:
+                if not any("property" in ast.unparse(mark) for mark in node.decorator_list):
+                    yield node.lineno, name, FUNCTION
 
 
 def prose(path: Path, source: str) -> Iterator[Text]:
@@ -199,9 +223,11 @@ def main(arguments: list[str]) -> int:
     """Prints every finding in these files; returns 1 where there is one."""
     count = 0
     for path in tracked(arguments):
-        for line, phrase, advice in findings(prose(path, path.read_text(encoding="utf-8"))):
+        source = path.read_text(encoding="utf-8")
+        breaches = [*findings(prose(path, source)), *vague_names(path, source)]
+        for line, phrase, advice in sorted(breaches):
             print(f"{path}:{line}: {phrase!r}: {advice}")
-            count += 1
+        count += len(breaches)
     if count:
         print(f"{count} findings; the rules are in CONTRIBUTING.md.", file=sys.stderr)
     return 1 if count else 0

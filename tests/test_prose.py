@@ -73,3 +73,25 @@ def test_the_exit_status_says_if_there_is_a_finding(tmp_path, monkeypatch, capsy
     (tmp_path / "page.md").write_text("One file a shard.")
     assert prose.main([]) == 1
     assert "page.md:1: 'One file a shard'" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("bad", "good"),
+    [
+        (
+            "def pages(files):\n    return [one for one in files]",
+            "pages = [page for page in files]",
+        ),
+        ("if found := search(text):\n    pass", "if match := search(text):\n    pass"),
+        ("def rows(some):\n    pass", "def rows(pages):\n    pass"),
+        ("def _resolved(arguments):\n    pass", "def resolved_recipe(arguments):\n    pass"),
+        (
+            "def asked():\n    pass",
+            "class Claim:\n    @property\n    def asked(self):\n        pass",
+        ),
+    ],
+)
+def test_a_vague_name_is_found_in_the_product_and_in_no_test(bad: str, good: str):
+    assert len(list(prose.vague_names(Path("data/module.py"), bad))) == 1
+    assert list(prose.vague_names(Path("data/module.py"), good)) == []
+    assert list(prose.vague_names(Path("tests/test_module.py"), bad)) == []
