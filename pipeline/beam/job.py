@@ -16,6 +16,7 @@ Nothing of cleaning is imported here: it loads CLD3, which crashes beside Tensor
 """
 
 import contextlib
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -67,16 +68,14 @@ def counters(result: PipelineResult) -> dict[str, int]:
     (`metricsStore.unprocessedPayloads` keeps one payload per name); the manifest counts both.
     """
     if "_metrics" in vars(result):
-        vars(result)["_metrics"] = (
-            None  # a portable runner's result queries once and caches the answer
-        )
+        # A portable runner's result queries once and caches the answer.
+        vars(result)["_metrics"] = None
     answers = result.metrics().query(MetricsFilter().with_namespace(NAMESPACE))["counters"]
-    committed = any(one.committed for one in answers)
-    found: dict[str, int] = {}
-    for one in answers:
-        value = one.committed if committed else one.attempted
-        found[one.key.metric.name] = found.get(one.key.metric.name, 0) + (value or 0)
-    return found
+    committed = any(answer.committed for answer in answers)
+    values: dict[str, int] = defaultdict(int)
+    for answer in answers:
+        values[answer.key.metric.name] += (answer.committed if committed else answer.attempted) or 0
+    return dict(values)
 
 
 class Record(Protocol):

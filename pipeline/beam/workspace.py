@@ -138,7 +138,7 @@ class Workspace:
         # be of outputs that are removed already.
         self._write(join_path(work, FORGETTING), stale)
         records = [f"{self.key}/{name}" for name in directories_in(self.directory)]
-        removed = (f"{WORK}/{one}" for one in (*stale, *records, FORGETTING))
+        removed = (f"{WORK}/{name}" for name in (*stale, *records, FORGETTING))
         for name in (*outputs, *removed):
             remove(join_path(self.out, name))
         return True

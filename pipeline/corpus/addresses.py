@@ -49,9 +49,9 @@ class FindNewest:
     def compare(self, partition: int, parts: Parts) -> Iterator[tuple[int, bytes]]:
         """Yields the rows of each shard that have a newer version."""
         sent = [(shard, np.frombuffer(part, _type(part[0]), offset=1)) for shard, part in parts]
-        sent.sort(key=lambda one: one[0])
-        found = np.concatenate([versions for _, versions in sent])
-        older, first = _older(found), 0
+        sent.sort(key=lambda pair: pair[0])
+        together = np.concatenate([versions for _, versions in sent])
+        older, first = _older(together), 0
         for shard, versions in sent:
             here = slice(first, first + len(versions))
             yield shard, versions["row"][older[here]].tobytes()
@@ -89,19 +89,21 @@ def _records(batch: pa.RecordBatch) -> Versions:
     return records
 
 
-def _older(found: Versions) -> Bool[np.ndarray, " versions"]:
+def _older(versions: Versions) -> Bool[np.ndarray, " versions"]:
     """Returns which versions are not the newest of their address."""
-    older = np.zeros(len(found), dtype=bool)
-    rivals = np.flatnonzero(has_equal(_hashes(found)))  # most addresses occur once
-    versions = [
-        PageVersion(bytes(one["address"]), one["timestamp"].decode(), bytes(one["content"]))
-        for one in found[rivals]
+    older = np.zeros(len(versions), dtype=bool)
+    at = np.flatnonzero(has_equal(_hashes(versions)))  # most addresses occur once
+    rivals = [
+        PageVersion(
+            bytes(version["address"]), version["timestamp"].decode(), bytes(version["content"])
+        )
+        for version in versions[at]
     ]
-    older[rivals] = ~newest_per_url.newest(versions)
+    older[at] = ~newest_per_url.newest(rivals)
     return older
 
 
-def _hashes(found: Versions) -> UInt64[np.ndarray, " versions"]:
+def _hashes(versions: Versions) -> UInt64[np.ndarray, " versions"]:
     """Returns the first half of each address's hash."""
-    addresses = np.ascontiguousarray(found["address"])
+    addresses = np.ascontiguousarray(versions["address"])
     return addresses.view(">u8")[::2].astype(np.uint64)

@@ -158,7 +158,7 @@ def check_license(name: str | None) -> None:
 
 def write_cards(out: str, body: Mapping[str, Any]) -> None:
     """Writes README.md and metadata.json into a corpus, from the body of its manifest."""
-    codes = [c for c, one in body["languages"].items() if one["kept"] and c != UNDETERMINED]
+    codes = [c for c, entry in body["languages"].items() if entry["kept"] and c != UNDETERMINED]
     declared = body.get("license", UNDECLARED)
     write_text(join_path(out, README), card(body, codes, declared))
     sentence = description(body, codes)
@@ -192,7 +192,7 @@ def header_of(
     body: Mapping[str, Any], codes: Sequence[str], license_name: str
 ) -> Mapping[str, Any]:
     """Returns the fields of the card's header."""
-    pages = sum(one["kept"] for one in body["languages"].values())
+    pages = sum(entry["kept"] for entry in body["languages"].values())
     languages = sorted({three for code in codes if (three := _iso639_3(code))})
     return {
         "pretty_name": f"Web pages in {len(codes)} languages",
@@ -226,18 +226,21 @@ def late_rules(selections: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 def withdrawn(withdrawals: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """Yields what was withdrawn, without the names of its hosts."""
-    for number, one in enumerate(withdrawals):
+    for number, withdrawal in enumerate(withdrawals):
         if not number:
             yield "\n## Withdrawn\n"
-        pages = sum(of["kept"] + of["rejected"] for of in one["languages"].values())
-        yield f"* {pages:,} pages of {one.get('hosts_number', len(one['hosts'])):,} hosts"
+        pages = sum(
+            counts["kept"] + counts["rejected"] for counts in withdrawal["languages"].values()
+        )
+        hosts = withdrawal.get("hosts_number", len(withdrawal["hosts"]))
+        yield f"* {pages:,} pages of {hosts:,} hosts"
 
 
 def description(body: Mapping[str, Any], codes: Sequence[str]) -> str:
     """Returns what the corpus is, in two sentences."""
     entries = body["languages"].values()
-    kept, characters = (sum(one[name] for one in entries) for name in ("kept", "characters"))
-    rejected = sum(sum(one["rejected"].values()) for one in entries)
+    kept, characters = (sum(entry[name] for entry in entries) for name in ("kept", "characters"))
+    rejected = sum(sum(entry["rejected"].values()) for entry in entries)
     share = rejected_share(body, body["languages"])
     before = " before withdrawals" if _own_withdrawals(body) else ""
     return (
@@ -254,17 +257,21 @@ def rejected_share(body: Mapping[str, Any], codes: Iterable[str]) -> float:
     kept = rejected = 0
     withdrawals = _own_withdrawals(body)
     for code in codes:
-        one = body["languages"][code]
-        gone = [of["languages"].get(code, {}) for of in withdrawals]
-        kept += one["kept"] + sum(of.get("kept", 0) for of in gone)
-        rejected += sum(one["rejected"].values()) + sum(of.get("rejected", 0) for of in gone)
+        entry = body["languages"][code]
+        gone = [withdrawal["languages"].get(code, {}) for withdrawal in withdrawals]
+        kept += entry["kept"] + sum(withdrawal.get("kept", 0) for withdrawal in gone)
+        rejected += sum(entry["rejected"].values()) + sum(
+            withdrawal.get("rejected", 0) for withdrawal in gone
+        )
     return rejected / max(kept + rejected, 1)
 
 
 def _own_withdrawals(body: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     """Returns the withdrawals from this corpus; a selection also lists those of its source."""
-    found = body.get("withdrawals", ())
-    return found[body.get("carried_withdrawals", len(found) if "history" in body else 0) :]
+    withdrawals = body.get("withdrawals", ())
+    return withdrawals[
+        body.get("carried_withdrawals", len(withdrawals) if "history" in body else 0) :
+    ]
 
 
 def size_category(pages: int) -> str:
@@ -281,14 +288,12 @@ def table(body: Mapping[str, Any]) -> Iterator[str]:
     """Yields the lines of the table of languages."""
     yield "| language | pages | held out | characters | rejected | most rejected for |"
     yield "|---|---:|---:|---:|---:|---|"
-    for code, one in body["languages"].items():
+    for code, entry in body["languages"].items():
         share = rejected_share(body, [code])
-        most = Counter(one["rejected"]).most_common(MOST_REASONS)
+        most = Counter(entry["rejected"]).most_common(MOST_REASONS)
         reasons = escape(", ".join(f"{name} {count:,}" for name, count in most))
-        yield (
-            f"| {escape(code)} | {one['kept']:,} | {one['held_out']:,} | {one['characters']:,} | "
-            f"{share:.1%} | {reasons} |"
-        )
+        numbers = (f"{entry[name]:,}" for name in ("kept", "held_out", "characters"))
+        yield f"| {' | '.join([escape(code), *numbers, f'{share:.1%}', reasons])} |"
 
 
 def licence(name: str) -> str:

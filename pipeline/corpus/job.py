@@ -94,11 +94,11 @@ def begin_job(
         kept: what is kept beside the corpus that the files are added to; None for none.
     """
     groups = read.shards(files, cut)
-    base, every = None if kept is None else base_of(kept), list(files)
+    base, every_file = None if kept is None else base_of(kept), list(files)
     if kept is not None:
         there = kept.facts().input
         groups = [[file.path for file in shard] for shard in there] + groups
-        every += [InputFile(file.path, file.size) for shard in there for file in shard]
+        every_file += [InputFile(file.path, file.size) for shard in there for file in shard]
     version = (artifacts.SCHEMA_VERSION, VERSION)
     # Not in the manifest: a copy of the input is the same input and has the same manifest.
     stamps = [file.stamp for file in files]
@@ -109,7 +109,7 @@ def begin_job(
         workspace=workspace,
         rules=rules,
         shards=len(groups),
-        partitions=read.partitions(every, cut),
+        partitions=read.partitions(every_file, cut),
         in_waves=in_waves,
         cut=cut,
         growable=growable,

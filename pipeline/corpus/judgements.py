@@ -378,15 +378,19 @@ class DecideThresholds:
             for code, steps in msgspec.json.decode(part, type=Counted).items():
                 for step, count in steps.items():
                     histograms[code][int(step)] += count
-        found = {code: self.certainty.threshold(counts) for code, counts in histograms.items()}
+        thresholds = {code: self.certainty.threshold(counts) for code, counts in histograms.items()}
         for shard, _ in parts:
-            yield shard, msgspec.json.encode(dict(sorted(found.items())))
+            yield shard, msgspec.json.encode(dict(sorted(thresholds.items())))
 
     def collect(self, shard: int, wave: Wave, verdicts: dict[int, bytes]) -> None:
         """Writes the thresholds for a shard."""
-        (found,) = [msgspec.json.decode(one, type=dict[str, float]) for one in verdicts.values()]
+        (thresholds,) = [
+            msgspec.json.decode(verdict, type=dict[str, float]) for verdict in verdicts.values()
+        ]
         path = verdict_path(self, shard, wave)
-        spills.write(self.workspace, path, THRESHOLDS, [list(found), list(found.values())])
+        spills.write(
+            self.workspace, path, THRESHOLDS, [list(thresholds), list(thresholds.values())]
+        )
 
 
 def collected_thresholds(exchange: DecideThresholds, shard: int) -> dict[str, float]:

@@ -101,12 +101,12 @@ def mask_over(
         masks: packed mask of each partition that has keys.
     """
     ends = ends_of(hashes, part.first, part.end, partitions)
-    found = np.empty(len(hashes), dtype=bool)
+    mask = np.empty(len(hashes), dtype=bool)
     for number, (begin, end) in enumerate(itertools.pairwise(ends), part.first):
         if begin < end:
             bits = np.frombuffer(masks[number], np.uint8)
-            found[begin:end] = np.unpackbits(bits, count=end - begin)
-    return found
+            mask[begin:end] = np.unpackbits(bits, count=end - begin)
+    return mask
 
 
 def collected_numbers(exchange: Exchange, shard: int) -> UInt32[np.ndarray, " numbers"]:
@@ -116,8 +116,8 @@ def collected_numbers(exchange: Exchange, shard: int) -> UInt32[np.ndarray, " nu
 
 def write_numbers(workspace: Workspace, path: str, verdicts: Iterable[bytes]) -> None:
     """Writes the numbers that several verdicts hold."""
-    found = [np.frombuffer(one, np.uint32) for one in verdicts]
-    spills.write_numbers(workspace, path, np.concatenate([np.empty(0, np.uint32), *found]))
+    numbers = [np.frombuffer(verdict, np.uint32) for verdict in verdicts]
+    spills.write_numbers(workspace, path, np.concatenate([np.empty(0, np.uint32), *numbers]))
 
 
 def sub_ranges(keys: int, at_once: int, bits: int) -> Iterator[tuple[int, int]]:

@@ -72,9 +72,9 @@ class SpillLineKeys:
                 self.workspace, number, self.judgements
             ):
                 files.write(passed, dropped, rows)
-                found = line_keys_of(passed, self.line_hashes, line)
-                keys.add(found)
-                line += len(found)
+                of_chunk = line_keys_of(passed, self.line_hashes, line)
+                keys.add(of_chunk)
+                line += len(of_chunk)
         return files.tally
 
 
@@ -113,8 +113,8 @@ def line_keys(workspace: Workspace, shard: int, partitions: int) -> Iterator[Lin
         keys = LineKeys(SortedKeys(LINE_KEY, scratch, partitions), repeats)
         yield keys
         with spills.writer(workspace, line_keys_path(workspace, shard), LINE_KEYS) as file:
-            for some in keys.ranges():
-                file.write_batch(_batch(some))
+            for batch in keys.ranges():
+                file.write_batch(_batch(batch))
 
 
 def line_keys_of(
@@ -171,9 +171,9 @@ class FindRepeatedHashes:
         """Yields for each shard which of its hashes occur more than once in the partition."""
         count = sum(len(part) // SHORT.itemsize for _, part in parts)
         ranges = sub_ranges(count, HASHES_AT_ONCE, 8 * SHORT.itemsize)
-        found = np.concatenate([_repeated_in(parts, *one) for one in ranges])
+        repeats = np.concatenate([_repeated_in(parts, *limits) for limits in ranges])
         for shard, part in parts:
-            yield shard, packed_mask(is_among(np.frombuffer(part, SHORT), found))
+            yield shard, packed_mask(is_among(np.frombuffer(part, SHORT), repeats))
 
     def collect(self, shard: int, wave: Wave, verdicts: dict[int, bytes]) -> None:
         """Writes the masks of a shard's keys."""
@@ -186,12 +186,12 @@ class FindRepeatedHashes:
 
 
 def _repeated_in(parts: Iterable[tuple[int, bytes]], first: int, end: int) -> np.ndarray:
-    some = [np.empty(0, SHORT)]
+    of_range = [np.empty(0, SHORT)]
     for _, part in parts:
         hashes = np.frombuffer(part, SHORT)  # in ascending order
         begin, stop = between(hashes, first, end, 32)
-        some.append(hashes[begin:stop])
-    return repeated(np.concatenate(some))
+        of_range.append(hashes[begin:stop])
+    return repeated(np.concatenate(of_range))
 
 
 @dataclass(frozen=True)
@@ -244,15 +244,15 @@ def _lost_in(
     """Yields for each shard which of its claims with hashes of a range are lost."""
     claims, shards = [np.empty(0, CLAIM)], []
     for shard, part in parts:
-        some = np.frombuffer(part, CLAIM)
-        begin, stop = between(some["first"], first, end, 64)
-        claims.append(some[begin:stop])
+        of_shard = np.frombuffer(part, CLAIM)
+        begin, stop = between(of_shard["first"], first, end, 64)
+        claims.append(of_shard[begin:stop])
         shards.append(shard)
     counts = list(map(len, claims[1:]))
-    every = np.concatenate(claims)
-    hashes = np.stack((every["first"], every["third"].astype(np.uint64)), axis=1)
+    of_range = np.concatenate(claims)
+    hashes = np.stack((of_range["first"], of_range["third"].astype(np.uint64)), axis=1)
     numbers = np.repeat(np.array(shards, np.uint64), counts)
-    lost = ~line_dedup.surviving_lines(hashes, every["rank"], numbers)
+    lost = ~line_dedup.surviving_lines(hashes, of_range["rank"], numbers)
     yield from zip(shards, np.split(lost, np.cumsum(counts)[:-1]), strict=True)
 
 

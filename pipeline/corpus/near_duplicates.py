@@ -113,10 +113,9 @@ class SpillMinHashKeys:
 def write_keys(workspace: Workspace, shard: int, keys: SortedKeys) -> None:
     """Writes the keys of a shard in their order, one batch per range."""
     with spills.writer(workspace, minhash_keys_path(workspace, shard), MINHASH_KEYS) as file:
-        for some in keys.ranges():
-            file.write_batch(
-                spills.arrow_batch(MINHASH_KEYS, [some[name] for name in MINHASH_KEYS.names])
-            )
+        for batch in keys.ranges():
+            columns = [batch[name] for name in MINHASH_KEYS.names]
+            file.write_batch(spills.arrow_batch(MINHASH_KEYS, columns))
 
 
 def minhash_keys_of(pages: Sequence[Page], rows: Rows) -> np.ndarray:
@@ -187,17 +186,17 @@ def _pairs_in(
     parts: Iterable[tuple[int, bytes]], first: int, end: int
 ) -> Iterator[tuple[int, Edges]]:
     """Yields the pairs of each shard's pages by the keys of a range."""
-    shards, some = [], [np.empty(0, SENT)]
+    shards, by_shard = [], [np.empty(0, SENT)]
     for shard, part in parts:
         keys = np.frombuffer(part, SENT)
-        some.append(keys[slice(*between(keys["first"], first, end, 64))])
+        by_shard.append(keys[slice(*between(keys["first"], first, end, 64))])
         shards.append(shard)
-    every = np.concatenate(some)
-    pairs = edges(every["first"], every["page"])
+    together = np.concatenate(by_shard)
+    pairs = edges(together["first"], together["page"])
     smallest = np.unique(pairs[:, 1])
     pairs = np.concatenate([pairs, np.stack([smallest, smallest], axis=1)])
     pairs = pairs[np.argsort(pairs[:, 0], kind="stable")]
-    for shard, keys in zip(shards, some[1:], strict=True):
+    for shard, keys in zip(shards, by_shard[1:], strict=True):
         yield shard, pairs[np.isin(pairs[:, 0], keys["page"])]
 
 
@@ -208,12 +207,12 @@ def write_pairs(workspace: Workspace, path: str, pairs: Edges) -> None:
 
 def read_pairs(paths: Iterable[str]) -> Edges:
     """Returns the pairs that these files hold together."""
-    found = [
+    pairs = [
         np.stack([column.to_numpy() for column in batch.columns], axis=1)
         for path in paths
         for batch in spills.batches(path)
     ]
-    return np.concatenate([np.empty((0, 2), np.uint64), *found])
+    return np.concatenate([np.empty((0, 2), np.uint64), *pairs])
 
 
 def minhash_keys_path(workspace: Workspace, shard: int) -> str:
@@ -285,11 +284,11 @@ class ContractPairs:
 
 def _asked(pairs: Edges, labels: Edges, number: int) -> Edges:
     """Returns the proposals for nodes, and a node itself for a label that is in no pair."""
-    found = proposals(pairs, number)
+    moves = proposals(pairs, number)
     now = distinct(labels[:, 1])
-    others = now[~is_among(now, found.node)]
-    nodes = np.concatenate([found.node, others])
-    asked = np.stack([nodes, np.concatenate([found.to, others])], axis=1).astype("<u8")
+    others = now[~is_among(now, moves.node)]
+    nodes = np.concatenate([moves.node, others])
+    asked = np.stack([nodes, np.concatenate([moves.to, others])], axis=1).astype("<u8")
     return asked[np.argsort(nodes)]
 
 
@@ -341,8 +340,8 @@ def _moves(part: bytes) -> Moves:
 
 def pairs_left(contracted: ContractPairs, shards: int) -> int:
     """Returns how many pairs all shards have left after a step."""
-    found = tallies(contracted.workspace, contracted.name, shards)
-    return sum(tally.number(PAIRS) for tally in found)
+    done = tallies(contracted.workspace, contracted.name, shards)
+    return sum(tally.number(PAIRS) for tally in done)
 
 
 def groups_of(
@@ -383,14 +382,16 @@ class SpillCandidates:
     def __call__(self, number: int) -> Tally:
         """Processes one shard."""
         space = self.workspace
-        pages, groups = groups_of(space, number)
+        grouped, groups = groups_of(space, number)
         with spills.writer(space, space.spill(self.name, number), PACKED) as file:
             for batch in spills.batches(space.spill(SpillMinHashKeys.name, number)):
                 rows = batch[ROW].to_numpy()
-                mine = np.flatnonzero(is_among(page_numbers(number, rows), pages))
-                some = [*page_table.pages(batch.take(pa.array(mine, pa.int64())))]
-                at = np.searchsorted(pages, page_numbers(number, rows[mine]))
-                write_candidates(file, some, rows[mine], groups[at], (number, self.partitions))
+                at = np.flatnonzero(is_among(page_numbers(number, rows), grouped))
+                candidates = [*page_table.pages(batch.take(pa.array(at, pa.int64())))]
+                places = np.searchsorted(grouped, page_numbers(number, rows[at]))
+                write_candidates(
+                    file, candidates, rows[at], groups[places], (number, self.partitions)
+                )
         return Tally()
 
 
@@ -412,9 +413,9 @@ def write_candidates(
     """
     shard, partitions = place
     names = (np.uint64(shard) << np.uint64(32)) | rows.astype(np.uint64)
-    found = _candidates(pages, groups, names)
-    for part in _slices(found, min(SLICES, partitions)):
-        file.write_batch(spills.arrow_batch(PACKED, [[packed(part)]]))
+    candidates = _candidates(pages, groups, names)
+    for slice_of_groups in _slices(candidates, min(SLICES, partitions)):
+        file.write_batch(spills.arrow_batch(PACKED, [[packed(slice_of_groups)]]))
 
 
 def _candidates(pages: Sequence[Page], groups: np.ndarray, names: np.ndarray) -> Candidates:
@@ -428,12 +429,12 @@ def _candidates(pages: Sequence[Page], groups: np.ndarray, names: np.ndarray) ->
     return joined(parts)
 
 
-def _slices(found: Candidates, count: int) -> Iterator[Candidates]:
+def _slices(candidates: Candidates, count: int) -> Iterator[Candidates]:
     """Yields the candidates of each range of groups, by group."""
-    order = np.argsort(found.headers["group"], kind="stable")
-    ends = ends_of(found.headers["group"][order], 0, count, count)
+    order = np.argsort(candidates.headers["group"], kind="stable")
+    ends = ends_of(candidates.headers["group"][order], 0, count, count)
     for begin, end in itertools.pairwise(ends):
-        yield chosen(found, order[begin:end])
+        yield chosen(candidates, order[begin:end])
 
 
 @dataclass(frozen=True)
@@ -452,27 +453,27 @@ class ChoosePages:
         each = partitions // slices
         with spills.reader(self.workspace.spill(SpillCandidates.name, shard)) as file:
             for number in range(wave.first // each, -(-wave.end // each)):
-                some = joined(
+                candidates = joined(
                     unpacked(file.get_batch(at)["candidates"][0].as_py())
                     for at in range(number, file.num_record_batches, slices)
                 )
-                yield from _by_partition(some, number * each, each, partitions, wave)
+                yield from _by_partition(candidates, number * each, each, partitions, wave)
 
     def compare(self, partition: int, parts: Parts) -> Iterator[tuple[int, bytes]]:
         """Yields for each shard's candidates the size of what they stand for, or 0."""
-        found = representatives(_Elements(parts))
-        sizes = np.where(found.representative == found.page, found.size, 0)
+        chosen_pages = representatives(_Elements(parts))
+        sizes = np.where(chosen_pages.representative == chosen_pages.page, chosen_pages.size, 0)
         for shard, part in parts:
             pages = headers_of(part)["page"]
             answer = np.empty(len(pages), ANSWER)
             answer["row"] = pages & ROW_BITS
-            answer["size"] = sizes[np.searchsorted(found.page, pages)]
+            answer["size"] = sizes[np.searchsorted(chosen_pages.page, pages)]
             yield shard, answer.tobytes()
 
     def collect(self, shard: int, wave: Wave, verdicts: dict[int, bytes]) -> None:
         """Writes the rows of the pages that do not stay, and the sizes of the others."""
-        found = [np.frombuffer(one, ANSWER) for one in verdicts.values()]
-        answers = np.sort(np.concatenate([np.empty(0, ANSWER), *found]), order="row")
+        parts = [np.frombuffer(verdict, ANSWER) for verdict in verdicts.values()]
+        answers = np.sort(np.concatenate([np.empty(0, ANSWER), *parts]), order="row")
         leaves = answers["size"] == 0
         space = self.workspace
         sizes = [answers[name][~leaves] for name in CLUSTER_SIZES.names]
@@ -491,10 +492,10 @@ class _Elements:
 
 
 def _by_partition(
-    some: Candidates, first: int, count: int, partitions: int, wave: Wave
+    candidates: Candidates, first: int, count: int, partitions: int, wave: Wave
 ) -> Iterator[tuple[int, bytes]]:
-    order = np.argsort(some.headers["group"], kind="stable")
-    ends = ends_of(some.headers["group"][order], first, first + count, partitions)
+    order = np.argsort(candidates.headers["group"], kind="stable")
+    ends = ends_of(candidates.headers["group"][order], first, first + count, partitions)
     for partition, (begin, end) in enumerate(itertools.pairwise(ends), first):
         if begin < end and wave.first <= partition < wave.end:
-            yield partition, packed(chosen(some, order[begin:end]))
+            yield partition, packed(chosen(candidates, order[begin:end]))

@@ -133,8 +133,8 @@ def unfinished_withdrawal(corpus: Path | str) -> Withdrawal | None:
     if not exists(path):
         return None
     withdrawal = read_json(path, Withdrawal)
-    finished = read_json(join_path(corpus, MANIFEST), _Origin).withdrawals
-    return None if withdrawal.key in {one.key for one in finished} else withdrawal
+    in_manifest = read_json(join_path(corpus, MANIFEST), _Origin).withdrawals
+    return None if withdrawal.key in {finished.key for finished in in_manifest} else withdrawal
 
 
 class _Addition(Struct, frozen=True):
@@ -175,10 +175,10 @@ def sources_of(corpus: Path | str) -> list[str]:
     """
     origin = read_json(join_path(corpus, MANIFEST), _Origin)
     source = origin.inputs.get("corpus") if origin.stage == SELECT else None
-    before = [one.manifest for one in origin.withdrawals if one.manifest]
-    found = [*origin.selected_from, *([] if source is None else [source]), *before]
+    before = [withdrawal.manifest for withdrawal in origin.withdrawals if withdrawal.manifest]
+    sources = [*origin.selected_from, *([] if source is None else [source]), *before]
     lineage = [*origin.addition.lineage, digest_of_manifest(corpus)]
-    return list(dict.fromkeys([*found, *lineage]))
+    return list(dict.fromkeys([*sources, *lineage]))
 
 
 def has_unique_lines(corpus: CorpusManifest) -> bool:
@@ -242,8 +242,8 @@ def training_pages(corpora: Sequence[str]) -> dict[str, int]:
         ArtifactError: if no language has a training page.
     """
     counts = split_pages(corpora)
-    found = {l.code: counts[f"{l.code}/train"] for l in all_languages()}  # noqa: E741
-    pages = {code: count for code, count in found.items() if count > 0}
+    codes = [language.code for language in all_languages()]
+    pages = {code: count for code in codes if (count := counts[f"{code}/train"]) > 0}
     if not pages:
         raise ArtifactError(
             f"{', '.join(map(str, corpora))} holds no training page in any language; "
@@ -300,7 +300,9 @@ def page_texts(path: str | Path) -> Iterator[str]:
 
 def page_urls(path: str) -> list[str]:
     """Returns the addresses of a file's pages; of a store's file no more is fetched."""
-    return [url for some in read_pages(path, _columns(["url"])) for url in some["url"].to_pylist()]
+    return [
+        url for batch in read_pages(path, _columns(["url"])) for url in batch["url"].to_pylist()
+    ]
 
 
 def page_rows(path: str, columns: Sequence[str]) -> list[dict[str, Any]]:
@@ -366,7 +368,7 @@ def _scripts_in_turn(pages: Counter[str]) -> list[str]:
 
 def _samples(corpus: str, languages_of: Mapping[str, list[str]]) -> dict[str, pa.Table]:
     codes = {code for chosen in languages_of.values() for code in chosen}
-    found = {
+    pages_of = {
         (code, reason): pages
         for code in codes
         for reason, pages in _of_language(
@@ -376,10 +378,10 @@ def _samples(corpus: str, languages_of: Mapping[str, list[str]]) -> dict[str, pa
     }
     return {
         reason: pa.concat_tables(
-            [found[code, reason] for code in chosen if (code, reason) in found]
+            [pages_of[code, reason] for code in chosen if (code, reason) in pages_of]
         )
         for reason, chosen in languages_of.items()
-        if any((code, reason) in found for code in chosen)
+        if any((code, reason) in pages_of for code in chosen)
     }
 
 

@@ -153,7 +153,7 @@ class BrokenFile(NamedTuple):
 
 def broken_batch(records: Sequence[BrokenRecord]) -> pa.RecordBatch:
     """Returns the broken records of a chunk, in order."""
-    return pa.RecordBatch.from_pylist([one._asdict() for one in records], BROKEN)
+    return pa.RecordBatch.from_pylist([record._asdict() for record in records], BROKEN)
 
 
 def write_broken(workspace: Workspace, table: BrokenFile) -> str:
@@ -184,8 +184,8 @@ def _batches(workspace: Workspace, table: BrokenFile) -> Iterator[pa.RecordBatch
 def _row_groups(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
     """Yields tables of a fixed number of rows, so the bytes do not depend on the shards."""
     waiting = schema.empty_table()
-    for one in batches:
-        waiting = pa.concat_tables([waiting, pa.Table.from_batches([one])])  # copies nothing
+    for batch in batches:
+        waiting = pa.concat_tables([waiting, pa.Table.from_batches([batch])])  # copies nothing
         while len(waiting) >= ROWS_PER_GROUP:
             yield waiting[:ROWS_PER_GROUP].combine_chunks()
             waiting = waiting[ROWS_PER_GROUP:]
@@ -347,27 +347,27 @@ def input_files(patterns: Collection[str], base: str = COMMON_CRAWL) -> list[Inp
         DataError: if a pattern matches no file, or a file of unknown format.
     """
     _check_base(base)
-    if web := next((one for one in patterns if one.startswith(SCHEMES)), None):
+    if web := next((pattern for pattern in patterns if pattern.startswith(SCHEMES)), None):
         raise DataError(
             f"Input {web!r} is an address of a web server; download the file, or write its path "
             "into a list, LIST.paths, and name the server with --crawl-base."
         )
     files: dict[str, InputFile] = {}
     for pattern in patterns:
-        found = list(_matched(pattern, base))
-        if not found:
+        matched = list(_matched(pattern, base))
+        if not matched:
             what = "is a directory" if os.path.isdir(pattern) else "names no file"
             raise DataError(
                 f"Input {pattern!r} {what}; "
                 "give existing files, or a quoted glob such as 'crawl/*.warc.wet.gz'."
             )
-        unreadable = next((file for file in found if not is_readable(file.path)), None)
+        unreadable = next((file for file in matched if not is_readable(file.path)), None)
         if unreadable is not None:
             raise DataError(
                 f"Input {unreadable.path!r} has an unknown format; "
                 f"files must end in {', '.join(READERS)}."
             )
-        files.update((identity(file.path), file) for file in found)
+        files.update((identity(file.path), file) for file in matched)
     return sorted(files.values())
 
 
@@ -397,18 +397,18 @@ def of_languages(
     """
     names = [published_as(file.path.rpartition("/")[2]).language for file in files]
     others = Counter(name for name in names if name is not None and name not in requested)
-    found = [file for file, name in zip(files, names, strict=True) if name not in others]
-    if not found:
+    kept = [file for file, name in zip(files, names, strict=True) if name not in others]
+    if not kept:
         raise DataError(
             f"Pages in {', '.join(requested)} were requested, and by their names all {len(files)} "
             f"files of the input are in {', '.join(others)}; name other files, or other languages."
         )
-    return found, others
+    return kept, others
 
 
 def files_named(patterns: Iterable[str]) -> list[str]:
     """Returns the patterns that workers read themselves: all but lists of a crawl's files."""
-    return [one for one in patterns if not one.endswith(crawl.SUFFIXES)]
+    return [pattern for pattern in patterns if not pattern.endswith(crawl.SUFFIXES)]
 
 
 def _check_base(base: str) -> None:

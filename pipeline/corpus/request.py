@@ -59,8 +59,8 @@ def completed(arguments: Clean, version: int) -> Clean:
             )
         return arguments
     read_corpus(arguments.onto)
-    found = GrowthFiles(absolute(arguments.onto))
-    facts = found.facts()
+    growth = GrowthFiles(absolute(arguments.onto))
+    facts = growth.facts()
     if facts.version != version:
         raise DataError(
             f"What is kept beside {arguments.onto} is of version {facts.version}, and this one "
@@ -68,10 +68,10 @@ def completed(arguments: Clean, version: int) -> Clean:
         )
     if len(facts.tallies) != len(facts.input):
         raise DataError(
-            f"{found.facts_path} should have the digest of each of {len(facts.input):,} shards and "
-            f"has {len(facts.tallies):,}; restore it, or clean all input again with --growable."
+            f"{growth.facts_path} should have the digest of each of {len(facts.input):,} shards "
+            f"and has {len(facts.tallies):,}; restore it, or clean all input again with --growable."
         )
-    if missing := absent(_files_of(found, facts)):
+    if missing := absent(_files_of(growth, facts)):
         raise DataError(
             f"{missing} files of {arguments.onto} are missing; restore them, or clean all input "
             "again with --growable."
@@ -348,50 +348,50 @@ def input_digests(arguments: Clean, files: Sequence[InputFile]) -> dict[str, str
 
 def intent_of(request: CleaningRequest) -> Intent:
     """Returns what the job would do."""
-    asked = request.arguments
+    arguments = request.arguments
     languages = "all languages" if request.languages is None else ", ".join(request.languages)
     skipped = f"; {request.not_read.total():,} files are in other languages"
     return Intent(
         stage=STAGE,
         reads=list(readings(request)),
-        writes=f"{', '.join(folders(asked))} and manifest.json",
-        out=asked.out,
+        writes=f"{', '.join(folders(arguments))} and manifest.json",
+        out=arguments.out,
         identity=request.identity,
         work=f"rules {request.rules.name}, {languages}{skipped if request.not_read else ''}",
-        time=f"not measured; `{estimate_command(asked)}` cleans a sample and predicts it",
+        time=f"not measured; `{estimate_command(arguments)}` cleans a sample and predicts it",
     )
 
 
-def folders(asked: Clean) -> list[str]:
+def folders(arguments: Clean) -> list[str]:
     """Returns the folders that the job writes."""
-    more = [*(["growth/"] if asked.growable else []), *(["delta/"] if asked.onto else [])]
+    more = [*(["growth/"] if arguments.growable else []), *(["delta/"] if arguments.onto else [])]
     return ["pages/", "rejected/", "broken/", *more]
 
 
 def readings(request: CleaningRequest) -> Iterator[Reading]:
     """Yields the input, lists of bad words, and the identifier."""
-    asked, listed = request.arguments, len(from_crawl(request.files))
+    arguments, listed = request.arguments, len(from_crawl(request.files))
     size = None if listed else request.size
-    yield Reading("input", " ".join(asked.input), len(request.files), size)
+    yield Reading("input", " ".join(arguments.input), len(request.files), size)
     if request.base is not None:
         facts = request.base.facts()
         holds = f"{len(facts.input):,} shards in {FOLDER}/"
         yield Reading("corpus", request.base.corpus, len(facts.files), None, holds)
-    if asked.bad_words is not None:
-        yield files_of("bad words", asked.bad_words, asked.bad_words.iterdir())
-    if asked.language_identifier is not None:
-        model = asked.language_identifier
+    if arguments.bad_words is not None:
+        yield files_of("bad words", arguments.bad_words, arguments.bad_words.iterdir())
+    if arguments.language_identifier is not None:
+        model = arguments.language_identifier
         yield files_of("identifier", model, [model])
 
 
-def estimate_command(asked: Clean) -> str:
+def estimate_command(arguments: Clean) -> str:
     """Returns the command that measures a sample of the input."""
-    return f"mswitch estimate {shlex.join(input_words(asked))}"
+    return f"mswitch estimate {shlex.join(input_words(arguments))}"
 
 
-def input_words(asked: Clean | Estimate) -> list[str]:
+def input_words(arguments: Clean | Estimate) -> list[str]:
     """Returns the words of a command line that name input and rules."""
-    assert asked.rules is not None  # `resolved` completes them
-    words = ["--input", *asked.input, "--rules", asked.rules]
-    base = [] if asked.crawl_base == COMMON_CRAWL else ["--crawl-base", asked.crawl_base]
+    assert arguments.rules is not None  # `resolved` completes them
+    words = ["--input", *arguments.input, "--rules", arguments.rules]
+    base = [] if arguments.crawl_base == COMMON_CRAWL else ["--crawl-base", arguments.crawl_base]
     return [*words, *base]

@@ -91,9 +91,9 @@ def check(path: str, schema: pa.Schema) -> None:
 
 def batches(path: str, numbers: Sequence[int] | None = None) -> Iterator[pa.RecordBatch]:
     """Yields all batches of a file, or those with these numbers."""
-    with reader(path) as found:
-        for number in range(found.num_record_batches) if numbers is None else numbers:
-            yield found.get_batch(number)
+    with reader(path) as file:
+        for number in range(file.num_record_batches) if numbers is None else numbers:
+            yield file.get_batch(number)
 
 
 def arrow_batch(schema: pa.Schema, columns: Iterable[Any]) -> pa.RecordBatch:
@@ -115,8 +115,8 @@ def write_numbers(workspace: Workspace, path: str, numbers: np.ndarray) -> None:
 
 def read_numbers(paths: Iterable[str]) -> UInt32[np.ndarray, " numbers"]:
     """Returns the numbers in these files, sorted together."""
-    found = [one["number"].to_numpy() for path in paths for one in batches(path)]
-    return np.sort(np.concatenate([np.empty(0, np.uint32), *found]))
+    numbers = [batch["number"].to_numpy() for path in paths for batch in batches(path)]
+    return np.sort(np.concatenate([np.empty(0, np.uint32), *numbers]))
 
 
 RUN_BYTES = 2 << 20
@@ -321,7 +321,7 @@ class OutcomeWriter:
         """Writes the outcomes of pages with these rows."""
         if self._file is None:
             return
-        values = [LastOutcome.of(one) for one in outcomes]
+        values = [LastOutcome.of(outcome) for outcome in outcomes]
         columns = [*zip(*values, strict=True)] or [[] for _ in LastOutcome._fields]
         self._file.write_batch(arrow_batch(OUTCOME_SCHEMA, [rows, *columns]))
 
@@ -350,8 +350,10 @@ def outcomes_path(workspace: Workspace, shard: int) -> str:
 
 def read_outcomes(path: str, rows: np.ndarray) -> dict[int, LastOutcome]:
     """Returns the outcomes of pages with these rows, which are sorted, of those that have one."""
-    found: dict[int, LastOutcome] = {}
+    outcomes: dict[int, LastOutcome] = {}
     for batch in batches(path):
         numbers, *columns = (column.to_pylist() for column in with_rows(batch, rows).columns)
-        found |= dict(zip(numbers, map(LastOutcome._make, zip(*columns, strict=True)), strict=True))
-    return found
+        outcomes |= dict(
+            zip(numbers, map(LastOutcome._make, zip(*columns, strict=True)), strict=True)
+        )
+    return outcomes

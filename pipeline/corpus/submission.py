@@ -355,7 +355,7 @@ def kept_files(job: CleaningJob) -> list[PlannedFile]:
     if job.base is None:
         return []
     files = job.base.growth.facts().files
-    found = tallies(job.workspace, KeepFile.name, len(files))
+    outcomes = tallies(job.workspace, KeepFile.name, len(files))
     return [
-        file for file, tally in zip(files, found, strict=True) if not tally.details(FILES)[EMPTY]
+        file for file, tally in zip(files, outcomes, strict=True) if not tally.details(FILES)[EMPTY]
     ]

@@ -65,11 +65,13 @@ def manifest_of(
 def print_summary(console: Console, body: Mapping[str, Any], seconds: float) -> None:
     """Prints the numbers of pages read, kept and rejected, by reason."""
     languages = body["languages"]
-    rejected = sum((Counter(one["rejected"]) for one in languages.values()), Counter())
+    rejected = sum((Counter(entry["rejected"]) for entry in languages.values()), Counter())
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_row("pages read", f"{body['input']['records']:,}")
-    table.add_row("kept", f"{sum(one['kept'] for one in languages.values()):,}")
-    table.add_row("  of them held out", f"{sum(one['held_out'] for one in languages.values()):,}")
+    table.add_row("kept", f"{sum(entry['kept'] for entry in languages.values()):,}")
+    table.add_row(
+        "  of them held out", f"{sum(entry['held_out'] for entry in languages.values()):,}"
+    )
     for reason, count in rejected.most_common():
         table.add_row(f"rejected: {reason}", f"{count:,}")
     for what, by_language in body["not_asked"].items():
@@ -86,7 +88,7 @@ def print_summary(console: Console, body: Mapping[str, Any], seconds: float) -> 
 def languages_with_pages(body: Mapping[str, Any]) -> int:
     """Returns the number of languages with kept pages; "und" is none."""
     entries = body["languages"].items()
-    return sum(one["kept"] > 0 for code, one in entries if code != UNDETERMINED)
+    return sum(entry["kept"] > 0 for code, entry in entries if code != UNDETERMINED)
 
 
 def _rules(job: CleaningJob) -> dict[str, Any]:
@@ -146,7 +148,11 @@ def _not_asked(tally: Tally) -> dict[str, int]:
 
 def _in_order(codes: Iterable[str]) -> list[str]:
     seen = set(codes)
-    return [code for code in (*(one.code for one in all_languages()), UNDETERMINED) if code in seen]
+    return [
+        code
+        for code in (*(language.code for language in all_languages()), UNDETERMINED)
+        if code in seen
+    ]
 
 
 def _language(tally: Tally, code: str, job: CleaningJob) -> dict[str, Any]:
@@ -163,7 +169,7 @@ def _language(tally: Tally, code: str, job: CleaningJob) -> dict[str, Any]:
     }
     if isinstance(rules, RuleSet) and rules.language_by is LanguageBy.DECLARATION:
         identified = tally.details("said", code)
-        most = sorted(identified.items(), key=lambda one: (-one[1], one[0]))
+        most = sorted(identified.items(), key=lambda entry: (-entry[1], entry[0]))
         described["cld3"] = {
             "disagrees": sum(identified.values()),
             "said": dict(most[:MOST_CONFUSED]),
@@ -217,7 +223,7 @@ def cautions(
         declared: whether languages are those that pages declare.
     """
     languages = body["languages"]
-    kept = {code: one["kept"] for code, one in languages.items() if one["kept"]}
+    kept = {code: entry["kept"] for code, entry in languages.items() if entry["kept"]}
     yield from _of_input(body)
     yield from _of_reasons(body)
     if missing := [code for code in requested or () if code not in kept]:
@@ -262,21 +268,21 @@ def _of_shared_addresses(
     languages: Mapping[str, Any], kept: Mapping[str, int], rule: ShareOfEachLanguage
 ) -> Iterator[str]:
     """Yields where far more pages are held out than asked: those of one address go together."""
-    asked = {code: rule.count(pages) for code, pages in kept.items()}
-    more = [code for code, count in asked.items() if languages[code]["held_out"] > 2 * count]
+    wanted = {code: rule.count(pages) for code, pages in kept.items()}
+    more = [code for code, count in wanted.items() if languages[code]["held_out"] > 2 * count]
     if more:
-        code = max(more, key=lambda one: languages[one]["held_out"])
-        found = f"{languages[code]['held_out']:,} pages for {asked[code]:,}"
+        code = max(more, key=lambda language: languages[language]["held_out"])
+        held_out = f"{languages[code]['held_out']:,} pages for {wanted[code]:,}"
         yield (
             f"Pages of {_listed(more)} share an address or a text and are held out together "
-            f'({code}: {found}); give each document a "url" of its own, or none where it names a '
-            "source."
+            f'({code}: {held_out}); give each document a "url" of its own, or none where it names '
+            "a source."
         )
 
 
 def _of_input(body: Mapping[str, Any]) -> Iterator[str]:
     pages = body["input"]["records"]
-    broken = {reason: one["count"] for reason, one in body["broken_records"].items()}
+    broken = {reason: entry["count"] for reason, entry in body["broken_records"].items()}
     whole = pages + sum(broken.values())
     if not whole:
         yield "The input has no record."
@@ -298,7 +304,7 @@ def _of_input(body: Mapping[str, Any]) -> Iterator[str]:
 
 def _of_reasons(body: Mapping[str, Any]) -> Iterator[str]:
     pages = body["input"]["records"]
-    counts = sum((Counter(one["rejected"]) for one in body["languages"].values()), Counter())
+    counts = sum((Counter(entry["rejected"]) for entry in body["languages"].values()), Counter())
     for reason, count in counts.most_common(1):
         if count > MOST * pages:
             yield (

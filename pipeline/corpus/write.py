@@ -82,10 +82,10 @@ class Addition(NamedTuple):
         code = group.rpartition("/")[2]
         if (last := self.held_out_up_to.get(code)) is None:
             return chosen
-        every = self.pages.get(code, 0) + added
-        if not every:  # only pages that the corpus had once, and has again
+        pages = self.pages.get(code, 0) + added
+        if not pages:  # only pages that the corpus had once, and has again
             return min(int(last, 16) + 1, chosen)
-        return min(int(last, 16) + 1, rule.count(every) * ALL_DIGESTS // every)  # digests are even
+        return min(int(last, 16) + 1, rule.count(pages) * ALL_DIGESTS // pages)  # digests are even
 
 
 NO_ADDITION = Addition(0, {}, {}, 0)
@@ -170,11 +170,11 @@ class _Runs(NamedTuple):
 
     @classmethod
     def of(cls, parts: Iterable[tuple[int, str, bytes, bytes]]) -> "_Runs":
-        found = sorted((shard, file, runs) for shard, file, runs, _ in parts if runs)
-        tables = [np.frombuffer(runs, RUN) for _, _, runs in found]
-        file = np.repeat(np.arange(len(found)), list(map(len, tables)))
-        names, shards = [name for _, name, _ in found], [shard for shard, *_ in found]
-        return cls(names, shards, file, np.concatenate(tables))
+        ordered = sorted((shard, file, runs) for shard, file, runs, _ in parts if runs)
+        shards, files, packed_runs = map(list, zip(*ordered, strict=True))
+        tables = [np.frombuffer(runs, RUN) for runs in packed_runs]
+        file = np.repeat(np.arange(len(files)), list(map(len, tables)))
+        return cls(files, shards, file, np.concatenate(tables))
 
     @property
     def shard(self) -> np.ndarray:
@@ -182,10 +182,10 @@ class _Runs(NamedTuple):
         return np.array(self.shards)[self.file]
 
     def overlapping(self, first: int, end: int) -> "_Runs":
-        some = (self.table["last"] >= np.uint64(first >> 64)) & (
+        overlaps = (self.table["last"] >= np.uint64(first >> 64)) & (
             self.table["first"] <= np.uint64(end - 1 >> 64)
         )
-        return self._replace(file=self.file[some], table=self.table[some])
+        return self._replace(file=self.file[overlaps], table=self.table[overlaps])
 
     def shards_of(self, begin: int, end: int) -> tuple[int, int]:
         """Returns the range of shards of some runs."""
@@ -194,8 +194,10 @@ class _Runs(NamedTuple):
     def reads(self, begin: int, end: int) -> tuple[tuple[str, tuple[int, ...]], ...]:
         batches = self.table["batch"][begin:end].tolist()
         pairs = zip(self.file[begin:end].tolist(), batches, strict=True)
-        by_file = itertools.groupby(pairs, key=lambda one: one[0])
-        return tuple((self.files[file], tuple(b for _, b in some)) for file, some in by_file)
+        by_file = itertools.groupby(pairs, key=lambda pair: pair[0])
+        return tuple(
+            (self.files[file], tuple(batch for _, batch in pairs)) for file, pairs in by_file
+        )
 
 
 def _files(
@@ -228,11 +230,11 @@ def smallest_digest(parts: Iterable[tuple[int, str, bytes, bytes]]) -> int:
 
 def _smallest(parts: Iterable[tuple[int, str, bytes, bytes]], most: int) -> list[bytes]:
     """Returns the smallest digests of all shards, in order."""
-    found: list[bytes] = []
+    smallest: list[bytes] = []
     for _, _, _, digests in parts:
-        some = (digests[at : at + DIGEST_BYTES] for at in range(0, len(digests), DIGEST_BYTES))
-        found = sorted([*found, *some])[:most]
-    return found
+        of_shard = (digests[at : at + DIGEST_BYTES] for at in range(0, len(digests), DIGEST_BYTES))
+        smallest = sorted([*smallest, *of_shard])[:most]
+    return smallest
 
 
 PLAN = "plan"  # folder of the workspace
@@ -314,7 +316,7 @@ def _planned(file: CorpusFile | BrokenFile) -> PlannedFile:
 def _held_out_up_to(
     files: Iterable[CorpusFile | BrokenFile], parts: Iterable[tuple[int, str, bytes, bytes]]
 ) -> str | None:
-    ends = {one.first for one in files if isinstance(one, CorpusFile) and one.split == "train"}
+    ends = {file.first for file in files if isinstance(file, CorpusFile) and file.split == "train"}
     return next((f"{max((end or smallest_digest(parts)) - 1, 0):032x}" for end in ends), None)
 
 
@@ -325,10 +327,10 @@ def _broken_file(parts: Iterable[tuple[int, str, bytes, bytes]]) -> BrokenFile:
 def _by_group_and_file(
     runs: Iterable[SortedRun],
 ) -> Mapping[tuple[str, str], list[SortedRun]]:
-    found: dict[tuple[str, str], list[SortedRun]] = defaultdict(list)
+    by_group: dict[tuple[str, str], list[SortedRun]] = defaultdict(list)
     for run in runs:
-        found[run.group, run.file].append(run)
-    return found
+        by_group[run.group, run.file].append(run)
+    return by_group
 
 
 def _packed(runs: Iterable[SortedRun]) -> bytes:
@@ -367,12 +369,12 @@ class WriteFile:
         return file.name
 
     def _read(self, file: CorpusFile) -> pa.Table:
-        found = (
+        rows = (
             _range(batch, file.first, file.end)
             for name, numbers in file.reads
             for batch in spills.batches(self.workspace.path_of(name), numbers)
         )
-        return pa.Table.from_batches([one for one in found if one.num_rows], spills.RUN_SCHEMA)
+        return pa.Table.from_batches([batch for batch in rows if batch.num_rows], spills.RUN_SCHEMA)
 
 
 def _range(batch: pa.RecordBatch, first: int, end: int) -> pa.RecordBatch:

@@ -46,10 +46,10 @@ class Part(msgspec.Struct, array_like=True):
     addresses: dict[str, list[tuple[int, str]]] = {}
     robots: dict[str, Robots] = {}
 
-    def add_robots(self, found: Iterable[Robots]) -> None:
+    def add_robots(self, robots: Iterable[Robots]) -> None:
         """Adds robots.txt files, of which the newest of each host stays."""
-        for one in found:
-            self.robots[one.host] = max(one, self.robots.get(one.host, one))
+        for file in robots:
+            self.robots[file.host] = max(file, self.robots.get(file.host, file))
 
 
 PARTS = msgspec.msgpack.Decoder(Part)  # made before threads start, as `json_files` explains
@@ -76,11 +76,11 @@ class ListHosts:
 @functools.lru_cache(maxsize=1)  # read once per process
 def hosts_of(workspace: Workspace, files: int) -> UInt64[np.ndarray, " hosts"]:
     """Returns the hashes of all hosts of a corpus, in order."""
-    found = [np.empty(0, np.uint64)]
+    hashes = [np.empty(0, np.uint64)]
     for number in range(files):
         path = workspace.spill(ListHosts.name, number)
-        found.append(read_table(path, HASHES)["host"].to_numpy())
-    return np.unique(np.concatenate(found))
+        hashes.append(read_table(path, HASHES)["host"].to_numpy())
+    return np.unique(np.concatenate(hashes))
 
 
 def is_in(hosts: UInt64[np.ndarray, " hosts"], host: int) -> bool:
@@ -119,37 +119,37 @@ class AskRobots:
                     parts[partition].addresses.setdefault(host, []).append((row, url))
         else:
             hosts = hosts_of(self.workspace, len(files))
-            for one in self._found(shard, self.robots[shard - len(files)]):
-                partition = self._partition(one.host)
-                if partition in of_wave and is_in(hosts, hash_of(one.host)):
-                    parts[partition].add_robots([one])
+            for file in self._read_robots(shard, self.robots[shard - len(files)]):
+                partition = self._partition(file.host)
+                if partition in of_wave and is_in(hosts, hash_of(file.host)):
+                    parts[partition].add_robots([file])
         for partition in sorted(parts):
             yield partition, msgspec.msgpack.encode(parts[partition])
 
-    def _found(self, shard: int, path: str) -> Iterator[Robots]:
+    def _read_robots(self, shard: int, path: str) -> Iterator[Robots]:
         """Yields the robots.txt files of a file; leaves the numbers of what cannot be read."""
         skipped: Counter[str] = Counter()
-        found = read_robots(path, skipped)
-        first = next(found, None)
+        files = read_robots(path, skipped)
+        first = next(files, None)
         if first is None:
             raise DataError(
                 f"{path} should hold robots.txt files and holds none that can be read; name a file "
                 "with some, or leave it out."
             )
         yield first
-        yield from found
+        yield from files
         self.workspace.leave(SKIPPED, f"{shard:05d}", skipped)
 
     def compare(self, partition: int, parts: Parts) -> Iterator[tuple[int, bytes]]:
         """Yields the rows of each file that are disallowed."""
-        asked: list[tuple[int, Part]] = []
+        senders: list[tuple[int, Part]] = []
         known = Part({}, {})
         for shard, part in parts:
-            found = PARTS.decode(part)
-            known.add_robots(found.robots.values())
-            if found.addresses:
-                asked.append((shard, found))
-        for shard, part in sorted(asked, key=lambda one: one[0]):
+            sent = PARTS.decode(part)
+            known.add_robots(sent.robots.values())
+            if sent.addresses:
+                senders.append((shard, sent))
+        for shard, part in sorted(senders, key=lambda sender: sender[0]):
             rows = [
                 row
                 for host, pages in part.addresses.items()
@@ -178,8 +178,8 @@ def disallowed_pages(
     robots: Robots | None, pages: Sequence[tuple[int, str]], agent: str
 ) -> Iterator[int]:
     """Yields the rows of a host's pages that its robots.txt disallows."""
-    why = refused_by(robots, [url for _, url in pages], agent)
-    return (row for (row, _), reason in zip(pages, why, strict=True) if reason)
+    reasons = refused_by(robots, [url for _, url in pages], agent)
+    return (row for (row, _), reason in zip(pages, reasons, strict=True) if reason)
 
 
 def disallowed_rows(robots: AskRobots | None, shard: int, pages: int) -> Bool[np.ndarray, " pages"]:

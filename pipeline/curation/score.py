@@ -126,12 +126,12 @@ class ScoreFile:
     def _scores(
         self, pages: pa.RecordBatch, texts: list[str], language: str, quality: pa.RecordBatch
     ) -> pa.RecordBatch:
-        asked = self.scoring
+        scoring = self.scoring
         columns: Iterable[pa.Array] = (
             *self._languages(pages, texts).columns,
             *quality.columns,
             personal_data(texts, language),
-            pa.array(_benchmarks(texts, language, asked.benchmarks), BENCHMARKS),
+            pa.array(_benchmarks(texts, language, scoring.benchmarks), BENCHMARKS),
         )
         return pa.RecordBatch.from_arrays(list(columns), schema=SCORES)
 
@@ -186,15 +186,15 @@ def manifest_of(records: Iterable[tuple[CorpusFile, ScoreRecord]]) -> dict[str, 
     sums: dict[str, HistogramSum] = defaultdict(HistogramSum)
     for file, record in records:
         sums[file.language].add(record.histograms)
-    counts = {code: found.total() for code, found in sorted(sums.items())}
+    counts = {code: language_sum.total() for code, language_sum in sorted(sums.items())}
     thresholds = derived(counts)
     return {
         "languages": {
             code: {
-                "pages": found.pages,
+                "pages": language_sum.pages,
                 "thresholds": msgspec.to_builtins(thresholds[code]),
             }
-            for code, found in counts.items()
+            for code, language_sum in counts.items()
         }
     }
 

@@ -105,20 +105,20 @@ def reasons(
         rules: rules to apply.
         disallowed: whether robots.txt disallows each page.
     """
-    found: list[Reasons] = [
+    by_rule: list[Reasons] = [
         listed(rules.opted_out, OPTED_OUT).refused(urls),
-        [ROBOTS_TXT if one else None for one in disallowed],
+        [ROBOTS_TXT if leaves else None for leaves in disallowed],
         listed(rules.blocked, BLOCKED).refused(urls),
         language_reasons(scores, language, rules),
     ]
     if rules.benchmarks:
-        found.append(
-            ["benchmark_text" if one else None for one in scores["benchmarks"].to_pylist()]
+        by_rule.append(
+            ["benchmark_text" if leaves else None for leaves in scores["benchmarks"].to_pylist()]
         )
     if rules.quality is not None and language in rules.quality:
         (batch,) = scores.combine_chunks().to_batches() or [None]
-        found.append(quality_rules.reasons(batch, rules.quality[language]) if batch else [])
-    return first_reasons(*found)
+        by_rule.append(quality_rules.reasons(batch, rules.quality[language]) if batch else [])
+    return first_reasons(*by_rule)
 
 
 @functools.lru_cache(maxsize=4)
@@ -182,8 +182,8 @@ def language_reasons(scores: pa.Table, language: str, rules: LateRules) -> Reaso
     combined = scores["combined_language"].to_pylist()
     shares = scores["language_share"].to_pylist()
     return [
-        _language_reason(one, share, language, rules.least_share)
-        for one, share in zip(combined, shares, strict=True)
+        _language_reason(code, share, language, rules.least_share)
+        for code, share in zip(combined, shares, strict=True)
     ]
 
 
@@ -336,7 +336,7 @@ def _summed(length: str, pages: pa.Table) -> int:
 
 def _values(column: pa.ChunkedArray | pa.Array) -> list[tuple[str, int]]:
     counted = column.value_counts().to_pylist()
-    return [(one["values"], one["counts"]) for one in counted]
+    return [(entry["values"], entry["counts"]) for entry in counted]
 
 
 CARRIED = ("license", "withdrawals")  # fields that hold for what is selected, too
@@ -364,12 +364,12 @@ def manifest_of(
     """
     languages = {code: _language(counts, code, entry) for code, entry in before.languages.items()}
     for code, entry in before.languages.items():
-        found = languages[code]
-        if entry.kept != found["kept"] + sum(found["rejected"].values()):
+        after = languages[code]
+        read = after["kept"] + sum(after["rejected"].values())
+        if entry.kept != read:
             raise ArtifactError(
                 f"{place} should hold {entry.kept} pages of {code} by its manifest, and "
-                f"{found['kept'] + sum(found['rejected'].values())} were read; restore its files, "
-                "or clean again."
+                f"{read} were read; restore its files, or clean again."
             )
     carried = {name: source[name] for name in CARRIED if name in source}
     return carried | {
@@ -412,19 +412,21 @@ def _language(counts: Tally, code: str, before: Any) -> dict[str, Any]:
 def print_summary(console: Console, body: Mapping[str, Any], seconds: float) -> None:
     """Prints the numbers of pages kept and rejected, by reason, and of passages masked."""
     entries = list(body["languages"].values())
-    asked = dict.fromkeys(
+    kinds = dict.fromkeys(
         body["rules"]["late"][-1]["mask"], 0
     )  # a kind that no page has is shown as 0
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_row("pages", f"{body['input']['records']:,}")
-    table.add_row("kept", f"{sum(one['kept'] for one in entries):,}")
-    for field, total in (("rejected", Counter()), ("masked", Counter(asked))):
-        for one in entries:
-            total.update(one[field])
+    table.add_row("kept", f"{sum(entry['kept'] for entry in entries):,}")
+    for field, total in (("rejected", Counter()), ("masked", Counter(kinds))):
+        for entry in entries:
+            total.update(entry[field])
         for name, number in total.most_common():
             table.add_row(f"{field}: {name}", f"{number:,}")
-    table.add_row("lines that no page has now", f"{sum(one['lines_gone'] for one in entries):,}")
-    copies = sum(one["copies_gone"] for one in entries)
+    table.add_row(
+        "lines that no page has now", f"{sum(entry['lines_gone'] for entry in entries):,}"
+    )
+    copies = sum(entry["copies_gone"] for entry in entries)
     table.add_row("near-duplicates that are gone too", f"{copies:,}")
     table.add_row("seconds", f"{seconds:.1f}")
     table.columns[1].justify = "right"

@@ -101,7 +101,7 @@ def blank_details(workspace: Workspace, path: str, sites: tuple[str, ...]) -> No
     if not exists(path):
         return
     with local_copy(path) as here:
-        if not any(named_in(some, sites).any() for some in read_pages(here, BROKEN, name=path)):
+        if not any(named_in(batch, sites).any() for batch in read_pages(here, BROKEN, name=path)):
             return
         at = BROKEN.get_field_index("detail")
         with (
@@ -117,7 +117,9 @@ def blank_details(workspace: Workspace, path: str, sites: tuple[str, ...]) -> No
 def named_in(records: pa.RecordBatch, sites: tuple[str, ...]) -> Bool[np.ndarray, " records"]:
     """Returns which details are a listed address, or begin with one before the error's text."""
     details = _details(records)
-    return rows_of(details, sites) | rows_of([one.partition(": ")[0] for one in details], sites)
+    return rows_of(details, sites) | rows_of(
+        [detail.partition(": ")[0] for detail in details], sites
+    )
 
 
 def _details(records: pa.RecordBatch) -> list[str]:
@@ -126,8 +128,8 @@ def _details(records: pa.RecordBatch) -> list[str]:
 
 def rows_of(urls: list[str], sites: tuple[str, ...]) -> Bool[np.ndarray, " pages"]:
     """Returns which addresses the lists name."""
-    found = listed(sites, BLOCKED).refused(urls)
-    return np.array([one is not None for one in found], bool)
+    reasons = listed(sites, BLOCKED).refused(urls)
+    return np.array([reason is not None for reason in reasons], bool)
 
 
 def check_rows(counts: Tally, manifest: CorpusManifest, corpus: str) -> None:
@@ -160,7 +162,8 @@ def manifest_without(
         entry: what identifies the withdrawal.
     """
     languages = {
-        code: _language(dict(one), code, counts) for code, one in manifest["languages"].items()
+        code: _language(dict(before), code, counts)
+        for code, before in manifest["languages"].items()
     }
     hosts = counts.details(HOSTS)
     described = {
@@ -168,7 +171,7 @@ def manifest_without(
         "files": counts.number(FILES),
         "hosts": dict(sorted(hosts.most_common(MOST_HOSTS))),
         "hosts_number": len(hosts),
-        "languages": {code: found for code in languages if (found := _withdrawn(code, counts))},
+        "languages": {code: gone for code in languages if (gone := _withdrawn(code, counts))},
     }
     withdrawals = [*manifest.get("withdrawals", []), described]
     return {**manifest, "languages": languages, "withdrawals": withdrawals}
@@ -196,11 +199,11 @@ def _language(entry: dict[str, Any], code: str, counts: Tally) -> dict[str, Any]
 
 def _withdrawn(code: str, counts: Tally) -> dict[str, Any]:
     """Returns the numbers of a language's withdrawn pages; empty if there are none."""
-    found = {
+    numbers = {
         "kept": counts.number("kept", code),
         "rejected": counts.number("rejected", code),
         "characters": counts.number("characters", code),
         "lines_gone": counts.number("lines_gone", code),
         "copies_gone": counts.number("copies_gone", code),
     }
-    return found if any(found.values()) else {}
+    return numbers if any(numbers.values()) else {}

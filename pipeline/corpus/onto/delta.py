@@ -270,10 +270,10 @@ class KeepFile:
         return _tally(REWRITTEN, left.found)
 
 
-def _tally(what: str, found: int) -> Tally:
+def _tally(what: str, rows: int) -> Tally:
     tally = Tally()
     tally.add(FILES, detail=what)
-    tally.add(FOUND_ROWS, number=found)
+    tally.add(FOUND_ROWS, number=rows)
     return tally
 
 
@@ -285,21 +285,21 @@ def _facts(growth: GrowthFiles) -> GrowthFacts:
 def gone_of(workspace: Workspace, file: PlannedFile) -> dict[tuple[str, str], int]:
     """Returns the rows that leave a file's folder: address and reason, and a size if it stays."""
     folder = file.name.rpartition("/")[0]
-    found: dict[tuple[str, str], int] = {}
+    gone: dict[tuple[str, str], int] = {}
     for shard in range(file.first, file.end):
-        found |= _gone_rows(gone_path(workspace, shard)).get(folder, {})
-    return found
+        gone |= _gone_rows(gone_path(workspace, shard)).get(folder, {})
+    return gone
 
 
 @functools.lru_cache(maxsize=4)
 def _gone_rows(path: str) -> dict[str, dict[tuple[str, str], int]]:
     """Returns the rows that leave each folder; files of one shard follow each other."""
-    found: dict[str, dict[tuple[str, str], int]] = defaultdict(dict)
+    gone: dict[str, dict[tuple[str, str], int]] = defaultdict(dict)
     for batch in spills.batches(path):
         columns = (batch[name].to_pylist() for name in GONE.names)
         for folder, url, reason, size in zip(*columns, strict=True):
-            found[folder][url, reason] = size
-    return found
+            gone[folder][url, reason] = size
+    return gone
 
 
 class Left(NamedTuple):
@@ -312,16 +312,16 @@ class Left(NamedTuple):
 def without(table: pa.Table, gone: dict[tuple[str, str], int]) -> Left:
     """Returns a table without the rows that leave, with the new sizes of others."""
     urls = pa.array([url for url, _ in gone], pa.string())
-    there = pc.is_in(table["url"], value_set=urls)  # pyright: ignore[reportAttributeAccessIssue]
-    some = np.flatnonzero(there.to_numpy(zero_copy_only=False))
+    is_there = pc.is_in(table["url"], value_set=urls)  # pyright: ignore[reportAttributeAccessIssue]
+    rows_there = np.flatnonzero(is_there.to_numpy(zero_copy_only=False))
     names = [name for name in ("url", "reason") if name in table.column_names]
-    rows = table.select(names).take(some).to_pylist()
-    found = {
+    rows = table.select(names).take(rows_there).to_pylist()
+    sizes_at = {
         at: gone.get((row["url"], row.get("reason", "")))
-        for at, row in zip(some.tolist(), rows, strict=True)
+        for at, row in zip(rows_there.tolist(), rows, strict=True)
     }
-    sizes = {at: size for at, size in found.items() if size}
-    leave = [at for at, size in found.items() if size == 0]
+    sizes = {at: size for at, size in sizes_at.items() if size}
+    leave = [at for at, size in sizes_at.items() if size == 0]
     keep = np.ones(len(table), dtype=bool)
     keep[leave] = False
     return Left(_with_sizes(table, sizes).filter(pa.array(keep)), len(sizes) + len(leave))

@@ -119,8 +119,11 @@ def held_out_differences(job: CleaningJob, languages: Mapping[str, Any]) -> dict
     rule = job.rules.held_out
     if not isinstance(rule, ShareOfEachLanguage):
         return {}
-    found = {code: one["held_out"] - rule.count(one["kept"]) for code, one in languages.items()}
-    return {code: number for code, number in found.items() if number}
+    return {
+        code: difference
+        for code, entry in languages.items()
+        if (difference := entry["held_out"] - rule.count(entry["kept"]))
+    }
 
 
 def print_addition(console: Console, body: Mapping[str, Any]) -> None:

@@ -351,9 +351,9 @@ def languages(answers: Columns, thresholds: Mapping[str, float]) -> Shaped[np.nd
 
 
 def _resized(was: Columns, now: Columns) -> np.ndarray:
-    pairs = [np.stack([one[ROW].astype(np.int64), one["size"]], axis=1) for one in (was, now)]
-    pairs = [one[one[:, 1] > 1] for one in pairs]  # a page of no group stands for itself, too
-    both, counts = np.unique(np.concatenate(pairs), axis=0, return_counts=True)
+    sides = [np.stack([side[ROW].astype(np.int64), side["size"]], axis=1) for side in (was, now)]
+    sides = [side[side[:, 1] > 1] for side in sides]  # a page of no group stands for itself, too
+    both, counts = np.unique(np.concatenate(sides), axis=0, return_counts=True)
     return both[counts == 1, 0]
 
 
@@ -368,11 +368,13 @@ def _rows_of(lines: UInt32[np.ndarray, " lines"], claims: Columns) -> np.ndarray
 
 def lines_lost(verdicts: Verdicts, rows: Iterable[int]) -> dict[int, tuple[int, Sequence[int]]]:
     """Returns the number of lines, and the lost ones, of each of these rows that claimed lines."""
-    claims, found = verdicts.claims, {}
+    claims, lost = verdicts.claims, {}
     order = np.argsort(claims[ROW], kind="stable")
     wanted = np.array(sorted(rows), np.uint32)
-    some = order[is_among(claims[ROW][order], wanted)]
-    for row, first, lines in zip(*(claims[name][some].tolist() for name in claims), strict=True):
+    claiming = order[is_among(claims[ROW][order], wanted)]
+    for row, first, lines in zip(
+        *(claims[name][claiming].tolist() for name in claims), strict=True
+    ):
         begin, end = np.searchsorted(verdicts.lost, [first, first + lines])
-        found[row] = lines, (verdicts.lost[begin:end] - np.uint32(first)).tolist()
-    return found
+        lost[row] = lines, (verdicts.lost[begin:end] - np.uint32(first)).tolist()
+    return lost

@@ -1,0 +1,38 @@
+"""The plan of a job, per rule set: its steps and, in parentheses, the exchanges made together."""
+
+import pickle
+
+import pytest
+
+from pipeline.beam.job import Stage
+from pipeline.corpus.graph import plan
+from pipeline.corpus.job import begin_job
+from pipeline.corpus.request import named
+
+
+def described(stage: Stage) -> str:
+    if isinstance(stage, tuple):
+        return f"({' '.join(exchange.name for exchange in stage)})"
+    return stage.name
+
+
+@pytest.mark.parametrize(
+    ("rules", "names"),
+    [
+        ("none", "read judge"),
+        ("mc4", "read (newest) claim (repeated duplicate) judge"),
+        ("c4-en", "read (newest) claim (repeated duplicate) judge"),
+        (
+            "mswitch-web",
+            "read (newest) describe (thresholds) resemble (alike) contract-00 candidates (choose) "
+            "claim (repeated duplicate) judge",
+        ),
+    ],
+)
+@pytest.mark.parametrize("growable", [False, True])
+def test_a_plan_has_the_stages_of_its_rules_and_travels_to_workers(
+    tmp_path, rules, names, growable
+):
+    stages = plan(begin_job(str(tmp_path), named(rules), [], growable=growable))
+    received = pickle.loads(pickle.dumps(stages))
+    assert " ".join(map(described, received)) == names + " keep" * growable
