@@ -53,6 +53,11 @@ class Workspace:
         """Directory of everything that this job leaves for itself."""
         return join_path(self.out, WORK, self.key)
 
+    @property
+    def scratch(self) -> str:
+        """Directory of unfinished files."""
+        return join_path(self.directory, SCRATCH)
+
     def spill(self, step: str, number: int, of: str = "") -> str:
         """Returns the path of a spilled file; `of` names one of several files of a work item."""
         return join_path(self.directory, step + of, f"{number:05d}.arrow")
@@ -67,7 +72,7 @@ class Workspace:
 
     def publish(self, path: str) -> AbstractContextManager[Path]:
         """Yields a local path to write to; the file appears under `path` when the block ends."""
-        return atomic_write(path, join_path(self.directory, SCRATCH))
+        return atomic_write(path, self.scratch)
 
     def write_shards(self, shards: Iterable[Any]) -> None:
         """Leaves the input files of each shard for the workers.

@@ -176,13 +176,13 @@ def tallies(workspace: Workspace, step: str, items: int) -> Iterator[Tally]:
 
 def total(tallies: Iterable[Tally]) -> Tally:
     """Returns the sum, without the runs and digests, which would not fit in memory."""
-    total = Tally()
+    sums = Tally()
     for tally in tallies:
-        total.add_counts(tally)
-        total.groups |= tally.groups | {run.group for run in tally.runs}
+        sums.add_counts(tally)
+        sums.groups |= {run.group for run in tally.runs}
         for reason, places in tally.broken.items():
-            total.broken[reason] = sorted(total.broken.get(reason, []) + places)[:SAMPLES]
-    return total
+            sums.broken[reason] = sorted(sums.broken.get(reason, []) + places)[:SAMPLES]
+    return sums
 
 
 _spent = threading.local()

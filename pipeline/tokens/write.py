@@ -52,7 +52,7 @@ from data.tokens.shards import (
 )
 from data.tokens.tokenizer import MODEL_FILE, UNKNOWN
 from pipeline.artifacts import read_head, read_manifest
-from pipeline.beam.workspace import SCRATCH, Workspace, packed
+from pipeline.beam.workspace import Workspace, packed
 from pipeline.corpus.pages import (
     PageFile,
     lineage_of,
@@ -132,7 +132,7 @@ class WriteShard:
             byte_ids=range(*layout.byte_ids),
         )
         if not is_remote(out):
-            return write(Path(out), scratch=join_path(self.workspace.directory, SCRATCH))
+            return write(Path(out), scratch=self.workspace.scratch)
         with temporary_folder() as directory:
             shard = write(Path(directory))
             for file in (shard.page_table, shard.records):
@@ -265,7 +265,7 @@ class CarryShard:
         shard = _shards_to_carry(self.workspace.directory)[number]
         for file in (shard.records, shard.page_table):
             target = join_path(self.workspace.out, file.name)
-            copy_file(self._path(file.name), target, self._scratch)
+            copy_file(self._path(file.name), target, self.workspace.scratch)
         with self._local(shard.page_table) as files:
             table = read_page_table(files, shard)
         with self._local(shard.skip_list) as files:
@@ -277,10 +277,6 @@ class CarryShard:
 
     def _path(self, name: str) -> str:
         return join_path(self.directory, name)
-
-    @property
-    def _scratch(self) -> str:
-        return join_path(self.workspace.directory, SCRATCH)
 
     def _urls(self, shard: Shard) -> list[str]:
         """Returns the addresses that the files of a shard still hold."""

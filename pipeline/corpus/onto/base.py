@@ -14,7 +14,6 @@ from data.language_id.thresholds import decide, steps_of
 from data.numbers import is_among
 from data.reading import page
 from data.reading.page import Page
-from pipeline.beam.workspace import SCRATCH
 from pipeline.corpus import spills
 from pipeline.corpus.counts import Tally
 from pipeline.corpus.judgements import (
@@ -102,7 +101,7 @@ class BaseShards:
         if step.one_page_per_address:
             copies[verdicts.VERSIONS] = versions_path(space, shard)
         for kind, path in copies.items():
-            copy_file(growth.path(kind, shard), path, f"{space.directory}/{SCRATCH}")
+            copy_file(growth.path(kind, shard), path, space.scratch)
         return Tally(broken=growth.tally(shard).broken)
 
     def describe(self, _: DescribePages, shard: int) -> Tally:

@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 from data.files.atomic import copy_file
 from data.files.paths import exists, join_path
 from data.reading.page import Dropped, NotAsked, Page, Rejected
-from pipeline.beam.workspace import SCRATCH, Workspace
+from pipeline.beam.workspace import Workspace
 from pipeline.corpus import spills
 from pipeline.corpus.counts import Tally
 from pipeline.corpus.judge import JudgePages
@@ -261,7 +261,7 @@ class KeepFile:
         table = whole_pages(self.growth.corpus, file.name) if gone else None
         left = None if table is None else without(table, gone)
         if left is None or not left.found:
-            copy_file(source, target, f"{self.workspace.directory}/{SCRATCH}")
+            copy_file(source, target, self.workspace.scratch)
             return _tally(SAME, 0)
         if not len(left.table):
             return _tally(EMPTY, left.found)

@@ -13,34 +13,19 @@ import pyarrow.compute as pc
 from data.files.atomic import copy_file
 from data.files.digests import digest_of_contents
 from data.files.paths import size_of
-from pipeline.beam.workspace import SCRATCH, Workspace
+from pipeline.beam.workspace import Workspace
 from pipeline.corpus import spills
 from pipeline.corpus.counts import Tally, tally_of, total
 from pipeline.corpus.judgements import CLUSTER_SIZES, DescribePages
 from pipeline.corpus.lines import SpillLineKeys, line_keys_path, repeats_path
 from pipeline.corpus.near_duplicates import PAIRS, minhash_keys_path
-from pipeline.corpus.onto import delta
+from pipeline.corpus.onto import delta, verdicts
 from pipeline.corpus.onto.base import Base
 from pipeline.corpus.onto.delta import GONE_ROWS
 from pipeline.corpus.onto.verdicts import (
     ANSWERED,
-    ANSWERS,
-    BROKEN,
     CLAIMED,
-    CLAIMS,
-    DESCRIBED,
-    DUPLICATES,
     KINDS,
-    LEAVES,
-    LINES,
-    LOST,
-    MINHASH,
-    OUTCOMES,
-    PAGES,
-    REPEATS,
-    SAME,
-    SIZES,
-    VERSIONS,
     Columns,
     Exchanges,
     GrowthFiles,
@@ -74,7 +59,7 @@ class KeepShard:
     def __call__(self, number: int) -> Tally:
         """Keeps what is left of one shard."""
         for kind, source in self._sources(number):
-            copy_file(source, self._path(kind, number), self._scratch)
+            copy_file(source, self._path(kind, number), self.workspace.scratch)
         if self.exchanges is not None:
             self._keep_verdicts(self.exchanges, number)
         sizes = {kind: size_of(self._path(kind, number)) for kind in KINDS}
@@ -90,7 +75,7 @@ class KeepShard:
         known: dict[str, str] = {}
         if growth := self._growth(number):
             there = growth.kept(number).digests
-            known = {kind: there[kind] for kind in SAME if kind in there}
+            known = {kind: there[kind] for kind in verdicts.SAME if kind in there}
         return {
             kind: known.get(kind) or digest_of_contents(self._path(kind, number)) for kind in kinds
         }
@@ -103,34 +88,30 @@ class KeepShard:
     def _kept(self) -> GrowthFiles:
         return GrowthFiles(self.workspace.out)
 
-    @property
-    def _scratch(self) -> str:
-        return f"{self.workspace.directory}/{SCRATCH}"
-
     def _path(self, kind: str, number: int) -> str:
         return self._kept.path(kind, number)
 
     def _sources(self, number: int) -> Iterator[tuple[str, str]]:
         """Yields the files to copy: kind and path."""
         space = self.workspace
-        yield BROKEN, broken_path(space, number)
+        yield verdicts.BROKEN, broken_path(space, number)
         if self.exchanges is None:
             return
         web = self.exchanges.chosen is not None
-        yield VERSIONS, versions_path(space, number)
-        yield LINES, line_keys_path(space, number)
-        yield REPEATS, repeats_path(space, number)
-        yield OUTCOMES, spills.outcomes_path(space, number)
+        yield verdicts.VERSIONS, versions_path(space, number)
+        yield verdicts.LINES, line_keys_path(space, number)
+        yield verdicts.REPEATS, repeats_path(space, number)
+        yield verdicts.OUTCOMES, spills.outcomes_path(space, number)
         if web:
-            yield MINHASH, minhash_keys_path(space, number)
+            yield verdicts.MINHASH, minhash_keys_path(space, number)
         if growth := self._growth(number):
-            for kind in SAME if web else (PAGES,):
+            for kind in verdicts.SAME if web else (verdicts.PAGES,):
                 yield kind, growth.path(kind, number)
-            yield CLAIMS, claims_path(space, number)
+            yield verdicts.CLAIMS, claims_path(space, number)
         else:
-            yield PAGES, space.spill(ReadShard.name, number)
+            yield verdicts.PAGES, space.spill(ReadShard.name, number)
             if web:
-                yield DESCRIBED, space.spill(DescribePages.name, number)
+                yield verdicts.DESCRIBED, space.spill(DescribePages.name, number)
 
     def _keep_verdicts(self, exchanges: Exchanges, number: int) -> None:
         space = self.workspace
@@ -139,22 +120,22 @@ class KeepShard:
         else:
             claims = claims_of(space, number)
             columns = [claims[name] for name in CLAIMED.names]
-            spills.write(space, self._path(CLAIMS, number), CLAIMED, columns)
+            spills.write(space, self._path(verdicts.CLAIMS, number), CLAIMED, columns)
             if exchanges.chosen is not None:
                 self._keep_answers(number)
-        verdicts = exchanges.verdicts(number, claims)
+        decided = exchanges.verdicts(number, claims)
         for kind, numbers in (
-            (DUPLICATES, verdicts.duplicates),
-            (LEAVES, verdicts.leaves),
-            (LOST, verdicts.lost),
+            (verdicts.DUPLICATES, decided.duplicates),
+            (verdicts.LEAVES, decided.leaves),
+            (verdicts.LOST, decided.lost),
         ):
             spills.write_numbers(space, self._path(kind, number), numbers)
-        sizes = [verdicts.sizes[name] for name in CLUSTER_SIZES.names]
-        spills.write(space, self._path(SIZES, number), CLUSTER_SIZES, sizes)
+        sizes = [decided.sizes[name] for name in CLUSTER_SIZES.names]
+        spills.write(space, self._path(verdicts.SIZES, number), CLUSTER_SIZES, sizes)
 
     def _keep_answers(self, number: int) -> None:
         space = self.workspace
-        path = self._path(ANSWERS, number)
+        path = self._path(verdicts.ANSWERS, number)
         with spills.writer(space, path, ANSWERED) as file:
             for batch in spills.batches(space.spill(DescribePages.name, number)):
                 file.write_batch(batch.select(ANSWERED.names))
