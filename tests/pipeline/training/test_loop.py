@@ -213,8 +213,8 @@ def test_a_signal_after_the_last_point_stops_what_follows(tmp_path, monkeypatch,
     monkeypatch.setattr(loop._Loop, "run", lambda *_: loop.LoopResult(0, 9, finished=True))
     listening = SimpleNamespace(asked=asked)
     monkeypatch.setattr(loop, "Preemption", lambda _: nullcontext(listening))
-    monkeypatch.setattr(loop, "record_time", nothing)
-    monkeypatch.setattr(loop, "_announce_time", nothing)
+    account = {"seconds": {"stepping": 1.0}, "starts": [], "steps_made_again": 0}
+    monkeypatch.setattr(loop, "record_time", lambda *_: account)
     assert loop.train(training).finished is not asked
 
 
