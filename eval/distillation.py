@@ -80,23 +80,23 @@ class Student:
     @property
     def compared(self) -> dict[str, Retained]:
         """Languages and script variants in which a share kept is given."""
-        return {code: one for code, one in self.languages.items() if one.gain_retained is not None}
+        return {c: kept for c, kept in self.languages.items() if kept.gain_retained is not None}
 
 
-def student(
+def compare_student(
     baseline: Side,
     teacher: Side,
-    one: Side,
+    student: Side,
     *,
     seeds: tuple[int, ...],
     parameters: int | None,
     teacher_parameters: int | None,
 ) -> Student:
     """Returns the gain that a student's runs keep, overall and per language."""
-    sides = baseline, teacher, one
+    sides = baseline, teacher, student
     languages = {
-        code: retained([side.scores(code, Unit.NATS_PER_TOKEN) for side in sides])
-        for code in one.languages
+        code: retained_gain([side.scores(code, Unit.NATS_PER_TOKEN) for side in sides])
+        for code in student.languages
     }
     compression = None
     if parameters is not None and teacher_parameters is not None:
@@ -107,24 +107,24 @@ def student(
         if row.gain_retained is not None and not get(code).is_script_variant
     ]
     return Student(
-        name=one.name,
+        name=student.name,
         seeds=seeds,
-        steps=one.steps[-1],
+        steps=student.steps[-1],
         parameters=parameters,
         compression=compression,
-        overall=retained([_all_pages(side) for side in sides]),
+        overall=retained_gain([_all_pages(side) for side in sides]),
         median_over_languages=float(np.median(counted)) if counted else None,
         languages=languages,
     )
 
 
-def compared(students: Sequence[Student]) -> list[str]:
+def compared_languages(students: Sequence[Student]) -> list[str]:
     """Returns the languages in which a share of any student is given."""
-    every = [student.compared for student in students]
-    return [code for code in students[0].languages if any(code in one for one in every)]
+    codes = {code for student in students for code in student.compared}
+    return [code for code in students[0].languages if code in codes]
 
 
-def retained(sides: Sequence[Scores]) -> Retained:
+def retained_gain(sides: Sequence[Scores]) -> Retained:
     """Returns the gain kept, from scores of baseline, teacher and student on the same pages."""
     baseline, teacher, kept = (side.loss() for side in sides)
     gain, kept_gain = baseline - teacher, baseline - kept
@@ -148,10 +148,10 @@ def _ratio(
     sides: Sequence[Scores], kept_gain: float, gain: float
 ) -> tuple[float | None, float | None, float | None]:
     """Returns the ratio of the gains and the ends of its set; None where it is unbounded."""
-    counted = statistics.scored(sides)
-    if counted[0].sizes.size < 2:
+    scored = statistics.scored(sides)
+    if scored[0].sizes.size < 2:
         return None, None, None
-    contributions = [side.contributions() for side in counted]
+    contributions = [side.contributions() for side in scored]
     bounds = retained_set(contributions, kept_gain, gain).bounds
     return (None, None, None) if bounds is None else (kept_gain / gain, *bounds)
 

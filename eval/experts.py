@@ -34,6 +34,20 @@ from jaxtyping import Float, Int, Num
 
 from data.errors import DataError, listed
 
+SCHEMA = pa.schema(
+    [
+        ("stack", pa.string()),
+        ("layer", pa.int32()),
+        ("language", pa.string()),
+        ("tokens", pa.int64()),
+        ("choices", pa.int64()),
+        ("dropped", pa.int64()),
+        ("entropy_nats", pa.float64()),
+        ("load", pa.list_(pa.int64())),
+    ]
+)  # what a report reads of a routing file
+WRITTEN = SCHEMA.append(pa.field("gate", pa.list_(pa.float64())))  # and `prune`
+
 
 class Usage(NamedTuple):
     """Sums over a language's tokens per switch layer; encoder layers come before decoder layers.
@@ -53,7 +67,7 @@ class Usage(NamedTuple):
     gate: Num[np.ndarray, "layers languages experts"]
 
 
-def by_language(
+def usage_by_language(
     rows: Sequence[Num[np.ndarray, "layers batch ..."]],
     language: Int[np.ndarray, " batch"],
     languages: int,
@@ -67,22 +81,22 @@ def by_language(
     """
     real = language >= 0
     sums = []
-    for part in rows:
-        out = np.zeros((part.shape[0], languages, *part.shape[2:]))
-        by_row = np.moveaxis(np.asarray(part, np.float64), 1, 0)
-        np.add.at(np.moveaxis(out, 1, 0), language[real], by_row[real])
-        sums.append(out)
+    for values in rows:
+        by_language = np.zeros((values.shape[0], languages, *values.shape[2:]))
+        by_row = np.moveaxis(np.asarray(values, np.float64), 1, 0)
+        np.add.at(np.moveaxis(by_language, 1, 0), language[real], by_row[real])
+        sums.append(by_language)
     return Usage(*sums)
 
 
-def added(before: Usage | None, more: Usage) -> Usage:
-    """Returns the sums of two usages in float64; batches are added one by one, and none is kept."""
+def add_usage(before: Usage | None, more: Usage) -> Usage:
+    """Returns the sums of two usages in float64."""
     if before is None:
-        return Usage(*(np.asarray(part, np.float64) for part in more))
-    return Usage(*(sums + part for sums, part in zip(before, more, strict=True)))
+        return Usage(*(np.asarray(values, np.float64) for values in more))
+    return Usage(*(sums + values for sums, values in zip(before, more, strict=True)))
 
 
-def columns(usage: Usage, languages: Sequence[str], every: int) -> dict[str, list[Any]]:
+def routing_columns(usage: Usage, languages: Sequence[str], every: int) -> dict[str, list[Any]]:
     """Returns `evaluation/routing-step=N.parquet`: one row per switch layer and language.
 
     Args:
@@ -96,9 +110,9 @@ def columns(usage: Usage, languages: Sequence[str], every: int) -> dict[str, lis
         "stack": [stack for stack, _ in places for _ in languages],
         "layer": [layer for _, layer in places for _ in languages],
         "language": list(languages) * layers,
-        "tokens": _integers(usage.tokens),
-        "choices": _integers(usage.load.sum(axis=-1)),
-        "dropped": _integers(usage.dropped),
+        "tokens": usage.tokens.reshape(-1).astype(np.int64).tolist(),
+        "choices": usage.load.sum(axis=-1).reshape(-1).astype(np.int64).tolist(),
+        "dropped": usage.dropped.reshape(-1).astype(np.int64).tolist(),
         "entropy_nats": usage.entropy_nats.reshape(-1).tolist(),
         "load": usage.load.reshape(-1, usage.load.shape[-1]).astype(np.int64).tolist(),
         "gate": usage.gate.reshape(-1, usage.gate.shape[-1]).tolist(),
@@ -124,25 +138,6 @@ def share_dropped(
 ) -> Float[np.ndarray, "*places"]:
     """Returns the share of the assignments that are over capacity."""
     return dropped / np.maximum(load.sum(axis=-1), 1)
-
-
-def _integers(values: Num[np.ndarray, "layers languages"]) -> list[int]:
-    return values.reshape(-1).astype(np.int64).tolist()
-
-
-SCHEMA = pa.schema(
-    [
-        ("stack", pa.string()),
-        ("layer", pa.int32()),
-        ("language", pa.string()),
-        ("tokens", pa.int64()),
-        ("choices", pa.int64()),
-        ("dropped", pa.int64()),
-        ("entropy_nats", pa.float64()),
-        ("load", pa.list_(pa.int64())),
-    ]
-)  # what a report reads of a routing file
-WRITTEN = SCHEMA.append(pa.field("gate", pa.list_(pa.float64())))  # and `prune`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,7 +215,7 @@ class ExpertSharing:
     layers: tuple[LayerSharing, ...]
 
 
-def from_table(table: pa.Table, *, run: str, step: int, origin: str) -> ExpertSharing:
+def expert_sharing(table: pa.Table, *, run: str, step: int, origin: str) -> ExpertSharing:
     """Returns the shares of a routing file.
 
     Raises:
@@ -231,9 +226,48 @@ def from_table(table: pa.Table, *, run: str, step: int, origin: str) -> ExpertSh
         raise DataError(f"Routing was expected in {origin}, which holds no row; evaluate again.")
     languages = tuple(sorted({row["language"] for row in rows}))
     places = dict.fromkeys((row["stack"], row["layer"]) for row in rows)
-    by_place = {place: _in_order(rows, place, languages, origin) for place in places}
-    layers = tuple(_layer(*place, found) for place, found in by_place.items())
+    layers = tuple(
+        _layer_sharing(*place, _rows_of_layer(rows, place, languages, origin)) for place in places
+    )
     return ExpertSharing(run=run, step=step, languages=languages, layers=layers)
+
+
+def _rows_of_layer(
+    rows: list[dict[str, Any]], place: tuple[str, int], languages: tuple[str, ...], origin: str
+) -> list[dict[str, Any]]:
+    by_language = {row["language"]: row for row in rows if (row["stack"], row["layer"]) == place}
+    if missing := [code for code in languages if code not in by_language]:
+        raise DataError(
+            f"{origin} lacks {listed(missing)} in layer {place[1]} of the {listed(place[:1])}; "
+            "evaluate again."
+        )
+    ordered = [by_language[code] for code in languages]
+    if len({len(row["load"] or ()) for row in ordered}) != 1 or not ordered[0]["load"]:
+        raise DataError(
+            f"{origin} should have one load per expert and language in layer {place[1]} of the "
+            f"{listed(place[:1])}, and does not; evaluate again."
+        )
+    return ordered
+
+
+def _layer_sharing(stack: str, layer: int, rows: list[dict[str, Any]]) -> LayerSharing:
+    load = np.array([row["load"] for row in rows], np.float64)
+    tokens, choices, dropped = (
+        np.array([row[name] for row in rows], np.int64) for name in ("tokens", "choices", "dropped")
+    )
+    entropy = np.array([row["entropy_nats"] for row in rows], np.float64)
+    share = shares(load)
+    return LayerSharing(
+        stack=stack,
+        layer=layer,
+        load_share=share,
+        dropped_share=share_dropped(load, dropped),
+        entropy_nats=entropy / np.maximum(tokens, 1),
+        distance=np.abs(share - share.mean(axis=0)).sum(axis=1) / 2,
+        tokens=tokens,
+        choices=choices,
+        dropped=dropped,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -255,14 +289,14 @@ class StackUse:
 
 def by_stack(sharing: ExpertSharing) -> dict[str, dict[str, StackUse]]:
     """Returns each language's use of each stack that has switch layers."""
-    found = {}
+    use = {}
     for stack in dict.fromkeys(layer.stack for layer in sharing.layers):
         layers = [layer for layer in sharing.layers if layer.stack == stack]
         dropped, choices = (
             np.sum([getattr(layer, name) for layer in layers], axis=0)
             for name in ("dropped", "choices")
         )
-        found[stack] = {
+        use[stack] = {
             code: StackUse(
                 tokens=int(layers[0].tokens[at]),
                 distance=float(np.mean([layer.distance[at] for layer in layers])),
@@ -271,45 +305,7 @@ def by_stack(sharing: ExpertSharing) -> dict[str, dict[str, StackUse]]:
             )
             for at, code in enumerate(sharing.languages)
         }
-    return found
-
-
-def _in_order(
-    rows: list[dict[str, Any]], place: tuple[str, int], languages: tuple[str, ...], origin: str
-) -> list[dict[str, Any]]:
-    found = {row["language"]: row for row in rows if (row["stack"], row["layer"]) == place}
-    if missing := [code for code in languages if code not in found]:
-        raise DataError(
-            f"{origin} lacks {listed(missing)} in layer {place[1]} of the {listed(place[:1])}; "
-            "evaluate again."
-        )
-    ordered = [found[code] for code in languages]
-    if len({len(row["load"] or ()) for row in ordered}) != 1 or not ordered[0]["load"]:
-        raise DataError(
-            f"{origin} should have one load per expert and language in layer {place[1]} of the "
-            f"{listed(place[:1])}, and does not; evaluate again."
-        )
-    return ordered
-
-
-def _layer(stack: str, layer: int, rows: list[dict[str, Any]]) -> LayerSharing:
-    load = np.array([row["load"] for row in rows], np.float64)
-    tokens, choices, dropped = (
-        np.array([row[name] for row in rows], np.int64) for name in ("tokens", "choices", "dropped")
-    )
-    entropy = np.array([row["entropy_nats"] for row in rows], np.float64)
-    share, dropped_share = shares(load), share_dropped(load, dropped)
-    return LayerSharing(
-        stack=stack,
-        layer=layer,
-        load_share=share,
-        dropped_share=dropped_share,
-        entropy_nats=entropy / np.maximum(tokens, 1),
-        distance=np.abs(share - share.mean(axis=0)).sum(axis=1) / 2,
-        tokens=tokens,
-        choices=choices,
-        dropped=dropped,
-    )
+    return use
 
 
 class ExpertUse(NamedTuple):
@@ -351,32 +347,32 @@ def expert_use(
             f"{origin} should have the {len(layers)} switch layers of the run's network and has "
             f"{len(places)}, or others; evaluate the run again."
         )
-    found = {
+    counted = {
         (row["stack"], row["layer"], row["language"]): row for row in rows if row["tokens"] > 0
     }
-    missing = [code for code in languages if any((*place, code) not in found for place in layers)]
+    missing = [code for code in languages if any((*place, code) not in counted for place in layers)]
     if missing:
         raise DataError(
             f"The experts of {', '.join(missing)} were asked for, and {origin} has no "
             f"tokens of {'it' if len(missing) == 1 else 'them'}; name languages with held-out "
             "pages, or evaluate such pages."
         )
-    by_layer = [[found[*place, code] for code in languages] for place in layers]
+    by_layer = [[counted[*place, code] for code in languages] for place in layers]
     return ExpertUse(
         *(
-            np.array([_mean(of_layer, name, experts, origin) for of_layer in by_layer])
+            np.array([_mean_per_token(rows, name, experts, origin) for rows in by_layer])
             for name in ("load", "gate")
         )
     )
 
 
-def _mean(
+def _mean_per_token(
     rows: Sequence[dict[str, Any]], name: str, experts: int, origin: str
 ) -> Float[np.ndarray, " experts"]:
     sums = [np.array(row[name], np.float64) for row in rows]
-    if not all(of.shape == (experts,) and np.isfinite(of).all() and min(of) >= 0 for of in sums):
+    if not all(s.shape == (experts,) and np.isfinite(s).all() and min(s) >= 0 for s in sums):
         raise DataError(
             f"{origin} should have a number of at least 0 in {name} for each of the run's "
             f"{experts} experts and has not; evaluate the run again."
         )
-    return np.mean([of / row["tokens"] for of, row in zip(sums, rows, strict=True)], axis=0)
+    return np.mean([s / row["tokens"] for s, row in zip(sums, rows, strict=True)], axis=0)

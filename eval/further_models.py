@@ -26,9 +26,9 @@ import numpy as np
 from data.languages import get
 from eval.gains import LanguageGain, Summary, language_gains, summarise
 from eval.losses import Unit
-from eval.sides import Difference, RunFacts, Side, unit_of
+from eval.sides import Difference, RunFacts, Side, common_unit
 
-MOST = 4  # further models whose colours and marks can be told apart
+MOST_MODELS = 4  # further models whose colours and marks can be told apart
 
 
 class Pruning(NamedTuple):
@@ -48,7 +48,7 @@ class Pruning(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Further:
+class FurtherModel:
     """A model beside the two sides.
 
     Attributes:
@@ -77,7 +77,7 @@ class Further:
         return self.side.name
 
 
-def further(
+def further_model(
     baseline: Side,
     side: Side,
     *,
@@ -85,13 +85,13 @@ def further(
     differences: tuple[Difference, ...],
     directories: tuple[str, ...],
     pruning: Pruning | None = None,
-) -> Further:
+) -> FurtherModel:
     """Returns a model compared with the baseline."""
     gains = language_gains(baseline, side, {})
-    return Further(
+    return FurtherModel(
         side=side,
         facts=facts,
-        unit=unit_of(baseline, side),
+        unit=common_unit(baseline, side),
         summary=summarise(gains, baseline, side),
         gains=gains,
         differences=differences,
@@ -133,39 +133,38 @@ class Pruned(NamedTuple):
         return f"all {len(self.languages)} languages" if everyone else ", ".join(self.languages)
 
 
-def pruned_models(candidate: Side, further: Sequence[Further]) -> list[Pruned]:
-    """Returns those of further models that were pruned from the candidate's runs."""
-    found = []
-    for one in further:
-        if one.pruning is None or not one.pruning.of_candidate:
+def pruned_models(candidate: Side, models: Sequence[FurtherModel]) -> list[Pruned]:
+    """Returns the models that were pruned from the candidate's runs, most experts first."""
+    losses = _losses(candidate)
+    pruned = []
+    for model in models:
+        pruning, experts = model.pruning, model.facts.experts
+        if pruning is None or not pruning.of_candidate:
             continue
-        if unit_of(candidate, one.side) is not Unit.NATS_PER_TOKEN:
+        if common_unit(candidate, model.side) is not Unit.NATS_PER_TOKEN:
             continue
-        lost = {
-            code: _loss(one.side, code) - _loss(candidate, code) for code in candidate.languages
-        }
-        experts = one.facts.experts
         assert experts is not None  # a pruned model has experts
+        lost = {code: loss - losses[code] for code, loss in _losses(model.side).items()}
         counted = {code: lost[code] for code in lost if not get(code).is_script_variant}
-        own = [value for code, value in counted.items() if code in one.pruning.languages]
-        others = [value for code, value in counted.items() if code not in one.pruning.languages]
-        found.append(
+        own = [value for code, value in counted.items() if code in pruning.languages]
+        others = [value for code, value in counted.items() if code not in pruning.languages]
+        pruned.append(
             Pruned(
-                name=one.name,
+                name=model.name,
                 experts=experts,
-                experts_before=one.pruning.experts,
-                others=one.pruning.others,
-                languages=one.pruning.languages,
+                experts_before=pruning.experts,
+                others=pruning.others,
+                languages=pruning.languages,
                 lost_nats=lost,
                 lost_in_own=float(np.mean(own)) if own else None,
                 lost_in_others=float(np.mean(others)) if others else None,
             )
         )
-    return sorted(found, key=lambda one: -one.share)
+    return sorted(pruned, key=lambda model: -model.share)
 
 
-def _loss(side: Side, code: str) -> float:
-    return side.scores(code, Unit.NATS_PER_TOKEN).loss()
+def _losses(side: Side) -> dict[str, float]:
+    return {code: side.scores(code, Unit.NATS_PER_TOKEN).loss() for code in side.languages}
 
 
 @dataclass(frozen=True, kw_only=True)

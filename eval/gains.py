@@ -232,7 +232,7 @@ def language_gains(
         text: training text by language.
         unit: unit of the gains; None for that in which the sides can be compared.
     """
-    unit, codes = unit or sides.unit_of(baseline, candidate), candidate.languages
+    unit, codes = unit or sides.common_unit(baseline, candidate), candidate.languages
     gains = [
         statistics.gain_interval(baseline.scores(code, unit), candidate.scores(code, unit))
         for code in codes
@@ -257,7 +257,7 @@ def summarise(
     gains: Mapping[str, LanguageGain], baseline: Side, candidate: Side, unit: Unit | None = None
 ) -> Summary:
     """Returns the summary over the languages, script variants left out; `unit` is the gains'."""
-    unit = unit or sides.unit_of(baseline, candidate)
+    unit = unit or sides.common_unit(baseline, candidate)
     rows = [row for row in gains.values() if not row.script_variant]
     speedups = _speedup_summary(rows, baseline, candidate, unit)
     mean = mean_gain(baseline, candidate, unit)
@@ -306,7 +306,7 @@ def log_speedup(summary: Summary, baseline: Side, candidate: Side) -> LogRatio |
         return None
     error = None
     if summary.mean_step_speedup_low is not None:
-        unit = sides.unit_of(baseline, candidate)
+        unit = sides.common_unit(baseline, candidate)
         error = _error_of_mean_speedup(baseline, candidate, unit)
     return LogRatio(math.log(summary.mean_step_speedup), error)
 

@@ -188,7 +188,7 @@ def total_curve(
     return np.concatenate([total(one).losses(unit) for one in losses])
 
 
-def unit_of(baseline: Side, candidate: Side) -> Unit:
+def common_unit(baseline: Side, candidate: Side) -> Unit:
     """Returns the unit in which two sides can be compared."""
     if same_targets(baseline.final_pages[0], candidate.final_pages[0]):
         return Unit.NATS_PER_TOKEN

@@ -9,7 +9,7 @@ quality.
 Cautions stand on the first screen, in Markdown, in JSON and in the terminal.
 """
 
-from eval.further_models import Further
+from eval.further_models import FurtherModel
 from eval.gains import Summary
 from eval.losses import Unit
 from eval.report.contents import ReportContents, shared_total
@@ -121,7 +121,7 @@ def further_sentences(report: ReportContents) -> list[str]:
     return [_further_sentence(report.baseline.name, one) for one in report.further]
 
 
-def _further_sentence(baseline: str, one: Further) -> str:
+def _further_sentence(baseline: str, one: FurtherModel) -> str:
     summary = one.summary
     mean, low, high = summary.mean_gain, summary.mean_gain_low, summary.mean_gain_high
     if mean is None or low is None or high is None:

@@ -24,7 +24,7 @@ from decayed import LENGTHS
 from jaxtyping import Float
 from variants import with_experts
 
-from eval.distillation import retained
+from eval.distillation import retained_gain
 from eval.statistics import Scores
 
 TEACHER = LENGTHS[0]  # steps
@@ -104,7 +104,7 @@ def rows(runs: Path, seeds: int) -> Iterator[tuple[object, ...]]:
         for baseline, against in ((f"own-{steps}", steps), (f"{TEACHER + steps}", TEACHER + steps)):
             sides = seeds_of("mt5", baseline), teacher, student
             beside, *others = ([evaluation(run) for run in side] for side in sides)
-            kept = retained([scores(runs) for runs in (beside, *others)])
+            kept = retained_gain([scores(runs) for runs in (beside, *others)])
             numbers = (getattr(kept, field) for field in NUMBERS)
             counts = (better_in(runs, beside) for runs in others)
             yield (

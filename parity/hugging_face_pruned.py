@@ -18,7 +18,7 @@ import transformers
 from hugging_face_files import theirs_on_disk, vocabulary_model
 from material import hugging_face_cases as cases
 
-from eval.experts import Usage, columns
+from eval.experts import Usage, routing_columns
 from model.batch import Batch, Call
 from model.decoding.generation import never_dropping
 from model.transformer import Transformer
@@ -40,7 +40,7 @@ def write_routing(run: Path) -> None:
     usage = Usage(load, 0 * tokens, 1.0 * tokens, tokens, load * [0.9, 0.5, 0.3, 0.7])
     recipe, _ = load_run(run)
     assert recipe.model.switch is not None
-    routing = columns(usage, LANGUAGES, recipe.model.switch.every)
+    routing = routing_columns(usage, LANGUAGES, recipe.model.switch.every)
     pages = {
         "language": ["sw"],
         "url": ["https://example.org"],

@@ -10,7 +10,7 @@ from eval import further_models, null_comparison, sides, speed_up
 from eval.distillation import Student
 from eval.experts import ExpertSharing
 from eval.funnel import Funnel
-from eval.further_models import Bill, Further, Pruned, pruned_models
+from eval.further_models import Bill, FurtherModel, Pruned, pruned_models
 from eval.gains import LanguageGain, ScriptGain, Summary, script_gains
 from eval.losses import Unit
 from eval.null_comparison import NullComparison
@@ -80,7 +80,7 @@ class ReportContents:
     nulls: tuple[NullComparison, ...]
     training_tokens_are: str
     written: Written
-    further: tuple[Further, ...] = ()
+    further: tuple[FurtherModel, ...] = ()
     tasks: tuple[TaskComparison, ...] = ()
     sentences: tuple[SentenceComparison, ...] = ()
     bill: Bill | None = None
@@ -109,7 +109,7 @@ class ReportContents:
     @property
     def unit(self) -> Unit:
         """Unit of losses and gains."""
-        return sides.unit_of(self.baseline, self.candidate)
+        return sides.common_unit(self.baseline, self.candidate)
 
     @cached_property
     def scripts(self) -> list[ScriptGain]:

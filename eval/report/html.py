@@ -34,7 +34,7 @@ from eval.report import contents, tables
 from eval.report.contents import ReportContents
 from eval.sides import Side, curves_of, total_curve
 from eval.tasks import comparison
-from eval.tasks.comparison import codes_of
+from eval.tasks.comparison import language_codes
 from eval.verdict import FEWEST_EVALUATIONS, cautions, is_demonstration
 
 
@@ -191,7 +191,7 @@ def _tasks(one: ReportContents) -> dict[str, Any]:
     return dict(
         tasks_csv=tables.tasks_csv(one),
         task_words=comparison,
-        codes_of=codes_of,
+        language_codes=language_codes,
         most_drawn=len(gains.COLOURS),
     )
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from eval import sides
 from eval.experts import ExpertSharing, LayerSharing
-from eval.further_models import Further
+from eval.further_models import FurtherModel
 from eval.losses import Unit
 from eval.null_comparison import NullComparison
 from eval.report.contents import ReportContents, shared_total
@@ -125,7 +125,7 @@ def to_json(report: ReportContents) -> dict[str, Any]:
     }
 
 
-def _further(one: Further) -> dict[str, Any]:
+def _further(one: FurtherModel) -> dict[str, Any]:
     """Returns a further model: its facts, and its gains over the baseline."""
     return {
         **asdict(one.facts),

@@ -166,7 +166,7 @@ class TaskComparison:
         return {mode.name: one for mode in self.modes for one in mode.scores if one.label == label}
 
 
-def codes_of(scores: Mapping[str, Scores]) -> list[str]:
+def language_codes(scores: Mapping[str, Scores]) -> list[str]:
     """Returns the languages of any of the scores, ordered by code."""
     return sorted({code for one in scores.values() for code in one.languages})
 

@@ -178,7 +178,7 @@ class Metric(NamedTuple):
     gradient: Callable[[Sums], Sums]
 
 
-def metrics_of(metric: str, has_labels: bool, has_text: bool = True) -> tuple[Metric, ...]:
+def task_metrics(metric: str, has_labels: bool, has_text: bool = True) -> tuple[Metric, ...]:
     """Returns the metrics that describe a task, the most important first.
 
     Args:

@@ -62,9 +62,8 @@ def check_named_once(arguments: Report) -> None:
 def digests(arguments: Report) -> dict[str, str]:
     """Returns the digest of everything that is read, by side, number of the run and file."""
     of_runs = {name: getattr(arguments, name) for name in ("baseline", "candidate", "student")}
-    of_runs |= {
-        f"also/{model}": directories for model, directories in sides.named(arguments.also).items()
-    }
+    also = sides.models_by_name(arguments.also)
+    of_runs |= {f"also/{model}": directories for model, directories in also.items()}
     found = {
         f"{side}/{number}/{name}": digest_of_contents(path)
         for side, runs in of_runs.items()
@@ -138,7 +137,7 @@ def _intent(arguments: Report) -> Intent:
         ArtifactError: if a run is named twice, or a directory holds no run.
     """
     check_named_once(arguments)
-    also = [one for runs in sides.named(arguments.also).values() for one in runs]
+    also = [one for runs in sides.models_by_name(arguments.also).values() for one in runs]
     runs = (*arguments.baseline, *arguments.candidate, *arguments.student, *also)
     reads = [files_of("run", run, finished.files_read(run).values()) for run in runs]
     tuned = (*arguments.baseline_tasks, *arguments.candidate_tasks)

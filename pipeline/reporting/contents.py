@@ -7,13 +7,12 @@ from datetime import UTC, datetime
 from data.files.parquet_files import read_table
 from data.languages import get
 from eval import distillation, null_comparison
-from eval import further_models as further
 from eval.distillation import Student
-from eval.experts import SCHEMA, ExpertSharing, from_table
-from eval.further_models import Further, Pruning
+from eval.experts import SCHEMA, ExpertSharing, expert_sharing
+from eval.further_models import FurtherModel, Pruning, further_model
 from eval.gains import language_gains, summarise
 from eval.report.contents import ReportContents, Written
-from eval.sides import Difference, Side, unit_of
+from eval.sides import Difference, Side, common_unit
 from eval.tasks.comparison import SentenceComparison, TaskComparison
 from pipeline import artifacts
 from pipeline.arguments import Report
@@ -21,17 +20,15 @@ from pipeline.artifacts import source_commit
 from pipeline.corpus.pages import read_funnel
 from pipeline.errors import ArtifactError
 from pipeline.reporting import sides
-from pipeline.reporting import sides as sides_of_runs
 from pipeline.reporting.facts import (
     bill,
     check_text,
-    facts_of,
-    names_of,
+    measured_step_times,
     read_shared_lines,
-    step_times_of,
+    run_facts,
+    side_names,
     training_text,
 )
-from pipeline.reporting.sides import check_students
 from pipeline.reporting.tasks import task_comparisons
 from pipeline.runs import finished
 from pipeline.runs.finished import FinishedRun
@@ -51,17 +48,17 @@ def contents(arguments: Report) -> ReportContents:
     differences = sides.differences(baseline, candidate, allowed=arguments.allow_differences)
     check_text(arguments.corpus, arguments.tokens, candidate)
     students = [finished.read_run(directory) for directory in arguments.student]
-    check_students(
+    sides.check_students(
         students,
-        sides_of_runs.longest(baseline)[0],
-        sides_of_runs.longest(candidate),
+        sides.longest(baseline)[0],
+        sides.longest(candidate),
         differences_allowed=arguments.allow_differences,
     )
     report = _report(arguments, baseline, candidate, students, differences)
     report = replace(
         report,
-        step_times=step_times_of(arguments.step_times, report, (baseline, candidate)),
-        further=_further(arguments, report.baseline, baseline, candidate),
+        step_times=measured_step_times(arguments.step_times, report, (baseline, candidate)),
+        further=_further_models(arguments, report.baseline, baseline, candidate),
         tasks=_tasks(arguments, baseline, candidate),
         sentences=_sentences(baseline, candidate),
     )
@@ -76,39 +73,33 @@ def _report(
     students: Sequence[FinishedRun],
     differences: tuple[Difference, ...],
 ) -> ReportContents:
-    names = names_of(baseline[0], candidate[0])
-    sides = [
-        sides_of_runs.side(name, runs)
-        for name, runs in zip(names, (baseline, candidate), strict=True)
-    ]
-    if all(get(code).is_script_variant for code in sides[1].languages):
+    names = side_names(baseline[0], candidate[0])
+    dense, sparse = sides.side(names[0], baseline), sides.side(names[1], candidate)
+    if all(get(code).is_script_variant for code in sparse.languages):
         raise ArtifactError(
-            f"The runs were evaluated on {', '.join(sides[1].languages)} alone, Latin-script "
+            f"The runs were evaluated on {', '.join(sparse.languages)} alone, Latin-script "
             "variants that no mean counts; evaluate them on tokens of other languages too."
         )
-    longest = [sides_of_runs.longest(runs) for runs in (baseline, candidate)]
-    facts = [
-        facts_of(one, last, every)
-        for one, last, every in zip(sides, longest, (baseline, candidate), strict=True)
-    ]
+    longest = sides.longest(baseline), sides.longest(candidate)
+    facts = run_facts(dense, longest[0], baseline), run_facts(sparse, longest[1], candidate)
     text, training_tokens_are = training_text(arguments.tokens, longest[1])
-    unit = unit_of(sides[0], sides[1])
-    gains = language_gains(sides[0], sides[1], text)
+    unit = common_unit(dense, sparse)
+    gains = language_gains(dense, sparse, text)
     return ReportContents(
-        baseline=sides[0],
-        candidate=sides[1],
-        facts=(facts[0], facts[1]),
-        summary=summarise(gains, sides[0], sides[1]),
+        baseline=dense,
+        candidate=sparse,
+        facts=facts,
+        summary=summarise(gains, dense, sparse),
         gains=gains,
         funnel=None if arguments.corpus is None else read_funnel(arguments.corpus),
         shared_lines=None if arguments.corpus is None else read_shared_lines(arguments.corpus),
-        experts=_experts(sides[1].name, longest[1]),
+        experts=_experts(sparse.name, longest[1]),
         differences=differences,
-        students=_students(sides[0], sides[1], candidate[0], students),
+        students=_students(dense, sparse, candidate[0], students),
         nulls=tuple(
             null
-            for one, fact in zip(sides, facts, strict=True)
-            for null in null_comparison.null_comparisons(one, fact.seeds, unit)
+            for side, fact in zip((dense, sparse), facts, strict=True)
+            for null in null_comparison.null_comparisons(side, fact.seeds, unit)
         ),
         training_tokens_are=training_tokens_are,
         written=_written(arguments),
@@ -132,32 +123,32 @@ def _written(arguments: Report) -> Written:
     )
 
 
-def _further(
+def _further_models(
     arguments: Report,
     baseline: Side,
     baseline_runs: Sequence[FinishedRun],
     candidate_runs: Sequence[FinishedRun],
-) -> tuple[Further, ...]:
+) -> tuple[FurtherModel, ...]:
     """Returns the models of --also, each compared with the baseline."""
-    found = []
-    for name, directories in sides.named(arguments.also).items():
+    models = []
+    for name, directories in sides.models_by_name(arguments.also).items():
         runs = [finished.read_run(directory) for directory in directories]
         # Students and pruned runs exist at the greatest length only.
-        one_length = len(sides_of_runs.lengths(runs)) == 1
-        compared = sides_of_runs.longest(baseline_runs) if one_length else baseline_runs
+        one_length = len(sides.lengths(runs)) == 1
+        compared = sides.longest(baseline_runs) if one_length else baseline_runs
         differences = sides.differences(compared, runs, allowed=arguments.allow_differences)
-        one = sides_of_runs.side(name, runs)
-        found.append(
-            further.further(
+        side = sides.side(name, runs)
+        models.append(
+            further_model(
                 baseline,
-                one,
-                facts=facts_of(one, sides_of_runs.longest(runs), runs),
+                side,
+                facts=run_facts(side, sides.longest(runs), runs),
                 differences=differences,
                 directories=tuple(map(str, directories)),
                 pruning=_pruning(runs, candidate_runs),
             )
         )
-    return tuple(found)
+    return tuple(models)
 
 
 def _pruning(runs: Sequence[FinishedRun], candidate_runs: Sequence[FinishedRun]) -> Pruning | None:
@@ -165,12 +156,14 @@ def _pruning(runs: Sequence[FinishedRun], candidate_runs: Sequence[FinishedRun])
 
     Old records do not say from which run, and published runs without manifests cannot be told.
     """
-    every = [run.about.pruned for run in runs if run.about.pruned is not None]
-    if not every:
+    records = [run.about.pruned for run in runs if run.about.pruned is not None]
+    if not records:
         return None
     known = _digests(candidate_runs)
-    ours = len(known) < len(candidate_runs) or all(not one.run or one.run in known for one in every)
-    return Pruning(every[0].languages, every[0].experts, every[0].others, ours)
+    ours = len(known) < len(candidate_runs) or all(
+        not record.run or record.run in known for record in records
+    )
+    return Pruning(records[0].languages, records[0].experts, records[0].others, ours)
 
 
 def _tasks(
@@ -187,9 +180,9 @@ def _tasks(
 
 
 def _digests(runs: Sequence[FinishedRun]) -> list[str]:
-    """Returns what fine-tuned runs recorded of the runs that they began as: finished ones."""
-    there = [run.directory for run in runs if artifacts.is_finished(run.directory)]
-    return [artifacts.digest_of_manifest(directory) for directory in there]
+    """Returns the digests of finished runs, by which other runs name what they began as."""
+    finished_runs = [run.directory for run in runs if artifacts.is_finished(run.directory)]
+    return [artifacts.digest_of_manifest(directory) for directory in finished_runs]
 
 
 def _sentences(
@@ -197,7 +190,7 @@ def _sentences(
 ) -> tuple[SentenceComparison, ...]:
     """Returns the nats per sentence of texts that all runs of greatest length were scored on."""
     files = [
-        [sentence_files(run.directory, run.last_step) for run in sides_of_runs.longest(runs)]
+        [sentence_files(run.directory, run.last_step) for run in sides.longest(runs)]
         for runs in (baseline, candidate)
     ]
     return sentence_comparisons(*files)
@@ -211,10 +204,10 @@ def _students(
     for run in runs:
         by_recipe.setdefault(run.recipe["name"], []).append(run)
     return tuple(
-        distillation.student(
+        distillation.compare_student(
             baseline,
             teacher,
-            sides_of_runs.side(name, of_recipe),
+            sides.side(name, of_recipe),
             seeds=tuple(run.recipe["seed"] for run in of_recipe),
             parameters=of_recipe[0].about.parameters,
             teacher_parameters=teacher_run.about.parameters,
@@ -227,7 +220,7 @@ def _experts(name: str, runs: Sequence[FinishedRun]) -> ExpertSharing | None:
     """Returns the expert use per language of the first run that recorded it."""
     for run in runs:
         if path := finished.last_routing(run.directory):
-            return from_table(
+            return expert_sharing(
                 read_table(path, SCHEMA),
                 run=f"{name}, seed {run.recipe['seed']}",
                 step=run.last_step,

@@ -33,6 +33,9 @@ from pipeline.errors import ArtifactError
 from pipeline.runs.directory import RECIPE, RecordedDense
 from pipeline.runs.finished import FinishedRun, MeasuredRun, read_step_times
 
+LATER = "tokens_from_"  # and the step: an input of a run whose tokens changed
+MOST_CHARACTERS = 2_000_000_000  # of a corpus: a minute of one core
+
 
 def median_metric(runs: Sequence[FinishedRun], name: str) -> float | None:
     """Returns the median of a metric over all steps of all runs, or None if not recorded."""
@@ -52,7 +55,7 @@ def spread_over_tenths(runs: Sequence[FinishedRun], name: str) -> float | None:
         values = [value for line in run.metrics if (value := line.get(name)) is not None]
         if len(values) >= 20:
             ends = [len(values) * tenth // 10 for tenth in range(11)]
-            medians = [median(values[one:other]) for one, other in itertools.pairwise(ends)]
+            medians = [median(values[first:end]) for first, end in itertools.pairwise(ends)]
             spreads.append(max(medians) / min(medians))
     return max(spreads, default=None)
 
@@ -73,16 +76,16 @@ def _mean_of_last_tenth(run: FinishedRun, name: str) -> float | None:
         for line in run.metrics
         if (value := line.get(name)) is not None
     ]
-    late = [one for one in recorded if one[0] > 0.9 * run.last_step] or recorded[-1:]
+    late = [entry for entry in recorded if entry[0] > 0.9 * run.last_step] or recorded[-1:]
     _, values, steps = zip(*late, strict=True) if late else ((), (), ())
     return fmean(values, steps) if values else None
 
 
-def names_of(baseline: FinishedRun, candidate: FinishedRun) -> tuple[str, str]:
+def side_names(baseline: FinishedRun, candidate: FinishedRun) -> tuple[str, str]:
     """Returns `mT5` (or `T5`) and `Switch`, or recipe names where both are of one kind."""
-    kinds = tuple(_kind(run) for run in (baseline, candidate))
+    kinds = _kind(baseline), _kind(candidate)
     if kinds[0] != kinds[1]:
-        return kinds[0], kinds[1]
+        return kinds
     recipes = (baseline.recipe["name"], candidate.recipe["name"])
     if recipes[0] != recipes[1]:
         return recipes
@@ -95,24 +98,24 @@ def _kind(run: FinishedRun) -> str:
     return f"{kind} (imported {run.recipe['name']})" if run.imported else kind
 
 
-def facts_of(of: Side, runs: Sequence[FinishedRun], every: Sequence[FinishedRun]) -> RunFacts:
+def run_facts(side: Side, runs: Sequence[FinishedRun], all_runs: Sequence[FinishedRun]) -> RunFacts:
     """Returns the facts about a side: its recipe, size, devices, speed and losses.
 
     Args:
-        of: the side.
+        side: the side.
         runs: its runs of greatest length.
-        every: its runs of all lengths, whose commits are named.
+        all_runs: its runs of all lengths, whose commits are named.
     """
     first = runs[0]
-    totals = [sides.total_curve(run, Unit.NATS_PER_TOKEN)[-1] for run in of.runs]
+    totals = [sides.total_curve(run, Unit.NATS_PER_TOKEN)[-1] for run in side.runs]
     return RunFacts(
-        name=of.name,
+        name=side.name,
         recipe=first.recipe["name"],
         seeds=tuple(run.recipe["seed"] for run in runs),
         parameters=first.about.parameters,
         flops_per_sequence=first.about.flops_per_sequence,
         experts=first.experts,
-        devices=" + ".join(sorted({counted(run.devices) for run in runs})),
+        devices=" + ".join(sorted({count_devices(run.devices) for run in runs})),
         steps=first.last_step,
         step_seconds=median_metric(runs, "seconds"),
         step_seconds_spread=spread_over_tenths(runs, "seconds"),
@@ -120,22 +123,22 @@ def facts_of(of: Side, runs: Sequence[FinishedRun], every: Sequence[FinishedRun]
         dropped_share=(None if first.switch is None else mean_of_last_tenth(runs, "dropped_share")),
         training_loss_nats=mean_of_last_tenth(runs, "loss_nats"),
         held_out_loss_nats=tuple(float(total) for total in totals),
-        commits=tuple(dict.fromkeys(commit for run in every for commit in run.about.commits)),
+        commits=tuple(dict.fromkeys(commit for run in all_runs for commit in run.about.commits)),
     )
 
 
-def counted(devices: Sequence[str]) -> str:
+def count_devices(devices: Sequence[str]) -> str:
     """Returns `8 × TPU v5p` for eight such entries, `not recorded` for none."""
     kinds = [f"{devices.count(kind)} × {kind}" for kind in dict.fromkeys(devices)]
     return ", ".join(kinds) or "not recorded"
 
 
-def step_times_of(
+def measured_step_times(
     directory: Place | None,
     report: ReportContents,
     sides: tuple[Sequence[FinishedRun], Sequence[FinishedRun]],
 ) -> StepTimes | None:
-    """Returns what a report shows of measured step times; None if none were named.
+    """Returns the measured step times of both sides; None if none were named.
 
     Args:
         directory: what `mswitch time` wrote.
@@ -151,21 +154,21 @@ def step_times_of(
     for name, measured, runs in zip(
         ("baseline", "candidate"), (record.baseline, record.candidate), sides, strict=True
     ):
-        _check_is_one_of(directory, name, measured, runs)
+        _check_measured_run(directory, name, measured, runs)
     baseline, candidate = record.seconds
-    measured = Rounds(
+    rounds = Rounds(
         baseline_run=str(record.baseline),
         candidate_run=str(record.candidate),
-        devices=counted(record.devices),
+        devices=count_devices(record.devices),
         steps=record.steps_per_round,
         baseline_seconds=baseline,
         candidate_seconds=candidate,
     )
     speedup = gains.log_speedup(report.summary, report.baseline, report.candidate)
-    return speed_up.step_times(measured, speedup)
+    return speed_up.step_times(rounds, speedup)
 
 
-def _check_is_one_of(
+def _check_measured_run(
     directory: Place, side: str, measured: MeasuredRun, runs: Sequence[FinishedRun]
 ) -> None:
     known = {digest_of_contents(run.directory / RECIPE) for run in runs}
@@ -175,9 +178,6 @@ def _check_is_one_of(
             f"{side}, which is not a --{side} of this report; measure runs that it compares with "
             "`mswitch time`, or leave --step-times out."
         )
-
-
-LATER = "tokens_from_"  # and the step: an input of a run whose tokens changed
 
 
 def check_text(corpus: str | None, tokens: str | None, runs: Sequence[FinishedRun]) -> None:
@@ -245,16 +245,16 @@ def training_text(
     if tokens is None:
         text = {code: TrainingText(tokens=n, tokens_seen=n) for code, n in seen.items()}
         return text, "training tokens seen, repeats counted"
-    text = {}
-    for code, splits in artifacts.read_manifest(
-        tokens, "tokenize", TokenManifest
-    ).languages.items():
-        if "train" in splits:
-            text[code] = _text_of(splits["train"], seen.get(code))
+    languages = artifacts.read_manifest(tokens, "tokenize", TokenManifest).languages
+    text = {
+        code: _distinct_text(splits["train"], seen.get(code))
+        for code, splits in languages.items()
+        if "train" in splits
+    }
     return text, "distinct training tokens"
 
 
-def _text_of(train: SplitTokens, seen: float | None) -> TrainingText:
+def _distinct_text(train: SplitTokens, seen: float | None) -> TrainingText:
     count = train.tokens
     return TrainingText(
         tokens=float(count),
@@ -276,7 +276,7 @@ def bill(baseline: Sequence[FinishedRun], candidate: Sequence[FinishedRun]) -> B
     Raises:
         ArtifactError: if runs of the candidate began in different ways.
     """
-    ways = {_way(run.about.upcycled): run for run in candidate}
+    ways = {_beginning(run.about.upcycled): run for run in candidate}
     if len(ways) > 1:
         raise ArtifactError(
             "Runs of one side began in different ways ("
@@ -304,14 +304,11 @@ def training_flops(run: FinishedRun, steps: int) -> int | None:
     return None if forward is None or rows is None else 3 * forward * rows * steps
 
 
-def _way(dense: RecordedDense | None) -> str:
+def _beginning(dense: RecordedDense | None) -> str:
     if dense is None:
         return "not upcycled"
     begun = f"{dense.recipe} at step {dense.step}, begins at {dense.begins_at}"
     return f"{begun}, logits {dense.logits}, noise {dense.noise}"
-
-
-MOST_CHARACTERS = 2_000_000_000  # a minute of one core
 
 
 def read_shared_lines(corpus: str) -> dict[str, SharedLines] | None:

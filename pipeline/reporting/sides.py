@@ -28,12 +28,19 @@ import msgspec
 
 from data.files.paths import Address, Place, place
 from eval import losses
-from eval.further_models import MOST
+from eval.further_models import MOST_MODELS
 from eval.sides import Difference, Points, Side
 from pipeline.artifacts import json_differences, json_leaves
 from pipeline.errors import ArtifactError
 from pipeline.runs.directory import UPCYCLED, RecordedTeacher
 from pipeline.runs.finished import FinishedRun
+
+# May differ: none changes what a step computes, except the seed, which is meant to.
+_FREE = {"name", "seed", "mesh", "remat", "accumulate", "logits_mib"}
+_FREE |= {"evaluate_every", "checkpoint_every", "log_every", "keep_every"}
+_DISTILLATION = "distillation"  # the part of a recipe that only a student has
+_TEACHER = "teacher"  # the input that only a student has
+LONGEST_NAME = 40  # characters of a model's name
 
 
 def side(name: str, runs: Sequence[FinishedRun]) -> Side:
@@ -45,7 +52,7 @@ def side(name: str, runs: Sequence[FinishedRun]) -> Side:
     """
     _check_seeds(runs)
     if len(lengths(runs)) > 1:
-        return _of_several_lengths(name, runs)
+        return _side_of_several_lengths(name, runs)
     steps = tuple(runs[0].evaluations)
     for other in runs[1:]:
         if tuple(other.evaluations) != steps:
@@ -98,7 +105,7 @@ def _check_seeds(runs: Sequence[FinishedRun]) -> None:
             )
 
 
-def _of_several_lengths(name: str, runs: Sequence[FinishedRun]) -> Side:
+def _side_of_several_lengths(name: str, runs: Sequence[FinishedRun]) -> Side:
     steps = lengths(runs)
     if len({decays(run) for run in runs}) > 1:
         raise ArtifactError(
@@ -131,11 +138,6 @@ def _of_several_lengths(name: str, runs: Sequence[FinishedRun]) -> Side:
     )
 
 
-# May differ: none changes what a step computes, except the seed, which is meant to.
-_FREE = {"name", "seed", "mesh", "remat", "accumulate", "logits_mib"}
-_FREE |= {"evaluate_every", "checkpoint_every", "log_every", "keep_every"}
-
-
 def differences(
     baseline: Sequence[FinishedRun], candidate: Sequence[FinishedRun], *, allowed: bool
 ) -> tuple[Difference, ...]:
@@ -154,34 +156,29 @@ def differences(
     _check_same_lengths(baseline, candidate)
     several = len(lengths(baseline)) > 1
     if not allowed:
-        (_check_same_recipes_by_length if several else _check_same_recipes)(runs)
+        if several:
+            _check_same_recipes_by_length(runs)
         for other in runs[1:]:
+            if not several:
+                check_same_recipe(runs[0], other)
             check_same_targets(runs[0], other, "--allow-differences compares them in bits per byte")
     fields = [json_leaves(_fixed(run)) for run in (_without_lengths(runs) if several else runs)]
-    names = dict.fromkeys(name for one in fields for name in one)
-    rows = [(name, tuple(_plain(one.get(name)) for one in fields)) for name in names]
     count = len(baseline)
-    return tuple(
-        Difference(name, values[:count], values[count:])
-        for name, values in rows
-        if len(set(values)) > 1
-    )
+    different = []
+    for name in dict.fromkeys(name for settings in fields for name in settings):
+        values = tuple(_in_words(settings.get(name)) for settings in fields)
+        if len(set(values)) > 1:
+            different.append(Difference(name, values[:count], values[count:]))
+    return tuple(different)
 
 
 def _check_same_lengths(baseline: Sequence[FinishedRun], candidate: Sequence[FinishedRun]) -> None:
     ours, theirs = lengths(candidate), lengths(baseline)
     if ours != theirs and max(len(ours), len(theirs)) > 1:
-        named = [", ".join(map(str, one)) for one in (theirs, ours)]
         raise ArtifactError(
-            f"The baseline has runs of {named[0]} steps and the candidate of {named[1]}; name runs "
-            "of the same lengths on both sides."
+            f"The baseline has runs of {', '.join(map(str, theirs))} steps and the candidate of "
+            f"{', '.join(map(str, ours))}; name runs of the same lengths on both sides."
         )
-
-
-def _check_same_recipes(runs: Sequence[FinishedRun]) -> None:
-    """Checks runs of one length per side, whose lengths are equal, too."""
-    for other in runs[1:]:
-        check_same_recipe(runs[0], other)
 
 
 def _check_same_recipes_by_length(runs: Sequence[FinishedRun]) -> None:
@@ -248,7 +245,7 @@ def _fixed(run: FinishedRun) -> dict[str, Any]:
     if optimizer := recipe.get("optimizer"):
         rates = _by_step(optimizer.get("rate_from", ()))
         recipe |= {"optimizer": {**optimizer, "rate_from": rates}}
-    digests = {f"digest of the {name}": digest for name, digest in inputs_of(run).items()}
+    digests = {f"digest of the {name}": digest for name, digest in compared_inputs(run).items()}
     numerics = {} if run.imported else {"version of the numerics": run.about.numerics_version}
     return recipe | {"model": model} | digests | numerics
 
@@ -258,51 +255,49 @@ def _by_step(entries: Sequence[Mapping[str, Any]], without: str = "") -> dict[st
 
     The place of a mixture's tokens is left out so, because their digest is compared.
     """
-    named = ("step", without)
-    return {str(one["step"]): {k: v for k, v in one.items() if k not in named} for one in entries}
+    return {
+        str(entry["step"]): {k: v for k, v in entry.items() if k not in ("step", without)}
+        for entry in entries
+    }
 
 
-def inputs_of(run: FinishedRun) -> Mapping[str, str]:
+def compared_inputs(run: FinishedRun) -> Mapping[str, str]:
     """Returns the digests of a run's inputs without the dense run that a Switch began as.
 
     The report shows that one, with its bill.
     """
-    return {name: one for name, one in run.about.inputs.items() if name != UPCYCLED}
+    return {name: digest for name, digest in run.about.inputs.items() if name != UPCYCLED}
 
 
-def _plain(value: Any) -> str:
+def _in_words(value: Any) -> str:
     return "not recorded" if value is None else str(value)
 
 
-def check_same_pages(one: FinishedRun, other: FinishedRun) -> None:
+def check_same_pages(first: FinishedRun, other: FinishedRun) -> None:
     """Checks that two runs scored the same held-out pages.
 
     Raises:
         ArtifactError: if they did not.
     """
-    if not losses.same_pages(one.pages, other.pages):
+    if not losses.same_pages(first.pages, other.pages):
         raise ArtifactError(
-            f"{one.directory} and {other.directory} scored different held-out pages "
-            f"({len(one.pages.loss_nats)} against {len(other.pages.loss_nats)} pages, or other "
+            f"{first.directory} and {other.directory} scored different held-out pages "
+            f"({len(first.pages.loss_nats)} against {len(other.pages.loss_nats)} pages, or other "
             "addresses); evaluate both on tokens of the same corpus."
         )
 
 
-def check_same_targets(one: FinishedRun, other: FinishedRun, what_to_do: str) -> None:
+def check_same_targets(first: FinishedRun, other: FinishedRun, what_to_do: str) -> None:
     """Checks that two runs cut their pages into the same targets.
 
     Raises:
         ArtifactError: if they did not; its end is `what_to_do`.
     """
-    if not losses.same_targets(one.pages, other.pages):
+    if not losses.same_targets(first.pages, other.pages):
         raise ArtifactError(
-            f"{one.directory} and {other.directory} cut the same held-out pages into different "
+            f"{first.directory} and {other.directory} cut the same held-out pages into different "
             f"targets, as different vocabularies or lengths do; {what_to_do}."
         )
-
-
-_DISTILLATION = "distillation"  # the part of a recipe that only a student has
-_TEACHER = "teacher"  # the input that only a student has
 
 
 def check_students(
@@ -345,7 +340,7 @@ def _check_has_teacher(student: FinishedRun) -> None:
 def _without_distillation(student: FinishedRun) -> FinishedRun:
     """Returns the student without the settings and inputs that only students have."""
     recipe = {key: value for key, value in student.recipe.items() if key != _DISTILLATION}
-    inputs = {key: value for key, value in inputs_of(student).items() if key != _TEACHER}
+    inputs = {key: value for key, value in compared_inputs(student).items() if key != _TEACHER}
     return replace(
         student, recipe=recipe, about=msgspec.structs.replace(student.about, inputs=inputs)
     )
@@ -366,7 +361,7 @@ def _check_same_distillation(first: FinishedRun, other: FinishedRun) -> None:
 def _check_teacher(student: FinishedRun, teachers: Sequence[FinishedRun]) -> None:
     """Checks that the recorded teacher of a student is one of the candidate's longest runs."""
     teacher = student.about.teacher
-    if teacher is None or any(_taught(teacher, run) for run in teachers):
+    if teacher is None or any(_is_teacher(run, teacher) for run in teachers):
         return
     raise ArtifactError(
         f"The teacher of {student.directory} is step {teacher.step:,} of {teacher.recipe}, seed "
@@ -375,37 +370,37 @@ def _check_teacher(student: FinishedRun, teachers: Sequence[FinishedRun]) -> Non
     )
 
 
-def _taught(teacher: RecordedTeacher, run: FinishedRun) -> bool:
+def _is_teacher(run: FinishedRun, recorded: RecordedTeacher) -> bool:
     """Returns whether a run is the teacher; a recorded step of 0 is imported, or not recorded."""
-    same = teacher.recipe, teacher.seed, teacher.parameters
-    of_run = run.recipe["name"], run.recipe["seed"], run.about.parameters
-    return same == of_run and teacher.step in (0, run.last_step)
+    return (
+        run.recipe["name"] == recorded.recipe
+        and run.recipe["seed"] == recorded.seed
+        and run.about.parameters == recorded.parameters
+        and recorded.step in (0, run.last_step)
+    )
 
 
-LONGEST = 40  # characters of a name
-
-
-def named(also: Sequence[str]) -> dict[str, list[Place]]:
+def models_by_name(also: Sequence[str]) -> dict[str, list[Place]]:
     """Returns the runs of each model; words of one name are seeds of one model.
 
     Raises:
         ArtifactError: if a word is not NAME=RUN, or there are too many models.
     """
-    found: dict[str, list[Place]] = {}
+    models: dict[str, list[Place]] = {}
     for word in also:
         name, separator, run = word.partition("=")
-        if not (separator and run and 0 < len(name.strip()) <= LONGEST) or "/" in name:
+        if not (separator and run and 0 < len(name.strip()) <= LONGEST_NAME) or "/" in name:
             raise ArtifactError(
-                f"--also was given {word!r}; write NAME=RUN, with a name of at most {LONGEST} "
+                f"--also was given {word!r}; write NAME=RUN, with a name of at most {LONGEST_NAME} "
                 "characters and no slash."
             )
-        found.setdefault(name.strip(), []).append(place(run))
-    if len(found) > MOST:
+        models.setdefault(name.strip(), []).append(place(run))
+    if len(models) > MOST_MODELS:
         raise ArtifactError(
-            f"--also names {len(found)} models; a report shows at most {MOST} beside its two "
-            "sides, whose colours and marks can still be told apart."
+            f"--also names {len(models)} models; a report shows at most {MOST_MODELS} beside its "
+            "two sides, whose colours and marks can still be told apart."
         )
-    return found
+    return models
 
 
 def check_named_once(also: Sequence[str], sides: set[str]) -> None:
@@ -418,8 +413,8 @@ def check_named_once(also: Sequence[str], sides: set[str]) -> None:
     Raises:
         ArtifactError: if one is.
     """
-    runs = [identity(one) for directories in named(also).values() for one in directories]
-    if twice := [one for one in dict.fromkeys(runs) if runs.count(one) > 1 or one in sides]:
+    runs = [identity(run) for directories in models_by_name(also).values() for run in directories]
+    if twice := [run for run in dict.fromkeys(runs) if runs.count(run) > 1 or run in sides]:
         raise ArtifactError(
             f"--also names {', '.join(twice)}, which is named already; name each run once."
         )
@@ -436,7 +431,7 @@ def check_names(models: Sequence[Side]) -> None:
     Raises:
         ArtifactError: if two have.
     """
-    names = [one.name for one in models]
+    names = [model.name for model in models]
     if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
         raise ArtifactError(
             f"--also names a model {twice[0]!r}, as a side of the report is named; choose another "

@@ -11,10 +11,9 @@ import pyarrow as pa
 from data.files.parquet_files import read_table
 from data.files.paths import Place, exists
 from data.tasks.description import Task
-from eval.experts import SCHEMA, ExpertSharing
-from eval.experts import from_table as from_routing
+from eval.experts import SCHEMA, ExpertSharing, expert_sharing
 from eval.tasks.comparison import Mode, TaskComparison, mode_scores
-from eval.tasks.metrics import metrics_of
+from eval.tasks.metrics import task_metrics
 from eval.tasks.predictions import Predictions, from_table
 from pipeline.errors import ArtifactError
 from pipeline.runs.directory import best_step, routing_beside
@@ -59,8 +58,8 @@ def task_comparisons(
         DataError: if runs predicted different examples.
     """
     sides = [
-        cells(name, [read_finetuned(one) for one in directories], of_side)
-        for name, directories, of_side in zip(
+        cells(name, [read_finetuned(directory) for directory in directories], started)
+        for name, directories, started in zip(
             ("baseline", "candidate"), (baseline, candidate), starts, strict=True
         )
     ]
@@ -86,11 +85,10 @@ def cells(side: str, runs: Sequence[FinetunedRun], starts: Collection[str]) -> C
             )
         for task in run.files:
             grouped.setdefault((task, run.mode), {}).setdefault(run.seed, []).append(run)
-    return {key: _cell(key, by_seed) for key, by_seed in grouped.items()}
+    return {(task, mode): _cell(task, mode, runs) for (task, mode), runs in grouped.items()}
 
 
-def _cell(key: tuple[str, str], by_seed: Mapping[int, Sequence[FinetunedRun]]) -> Cell:
-    task, mode = key
+def _cell(task: str, mode: str, by_seed: Mapping[int, Sequence[FinetunedRun]]) -> Cell:
     runs = [run for of_seed in by_seed.values() for run in of_seed]
     _check_training_languages(task, mode, by_seed)
     paths = [run.files[task] for run in runs]
@@ -106,7 +104,7 @@ def _cell(key: tuple[str, str], by_seed: Mapping[int, Sequence[FinetunedRun]]) -
         descriptions[0],
         splits[0],
         tuple(sorted({code for run in runs for code in run.trained_on})),
-        {seed: _together(task, by_seed[seed]) for seed in sorted(by_seed)},
+        {seed: _predictions(task, by_seed[seed]) for seed in sorted(by_seed)},
         None if mode == ALONE else _expert_use(task, by_seed[min(by_seed)][0]),
     )
 
@@ -139,10 +137,10 @@ def _expert_use(task: str, run: FinetunedRun) -> ExpertSharing | None:
     step = best_step(run.directory)
     assert step is not None  # its predictions are those of the best step
     name = f"seed {run.seed}, trained on {run.mode}"
-    return from_routing(read_table(path, SCHEMA), run=name, step=step, origin=str(path))
+    return expert_sharing(read_table(path, SCHEMA), run=name, step=step, origin=str(path))
 
 
-def _together(task: str, runs: Sequence[FinetunedRun]) -> Predictions:
+def _predictions(task: str, runs: Sequence[FinetunedRun]) -> Predictions:
     table = pa.concat_tables([run.tables[task] for run in runs])
     return from_table(table, ", ".join(str(run.files[task]) for run in runs[:3]))
 
@@ -153,8 +151,11 @@ def check_same_cells(baseline: Cells, candidate: Cells) -> None:
     Raises:
         ArtifactError: if they do not.
     """
-    for one, other, name in ((baseline, candidate, "candidate"), (candidate, baseline, "baseline")):
-        if missing := [key for key in one if key not in other]:
+    for cells_of_side, others, name in (
+        (baseline, candidate, "candidate"),
+        (candidate, baseline, "baseline"),
+    ):
+        if missing := [key for key in cells_of_side if key not in others]:
             task, mode = missing[0]
             raise ArtifactError(
                 f"The {name} has no run on {task} trained on {mode}, which the other side has; "
@@ -176,7 +177,11 @@ def check_same_cells(baseline: Cells, candidate: Cells) -> None:
 
 
 def _comparison(task: str, baseline: Cells, candidate: Cells) -> TaskComparison:
-    modes = sorted((mode for name, mode in baseline if name == task), key=_order)
+    """Returns the comparison on a task: all languages first, each language alone last."""
+    modes = sorted(
+        (mode for name, mode in baseline if name == task),
+        key=lambda mode: (0 if mode == ALL else 2 if mode == ALONE else 1, mode),
+    )
     return TaskComparison(
         name=task,
         split=baseline[task, modes[0]].split,
@@ -189,12 +194,7 @@ def _mode(name: str, baseline: Cell, candidate: Cell) -> Mode:
     runs = (*baseline.predictions.values(), *candidate.predictions.values())
     has_labels = all(run.has_labels for run in runs)
     # Development data choose a step by the losses of labels, so no text is generated beside them.
-    metrics = metrics_of(baseline.task.metric, has_labels, has_text=baseline.split == TEST)
+    metrics = task_metrics(baseline.task.metric, has_labels, has_text=baseline.split == TEST)
     return mode_scores(
         name, baseline.predictions, candidate.predictions, metrics, trained_on=baseline.trained_on
     )
-
-
-def _order(mode: str) -> tuple[int, str]:
-    """Returns the place of a mode: all languages first, each language alone last."""
-    return (0 if mode == ALL else 2 if mode == ALONE else 1), mode

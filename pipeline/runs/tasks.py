@@ -29,7 +29,7 @@ from eval.tasks.comparison import (
     SentenceComparison,
     sentence_comparison,
 )
-from eval.tasks.metrics import metrics_of
+from eval.tasks.metrics import task_metrics
 from eval.tasks.predictions import MAY_BE_NULL, SCHEMA, Predictions, from_table
 from pipeline.errors import ArtifactError
 from pipeline.runs.directory import BEST, RECIPE, best_step, find_finished_run, routing_beside
@@ -87,7 +87,7 @@ def check_metric(task: Task) -> None:
 
 def scores_by_language(task: Task, predictions: Predictions) -> dict[str, float]:
     """Returns the score of each language, in percent, by the task's first metric."""
-    metric = metrics_of(task.metric, bool(task.labels))[0]
+    metric = task_metrics(task.metric, bool(task.labels))[0]
     statistics = metric.statistics(predictions)
     languages, numbers = predictions.by_language
     return {

@@ -37,7 +37,7 @@ from data.files.parquet_files import write_table
 from data.files.paths import Place, exists
 from data.tokens.blocks import TokenBlocks
 from data.tokens.tokenizer import MODEL_FILE, Tokenizer, load
-from eval.experts import Usage, added, columns
+from eval.experts import Usage, add_usage, routing_columns
 from model.decoding.generation import write_greedily
 from model.loss.scoring import Scores
 from model.sharding.layouts import batch_sharding, batch_shards, expert_shards, replicated
@@ -187,14 +187,14 @@ class HeldOut:
                 row_losses = np.asarray(losses.loss_nats), np.asarray(losses.target_tokens)
                 scored.append((batch.page, *row_losses))
                 if routing is not None:
-                    usage = added(usage, Usage(*jax.device_get(routing)))
+                    usage = add_usage(usage, Usage(*jax.device_get(routing)))
         except Stop:
             return None
         pages = page_losses(self.pages, scored, self.text_bytes)
         switch = trainer.static.config.switch
         if switch is None or usage is None:
             return Evaluation(pages, None)
-        return Evaluation(pages, columns(usage, self.languages, switch.every))
+        return Evaluation(pages, routing_columns(usage, self.languages, switch.every))
 
     def _scores(
         self, trainer: Trainer, arrays: Any, stop: Callable[[], bool]

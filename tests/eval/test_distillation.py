@@ -24,7 +24,7 @@ def scores(level, seed, runs=1, spread=0.05):
 
 def test_the_papers_table_6():
     """T5-Base −1.636, Switch-Base −1.444, the student −1.580: 29 % of the gain."""
-    found = distillation.retained([scores(1.636, 1), scores(1.444, 2), scores(1.580, 3)])
+    found = distillation.retained_gain([scores(1.636, 1), scores(1.444, 2), scores(1.580, 3)])
     assert found.gain_retained == pytest.approx(0.29, abs=0.005)
     assert found.gain_nats_teacher == pytest.approx(0.192)
     assert found.gain_retained_low < 0.29 < found.gain_retained_high
@@ -34,7 +34,7 @@ def test_the_papers_table_6():
 def test_the_interval_holds_the_ratios_that_are_within_noise(runs):
     """By definition: baseline - student - ratio x (baseline - teacher) is near 0."""
     sides = [scores(3.0, 1, runs), scores(2.6, 2, runs), scores(2.8, 3, runs)]
-    found = distillation.retained(sides)
+    found = distillation.retained_gain(sides)
     baseline, teacher, student = (side.contributions() for side in sides)
 
     def error(ratio):
@@ -80,7 +80,7 @@ def test_a_teachers_clear_gain_is_not_called_noise_where_the_students_runs_diffe
         ),
     )
     for sides, begins in cases:
-        found = distillation.retained(sides)
+        found = distillation.retained_gain(sides)
         assert found.gain_retained is None
         assert distillation.sentence(student_of(found), "Switch").startswith(begins)
 
@@ -95,10 +95,10 @@ def test_a_set_that_is_unbounded_says_so_and_still_holds_the_ratio():
 
 
 def test_nothing_is_kept_of_a_gain_within_noise():
-    found = distillation.retained([scores(3.0, 1), scores(2.999, 2), scores(2.0, 3)])
+    found = distillation.retained_gain([scores(3.0, 1), scores(2.999, 2), scores(2.0, 3)])
     assert found.gain_nats_student == pytest.approx(1.0)
     assert found.gain_retained is found.gain_retained_low is None
-    worse = distillation.retained([scores(3.0, 1), scores(3.5, 2), scores(2.0, 3)])
+    worse = distillation.retained_gain([scores(3.0, 1), scores(3.5, 2), scores(2.0, 3)])
     assert worse.gain_retained is None
 
 
@@ -111,7 +111,7 @@ def test_a_gain_within_noise_is_not_kept_where_other_runs_make_the_set_bounded()
     baseline, with_experts, student = (side.loss() for side in sides)
     contributions = [side.contributions() for side in sides]
     bounded = retained_set(contributions, baseline - student, baseline - with_experts).bounds
-    found = distillation.retained(sides)
+    found = distillation.retained_gain(sides)
     assert bounded is not None
     assert not found.gain_is_clear
     assert found.gain_retained is found.gain_retained_low is None
@@ -120,15 +120,15 @@ def test_a_gain_within_noise_is_not_kept_where_other_runs_make_the_set_bounded()
 def test_a_page_without_a_scored_token_changes_nothing():
     sides = [scores(3.0, 1), scores(2.6, 2), scores(2.8, 3)]
     longer = [Scores(np.insert(one.amounts, 5, 0, 1), np.insert(one.sizes, 5, 0)) for one in sides]
-    found, wanted = (dataclasses.asdict(distillation.retained(one)) for one in (longer, sides))
+    found, wanted = (dataclasses.asdict(distillation.retained_gain(one)) for one in (longer, sides))
     assert found == pytest.approx(wanted)
     two = [Scores(np.array([[level, 0.0]]), np.array([1, 0])) for level in (3.0, 2.0, 2.5)]
-    assert distillation.retained(two).gain_retained is None  # one page has no interval
+    assert distillation.retained_gain(two).gain_retained is None  # one page has no interval
 
 
 def test_the_sentence_counts_languages_as_the_median_does():
     """Script variants are listed beside the languages, as everywhere in a report."""
-    kept = distillation.retained([scores(3.0, 1), scores(2.6, 2), scores(2.8, 3)])
+    kept = distillation.retained_gain([scores(3.0, 1), scores(2.6, 2), scores(2.8, 3)])
     student = distillation.Student(
         name="small", seeds=(0,), steps=10, parameters=None, compression=None, overall=kept,
         median_over_languages=0.5, languages={"ru": kept, "ru-Latn": kept, "sw": kept},
@@ -140,7 +140,7 @@ def test_the_sentence_counts_languages_as_the_median_does():
 
 
 def test_a_teacher_that_gains_nothing_is_not_called_noise():
-    kept = distillation.retained([scores(2.6, 1), scores(3.0, 2), scores(2.8, 3)])
+    kept = distillation.retained_gain([scores(2.6, 1), scores(3.0, 2), scores(2.8, 3)])
     student = distillation.Student(
         name="small", seeds=(0,), steps=10, parameters=None, compression=None, overall=kept,
         median_over_languages=None, languages={"ru": kept},
@@ -152,8 +152,8 @@ def test_a_teacher_that_gains_nothing_is_not_called_noise():
 def test_runs_widen_the_interval_where_a_side_has_several():
     apart = scores(2.6, 2, runs=2).amounts + np.array([[-2.0], [2.0]])
     teacher = Scores(apart, scores(2.6, 2).sizes)
-    several = distillation.retained([scores(3.0, 1), teacher, scores(2.8, 3)])
-    one = distillation.retained([scores(3.0, 1), scores(2.6, 2), scores(2.8, 3)])
+    several = distillation.retained_gain([scores(3.0, 1), teacher, scores(2.8, 3)])
+    one = distillation.retained_gain([scores(3.0, 1), scores(2.6, 2), scores(2.8, 3)])
     assert several.gain_retained == pytest.approx(one.gain_retained)
     width = several.gain_retained_high - several.gain_retained_low
     assert width > 2 * (one.gain_retained_high - one.gain_retained_low)

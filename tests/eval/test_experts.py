@@ -14,17 +14,17 @@ import pytest
 from routing_tables import routing_table, sharing
 
 from data.errors import DataError
-from eval import experts as expert_sharing
+from eval import experts
 from eval.experts import (
     WRITTEN,
     Usage,
-    added,
-    by_language,
-    columns,
+    add_usage,
     expert_use,
+    routing_columns,
     share_dropped,
     shares,
     switch_layers,
+    usage_by_language,
 )
 from eval.report import tables as expert_json
 
@@ -42,7 +42,7 @@ LANGUAGE = np.array([1, 0, -1, 1, 0])
 
 def test_a_languages_sums_are_its_rows():
     given = rows(0)
-    usage = by_language(given, LANGUAGE, 3)
+    usage = usage_by_language(given, LANGUAGE, 3)
     for part, summed in zip(given, usage, strict=True):
         np.testing.assert_allclose(summed[:, 0], part[:, 1] + part[:, 4])
         np.testing.assert_allclose(summed[:, 1], part[:, 0] + part[:, 3])
@@ -50,14 +50,14 @@ def test_a_languages_sums_are_its_rows():
 
 
 def test_batches_add_up():
-    one, two = (by_language(rows(seed), LANGUAGE, 2) for seed in (0, 1))
-    both = added(added(None, one), two)
+    one, two = (usage_by_language(rows(seed), LANGUAGE, 2) for seed in (0, 1))
+    both = add_usage(add_usage(None, one), two)
     np.testing.assert_array_equal(both.load, one.load + two.load)
     np.testing.assert_allclose(both.entropy_nats, one.entropy_nats + two.entropy_nats)
 
 
 def test_shares_are_of_choices():
-    usage = by_language(rows(0), LANGUAGE, 3)
+    usage = usage_by_language(rows(0), LANGUAGE, 3)
     np.testing.assert_allclose(shares(usage.load)[:, :2].sum(axis=-1), 1)
     assert not shares(usage.load)[:, 2].any()
     assert share_dropped(usage.load, usage.dropped)[0, 0] == pytest.approx(
@@ -66,8 +66,8 @@ def test_shares_are_of_choices():
 
 
 def test_one_row_per_layer_and_language():
-    usage = by_language(rows(0), LANGUAGE, 2)
-    table = columns(usage, ["sw", "yo"], every=2)
+    usage = usage_by_language(rows(0), LANGUAGE, 2)
+    table = routing_columns(usage, ["sw", "yo"], every=2)
     assert table["stack"] == ["encoder", "encoder", "decoder", "decoder"]
     assert table["layer"] == [2, 2, 2, 2]
     assert table["language"] == ["sw", "yo"] * 2
@@ -91,7 +91,7 @@ def test_hand_counted():
 
 
 def test_a_stack_is_its_layers_together():
-    use = expert_sharing.by_stack(sharing())["decoder"]["yo"]
+    use = experts.by_stack(sharing())["decoder"]["yo"]
     assert (use.tokens, use.entropy_nats, use.dropped_share) == (8, 0.5, 3 / 8)
 
 
@@ -112,9 +112,9 @@ def test_unusable_files_are_refused_with_a_sentence():
     uneven = [*whole["load"].to_pylist()[1:], [1]]
     other = whole.set_column(whole.column_names.index("load"), "load", [uneven])
     with pytest.raises(DataError, match="one load per expert"):
-        expert_sharing.from_table(other, run="", step=0, origin="here")
+        experts.expert_sharing(other, run="", step=0, origin="here")
     with pytest.raises(DataError, match="lacks zh in layer 2 of the decoder"):
-        expert_sharing.from_table(whole.slice(0, 5), run="", step=0, origin="here")
+        experts.expert_sharing(whole.slice(0, 5), run="", step=0, origin="here")
 
 
 CODES = ["en", "sw", "yo"]
@@ -130,7 +130,7 @@ def usage():
 
 
 def table(usage):
-    return pa.Table.from_pydict(columns(usage, CODES, every=2), WRITTEN)
+    return pa.Table.from_pydict(routing_columns(usage, CODES, every=2), WRITTEN)
 
 
 def test_each_language_weighs_the_same_whatever_its_tokens(usage):

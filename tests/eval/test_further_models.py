@@ -16,7 +16,7 @@ import pytest
 from small_reports import CODES, facts, made_of, make, side
 from vl_convert import vegalite_to_vega
 
-from eval.further_models import Bill, Further, Pruning, further, pruned_models
+from eval.further_models import Bill, FurtherModel, Pruning, further_model, pruned_models
 from eval.losses import Unit
 from eval.report.html import specs, to_html
 from eval.sides import loss_interval, losses_of
@@ -24,7 +24,7 @@ from eval.verdict import further_sentences
 
 
 def model(baseline, name, final, seed, **counts):
-    return further(
+    return further_model(
         baseline,
         side(name, final, seed, **counts),
         facts=facts(name),
@@ -46,7 +46,7 @@ def test_the_interval_is_that_of_a_mean_over_pages_of_one_size():
 
 def test_the_candidate_as_a_further_model_has_the_candidates_numbers():
     report = make()
-    again = further(
+    again = further_model(
         report.baseline, report.candidate, facts=facts("Switch"), differences=(), directories=()
     )
     assert again.summary.mean_gain == report.summary.mean_gain
@@ -97,9 +97,9 @@ def test_models_are_drawn_in_the_unit_of_the_report_alone():
     assert 'id="models"' not in to_html(report)
 
 
-def pruned_model(loss: tuple[float, ...], pruning: Pruning) -> Further:
+def pruned_model(loss: tuple[float, ...], pruning: Pruning) -> FurtherModel:
     """Returns a model of four experts with these losses."""
-    return further(
+    return further_model(
         side("mT5", (3.0,) * 4, 1),
         side("half", loss, 2),
         facts=dataclasses.replace(facts("half"), experts=4),

@@ -108,7 +108,7 @@ def evaluation(path: Path) -> Read:
 
 def routing(path: Path) -> Read:
     table = read_table(path, experts.WRITTEN)
-    found = experts.from_table(table, run="a", step=1, origin=str(path))
+    found = experts.expert_sharing(table, run="a", step=1, origin=str(path))
     experts.by_stack(found)
     expert_use(table, ["habari 0"], [("encoder", 2)], 4, str(path))
     return Read(table.nbytes, False)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
-from eval.experts import ExpertSharing, from_table
+from eval.experts import ExpertSharing, expert_sharing
 
 LOADS = {"sw": [8, 0], "yo": [6, 2], "zh": [0, 8]}
 
@@ -30,4 +30,4 @@ def routing_table(loads: Mapping[str, Sequence[int]] = LOADS) -> pa.Table:
 
 def sharing(loads: Mapping[str, Sequence[int]] = LOADS) -> ExpertSharing:
     """Returns the shares of these rows."""
-    return from_table(routing_table(loads), run="Switch, seed 0", step=7, origin="here")
+    return expert_sharing(routing_table(loads), run="Switch, seed 0", step=7, origin="here")

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from task_predictions import CLASSIFICATION, QUESTIONS, answered, classified
 
 from data.files.json_files import write_json
-from eval.experts import Usage, columns
+from eval.experts import Usage, routing_columns
 from eval.tasks.comparison import SENTENCES_SCHEMA
 from pipeline import artifacts
 from pipeline.runs.directory import record_score
@@ -70,7 +70,9 @@ def routing_of(table: pa.Table, experts: int) -> dict[str, list]:
     load = np.full((2, len(codes), experts), 10)
     load[:, np.arange(len(codes)), np.arange(len(codes))] += 90
     tokens = load.sum(axis=-1)
-    return columns(Usage(load, 0 * tokens, 0.5 * tokens, tokens, 0.5 * load), codes, every=2)
+    return routing_columns(
+        Usage(load, 0 * tokens, 0.5 * tokens, tokens, 0.5 * load), codes, every=2
+    )
 
 
 def kind(experts: int | None) -> str:

@@ -25,7 +25,7 @@ from data.examples.task_examples import cut_ids, padded
 from data.tasks.description import Task
 from data.tasks.examples import TaskExample
 from data.tokens.tokenizer import PADDING, Tokenizer
-from eval.experts import Usage, added, by_language, columns
+from eval.experts import Usage, add_usage, routing_columns, usage_by_language
 from model.batch import Batch, Call
 from model.decoding.beam_search import Beams, beam_search, label_nats
 from model.decoding.generation import cached_decoder, never_dropping, write_greedily
@@ -76,10 +76,10 @@ def usage_columns(
         numbers = np.full(rows, -1)
         here = code_numbers[first : first + rows]
         numbers[: len(here)] = here
-        usage = added(usage, by_language(routing, numbers, len(codes)))
+        usage = add_usage(usage, usage_by_language(routing, numbers, len(codes)))
         first += rows
     assert usage is not None  # a task has examples
-    return columns(usage, codes.tolist(), every)
+    return routing_columns(usage, codes.tolist(), every)
 
 
 class Answers(NamedTuple):

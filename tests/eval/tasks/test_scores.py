@@ -18,11 +18,11 @@ from task_predictions import LABELS, answered, classified, read
 
 from eval.statistics import standard_error
 from eval.tasks import comparison, scores
-from eval.tasks.metrics import ACCURACIES, CHRF, EXACT_MATCH, F1, SQUAD_F1, metrics_of
+from eval.tasks.metrics import ACCURACIES, CHRF, EXACT_MATCH, F1, SQUAD_F1, task_metrics
 from eval.tasks.scores import mean_contributions, retained_score
 
 MADE = {"accuracy": classified, "f1": answered, "squad_f1": answered, "chrf": answered}
-EVERY = [(made, metric) for kind, made in MADE.items() for metric in metrics_of(kind, True)]
+EVERY = [(made, metric) for kind, made in MADE.items() for metric in task_metrics(kind, True)]
 NAMES = [metric.name for _, metric in EVERY]
 
 

@@ -25,7 +25,7 @@ from small_networks import (
     trainer,
 )
 
-from eval.experts import by_language
+from eval.experts import usage_by_language
 from model.batch import Call
 from model.config import MeshShape, OptimizerConfig
 from model.loss.training_loss import training_loss
@@ -115,7 +115,7 @@ def test_languages_are_sums_of_their_rows(model):
     """Of which the last has none; a row of no language counts nowhere."""
     language = np.array([2, 0, -1, 0, 2, 1, 0, -1])
     alone = scored(model, range(ROWS), ROWS)
-    expected = by_language([np.asarray(part) for part in alone], language, 4)
+    expected = usage_by_language([np.asarray(part) for part in alone], language, 4)
     for sums, part in zip(scored(model, language, 4), expected, strict=True):
         np.testing.assert_allclose(sums, part, rtol=1e-6)
 

@@ -18,7 +18,7 @@ from data.errors import DataError
 from data.tasks.examples import read_task
 from data.tokens.tokenizer import MODEL_FILE, load
 from eval.tasks import metrics
-from eval.tasks.metrics import metrics_of
+from eval.tasks.metrics import task_metrics
 from eval.tasks.scores import language_scores
 from pipeline import cli
 from pipeline.commands.finetune import finetuned
@@ -119,7 +119,7 @@ def test_predictions_have_a_row_per_example_and_give_the_score(tuned):
             check_routing(routing_beside(path), {one.language for one in getattr(data, split)})
         path = folder / f"development-step={best['step']}.parquet"
         assert read_task_of(path) == data.task
-        metric = metrics_of(data.task.metric, bool(data.task.labels))[0]
+        metric = task_metrics(data.task.metric, bool(data.task.labels))[0]
         scores = language_scores([read_predictions(path)], metric)
         means.append(np.mean([one.value for one in scores.values()]))
     assert np.mean(means) == pytest.approx(best["score"])
