@@ -112,7 +112,7 @@ def compare_student(
         steps=student.steps[-1],
         parameters=parameters,
         compression=compression,
-        overall=retained_gain([_all_pages(side) for side in sides]),
+        overall=retained_gain([_scores_of_languages(side) for side in sides]),
         median_over_languages=float(np.median(counted)) if counted else None,
         languages=languages,
     )
@@ -188,10 +188,8 @@ def sentence(student: Student, teacher: str) -> str:
     )
 
 
-def _all_pages(side: Side) -> Scores:
+def _scores_of_languages(side: Side) -> Scores:
     """Returns the scores on all pages of the languages, script variants left out."""
-    unit = Unit.NATS_PER_TOKEN
     languages, of_page = side.final_pages[0].held_out.by_language
     counted = np.array([not get(code).is_script_variant for code in languages])[of_page]
-    amounts = np.stack([pages.amounts(unit)[counted] for pages in side.final_pages])
-    return Scores(amounts, side.final_pages[0].sizes(unit)[counted])
+    return side.scores_of_pages(counted, Unit.NATS_PER_TOKEN)

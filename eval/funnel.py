@@ -29,6 +29,13 @@ from data.rules.rule_sets import UNTOUCHED
 SAMPLES_PER_REASON = 6
 SAMPLE_CHARACTERS = 320
 PROBABILITY_BINS = 20  # bins of 0.05, as in the manifest
+LAST_BIN = (PROBABILITY_BINS - 1) / PROBABILITY_BINS
+NAMED = 12  # languages that the sentence names; the picture and its table hold all
+# A rule is uneven where it takes this much of a language.
+FEWEST_PAGES = 20  # of the language
+LEAST_SHARE = 0.1  # of the language's pages
+LEAST_RATIO = 5.0  # of this share and that in other languages
+MOST_SENTENCES = 5
 NAMES_BESIDE = {UNDETERMINED: "undetermined"}
 Item = TypeVar("Item")
 
@@ -191,15 +198,19 @@ def _histogram(confidence: Mapping[str, int]) -> tuple[int, ...]:
 
 def _samples(pages: pa.Table) -> tuple[Sample, ...]:
     """Returns beginnings of pages: one of every language before a second one of any."""
-    found = pages.select(["language", "url", "text"]).to_pylist()
+    rows = pages.select(["language", "url", "text"]).to_pylist()
     return tuple(
         Sample(
             language=page["language"] or "und",
             url=page["url"] or "",
             text=_beginning(page["text"] or ""),
         )
-        for page in in_turn(found, lambda page: page["language"])[:SAMPLES_PER_REASON]
+        for page in in_turn(rows, lambda page: page["language"])[:SAMPLES_PER_REASON]
     )
+
+
+def _beginning(text: str) -> str:
+    return text if len(text) <= SAMPLE_CHARACTERS else text[: SAMPLE_CHARACTERS - 1] + "…"
 
 
 def in_turn(items: Iterable[Item], group: Callable[[Item], Hashable]) -> list[Item]:
@@ -212,19 +223,9 @@ def in_turn(items: Iterable[Item], group: Callable[[Item], Hashable]) -> list[It
     return [item for _, item in sorted(ranked, key=lambda pair: pair[0])]
 
 
-def _beginning(text: str) -> str:
-    return text if len(text) <= SAMPLE_CHARACTERS else text[: SAMPLE_CHARACTERS - 1] + "…"
-
-
-FEWEST_PAGES = 20  # of a language that is named
-LEAST_SHARE = 0.1  # of a language's pages
-LEAST_RATIO = 5.0  # of this share and that in other languages
-MOST_NAMED = 5
-
-
 @dataclass(frozen=True, kw_only=True)
 class LateCost:
-    """One language.
+    """What late rules took from one language.
 
     Attributes:
         row: its row of the funnel.
@@ -246,11 +247,13 @@ def late_costs(
 ) -> tuple[LateCost, ...]:
     """Returns the cost per language, the dearest first; none where no late rule applied."""
     rows = () if funnel is None else funnel.rows
-    found = [_cost(row, bytes_per_token.get(row.code)) for row in rows if row.rejected_characters]
-    return tuple(sorted(found, key=lambda one: (-one.characters, one.row.code)))
+    costs = [
+        _late_cost(row, bytes_per_token.get(row.code)) for row in rows if row.rejected_characters
+    ]
+    return tuple(sorted(costs, key=lambda cost: (-cost.characters, cost.row.code)))
 
 
-def _cost(row: FunnelRow, bytes_per_token: float | None) -> LateCost:
+def _late_cost(row: FunnelRow, bytes_per_token: float | None) -> LateCost:
     whole = row.characters + sum(row.rejected_characters.values())
     return LateCost(
         row=row,
@@ -263,34 +266,39 @@ def _cost(row: FunnelRow, bytes_per_token: float | None) -> LateCost:
     )
 
 
-def uneven(funnel: Funnel) -> Iterator[str]:
+def uneven_rules(funnel: Funnel) -> Iterator[str]:
     """Yields a sentence per rule that hits one language far more than all, the worst first.
 
     A language needs 20 pages, a share of a tenth, and five times the share in other languages, of
     which there must be some.
     """
-    found = []
+    uneven = []
     for reason in funnel.reasons:
-        for row in (one for one in funnel.rows if one.pages < funnel.pages):
+        for row in funnel.rows:
+            if row.pages == funnel.pages:
+                continue
             here = row.rejected.get(reason.name, 0)
             share = here / max(row.pages, 1)
             elsewhere = (reason.pages - here) / max(funnel.pages - row.pages, 1)
             if row.pages >= FEWEST_PAGES and share >= max(LEAST_SHARE, LEAST_RATIO * elsewhere):
-                found.append((share, elsewhere, reason, row))
-    for share, elsewhere, reason, row in sorted(found, key=lambda one: -one[0])[:MOST_NAMED]:
+                uneven.append((share, elsewhere, reason, row))
+    worst_first = sorted(uneven, key=lambda shares: -shares[0])
+    for share, elsewhere, reason, row in worst_first[:MOST_SENTENCES]:
         yield (
             f"{reason.name} takes {share:.0%} of the pages in {row.name} and {elsewhere:.1%} "
             "of those in other languages; look at its samples before training."
         )
 
 
-NAMED = 12  # languages that the sentence names; the picture and its table hold all
-LAST_BIN = (PROBABILITY_BINS - 1) / PROBABILITY_BINS
-
-
-def rows(funnel: Funnel) -> tuple[FunnelRow, ...]:
+def rows_by_certainty(funnel: Funnel) -> tuple[FunnelRow, ...]:
     """Returns the languages with a recorded histogram, least certain first."""
     return tuple(sorted((row for row in funnel.rows if sum(row.confidence)), key=_certainty))
+
+
+def _certainty(row: FunnelRow) -> tuple[float, float, int, str]:
+    pages = sum(row.confidence)
+    mean_bin = sum(number * count for number, count in enumerate(row.confidence)) / pages
+    return certain_share(row), mean_bin, -pages, row.code
 
 
 def certain_share(row: FunnelRow) -> float:
@@ -306,11 +314,11 @@ def is_uncertain(row: FunnelRow) -> bool:
 def bins_with_pages(rows: Sequence[FunnelRow]) -> list[int]:
     """Returns the bins in which any of the languages has pages, and always the last bin."""
     last = PROBABILITY_BINS - 1
-    drawn = {step for row in rows for step, pages in enumerate(row.confidence) if pages}
-    return sorted(drawn | {last})
+    filled = {number for row in rows for number, pages in enumerate(row.confidence) if pages}
+    return sorted(filled | {last})
 
 
-def sentence(funnel: Funnel) -> str:
+def certainty_sentence(funnel: Funnel) -> str:
     """Returns the sentence on languages whose median kept page lies below 0.95.
 
     Languages with the most kept pages are named first, because a median of one page means little.
@@ -319,36 +327,25 @@ def sentence(funnel: Funnel) -> str:
     """
     if not funnel.identified:
         return "Languages are as declared; no identifier was asked."
-    known = [row for row in rows(funnel) if row.code != UNDETERMINED]
+    known = [row for row in rows_by_certainty(funnel) if row.code != UNDETERMINED]
     if not known:
         return "The identifier is sure of no kept page's language."
-    variants, languages = _split(known)
+    variant_codes = {language.code for language in all_languages() if language.is_script_variant}
+    languages = [row for row in known if row.code not in variant_codes]
     uncertain = [row for row in languages if is_uncertain(row)]
-    beside = [row for row in variants if is_uncertain(row)]
+    variants = [row for row in known if row.code in variant_codes and is_uncertain(row)]
     summary = (
         f"In {len(uncertain)} of {len(languages)} languages the identifier gives the median kept "
         f"page a probability below {LAST_BIN:.2f}{': ' if uncertain else ''}{_listed(uncertain)}."
     )
-    return f"{summary} So it does in the script variants {_listed(beside)}." if beside else summary
+    if not variants:
+        return summary
+    return f"{summary} So it does in the script variants {_listed(variants)}."
 
 
-def _certainty(row: FunnelRow) -> tuple[float, float, int, str]:
-    pages = sum(row.confidence)
-    mean_bin = sum(at * count for at, count in enumerate(row.confidence)) / pages
-    return certain_share(row), mean_bin, -pages, row.code
-
-
-def _split(known: Sequence[FunnelRow]) -> tuple[list[FunnelRow], list[FunnelRow]]:
-    variants = {one.code for one in all_languages() if one.is_script_variant}
-    return (
-        [row for row in known if row.code in variants],
-        [row for row in known if row.code not in variants],
-    )
-
-
-def _listed(some: Sequence[FunnelRow]) -> str:
+def _listed(rows: Sequence[FunnelRow]) -> str:
     """Returns `A (40 pages), B (9) and C (3)`; above `NAMED` languages it ends with `n more`."""
-    ranked = sorted(some, key=lambda row: (-sum(row.confidence), row.name))
+    ranked = sorted(rows, key=lambda row: (-sum(row.confidence), row.name))
     names = []
     for row in ranked[:NAMED]:
         pages = sum(row.confidence)

@@ -180,30 +180,30 @@ def mean_gain(
 
     None where no language has two pages that all runs score.
     """
-    sides = baseline, candidate
-    pages, languages = _counted(baseline.final_pages[0], candidate.final_pages[0], unit, codes)
+    final_pages = baseline.final_pages[0], candidate.final_pages[0]
+    pages, languages = _counted_pages(*final_pages, unit, codes)
     if not languages.size:
         return None
-    parts = [_losses(one, unit, pages, languages) for one in sides]
-    (ours, of_ours), (theirs, of_theirs) = reversed(parts)
-    error = standard_error([of_theirs, of_ours.times(-1.0)])
+    theirs, from_theirs = _losses(baseline, unit, pages, languages)
+    ours, from_ours = _losses(candidate, unit, pages, languages)
+    error = standard_error([from_theirs, from_ours.times(-1.0)])
     assert error is not None  # every language has two pages
     mean = float((theirs - ours).mean())
     return MeanGain(mean, mean - error.half_width, mean + error.half_width, theirs.size)
 
 
-def _counted(
-    one: PageLosses, other: PageLosses, unit: Unit, counted: Collection[str] | None
+def _counted_pages(
+    baseline: PageLosses, candidate: PageLosses, unit: Unit, asked: Collection[str] | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the places of the pages that count, and the number of each one's language."""
-    codes, of_page = one.held_out.by_language
-    scored = (one.sizes(unit) > 0) & (other.sizes(unit) > 0)
+    """Returns the positions of the pages that count, and the number of each one's language."""
+    codes, of_page = baseline.held_out.by_language
+    scored = (baseline.sizes(unit) > 0) & (candidate.sizes(unit) > 0)
     several = np.bincount(of_page[scored], minlength=len(codes)) > 1
-    asked = np.array(
-        [not get(code).is_script_variant and (counted is None or code in counted) for code in codes]
+    counted = np.array(
+        [not get(code).is_script_variant and (asked is None or code in asked) for code in codes]
     )
-    places = np.flatnonzero(scored & (several & asked)[of_page])
-    return places, np.unique(of_page[places], return_inverse=True)[1]
+    positions = np.flatnonzero(scored & (several & counted)[of_page])
+    return positions, np.unique(of_page[positions], return_inverse=True)[1]
 
 
 def _losses(
@@ -245,12 +245,12 @@ def language_gains(
         ]
     )
     speedups = _speedups(baseline, candidate, unit)
-    final = _FinalLosses(baseline, candidate, unit)
-    rows = {
-        code: final.row(code, gain, p_value, speedup, text.get(code, TrainingText()))
+    rows = _LanguageRows(baseline, candidate, unit)
+    by_language = {
+        code: rows.row(code, gain, p_value, speedup, text.get(code, TrainingText()))
         for code, gain, p_value, speedup in zip(codes, gains, corrected, speedups, strict=True)
     }
-    return dict(sorted(rows.items(), key=lambda item: -item[1].gain))
+    return dict(sorted(by_language.items(), key=lambda item: -item[1].gain))
 
 
 def summarise(
@@ -261,17 +261,17 @@ def summarise(
     rows = [row for row in gains.values() if not row.script_variant]
     speedups = _speedup_summary(rows, baseline, candidate, unit)
     mean = mean_gain(baseline, candidate, unit)
-    expected = [one.code for one in all_languages() if not one.is_script_variant]
+    expected = [language.code for language in all_languages() if not language.is_script_variant]
     return Summary(
         languages=len(rows),
         languages_missing=tuple(code for code in expected if code not in gains),
         script_variants=len(gains) - len(rows),
         median_held_out_pages=float(np.median([row.held_out_pages for row in rows])),
         languages_improved=sum(row.gain > 0 for row in rows),
-        languages_improved_significantly=_count(rows, "better"),
+        languages_improved_significantly=sum(row.verdict == "better" for row in rows),
         languages_improved_in_every_run=_improved_in_every_run(baseline, candidate, unit),
         languages_worse=sum(row.gain < 0 for row in rows),
-        languages_worse_significantly=_count(rows, "worse"),
+        languages_worse_significantly=sum(row.verdict == "worse" for row in rows),
         mean_gain=mean and mean.mean,
         mean_gain_low=mean and mean.low,
         mean_gain_high=mean and mean.high,
@@ -316,24 +316,23 @@ def _error_of_mean_speedup(baseline: Side, candidate: Side, unit: Unit) -> Stand
     languages, of_page = candidate.final_pages[0].held_out.by_language
     counted = np.array([not get(code).is_script_variant for code in languages])[of_page]
     _, numbers = np.unique(of_page[counted], return_inverse=True)
-    curves = [one.page_curves(unit, counted) for one in (baseline, candidate)]
-    return speed_up.error_of_mean(curves[0], curves[1], numbers)
+    return speed_up.error_of_mean(
+        baseline.page_curves(unit, counted), candidate.page_curves(unit, counted), numbers
+    )
 
 
 def _improved_in_every_run(baseline: Side, candidate: Side, unit: Unit) -> int:
-    every = candidate.final_losses(unit).max(axis=0) < baseline.final_losses(unit).min(axis=0)
+    in_every_run = candidate.final_losses(unit).max(axis=0) < baseline.final_losses(unit).min(
+        axis=0
+    )
     counted = [not get(code).is_script_variant for code in candidate.languages]
-    return int(np.count_nonzero(every & counted))
-
-
-def _count(rows: Sequence[LanguageGain], verdict: str) -> int:
-    return sum(row.verdict == verdict for row in rows)
+    return int(np.count_nonzero(in_every_run & counted))
 
 
 def _rank_correlation(rows: Sequence[LanguageGain]) -> float | None:
     """Returns Spearman's correlation of gain and training tokens; None if either is constant."""
-    pairs = [(row.gain, row.training_tokens) for row in rows if row.training_tokens]
-    gains, tokens = ([pair[side] for pair in pairs] for side in (0, 1))
+    rows = [row for row in rows if row.training_tokens]
+    gains, tokens = [row.gain for row in rows], [row.training_tokens for row in rows]
     if len(set(gains)) < 2 or len(set(tokens)) < 2:
         return None
     from scipy import stats  # imported where it computes, as in `eval.statistics`
@@ -346,26 +345,27 @@ def _speedups(baseline: Side, candidate: Side, unit: Unit) -> list[StepSpeedup |
     """Returns one speed-up per language; None for all where the sides' curves do not compare."""
     if not baseline.compares_with(candidate):
         return [None] * len(candidate.languages)
-    (steps, losses), (their_steps, their_losses) = (
-        one.trained_curves(unit) for one in (baseline, candidate)
+    baseline_steps, baseline_losses = baseline.trained_curves(unit)
+    candidate_steps, candidate_losses = candidate.trained_curves(unit)
+    logs, bounds = speed_up.log_speedups(
+        baseline_steps, baseline_losses.T, candidate_steps, candidate_losses.T
     )
-    logs, bounds = speed_up.log_speedups(steps, losses.T, their_steps, their_losses.T)
     return [
         StepSpeedup(ratio, is_bound)
         for ratio, is_bound in zip(np.exp(logs).tolist(), bounds.tolist(), strict=True)
     ]
 
 
-class _FinalLosses:
-    """The final losses of both sides, from which the rows are read."""
+class _LanguageRows:
+    """The rows of languages, from the final losses of both sides."""
 
     def __init__(self, baseline: Side, candidate: Side, unit: Unit):
         self.sides = baseline, candidate
         self.unit = unit
         self.nats, self.bits = (
-            [one.losses[-1].losses(each) for one in self.sides] for each in Unit
+            [side.losses[-1].losses(loss_unit) for side in self.sides] for loss_unit in Unit
         )
-        self.runs = [one.final_losses(Unit.NATS_PER_TOKEN) for one in self.sides]
+        self.runs = [side.final_losses(Unit.NATS_PER_TOKEN) for side in self.sides]
         self.pages = candidate.losses[-1].pages
 
     def row(
@@ -378,7 +378,7 @@ class _FinalLosses:
     ) -> LanguageGain:
         """Returns one language's row."""
         language, at = get(code), self.sides[1].languages.index(code)
-        nats, bits = ([float(one[at]) for one in both] for both in (self.nats, self.bits))
+        nats, bits = ([float(losses[at]) for losses in both] for both in (self.nats, self.bits))
         in_nats = self.unit is Unit.NATS_PER_TOKEN
         interval = (gain.low, gain.high), (None, None)
         (low, high), (low_bits, high_bits) = interval if in_nats else interval[::-1]
@@ -440,13 +440,13 @@ def script_gains(
     gains: Mapping[str, LanguageGain], baseline: Side, candidate: Side, unit: Unit
 ) -> list[ScriptGain]:
     """Returns a row per script, most languages first; none for a single row: the summary has it."""
-    groups = _groups(gains)
+    groups = _codes_by_script(gains)
     if len(groups) == 1:
         return []
-    return [_row(codes, gains, baseline, candidate, unit) for codes in groups]
+    return [_script_gain(codes, gains, baseline, candidate, unit) for codes in groups]
 
 
-def _groups(gains: Mapping[str, LanguageGain]) -> list[list[str]]:
+def _codes_by_script(gains: Mapping[str, LanguageGain]) -> list[list[str]]:
     """Returns the codes of each script, and last those of all scripts of one language."""
     by_script: dict[str, list[str]] = defaultdict(list)
     for code, gain in gains.items():
@@ -457,7 +457,7 @@ def _groups(gains: Mapping[str, LanguageGain]) -> list[list[str]]:
     return [*sorted(shared, key=len, reverse=True), *([single] if single else [])]
 
 
-def _row(
+def _script_gain(
     codes: Sequence[str],
     gains: Mapping[str, LanguageGain],
     baseline: Side,

@@ -118,9 +118,12 @@ def from_tables(tables: Iterable[tuple[pa.Table, str]]) -> Iterator[PageLosses]:
     """
     before: tuple[pa.Table, HeldOutPages, pa.Array] | None = None
     for table, origin in tables:
-        _check(table, origin)
-        if before is None or not _same_rows(table, before[0]):
-            before = table, *_ordered(table)
+        if table.num_rows == 0:
+            raise DataError(
+                f"An evaluation was expected in {origin}, which holds no page; evaluate again."
+            )
+        if before is None or any(not table[name].equals(before[0][name]) for name in COLUMNS[:2]):
+            before = table, *_ordered_pages(table)
         _, held_out, order = before
         loss_nats, target_tokens, text_bytes = (
             table[name].take(order).to_numpy() for name in COLUMNS[2:]
@@ -133,18 +136,7 @@ def from_tables(tables: Iterable[tuple[pa.Table, str]]) -> Iterator[PageLosses]:
         yield PageLosses(held_out, loss_nats, target_tokens, text_bytes)
 
 
-def _check(table: pa.Table, origin: str) -> None:
-    if table.num_rows == 0:
-        raise DataError(
-            f"An evaluation was expected in {origin}, which holds no page; evaluate again."
-        )
-
-
-def _same_rows(one: pa.Table, other: pa.Table) -> bool:
-    return all(one[name].equals(other[name]) for name in COLUMNS[:2])
-
-
-def _ordered(table: pa.Table) -> tuple[HeldOutPages, pa.Array]:
+def _ordered_pages(table: pa.Table) -> tuple[HeldOutPages, pa.Array]:
     """Returns the ordered pages of a table, and the indices of their rows."""
     keys = [(name, "ascending") for name in COLUMNS[:2]]
     order = pc.sort_indices(table, sort_keys=keys)  # pyright: ignore[reportAttributeAccessIssue]
@@ -152,18 +144,18 @@ def _ordered(table: pa.Table) -> tuple[HeldOutPages, pa.Array]:
     return HeldOutPages(language, url), order
 
 
-def same_pages(one: PageLosses, other: PageLosses) -> bool:
+def same_pages(first: PageLosses, other: PageLosses) -> bool:
     """Returns whether two evaluations scored the same pages, with any targets."""
-    return one.held_out is other.held_out or all(
-        np.array_equal(getattr(one.held_out, name), getattr(other.held_out, name))
+    return first.held_out is other.held_out or all(
+        np.array_equal(getattr(first.held_out, name), getattr(other.held_out, name))
         for name in ("language", "url")
     )
 
 
-def same_targets(one: PageLosses, other: PageLosses) -> bool:
+def same_targets(first: PageLosses, other: PageLosses) -> bool:
     """Returns whether two evaluations scored the same pages with the same targets."""
-    return same_pages(one, other) and all(
-        np.array_equal(getattr(one, name), getattr(other, name))
+    return same_pages(first, other) and all(
+        np.array_equal(getattr(first, name), getattr(other, name))
         for name in ("target_tokens", "text_bytes")
     )
 
@@ -180,7 +172,7 @@ def by_language(pages: PageLosses) -> LanguageLosses:
     empty = np.flatnonzero((target_tokens == 0) | (text_bytes == 0))
     if empty.size:
         raise DataError(
-            f"The held-out pages of {', '.join(languages[at] for at in empty)} hold no target "
+            f"The held-out pages of {', '.join(languages[n] for n in empty)} hold no target "
             "token or no hidden byte; evaluate with pages that are long enough, or leave the "
             "language out."
         )

@@ -51,7 +51,7 @@ def null_comparisons(side: Side, seeds: Sequence[int], unit: Unit) -> tuple[Null
         unit: unit of the gains: that of the report, which has bits per byte where the sides have
             different vocabularies. Halves of one side have one vocabulary.
     """
-    return tuple(_compared(side, seeds, unit, *halves) for halves in divisions(len(seeds)))
+    return tuple(_null_comparison(side, seeds, unit, *halves) for halves in divisions(len(seeds)))
 
 
 def divisions(runs: int) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
@@ -62,24 +62,24 @@ def divisions(runs: int) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
     """
     halves = itertools.combinations(range(runs), runs // 2)
     both = ((half, tuple(sorted({*range(runs)} - {*half}))) for half in halves if half)
-    once = (one for one in both if runs % 2 or 0 in one[0])
+    once = (division for division in both if runs % 2 or 0 in division[0])
     count = math.comb(runs, runs // 2) // (1 if runs % 2 else 2)
-    every = max(count / MOST_DIVISIONS, 1)
-    chosen = {int(every * number) for number in range(MOST_DIVISIONS)}
-    yield from (one for number, one in enumerate(once) if number in chosen)
+    distance = max(count / MOST_DIVISIONS, 1)
+    chosen = {int(distance * number) for number in range(MOST_DIVISIONS)}
+    yield from (division for number, division in enumerate(once) if number in chosen)
 
 
-def _compared(
+def _null_comparison(
     side: Side,
     seeds: Sequence[int],
     unit: Unit,
     baseline: tuple[int, ...],
     candidate: tuple[int, ...],
 ) -> NullComparison:
-    gains, summary = _of_halves(side.only(baseline), side.only(candidate), unit)
+    gains, summary = _compare_halves(side.only(baseline), side.only(candidate), unit)
     if summary.languages_improved < summary.languages_worse:
         baseline, candidate = candidate, baseline
-        gains, summary = _of_halves(side.only(baseline), side.only(candidate), unit)
+        gains, summary = _compare_halves(side.only(baseline), side.only(candidate), unit)
     return NullComparison(
         name=side.name,
         baseline_seeds=tuple(seeds[run] for run in baseline),
@@ -89,7 +89,7 @@ def _compared(
     )
 
 
-def _of_halves(
+def _compare_halves(
     baseline: Side, candidate: Side, unit: Unit
 ) -> tuple[Mapping[str, LanguageGain], Summary]:
     gains = language_gains(baseline, candidate, {}, unit)
@@ -98,22 +98,23 @@ def _of_halves(
 
 def with_most_languages(nulls: Sequence[NullComparison]) -> NullComparison | None:
     """Returns the division in which most languages are better, of either side; None without one."""
-    return max(nulls, key=lambda one: one.summary.languages_improved, default=None)
+    return max(nulls, key=lambda null: null.summary.languages_improved, default=None)
 
 
 def sentence(nulls: Sequence[NullComparison]) -> str:
     """Returns what seeds alone make, at most over all divisions; empty without a division."""
-    parts = [_of_side(list(group)) for _, group in itertools.groupby(nulls, lambda one: one.name)]
+    sides = itertools.groupby(nulls, lambda null: null.name)
+    parts = [_side_in_words(list(of_side)) for _, of_side in sides]
     return f"The same comparison between seeds of one side: {'; '.join(parts)}." if parts else ""
 
 
-def _of_side(nulls: Sequence[NullComparison]) -> str:
+def _side_in_words(nulls: Sequence[NullComparison]) -> str:
     first = nulls[0].summary
-    better = max(one.summary.languages_improved for one in nulls)
-    beyond = max(one.summary.languages_improved_significantly for one in nulls)
+    better = max(null.summary.languages_improved for null in nulls)
+    beyond = max(null.summary.languages_improved_significantly for null in nulls)
     most = "" if len(nulls) == 1 else "at most "  # perhaps of another division
-    means = [one.summary.mean_step_speedup for one in nulls]
-    known = [mean for mean in means if mean is not None]
+    speedups = [null.summary.mean_step_speedup for null in nulls]
+    known = [mean for mean in speedups if mean is not None]
     speedup = f", mean step speed-up {known[0]:.2f}" if known else ""
     up_to = "" if len(nulls) == 1 else f" at most, in {len(nulls)} divisions of its runs"
     if known and len(nulls) > 1:

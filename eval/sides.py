@@ -108,12 +108,12 @@ class Side:
     @cached_property
     def runs(self) -> tuple[tuple[LanguageLosses, ...], ...]:
         """Sums per language, for each seed and point."""
-        return tuple(tuple(map(by_language, of_run)) for of_run in self.pages)
+        return tuple(tuple(map(by_language, run)) for run in self.pages)
 
     @property
     def final_pages(self) -> tuple[PageLosses, ...]:
         """Pages of the last point, one entry per seed."""
-        return tuple(of_run[-1] for of_run in self.pages)
+        return tuple(run[-1] for run in self.pages)
 
     def only(self, runs: tuple[int, ...]) -> "Side":
         """Returns the side with some of its runs, by their places."""
@@ -141,8 +141,8 @@ class Side:
 
     def compares_with(self, other: "Side") -> bool:
         """Whether both have curves, and points of one kind: ends of runs, or within one run."""
-        within = [one.points is not Points.DECAYED for one in (self, other)]
-        return self.has_curve and other.has_curve and within[0] == within[1]
+        of_one_kind = (self.points is Points.DECAYED) == (other.points is Points.DECAYED)
+        return self.has_curve and other.has_curve and of_one_kind
 
     def trained_curves(
         self, unit: Unit
@@ -162,14 +162,17 @@ class Side:
     def scores(self, language: str, unit: Unit) -> Scores:
         """Returns the scores of all runs on the pages of a language."""
         languages, of_page = self.final_pages[0].held_out.by_language
-        mine = of_page == languages.index(language)
-        amounts = np.stack([pages.amounts(unit)[mine] for pages in self.final_pages])
-        return Scores(amounts, self.final_pages[0].sizes(unit)[mine])
+        return self.scores_of_pages(of_page == languages.index(language), unit)
+
+    def scores_of_pages(self, chosen: Bool[np.ndarray, " pages"], unit: Unit) -> Scores:
+        """Returns the scores of all runs on some of the pages."""
+        amounts = np.stack([pages.amounts(unit)[chosen] for pages in self.final_pages])
+        return Scores(amounts, self.final_pages[0].sizes(unit)[chosen])
 
     def page_curves(self, unit: Unit, pages: Bool[np.ndarray, " pages"]) -> Curves:
         """Returns the losses of some pages at the points after step 0."""
-        trained = [at for at, step in enumerate(self.steps) if step > 0]
-        amounts = [[of_run[at].amounts(unit)[pages] for at in trained] for of_run in self.pages]
+        trained = [point for point, step in enumerate(self.steps) if step > 0]
+        amounts = [[run[point].amounts(unit)[pages] for point in trained] for run in self.pages]
         steps = np.array(self.steps)[trained]
         return Curves(steps, np.array(amounts), self.final_pages[0].sizes(unit)[pages])
 
@@ -178,14 +181,14 @@ def curves_of(
     losses: tuple[LanguageLosses, ...], unit: Unit
 ) -> Float[np.ndarray, "evaluations languages"]:
     """Returns the loss at each evaluation, one column per language."""
-    return np.stack([one.losses(unit) for one in losses])
+    return np.stack([at_step.losses(unit) for at_step in losses])
 
 
 def total_curve(
     losses: tuple[LanguageLosses, ...], unit: Unit
 ) -> Float[np.ndarray, " evaluations"]:
     """Returns the loss over all pages at each evaluation."""
-    return np.concatenate([total(one).losses(unit) for one in losses])
+    return np.concatenate([total(at_step).losses(unit) for at_step in losses])
 
 
 def common_unit(baseline: Side, candidate: Side) -> Unit:
@@ -210,21 +213,21 @@ class LanguageLoss(NamedTuple):
     bits_per_byte: LossInterval
 
 
-def losses_of(one: Side) -> dict[str, LanguageLoss]:
+def language_losses(side: Side) -> dict[str, LanguageLoss]:
     """Returns a side's final losses by language, with intervals."""
     return {
-        code: LanguageLoss(*(loss_interval(one, code, unit) for unit in Unit))
-        for code in one.languages
+        code: LanguageLoss(*(loss_interval(side, code, unit) for unit in Unit))
+        for code in side.languages
     }
 
 
-def loss_interval(one: Side, code: str, unit: Unit) -> LossInterval:
+def loss_interval(side: Side, code: str, unit: Unit) -> LossInterval:
     """Returns a side's final loss in a language, with its interval over pages and runs."""
-    scores = one.scores(code, unit)
-    (counted,) = statistics.scored([scores])
-    if counted.sizes.size < 2:
+    scores = side.scores(code, unit)
+    (scored,) = statistics.scored([scores])
+    if scored.sizes.size < 2:
         return LossInterval(scores.loss(), None, None)
-    error = standard_error([counted.contributions()])
+    error = standard_error([scored.contributions()])
     assert error is not None  # there are two pages
     half = error.half_width
     return LossInterval(scores.loss(), scores.loss() - half, scores.loss() + half)

@@ -42,7 +42,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from eval.statistics import StandardError, combined, freedom_of_sum
+from eval.statistics import StandardError, combine_variances, freedom_of_sum
 
 # Switch, section 4.3: a mean of 5x over 101 languages, at least 4x in 91 % of them.
 PAPER_MEAN = 5.0
@@ -115,8 +115,8 @@ def log_speedups(
     theirs_reached, theirs_is_bound = _log_steps_to(theirs, baseline_loss - our_end)
     faster, slower = theirs[-1] - reached, theirs_reached - ours[-1]
     better, worse = (our_end < their_end)[..., 0], (our_end > their_end)[..., 0]
-    found = np.select([better, worse], [faster, slower], (faster + slower) / 2)
-    return found, np.select([better, worse], [ours_is_bound, theirs_is_bound], False)
+    logs = np.select([better, worse], [faster, slower], (faster + slower) / 2)
+    return logs, np.select([better, worse], [ours_is_bound, theirs_is_bound], False)
 
 
 def _log_steps_to(log_steps: np.ndarray, above: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -165,7 +165,7 @@ def error_of_mean(
         languages: number of each page's language, from 0 on.
     """
     scored = (baseline.sizes > 0) & (candidate.sizes > 0)
-    sides = [_Sums(one, languages, scored) for one in (baseline, candidate)]
+    sides = [_Sums(curves, languages, scored) for curves in (baseline, candidate)]
     pages = np.bincount(languages[scored], minlength=languages.max(initial=0) + 1)
     if pages.min(initial=2) < 2:
         return None
@@ -175,21 +175,22 @@ def error_of_mean(
         return log_speedups(steps[0], losses[0], steps[1], losses[1])[0]
 
     means = [side.losses() for side in sides]
-    each = ratios(*means)
-    moved = ratios(*(side.without_each_page() for side in sides)) - each[languages[scored]]
+    logs = ratios(*means)
+    moved = ratios(*(side.without_each_page() for side in sides)) - logs[languages[scored]]
     weights = ((pages - 1) / pages)[languages[scored]]
-    of_pages = np.bincount(languages[scored], weights * moved**2) / each.size**2
+    of_pages = np.bincount(languages[scored], weights * moved**2) / logs.size**2
     of_runs = []
-    for at, side in enumerate(sides):
-        if len(side.amounts) > 1:
-            means_of_rest = [
-                ratios(*(side.losses(without=run) if n == at else means[n] for n in (0, 1))).mean()
-                for run in range(len(side.amounts))
-            ]
-            squares = float(((np.array(means_of_rest) - each.mean()) ** 2).sum())
-            count = len(side.amounts)
+    for number, side in enumerate(sides):
+        count = len(side.amounts)
+        if count > 1:
+            means_of_rest = []
+            for run in range(count):
+                losses = [*means]
+                losses[number] = side.losses(without=run)
+                means_of_rest.append(ratios(*losses).mean())
+            squares = float(((np.array(means_of_rest) - logs.mean()) ** 2).sum())
             of_runs.append((squares * (count - 1) / count, count - 1.0))
-    return combined(float(of_pages.sum()), freedom_of_sum(of_pages, pages - 1.0), of_runs)
+    return combine_variances(float(of_pages.sum()), freedom_of_sum(of_pages, pages - 1.0), of_runs)
 
 
 class _Sums:
@@ -261,15 +262,12 @@ def time_speedup(step_speedup: LogRatio, step_times: LogRatio) -> LogRatio:
         return LogRatio(log, None)
     steps, seconds = step_speedup.error, step_times.error
     of_rounds = (seconds.variance, seconds.degrees_of_freedom)
-    return LogRatio(log, combined(steps.variance, steps.degrees_of_freedom, [of_rounds]))
-
-
-HOW = "mswitch time measures step times of both sides in turns, and --step-times adds them"
+    return LogRatio(log, combine_variances(steps.variance, steps.degrees_of_freedom, [of_rounds]))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rounds:
-    """What was measured.
+    """Seconds of both sides' steps, measured in turns.
 
     Attributes:
         baseline_run, candidate_run: recipe, seed and step of the two runs.
@@ -288,7 +286,7 @@ class Rounds:
 
 @dataclass(frozen=True, kw_only=True)
 class StepTimes:
-    """What a report shows of step times.
+    """Step times of both sides in a report, and the time speed-up.
 
     Attributes:
         baseline_run, candidate_run: recipe, seed and step of the two runs.
@@ -318,7 +316,7 @@ class StepTimes:
 
 
 def step_times(measured: Rounds, step_speedup: LogRatio | None) -> StepTimes:
-    """Returns what a report shows.
+    """Returns the step times and the time speed-up of measured rounds.
 
     Args:
         measured: the rounds.
@@ -360,7 +358,10 @@ def sentence(times: StepTimes | None, names: tuple[str, str], over: str) -> str:
         over: what the interval of the step speed-up is over, in words.
     """
     if times is None:
-        return f"No time speed-up is given: {HOW}."
+        return (
+            "No time speed-up is given: mswitch time measures step times of both sides in turns, "
+            "and --step-times adds them."
+        )
     baseline, candidate = names
     seconds = (
         f"Measured in turns on {times.devices}, a step takes {times.baseline_step_seconds:.3g} s "

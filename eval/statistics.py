@@ -56,7 +56,8 @@ from jaxtyping import Float, Int
 
 CONFIDENCE_LEVEL = 0.95
 TAIL = (1 - CONFIDENCE_LEVEL) / 2
-EXPONENT = 3 / 2
+EXPONENT = 3 / 2  # of the shares of pages and runs in degrees of freedom
+FALSE_DISCOVERY_RATE = 0.05
 
 
 @dataclass(frozen=True)
@@ -126,10 +127,10 @@ def standard_error(sides: Sequence[Contributions]) -> StandardError | None:
         return None
     of_pages, freedom = _variances_of_pages(sides)
     of_runs = [(_variance_of_runs(side), len(side.values) - 1.0) for side in sides]
-    return combined(float(of_pages.sum()), freedom_of_sum(of_pages, freedom), of_runs)
+    return combine_variances(float(of_pages.sum()), freedom_of_sum(of_pages, freedom), of_runs)
 
 
-def combined(
+def combine_variances(
     of_pages: float, freedom: float, of_runs: Sequence[tuple[float, float]]
 ) -> StandardError:
     """Returns the standard error from the variances of pages and of each side's runs.
@@ -139,14 +140,14 @@ def combined(
         freedom: its degrees of freedom.
         of_runs: variance and degrees of freedom of each side's mean over runs.
     """
-    parts = np.array([part for part in of_runs if part[0] > 0]).reshape(-1, 2)
-    runs = float(parts[:, 0].sum())
+    varying = np.array([side for side in of_runs if side[0] > 0]).reshape(-1, 2)
+    runs = float(varying[:, 0].sum())
     total = of_pages + runs
     if total == 0:
         return StandardError(0.0, freedom)
     inverse = (of_pages / total) ** EXPONENT / freedom
     if runs:
-        inverse += (runs / total) ** EXPONENT / freedom_of_sum(*parts.T)
+        inverse += (runs / total) ** EXPONENT / freedom_of_sum(*varying.T)
     return StandardError(total, 1 / inverse)
 
 
@@ -209,9 +210,6 @@ def _squares(
     pages = np.bincount(side.languages)
     factors = ((pages - 1) / pages)[side.languages]
     return np.bincount(_clusters(side), row * factors**0.5) ** 2
-
-
-FALSE_DISCOVERY_RATE = 0.05
 
 
 @dataclass(frozen=True)
@@ -337,15 +335,10 @@ def retained_set(sides: Sequence[Contributions], kept_gain: float, gain: float) 
 
     def error(ratio: float, of_student: float):
         """Returns the standard error of of_student × student's gain − ratio × teacher's gain."""
-        found = standard_error(
-            [
-                baseline.times(of_student - ratio),
-                teacher.times(ratio),
-                student.times(-of_student),
-            ]
-        )
-        assert found is not None  # there are two pages
-        return found
+        sides = baseline.times(of_student - ratio), teacher.times(ratio), student.times(-of_student)
+        difference = standard_error(sides)
+        assert difference is not None  # there are two pages
+        return difference
 
     of_student, of_teacher = error(0.0, 1.0).variance, error(1.0, 0.0).variance
     return ratio_set(

@@ -17,6 +17,11 @@ from eval.sides import Points, Side
 from eval.speed_up import MOST_AT_BOUND
 
 FIELDS_NAMED = 2  # in a verdict, of those in which runs differ
+FEWEST_EVALUATIONS = 30  # per run: between fewer, an interpolated step is a guess
+FEWEST_RUNS = 4  # per side: with fewer, false findings come in crowds (docs/decisions/report.md)
+THREEFOLD_WITHIN_A_DECAY = "1.65"  # tests/eval/test_speed_up.py
+MOST_SPREAD = 1.25  # of step times: on an idle machine tenths of a run differ by a few percent
+DIFFERENCES_NAMED = 6  # differing settings that the caution names
 
 
 def sentences(report: ReportContents) -> str:
@@ -39,10 +44,10 @@ def verdict(report: ReportContents) -> str:
 
 def _reservation(report: ReportContents) -> str:
     """Returns what weakens a verdict: runs that differ in more, and the seeds of a single run."""
-    fields = [one.field for one in report.differences]
+    fields = [difference.field for difference in report.differences]
     more = " and more" if len(fields) > FIELDS_NAMED else ""
     differ = f", which differ in {', '.join(fields[:FIELDS_NAMED])}{more} too" if fields else ""
-    single = any(len(one.runs) == 1 for one in (report.baseline, report.candidate))
+    single = any(len(side.runs) == 1 for side in (report.baseline, report.candidate))
     seeds = "; other seeds may differ" if single else ""
     return f" in these runs{differ}{seeds}" if differ or seeds else ""
 
@@ -107,27 +112,27 @@ def speed_sentence(report: ReportContents) -> str:
 
 
 def _why_no_speedup(*sides: Side) -> str:
-    for names, what in (
-        ([one.name for one in sides if not one.trained], "not trained here"),
-        ([one.name for one in sides if not one.has_curve], "evaluated only once after step 0"),
+    for names, reason in (
+        ([side.name for side in sides if not side.trained], "not trained here"),
+        ([side.name for side in sides if not side.has_curve], "evaluated only once after step 0"),
     ):
         if names:
-            return f"{' and '.join(names)} {'was' if len(names) == 1 else 'were'} {what}"
+            return f"{' and '.join(names)} {'was' if len(names) == 1 else 'were'} {reason}"
     return "only one side has runs of several lengths"
 
 
 def further_sentences(report: ReportContents) -> list[str]:
     """Returns the mean gain of each further model and in how many languages it shows."""
-    return [_further_sentence(report.baseline.name, one) for one in report.further]
+    return [_further_sentence(report.baseline.name, model) for model in report.further]
 
 
-def _further_sentence(baseline: str, one: FurtherModel) -> str:
-    summary = one.summary
+def _further_sentence(baseline: str, model: FurtherModel) -> str:
+    summary = model.summary
     mean, low, high = summary.mean_gain, summary.mean_gain_low, summary.mean_gain_high
     if mean is None or low is None or high is None:
-        return f"{one.name}: no language has two held-out pages."
+        return f"{model.name}: no language has two held-out pages."
     return (
-        f"{one.name}: mean gain over {baseline} {_signed(mean)} {one.unit.value} (95% interval "
+        f"{model.name}: mean gain over {baseline} {_signed(mean)} {model.unit.value} (95% interval "
         f"{_signed(low)} to {_signed(high)}); better beyond noise in "
         f"{summary.languages_improved_significantly} of {summary.languages} languages, worse in "
         f"{summary.languages_worse_significantly}."
@@ -138,40 +143,23 @@ def _signed(value: float) -> str:
     return f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")
 
 
-FEWEST_EVALUATIONS = 30  # per run: between fewer, an interpolated step is a guess
-FEWEST_RUNS = 4  # per side: with fewer, false findings come in crowds (docs/decisions/report.md)
-THREEFOLD_WITHIN_A_DECAY = "1.65"  # tests/eval/test_speed_up.py
-MOST_SPREAD = 1.25  # of step times: on an idle machine tenths of a run differ by a few percent
-DIFFERENCES_NAMED = 6  # differing settings that the caution names
-
-
 def cautions(report: ReportContents) -> list[str]:
     """Returns what a reader of the sentence has to keep in mind, gravest first."""
-    of_runs = (
-        _demonstration(report),
-        _differing(report),
-        _decaying(report),
-        _undecayed(report),
-        _other_seeds(report),
-        _other_unit(report),
-    )
-    of_text = _lines_shared(report)
-    of_scores = (
-        *(_few_evaluations(report), _few_lengths(report), _few_runs(report), _missing(report)),
-        *(_unscored(report), _disturbed(report)),
-    )
-    return [one for one in (*of_runs, of_text, *of_scores) if one]
+    of_runs = _demonstration, _differing, _decaying, _undecayed, _other_seeds, _other_unit
+    of_scores = _few_evaluations, _few_lengths, _few_runs, _missing, _unscored, _disturbed
+    candidates = (caution(report) for caution in (*of_runs, _lines_shared, *of_scores))
+    return list(filter(None, candidates))
 
 
 def is_demonstration(report: ReportContents) -> bool:
     """Returns whether a recipe of `mswitch demo` was trained."""
-    return any(one.recipe.endswith("-demo") for one in report.facts)
+    return any(facts.recipe.endswith("-demo") for facts in report.facts)
 
 
 def _demonstration(report: ReportContents) -> str:
     if not is_demonstration(report):
         return ""
-    recipes = " and ".join(dict.fromkeys(one.recipe for one in report.facts))
+    recipes = " and ".join(dict.fromkeys(facts.recipe for facts in report.facts))
     return (
         f"This is a demonstration: {recipes} are tiny networks, trained for "
         f"{report.facts[1].steps:,} steps. It shows how the commands work, not what sparsity gains."
@@ -179,7 +167,7 @@ def _demonstration(report: ReportContents) -> str:
 
 
 def _differing(report: ReportContents) -> str:
-    fields = [one.field for one in report.differences]
+    fields = [difference.field for difference in report.differences]
     if not fields:
         return ""
     more = f" and {len(fields) - DIFFERENCES_NAMED} more" if len(fields) > DIFFERENCES_NAMED else ""
@@ -191,7 +179,7 @@ def _differing(report: ReportContents) -> str:
 
 def _decaying(report: ReportContents) -> str:
     sides = report.baseline, report.candidate
-    names = [one.name for one in sides if one.points is Points.DECAYING]
+    names = [side.name for side in sides if side.points is Points.DECAYING]
     if report.summary.mean_step_speedup is None or not names:
         return ""
     whose = "each run" if len(names) == 2 else f"the runs of {names[0]}"
@@ -206,7 +194,7 @@ def _decaying(report: ReportContents) -> str:
 
 def _undecayed(report: ReportContents) -> str:
     sides = report.baseline, report.candidate
-    names = [one.name for one in sides if one.points is Points.STEADY and one.steps[-1] > 0]
+    names = [side.name for side in sides if side.points is Points.STEADY and side.steps[-1] > 0]
     if not names:
         return ""
     return (
@@ -242,9 +230,9 @@ def _lines_shared(report: ReportContents) -> str:
 def _few_evaluations(report: ReportContents) -> str:
     if report.summary.mean_step_speedup is None:
         return ""
-    both = report.baseline, report.candidate
-    within_a_run = [one for one in both if one.trained and one.points is not Points.DECAYED]
-    counts = [sum(step > 0 for step in one.steps) for one in within_a_run]
+    sides = report.baseline, report.candidate
+    within_a_run = [side for side in sides if side.trained and side.points is not Points.DECAYED]
+    counts = [sum(step > 0 for step in side.steps) for side in within_a_run]
     fewest = min(counts, default=FEWEST_EVALUATIONS)
     if fewest >= FEWEST_EVALUATIONS:
         return ""
@@ -255,10 +243,10 @@ def _few_evaluations(report: ReportContents) -> str:
 
 
 def _few_lengths(report: ReportContents) -> str:
-    bounds, one = report.summary.languages_speedup_is_bound, report.candidate
-    if bounds is None or one.points is not Points.DECAYED:
+    bounds, candidate = report.summary.languages_speedup_is_bound, report.candidate
+    if bounds is None or candidate.points is not Points.DECAYED:
         return ""
-    first, second, *more = (step for step in one.steps if step > 0)
+    first, second, *more = (step for step in candidate.steps if step > 0)
     if more and not bounds:
         return ""
     last = [second, *more][-1]
@@ -272,12 +260,12 @@ def _few_lengths(report: ReportContents) -> str:
 
 def _few_runs(report: ReportContents) -> str:
     sides = report.baseline, report.candidate
-    if single := [one.name for one in sides if len(one.runs) == 1]:
+    if single := [side.name for side in sides if len(side.runs) == 1]:
         return (
             f"One run of {' and of '.join(single)}: intervals are over {report.intervals_over} and "
             "do not include how another seed would have fallen."
         )
-    fewest, *more = sorted({len(one.runs) for one in sides})
+    fewest, *more = sorted({len(side.runs) for side in sides})
     if fewest >= FEWEST_RUNS:
         return ""
     runs = f"{fewest} and {more[0]} runs" if more else f"{fewest} runs per side"
@@ -289,20 +277,21 @@ def _few_runs(report: ReportContents) -> str:
 
 def _other_seeds(report: ReportContents) -> str:
     sides = report.baseline, report.candidate
-    seeds = [sorted(one.seeds) for one in report.facts]
-    if seeds[0] == seeds[1] or not all(one.trained for one in sides):
+    seeds = [sorted(facts.seeds) for facts in report.facts]
+    if seeds[0] == seeds[1] or not all(side.trained for side in sides):
         return ""
-    named = [
-        f"{', '.join(map(str, of))} of {one.name}" for of, one in zip(seeds, sides, strict=True)
+    by_side = [
+        f"{', '.join(map(str, numbers))} of {side.name}"
+        for numbers, side in zip(seeds, sides, strict=True)
     ]
     return (
-        f"The sides have other seeds ({'; '.join(named)}), so they did not read the same examples "
-        "in the same order."
+        f"The sides have other seeds ({'; '.join(by_side)}), so they did not read the same "
+        "examples in the same order."
     )
 
 
 def _disturbed(report: ReportContents) -> str:
-    spreads = {one.name: one.step_seconds_spread or 1.0 for one in report.facts}
+    spreads = {facts.name: facts.step_seconds_spread or 1.0 for facts in report.facts}
     disturbed = {name: spread for name, spread in spreads.items() if spread > MOST_SPREAD}
     if not disturbed:
         return ""

@@ -11,7 +11,6 @@ from typing import Any
 
 import altair as alt
 
-from eval import funnel as funnels
 from eval.charts.parts import (
     FEWEST_COLUMNS,
     ROW_PIXELS,
@@ -21,7 +20,7 @@ from eval.charts.parts import (
     names_across,
     names_down,
 )
-from eval.funnel import PROBABILITY_BINS, Funnel, FunnelRow
+from eval.funnel import LAST_BIN, PROBABILITY_BINS, Funnel, FunnelRow, rows_by_certainty
 from eval.gains import LanguageGain
 
 _LIGHTEST = 0.3  # opacity of the bin below the last one
@@ -29,7 +28,7 @@ _LIGHTEST = 0.3  # opacity of the bin below the last one
 
 def probability_pictures(funnel: Funnel | None) -> dict[str, Picture]:
     """Returns the bars for wide and narrow screens; nothing if no histogram is recorded."""
-    rows = () if funnel is None else funnels.rows(funnel)
+    rows = () if funnel is None else rows_by_certainty(funnel)
     if not rows:
         return {}
     tall = _tall(rows)
@@ -58,39 +57,34 @@ def _tall(rows: tuple[FunnelRow, ...]) -> Picture:
 
 def segments(rows: tuple[FunnelRow, ...]) -> list[dict[str, Any]]:
     """Returns one datum per language and bin with pages: its place in the bar of the language."""
-    found = []
+    segments = []
     for row in rows:
         kept, below = sum(row.confidence), 0
         for step, pages in enumerate(row.confidence):
-            if pages:
-                ends = (below / kept, (below + pages) / kept)
-                found.append(_segment(row.name, step, ends, pages, kept))
-                below += pages
-    return found
-
-
-def _segment(
-    name: str, step: int, ends: tuple[float, float], pages: int, kept: int
-) -> dict[str, Any]:
-    lower, upper = step / PROBABILITY_BINS, (step + 1) / PROBABILITY_BINS
-    return {
-        "name": name,
-        "step": lower,
-        "steps": f"{lower:.2f} to {upper:.2f}",
-        "from": round(ends[0], 5),
-        "to": round(ends[1], 5),
-        "share": round(ends[1] - ends[0], 5),
-        "pages": pages,
-        "kept": kept,
-    }
+            if not pages:
+                continue
+            lower, upper = step / PROBABILITY_BINS, (step + 1) / PROBABILITY_BINS
+            begin, end = below / kept, (below + pages) / kept
+            segments.append(
+                {
+                    "name": row.name,
+                    "step": lower,
+                    "steps": f"{lower:.2f} to {upper:.2f}",
+                    "from": round(begin, 5),
+                    "to": round(end, 5),
+                    "share": round(end - begin, 5),
+                    "pages": pages,
+                    "kept": kept,
+                }
+            )
+            below += pages
+    return segments
 
 
 def _bars(rows: tuple[FunnelRow, ...]) -> alt.Chart:
-    unsure = f"datum.step < {funnels.LAST_BIN}"
+    unsure = f"datum.step < {LAST_BIN}"
     colour = alt.condition(unsure, alt.value("var(--baseline)"), alt.value("var(--quiet)"))
-    shade = alt.FillOpacity("step:Q", legend=None).scale(
-        domain=[0, funnels.LAST_BIN], range=[1, _LIGHTEST]
-    )
+    shade = alt.FillOpacity("step:Q", legend=None).scale(domain=[0, LAST_BIN], range=[1, _LIGHTEST])
     tooltip = language_tooltip(
         alt.Tooltip("steps:N", title="probability"),
         alt.Tooltip("share:Q", title="share of kept pages", format=".1%"),

@@ -40,9 +40,9 @@ _HEAT: dict[str, Any] = {
 
 def sharings(report: ReportContents) -> dict[str, ExpertSharing]:
     """Returns every expert use of a report by its key in the page."""
-    found = {"experts": report.experts}
-    found |= {f"task-{at}-experts": task.experts for at, task in enumerate(report.tasks)}
-    return {key: sharing for key, sharing in found.items() if sharing is not None}
+    by_key = {"experts": report.experts}
+    by_key |= {f"task-{n}-experts": task.experts for n, task in enumerate(report.tasks)}
+    return {key: sharing for key, sharing in by_key.items() if sharing is not None}
 
 
 def pictures(report: ReportContents) -> dict[str, alt.Chart]:
@@ -86,7 +86,7 @@ def shares(sharing: ExpertSharing) -> dict[str, Any]:
     """Returns the data of the heat maps: ordered languages; experts and shares per layer."""
     order = by_similarity(sharing)
     return {
-        "languages": [get(sharing.languages[at]).name for at in order],
+        "languages": [get(sharing.languages[number]).name for number in order],
         "layers": [
             {
                 "experts": (along := experts_along(layer, order)),

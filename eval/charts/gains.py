@@ -12,7 +12,6 @@ import altair as alt
 import numpy as np
 
 from data.languages import get
-from eval.charts import parts as marked
 from eval.charts.parts import (
     FEWEST_COLUMNS,
     INK,
@@ -24,6 +23,8 @@ from eval.charts.parts import (
     interval_limits,
     language_tooltip,
     line_at,
+    marks_across,
+    marks_down,
     names_across,
     names_down,
 )
@@ -54,6 +55,10 @@ _TOOLTIP = language_tooltip(
 _INTERVALS = alt.Chart().mark_rule(strokeWidth=2, opacity=0.45)
 _DOTS = alt.Chart().mark_point(filled=True, size=44, opacity=1, cursor="pointer")
 _NAMED_AT_EACH_END = 3
+COLOURS = ("candidate", "further-0", "further-1", "further-2", "further-3")  # of modes of a task
+# Height of the legend and the axis.
+_MODELS_PIXELS = 60
+_TASKS_PIXELS = 110
 
 
 def estimates(gains: Mapping[str, LanguageGain]) -> list[Estimate]:
@@ -122,11 +127,15 @@ def _nulls(
 ) -> list[alt.Chart]:
     """Returns the sorted gains between seeds of one side, rank by rank; nothing without any."""
     rows = [
-        {"name": at_rank.name, "null": null, "of": f"{one.name} {one.candidate_seeds}"}
-        for one in report.nulls
+        {
+            "name": at_rank.name,
+            "null": null,
+            "of": f"{comparison.name} {comparison.candidate_seeds}",
+        }
+        for comparison in report.nulls
         for at_rank, null in zip(
             gains.values(),
-            [gain.gain for gain in one.gains.values() if not gain.script_variant],
+            [gain.gain for gain in comparison.gains.values() if not gain.script_variant],
             strict=True,
         )
     ]
@@ -165,12 +174,12 @@ def by_tokens(report: ReportContents, gains: Mapping[str, LanguageGain]) -> Pict
 
 def _crowded(row: dict[str, Any], before: list[dict[str, Any]]) -> bool:
     """Returns whether the name of this row would overlap one that is placed already."""
-    named = [one for one in before if one["right_of"] or one["left_of"]]
-    spread = max(abs(one["gain"]) for one in (row, *before))
+    named = [other for other in before if other["right_of"] or other["left_of"]]
+    spread = max(abs(other["gain"]) for other in (row, *before))
     return any(
-        abs(np.log(one["tokens"] / row["tokens"])) < 0.7
-        and abs(one["gain"] - row["gain"]) < 0.08 * spread
-        for one in named
+        abs(np.log(other["tokens"] / row["tokens"])) < 0.7
+        and abs(other["gain"] - row["gain"]) < 0.08 * spread
+        for other in named
     )
 
 
@@ -191,9 +200,6 @@ def _gain_rows(gains: Mapping[str, LanguageGain]) -> list[dict[str, Any]]:
     ]
 
 
-AROUND_PIXELS = 60  # of the legend and the axis
-
-
 def pictures_of_models(report: ReportContents) -> dict[str, Picture]:
     """Returns the chart for a wide screen and that for a phone; nothing with two models only."""
     compared = models(report)
@@ -202,33 +208,33 @@ def pictures_of_models(report: ReportContents) -> dict[str, Picture]:
     rows, marks = _rows_of_models(report, compared), _marks_of_models(report, compared)
     unit = f"gain, {report.unit.value}"
     better = f"better than {report.baseline.name}"
-    tall = marked.tall(rows, marks, f"{unit} · {better} →", AROUND_PIXELS)
+    tall = marks_down(rows, marks, f"{unit} · {better} →", _MODELS_PIXELS)
     is_wide = len(report.gains) >= FEWEST_COLUMNS
-    wide = marked.wide(rows, marks, f"↑ {better} · {unit}") if is_wide else tall
+    wide = marks_across(rows, marks, f"↑ {better} · {unit}") if is_wide else tall
     return {"models-wide": wide, "models-tall": tall}
 
 
 def models(report: ReportContents) -> dict[str, dict[str, LanguageGain]]:
     """Returns the gains of the candidate and of the further models in the report's unit."""
-    found = {report.candidate.name: report.gains}
-    found |= {one.name: one.gains for one in report.further if one.unit is report.unit}
+    by_model = {report.candidate.name: report.gains}
+    by_model |= {model.name: model.gains for model in report.further if model.unit is report.unit}
     return {
         name: {code: gain for code, gain in gains.items() if not gain.script_variant}
-        for name, gains in found.items()
+        for name, gains in by_model.items()
     }
 
 
 def colours(report: ReportContents) -> dict[str, str]:
     """Returns the colour of each model of the report, as a CSS variable."""
-    names = [one.name for one in report.models]
+    names = [model.name for model in report.models]
     further = (f"var(--further-{number})" for number in range(len(report.further)))
     return dict(zip(names, ("var(--baseline)", "var(--candidate)", *further), strict=True))
 
 
 def _marks_of_models(report: ReportContents, compared: Mapping[str, Any]) -> Marks:
     tooltip = language_tooltip(alt.Tooltip("model:N"), *gain_tooltip(digits=4))
-    of = colours(report)
-    return Marks("model", {name: of[name] for name in compared}, tooltip)
+    by_model = colours(report)
+    return Marks("model", {name: by_model[name] for name in compared}, tooltip)
 
 
 def _rows_of_models(
@@ -238,7 +244,7 @@ def _rows_of_models(
     drawn = {
         name: dict(zip(gains, estimates(gains), strict=True)) for name, gains in compared.items()
     }
-    limits = [interval_limits(one.values()) for one in drawn.values()]
+    limits = [interval_limits(of_model.values()) for of_model in drawn.values()]
     widest = min(low for low, _ in limits), max(high for _, high in limits)
     return [
         {"code": code, "name": gain.name, "model": name, **drawn[name][code].fields(widest)}
@@ -247,23 +253,19 @@ def _rows_of_models(
     ]
 
 
-LEGEND_AND_AXIS_PIXELS = 110
-COLOURS = ("candidate", "further-0", "further-1", "further-2", "further-3")  # one per mark
-
-
 def pictures_of_tasks(report: ReportContents) -> dict[str, Picture]:
     """Returns the chart of each task for a wide screen and for a phone."""
-    found: dict[str, Picture] = {}
+    pictures: dict[str, Picture] = {}
     for number, task in enumerate(report.tasks):
         by_mode = dict(list(task.by(task.labels[0]).items())[: len(COLOURS)])
         rows, marks = _rows_of_tasks(by_mode), _marks_of_tasks(list(by_mode))
         title = f"gain, points · {report.candidate.name} better →"
-        tall = marked.tall(rows, marks, title, LEGEND_AND_AXIS_PIXELS)
+        tall = marks_down(rows, marks, title, _TASKS_PIXELS)
         is_wide = len({row["code"] for row in rows}) >= FEWEST_COLUMNS
         title = f"↑ {report.candidate.name} better · gain, points"
-        found[f"task-{number}-tall"] = tall
-        found[f"task-{number}-wide"] = marked.wide(rows, marks, title) if is_wide else tall
-    return found
+        pictures[f"task-{number}-tall"] = tall
+        pictures[f"task-{number}-wide"] = marks_across(rows, marks, title) if is_wide else tall
+    return pictures
 
 
 def _marks_of_tasks(modes: list[str]) -> Marks:
@@ -273,33 +275,35 @@ def _marks_of_tasks(modes: list[str]) -> Marks:
         alt.Tooltip("candidate:Q", format=".1f"),
         *gain_tooltip(digits=1),
     )
-    colours = (f"var(--{one})" for one in COLOURS)
+    colours = (f"var(--{colour})" for colour in COLOURS)
     return Marks("mode", dict(zip(modes, colours, strict=False)), tooltip)
 
 
 def _rows_of_tasks(by_mode: Mapping[str, Scores]) -> list[dict[str, Any]]:
     """Returns one row per language and mode, best gain of the first mode first."""
     first = next(iter(by_mode.values())).languages
-    codes = {code: None for one in by_mode.values() for code in one.languages}
+    codes = {code: None for scores in by_mode.values() for code in scores.languages}
     order = sorted(codes, key=lambda code: -first[code].gain.value if code in first else 0.0)
-    gains = [one.gain for scores in by_mode.values() for one in scores.languages.values()]
+    gains = [row.gain for scores in by_mode.values() for row in scores.languages.values()]
     limits = interval_limits(Estimate(gain.value, gain.low, gain.high) for gain in gains)
     return [
-        _row(code, mode, shown(one.languages[code]), limits)
+        _task_row(code, mode, shown(scores.languages[code]), limits)
         for code in order
         if not get(code).is_script_variant
-        for mode, one in by_mode.items()
-        if code in one.languages
+        for mode, scores in by_mode.items()
+        if code in scores.languages
     ]
 
 
-def _row(code: str, mode: str, found: Compared, limits: tuple[float, float]) -> dict[str, Any]:
+def _task_row(
+    code: str, mode: str, compared: Compared, limits: tuple[float, float]
+) -> dict[str, Any]:
     """Returns a row, whose interval is drawn within the limits."""
     return {
         "code": code,
         "name": get(code).name,
         "mode": mode,
-        "baseline": found.baseline.value,
-        "candidate": found.candidate.value,
-        **Estimate(found.gain.value, found.gain.low, found.gain.high).fields(limits),
+        "baseline": compared.baseline.value,
+        "candidate": compared.candidate.value,
+        **Estimate(compared.gain.value, compared.gain.low, compared.gain.high).fields(limits),
     }

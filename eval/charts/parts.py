@@ -40,14 +40,14 @@ class Estimate(NamedTuple):
 def interval_limits(estimates: Iterable[Estimate]) -> tuple[float, float]:
     """Returns the values between which intervals are drawn; zero is between them."""
     estimates = list(estimates)
-    known = [one for one in estimates if one.low is not None]
-    every = [0.0, *(one.gain for one in estimates)]
+    known = [estimate for estimate in estimates if estimate.low is not None]
+    gains = [0.0, *(estimate.gain for estimate in estimates)]
     if not known:
-        return min(every), max(every)
+        return min(gains), max(gains)
     ends = np.array(known, float)
     reach = _HALF_WIDTHS * float(np.median(ends[:, 2] - ends[:, 1])) / 2
     low, high = float(ends[:, 1].min()), float(ends[:, 2].max())
-    return min(max(low, min(every) - reach), *every), max(min(high, max(every) + reach), *every)
+    return min(max(low, min(gains) - reach), *gains), max(min(high, max(gains) + reach), *gains)
 
 
 def language_tooltip(*more: alt.Tooltip) -> list[alt.Tooltip]:
@@ -102,7 +102,7 @@ class Marks(NamedTuple):
     tooltip: Sequence[alt.Tooltip]
 
 
-def wide(rows: Sequence[Mapping[str, Any]], marks: Marks, title: str) -> Picture:
+def marks_across(rows: Sequence[Mapping[str, Any]], marks: Marks, title: str) -> Picture:
     """Returns the picture with a column per language."""
     place = {"x": names_across(), "xOffset": _offset(alt.XOffset, marks)}
     ends = {"y": alt.Y("from:Q"), "y2": "to:Q"}
@@ -110,7 +110,7 @@ def wide(rows: Sequence[Mapping[str, Any]], marks: Marks, title: str) -> Picture
     return layers.properties(width="container", height=360)
 
 
-def tall(rows: Sequence[Mapping[str, Any]], marks: Marks, title: str, around: int) -> Picture:
+def marks_down(rows: Sequence[Mapping[str, Any]], marks: Marks, title: str, around: int) -> Picture:
     """Returns the picture with a line per language, for a phone.
 
     Args:
@@ -122,8 +122,8 @@ def tall(rows: Sequence[Mapping[str, Any]], marks: Marks, title: str, around: in
     place = {"y": names_down(), "yOffset": _offset(alt.YOffset, marks)}
     x = alt.X("gain:Q", title=title, axis=alt.Axis(orient="top", tickCount=4))
     layers = _layers(rows, marks, place, {"x": x}, {"x": alt.X("from:Q"), "x2": "to:Q"}, "x")
-    row = max(ROW_PIXELS, MARK_PIXELS * len(marks.colours))
-    height = row * len({one["code"] for one in rows}) + around
+    row_pixels = max(ROW_PIXELS, MARK_PIXELS * len(marks.colours))
+    height = row_pixels * len({row["code"] for row in rows}) + around
     return layers.properties(width="container", height=height)
 
 

@@ -39,9 +39,9 @@ DASHES = [[5, 3], [1, 0], [8, 3], [2, 2], [8, 3, 2, 3], [3, 6]]
 def sides(report: ReportContents) -> list[Side]:
     """Returns the models whose losses have the unit of the report: both sides come first."""
     further = [
-        one.side
-        for one in report.further
-        if one.unit is report.unit or report.unit is Unit.BITS_PER_BYTE
+        model.side
+        for model in report.further
+        if model.unit is report.unit or report.unit is Unit.BITS_PER_BYTE
     ]
     return [report.baseline, report.candidate, *further]
 
@@ -53,7 +53,7 @@ def curves_chart(report: ReportContents) -> Picture:
     several.
     """
     drawn = sides(report)
-    names = [one.name for one in drawn]
+    names = [side.name for side in drawn]
     colour_of = gains.colours(report)
     scale = alt.Scale(domain=names, range=[colour_of[name] for name in names])
     lines = alt.Chart(alt.Data(name="curve")).encode(
@@ -118,10 +118,10 @@ def _bars(gains: Mapping[str, LanguageGain], nulls: Sequence[NullComparison]) ->
         if gain.step_speedup is not None
     ]
     between_seeds = [
-        {"name": gain.name, "null": found.step_speedup}
-        for one in nulls
+        {"name": gain.name, "null": between.step_speedup}
+        for null in nulls
         for code, gain in gains.items()
-        if (found := one.gains.get(code)) is not None and found.step_speedup is not None
+        if (between := null.gains.get(code)) is not None and between.step_speedup is not None
     ]
     ends = [row["speedup"] for row in rows] + [row["null"] for row in between_seeds]
     domain = [min(0.8, *ends) / 1.1, max(1.25, *ends) * 1.1]  # numbers stand beyond the bars
@@ -151,12 +151,12 @@ def _bars(gains: Mapping[str, LanguageGain], nulls: Sequence[NullComparison]) ->
 def _histogram(gains: Mapping[str, LanguageGain], nulls: Sequence[NullComparison]) -> Picture:
     """Returns the histogram."""
     between_seeds = [
-        [gain.step_speedup for gain in one.gains.values() if not gain.script_variant]
-        for one in nulls
+        [gain.step_speedup for gain in null.gains.values() if not gain.script_variant]
+        for null in nulls
     ]
     rows = speedup_bins(
         [gain.step_speedup for gain in gains.values() if gain.step_speedup is not None],
-        [[ratio for ratio in one if ratio is not None] for one in between_seeds],
+        [[ratio for ratio in ratios if ratio is not None] for ratios in between_seeds],
     )
     base = alt.Chart(alt.Data(values=rows)).encode(
         x=alt.X("speedup:N", sort=None, title="step speed-up (→ faster)").axis(
@@ -180,14 +180,14 @@ def _histogram(gains: Mapping[str, LanguageGain], nulls: Sequence[NullComparison
 
 def _papers_mean(rows: list[dict[str, Any]]) -> list[alt.Chart]:
     """Returns a line in the bar that contains the paper's mean, or a label at the right end."""
-    at = [place for place, row in enumerate(rows) if row.get("holds_papers_mean")]
-    if not at:
+    places = [place for place, row in enumerate(rows) if row.get("holds_papers_mean")]
+    if not places:
         end = alt.Chart(alt.Data(values=[{}]))
         text = f"{_PAPERS_MEAN} →"
         return [end.mark_text(align="right", x="width", y=_ABOVE, **INK, text=text)]
-    line = alt.Chart(alt.Data(values=[rows[at[0]]])).encode(x=alt.X("speedup:N", sort=None))
+    line = alt.Chart(alt.Data(values=[rows[places[0]]])).encode(x=alt.X("speedup:N", sort=None))
     towards_middle = (
-        {"align": "left", "dx": 6} if at[0] < len(rows) / 2 else {"align": "right", "dx": -6}
+        {"align": "left", "dx": 6} if places[0] < len(rows) / 2 else {"align": "right", "dx": -6}
     )
     return [
         line.mark_rule(color="var(--ink)", strokeDash=[4, 3]),
@@ -204,9 +204,9 @@ def speedup_bins(
         ratios: speed-ups.
         nulls: speed-ups between seeds, per division; `null` of a bar is their mean count.
     """
-    every = np.concatenate([ratios, *nulls])
-    most = min(every.max(), _OUTLIER * float(np.median(ratios)))
-    least = min(every.min(), most)
+    all_ratios = np.concatenate([ratios, *nulls])
+    most = min(all_ratios.max(), _OUTLIER * float(np.median(ratios)))
+    least = min(all_ratios.min(), most)
     width = next((w for w in _NICE_WIDTHS if (most - least) / w <= _MOST_BINS), most - least)
     first = np.floor(least / width)
     edges = (first + np.arange(np.floor(most / width) - first + 2)) * width
@@ -214,7 +214,7 @@ def speedup_bins(
         np.histogram(np.minimum(values, edges[-2]), edges)[0]
         for values in (np.asarray(ratios), np.concatenate([[], *nulls]))
     )
-    beyond = bool(every.max() >= edges[-1])
+    beyond = bool(all_ratios.max() >= edges[-1])
     bars = []
     for place, (low, high) in enumerate(itertools.pairwise(edges.tolist())):
         last = beyond and place == len(counts) - 1
@@ -251,14 +251,14 @@ def distillation_picture(students: Sequence[Student]) -> dict[str, Picture]:
     """Returns the chart; nothing if no student has both numbers."""
     rows = [
         {
-            "name": one.name,
-            "compression": one.compression,
-            "kept": one.overall.gain_retained,
-            "low": one.overall.gain_retained_low,
-            "high": one.overall.gain_retained_high,
+            "name": student.name,
+            "compression": student.compression,
+            "kept": student.overall.gain_retained,
+            "low": student.overall.gain_retained_low,
+            "high": student.overall.gain_retained_high,
         }
-        for one in students
-        if one.compression is not None and one.overall.gain_retained is not None
+        for student in students
+        if student.compression is not None and student.overall.gain_retained is not None
     ]
     if not rows:
         return {}

@@ -89,22 +89,22 @@ class ReportContents:
     @property
     def models(self) -> tuple[Side, ...]:
         """Both sides and the further models."""
-        return self.baseline, self.candidate, *(one.side for one in self.further)
+        return self.baseline, self.candidate, *(model.side for model in self.further)
 
     @property
     def pruned(self) -> list[Pruned]:
-        """What each pruned one of the further models lost, most experts first."""
+        """Losses of the further models that were pruned from the candidate, most experts first."""
         return pruned_models(self.candidate, self.further)
 
     @property
     def further_rows(self) -> list[tuple[RunFacts, Summary, Unit]]:
         """Facts, summary and unit of each further model."""
-        return [(one.facts, one.summary, one.unit) for one in self.further]
+        return [(model.facts, model.summary, model.unit) for model in self.further]
 
     @cached_property
     def losses(self) -> dict[str, dict[str, LanguageLoss]]:
         """Final losses of each model by language, with intervals."""
-        return {one.name: sides.losses_of(one) for one in self.models}
+        return {model.name: sides.language_losses(model) for model in self.models}
 
     @property
     def unit(self) -> Unit:
@@ -142,7 +142,7 @@ class ReportContents:
     @property
     def intervals_over(self) -> str:
         """The sources of chance that the intervals include, in words."""
-        several = [one.name for one in (self.baseline, self.candidate) if len(one.runs) > 1]
+        several = [side.name for side in (self.baseline, self.candidate) if len(side.runs) > 1]
         if not several:
             return "pages only"
         return "pages and runs" if len(several) == 2 else f"pages and the runs of {several[0]}"
@@ -150,7 +150,7 @@ class ReportContents:
 
 def shared_total(shared: Mapping[str, SharedLines]) -> SharedLines:
     """Returns the sums over all languages, without examples."""
-    counts = [one[:4] for one in shared.values()] or [(0, 0, 0, 0)]
+    counts = [lines[:4] for lines in shared.values()] or [(0, 0, 0, 0)]
     lines, shared_lines, pages, sharing = map(sum, zip(*counts, strict=True))
     return SharedLines(lines, shared_lines, pages, sharing, ())
 

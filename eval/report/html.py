@@ -23,12 +23,19 @@ import vl_convert
 from markupsafe import Markup
 
 from data.languages import UNDETERMINED, all_languages
-from eval import distillation, funnel, speed_up, verdict
+from eval import distillation, speed_up, verdict
 from eval.charts import corpus, experts, gains, speed_ups
 from eval.charts.parts import Picture, interval_limits
 from eval.charts.speed_ups import sides
 from eval.experts import by_stack
-from eval.funnel import late_costs, uneven
+from eval.funnel import (
+    bins_with_pages,
+    certain_share,
+    certainty_sentence,
+    late_costs,
+    rows_by_certainty,
+    uneven_rules,
+)
 from eval.losses import LanguageLosses, Unit
 from eval.report import contents, tables
 from eval.report.contents import ReportContents
@@ -132,30 +139,30 @@ def _finished(chart: Picture) -> Spec:
     }
 
 
-def context(one: ReportContents) -> dict[str, Any]:
+def context(report: ReportContents) -> dict[str, Any]:
     """Returns the values and functions of the templates of `index.html` and `report.md`."""
     return {
-        **_everywhere(one),
-        **_languages(one),
-        **_models(one),
-        **_tasks(one),
-        **_experts(one),
-        **_corpus(one),
+        **_everywhere(report),
+        **_languages(report),
+        **_models(report),
+        **_tasks(report),
+        **_experts(report),
+        **_corpus(report),
     }
 
 
-def _everywhere(one: ReportContents) -> dict[str, Any]:
+def _everywhere(report: ReportContents) -> dict[str, Any]:
     """Returns what the first screen and several sections show."""
     languages = {language.code: language for language in all_languages()}
     names = {code: language.name for code, language in languages.items()}
     return dict(
-        report=one,
+        report=report,
         asdict=asdict,
         verdict=verdict,
-        cautions=cautions(one),
-        is_demonstration=is_demonstration(one),
-        facts=[asdict(facts) for facts in (*one.facts, *(each.facts for each in one.further))],
-        in_nats=one.unit is Unit.NATS_PER_TOKEN,
+        cautions=cautions(report),
+        is_demonstration=is_demonstration(report),
+        facts=[*map(asdict, report.facts), *(asdict(model.facts) for model in report.further)],
+        in_nats=report.unit is Unit.NATS_PER_TOKEN,
         languages_by_code=languages,
         language_names=names | {UNDETERMINED: "undetermined"},
         paper=speed_up,
@@ -164,74 +171,81 @@ def _everywhere(one: ReportContents) -> dict[str, Any]:
     )
 
 
-def _pictures(one: ReportContents) -> dict[str, Any]:
-    return dict(specs=specs(one), curves=_curves(one), intervals_cut=_intervals_cut(one))
-
-
-def _languages(one: ReportContents) -> dict[str, Any]:
+def _pictures(report: ReportContents) -> dict[str, Any]:
+    drawn = gains.estimates(
+        {code: gain for code, gain in report.gains.items() if not gain.script_variant}
+    )
+    low, high = interval_limits(drawn)
+    known = [
+        (gain.low, gain.high) for gain in drawn if gain.low is not None and gain.high is not None
+    ]
     return dict(
-        languages_csv=tables.languages_csv(one),
+        specs=specs(report),
+        curves={"sides": [_curves(side, report.unit) for side in sides(report)]},
+        intervals_cut=any(ends[0] < low or ends[1] > high for ends in known),
+    )
+
+
+def _languages(report: ReportContents) -> dict[str, Any]:
+    return dict(
+        languages_csv=tables.languages_csv(report),
         verdicts=gains.VERDICTS,
         speedup_text=contents.speedup_text,
         speedup_meaning=contents.speedup_meaning,
-        interval_limits=interval_limits(gains.estimates(one.gains)),
-        scripts=sorted({gain.script for gain in one.gains.values()}),
-        families=sorted({gain.family for gain in one.gains.values()}),
+        interval_limits=interval_limits(gains.estimates(report.gains)),
+        scripts=sorted({gain.script for gain in report.gains.values()}),
+        families=sorted({gain.family for gain in report.gains.values()}),
     )
 
 
-def _models(one: ReportContents) -> dict[str, Any]:
+def _models(report: ReportContents) -> dict[str, Any]:
     return dict(
-        models_csv=tables.models_csv(one),
-        pictured=gains.models(one),
+        models_csv=tables.models_csv(report),
+        pictured=gains.models(report),
     )
 
 
-def _tasks(one: ReportContents) -> dict[str, Any]:
+def _tasks(report: ReportContents) -> dict[str, Any]:
     return dict(
-        tasks_csv=tables.tasks_csv(one),
+        tasks_csv=tables.tasks_csv(report),
         task_words=comparison,
         language_codes=language_codes,
         most_drawn=len(gains.COLOURS),
     )
 
 
-def _experts(one: ReportContents) -> dict[str, Any]:
-    shares = {key: experts.shares(sharing) for key, sharing in experts.sharings(one).items()}
+def _experts(report: ReportContents) -> dict[str, Any]:
+    shares = {key: experts.shares(sharing) for key, sharing in experts.sharings(report).items()}
     return dict(
-        experts=one.experts,
+        experts=report.experts,
         expert_shares=shares,
-        expert_csvs=tables.expert_csvs(one),
+        expert_csvs=tables.expert_csvs(report),
         by_stack=by_stack,
         darkest=experts.DARKEST,
     )
 
 
-def _corpus(one: ReportContents) -> dict[str, Any]:
-    late = late_costs(one.funnel, {code: gain.bytes_per_token for code, gain in one.gains.items()})
+def _corpus(report: ReportContents) -> dict[str, Any]:
+    bytes_per_token = {code: gain.bytes_per_token for code, gain in report.gains.items()}
+    late = late_costs(report.funnel, bytes_per_token)
     return dict(
         late=late,
-        uneven=[] if one.funnel is None or not late else list(uneven(one.funnel)),
-        language_probability=funnel,
-        shared_total=None if one.shared_lines is None else contents.shared_total(one.shared_lines),
+        uneven=[] if report.funnel is None or not late else list(uneven_rules(report.funnel)),
+        rows_by_certainty=rows_by_certainty,
+        certainty_sentence=certainty_sentence,
+        certain_share=certain_share,
+        bins_with_pages=bins_with_pages,
+        shared_total=None
+        if report.shared_lines is None
+        else contents.shared_total(report.shared_lines),
     )
 
 
-def _intervals_cut(one: ReportContents) -> bool:
-    """Returns whether an interval is longer than what is drawn of it."""
-    drawn = {code: gain for code, gain in one.gains.items() if not gain.script_variant}
-    low, high = interval_limits(gains.estimates(drawn))
-    known = [(g.low, g.high) for g in drawn.values() if g.low is not None and g.high is not None]
-    return any(ends[0] < low or ends[1] > high for ends in known)
+def _curves(side: Side, unit: Unit) -> dict[str, Any]:
+    """Returns held-out losses per language of a side, and of each run where there are several.
 
-
-def _curves(one: ReportContents) -> dict[str, Any]:
-    """Returns held-out losses per language; six digits suffice to interpolate the steps."""
-    return {"sides": [_side(each, one.unit) for each in sides(one)]}
-
-
-def _side(side: Side, unit: Unit) -> dict[str, Any]:
-    """Returns the mean losses of a side, and those of each run where there are several."""
+    Six digits suffice to interpolate the steps.
+    """
     runs = side.runs if len(side.runs) > 1 else ()
     return {
         "name": side.name,
@@ -247,10 +261,7 @@ def _losses(losses: tuple[LanguageLosses, ...], unit: Unit) -> dict[str, list[fl
     return {"all": total_curve(losses, unit).round(6).tolist()} | rounded
 
 
-_TEMPLATE = "index.html.j2"
-
-
-def to_html(one: ReportContents) -> str:
+def to_html(report: ReportContents) -> str:
     """Returns the whole page."""
     templates = environment()
     assert templates.loader is not None
@@ -258,9 +269,9 @@ def to_html(one: ReportContents) -> str:
         templates.loader.get_source(templates, name)[0] for name in ("report.css", "report.js")
     )
     bundle = vl_convert.javascript_bundle()  # pyright: ignore[reportCallIssue]
-    return templates.get_template(_TEMPLATE).render(
-        **context(one),
-        **_pictures(one),
+    return templates.get_template("index.html.j2").render(
+        **context(report),
+        **_pictures(report),
         style=Markup(style),
         script=Markup(script),
         bundle=Markup(bundle),

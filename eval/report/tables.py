@@ -21,6 +21,9 @@ from eval.sides import Side
 from eval.tasks.comparison import Scores, SentenceComparison, TaskComparison
 from eval.verdict import cautions, sentences, verdict
 
+_ENDS = ("", "_low", "_high")
+_FORMULA = re.compile(r"[=@]|[+-](?![\d.]+$)")  # a number may have a sign
+
 
 def experts_to_json(sharing: ExpertSharing) -> dict[str, Any]:
     """Returns the `experts` of `report.json`."""
@@ -68,7 +71,7 @@ def experts_to_rows(sharing: ExpertSharing) -> list[dict[str, Any]]:
 def task_to_json(task: TaskComparison) -> dict[str, Any]:
     """Returns a task."""
     modes = [
-        asdict(mode) | {"scores": [scores_to_json(one) for one in mode.scores]}
+        asdict(mode) | {"scores": [scores_to_json(scores) for scores in mode.scores]}
         for mode in task.modes
     ]
     experts = None if task.experts is None else experts_to_json(task.experts)
@@ -80,9 +83,9 @@ def sentences_to_json(text: SentenceComparison) -> dict[str, Any]:
     return asdict(text) | {"scores": scores_to_json(text.scores)}
 
 
-def scores_to_json(one: Scores) -> dict[str, Any]:
+def scores_to_json(scores: Scores) -> dict[str, Any]:
     """Returns scores with the counts of languages."""
-    return asdict(one) | one.counts
+    return asdict(scores) | scores.counts
 
 
 def to_json(report: ReportContents) -> dict[str, Any]:
@@ -98,42 +101,42 @@ def to_json(report: ReportContents) -> dict[str, Any]:
         "step_times": None if report.step_times is None else asdict(report.step_times),
         "cautions": cautions(report),
         "unit": report.unit.value,
-        "differences": [one._asdict() for one in report.differences],
+        "differences": [difference._asdict() for difference in report.differences],
         "intervals_over": report.intervals_over,
         "points": report.candidate.points.value,
         "summary": asdict(report.summary),
-        "nulls": [_null(one) for one in report.nulls],
-        "scripts": [asdict(one) for one in report.scripts],
+        "nulls": [_null(null) for null in report.nulls],
+        "scripts": [asdict(script) for script in report.scripts],
         "languages": {code: asdict(gain) for code, gain in report.gains.items()},
         "baseline": asdict(report.facts[0]),
         "candidate": asdict(report.facts[1]),
         "training_tokens_are": report.training_tokens_are,
-        "curves": {one.name: _curves(one, report.unit) for one in report.models},
+        "curves": {model.name: _curves(model, report.unit) for model in report.models},
         "held_out": None
         if shared is None
         else shared_total(shared)._asdict()
-        | {"languages": {code: one._asdict() for code, one in shared.items()}},
+        | {"languages": {code: lines._asdict() for code, lines in shared.items()}},
         "experts": None if experts is None else experts_to_json(experts),
-        "students": [asdict(one) for one in report.students],
-        "further": [_further(one) for one in report.further],
-        "pruned": [one._asdict() for one in report.pruned],
+        "students": [asdict(student) for student in report.students],
+        "further": [_further(model) for model in report.further],
+        "pruned": [model._asdict() for model in report.pruned],
         "losses": _losses(report) if report.further else {},
-        "tasks": [task_to_json(one) for one in report.tasks],
-        "sentences": [sentences_to_json(one) for one in report.sentences],
+        "tasks": [task_to_json(task) for task in report.tasks],
+        "sentences": [sentences_to_json(text) for text in report.sentences],
         "corpus": None if report.funnel is None else asdict(report.funnel),
         "written": report.written._asdict(),
     }
 
 
-def _further(one: FurtherModel) -> dict[str, Any]:
+def _further(model: FurtherModel) -> dict[str, Any]:
     """Returns a further model: its facts, and its gains over the baseline."""
     return {
-        **asdict(one.facts),
-        "unit": one.unit.value,
-        "summary": asdict(one.summary),
-        "languages": {code: asdict(gain) for code, gain in one.gains.items()},
-        "differences": [difference._asdict() for difference in one.differences],
-        "directories": list(one.directories),
+        **asdict(model.facts),
+        "unit": model.unit.value,
+        "summary": asdict(model.summary),
+        "languages": {code: asdict(gain) for code, gain in model.gains.items()},
+        "differences": [difference._asdict() for difference in model.differences],
+        "directories": list(model.directories),
     }
 
 
@@ -153,79 +156,76 @@ def _losses(report: ReportContents) -> dict[str, Any]:
     }
 
 
-def _null(one: NullComparison) -> dict[str, Any]:
+def _null(null: NullComparison) -> dict[str, Any]:
     """Returns a null comparison: its summary, and gain and speed-up per language."""
     return {
-        "name": one.name,
-        "baseline_seeds": list(one.baseline_seeds),
-        "candidate_seeds": list(one.candidate_seeds),
-        "summary": asdict(one.summary),
+        "name": null.name,
+        "baseline_seeds": list(null.baseline_seeds),
+        "candidate_seeds": list(null.candidate_seeds),
+        "summary": asdict(null.summary),
         "languages": {
             code: {"gain": gain.gain, "step_speedup": gain.step_speedup}
-            for code, gain in one.gains.items()
+            for code, gain in null.gains.items()
         },
     }
 
 
-def _curves(one: Side, unit: Unit) -> dict[str, Any]:
+def _curves(side: Side, unit: Unit) -> dict[str, Any]:
     """Returns a side's curves, mean over its runs; over all pages also one curve per run."""
     units = {"loss_nats": Unit.NATS_PER_TOKEN}
     if unit is Unit.BITS_PER_BYTE:
         units["bits_per_byte"] = unit
-    runs = [sides.total_curve(run, Unit.NATS_PER_TOKEN).tolist() for run in one.runs]
+    runs = [sides.total_curve(run, Unit.NATS_PER_TOKEN).tolist() for run in side.runs]
     return {
-        "steps": list(one.steps),
-        **{name: _curves_in(one, each) for name, each in units.items()},
+        "steps": list(side.steps),
+        **{
+            name: {
+                "all": sides.total_curve(side.losses, unit).tolist(),
+                **dict(zip(side.languages, side.curves(unit).T.tolist(), strict=True)),
+            }
+            for name, unit in units.items()
+        },
         "loss_nats_all_by_run": runs,
     }
 
 
-def _curves_in(one: Side, unit: Unit) -> dict[str, list[float]]:
-    by_language = zip(one.languages, one.curves(unit).T.tolist(), strict=True)
-    return {"all": sides.total_curve(one.losses, unit).tolist(), **dict(by_language)}
-
-
-_ENDS = ("", "_low", "_high")
-_FORMULA = re.compile(r"[=@]|[+-](?![\d.]+$)")  # a number may have a sign
-
-
-def languages_csv(one: ReportContents) -> str:
+def languages_csv(report: ReportContents) -> str:
     """Returns the losses and gains of both sides by language."""
     return _csv(
         [
             {"code": code, **asdict(gain), "verdict": gain.verdict}
-            for code, gain in one.gains.items()
+            for code, gain in report.gains.items()
         ]
     )
 
 
-def models_csv(one: ReportContents) -> str:
+def models_csv(report: ReportContents) -> str:
     """Returns the losses and gains of all models by language; empty without further models."""
-    return _csv(_model_rows(one)) if one.further else ""
+    return _csv(_model_rows(report)) if report.further else ""
 
 
-def tasks_csv(one: ReportContents) -> str:
+def tasks_csv(report: ReportContents) -> str:
     """Returns the scores of all tasks; empty without tasks."""
-    return _csv([row for task in one.tasks for row in task.rows]) if one.tasks else ""
+    return _csv([row for task in report.tasks for row in task.rows]) if report.tasks else ""
 
 
-def expert_csvs(one: ReportContents) -> dict[str, str]:
+def expert_csvs(report: ReportContents) -> dict[str, str]:
     """Returns the expert use of each task that has one."""
-    return {task.name: _csv(experts_to_rows(task.experts)) for task in one.tasks if task.experts}
+    return {task.name: _csv(experts_to_rows(task.experts)) for task in report.tasks if task.experts}
 
 
-def _model_rows(one: ReportContents) -> list[dict[str, Any]]:
+def _model_rows(report: ReportContents) -> list[dict[str, Any]]:
     """Returns one row per model and language: losses and gain, with the ends of intervals.
 
     `unit` is that of the gain, which has bits per byte where a vocabulary is not the baseline's.
     """
-    of = {one.candidate.name: one.gains} | {each.name: each.gains for each in one.further}
-    units = {one.candidate.name: one.unit} | {each.name: each.unit for each in one.further}
+    gains = {report.candidate.name: report.gains} | {m.name: m.gains for m in report.further}
+    units = {report.candidate.name: report.unit} | {m.name: m.unit for m in report.further}
     rows = []
-    for model, losses in one.losses.items():
+    for model, losses in report.losses.items():
         for code, (nats, bits) in losses.items():
-            gain = of.get(model, {}).get(code)
-            row = {"model": model, "code": code, "language": one.gains[code].name}
+            gain = gains.get(model, {}).get(code)
+            row = {"model": model, "code": code, "language": report.gains[code].name}
             row |= {f"nats_per_token{end}": x for end, x in zip(_ENDS, nats, strict=True)}
             row |= {f"bits_per_byte{end}": x for end, x in zip(_ENDS, bits, strict=True)}
             ends = (gain.gain, gain.low, gain.high) if gain else (None,) * 3

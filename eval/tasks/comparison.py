@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from jaxtyping import Bool
 
 from data.languages import get
@@ -35,6 +34,21 @@ from eval.tasks.scores import (
     mean_gain,
     mean_score,
 )
+
+SENTENCES_SCHEMA = pa.schema(
+    [
+        ("language", pa.string()),
+        ("identity", pa.string()),
+        ("loss_nats", pa.float64()),
+        ("tokens", pa.int32()),
+        ("text_bytes", pa.int32()),
+        ("cut", pa.bool_()),
+    ]
+)
+AMOUNTS: Mapping[str, tuple[int, int]] = dict.fromkeys(
+    ("loss_nats", "tokens", "text_bytes"), (0, 2**31 - 1)
+)
+MOST = 100.0  # percent of a score, or percentage points of a gain in either direction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +96,7 @@ class Scores:
     @property
     def counted(self) -> list[Compared]:
         """Languages that are counted: all but script variants."""
-        return [one for code, one in self.languages.items() if not get(code).is_script_variant]
+        return [row for code, row in self.languages.items() if not get(code).is_script_variant]
 
     @property
     def counts(self) -> dict[str, int]:
@@ -90,10 +104,10 @@ class Scores:
         counted = self.counted
         return {
             "languages_counted": len(counted),
-            "languages_better": sum(one.gain.value > 0 for one in counted),
-            "languages_worse": sum(one.gain.value < 0 for one in counted),
-            "languages_better_significantly": sum(one.verdict == "better" for one in counted),
-            "languages_worse_significantly": sum(one.verdict == "worse" for one in counted),
+            "languages_better": sum(row.gain.value > 0 for row in counted),
+            "languages_worse": sum(row.gain.value < 0 for row in counted),
+            "languages_better_significantly": sum(row.verdict == "better" for row in counted),
+            "languages_worse_significantly": sum(row.verdict == "worse" for row in counted),
         }
 
 
@@ -141,34 +155,39 @@ class TaskComparison:
     @property
     def labels(self) -> list[str]:
         """Metrics of any mode, each once."""
-        return list(dict.fromkeys(one.label for mode in self.modes for one in mode.scores))
+        return list(dict.fromkeys(scores.label for mode in self.modes for scores in mode.scores))
 
     @property
     def overlapping(self) -> Mapping[str, int] | None:
         """Number of overlapping examples by language; None where no mode has it."""
-        found = (one.overlapping_by_language for one in self.modes)
-        return next((one for one in found if one is not None), None)
+        by_mode = (mode.overlapping_by_language for mode in self.modes)
+        return next((overlapping for overlapping in by_mode if overlapping is not None), None)
 
     @property
     def rows(self) -> list[dict[str, Any]]:
         """One row per mode, metric and language, with the ends of intervals."""
         return [
-            {"task": self.name, "trained_on": mode.name, "metric": one.metric}
-            | {"without_overlaps": one.without_overlaps, "code": code, **_cells(found)}
+            {"task": self.name, "trained_on": mode.name, "metric": scores.metric}
+            | {"without_overlaps": scores.without_overlaps, "code": code, **_cells(compared)}
             | {"overlapping": (mode.overlapping_by_language or {}).get(code)}
             for mode in self.modes
-            for one in mode.scores
-            for code, found in one.languages.items()
+            for scores in mode.scores
+            for code, compared in scores.languages.items()
         ]
 
     def by(self, label: str) -> dict[str, Scores]:
         """Returns the scores by one metric of each mode that has it."""
-        return {mode.name: one for mode in self.modes for one in mode.scores if one.label == label}
+        return {
+            mode.name: scores
+            for mode in self.modes
+            for scores in mode.scores
+            if scores.label == label
+        }
 
 
 def language_codes(scores: Mapping[str, Scores]) -> list[str]:
     """Returns the languages of any of the scores, ordered by code."""
-    return sorted({code for one in scores.values() for code in one.languages})
+    return sorted({code for of_mode in scores.values() for code in of_mode.languages})
 
 
 def mode_scores(
@@ -209,15 +228,15 @@ def mode_scores(
         if counts is None
         else dict(zip(languages, counts.astype(int).tolist(), strict=True)),
         scores=tuple(
-            scores(one, *runs, without_overlaps=number > 0)
+            compare_scores(metric, *runs, without_overlaps=number > 0)
             for number, runs in enumerate(kept)
-            for one in metrics
+            for metric in metrics
             if runs[0][0].language.size
         ),
     )
 
 
-def scores(
+def compare_scores(
     metric: Metric,
     baseline: Runs,
     candidate: Runs,
@@ -230,35 +249,36 @@ def scores(
     Raises:
         DataError: if the runs predicted different examples.
     """
-    found = {id(run): metric.statistics(run) for run in (*baseline, *candidate)}
-    metric = metric._replace(statistics=lambda run: found[id(run)])
-    one, other = (candidate, baseline) if less_is_better else (baseline, candidate)
-    gains = language_gains(one, other, metric)
-    each = [language_scores(runs, metric) for runs in (baseline, candidate)]
-    means = [mean_score(baseline, metric), mean_score(candidate, metric)]
-    means.append(mean_gain(one, other, metric))
+    statistics = {id(run): metric.statistics(run) for run in (*baseline, *candidate)}
+    metric = metric._replace(statistics=lambda run: statistics[id(run)])
+    sides = (candidate, baseline) if less_is_better else (baseline, candidate)
+    baseline_scores = language_scores(baseline, metric)
+    candidate_scores = language_scores(candidate, metric)
+    means = mean_score(baseline, metric), mean_score(candidate, metric), mean_gain(*sides, metric)
     return Scores(
         metric=metric.name,
         without_overlaps=without_overlaps,
-        mean=_compared(*means),
+        mean=_compared_means(*means),
         languages={
-            code: Compared(baseline=each[0][code], candidate=each[1][code], gain=gain)
-            for code, gain in gains.items()
+            code: Compared(
+                baseline=baseline_scores[code], candidate=candidate_scores[code], gain=gain
+            )
+            for code, gain in language_gains(*sides, metric).items()
         },
     )
 
 
-def _cells(found: Compared) -> dict[str, Any]:
-    estimates = {name: getattr(found, name) for name in ("baseline", "candidate", "gain")}
+def _cells(compared: Compared) -> dict[str, Any]:
+    estimates = {name: getattr(compared, name) for name in ("baseline", "candidate", "gain")}
     cells = {
         f"{name}{end}": value
-        for name, one in estimates.items()
-        for end, value in (("", one.value), ("_low", one.low), ("_high", one.high))
+        for name, number in estimates.items()
+        for end, value in (("", number.value), ("_low", number.low), ("_high", number.high))
     }
-    return cells | {"examples": found.gain.examples, "verdict": found.verdict}
+    return cells | {"examples": compared.gain.examples, "verdict": compared.verdict}
 
 
-def _compared(
+def _compared_means(
     baseline: Estimate | None, candidate: Estimate | None, gain: Estimate | None
 ) -> Compared | None:
     if baseline is None or candidate is None or gain is None:
@@ -267,7 +287,7 @@ def _compared(
 
 
 def _overlapping(runs: Sequence[Predictions]) -> Bool[np.ndarray, " examples"] | None:
-    """Returns what overlaps with the corpus of any run; None if an example was not compared."""
+    """Returns whether each example overlaps in any run; None if one was not looked at."""
     if not np.any([run.compared for run in runs], axis=0).all():
         return None
     return np.any([run.overlaps for run in runs], axis=0)
@@ -275,21 +295,6 @@ def _overlapping(runs: Sequence[Predictions]) -> Bool[np.ndarray, " examples"] |
 
 def _without(sides: tuple[Runs, Runs], left_out: Bool[np.ndarray, " examples"]):
     return tuple([run.only(~left_out) for run in runs] for runs in sides)
-
-
-SENTENCES_SCHEMA = pa.schema(
-    [
-        ("language", pa.string()),
-        ("identity", pa.string()),
-        ("loss_nats", pa.float64()),
-        ("tokens", pa.int32()),
-        ("text_bytes", pa.int32()),
-        ("cut", pa.bool_()),
-    ]
-)
-AMOUNTS: Mapping[str, tuple[int, int]] = dict.fromkeys(
-    ("loss_nats", "tokens", "text_bytes"), (0, 2**31 - 1)
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -321,7 +326,8 @@ def sentence_comparison(
     Raises:
         DataError: if the runs scored different sentences.
     """
-    tables = [_ordered(table) for table in (*baseline, *candidate)]
+    order = [("language", "ascending"), ("identity", "ascending")]
+    tables = [table.sort_by(order) for table in (*baseline, *candidate)]
     runs = [_sentences(table) for table in tables]
     check_same_examples(runs)
     whole = ~np.any([table["cut"].to_numpy() for table in tables], axis=0)
@@ -329,14 +335,14 @@ def sentence_comparison(
         return None
     kept = [run.only(whole) for run in runs]
     losses = [table["loss_nats"].to_numpy()[whole] for table in tables]
-    found = scores(
+    scores = compare_scores(
         _nats(kept, losses),
         kept[: len(baseline)],
         kept[len(baseline) :],
         less_is_better=True,
     )
     return SentenceComparison(
-        name=name, sentences=whole.size, cut=int((~whole).sum()), scores=found
+        name=name, sentences=whole.size, cut=int((~whole).sum()), scores=scores
     )
 
 
@@ -354,12 +360,6 @@ def _nats(runs: Sequence[Predictions], losses: Sequence[np.ndarray]) -> Metric:
     )
 
 
-def _ordered(table: pa.Table) -> pa.Table:
-    keys = [("language", "ascending"), ("identity", "ascending")]
-    order = pc.sort_indices(table, sort_keys=keys)  # pyright: ignore[reportAttributeAccessIssue]
-    return table.take(order)
-
-
 def _sentences(table: pa.Table) -> Predictions:
     """Returns the sentences, as examples without a prediction."""
     nothing = np.full(table.num_rows, None, object)
@@ -374,10 +374,7 @@ def _sentences(table: pa.Table) -> Predictions:
     )
 
 
-MOST = 100.0  # percent of a score, or percentage points of a gain in either direction
-
-
-def shown(one: Compared, most: float | None = MOST) -> Compared:
+def shown(compared: Compared, most: float | None = MOST) -> Compared:
     """Returns the numbers, their intervals clipped to the possible range unless `most` is None.
 
     Intervals are symmetric, and two runs leave one degree of freedom: a half width of 12.7 standard
@@ -386,19 +383,19 @@ def shown(one: Compared, most: float | None = MOST) -> Compared:
     exceed the range, but a score of 0 or 100 % has no logit, nor has a gain.
     """
     if most is None:
-        return one
+        return compared
     return replace(
-        one,
-        baseline=_between(one.baseline, 0.0, most),
-        candidate=_between(one.candidate, 0.0, most),
-        gain=_between(one.gain, -most, most),
+        compared,
+        baseline=_clipped(compared.baseline, 0.0, most),
+        candidate=_clipped(compared.candidate, 0.0, most),
+        gain=_clipped(compared.gain, -most, most),
     )
 
 
-def _between(found: Estimate, least: float, most: float) -> Estimate:
-    if found.low is None or found.high is None:
-        return found
-    return replace(found, low=max(found.low, least), high=min(found.high, most))
+def _clipped(number: Estimate, least: float, most: float) -> Estimate:
+    if number.low is None or number.high is None:
+        return number
+    return replace(number, low=max(number.low, least), high=min(number.high, most))
 
 
 def about(task: TaskComparison) -> str:
@@ -414,17 +411,17 @@ def about(task: TaskComparison) -> str:
 
 def overlaps(task: TaskComparison) -> str:
     """Returns how many examples overlap with the pretraining corpus."""
-    known = [one for one in task.modes if one.overlapping is not None]
+    known = [mode for mode in task.modes if mode.overlapping is not None]
     if not known:
         return (
             "Overlap of examples with the pretraining corpus was not looked for; --corpus of "
             "`mswitch finetune` and `mswitch evaluate` looks for it."
         )
-    mode = next((one for one in known if one.overlapping), known[0])
-    found = f"{mode.overlapping:,} of {mode.examples:,} examples share text with the pretraining "
+    mode = next((mode for mode in known if mode.overlapping), known[0])
+    shared = f"{mode.overlapping:,} of {mode.examples:,} examples share text with the pretraining "
     if not mode.overlapping:
-        return f"{found}corpus."
-    return f"{found}corpus; scores “without overlaps” leave them out on both sides."
+        return f"{shared}corpus."
+    return f"{shared}corpus; scores “without overlaps” leave them out on both sides."
 
 
 def about_experts(task: TaskComparison) -> str:
@@ -440,8 +437,9 @@ def about_experts(task: TaskComparison) -> str:
 
 def seeds(mode: Mode) -> str:
     """Returns the seeds of both sides, once where they are the same."""
-    both = [", ".join(map(str, one)) for one in (mode.baseline_seeds, mode.candidate_seeds)]
-    return both[0] if both[0] == both[1] else " against ".join(both)
+    baseline = ", ".join(map(str, mode.baseline_seeds))
+    candidate = ", ".join(map(str, mode.candidate_seeds))
+    return baseline if baseline == candidate else f"{baseline} against {candidate}"
 
 
 def about_sentences(text: SentenceComparison) -> str:

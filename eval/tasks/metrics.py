@@ -54,6 +54,8 @@ ARABIC_ARTICLE = "ال"
 HAN = regex.compile("[\u4e00-\u9fa5]")
 UNSPACED = regex.compile(UNSPACED_SET, flags=regex.V1)
 MLQA = frozenset({"ar", "de", "en", "es", "hi", "vi", "zh"})
+BETA_SQUARED = 4  # of chrF
+PERCENT = 100.0
 
 
 def as_decoded(text: str) -> str:
@@ -67,8 +69,8 @@ def as_decoded(text: str) -> str:
 
 def squad_words(text: str) -> list[str]:
     """Returns the words of an answer as SQuAD compares them."""
-    text = "".join(one for one in text.lower() if one not in string.punctuation)
-    return _without_articles(text, "en").split()
+    letters = (character for character in text.lower() if character not in string.punctuation)
+    return _without_articles("".join(letters), "en").split()
 
 
 def mlqa_words(text: str, language: str) -> list[str]:
@@ -79,8 +81,8 @@ def mlqa_words(text: str, language: str) -> list[str]:
         language: mC4's code of its language.
     """
     text = text if language in MLQA else as_decoded(text)
-    text = "".join(one for one in text.lower() if not _is_punctuation(one))
-    text = _without_articles(text, language)
+    letters = (character for character in text.lower() if not _is_punctuation(character))
+    text = _without_articles("".join(letters), language)
     if language == "zh" or language not in MLQA:
         text = (HAN if language == "zh" else UNSPACED).sub(r" \g<0> ", text)
     return text.split()
@@ -98,21 +100,17 @@ def _is_punctuation(character: str) -> bool:
     return character in string.punctuation or unicodedata.category(character)[0] == "P"
 
 
-BETA_SQUARED = 4
-PERCENT = 100.0
-
-
-def character_statistics(found: Predictions) -> Float[np.ndarray, "examples 18"]:
+def character_statistics(predictions: Predictions) -> Float[np.ndarray, "examples 18"]:
     """Returns the counts of each example against the answer that it scores best with.
 
     Raises:
         DataError: if the package sacrebleu is not installed.
     """
-    answers = [list(map(as_decoded, one)) for one in found.answers]
+    answers = [list(map(as_decoded, of_example)) for of_example in predictions.answers]
     references = list(itertools.zip_longest(*answers))  # None where answers are fewer
     # Not public, but what corpus_score sums up; the constraints pin the version, a test compares.
     counts = library()._extract_corpus_statistics(
-        list(map(as_decoded, found.prediction)), references
+        list(map(as_decoded, predictions.prediction)), references
     )
     return np.array(counts, float)
 
@@ -215,35 +213,35 @@ def _by_words(
     score: Callable[[Sequence[str], Sequence[Sequence[str]]], float],
     words: Callable[[str, str], list[str]],
 ) -> Callable[[Predictions], np.ndarray]:
-    def values(found: Predictions) -> np.ndarray:
-        rows = zip(found.prediction, found.answers, found.language, strict=True)
-        return _of_mean(
+    def statistics(predictions: Predictions) -> np.ndarray:
+        rows = zip(predictions.prediction, predictions.answers, predictions.language, strict=True)
+        return _mean_statistics(
             score(words(prediction, code), [words(answer, code) for answer in answers])
             for prediction, answers, code in rows
         )
 
-    return values
+    return statistics
 
 
 def _squad_words(text: str, _: str) -> list[str]:
     return squad_words(text)
 
 
-def _by_likelihood(found: Predictions) -> Float[np.ndarray, "examples 2"]:
-    return _of_mean(
+def _by_likelihood(predictions: Predictions) -> Float[np.ndarray, "examples 2"]:
+    return _mean_statistics(
         label in answers
-        for label, answers in zip(found.likeliest_label, found.answers, strict=True)
+        for label, answers in zip(predictions.likeliest_label, predictions.answers, strict=True)
     )
 
 
-def _by_generation(found: Predictions) -> Float[np.ndarray, "examples 2"]:
-    return _of_mean(
+def _by_generation(predictions: Predictions) -> Float[np.ndarray, "examples 2"]:
+    return _mean_statistics(
         as_decoded(text) in map(as_decoded, answers)
-        for text, answers in zip(found.prediction, found.answers, strict=True)
+        for text, answers in zip(predictions.prediction, predictions.answers, strict=True)
     )
 
 
-def _of_mean(values: Iterable[float]) -> Float[np.ndarray, "examples 2"]:
+def _mean_statistics(values: Iterable[float]) -> Float[np.ndarray, "examples 2"]:
     """Returns the statistics of a mean: each value, and 1 to count it."""
     column = np.array(list(values), float)
     return np.stack([column, np.ones_like(column)], axis=1)
@@ -257,16 +255,16 @@ def _mean_gradient(sums: Sums) -> Sums:
     return PERCENT * np.array([1 / sums[1], -sums[0] / sums[1] ** 2])
 
 
-def _mean_of(name: str, statistics: Callable[[Predictions], np.ndarray]) -> Metric:
+def _mean_metric(name: str, statistics: Callable[[Predictions], np.ndarray]) -> Metric:
     return Metric(name, statistics, _mean, _mean_gradient)
 
 
 ACCURACIES = (
-    _mean_of("accuracy by likelihood", _by_likelihood),
-    _mean_of("accuracy by generation", _by_generation),
+    _mean_metric("accuracy by likelihood", _by_likelihood),
+    _mean_metric("accuracy by generation", _by_generation),
 )
-F1 = _mean_of("F1", _by_words(best_f1, mlqa_words))
-EXACT_MATCH = _mean_of("exact match", _by_words(best_exact_match, mlqa_words))
-SQUAD_F1 = _mean_of("F1 (SQuAD)", _by_words(best_f1, _squad_words))
-SQUAD_EXACT_MATCH = _mean_of("exact match (SQuAD)", _by_words(best_exact_match, _squad_words))
+F1 = _mean_metric("F1", _by_words(best_f1, mlqa_words))
+EXACT_MATCH = _mean_metric("exact match", _by_words(best_exact_match, mlqa_words))
+SQUAD_F1 = _mean_metric("F1 (SQuAD)", _by_words(best_f1, _squad_words))
+SQUAD_EXACT_MATCH = _mean_metric("exact match (SQuAD)", _by_words(best_exact_match, _squad_words))
 CHRF = Metric("chrF", character_statistics, character_score, character_gradient)

@@ -12,7 +12,6 @@ from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from jaxtyping import Bool, Float, Int, Shaped
 
 from data.errors import DataError, listed
@@ -73,7 +72,9 @@ class Predictions:
 
     def only(self, chosen: Bool[np.ndarray, " examples"]) -> "Predictions":
         """Returns some of the examples."""
-        return replace(self, **{one.name: getattr(self, one.name)[chosen] for one in fields(self)})
+        return replace(
+            self, **{field.name: getattr(self, field.name)[chosen] for field in fields(self)}
+        )
 
 
 def table_of(
@@ -103,10 +104,10 @@ def table_of(
     columns = {
         "task": [task.name] * len(examples),
         "split": [split] * len(examples),
-        "language": [one.language for one in examples],
-        "identity": [one.identity for one in examples],
-        "target": [one.target for one in examples],
-        "answers": [list(one.answers) for one in examples],
+        "language": [example.language for example in examples],
+        "identity": [example.identity for example in examples],
+        "target": [example.target for example in examples],
+        "answers": [list(example.answers) for example in examples],
         "prediction": list(predictions),
         "likeliest_label": likeliest,
         "label_nats": label_nats.tolist(),
@@ -126,16 +127,14 @@ def from_table(table: pa.Table, origin: str) -> Predictions:
         DataError: if it has no row, or several tasks or splits, or two rows of one example.
     """
     for name in ("task", "split"):
-        if len(found := table[name].unique()) != 1:
+        if len(values := table[name].unique()) != 1:
             raise DataError(
                 f"{origin} should hold predictions of one {name} and holds "
-                f"{listed(found.to_pylist()) or 'none'}; give one {name} at a time."
+                f"{listed(values.to_pylist()) or 'none'}; give one {name} at a time."
             )
-    keys = [("language", "ascending"), ("identity", "ascending")]
-    order = pc.sort_indices(table, sort_keys=keys)  # pyright: ignore[reportAttributeAccessIssue]
-    columns = table.take(order)
+    columns = table.sort_by([("language", "ascending"), ("identity", "ascending")])
     overlaps = columns["overlaps"]
-    made = Predictions(
+    predictions = Predictions(
         *(
             columns[field.name].to_numpy(zero_copy_only=False)
             for field in fields(Predictions)
@@ -144,15 +143,16 @@ def from_table(table: pa.Table, origin: str) -> Predictions:
         overlaps=np.array(overlaps.to_pylist(), bool),
         compared=~np.array(overlaps.is_null().to_pylist(), bool),
     )
-    same = (made.language[1:] == made.language[:-1]) & (made.identity[1:] == made.identity[:-1])
+    language, identity = predictions.language, predictions.identity
+    same = (language[1:] == language[:-1]) & (identity[1:] == identity[:-1])
     if same.any():
-        at = int(np.flatnonzero(same)[0])
+        first = int(np.flatnonzero(same)[0])
         raise DataError(
-            f"{origin} holds two predictions for {listed([made.identity[at]])!r} in "
-            f"{listed([made.language[at]])}; predict again, or correct `identity` of the "
+            f"{origin} holds two predictions for {listed([identity[first]])!r} in "
+            f"{listed([language[first]])}; predict again, or correct `identity` of the "
             "description."
         )
-    return made
+    return predictions
 
 
 def check_same_examples(runs: Sequence[Predictions]) -> None:

@@ -71,7 +71,7 @@ def language_scores(runs: Runs, metric: Metric) -> dict[str, Estimate]:
         DataError: if the runs predicted different examples.
     """
     parts = _parts([runs], metric)
-    return {part.language: replace(_of_language(part), p_value=None) for part in parts}
+    return {part.language: replace(_language_estimate(part), p_value=None) for part in parts}
 
 
 def mean_score(runs: Runs, metric: Metric) -> Estimate | None:
@@ -80,8 +80,8 @@ def mean_score(runs: Runs, metric: Metric) -> Estimate | None:
     Raises:
         DataError: if the runs predicted different examples.
     """
-    found = _mean(_parts([runs], metric))
-    return found and replace(found, p_value=None)
+    mean = _mean(_parts([runs], metric))
+    return mean and replace(mean, p_value=None)
 
 
 def language_gains(baseline: Runs, candidate: Runs, metric: Metric) -> dict[str, Estimate]:
@@ -90,13 +90,14 @@ def language_gains(baseline: Runs, candidate: Runs, metric: Metric) -> dict[str,
     Raises:
         DataError: if the runs predicted different examples.
     """
-    found = {part.language: _of_language(part) for part in _parts([candidate, baseline], metric)}
+    parts = _parts([candidate, baseline], metric)
+    gains = {part.language: _language_estimate(part) for part in parts}
     corrected = adjusted_p_values(
-        [None if get(code).is_script_variant else gain.p_value for code, gain in found.items()]
+        [None if get(code).is_script_variant else gain.p_value for code, gain in gains.items()]
     )
     return {
         code: replace(gain, p_value=p_value)
-        for (code, gain), p_value in zip(found.items(), corrected, strict=True)
+        for (code, gain), p_value in zip(gains.items(), corrected, strict=True)
     }
 
 
@@ -128,12 +129,12 @@ class _Part(NamedTuple):
 def _parts(sides: Sequence[Runs], metric: Metric) -> list[_Part]:
     """Returns the languages' scores of one side, or the first side's gains over the second."""
     check_same_examples([run for runs in sides for run in runs])
-    of_sides = [np.stack([metric.statistics(run) for run in runs]) for runs in sides]
+    statistics = [np.stack([metric.statistics(run) for run in runs]) for runs in sides]
     languages, of_example = sides[0][0].by_language
     parts = []
     for number, code in enumerate(languages):
         chosen = of_example == number
-        scored = [_scored(statistics[:, chosen], metric) for statistics in of_sides]
+        scored = [_score(of_side[:, chosen], metric) for of_side in statistics]
         signs = (1.0, -1.0)[: len(sides)]
         value = sum(sign * score for sign, (score, _) in zip(signs, scored, strict=True))
         values = [sign * values for sign, (_, values) in zip(signs, scored, strict=True)]
@@ -141,19 +142,19 @@ def _parts(sides: Sequence[Runs], metric: Metric) -> list[_Part]:
     return parts
 
 
-def _scored(
+def _score(
     statistics: Float[np.ndarray, "runs examples sums"], metric: Metric
 ) -> tuple[float, Float[np.ndarray, "runs examples"]]:
     """Returns the mean score over runs, and the contributions to it."""
     sums = statistics.sum(axis=1)
-    scores = np.array([metric.score(of_run) for of_run in sums])
-    gradients = np.stack([metric.gradient(of_run) for of_run in sums])
+    scores = np.array([metric.score(run_sums) for run_sums in sums])
+    gradients = np.stack([metric.gradient(run_sums) for run_sums in sums])
     within = np.einsum("res,rs->re", statistics, gradients)
     between = (scores - scores.mean())[:, None] / statistics.shape[1]
     return float(scores.mean()), within + between
 
 
-def _of_language(part: _Part) -> Estimate:
+def _language_estimate(part: _Part) -> Estimate:
     examples = part.identity.size
     shares, zeros = np.full(examples, 1 / examples), np.zeros(examples, np.int64)
     sides = [Contributions(values, shares, zeros) for values in part.contributions]
@@ -173,8 +174,8 @@ def _mean(parts: Sequence[_Part]) -> Estimate | None:
     sides = _contributions(counted)
     assert sides[0].clusters is not None  # `_contributions` names them
     value = float(np.mean([part.value for part in counted]))
-    found = _estimate(value, standard_error(sides), np.unique(sides[0].clusters).size)
-    return replace(found, languages=len(counted))
+    mean = _estimate(value, standard_error(sides), np.unique(sides[0].clusters).size)
+    return replace(mean, languages=len(counted))
 
 
 def _counted(parts: Sequence[_Part]) -> list[_Part]:
@@ -244,23 +245,23 @@ def retained_score(
     sides = baseline, teacher, student
     means = [mean_score(runs, metric) for runs in sides]
     gains = [mean_gain(baseline, runs, metric) for runs in (teacher, student)]
+    known = [number for number in (*means, *gains) if number is not None]
     contributions = [mean_contributions(runs, metric) for runs in sides]
-    found = [one for one in (*means, *gains) if one is not None]
-    parts = [one for one in contributions if one is not None]
-    if len(found) < len(means) + len(gains) or len(parts) < len(sides):
+    parts = [part for part in contributions if part is not None]
+    if len(known) < len(means) + len(gains) or len(parts) < len(sides):
         return None
-    of_teacher, of_student = found[3].value, found[4].value
-    bounds, least = None, found[3].low
-    if least is not None and least > 0:
-        bounds = retained_set(parts, of_student, of_teacher).bounds
+    gain_teacher, gain_student = known[3:]
+    bounds = None
+    if gain_teacher.low is not None and gain_teacher.low > 0:
+        bounds = retained_set(parts, gain_student.value, gain_teacher.value).bounds
     low, high = bounds or (None, None)
     return RetainedScore(
-        baseline=found[0],
-        teacher=found[1],
-        student=found[2],
-        gain_teacher=found[3],
-        gain_student=found[4],
-        gain_retained=None if bounds is None else of_student / of_teacher,
+        baseline=known[0],
+        teacher=known[1],
+        student=known[2],
+        gain_teacher=gain_teacher,
+        gain_student=gain_student,
+        gain_retained=None if bounds is None else gain_student.value / gain_teacher.value,
         gain_retained_low=low,
         gain_retained_high=high,
     )

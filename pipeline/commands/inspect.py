@@ -25,8 +25,7 @@ from data.files.paths import Place, exists, join_path, names_in, place
 from data.tokens.blocks import TokenBlocks, verify_contents, verify_model
 from data.tokens.manifest import SplitTokens, VocabularyManifest
 from data.tokens.tokenizer import MODEL_FILE, load
-from eval import funnel as funnels
-from eval.funnel import Funnel
+from eval.funnel import Funnel, certain_share, certainty_sentence, rows_by_certainty
 from pipeline.arguments import Inspect
 from pipeline.artifacts import (
     CLAIM,
@@ -161,8 +160,8 @@ def inspect_clean(directory: Path | str, console: Console) -> None:
     if funnel.reasons:
         console.print(_reasons(funnel))
     console.print(_languages(funnel))
-    if not funnel.identified or funnels.rows(funnel):
-        console.print(funnels.sentence(funnel))
+    if not funnel.identified or rows_by_certainty(funnel):
+        console.print(certainty_sentence(funnel))
     console.print("the files hold as many pages as the manifest counts")
 
 
@@ -196,7 +195,7 @@ def _languages(funnel: Funnel) -> Table:
     headers = ("pages", "kept", "held out", "characters", "≥ 0.95 %")
     table = _table("language", headers, ("rejected",))
     for row in funnel.rows:
-        sure = f"{100 * funnels.certain_share(row):.1f}" if sum(row.confidence) else "–"
+        sure = f"{100 * certain_share(row):.1f}" if sum(row.confidence) else "–"
         numbers = (f"{n:,}" for n in (row.pages, row.kept, row.held_out, row.characters))
         table.add_row(row.code, *numbers, sure, _most(row.rejected))
     return table

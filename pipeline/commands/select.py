@@ -22,7 +22,7 @@ from data.curation.robots import PRODUCT_TOKEN, check_robots_file
 from data.files.digests import digest_of_contents, digest_of_value
 from data.files.json_files import read_json
 from data.files.paths import absolute, join_path
-from eval.funnel import uneven
+from eval.funnel import uneven_rules
 from pipeline.arguments import Select
 from pipeline.artifacts import MANIFEST, SCHEMA_VERSION, Claim, digest_of_manifest
 from pipeline.beam import job
@@ -284,7 +284,7 @@ def cautions(body: Mapping[str, Any], out: str, rules: LateRules) -> Iterator[st
     without = [] if rules.quality is None else sorted(pages - rules.quality.keys())
     if without:
         yield f"No quality rule applies to languages without thresholds: {', '.join(without)}."
-    yield from uneven(read_funnel(out))
+    yield from uneven_rules(read_funnel(out))
 
 
 def ask_robots(request: SelectRequest, workspace: Workspace) -> AskRobots | None:

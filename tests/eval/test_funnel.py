@@ -14,8 +14,17 @@ from small_reports import FUNNEL, make
 from data.corpus_manifest import CorpusManifest, LanguagePages
 from data.files.json_files import of_shape
 from data.languages import all_languages
-from eval import funnel as language_probability
-from eval.funnel import SAMPLE_CHARACTERS, SAMPLES_PER_REASON, Funnel, funnel, late_costs, uneven
+from eval.funnel import (
+    SAMPLE_CHARACTERS,
+    SAMPLES_PER_REASON,
+    Funnel,
+    certain_share,
+    certainty_sentence,
+    funnel,
+    late_costs,
+    rows_by_certainty,
+    uneven_rules,
+)
 from eval.report.html import to_html
 
 MANIFEST = of_shape({
@@ -122,25 +131,25 @@ def test_a_rule_that_takes_far_more_of_one_language_is_named():
     found = corpus(
         my=(60, {"gopher_short_doc": 40}), en=(980, {"gopher_short_doc": 20, "robots_txt": 30})
     )
-    (sentence,) = uneven(found)
+    (sentence,) = uneven_rules(found)
     assert "gopher_short_doc takes 40% of the pages in Burmese" in sentence
 
 
 def test_half_of_the_corpus_does_not_hide_its_own_loss():
     found = corpus(my=(3000, {"gopher_short_doc": 2000}), en=(4900, {"gopher_short_doc": 100}))
-    (sentence,) = uneven(found)
+    (sentence,) = uneven_rules(found)
     assert "takes 40% of the pages in Burmese and 2.0% of those in other languages" in sentence
 
 
 def test_small_languages_and_even_rules_are_not_named():
     few = corpus(my=(10, {"gopher_short_doc": 9}), en=(1000, {}))
-    assert not list(uneven(few))
+    assert not list(uneven_rules(few))
     even = corpus(my=(60, {"gopher_short_doc": 40}), en=(600, {"gopher_short_doc": 400}))
-    assert not list(uneven(even))
+    assert not list(uneven_rules(even))
 
 
 def test_one_language_has_no_others_to_differ_from():
-    assert not list(uneven(corpus(sw=(70, {"too_short": 30}))))
+    assert not list(uneven_rules(corpus(sw=(70, {"too_short": 30}))))
 
 
 def test_the_page_shows_the_costs_the_dearest_first():
@@ -168,7 +177,7 @@ def corpus_language_probability(
 
 
 def test_languages_from_least_to_most_certain():
-    rows = language_probability.rows(
+    rows = rows_by_certainty(
         corpus_language_probability(
             {
                 "en": {"0.95": 9},
@@ -180,11 +189,11 @@ def test_languages_from_least_to_most_certain():
         )
     )
     assert [row.code for row in rows] == ["ig", "yo", "sw", "en"]
-    assert [language_probability.certain_share(row) for row in rows] == [0, 0.5, 0.5, 1]
+    assert [certain_share(row) for row in rows] == [0, 0.5, 0.5, 1]
 
 
 def test_the_sentence_counts_medians_of_languages_only():
-    found = language_probability.sentence(
+    found = certainty_sentence(
         corpus_language_probability(
             {
                 "en": {"0.90": 499, "0.95": 501},
@@ -201,28 +210,24 @@ def test_the_sentence_counts_medians_of_languages_only():
         "0.95: Russian (1,400 pages) and Yoruba (5). So it does in the script "
         "variants Russian (Latin) (1 page)."
     )
-    assert language_probability.sentence(corpus_language_probability({"en": {"0.95": 1}})) == (
+    assert certainty_sentence(corpus_language_probability({"en": {"0.95": 1}})) == (
         "In 0 of 1 languages the identifier gives the median kept page a probability below 0.95."
     )
 
 
 def test_the_sentence_names_a_dozen_and_counts_the_rest():
     some = [one.code for one in all_languages() if not one.is_script_variant][:30]
-    found = language_probability.sentence(
-        corpus_language_probability({code: {"0.50": 1} for code in some})
-    )
+    found = certainty_sentence(corpus_language_probability({code: {"0.50": 1} for code in some}))
     assert found.startswith("In 30 of 30 languages")
     assert found.endswith(" and 18 more.")
 
 
 def test_without_an_identifier_no_probability_is_shown():
     made = corpus_language_probability({"sw": {"0.00": 9}, "und": {"0.00": 2}}, rules="none")
-    assert language_probability.rows(made) == ()
-    assert language_probability.sentence(made) == (
-        "Languages are as declared; no identifier was asked."
-    )
+    assert rows_by_certainty(made) == ()
+    assert certainty_sentence(made) == ("Languages are as declared; no identifier was asked.")
 
 
 def test_a_corpus_of_undetermined_language_has_no_count_of_languages():
-    found = language_probability.sentence(corpus_language_probability({"und": {"0.40": 3}}))
+    found = certainty_sentence(corpus_language_probability({"und": {"0.40": 3}}))
     assert found == "The identifier is sure of no kept page's language."

@@ -19,7 +19,7 @@ from vl_convert import vegalite_to_vega
 from eval.further_models import Bill, FurtherModel, Pruning, further_model, pruned_models
 from eval.losses import Unit
 from eval.report.html import specs, to_html
-from eval.sides import loss_interval, losses_of
+from eval.sides import language_losses, loss_interval
 from eval.verdict import further_sentences
 
 
@@ -41,7 +41,7 @@ def test_the_interval_is_that_of_a_mean_over_pages_of_one_size():
     np.testing.assert_allclose(
         found, (amounts.mean(), *(amounts.mean() + half * np.array([-1, 1]))), rtol=1e-5
     )
-    assert losses_of(one)["sw"].nats_per_token == found
+    assert language_losses(one)["sw"].nats_per_token == found
 
 
 def test_the_candidate_as_a_further_model_has_the_candidates_numbers():

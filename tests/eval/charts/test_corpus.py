@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 from data.corpus_manifest import CorpusManifest
 from data.files.json_files import of_shape
 from data.languages import all_languages
-from eval import funnel as language_probability
 from eval.charts import corpus as chart
-from eval.funnel import PROBABILITY_BINS, Funnel, funnel
+from eval.funnel import PROBABILITY_BINS, Funnel, funnel, rows_by_certainty
 
 
 def corpus(histograms: dict[str, dict[str, int]]) -> Funnel:
@@ -30,7 +29,7 @@ def corpus(histograms: dict[str, dict[str, int]]) -> Funnel:
     )
 )
 def test_bars_are_whole_and_hold_every_page(counts):
-    rows = language_probability.rows(
+    rows = rows_by_certainty(
         corpus({code: {f"{n / 20:.2f}": m for n, m in enumerate(c)} for code, c in counts.items()})
     )
     segments = chart.segments(rows)

@@ -230,7 +230,7 @@ def test_as_many_right_on_both_sides_are_a_tie():
     dense, sparse = [run(54), run(52)], [run(51), run(55)]
     means = [scores.language_scores(runs, ACCURACIES[1])["su"] for runs in (dense, sparse)]
     assert means[0].value != means[1].value
-    counted = comparison.scores(ACCURACIES[1], dense, sparse)
+    counted = comparison.compare_scores(ACCURACIES[1], dense, sparse)
     assert counted.languages["su"].gain.value == 0
     assert (counted.counts["languages_better"], counted.counts["languages_worse"]) == (0, 0)
 
