@@ -51,7 +51,7 @@ def escape_controls(text: str) -> str:
 
     Joiners that Persian and Indic words need are kept, as are spaces of every width.
     """
-    return CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+    return CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
 
 
 def listed(names: Iterable[object]) -> str:

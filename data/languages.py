@@ -53,7 +53,6 @@ class Language:
 @functools.cache
 def all_languages() -> tuple[Language, ...]:
     """Returns the 107 rows, most pages first."""
-    text = resources.files("data").joinpath("languages.tsv").read_text(encoding="utf-8")
     return tuple(
         Language(
             code=row["code"],
@@ -66,28 +65,19 @@ def all_languages() -> tuple[Language, ...]:
             tokens_billions=float(row["tokens_billions"]),
             mt5_percent=float(row["mt5_percent"]),
         )
-        for row in csv.DictReader(text.splitlines(), delimiter="\t")
+        for row in table_rows("data", "languages.tsv")
     )
 
 
-@functools.cache
-def _by_english_name() -> dict[str, Language]:
-    return {language.name.lower(): language for language in all_languages()}
-
-
-@functools.cache
-def _by_name() -> dict[str, Language]:
-    names: dict[str, Language] = {}
-    for language in all_languages():
-        for name in (language.code, language.iso639_3, *language.aliases):
-            if name is not None:
-                names[name.lower()] = language
-    return names
+def table_rows(package: str, name: str) -> list[dict[str, str]]:
+    """Returns the rows of a tab-separated table in a package."""
+    text = resources.files(package).joinpath(name).read_text(encoding="utf-8")
+    return list(csv.DictReader(text.splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE))
 
 
 def find(name: str) -> Language | None:
     """Returns the language with this code, alias or three-letter code, or None."""
-    return _by_name().get(name.strip().lower())
+    return _by_code().get(name.strip().lower())
 
 
 def get(name: str) -> Language:
@@ -98,11 +88,26 @@ def get(name: str) -> Language:
     """
     language = find(name) or _by_english_name().get(name.strip().lower())
     if language is None:
-        known = [*_by_name(), *_by_english_name()]
+        known = [*_by_code(), *_by_english_name()]
         near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
         offer = f"did you mean {', '.join(near)}?" if near else "data/languages.tsv lists them."
         raise DataError(f"Language {listed([name])!r} is not one of mC4's 107 codes; {offer}")
     return language
+
+
+@functools.cache
+def _by_english_name() -> dict[str, Language]:
+    return {language.name.lower(): language for language in all_languages()}
+
+
+@functools.cache
+def _by_code() -> dict[str, Language]:
+    return {
+        code.lower(): language
+        for language in all_languages()
+        for code in (language.code, language.iso639_3, *language.aliases)
+        if code is not None
+    }
 
 
 def codes(names: Iterable[str] | None) -> tuple[str, ...]:
@@ -116,10 +121,10 @@ def codes(names: Iterable[str] | None) -> tuple[str, ...]:
     """
     if names is None:
         return tuple(language.code for language in all_languages())
-    each = [one for name in names for one in name.split(",") if one.strip()]
-    if not each:
+    languages = [get(part) for name in names for part in name.split(",") if part.strip()]
+    if not languages:
         raise DataError("No language was named; write codes such as sw, or leave --languages out.")
-    return tuple(dict.fromkeys(get(one).code for one in each))
+    return tuple(dict.fromkeys(language.code for language in languages))
 
 
 def declared(header: str | None) -> str | None:

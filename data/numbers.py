@@ -27,10 +27,10 @@ def has_equal(numbers: Shaped[np.ndarray, " numbers"]) -> Bool[np.ndarray, " num
     order = np.argsort(numbers)
     ordered = numbers[order]
     same_as_next = ordered[1:] == ordered[:-1]
-    found = np.zeros(len(numbers), dtype=bool)
-    found[order[1:][same_as_next]] = True
-    found[order[:-1][same_as_next]] = True
-    return found
+    mask = np.zeros(len(numbers), dtype=bool)
+    mask[order[1:][same_as_next]] = True
+    mask[order[:-1][same_as_next]] = True
+    return mask
 
 
 def repeated(numbers: Shaped[np.ndarray, " numbers"]) -> Shaped[np.ndarray, " repeated"]:
@@ -49,13 +49,13 @@ def distinct(
 
 
 def distinct_pairs(
-    one: Shaped[np.ndarray, " pairs"], other: Shaped[np.ndarray, " pairs"]
+    left: Shaped[np.ndarray, " pairs"], right: Shaped[np.ndarray, " pairs"]
 ) -> tuple[Shaped[np.ndarray, " distinct"], Shaped[np.ndarray, " distinct"]]:
     """Returns each pair once, in ascending order."""
-    order = np.lexsort((other, one))
-    one, other = one[order], other[order]
-    first = is_first(one, other)
-    return one[first], other[first]
+    order = np.lexsort((right, left))
+    left, right = left[order], right[order]
+    first = is_first(left, right)
+    return left[first], right[first]
 
 
 def is_first(*columns: Shaped[np.ndarray, " rows"]) -> Bool[np.ndarray, " rows"]:
@@ -73,13 +73,13 @@ def lengths_of(first: Bool[np.ndarray, " rows"]) -> Int64[np.ndarray, " groups"]
 
 
 def is_among(
-    numbers: Shaped[np.ndarray, " numbers"], some: Shaped[np.ndarray, " some"]
+    numbers: Shaped[np.ndarray, " numbers"], ascending: Shaped[np.ndarray, " others"]
 ) -> Bool[np.ndarray, " numbers"]:
-    """Returns which numbers are among `some`, which are in ascending order."""
-    if not len(some):
+    """Returns which numbers are among others, which are in ascending order."""
+    if not len(ascending):
         return np.zeros(len(numbers), dtype=bool)
-    at = np.minimum(np.searchsorted(some, numbers), len(some) - 1)
-    return some[at] == numbers
+    places = np.minimum(np.searchsorted(ascending, numbers), len(ascending) - 1)
+    return ascending[places] == numbers
 
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)

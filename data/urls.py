@@ -10,12 +10,22 @@ Pages meet the robots.txt of their site by host, and entries of lists by host, p
 import hashlib
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from urllib.parse import SplitResult, quote, urlsplit
 
 import idna
 
 SCHEME = re.compile(r"https?:\/\/(www\.)?")
 TRACKING = re.compile(r"\?(utm_|ref|feed).*")
+IGNORED = re.compile(r"^[\x00-\x20]+|[\t\n\r]+")  # as `urlsplit` does, and browsers
+BEGINNING = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*:)?//").match
+LONGEST = 253  # characters of a name in the DNS; encoding takes time that grows with its square
+DEFAULT_PORTS = {"http": 80, "https": 443}
+ENCODED = re.compile(r"%([0-9a-fA-F]{2})")
+UNRESERVED = re.compile(r"[A-Za-z0-9._~-]").fullmatch
+KEPT = "/?:@!$&'()*+,;=%"  # RFC 3986's delimiters, which mean something else once encoded
+OF_TEXT = re.compile(r"sha256:[0-9a-f]{32}").fullmatch  # what a page without an address has instead
+NORMAL = re.compile(rf"[A-Za-z0-9._~{re.escape(KEPT.replace('%', ''))}-]*").fullmatch
 
 
 def normalize(url: str) -> str:
@@ -38,12 +48,6 @@ def number(digest: bytes) -> int:
     return int.from_bytes(digest, "big")
 
 
-IGNORED = re.compile(r"^[\x00-\x20]+|[\t\n\r]+")  # as `urlsplit` does, and browsers
-BEGINNING = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*:)?//").match
-LONGEST = 253  # characters of a name in the DNS; encoding takes time that grows with its square
-DEFAULT_PORTS = {"http": 80, "https": 443}
-
-
 def host_of(url: str) -> str:
     """Returns the host of an address in lower case and ASCII, with a port that is not the default.
 
@@ -53,7 +57,9 @@ def host_of(url: str) -> str:
     if parts is None:
         return ""
     host = ascii_host(parts.hostname or "")
-    return f"{host}:{parts.port}" if parts.port not in (None, *_defaults(parts.scheme)) else host
+    default = DEFAULT_PORTS.get(parts.scheme)
+    defaults = DEFAULT_PORTS.values() if default is None else (default,)
+    return host if parts.port in (None, *defaults) else f"{host}:{parts.port}"
 
 
 def with_slashes(url: str) -> str:
@@ -84,31 +90,12 @@ def ascii_host(host: str) -> str:
     host = host.lower().rstrip(".")
     if host.isascii():
         return host
-    for encoded in (_idna_2008, _idna_2003) if len(host) <= LONGEST else ():
-        try:
-            return encoded(host).decode("ascii")
-        except UnicodeError:
-            continue
+    if len(host) <= LONGEST:
+        with suppress(UnicodeError):
+            return idna.encode(host, uts46=True).decode("ascii")
+        with suppress(UnicodeError):
+            return host.encode("idna").decode("ascii")
     return host.encode("utf-8", "replace").decode()  # halves of surrogate pairs are not text
-
-
-def _idna_2008(host: str) -> bytes:
-    return idna.encode(host, uts46=True)
-
-
-def _idna_2003(host: str) -> bytes:
-    return host.encode("idna")
-
-
-def _defaults(scheme: str) -> list[int]:
-    return [DEFAULT_PORTS[scheme]] if scheme in DEFAULT_PORTS else [*DEFAULT_PORTS.values()]
-
-
-ENCODED = re.compile(r"%([0-9a-fA-F]{2})")
-UNRESERVED = re.compile(r"[A-Za-z0-9._~-]").fullmatch
-KEPT = "/?:@!$&'()*+,;=%"  # RFC 3986's delimiters, which mean something else once encoded
-OF_TEXT = re.compile(r"sha256:[0-9a-f]{32}").fullmatch  # what a page without an address has instead
-NORMAL = re.compile(rf"[A-Za-z0-9._~{re.escape(KEPT.replace('%', ''))}-]*").fullmatch
 
 
 def host_and_page(url: str) -> tuple[str, str]:
@@ -131,7 +118,12 @@ def normal(page: str) -> str:
     """Returns a path or query in the one form of those that are equal by RFC 3986, 6.2.2.2."""
     if NORMAL(page):
         return page
-    return quote(ENCODED.sub(_normal, page), safe=KEPT, errors="surrogatepass")
+    return quote(ENCODED.sub(_decode, page), safe=KEPT, errors="surrogatepass")
+
+
+def _decode(encoded: re.Match[str]) -> str:
+    character = chr(int(encoded[1], 16))
+    return character if UNRESERVED(character) else encoded[0].upper()
 
 
 def _without_dots(path: str) -> str:
@@ -176,8 +168,3 @@ def folders(host: str, page: str, longest: int) -> Iterator[str]:
 def key(host: str, page: str) -> str:
     """Returns the key of a page, or of all pages of a host if the page is ""."""
     return host.removeprefix("www.") + page
-
-
-def _normal(encoded: re.Match[str]) -> str:
-    character = chr(int(encoded[1], 16))
-    return character if UNRESERVED(character) else encoded[0].upper()

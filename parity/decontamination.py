@@ -34,7 +34,7 @@ from quality import file_name
 
 from data import languages
 from data.curation.leakage import NGRAM_WORDS, Benchmarks
-from data.dedup.hashed_words import length_of
+from data.dedup.hashed_words import units_of_words
 from data.demo import pages_of
 
 SPEED = 20
@@ -106,8 +106,8 @@ def passages_of(code: str) -> list[str]:
     text = " ".join(
         page.text for page in pages_of(languages.get(code)) if "declaration" in page.url
     )
-    units = UNIT.findall(text) if length_of(NGRAM_WORDS, code) > NGRAM_WORDS else text.split()
-    length = min(2 * length_of(NGRAM_WORDS, code), len(units))
+    units = UNIT.findall(text) if units_of_words(NGRAM_WORDS, code) > NGRAM_WORDS else text.split()
+    length = min(2 * units_of_words(NGRAM_WORDS, code), len(units))
     joint = "" if length > 2 * NGRAM_WORDS else " "
     room = len(units) - length + 1
     return [joint.join(units[at : at + length]) for at in range(0, room, max(room // PASSAGES, 1))]

@@ -26,7 +26,7 @@ import transformers
 from hugging_face_files import SENTENCE, theirs_on_disk, vocabulary_model
 from material import hugging_face_cases as cases
 
-from data.examples.task_examples import cut_ids, padded
+from data.examples.task_examples import cut_ids, padded_rows
 from data.tasks.description import Task, find_task
 from data.tasks.examples import TaskExample, read_task
 from data.tokens.tokenizer import EOS, MODEL_FILE, Tokenizer, load
@@ -75,7 +75,7 @@ def ours(
     answers = predictor.answers(arrays, examples, lambda: False, with_text=True)
     assert answers is not None  # nothing stops it
     ids, _ = cut_ids([example.input for example in examples], tokenizer, length)
-    return answers, padded(ids, length), predictor.labels
+    return answers, padded_rows(ids, length), predictor.labels
 
 
 def theirs(

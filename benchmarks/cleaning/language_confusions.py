@@ -56,11 +56,14 @@ def main() -> None:
 
 def counted(texts: Iterable[LabelledText]) -> Iterator[Counted]:
     found: dict[tuple[str, str], Counter] = defaultdict(Counter)
-    cld3, known = CLD3Identifier(), opinions.of_cld2().knows | opinions.of_cld3().knows
+    cld3, known = (
+        CLD3Identifier(),
+        opinions.cld2_confusions().knows | opinions.cld3_confusions().knows,
+    )
     for one in texts:
         scripts = page_characters(code_points(one.text)).scripts
         first, confidence = opinion_of_cld2(identifiers.identify_by_cld2(one.text), scripts)[1:]
-        said = opinions_of(opinions.of_cld3(), cld3.identify(one.text), scripts)
+        said = opinions_of(opinions.cld3_confusions(), cld3.identify(one.text), scripts)
         second = said[0].language if said else None
         language = one.language if one.language in known else UNDETERMINED
         if first == second != language and language != UNDETERMINED:

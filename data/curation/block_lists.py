@@ -18,6 +18,7 @@ Entries are kept as hashes of 64 bits: 80 MB for ten million. Of 10^10 pages wit
 0.05 are then expected to be refused by chance.
 """
 
+import itertools
 import re
 from array import array
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
@@ -38,24 +39,6 @@ from data.reading.page import BrokenRecord
 from data.urls import OF_TEXT, domains, folders, host_and_page, key, split
 
 ROBOTS_TXT = "robots_txt"
-
-
-class Reasons(NamedTuple):
-    """Reasons for pages on a list: the domain is listed, or the page's own address."""
-
-    domain: str
-    url: str
-
-
-BLOCKED = Reasons("blocked_domain", "blocked_url")
-OPTED_OUT = Reasons("opted_out", "opted_out")
-
-
-def first_reasons(*answers: Sequence[str | None]) -> list[str | None]:
-    """Returns for each page the first reason that one of several answers has for it."""
-    return [next(filter(None, reasons), None) for reasons in zip(*answers, strict=True)]
-
-
 Hashes = UInt64[np.ndarray, " entries"]
 SIMPLE = re.compile(rb"[a-z0-9_-]+(?:\.[a-z0-9_-]+)+").fullmatch  # a domain as most lists have it
 UTF_16 = (BOM_UTF16_LE, BOM_UTF16_BE)
@@ -67,6 +50,17 @@ HOST = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)+").fullmatch
 NO_ADDRESS = re.compile(r"[\x00-\x1f\x7f*\ufffd]").search  # * is a wildcard, \ufffd no UTF-8
 SCHEMES = ("", "http", "https")
 SAMPLES, LONGEST_SAMPLE = 3, 80  # characters
+
+
+class Reasons(NamedTuple):
+    """Reasons for pages on a list: the domain is listed, or the page's own address."""
+
+    domain: str
+    url: str
+
+
+BLOCKED = Reasons("blocked_domain", "blocked_url")
+OPTED_OUT = Reasons("opted_out", "opted_out")
 
 
 class Entry(NamedTuple):
@@ -84,34 +78,6 @@ class Entry(NamedTuple):
         """The entry as a list would have it."""
         is_whole = self.is_domain or OF_TEXT(self.name) or "/" in self.name or "?" in self.name
         return self.name if is_whole else f"{self.name}/"
-
-
-def entries(line: str) -> Iterator[Entry | None]:
-    """Yields the entries of a line, and None for each that cannot be one.
-
-    A comment has none, a line of a hosts file as many as it has names.
-    """
-    text = COMMENT.sub("", line).strip()
-    of_hosts_file = HOSTS_FILE(text)
-    for name in text[of_hosts_file.end() :].split() if of_hosts_file else [text]:
-        if name:
-            yield _entry(name)
-
-
-def _entry(name: str) -> Entry | None:
-    if OF_TEXT(name):
-        return Entry(name, False)
-    name = WILDCARD.sub("", name)
-    parts = split(name)
-    if NO_ADDRESS(name) or parts is None or "@" in parts.netloc or ".." in parts.netloc:
-        return None
-    host, page = host_and_page(name)
-    if parts.scheme not in SCHEMES or not HOST(host):
-        return None
-    if parts.fragment and not page:
-        return None  # `example.org/#/bob` is a wish for less than the host
-    is_domain = not (parts.scheme or parts.path or page)
-    return Entry(host, True) if is_domain else Entry(key(host, page), False)
 
 
 @dataclass(frozen=True)
@@ -141,33 +107,29 @@ class BlockList:
         Raises:
             DataError: if a list does not exist, is damaged or no UTF-8, or has no entry.
         """
-        found = _Found(array("Q"), array("Q"))
+        read = _ReadEntries(array("Q"), array("Q"))
         for path in paths:
-            before = len(found.domains) + len(found.urls)
+            before = len(read.domains) + len(read.urls)
             for line in _lines(path):
                 if SIMPLE(line):
-                    found.domains.append(xxhash.xxh3_64_intdigest(line))
-                    found.longest = max(found.longest, len(line))
+                    read.domains.append(xxhash.xxh3_64_intdigest(line))
+                    read.longest = max(read.longest, len(line))
                 else:
-                    found.add(line, path)
-            if before == len(found.domains) + len(found.urls):
+                    read.add(line, path)
+            if before == len(read.domains) + len(read.urls):
                 raise DataError(
                     f"The list {path} should have a domain or an address per line and has none; "
                     "leave it out, or correct it."
                 )
-        hashes = _sorted(found.domains), _sorted(found.urls)
-        return cls(*hashes, found.longest, found.set_aside, reasons, tuple(found.samples))
-
-    @property
-    def state_bytes(self) -> int:
-        """Number of bytes that the entries take in memory."""
-        return self.domains.nbytes + self.urls.nbytes
+        hashes = _sorted_hashes(read.domains), _sorted_hashes(read.urls)
+        return cls(*hashes, read.longest, read.set_aside, reasons, tuple(read.samples))
 
     def refused(self, urls: Sequence[str]) -> list[str | None]:
         """Returns for each address the reason why it is on the list; None for the others."""
         addresses = [host_and_page(url) for url in urls]
-        on_domains = _any((domains(host, self.longest) for host, _ in addresses), self.domains)
-        on_urls = _any((folders(*address, self.longest) for address in addresses), self.urls)
+        hosts = (domains(host, self.longest) for host, _ in addresses)
+        paths = (folders(*address, self.longest) for address in addresses)
+        on_domains, on_urls = _have_entry(hosts, self.domains), _have_entry(paths, self.urls)
         return [
             self.reasons.domain if by_domain else self.reasons.url if by_url else None
             for by_domain, by_url in zip(on_domains, on_urls, strict=True)
@@ -179,26 +141,19 @@ class BlockList:
         addresses = [host_and_page(url) for url, reason in reasons if reason is not None]
         on_domains = (name for host, _ in addresses for name in domains(host, self.longest))
         on_urls = (name for address in addresses for name in folders(*address, self.longest))
-        return Counter(
-            str(Entry(name, is_domain))
-            for is_domain, names in ((True, [*on_domains]), (False, [*on_urls]))
-            for name, is_entry in zip(names, self._are_entries(names, is_domain), strict=True)
-            if is_entry
-        )
-
-    def _are_entries(self, names: Sequence[str], is_domain: bool) -> list[bool]:
-        hashes = np.fromiter(map(_hash, names), np.uint64, len(names))
-        return is_among(hashes, self.domains if is_domain else self.urls).tolist()
-
-
-def entries_in(path: str) -> Iterator[str]:
-    """Yields the entries of a list as a list would have them, in its order."""
-    for line in _lines(path):
-        yield from (str(entry) for entry in entries(line.decode("utf-8-sig", "replace")) if entry)
+        counts: Counter[str] = Counter()
+        for is_domain, names, entries in (
+            (True, [*on_domains], self.domains),
+            (False, [*on_urls], self.urls),
+        ):
+            hashes = np.fromiter(map(_hash, names), np.uint64, len(names))
+            listed = itertools.compress(names, is_among(hashes, entries))
+            counts.update(str(Entry(name, is_domain)) for name in listed)
+        return counts
 
 
 @dataclass
-class _Found:
+class _ReadEntries:
     """Entries while lists are read.
 
     Attributes:
@@ -245,23 +200,58 @@ def _lines(path: str) -> Iterator[bytes]:
             yield from line.content.strip().splitlines()  # also at a CR alone
 
 
-def _any(names: Iterable[Iterable[str]], entries: Hashes) -> list[bool]:
-    """Returns for each group of names whether one is among the entries."""
-    hashes, counts = array("Q"), []
-    for some in names:
-        before = len(hashes)
-        hashes.extend(map(_hash, some))
-        counts.append(len(hashes) - before)
-    owners = np.repeat(np.arange(len(counts)), counts)
-    found = np.bincount(
-        owners[is_among(np.array(hashes, np.uint64), entries)], minlength=len(counts)
-    )
-    return (found > 0).tolist()
+def entries(line: str) -> Iterator[Entry | None]:
+    """Yields the entries of a line, and None for each that cannot be one.
+
+    A comment has none, a line of a hosts file as many as it has names.
+    """
+    text = COMMENT.sub("", line).strip()
+    of_hosts_file = HOSTS_FILE(text)
+    for name in text[of_hosts_file.end() :].split() if of_hosts_file else [text]:
+        if name:
+            yield _entry(name)
+
+
+def _entry(name: str) -> Entry | None:
+    if OF_TEXT(name):
+        return Entry(name, False)
+    name = WILDCARD.sub("", name)
+    parts = split(name)
+    if NO_ADDRESS(name) or parts is None or "@" in parts.netloc or ".." in parts.netloc:
+        return None
+    host, page = host_and_page(name)
+    if parts.scheme not in SCHEMES or not HOST(host):
+        return None
+    if parts.fragment and not page:
+        return None  # `example.org/#/bob` is a wish for less than the host
+    is_domain = not (parts.scheme or parts.path or page)
+    return Entry(host, True) if is_domain else Entry(key(host, page), False)
+
+
+def _have_entry(groups: Iterable[Iterable[str]], entries: Hashes) -> list[bool]:
+    """Returns for each group of names whether one of them is among the entries."""
+    hashes, ends = array("Q"), [0]
+    for names in groups:
+        hashes.extend(map(_hash, names))
+        ends.append(len(hashes))
+    listed = np.append(0, np.cumsum(is_among(np.array(hashes, np.uint64), entries)))
+    return (np.diff(listed[ends]) > 0).tolist()
 
 
 def _hash(name: str) -> int:
     return xxhash.xxh3_64_intdigest(name.encode("utf-8", "surrogatepass"))
 
 
-def _sorted(hashes: array) -> Hashes:
+def _sorted_hashes(hashes: array) -> Hashes:
     return distinct(np.frombuffer(hashes, np.uint64)) if hashes else np.empty(0, np.uint64)
+
+
+def entries_in(path: str) -> Iterator[str]:
+    """Yields the entries of a list as a list would have them, in its order."""
+    for line in _lines(path):
+        yield from (str(entry) for entry in entries(line.decode("utf-8-sig", "replace")) if entry)
+
+
+def first_reasons(*answers: Sequence[str | None]) -> list[str | None]:
+    """Returns for each page the first reason that one of several answers has for it."""
+    return [next(filter(None, reasons), None) for reasons in zip(*answers, strict=True)]

@@ -45,12 +45,12 @@ from jaxtyping import Bool, Int, Int64, UInt8, UInt64
 from data import scripts
 from data.dedup.hashed_words import (
     Words,
-    chunks_of,
     hashed_words,
-    length_of,
-    of_spans,
+    hashes_between,
     prefix_sums,
     span_hashes,
+    text_chunks,
+    units_of_words,
 )
 from data.errors import DataError
 from data.files.digests import digest_of_contents, digest_of_value
@@ -65,6 +65,8 @@ from data.tasks.examples import TaskExample, read_task
 NGRAM_WORDS = 13
 # A look-up in a table of bytes excludes most words of pages before a binary search.
 SLOTS_PER_HASH, FEWEST_SLOTS = 16, 1 << 16
+KANA_SHARE = 10  # a text is Japanese if a tenth of its characters is kana
+JSON_LINES, PARQUET, TSV = (".jsonl", ".jsonl.gz", ".json.gz"), ".parquet", (".tsv", ".tsv.gz")
 
 
 class NGrams(NamedTuple):
@@ -97,202 +99,8 @@ class Beginnings(NamedTuple):
     ngrams: list[NGrams]
 
 
-class Hits(NamedTuple):
-    """N-grams of pages that are among those looked for.
-
-    Attributes:
-        ngrams: the n-grams of one length that are looked for.
-        starts: index of each found n-gram's first word.
-        hashes: hash of each found n-gram.
-    """
-
-    ngrams: NGrams
-    starts: Int[np.ndarray, " hits"]
-    hashes: UInt64[np.ndarray, " hits"]
-
-
-def word_counts(texts: Sequence[str]) -> Int[np.ndarray, " texts"]:
-    """Returns the number of words in each text."""
-    counts = [np.diff(hashed_words(some).offsets) for some in chunks_of(texts)]
-    return np.concatenate([np.empty(0, np.int64), *counts])
-
-
-def sought_ngrams(
-    texts: Sequence[str], owners: Int[np.ndarray, " texts"], lengths: Int[np.ndarray, " texts"]
-) -> list[Beginnings]:
-    """Returns the n-grams of texts, arranged for `hits_of`.
-
-    Args:
-        texts: the texts.
-        owners: number by which each text's n-grams are known; several texts may have the same.
-        lengths: number of words in each text's n-grams; 0 for texts that are not looked for.
-    """
-    groups: dict[int, tuple[list[np.ndarray], list[NGrams]]] = defaultdict(lambda: ([], []))
-    for length in distinct(lengths[lengths > 0]).tolist():
-        chosen = np.flatnonzero(lengths == length).tolist()
-        beginning = 1 << (length.bit_length() - 1)
-        first, ngrams = _ngrams([texts[at] for at in chosen], owners[chosen], length, beginning)
-        groups[beginning][0].append(first)
-        groups[beginning][1].append(ngrams)
-    return [
-        _beginnings(length, distinct(np.concatenate(hashes)), ngrams)
-        for length, (hashes, ngrams) in groups.items()
-    ]
-
-
-def hits_of(sought: Sequence[Beginnings], words: Words) -> Iterator[Hits]:
-    """Yields the n-grams of pages that are among those looked for."""
-    room, sums = _room(words), prefix_sums(words.hashes)
-    for beginnings in sought:
-        starts = np.flatnonzero(room >= beginnings.length)
-        hashes = of_spans(sums, starts, starts + beginnings.length)
-        likely = np.flatnonzero(beginnings.slots[_slots(hashes, len(beginnings.slots))])
-        starts = starts[likely[is_among(hashes[likely], beginnings.hashes)]]
-        for ngrams in beginnings.ngrams:
-            long_enough = starts[room[starts] >= ngrams.length]
-            if long_enough.size:
-                hashes = of_spans(sums, long_enough, long_enough + ngrams.length)
-                found = is_among(hashes, ngrams.hashes)
-                yield Hits(ngrams, long_enough[found], hashes[found])
-
-
-def _beginnings(
-    length: int, hashes: UInt64[np.ndarray, " beginnings"], ngrams: list[NGrams]
-) -> Beginnings:
-    slots = np.zeros(max(1 << (SLOTS_PER_HASH * len(hashes)).bit_length(), FEWEST_SLOTS), bool)
-    slots[_slots(hashes, len(slots))] = True
-    return Beginnings(length, hashes, slots, ngrams)
-
-
-def _slots(hashes: UInt64[np.ndarray, " hashes"], count: int) -> Int64[np.ndarray, " hashes"]:
-    """Returns the slot of each hash: the number that its first bits are."""
-    return (hashes >> np.uint64(65 - count.bit_length())).astype(np.int64)
-
-
-def _ngrams(
-    texts: list[str], owners: Int[np.ndarray, " texts"], length: int, beginning: int
-) -> tuple[UInt64[np.ndarray, " ngrams"], NGrams]:
-    """Returns the hashes of the beginnings, and the n-grams, each once per owner."""
-    firsts, hashes, of_ngrams, done = [], [], [], 0
-    for some in chunks_of(texts):
-        words = hashed_words(some)
-        starts = np.flatnonzero(_room(words) >= length)
-        of_text = np.searchsorted(words.offsets, starts, side="right") - 1
-        firsts.append(distinct(span_hashes(words.hashes, starts, starts + beginning)))
-        hashes.append(span_hashes(words.hashes, starts, starts + length))
-        of_ngrams.append(owners[done + of_text])
-        done += len(some)
-    pairs = distinct_pairs(np.concatenate(hashes), np.concatenate(of_ngrams))
-    return np.concatenate(firsts), NGrams(length, *pairs)
-
-
-def _room(words: Words) -> Int[np.ndarray, " words"]:
-    """Returns the number of words from each word to the end of its page, itself included."""
-    ends = np.repeat(words.offsets[1:], np.diff(words.offsets))
-    return ends - np.arange(len(ends))
-
-
-JSON_LINES, PARQUET, TSV = (".jsonl", ".jsonl.gz", ".json.gz"), ".parquet", (".tsv", ".tsv.gz")
-
-
-def name_of(path: str, parts: int = 1) -> str:
-    """Returns the name of a benchmark: of its task, or the last parts of its path."""
-    if _is_shipped(path):
-        return path.partition("=")[0]
-    return "/".join(path.rstrip("/").split("/")[-parts:])
-
-
-def is_task(path: str) -> bool:
-    """Returns whether this names a task instead of a file: a description, or NAME=DIRECTORY."""
-    return path.endswith(DESCRIPTIONS) or _is_shipped(path)
-
-
-def absolute_place(path: str) -> str:
-    """Returns a benchmark's path, or the NAME=DIRECTORY of a task, as every process resolves it."""
-    if not _is_shipped(path):
-        return absolute(path)
-    name, _, directory = path.partition("=")
-    return f"{name}={absolute(directory)}"
-
-
-def digest_of(path: str) -> str:
-    """Returns a digest of a benchmark: of a file's bytes, or of the texts of a task.
-
-    Raises:
-        DataError: if there is no such file, or a task cannot be read.
-    """
-    if is_task(path):
-        return digest_of_value(list(texts_of(path)))
-    _check_exists(path)
-    return digest_of_contents(path)
-
-
-def _check_exists(path: str) -> None:
-    if not exists(path):
-        raise DataError(f"The benchmark {path} does not exist; check its path.")
-
-
-def _is_shipped(path: str) -> bool:
-    return "=" in path and not path.endswith(DESCRIPTIONS) and not exists(path)
-
-
-def texts_of(path: str) -> Iterator[str]:
-    """Yields the texts of a benchmark.
-
-    Args:
-        path: path or address of a file, or a task as `data.tasks.description.find_task` takes it.
-
-    Raises:
-        DataError: if the file does not exist, is not Parquet or JSON Lines, or the description is
-            wrong.
-    """
-    if is_task(path):
-        data = read_task(path)
-        for example in (*data.development, *data.test):
-            yield from example.texts
-    else:
-        _check_exists(path)
-        with local_copy(path) as here:
-            yield from _of_file(here, path)
-
-
-def _of_file(path: Path, name: str) -> Iterator[str]:
-    if name.endswith(PARQUET):
-        for batch in read_columns(path, name):
-            yield from strings(batch.to_pylist())
-    elif name.endswith(JSON_LINES):
-        yield from _of_json_lines(path, name)
-    else:
-        for line in records.read_lines(path):
-            if not isinstance(line, BrokenRecord):
-                text = line.content.decode("utf-8-sig", "replace").rstrip("\r\n")
-                yield from text.split("\t") if name.endswith(TSV) else [text]
-
-
-def _of_json_lines(path: Path, name: str) -> Iterator[str]:
-    for number, found in enumerate(records.values(path)):
-        if not isinstance(found, BrokenRecord):
-            yield from strings(found.value)
-        elif number == 0:  # the last lines of an indented value may be values of their own
-            raise DataError(
-                f"The first line of the benchmark {name} is not a JSON value; write one per line."
-            )
-
-
-def strings(value: Any) -> Iterator[str]:
-    """Yields the strings of a JSON value, in order, without the names of fields."""
-    stack = [value]
-    while stack:
-        one = stack.pop()
-        if isinstance(one, str):
-            yield one
-        elif isinstance(one, dict):
-            stack.extend(reversed(one.values()))
-        elif isinstance(one, list):
-            stack.extend(reversed(one))
-
-
-KANA_SHARE = 10  # a text is Japanese if a tenth of its characters is kana
+Hits = tuple[NGrams, Int[np.ndarray, " hits"], UInt64[np.ndarray, " hits"]]
+"""N-grams of one length; first word and hash of each of them that pages have."""
 
 
 @dataclass(frozen=True)
@@ -318,7 +126,7 @@ class Benchmarks:
         Raises:
             DataError: if one cannot be read or has no text of 13 words.
         """
-        return cls.of({name: list(texts_of(path)) for name, path in _named(paths).items()})
+        return cls.of({name: list(texts_of(path)) for name, path in _paths_by_name(paths).items()})
 
     @classmethod
     def of(cls, benchmarks: Mapping[str, Sequence[str]]) -> "Benchmarks":
@@ -333,8 +141,8 @@ class Benchmarks:
         lengths = np.array([ngram_length(text) for text in texts], np.int64)
         is_sought = word_counts(texts) >= lengths
         sought = sought_ngrams(texts, owners, np.where(is_sought, lengths, 0))
-        of_ngrams = [some.owners for beginnings in sought for some in beginnings.ngrams]
-        ngrams = np.bincount(np.concatenate([owners[:0], *of_ngrams]), minlength=len(names))
+        ngram_owners = [ngrams.owners for beginnings in sought for ngrams in beginnings.ngrams]
+        ngrams = np.bincount(np.concatenate([owners[:0], *ngram_owners]), minlength=len(names))
         for name, count in zip(names, ngrams, strict=True):
             if not count:
                 raise DataError(
@@ -351,14 +159,153 @@ class Benchmarks:
             texts: the pages.
             language: code of their language.
         """
-        sought = _no_longer_than(length_of(NGRAM_WORDS, language), self.sought)
-        found: list[list[str]] = []
-        for some in chunks_of(texts):
-            begin = len(found)
-            found += [[] for _ in some]
-            for page, owner in _pairs(sought, hashed_words(some)):
-                found[begin + page].append(self.names[owner])
-        return found
+        sought = _no_longer_than(units_of_words(NGRAM_WORDS, language), self.sought)
+        names: list[list[str]] = []
+        for chunk in text_chunks(texts):
+            begin = len(names)
+            names += [[] for _ in chunk]
+            for page, owner in _pairs(sought, hashed_words(chunk)):
+                names[begin + page].append(self.names[owner])
+        return names
+
+
+def leaked_examples(examples: Sequence[TaskExample], pages: Iterable[tuple[str, str]]) -> set[int]:
+    """Returns the positions of the examples that share an n-gram of 13 words with a page.
+
+    Args:
+        examples: examples of any languages.
+        pages: language and text of each page, best with pages of one language in a row.
+    """
+    by_language: dict[str, list[int]] = defaultdict(list)
+    for position, example in enumerate(examples):
+        by_language[example.language].append(position)
+    sought = {
+        code: _ngrams_of_examples(examples, positions, code)
+        for code, positions in by_language.items()
+    }
+    leaked: set[int] = set()
+    for code, group in itertools.groupby(pages, key=lambda page: page[0]):
+        if code in sought:
+            for texts in text_chunks(text for _, text in group):
+                for ngrams, _, hashes in find_hits(sought[code], hashed_words(texts)):
+                    leaked.update(ngrams.owners[np.isin(ngrams.hashes, hashes)].tolist())
+    return leaked
+
+
+def absolute_place(path: str) -> str:
+    """Returns a benchmark's path, or the NAME=DIRECTORY of a task, as every process resolves it."""
+    if not _is_shipped(path):
+        return absolute(path)
+    name, _, directory = path.partition("=")
+    return f"{name}={absolute(directory)}"
+
+
+def digest_of(path: str) -> str:
+    """Returns a digest of a benchmark: of a file's bytes, or of the texts of a task.
+
+    Raises:
+        DataError: if there is no such file, or a task cannot be read.
+    """
+    if is_task(path):
+        return digest_of_value(list(texts_of(path)))
+    _check_exists(path)
+    return digest_of_contents(path)
+
+
+def texts_of(path: str) -> Iterator[str]:
+    """Yields the texts of a benchmark.
+
+    Args:
+        path: path or address of a file, or a task as `data.tasks.description.find_task` takes it.
+
+    Raises:
+        DataError: if the file does not exist, is not Parquet or JSON Lines, or the description is
+            wrong.
+    """
+    if is_task(path):
+        data = read_task(path)
+        for example in (*data.development, *data.test):
+            yield from example.texts
+    else:
+        _check_exists(path)
+        with local_copy(path) as here:
+            yield from _texts_of_file(here, path)
+
+
+def is_task(path: str) -> bool:
+    """Returns whether this names a task instead of a file: a description, or NAME=DIRECTORY."""
+    return path.endswith(DESCRIPTIONS) or _is_shipped(path)
+
+
+def _is_shipped(path: str) -> bool:
+    return "=" in path and not path.endswith(DESCRIPTIONS) and not exists(path)
+
+
+def _check_exists(path: str) -> None:
+    if not exists(path):
+        raise DataError(f"The benchmark {path} does not exist; check its path.")
+
+
+def _texts_of_file(path: Path, name: str) -> Iterator[str]:
+    if name.endswith(PARQUET):
+        for batch in read_columns(path, name):
+            yield from strings(batch.to_pylist())
+    elif name.endswith(JSON_LINES):
+        yield from _texts_of_json_lines(path, name)
+    else:
+        for line in records.read_lines(path):
+            if not isinstance(line, BrokenRecord):
+                text = line.content.decode("utf-8-sig", "replace").rstrip("\r\n")
+                yield from text.split("\t") if name.endswith(TSV) else [text]
+
+
+def _texts_of_json_lines(path: Path, name: str) -> Iterator[str]:
+    for number, row in enumerate(records.values(path)):
+        if not isinstance(row, BrokenRecord):
+            yield from strings(row.value)
+        elif number == 0:  # the last lines of an indented value may be values of their own
+            raise DataError(
+                f"The first line of the benchmark {name} is not a JSON value; write one per line."
+            )
+
+
+def strings(value: Any) -> Iterator[str]:
+    """Yields the strings of a JSON value, in order, without the names of fields."""
+    stack = [value]
+    while stack:
+        part = stack.pop()
+        if isinstance(part, str):
+            yield part
+        elif isinstance(part, dict):
+            stack.extend(reversed(part.values()))
+        elif isinstance(part, list):
+            stack.extend(reversed(part))
+
+
+def _paths_by_name(paths: Iterable[str]) -> dict[str, str]:
+    """Returns the path of each benchmark by its name, with as many folders as tell them apart."""
+    paths = tuple(dict.fromkeys(paths))
+    for parts in range(1, 2 + max((path.count("/") for path in paths), default=0)):
+        by_name = {_benchmark_name(path, parts): path for path in paths}
+        if len(by_name) == len(paths):
+            return by_name
+    raise DataError(
+        f"The benchmarks {', '.join(paths)} should have different names and two have the "
+        "same; leave one out, or score with each by itself."
+    )
+
+
+def _benchmark_name(path: str, parts: int) -> str:
+    """Returns the name of a task, or the last parts of a path."""
+    if _is_shipped(path):
+        return path.partition("=")[0]
+    return "/".join(path.rstrip("/").split("/")[-parts:])
+
+
+def word_counts(texts: Sequence[str]) -> Int[np.ndarray, " texts"]:
+    """Returns the number of words in each text."""
+    counts = [np.diff(hashed_words(chunk).offsets) for chunk in text_chunks(texts)]
+    return np.concatenate([np.empty(0, np.int64), *counts])
 
 
 def ngram_length(text: str) -> int:
@@ -367,39 +314,8 @@ def ngram_length(text: str) -> int:
     if spaced >= han + kana + other:
         return NGRAM_WORDS
     if other > han + kana:
-        return length_of(NGRAM_WORDS, "th")
-    return length_of(NGRAM_WORDS, "ja" if KANA_SHARE * kana > han + kana else "zh")
-
-
-def _no_longer_than(length: int, sought: list[Beginnings]) -> list[Beginnings]:
-    kept = ((one, [some for some in one.ngrams if some.length <= length]) for one in sought)
-    return [one._replace(ngrams=some) for one, some in kept if some]
-
-
-def _pairs(sought: list[Beginnings], words: Words) -> list[tuple[int, int]]:
-    """Returns pages and the benchmarks that they share an n-gram with, in order, each pair once."""
-    pairs: set[tuple[int, int]] = set()
-    for ngrams, starts, hashes in hits_of(sought, words):
-        pages = np.searchsorted(words.offsets, starts, side="right") - 1
-        first, last = (np.searchsorted(ngrams.hashes, hashes, side) for side in ("left", "right"))
-        counts = last - first
-        within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-        owners = ngrams.owners[np.repeat(first, counts) + within]
-        pairs.update(zip(np.repeat(pages, counts).tolist(), owners.tolist(), strict=True))
-    return sorted(pairs)
-
-
-def _named(paths: Iterable[str]) -> dict[str, str]:
-    """Returns the path of each benchmark by its name, with as many folders as tell them apart."""
-    paths = tuple(dict.fromkeys(paths))
-    for parts in range(1, 2 + max((path.count("/") for path in paths), default=0)):
-        named = {name_of(path, parts): path for path in paths}
-        if len(named) == len(paths):
-            return named
-    raise DataError(
-        f"The benchmarks {', '.join(paths)} should have different names and two have the "
-        "same; leave one out, or score with each by itself."
-    )
+        return units_of_words(NGRAM_WORDS, "th")
+    return units_of_words(NGRAM_WORDS, "ja" if KANA_SHARE * kana > han + kana else "zh")
 
 
 @functools.cache
@@ -412,32 +328,106 @@ def _script() -> UInt8[np.ndarray, "1114112"]:
     return table
 
 
-def overlapping(examples: Sequence[TaskExample], pages: Iterable[tuple[str, str]]) -> set[int]:
-    """Returns the positions of the examples that share an n-gram of 13 words with a page.
+def sought_ngrams(
+    texts: Sequence[str], owners: Int[np.ndarray, " texts"], lengths: Int[np.ndarray, " texts"]
+) -> list[Beginnings]:
+    """Returns the n-grams of texts, arranged for `find_hits`.
 
     Args:
-        examples: examples of any languages.
-        pages: language and text of each page, best with pages of one language in a row.
+        texts: the texts.
+        owners: number by which each text's n-grams are known; several texts may have the same.
+        lengths: number of words in each text's n-grams; 0 for texts that are not looked for.
     """
-    of_language: dict[str, list[int]] = defaultdict(list)
-    for position, example in enumerate(examples):
-        of_language[example.language].append(position)
-    sought = {code: _sought(examples, some, code) for code, some in of_language.items()}
-    found: set[int] = set()
-    for code, some in itertools.groupby(pages, key=lambda page: page[0]):
-        if code in sought:
-            for texts in chunks_of(text for _, text in some):
-                found.update(_found(sought[code], hashed_words(texts)))
-    return found
+    groups: dict[int, tuple[list[np.ndarray], list[NGrams]]] = defaultdict(lambda: ([], []))
+    for length in distinct(lengths[lengths > 0]).tolist():
+        rows = np.flatnonzero(lengths == length).tolist()
+        beginning = 1 << (length.bit_length() - 1)
+        first, ngrams = _ngrams([texts[row] for row in rows], owners[rows], length, beginning)
+        groups[beginning][0].append(first)
+        groups[beginning][1].append(ngrams)
+    sought = []
+    for length, (parts, ngrams) in groups.items():
+        hashes = distinct(np.concatenate(parts))
+        slots = np.zeros(max(1 << (SLOTS_PER_HASH * len(hashes)).bit_length(), FEWEST_SLOTS), bool)
+        slots[_slots(hashes, len(slots))] = True
+        sought.append(Beginnings(length, hashes, slots, ngrams))
+    return sought
 
 
-def _sought(
+def _ngrams(
+    texts: list[str], owners: Int[np.ndarray, " texts"], length: int, beginning: int
+) -> tuple[UInt64[np.ndarray, " ngrams"], NGrams]:
+    """Returns the hashes of the beginnings, and the n-grams, each once per owner."""
+    firsts, hashes, ngram_owners, done = [], [], [], 0
+    for chunk in text_chunks(texts):
+        words = hashed_words(chunk)
+        starts = np.flatnonzero(_room(words) >= length)
+        rows = np.searchsorted(words.offsets, starts, side="right") - 1
+        firsts.append(distinct(span_hashes(words.hashes, starts, starts + beginning)))
+        hashes.append(span_hashes(words.hashes, starts, starts + length))
+        ngram_owners.append(owners[done + rows])
+        done += len(chunk)
+    pairs = distinct_pairs(np.concatenate(hashes), np.concatenate(ngram_owners))
+    return np.concatenate(firsts), NGrams(length, *pairs)
+
+
+def _slots(hashes: UInt64[np.ndarray, " hashes"], count: int) -> Int64[np.ndarray, " hashes"]:
+    """Returns the slot of each hash: the number that its first bits are."""
+    return (hashes >> np.uint64(65 - count.bit_length())).astype(np.int64)
+
+
+def _room(words: Words) -> Int[np.ndarray, " words"]:
+    """Returns the number of words from each word to the end of its page, itself included."""
+    ends = np.repeat(words.offsets[1:], np.diff(words.offsets))
+    return ends - np.arange(len(ends))
+
+
+def find_hits(sought: Sequence[Beginnings], words: Words) -> Iterator[Hits]:
+    """Yields the n-grams of pages that are among those looked for."""
+    room, sums = _room(words), prefix_sums(words.hashes)
+    for beginnings in sought:
+        starts = np.flatnonzero(room >= beginnings.length)
+        hashes = hashes_between(sums, starts, starts + beginnings.length)
+        likely = np.flatnonzero(beginnings.slots[_slots(hashes, len(beginnings.slots))])
+        starts = starts[likely[is_among(hashes[likely], beginnings.hashes)]]
+        for ngrams in beginnings.ngrams:
+            long_enough = starts[room[starts] >= ngrams.length]
+            if long_enough.size:
+                hashes = hashes_between(sums, long_enough, long_enough + ngrams.length)
+                is_hit = is_among(hashes, ngrams.hashes)
+                yield ngrams, long_enough[is_hit], hashes[is_hit]
+
+
+def _no_longer_than(length: int, sought: list[Beginnings]) -> list[Beginnings]:
+    shorter = (
+        beginnings._replace(
+            ngrams=[ngrams for ngrams in beginnings.ngrams if ngrams.length <= length]
+        )
+        for beginnings in sought
+    )
+    return [beginnings for beginnings in shorter if beginnings.ngrams]
+
+
+def _pairs(sought: list[Beginnings], words: Words) -> list[tuple[int, int]]:
+    """Returns pages and the benchmarks that they share an n-gram with, in order, each pair once."""
+    pairs: set[tuple[int, int]] = set()
+    for ngrams, starts, hashes in find_hits(sought, words):
+        pages = np.searchsorted(words.offsets, starts, side="right") - 1
+        first, last = (np.searchsorted(ngrams.hashes, hashes, side) for side in ("left", "right"))
+        counts = last - first
+        within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        owners = ngrams.owners[np.repeat(first, counts) + within]
+        pairs.update(zip(np.repeat(pages, counts).tolist(), owners.tolist(), strict=True))
+    return sorted(pairs)
+
+
+def _ngrams_of_examples(
     examples: Sequence[TaskExample], positions: list[int], language: str
 ) -> list[Beginnings]:
-    """Returns what is looked for in the pages of a language."""
+    """Returns the n-grams that are looked for in the pages of a language."""
     texts = [text for position in positions for text in examples[position].texts]
     owners = np.repeat(positions, [len(examples[position].texts) for position in positions])
-    lengths = _ngram_lengths(word_counts(texts), owners, length_of(NGRAM_WORDS, language))
+    lengths = _ngram_lengths(word_counts(texts), owners, units_of_words(NGRAM_WORDS, language))
     return sought_ngrams(texts, owners, lengths)
 
 
@@ -451,9 +441,3 @@ def _ngram_lengths(
     whole = longest_texts[counts[longest_texts] < longest]
     lengths[whole] = counts[whole]
     return lengths
-
-
-def _found(sought: list[Beginnings], words: Words) -> Iterator[int]:
-    """Yields the positions of examples with an n-gram in these pages."""
-    for ngrams, _, hashes in hits_of(sought, words):
-        yield from ngrams.owners[np.isin(ngrams.hashes, hashes)].tolist()

@@ -34,9 +34,9 @@ from data.curation.personal_numbers import (
     NATIONAL_NUMBER,
     PHONE,
     Span,
-    blanked,
+    blank_out,
     dense_places,
-    disjoint,
+    disjoint_spans,
     national_numbers,
     telephone_numbers,
     with_ascii_digits,
@@ -65,7 +65,6 @@ A_DOMAIN = regex.compile(r"@(?:\[|[\p{L}\p{N}][^\s@.]{0,62}\.)")  # its beginnin
 RESERVED = re.compile(r"[@.](?:example(?:\.(?:com|net|org))?|test|invalid|localhost|local)$", re.I)
 # What follows the last dot where @ is part of a file's name: icon@2x.png.
 FILES = re.compile(r"\.(?:png|jpe?g|gif|svg|webp|bmp|ico|pdf|css|js|html?|php)$", re.I)
-
 REPLACED_IPS = (  # datatrove 0.10.1, `PIIFormatter`
     "22.214.171.124", "126.96.36.199", "188.8.131.52", "184.108.40.206", "220.127.116.11",
     "18.104.22.168",
@@ -92,58 +91,10 @@ _PUBLIC_WITHIN = (
     "2001:20::/28 2001:30::/28"
 )
 SPECIAL, PUBLIC_WITHIN = (
-    tuple(map(ipaddress.ip_network, some.split())) for some in (_SPECIAL, _PUBLIC_WITHIN)
+    tuple(map(ipaddress.ip_network, networks.split())) for networks in (_SPECIAL, _PUBLIC_WITHIN)
 )
 # 6.3.4.2 is a section and 2.6.18.1 a version; of random addresses 1 in 1,700 is as small.
 SMALL = 40
-
-
-def email_addresses(text: str) -> Iterator[tuple[Span, bool]]:
-    """Yields what has the form of an e-mail address, and whether it may be a person's."""
-    done, at = 0, text.find("@")
-    while at >= 0:
-        name = found = None
-        if A_DOMAIN.match(text, at):
-            name = NAME_BEFORE.search(text, max(at - LOCAL, done), at)
-            found = name and AT_DOMAIN.match(text, at, min(at + DOMAIN, len(text)))
-        done = at + 1  # no name goes on over the next @
-        if name and found:
-            done = found.end()
-            is_personal = not (RESERVED.search(found[0]) or FILES.search(found[0]))
-            yield Span(name.start(), done, EMAIL), is_personal
-        at = text.find("@", done)
-
-
-def ip_addresses(text: str) -> Iterator[tuple[Span, bool]]:
-    """Yields what has the form of an IP address, and whether it is a public one.
-
-    Digits of other scripts do not count, as `ipaddress` refuses them.
-    """
-    patterns = [
-        pattern
-        for prefilter, pattern in (
-            (MAY_HOLD_VERSION_4, VERSION_4), (MAY_HOLD_VERSION_6, VERSION_6)
-        ) if prefilter.search(text)
-    ]  # fmt: skip
-    for pattern in patterns:
-        for found in pattern.finditer(text):
-            is_public = _is_public(found[0])
-            if is_public is not None:
-                yield Span(*found.span(), IP), is_public and found[0] not in REPLACED_IPS
-
-
-def _is_public(address: str) -> bool | None:
-    """Returns whether an address is public; None if it is not an address."""
-    try:
-        found = ipaddress.ip_address(address)
-    except ValueError:
-        return None
-    is_special = any(found in network for network in SPECIAL)
-    if is_special and not any(found in network for network in PUBLIC_WITHIN):
-        return False
-    return found.version == 6 or max(found.packed) >= SMALL
-
-
 SPANS = pa.list_(pa.struct([("kind", pa.string()), ("begin", pa.int32()), ("end", pa.int32())]))
 # Of datatrove's `PIIFormatter`, in turn; it has none for numbers, whose names are presidio's.
 REPLACEMENTS = {
@@ -166,50 +117,45 @@ def personal_data(texts: Sequence[str], language: str) -> pa.ListArray:
         texts: pages of one language.
         language: its code, which decides whose national forms are looked for.
     """
-    rows = [
-        [
-            {"kind": span.kind, "begin": span.begin, "end": span.end}
-            for span in spans_of(text, language)
-        ]
-        for text in texts
-    ]
+    rows = [[span._asdict() for span in find_spans(text, language)] for text in texts]
     return pa.array(rows, SPANS)
 
 
-def spans_of(text: str, language: str) -> list[Span]:
+def find_spans(text: str, language: str) -> list[Span]:
     """Returns the personal data of one page, in order."""
-    found = _search(text, language)
-    characters, last = list(text) if found else [], found
-    while last:
-        for begin, end, _ in last:
+    spans = _search(text, language)
+    characters, latest = list(text) if spans else [], spans
+    while latest:
+        for begin, end, _ in latest:
             characters[begin:end] = "<" * (end - begin)
-        places = [(span.begin, span.end) for span in sorted(last)]
-        last = [
+        places = [(span.begin, span.end) for span in sorted(latest)]
+        latest = [
             span
             for begin, end in with_margin(places, REACH, len(characters))
             for span in _uncovered(characters, begin, end, language)
         ]
-        found += last
-    return sorted(found)
+        spans += latest
+    return sorted(spans)
 
 
 def _uncovered(characters: Sequence[str], begin: int, end: int, language: str) -> Iterator[Span]:
-    """Yields what a pass finds in a place, of a cut-out with `REACH` more characters around it."""
+    """Yields the spans in a place, from a search with `REACH` more characters around it."""
     first, last = max(begin - REACH, 0), min(end + REACH, len(characters))
-    for span in _shifted(_search("".join(characters[first:last]), language), first):
+    for span in _shift(_search("".join(characters[first:last]), language), first):
         if begin <= span.begin and span.end <= end:
             yield span
 
 
 def _search(text: str, language: str) -> list[Span]:
-    """Returns what one pass over a text finds, in order."""
+    """Returns the spans of one pass over a text, in order."""
     shaped = []
     if "@" in text:
         # A replacement is not part of a name beside it: two may stand on both sides of a dot.
-        shaped += email_addresses(blanked(text, list(_replaced_emails(text))))
-    shaped += ip_addresses(blanked(text, [span for span, _ in shaped]))
-    found = [span for span, is_personal in shaped if is_personal]
-    return disjoint([*found, *_numbers(blanked(text, [span for span, _ in shaped]), language)])
+        shaped += email_addresses(blank_out(text, list(_replaced_emails(text))))
+    shaped += ip_addresses(blank_out(text, [span for span, _ in shaped]))
+    personal = [span for span, is_personal in shaped if is_personal]
+    rest = blank_out(text, [span for span, _ in shaped])
+    return disjoint_spans([*personal, *_numbers(rest, language)])
 
 
 def _replaced_emails(text: str) -> Iterator[Span]:
@@ -218,6 +164,65 @@ def _replaced_emails(text: str) -> Iterator[Span]:
         ends = (end for end in reversed(row.ends(1)) if DOMAIN_ENDS.match(text, end))
         if (end := next(ends, None)) is not None:
             yield Span(row.start(), end, EMAIL)
+
+
+def email_addresses(text: str) -> Iterator[tuple[Span, bool]]:
+    """Yields what has the form of an e-mail address, and whether it may be a person's."""
+    done, at = 0, text.find("@")
+    while at >= 0:
+        name = domain = None
+        if A_DOMAIN.match(text, at):
+            name = NAME_BEFORE.search(text, max(at - LOCAL, done), at)
+            domain = name and AT_DOMAIN.match(text, at, min(at + DOMAIN, len(text)))
+        done = at + 1  # no name goes on over the next @
+        if name and domain:
+            done = domain.end()
+            is_personal = not (RESERVED.search(domain[0]) or FILES.search(domain[0]))
+            yield Span(name.start(), done, EMAIL), is_personal
+        at = text.find("@", done)
+
+
+def ip_addresses(text: str) -> Iterator[tuple[Span, bool]]:
+    """Yields what has the form of an IP address, and whether it is a public one.
+
+    Digits of other scripts do not count, as `ipaddress` refuses them.
+    """
+    patterns = [
+        pattern
+        for prefilter, pattern in (
+            (MAY_HOLD_VERSION_4, VERSION_4), (MAY_HOLD_VERSION_6, VERSION_6)
+        ) if prefilter.search(text)
+    ]  # fmt: skip
+    for pattern in patterns:
+        for match in pattern.finditer(text):
+            is_public = _is_public(match[0])
+            if is_public is not None:
+                yield Span(*match.span(), IP), is_public and match[0] not in REPLACED_IPS
+
+
+def _is_public(text: str) -> bool | None:
+    """Returns whether an address is public; None if it is not an address."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    is_special = any(address in network for network in SPECIAL)
+    if is_special and not any(address in network for network in PUBLIC_WITHIN):
+        return False
+    return address.version == 6 or max(address.packed) >= SMALL
+
+
+def _numbers(text: str, language: str) -> Iterator[Span]:
+    """Yields national numbers, and then the telephone numbers beside them."""
+    for begin, end in dense_places(text):
+        place = with_ascii_digits(text[begin:end])
+        numbers = list(national_numbers(place, language))
+        yield from _shift(numbers, begin)
+        yield from _shift(telephone_numbers(blank_out(place, numbers), language), begin)
+
+
+def _shift(spans: Iterable[Span], by: int) -> Iterator[Span]:
+    return (Span(span.begin + by, span.end + by, span.kind) for span in spans)
 
 
 def masked(texts: Sequence[str], spans: pa.ListArray, kinds: Collection[str] = KINDS) -> list[str]:
@@ -229,12 +234,12 @@ def masked(texts: Sequence[str], spans: pa.ListArray, kinds: Collection[str] = K
         kinds: kinds that are replaced.
     """
     return [
-        _masked(text, row, kinds) if row else text
+        _mask_page(text, row, kinds) if row else text
         for text, row in zip(texts, spans.to_pylist(), strict=True)
     ]
 
 
-def _masked(text: str, spans: list[dict], kinds: Collection[str]) -> str:
+def _mask_page(text: str, spans: list[dict], kinds: Collection[str]) -> str:
     words = {kind: itertools.cycle(REPLACEMENTS[kind]) for kind in kinds}
     parts, done = [], 0
     for span in spans:
@@ -242,16 +247,3 @@ def _masked(text: str, spans: list[dict], kinds: Collection[str]) -> str:
             parts += [text[done : span["begin"]], next(words[span["kind"]])]
             done = span["end"]
     return "".join([*parts, text[done:]])
-
-
-def _numbers(text: str, language: str) -> Iterator[Span]:
-    """Yields national numbers, and then the telephone numbers beside them."""
-    for begin, end in dense_places(text):
-        place = with_ascii_digits(text[begin:end])
-        found = list(national_numbers(place, language))
-        yield from _shifted(found, begin)
-        yield from _shifted(telephone_numbers(blanked(place, found), language), begin)
-
-
-def _shifted(spans: Iterable[Span], by: int) -> Iterator[Span]:
-    return (Span(span.begin + by, span.end + by, span.kind) for span in spans)

@@ -20,12 +20,10 @@ Numbers that stand side by side hide one another (`V-12345678-6,V-`): a found on
 what stands around it is searched again, until nothing more appears.
 """
 
-import csv
 import functools
 import importlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from importlib import resources
 from typing import NamedTuple
 
 import regex
@@ -35,84 +33,6 @@ from data import languages, scripts
 
 EMAIL, IP, PHONE, NATIONAL_NUMBER = "email", "ip", "phone", "national_number"
 KINDS = (EMAIL, IP, PHONE, NATIONAL_NUMBER)
-
-
-class Span(NamedTuple):
-    """A piece of personal data.
-
-    Attributes:
-        begin: index of its first character.
-        end: index after its last character.
-        kind: one of KINDS.
-    """
-
-    begin: int
-    end: int
-    kind: str
-
-
-def blanked(text: str, spans: Sequence[Span]) -> str:
-    """Returns a text of the same length, in which angle brackets stand for the spans."""
-    if not spans:
-        return text
-    parts, done = [], 0
-    for begin, end, _ in sorted(spans):
-        parts += [text[done:begin], "<" * (end - max(begin, done))]
-        done = max(end, done)
-    return "".join([*parts, text[done:]])
-
-
-def with_margin(
-    places: Iterable[tuple[int, int]], margin: int, length: int
-) -> Iterator[tuple[int, int]]:
-    """Yields the text within a margin of each place, in order and disjoint.
-
-    Args:
-        places: begins and ends, in order and disjoint.
-        margin: characters on both sides.
-        length: characters of the text.
-    """
-    begin = end = 0
-    for first, last in places:
-        if first - margin > end:
-            if end:
-                yield begin, end
-            begin = first - margin
-        end = min(last + margin, length)
-    if end:
-        yield begin, end
-
-
-def disjoint(spans: Iterable[Span]) -> list[Span]:
-    """Returns the spans in order, each without those that begin within it."""
-    kept: list[Span] = []
-    for span in sorted(spans):
-        if not kept or span.begin >= kept[-1].end:
-            kept.append(span)
-    return kept
-
-
-def regions_of(language: str) -> tuple[str, ...]:
-    """Returns the ISO 3166 codes of a language's regions, the likeliest first.
-
-    Args:
-        language: code or alias. Languages that are not mC4's, "und" and Esperanto have no region.
-    """
-    found = languages.find(language)
-    return () if found is None else _table()[found.code]
-
-
-@functools.cache
-def _table() -> dict[str, tuple[str, ...]]:
-    return {row["code"]: tuple(row["regions"].strip("-").split()) for row in rows("regions.tsv")}
-
-
-def rows(name: str) -> list[dict[str, str]]:
-    """Returns the rows of a table beside this file."""
-    text = resources.files("data.curation").joinpath(name).read_text(encoding="utf-8")
-    return list(csv.DictReader(text.splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE))
-
-
 # Six digits, as in the Mexican RFC; the most characters between two are the three of "12 - 34".
 DENSE = regex.compile(r"\d(?:[^\d\n]{0,3}\d){5,}")
 MARGIN = 20  # characters before and after: a plus, brackets, letters of a number
@@ -129,28 +49,6 @@ SAME = {
     " ": "\u00a0\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u3000\t",
     "+": "＋﹢", "(": "（", ")": "）", ".": "．", "/": "／",
 }  # fmt: skip
-
-
-def with_ascii_digits(text: str) -> str:
-    """Returns the text with ASCII digits, hyphens and spaces for those of other scripts.
-
-    No character is added or removed.
-    """
-    return text if text.isascii() else text.translate(_ascii())
-
-
-def dense_places(text: str) -> Iterator[tuple[int, int]]:
-    """Returns where six digits or more stand close together, with a margin; in order, disjoint."""
-    return with_margin((found.span() for found in DENSE.finditer(text)), MARGIN, len(text))
-
-
-@functools.cache
-def _ascii() -> dict[int, str]:
-    digits = map(chr, scripts.characters_with(r"\p{Nd}").tolist())  # from 0 to 9 in each script
-    signs = {other: sign for sign, others in SAME.items() for other in others}
-    return str.maketrans({d: str(number % 10) for number, d in enumerate(digits)} | signs)
-
-
 DIGITS = "[0-9](?:[-. ()/]{0,3}[0-9]){6,17}"
 AFTER = r"(?![0-9A-Za-z_=%€]|[./\\-][0-9A-Za-z])"
 # Neither within a word or an address (text/01/04140000.xhp) nor within a longer number.
@@ -174,6 +72,27 @@ SEPARATED = re.compile("[0-9][-. ()/]+[0-9]")
 FEWEST_DIGITS = 7
 SHORTEST_PLAIN = 10  # digits of a number without separators
 NOT_DIGITS = re.compile("[^0-9]+")
+REST_OF_A_CARD = r"(?<=[3-6][0-9]{3}[ -])[0-9]{4}[ -][0-9]{4}[ -][0-9]{4}(?![0-9])"
+BEFORE_NATIONAL = (
+    NOT_IN_A_WORD + rf"(?<!\+)(?<![0-9][-./]){NOT_GROUPED}(?<!\+[ (])(?!{REST_OF_A_CARD})"
+)
+AFTER_NATIONAL = r"(?![0-9A-Za-z_]|[-.,/][0-9])"
+LONGEST = 21  # characters of a form: the French one with its spaces
+CONTEXT = 5  # most characters that BEFORE and AFTER read outside a number
+
+
+class Span(NamedTuple):
+    """A piece of personal data.
+
+    Attributes:
+        begin: index of its first character.
+        end: index after its last character.
+        kind: one of KINDS.
+    """
+
+    begin: int
+    end: int
+    kind: str
 
 
 class Plan(NamedTuple):
@@ -188,6 +107,125 @@ class Plan(NamedTuple):
     region: str
     numbers: re.Pattern[str]
     trunk: str
+
+
+class NationalNumber(NamedTuple):
+    """A kind of number.
+
+    Attributes:
+        form: how it is written.
+        is_valid: whether digits and letters of that form are such a number.
+    """
+
+    form: re.Pattern[str]
+    is_valid: Callable[[str], bool]
+
+
+def dense_places(text: str) -> Iterator[tuple[int, int]]:
+    """Returns where six digits or more stand close together, with a margin; in order, disjoint."""
+    return with_margin((match.span() for match in DENSE.finditer(text)), MARGIN, len(text))
+
+
+def with_margin(
+    places: Iterable[tuple[int, int]], margin: int, length: int
+) -> Iterator[tuple[int, int]]:
+    """Yields the text within a margin of each place, in order and disjoint.
+
+    Args:
+        places: begins and ends, in order and disjoint.
+        margin: characters on both sides.
+        length: characters of the text.
+    """
+    begin = end = 0
+    for first, last in places:
+        if first - margin > end:
+            if end:
+                yield begin, end
+            begin = first - margin
+        end = min(last + margin, length)
+    if end:
+        yield begin, end
+
+
+def with_ascii_digits(text: str) -> str:
+    """Returns the text with ASCII digits, hyphens and spaces for those of other scripts.
+
+    No character is added or removed.
+    """
+    return text if text.isascii() else text.translate(_ascii())
+
+
+@functools.cache
+def _ascii() -> dict[int, str]:
+    digits = map(chr, scripts.characters_with(r"\p{Nd}").tolist())  # from 0 to 9 in each script
+    signs = {other: sign for sign, others in SAME.items() for other in others}
+    values = {digit: str(number % 10) for number, digit in enumerate(digits)}
+    return str.maketrans(values | signs)
+
+
+def national_numbers(text: str, language: str) -> Iterator[Span]:
+    """Yields the numbers of a language's regions, which do not overlap, as they are found.
+
+    Args:
+        text: a text in which all digits are ASCII.
+        language: code of the page's language.
+    """
+    numbers = _numbers_of_regions(regions_of(language))
+    characters, places = list(text), [(0, len(text))]
+    while places:
+        spans = disjoint_spans(
+            span for place in places for span in _numbers_near(*place, characters, numbers)
+        )
+        yield from spans
+        for begin, end, _ in spans:
+            characters[begin:end] = "<" * (end - begin)
+        places = [(span.begin, span.end) for span in spans]
+
+
+def disjoint_spans(spans: Iterable[Span]) -> list[Span]:
+    """Returns the spans in order, each without those that begin within it."""
+    kept: list[Span] = []
+    for span in sorted(spans):
+        if not kept or span.begin >= kept[-1].end:
+            kept.append(span)
+    return kept
+
+
+def _numbers_near(
+    begin: int, end: int, characters: list[str], numbers: tuple[NationalNumber, ...]
+) -> Iterator[Span]:
+    """Yields the numbers that a change between two places can have uncovered, form by form."""
+    first = max(begin - LONGEST - 2 * CONTEXT, 0)
+    text = "".join(characters[first : end + LONGEST + 2 * CONTEXT])
+    for number in numbers:
+        match = number.form.search(text)
+        while match is not None:
+            span = Span(first + match.start(), first + match.end(), NATIONAL_NUMBER)
+            is_near = span.begin <= end + CONTEXT and span.end >= begin - CONTEXT
+            if is_near and _is_valid(number, match[0]):
+                yield span
+            # Not from its end: "2024 2345 6789 0124" holds an Indian number behind another group.
+            match = number.form.search(text, match.start() + 1)
+
+
+def _is_valid(number: NationalNumber, written: str) -> bool:
+    try:
+        return number.is_valid(written)
+    except LookupError:  # `cn.ric` of python-stdnum 2.2, for a county without a name
+        return False
+
+
+@functools.cache
+def _numbers_of_regions(regions: tuple[str, ...]) -> tuple[NationalNumber, ...]:
+    numbers = {
+        (row["module"], row["form"]): NationalNumber(
+            re.compile(f"{BEFORE_NATIONAL}(?:{row['form']}){AFTER_NATIONAL}"),
+            importlib.import_module(f"stdnum.{row['module']}").is_valid,
+        )
+        for row in languages.table_rows("data.curation", "national_numbers.tsv")
+        if row["region"] in regions
+    }
+    return tuple(numbers.values())
 
 
 def telephone_numbers(text: str, language: str) -> Iterator[Span]:
@@ -210,43 +248,56 @@ def _between(
     """
     before = done = begin
     while (candidate := _candidate(text, done, end, edge)) is not None:
-        found = _first_number(text, candidate, end, plans)
-        if found is None:
+        number = _first_number(text, candidate, end, plans)
+        if number is None:
             before, done = done, candidate[1]
             continue
-        yield from _between(text, before, found[0], edge, plans)
-        yield Span(*found, PHONE)
-        before = done = edge = found[1]
+        yield from _between(text, before, number[0], edge, plans)
+        yield Span(*number, PHONE)
+        before = done = edge = number[1]
 
 
 def _candidate(text: str, begin: int, end: int, edge: int | None) -> tuple[int, int] | None:
-    found = NEXT.match(text, begin, end) if begin == edge else None
-    found = found or CANDIDATE.search(text, begin, end)
-    return None if found is None else found.span(1)
+    match = NEXT.match(text, begin, end) if begin == edge else None
+    match = match or CANDIDATE.search(text, begin, end)
+    return match and match.span(1)
 
 
 def _first_number(
     text: str, candidate: tuple[int, int], end: int, plans: tuple[Plan, ...]
 ) -> tuple[int, int] | None:
-    """Returns where the first number of a candidate begins and ends, in a text up to `end`."""
+    """Returns begin and end of the first number of a candidate, in a text up to `end`."""
     begin, written = candidate[0], text[slice(*candidate)]
     if NO_NUMBER.match(written):
         return None
-    found = _number(written, plans)
-    if found is None:
-        found = _first_of_two(text[begin : min(begin + TWO, end)], len(written), plans)
-    return None if found is None else (begin + found[0], begin + found[1])
+    number = _number(written, plans)
+    if number is None:
+        number = _first_of_two(text[begin : min(begin + TWO, end)], len(written), plans)
+    return None if number is None else (begin + number[0], begin + number[1])
 
 
 def _number(written: str, plans: Sequence[Plan]) -> tuple[int, int] | None:
     if written.startswith("+"):
-        return _matched(written, None, Leniency.VALID)
+        return _match(written, None, Leniency.VALID)
     for plan in plans:
-        if _may_be_of(plan, written):
-            found = _matched(written, plan.region, Leniency.STRICT_GROUPING)
-            if found is not None and _may_be_of(plan, written[found[0] : found[1]]):
-                return found
+        if _may_be_in_plan(plan, written):
+            number = _match(written, plan.region, Leniency.STRICT_GROUPING)
+            if number is not None and _may_be_in_plan(plan, written[slice(*number)]):
+                return number
     return None
+
+
+def _may_be_in_plan(plan: Plan, written: str) -> bool:
+    """Returns whether this begins with a number of the plan, written as no plain integer is."""
+    digits = NOT_DIGITS.sub("", written)
+    is_plain = plan.trunk and digits.startswith(plan.trunk) and len(digits) >= SHORTEST_PLAIN
+    is_written_so = is_plain or SEPARATED.search(written) is not None
+    return bool(is_written_so and len(digits) >= FEWEST_DIGITS and plan.numbers.match(digits))
+
+
+def _match(written: str, region: str | None, leniency: int) -> tuple[int, int] | None:
+    match = next(iter(PhoneNumberMatcher(written, region, leniency, max_tries=10)), None)
+    return None if match is None else (match.start, match.end)
 
 
 def _first_of_two(text: str, end: int, plans: tuple[Plan, ...]) -> tuple[int, int] | None:
@@ -273,19 +324,6 @@ def _is_number(written: str, plans: tuple[Plan, ...]) -> bool:
     return _number(written, likely) == (0, len(written))
 
 
-def _may_be_of(plan: Plan, written: str) -> bool:
-    """Returns whether this begins with a number of the plan, written as no plain integer is."""
-    digits = NOT_DIGITS.sub("", written)
-    is_plain = plan.trunk and digits.startswith(plan.trunk) and len(digits) >= SHORTEST_PLAIN
-    is_written_so = is_plain or SEPARATED.search(written) is not None
-    return bool(is_written_so and len(digits) >= FEWEST_DIGITS and plan.numbers.match(digits))
-
-
-def _matched(written: str, region: str | None, leniency: int) -> tuple[int, int] | None:
-    found = next(iter(PhoneNumberMatcher(written, region, leniency, max_tries=10)), None)
-    return None if found is None else (found.start, found.end)
-
-
 @functools.cache
 def _plans(regions: tuple[str, ...]) -> tuple[Plan, ...]:
     return tuple(_plan(region) for region in regions)
@@ -295,86 +333,32 @@ def _plan(region: str) -> Plan:
     metadata = PhoneMetadata.metadata_for_region(region)
     assert metadata is not None, region
     assert metadata.general_desc is not None, region
-    trunk = metadata.national_prefix or ""
-    return Plan(
-        region,
-        re.compile(rf"(?:{trunk})?(?:{metadata.general_desc.national_number_pattern})"),
-        trunk,
-    )
+    trunk, numbers = metadata.national_prefix or "", metadata.general_desc.national_number_pattern
+    return Plan(region, re.compile(rf"(?:{trunk})?(?:{numbers})"), trunk)
 
 
-REST_OF_A_CARD = r"(?<=[3-6][0-9]{3}[ -])[0-9]{4}[ -][0-9]{4}[ -][0-9]{4}(?![0-9])"
-BEFORE_NATIONAL = (
-    NOT_IN_A_WORD + rf"(?<!\+)(?<![0-9][-./]){NOT_GROUPED}(?<!\+[ (])(?!{REST_OF_A_CARD})"
-)
-AFTER_NATIONAL = r"(?![0-9A-Za-z_]|[-.,/][0-9])"
-LONGEST = 21  # characters of a form: the French one with its spaces
-CONTEXT = 5  # most characters that BEFORE and AFTER read outside a number
-
-
-class NationalNumber(NamedTuple):
-    """A kind of number.
-
-    Attributes:
-        form: how it is written.
-        is_valid: whether digits and letters of that form are such a number.
-    """
-
-    form: re.Pattern[str]
-    is_valid: Callable[[str], bool]
-
-
-def national_numbers(text: str, language: str) -> Iterator[Span]:
-    """Yields the numbers of a language's regions, which do not overlap, as they are found.
+def regions_of(language: str) -> tuple[str, ...]:
+    """Returns the ISO 3166 codes of a language's regions, the likeliest first.
 
     Args:
-        text: a text in which all digits are ASCII.
-        language: code of the page's language.
+        language: code or alias. Languages that are not mC4's, "und" and Esperanto have no region.
     """
-    numbers = _numbers(regions_of(language))
-    characters, places = list(text), [(0, len(text))]
-    while places:
-        found = disjoint(
-            span for place in places for span in _touching(*place, characters, numbers)
-        )
-        yield from found
-        for begin, end, _ in found:
-            characters[begin:end] = "<" * (end - begin)
-        places = [(span.begin, span.end) for span in found]
-
-
-def _touching(
-    begin: int, end: int, characters: list[str], numbers: tuple[NationalNumber, ...]
-) -> Iterator[Span]:
-    """Yields the numbers that a change between two places can have uncovered, form by form."""
-    first = max(begin - LONGEST - 2 * CONTEXT, 0)
-    text = "".join(characters[first : end + LONGEST + 2 * CONTEXT])
-    for number in numbers:
-        found = number.form.search(text)
-        while found is not None:
-            span = Span(first + found.start(), first + found.end(), NATIONAL_NUMBER)
-            is_near = span.begin <= end + CONTEXT and span.end >= begin - CONTEXT
-            if is_near and _is_valid(number, found[0]):
-                yield span
-            # Not from its end: "2024 2345 6789 0124" holds an Indian number behind another group.
-            found = number.form.search(text, found.start() + 1)
-
-
-def _is_valid(number: NationalNumber, written: str) -> bool:
-    try:
-        return number.is_valid(written)
-    except LookupError:  # `cn.ric` of python-stdnum 2.2, for a county without a name
-        return False
+    entry = languages.find(language)
+    return () if entry is None else _regions()[entry.code]
 
 
 @functools.cache
-def _numbers(regions: tuple[str, ...]) -> tuple[NationalNumber, ...]:
-    found = {
-        (row["module"], row["form"]): NationalNumber(
-            re.compile(f"{BEFORE_NATIONAL}(?:{row['form']}){AFTER_NATIONAL}"),
-            importlib.import_module(f"stdnum.{row['module']}").is_valid,
-        )
-        for row in rows("national_numbers.tsv")
-        if row["region"] in regions
-    }
-    return tuple(found.values())
+def _regions() -> dict[str, tuple[str, ...]]:
+    rows = languages.table_rows("data.curation", "regions.tsv")
+    return {row["code"]: tuple(row["regions"].strip("-").split()) for row in rows}
+
+
+def blank_out(text: str, spans: Sequence[Span]) -> str:
+    """Returns a text of the same length, in which angle brackets stand for the spans."""
+    if not spans:
+        return text
+    parts, done = [], 0
+    for begin, end, _ in sorted(spans):
+        parts += [text[done:begin], "<" * (end - max(begin, done))]
+        done = max(end, done)
+    return "".join([*parts, text[done:]])

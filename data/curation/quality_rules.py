@@ -17,8 +17,6 @@ from jaxtyping import Bool, Int64
 
 from data.curation.thresholds import Thresholds
 
-Fails = Bool[np.ndarray, " pages"]
-
 
 class Rule(NamedTuple):
     """A bound of one signal.
@@ -43,13 +41,13 @@ def reasons(signals: pa.RecordBatch, thresholds: Thresholds) -> list[str | None]
         signals: columns of `signals.SIGNALS`, one row per page.
         thresholds: thresholds of the pages' language.
     """
-    found = np.full(signals.num_rows, None, object)
+    reasons = np.full(signals.num_rows, None, object)
     undecided = np.ones(signals.num_rows, bool)
     for rule in rules(thresholds):
         fails = undecided & _fails(rule, signals, thresholds)
-        found[fails] = rule.reason
+        reasons[fails] = rule.reason
         undecided &= ~fails
-    return found.tolist()
+    return reasons.tolist()
 
 
 def rules(t: Thresholds) -> Iterator[Rule]:
@@ -82,7 +80,9 @@ def rules(t: Thresholds) -> Iterator[Rule]:
     yield Rule("gopher_enough_stop_words", "common_words", fewest=stop_words)
 
 
-def _fails(rule: Rule, signals: pa.RecordBatch, thresholds: Thresholds) -> Fails:
+def _fails(
+    rule: Rule, signals: pa.RecordBatch, thresholds: Thresholds
+) -> Bool[np.ndarray, " pages"]:
     if rule.most is None and rule.fewest is None:
         return np.zeros(signals.num_rows, bool)
     if rule.signal == "common_words":
@@ -105,21 +105,21 @@ def _stop_words(
     column = signals.column("common_words")
     words = column.flatten().dictionary_encode()
     different = words.dictionary.to_pylist()
-    [(script, _)] = Counter(map(_script_of, stop_words)).most_common(1)
+    [(script, _)] = Counter(map(_first_script, stop_words)).most_common(1)
 
     def count(is_counted: list[bool]) -> Int64[np.ndarray, " pages"]:
-        found = np.append(0, np.cumsum(np.array(is_counted, bool)[words.indices.to_numpy()]))
+        counts = np.append(0, np.cumsum(np.array(is_counted, bool)[words.indices.to_numpy()]))
         offsets = column.offsets.to_numpy()
-        return np.diff(found[offsets - offsets[0]])
+        return np.diff(counts[offsets - offsets[0]])
 
     held = count([word in stop_words for word in different])
-    foreign = count([_script_of(word) != script for word in different])
+    foreign = count([_first_script(word) != script for word in different])
     lengths = column.value_lengths().to_numpy()
     return np.where(2 * foreign > lengths, len(stop_words), held)
 
 
 @functools.lru_cache(1 << 16)
-def _script_of(word: str) -> str:
+def _first_script(word: str) -> str:
     """Returns the script of a word's first letter, as Unicode's names of letters begin with it."""
     letters = (unicodedata.name(letter, "") for letter in word if letter.isalpha())
     script = next(letters, "").partition(" ")[0]

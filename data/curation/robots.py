@@ -57,6 +57,19 @@ ARCHIVES, JSON_LINES = (".warc", ".warc.gz"), (".jsonl", ".jsonl.gz")
 PATH = "/robots.txt"
 MOST_REDIRECTS = 5
 LONGEST_ADDRESS = 2048  # characters; redirects are held in memory
+USER_AGENT = "CCBot"  # Common Crawl's, whose pages most corpora are made of
+PRODUCT_TOKEN = re.compile("[A-Za-z0-9_-]+").fullmatch
+CACHED = 1024  # parsed files; many hosts have the same one
+LONGEST_CACHED = 8 << 10  # characters: rules take 20 times as much memory
+MOST_WILDCARDS = 5_000  # 0.01 s per page; as many as fit into 500 kB would take 0.05 s
+LINE = re.compile(
+    r"(?:(?P<name>user-agent|useragent|user\s+agent)|(?P<allow>allow)"
+    r"|disallow|dissallow|dissalow|disalow|diasllow|disallaw)(?:\s*:|\s|$)(?P<value>.*)",
+    re.IGNORECASE | re.DOTALL,
+).match
+ENCODED = re.compile(rb"%[0-9a-fA-F]{2}")
+KEPT_ENCODED = (b"%2F", b"%25", b"%2A")  # what a separator, the sign itself and a wildcard are not
+INDEX = "/index.html"
 
 
 class Robots(NamedTuple):
@@ -94,182 +107,6 @@ class Address(NamedTuple):
     query: str
 
 
-def check_robots_file(path: str) -> None:
-    """Checks that a file can hold robots.txt files, by its name.
-
-    Raises:
-        DataError: if its name is none of the forms, or it does not exist.
-    """
-    is_plain = path.endswith(PATH) and _host_of_folder(path)
-    if not is_plain and not path.endswith((*ARCHIVES, *JSON_LINES)):
-        raise DataError(
-            f"Robots.txt files are read from {', '.join((*ARCHIVES, *JSON_LINES))} or "
-            f"HOST/robots.txt, and {path} is none of these; convert it, or leave it out."
-        )
-    if not exists(path):
-        raise DataError(f"The file {path} with robots.txt does not exist; check its path.")
-
-
-def read_robots(path: str, skipped: Counter[str] | None = None) -> Iterator[Robots]:
-    """Yields the robots.txt files of a file, in its order; a host may have several.
-
-    Args:
-        path: path or address of a WARC file, JSON Lines, or `HOST/robots.txt`.
-        skipped: is increased by the number of lines or records that cannot be read, by reason.
-
-    Raises:
-        DataError: if the file is none of these, or does not exist.
-    """
-    check_robots_file(path)
-    skipped = Counter() if skipped is None else skipped
-    with local_copy(path) as here:
-        if path.endswith(ARCHIVES):
-            yield from _of_archive(here, skipped)
-        elif path.endswith(JSON_LINES):
-            yield from _of_json_lines(here, skipped)
-        else:
-            yield from _answer("", 200, here.read_bytes(), _host_of_folder(path))
-
-
-def _of_archive(here: Path, skipped: Counter[str]) -> Iterator[Robots]:
-    led_here = redirected_hosts(here)
-    not_found = set(led_here)
-    for record in web_archive.read_records(here):
-        if isinstance(record, BrokenRecord):
-            skipped[record.reason] += 1
-            continue
-        at = address_of(record.url)
-        if record.kind != "response" or at is None:
-            continue
-        hosts = [*([at.host] if at.path == PATH else ()), *led_here.get(at, ())]
-        if not hosts:
-            continue
-        not_found.discard(at)
-        found = response_of(record.body)
-        if isinstance(found, Defect):
-            skipped[found.reason] += 1
-        else:
-            time = record.headers.get("WARC-Date") or ""
-            for host in hosts:
-                yield from _answer(time, found.status, found.content, host)
-    if not_found:
-        skipped["redirect_elsewhere"] += sum(len(led_here[one]) for one in not_found)
-
-
-def _of_json_lines(here: Path, skipped: Counter[str]) -> Iterator[Robots]:
-    for found in records.values(here):
-        row = None if isinstance(found, BrokenRecord) else _row(found.value)
-        if row is None:
-            skipped[found.reason if isinstance(found, BrokenRecord) else "no_robots_txt"] += 1
-            continue
-        content = (row.robots or "").encode("utf-8", "replace")
-        yield from _answer(row.time, row.status, content, host_of(row.host))
-
-
-def _row(value: object) -> Row | None:
-    """Returns a line's value as a row; None if it has another shape or says nothing of a host."""
-    try:
-        row = of_shape(value, Row, "a line of robots.txt files")
-    except DataError:
-        return None
-    kind = row.status // 100
-    has_answer = kind in (4, 5) or (kind == 2 and row.robots is not None)
-    return row if host_of(row.host) and has_answer else None
-
-
-def _answer(time: object, status: int, content: bytes, host: str) -> Iterator[Robots]:
-    """Yields what a crawler may rely on; nothing for a redirect or a malformed host."""
-    kind = status // 100
-    if host and kind in (2, 4, 5):
-        known = sortable(time) if isinstance(time, str) else ""
-        yield Robots(known, kind == 5, _text(content) if kind == 2 else "", host)
-
-
-def _host_of_folder(path: str) -> str:
-    return host_of(path.removesuffix(PATH).rpartition("/")[2])
-
-
-def _text(content: bytes) -> str:
-    """Returns the text of a robots.txt, up to the last whole line of its first 500 KiB.
-
-    Lines end by LF, CR or both. Without an end, all of these bytes are one line.
-    """
-    if len(content) > MOST_BYTES:
-        end = max(content.rfind(one, 0, MOST_BYTES) for one in (b"\n", b"\r"))
-        content = content[: end + 1 or MOST_BYTES]
-    return content.decode("utf-8-sig", "replace")
-
-
-def address_of(url: str) -> Address | None:
-    """Returns where an address leads; None if it is malformed or very long."""
-    parts = split(url) if len(url) <= LONGEST_ADDRESS else None
-    return None if parts is None else Address(host_of(url), parts.path, parts.query)
-
-
-def redirected_hosts(archive: Path) -> dict[Address, list[str]]:
-    """Returns the hosts whose robots.txt is at another address, by that address."""
-    leads = _leads(archive)
-    found: dict[Address, list[str]] = defaultdict(list)
-    for begin in leads:
-        end, left = begin, MOST_REDIRECTS
-        while end in leads and left:
-            end, left = leads[end], left - 1
-        if begin.path == PATH:
-            found[end].append(begin.host)
-    return dict(found)
-
-
-def _leads(archive: Path) -> dict[Address, Address]:
-    """Returns the target of each address that redirects and never answers.
-
-    One that redirects by one scheme, or at one time, may answer by the other or at another.
-    """
-    leads: dict[Address, Address] = {}
-    answered: set[Address] = set()
-    for record in web_archive.read_records(archive):
-        if isinstance(record, BrokenRecord) or record.kind != "response":
-            continue
-        begin = address_of(record.url)
-        if begin is None:
-            continue
-        if not _may_redirect(record.body):
-            answered.add(begin)
-            continue
-        found = response_of(record.body)
-        if isinstance(found, Response) and found.status // 100 == 3 and found.location:
-            end = _target(record.url, found.location)
-            if end not in (None, begin):
-                leads[begin] = end
-    return {begin: end for begin, end in leads.items() if begin not in answered}
-
-
-def _may_redirect(message: bytes) -> bool:
-    """Returns whether a message's status begins with 3, without unpacking its content."""
-    return message[:16].partition(b" ")[2].lstrip()[:1] == b"3"
-
-
-def _target(url: str, location: str) -> Address | None:
-    try:
-        return address_of(urljoin(with_slashes(url), location.strip()))
-    except ValueError:
-        return None
-
-
-USER_AGENT = "CCBot"  # Common Crawl's, whose pages most corpora are made of
-PRODUCT_TOKEN = re.compile("[A-Za-z0-9_-]+").fullmatch
-CACHED = 1024  # parsed files; many hosts have the same one
-LONGEST_CACHED = 8 << 10  # characters: rules take 20 times as much memory
-MOST_WILDCARDS = 5_000  # 0.01 s per page; as many as fit into 500 kB would take 0.05 s
-LINE = re.compile(
-    r"(?:(?P<name>user-agent|useragent|user\s+agent)|(?P<allow>allow)"
-    r"|disallow|dissallow|dissalow|disalow|diasllow|disallaw)(?:\s*:|\s|$)(?P<value>.*)",
-    re.IGNORECASE | re.DOTALL,
-).match
-ENCODED = re.compile(rb"%[0-9a-fA-F]{2}")
-KEPT_ENCODED = (b"%2F", b"%25", b"%2A")  # what a separator, the sign itself and a wildcard are not
-INDEX = "/index.html"
-
-
 class Rules(NamedTuple):
     """The rules for a crawler; a path is compared with `$` at its end.
 
@@ -301,6 +138,163 @@ class Rules(NamedTuple):
         return allows
 
 
+def read_robots(path: str, skipped: Counter[str] | None = None) -> Iterator[Robots]:
+    """Yields the robots.txt files of a file, in its order; a host may have several.
+
+    Args:
+        path: path or address of a WARC file, JSON Lines, or `HOST/robots.txt`.
+        skipped: is increased by the number of lines or records that cannot be read, by reason.
+
+    Raises:
+        DataError: if the file is none of these, or does not exist.
+    """
+    check_robots_file(path)
+    skipped = Counter() if skipped is None else skipped
+    with local_copy(path) as here:
+        if path.endswith(ARCHIVES):
+            yield from _read_archive(here, skipped)
+        elif path.endswith(JSON_LINES):
+            yield from _read_json_lines(here, skipped)
+        else:
+            yield from _answer("", 200, here.read_bytes(), _folder_host(path))
+
+
+def check_robots_file(path: str) -> None:
+    """Checks that a file can hold robots.txt files, by its name.
+
+    Raises:
+        DataError: if its name is none of the forms, or it does not exist.
+    """
+    is_plain = path.endswith(PATH) and _folder_host(path)
+    if not is_plain and not path.endswith((*ARCHIVES, *JSON_LINES)):
+        raise DataError(
+            f"Robots.txt files are read from {', '.join((*ARCHIVES, *JSON_LINES))} or "
+            f"HOST/robots.txt, and {path} is none of these; convert it, or leave it out."
+        )
+    if not exists(path):
+        raise DataError(f"The file {path} with robots.txt does not exist; check its path.")
+
+
+def _read_archive(archive: Path, skipped: Counter[str]) -> Iterator[Robots]:
+    redirected = _redirected_hosts(archive)
+    missing = set(redirected)
+    for record in web_archive.read_records(archive):
+        if isinstance(record, BrokenRecord):
+            skipped[record.reason] += 1
+            continue
+        address = _parse_address(record.url)
+        if record.kind != "response" or address is None:
+            continue
+        hosts = [*([address.host] if address.path == PATH else ()), *redirected.get(address, ())]
+        if not hosts:
+            continue
+        missing.discard(address)
+        response = response_of(record.body)
+        if isinstance(response, Defect):
+            skipped[response.reason] += 1
+        else:
+            time = record.headers.get("WARC-Date") or ""
+            for host in hosts:
+                yield from _answer(time, response.status, response.content, host)
+    if missing:
+        skipped["redirect_elsewhere"] += sum(len(redirected[address]) for address in missing)
+
+
+def _read_json_lines(file: Path, skipped: Counter[str]) -> Iterator[Robots]:
+    for line in records.values(file):
+        if isinstance(line, BrokenRecord):
+            skipped[line.reason] += 1
+        elif (row := _row(line.value)) is None:
+            skipped["no_robots_txt"] += 1
+        else:
+            content = (row.robots or "").encode("utf-8", "replace")
+            yield from _answer(row.time, row.status, content, host_of(row.host))
+
+
+def _row(value: object) -> Row | None:
+    """Returns a line's value as a row; None if it has another shape or says nothing of a host."""
+    try:
+        row = of_shape(value, Row, "a line of robots.txt files")
+    except DataError:
+        return None
+    kind = row.status // 100
+    has_answer = kind in (4, 5) or (kind == 2 and row.robots is not None)
+    return row if host_of(row.host) and has_answer else None
+
+
+def _answer(time: object, status: int, content: bytes, host: str) -> Iterator[Robots]:
+    """Yields what a crawler may rely on; nothing for a redirect or a malformed host."""
+    kind = status // 100
+    if host and kind in (2, 4, 5):
+        time = sortable(time) if isinstance(time, str) else ""
+        yield Robots(time, kind == 5, _text(content) if kind == 2 else "", host)
+
+
+def _folder_host(path: str) -> str:
+    return host_of(path.removesuffix(PATH).rpartition("/")[2])
+
+
+def _text(content: bytes) -> str:
+    """Returns the text of a robots.txt, up to the last whole line of its first 500 KiB.
+
+    Lines end by LF, CR or both. Without an end, all of these bytes are one line.
+    """
+    if len(content) > MOST_BYTES:
+        end = max(content.rfind(line_break, 0, MOST_BYTES) for line_break in (b"\n", b"\r"))
+        content = content[: end + 1 or MOST_BYTES]
+    return content.decode("utf-8-sig", "replace")
+
+
+def _parse_address(url: str) -> Address | None:
+    """Returns an address by its parts; None if it is malformed or very long."""
+    parts = split(url) if len(url) <= LONGEST_ADDRESS else None
+    return None if parts is None else Address(host_of(url), parts.path, parts.query)
+
+
+def _redirected_hosts(archive: Path) -> dict[Address, list[str]]:
+    """Returns the hosts whose robots.txt is at another address, by that address."""
+    redirects = _redirects(archive)
+    hosts: dict[Address, list[str]] = defaultdict(list)
+    for begin in redirects:
+        end, left = begin, MOST_REDIRECTS
+        while end in redirects and left:
+            end, left = redirects[end], left - 1
+        if begin.path == PATH:
+            hosts[end].append(begin.host)
+    return dict(hosts)
+
+
+def _redirects(archive: Path) -> dict[Address, Address]:
+    """Returns the target of each address that redirects and never answers.
+
+    One that redirects by one scheme, or at one time, may answer by the other or at another.
+    """
+    redirects: dict[Address, Address] = {}
+    answered: set[Address] = set()
+    for record in web_archive.read_records(archive):
+        if isinstance(record, BrokenRecord) or record.kind != "response":
+            continue
+        begin = _parse_address(record.url)
+        if begin is None:
+            continue
+        if record.body[:16].partition(b" ")[2].lstrip()[:1] != b"3":  # the status
+            answered.add(begin)
+            continue
+        response = response_of(record.body)
+        if isinstance(response, Response) and response.status // 100 == 3 and response.location:
+            end = _target(record.url, response.location)
+            if end not in (None, begin):
+                redirects[begin] = end
+    return {begin: end for begin, end in redirects.items() if begin not in answered}
+
+
+def _target(url: str, location: str) -> Address | None:
+    try:
+        return _parse_address(urljoin(with_slashes(url), location.strip()))
+    except ValueError:
+        return None
+
+
 def refused_by(
     robots: Robots | None, urls: Sequence[str], user_agent: str = USER_AGENT
 ) -> list[str | None]:
@@ -316,7 +310,7 @@ def refused_by(
     if robots is None or not robots.content:
         return [None] * len(urls)
     is_short = len(robots.content) <= LONGEST_CACHED
-    rules = (_cached if is_short else rules_for)(robots.content, user_agent)
+    rules = (_cached_rules if is_short else rules_for)(robots.content, user_agent)
     if rules is None:
         return [ROBOTS_TXT] * len(urls)
     return [None if rules.allow(url) else ROBOTS_TXT for url in urls]
@@ -330,11 +324,11 @@ def rules_for(content: str, user_agent: str) -> Rules | None:
     is_named = re.compile(rf"{re.escape(user_agent)}(?![a-z_-])", re.IGNORECASE).match
     has_rules = True  # whether the next name begins a group
     for line in content.replace("\r", "\n").split("\n"):
-        found = LINE(line.partition("#")[0].strip())
-        if found is None:
+        field = LINE(line.partition("#")[0].strip())
+        if field is None:
             continue
-        value = found["value"].strip()
-        if found["name"]:
+        value = field["value"].strip()
+        if field["name"]:
             applying, has_rules = [] if has_rules else applying, False
             if is_named(value.replace("*", "")):
                 own = {} if own is None else own
@@ -344,20 +338,21 @@ def rules_for(content: str, user_agent: str) -> Rules | None:
         else:
             has_rules = True
             if applying and value.startswith(("/", "*")):
-                for path in _paths(value, allows=found["allow"] is not None):
+                allows = field["allow"] is not None
+                for path in _paths(value, allows=allows):
                     for rules in applying:
-                        rules[path] = rules.get(path, False) or found["allow"] is not None
-    return _compiled(general if own is None else own)
+                        rules[path] = rules.get(path, False) or allows
+    return _compile(general if own is None else own)
 
 
 def _paths(value: str, *, allows: bool) -> list[str]:
     """Returns the paths that a rule names, in the form in which they are compared."""
     path, anchor = (value[:-1], "$") if value.endswith("$") else (value, "")
-    path = re.sub(r"\*+", "*", one_form(path, safe="*")) + anchor
+    path = re.sub(r"\*+", "*", normalized_path(path, safe="*")) + anchor
     return [path, path.removesuffix(INDEX) + "/$"] if allows and path.endswith(INDEX) else [path]
 
 
-def _compiled(rules: dict[str, bool]) -> Rules | None:
+def _compile(rules: dict[str, bool]) -> Rules | None:
     prefixes = {path: allows for path, allows in rules.items() if "*" not in path}
     wildcards = [
         (len(path), allows, path.split("*")) for path, allows in rules.items() if "*" in path
@@ -390,18 +385,18 @@ def path_of(url: str) -> str:
     rest = with_slashes(url).partition("#")[0].partition("//")[2]
     host = re.match("[^/?]*", rest)
     path = rest[host.end() if host else 0 :]
-    return one_form(path if path.startswith("/") else f"/{path}", safe="")
+    return normalized_path(path if path.startswith("/") else f"/{path}", safe="")
 
 
-def one_form(path: str, safe: str) -> str:
+def normalized_path(path: str, safe: str) -> str:
     """Returns a path in the one form of percent-encoding of those that are equal."""
     content = path.encode("utf-8", "surrogatepass")
-    return quote(ENCODED.sub(_decoded, content), safe=f"/%={safe}")
+    return quote(ENCODED.sub(_decode, content), safe=f"/%={safe}")
 
 
-def _decoded(encoded: re.Match[bytes]) -> bytes:
-    known = encoded[0].upper()
-    return known if known in KEPT_ENCODED else bytes([int(known[1:], 16)])
+def _decode(encoded: re.Match[bytes]) -> bytes:
+    code = encoded[0].upper()
+    return code if code in KEPT_ENCODED else bytes([int(code[1:], 16)])
 
 
-_cached = functools.lru_cache(CACHED)(rules_for)
+_cached_rules = functools.lru_cache(CACHED)(rules_for)

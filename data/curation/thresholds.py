@@ -34,11 +34,9 @@ a step (0.001 and 0.025). Words are counted where they are among the 32 most fre
 Words above 0.3 % of all, which alone may become stop words, are hardly ever elsewhere.
 """
 
-import csv
 import functools
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -46,14 +44,52 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from data import languages
 from data.curation.repetition import REPEATED, TOP
 from data.curation.signals import LISTED_AS_PARTS, listed_stop_words
 from data.dedup.hashed_words import characters_per_word
 from data.errors import DataError
 from data.files.json_files import Count, read_yaml
-from data.languages import find
+from data.languages import find, table_rows
 
+STEPS = 500  # per 1
+STEPS_PER_CHARACTER = 20
+WORD_LENGTH = "mean_word_length"
+COUNTED = (
+    "dup_line_frac",
+    *(f"top_{n}_gram" for n in TOP),
+    *(f"duplicated_{n}_n_grams" for n in REPEATED),
+    "line_punct_ratio",
+    "list_ratio",
+    "alphabetic_words",
+    WORD_LENGTH,
+)
+RARE = 0.0005  # share of a file's words below which a word is not counted
+FEWEST_PAGES, FEWEST_WORDS = 200, 10_000
+TAIL = 0.1
+STOP_WORD_SHARES = (0.008, 0.007, 0.006, 0.005, 0.004, 0.003)
+FEWEST_STOP_WORDS = 8
+NO_LENGTHS = {"min_avg_word_length": None, "max_avg_word_length": None}
+UNKNOWN_WRITING = NO_LENGTHS | {
+    "line_punct_thr": None,
+    "max_non_alpha_words_ratio": None,
+    "new_line_ratio": None,
+}
+Moments = dict[str, tuple[float, float]]
+"""Mean and standard deviation of each signal."""
+# Mean and deviation of 1,267 English pages: web pages, help pages, guides, stories, news.
+ENGLISH: Moments = {
+    "dup_line_frac": (0.0198, 0.0584),
+    "top_2_gram": (0.0452, 0.0479),
+    "top_3_gram": (0.0446, 0.0616),
+    "top_4_gram": (0.0454, 0.0731),
+    "duplicated_5_n_grams": (0.0299, 0.0514),
+    "duplicated_6_n_grams": (0.0212, 0.0450),
+    "duplicated_7_n_grams": (0.0162, 0.0403),
+    "duplicated_8_n_grams": (0.0134, 0.0370),
+    "duplicated_9_n_grams": (0.0109, 0.0335),
+    "duplicated_10_n_grams": (0.0092, 0.0308),
+    "mean_word_length": (4.5599, 0.6144),
+}
 Pairs = tuple[tuple[int, float], ...]
 
 
@@ -136,6 +172,36 @@ class FineWeb2File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     language_score: float
 
 
+def thresholds_of_directory(directory: Path, codes: Iterable[str]) -> dict[str, Thresholds]:
+    """Returns the thresholds of each language that has a file; English has the authors' own.
+
+    Raises:
+        DataError: if a file holds something else.
+    """
+    thresholds = {"en": ENGLISH_THRESHOLDS}
+    for code in codes:
+        path = directory / f"{file_name(code)}.yml"
+        if path.exists():
+            thresholds[code] = fineweb2(path)
+            if find(code) in map(find, LISTED_AS_PARTS):
+                thresholds[code] = msgspec.structs.replace(thresholds[code], stop_words=())
+    return thresholds
+
+
+def file_name(code: str) -> str | None:
+    """Returns the name of a language's file, without its ending; None for codes like "und"."""
+    language = find(code)
+    if language is None:
+        return None
+    return _exceptional_names().get(language.code, f"{language.iso639_3}_{language.script}")
+
+
+@functools.cache
+def _exceptional_names() -> Mapping[str, str]:
+    rows = table_rows("data.curation", "fineweb2_files.tsv")
+    return {row["code"]: row["file"] for row in rows}
+
+
 def fineweb2(path: Path) -> Thresholds:
     """Returns the thresholds of one of FineWeb2's files, with its settings for all languages.
 
@@ -165,21 +231,6 @@ def fineweb2(path: Path) -> Thresholds:
     )
 
 
-STEPS = 500  # per 1
-STEPS_PER_CHARACTER = 20
-WORD_LENGTH = "mean_word_length"
-COUNTED = (
-    "dup_line_frac",
-    *(f"top_{n}_gram" for n in TOP),
-    *(f"duplicated_{n}_n_grams" for n in REPEATED),
-    "line_punct_ratio",
-    "list_ratio",
-    "alphabetic_words",
-    WORD_LENGTH,
-)
-RARE = 0.0005  # share of a file's words below which a word is not counted
-
-
 class Histograms(msgspec.Struct, frozen=True, kw_only=True):
     """Counts of a language's pages and words.
 
@@ -206,19 +257,32 @@ class Histograms(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, word_counts=kept)
 
 
-def steps_of(signal: str) -> int:
-    """Returns the number of steps per 1 in which a signal is counted."""
-    return STEPS_PER_CHARACTER if signal == WORD_LENGTH else STEPS
-
-
 def histograms(batch: pa.RecordBatch) -> Histograms:
     """Returns the counts of pages of one language, given their `signals`."""
     return Histograms(
         pages=batch.num_rows,
-        signals={name: _counts(batch.column(name), steps_of(name)) for name in COUNTED},
+        signals={name: _step_counts(batch.column(name), steps_per_one(name)) for name in COUNTED},
         words=int(batch.column("words").to_numpy().sum(dtype=np.int64)),
         word_counts=_word_counts(batch),
     )
+
+
+def _step_counts(column: pa.Array, steps: int) -> dict[int, int]:
+    nearest = np.rint(column.to_numpy().astype(np.float64) * steps).astype(np.int64)
+    values, counts = np.unique(nearest, return_counts=True)
+    return dict(zip(values.tolist(), counts.tolist(), strict=True))
+
+
+def _word_counts(batch: pa.RecordBatch) -> dict[str, int]:
+    columns = (batch.column(name).flatten() for name in ("common_words", "common_word_counts"))
+    table = pa.table(list(columns), ["word", "count"])
+    table = table.group_by("word").aggregate([("count", "sum")]).sort_by("word")
+    return dict(zip(table["word"].to_pylist(), table["count_sum"].to_pylist(), strict=True))
+
+
+def steps_per_one(signal: str) -> int:
+    """Returns the number of steps per 1 in which a signal is counted."""
+    return STEPS_PER_CHARACTER if signal == WORD_LENGTH else STEPS
 
 
 class HistogramSum:
@@ -229,12 +293,12 @@ class HistogramSum:
         self._word_counts: Counter[str] = Counter()
         self._pages = self._words = 0
 
-    def add(self, one: Histograms) -> None:
+    def add(self, counts: Histograms) -> None:
         """Adds the counts of a file."""
-        self._pages, self._words = self._pages + one.pages, self._words + one.words
-        self._word_counts.update(one.word_counts)
-        for name, counts in one.signals.items():
-            self._signals[name].update(counts)
+        self._pages, self._words = self._pages + counts.pages, self._words + counts.words
+        self._word_counts.update(counts.word_counts)
+        for name, pages in counts.signals.items():
+            self._signals[name].update(pages)
 
     def total(self) -> Histograms:
         """Returns the counts of all files so far together."""
@@ -247,153 +311,71 @@ class HistogramSum:
         )
 
 
-def summed(many: Iterable[Histograms]) -> Histograms:
+def sum_histograms(files: Iterable[Histograms]) -> Histograms:
     """Returns the counts of several files together."""
-    found = HistogramSum()
-    for one in many:
-        found.add(one)
-    return found.total()
-
-
-def _counts(column: pa.Array, steps: int) -> dict[int, int]:
-    values, counts = np.unique(
-        np.rint(column.to_numpy().astype(np.float64) * steps).astype(np.int64), return_counts=True
-    )
-    return dict(zip(values.tolist(), counts.tolist(), strict=True))
-
-
-def _word_counts(batch: pa.RecordBatch) -> dict[str, int]:
-    flat = pa.table(
-        {
-            "word": batch.column("common_words").flatten(),
-            "count": batch.column("common_word_counts").flatten(),
-        }
-    )
-    table = flat.group_by("word").aggregate([("count", "sum")]).sort_by("word")
-    return dict(zip(table["word"].to_pylist(), table["count_sum"].to_pylist(), strict=True))
-
-
-def of_directory(directory: Path, codes: Iterable[str]) -> dict[str, Thresholds]:
-    """Returns the thresholds of each language that has a file; English has the authors' own.
-
-    Raises:
-        DataError: if a file holds something else.
-    """
-    found = {"en": ENGLISH_THRESHOLDS}
-    for code in codes:
-        path = directory / f"{file_name(code)}.yml"
-        if path.exists():
-            read = fineweb2(path)
-            parts = find(code) in map(find, LISTED_AS_PARTS)
-            found[code] = msgspec.structs.replace(read, stop_words=()) if parts else read
-    return found
-
-
-def file_name(code: str) -> str | None:
-    """Returns the name of a language's file, without its ending; None for codes like "und"."""
-    language = find(code)
-    if language is None:
-        return None
-    return _exceptions().get(language.code, f"{language.iso639_3}_{language.script}")
-
-
-@functools.cache
-def _exceptions() -> Mapping[str, str]:
-    text = resources.files("data.curation").joinpath("fineweb2_files.tsv").read_text("utf-8")
-    return {row["code"]: row["file"] for row in csv.DictReader(text.splitlines(), delimiter="\t")}
-
-
-__all__ = ["Histograms", "Thresholds", "derived", "fineweb2", "histograms", "summed"]
-
-FEWEST_PAGES, FEWEST_WORDS = 200, 10_000
-TAIL = 0.1
-STOP_WORD_SHARES = (0.008, 0.007, 0.006, 0.005, 0.004, 0.003)
-FEWEST_STOP_WORDS = 8
-NO_LENGTHS = {"min_avg_word_length": None, "max_avg_word_length": None}
-UNKNOWN_WRITING = NO_LENGTHS | {
-    "line_punct_thr": None,
-    "max_non_alpha_words_ratio": None,
-    "new_line_ratio": None,
-}
-
-Moments = dict[str, tuple[float, float]]
-"""Mean and standard deviation of each signal."""
-
-# Mean and deviation of 1,267 English pages: web pages, help pages, guides, stories, news.
-ENGLISH: Moments = {
-    "dup_line_frac": (0.0198, 0.0584),
-    "top_2_gram": (0.0452, 0.0479),
-    "top_3_gram": (0.0446, 0.0616),
-    "top_4_gram": (0.0454, 0.0731),
-    "duplicated_5_n_grams": (0.0299, 0.0514),
-    "duplicated_6_n_grams": (0.0212, 0.0450),
-    "duplicated_7_n_grams": (0.0162, 0.0403),
-    "duplicated_8_n_grams": (0.0134, 0.0370),
-    "duplicated_9_n_grams": (0.0109, 0.0335),
-    "duplicated_10_n_grams": (0.0092, 0.0308),
-    "mean_word_length": (4.5599, 0.6144),
-}
+    all_files = HistogramSum()
+    for counts in files:
+        all_files.add(counts)
+    return all_files.total()
 
 
 def derived(counts: Mapping[str, Histograms]) -> dict[str, Thresholds]:
     """Returns the thresholds of each language, from the counts of a corpus per language."""
-    scripts = {code: _script(code) for code in counts}
-    pools = {
-        script: summed(each for code, each in counts.items() if scripts[code] == script)
-        for script in set(scripts.values())
-    }
+    pools: dict[str, HistogramSum] = defaultdict(HistogramSum)
+    for code, own in counts.items():
+        pools[_script(code)].add(own)
     english = counts.get("en")
-    enough = english is not None and english.pages >= FEWEST_PAGES
-    reference = moments(english) if enough and english is not None else ENGLISH
+    reference = ENGLISH
+    if english is not None and english.pages >= FEWEST_PAGES:
+        reference = moments(english)
     return {
-        code: _derived(code, each, pools[scripts[code]], reference)
-        for code, each in sorted(counts.items())
+        code: _language_thresholds(code, own, pools[_script(code)].total(), reference)
+        for code, own in sorted(counts.items())
     }
-
-
-def stop_words(counts: Histograms) -> tuple[str, ...]:
-    """Returns the words that are more than a share of all, most frequent first; without symbols."""
-    letters = [
-        (-count, word) for word, count in counts.word_counts.items() if any(map(str.isalpha, word))
-    ]
-    ordered = sorted(letters)
-    for share in STOP_WORD_SHARES:
-        found = tuple(word for count, word in ordered if -count > share * counts.words)
-        if len(found) >= FEWEST_STOP_WORDS:
-            return found
-    return tuple(word for _, word in ordered[:FEWEST_STOP_WORDS])
 
 
 def _script(code: str) -> str:
-    language = languages.find(code)
+    language = find(code)
     return "" if language is None else language.script
 
 
-def moments(counts: Histograms) -> Moments:
-    """Returns mean and deviation of each signal, within half a step."""
-    found = {}
-    for name, pages in counts.signals.items():
-        values = np.array(list(pages), float) / steps_of(name)
-        mean, square = np.average(
-            np.stack((values, values**2)), axis=1, weights=list(pages.values())
-        )
-        found[name] = (float(mean), float(np.sqrt(max(square - mean**2, 0))))
-    return found
-
-
-def _derived(code: str, own: Histograms, script: Histograms, english: Moments) -> Thresholds:
+def _language_thresholds(
+    code: str, own: Histograms, script: Histograms, english: Moments
+) -> Thresholds:
     moved, source = UNKNOWN_WRITING, "english"
     for counts, name in ((script, "script"), (own, "language")):
         if counts.pages >= FEWEST_PAGES:
             moved, source = _by_deviations(moments(counts), english) | _by_tail(counts), name
-    enough = own.words >= FEWEST_WORDS
-    words = stop_words(own) if enough else listed_stop_words().get(code, ())
+    has_words = own.words >= FEWEST_WORDS
+    words = stop_words(own) if has_words else listed_stop_words().get(code, ())
     if characters_per_word(code) is not None:
         moved = moved | NO_LENGTHS
     fewest = min(ENGLISH_THRESHOLDS.min_stop_words, len(words))  # else no page could pass
     return msgspec.structs.replace(
         ENGLISH_THRESHOLDS, stop_words=words, min_stop_words=fewest, pages_of=source, **moved
     )
+
+
+def stop_words(counts: Histograms) -> tuple[str, ...]:
+    """Returns the words that are more than a share of all, most frequent first; without symbols."""
+    ordered = sorted(
+        (-count, word) for word, count in counts.word_counts.items() if any(map(str.isalpha, word))
+    )
+    for share in STOP_WORD_SHARES:
+        words = tuple(word for count, word in ordered if -count > share * counts.words)
+        if len(words) >= FEWEST_STOP_WORDS:
+            return words
+    return tuple(word for _, word in ordered[:FEWEST_STOP_WORDS])
+
+
+def moments(counts: Histograms) -> Moments:
+    """Returns mean and deviation of each signal, within half a step."""
+    by_signal = {}
+    for name, pages in counts.signals.items():
+        values, weights = np.array(list(pages), float) / steps_per_one(name), list(pages.values())
+        mean, square = np.average(np.stack((values, values**2)), axis=1, weights=weights)
+        by_signal[name] = (float(mean), float(np.sqrt(max(square - mean**2, 0))))
+    return by_signal
 
 
 def _by_deviations(own: Moments, english: Moments) -> dict[str, Any]:
@@ -408,13 +390,11 @@ def _by_deviations(own: Moments, english: Moments) -> dict[str, Any]:
     def ratio(signal: str, threshold: float) -> float:
         return round(max(moved(signal, threshold), 0), 3)
 
-    gopher = ENGLISH_THRESHOLDS
+    top, repeated = ENGLISH_THRESHOLDS.top_n_grams, ENGLISH_THRESHOLDS.dup_n_grams
     return {
         "dup_line_frac": ratio("dup_line_frac", 0.3),
-        "top_n_grams": tuple((n, ratio(f"top_{n}_gram", most)) for n, most in gopher.top_n_grams),
-        "dup_n_grams": tuple(
-            (n, ratio(f"duplicated_{n}_n_grams", most)) for n, most in gopher.dup_n_grams
-        ),
+        "top_n_grams": tuple((n, ratio(f"top_{n}_gram", most)) for n, most in top),
+        "dup_n_grams": tuple((n, ratio(f"duplicated_{n}_n_grams", most)) for n, most in repeated),
         "min_avg_word_length": max(round(moved(WORD_LENGTH, 3.0)), 0),
         "max_avg_word_length": max(round(moved(WORD_LENGTH, 10.0)), 1),
     }
@@ -443,4 +423,4 @@ def _quantile(counts: Histograms, signal: str, share: float) -> float:
     upper = share > 0.5
     at = np.searchsorted(below, share * counts.pages, side="left" if upper else "right")
     step = pages[min(int(at), len(pages) - 1)][0] + (0.5 if upper else -0.5)
-    return round(max(step / steps_of(signal), 0.0), 3)
+    return round(max(step / steps_per_one(signal), 0.0), 3)

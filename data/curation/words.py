@@ -34,18 +34,13 @@ SPACE = 1  # str.isspace
 MARK = 2  # neither a letter, a combining mark nor a digit: words may begin or end at it
 EDGE = 4  # a mark that is cut off the begin and the end of a word
 ICON = 8  # a mark that is cut out of the middle of a word, too
-LETTER, LOWER, UPPER = (
-    16,
-    32,
-    64,
-)  # of the scripts that spaCy's rules name; uncased letters are both
+LETTER, LOWER, UPPER = 16, 32, 64  # of scripts that spaCy's rules name; uncased letters are both
 DIGIT = 128  # 0 to 9
 ALPHABETIC = 256  # str.isalpha
 CONTENT = 512  # not one of the symbols that Gopher's rules leave out of words
 END_MARK = 1024  # ends a sentence
 BREAK = 4096  # ends a line for str.splitlines, as a newline does
 UNSPACED = 2048  # a letter or sign of a script whose words are not separated
-
 # spaCy 3.8, lang/char_classes.py: what it cuts off words of every language.
 EDGES = (
     "፡።፣፤፥፦፧…,:;!?¿؟¡()[]{}<>_#*&。？！，、；：～·।،۔؛٪–—"
@@ -62,8 +57,116 @@ SYMBOLS = (
     "!/—”:％１〈&(、━\\【#%「」，】；+^]~“《„';’{|∶´[=-`*．（–？！：$～«〉,><》)?）。…@_.\"}►»"
 )
 KHMER_END_MARKS = "៖៙៚"  # datatrove's, which are not in Unicode's Sentence_Terminal
-
+# How spaCy's rules differ between languages, as far as that moves numbers of words.
+# fmt: off
+# No cut at the hyphens of "MIME-Typ" and of "1-2", the slash of "ab/cd", the full stop of "5.".
+WHOLE_HYPHENS = {"ca", "co", "da", "de", "el", "es", "fi", "fr", "hu",
+                 "ky", "lb", "nl", "no", "pt", "ro", "sr", "sv"}
+WHOLE_RANGES = {"co", "da", "el", "es", "fi", "hu", "lt", "nl", "no", "pt", "ro", "sv"}
+WHOLE_SLASHES = {"hu", "lb", "nl", "ro"}
+ORDINALS = {"de", "hu", "no", "sl", "sr", "tr"}
+# A full stop is cut off after letters without case alone.
+STOPS_AFTER_LETTERS = {"am", "ar", "fa"}
+# Cuts at "COVID-19", between and before digits at a full stop, at a slash behind or before words.
+DIGITS_AND_HYPHENS = {"haw", "id", "jv", "mg", "mi", "ms", "pl", "sm", "su"}
+FULL_STOPS = {"pl"}
+SLASHES_AFTER = {"de"}
+SLASHES_BEFORE = {"haw", "id", "jv", "mg", "mi", "ms", "sm", "su"}
+# Cuts behind "l'", and as in "do n't", "I 'm" and "64 - bit".
+ELISIONS = {"ca", "fr", "it", "lb"}
+ENGLISH = {"en", "fy"}
+# Cuts at every mark; of these, those that cut numbers, too.
+EVERY_MARK = {"bn", "gu", "hi", "kn", "ml", "mr", "ne", "pa", "ps", "sd", "si", "ta", "te", "ur"}
+URDU = {"ps", "sd", "ur"}
+# fmt: on
+INDIC_MARKS = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~।॥؉؊،؞٪٫٬٭۔"
+ONLY_BEFORE = "§%=$£€¥฿₽﷼₴₠₡₢₣₤₥₦₧₨₩₪₫₭₮₯₰₱₲₳₵₶₷₸₹₺₻₼₾₿"
+TSHEG = "་༌"  # ends a syllable of Tibetan
+CURRENCIES = ONLY_BEFORE[3:] + "%"
 Flags = UInt16[np.ndarray, "1114112"]
+Positions = Int64[np.ndarray, " marks"]
+Cut = Bool[np.ndarray, " characters_and_1"]
+
+
+class Pages(NamedTuple):
+    """Characters of pages.
+
+    Attributes:
+        texts: text of each page.
+        codes: characters of all pages, each page followed by a newline.
+        flags: kinds of the characters.
+        offsets: index of each page's first character, and the number of characters.
+    """
+
+    texts: Sequence[str]
+    codes: UInt32[np.ndarray, " characters"]
+    flags: UInt16[np.ndarray, " characters"]
+    offsets: Int64[np.ndarray, " pages_and_1"]
+
+    @property
+    def lengths(self) -> Int64[np.ndarray, " pages"]:
+        """Number of characters of each page."""
+        return np.diff(self.offsets) - 1
+
+
+class Words(NamedTuple):
+    """The words of pages, one page after the other, in the characters that are not white space.
+
+    Attributes:
+        codes: characters.
+        flags: kinds of the characters.
+        positions: place of each character in the pages' text, each page followed by a newline.
+        begins: index of each word's first character, and the number of characters.
+        marks: index of each character that is neither a letter nor a digit.
+        offsets: index of each page's first word, and the number of words.
+        pages: number of each word's page.
+        kinds: kinds of each word's characters together.
+        weights: number of words that each stands for: 1, or less for characters of scripts without
+            spaces.
+    """
+
+    codes: UInt32[np.ndarray, " characters"]
+    flags: UInt16[np.ndarray, " characters"]
+    positions: Int64[np.ndarray, " characters"]
+    marks: Int64[np.ndarray, " marks"]
+    begins: Int64[np.ndarray, " words_and_1"]
+    offsets: Int64[np.ndarray, " pages_and_1"]
+    pages: Int64[np.ndarray, " words"]
+    kinds: UInt16[np.ndarray, " words"]
+    weights: Float64[np.ndarray, " words"]
+
+    @property
+    def has_letters(self) -> Bool[np.ndarray, " words"]:
+        """Whether each word has a letter, or is a sign of a script without spaces."""
+        return (self.kinds & (ALPHABETIC | UNSPACED)) != 0
+
+
+def joined_pages(texts: Sequence[str]) -> Pages:
+    """Returns the characters of pages."""
+    codes = scripts.code_points("\n".join(texts) + "\n")
+    offsets = np.cumsum([0, *(len(text) + 1 for text in texts)])
+    return Pages(texts, codes, flags()[codes], offsets)
+
+
+def cut_words(pages: Pages, language: str) -> Words:
+    """Returns the words of pages of a language, which decides how words are cut."""
+    positions = np.flatnonzero((pages.flags & SPACE) == 0)
+    codes, flags = pages.codes[positions], pages.flags[positions]
+    cut = np.ones(len(codes) + 1, bool)  # whether a word begins; the last stands for the end
+    np.not_equal(np.diff(positions), 1, out=cut[1:-1])
+    marks = np.flatnonzero(flags & MARK)
+    _cut_at_marks(pages, positions, Around(codes, flags, cut.copy(), marks), cut, language)
+    per_word = characters_per_word(language)
+    unspaced = ((flags & UNSPACED) != 0) & (per_word is not None)
+    cut[:-1] |= unspaced
+    cut[1:] |= unspaced
+    begins = np.flatnonzero(cut)
+    first = begins[:-1]
+    offsets = np.searchsorted(first, np.searchsorted(positions, pages.offsets))
+    weights = np.where(unspaced[first], 1 / (per_word or 1), 1.0)
+    numbers = np.repeat(np.arange(len(pages.texts)), np.diff(offsets))
+    kinds = np.bitwise_or.reduceat(flags, first) if len(first) else flags[:0]
+    return Words(codes, flags, positions, marks, begins, offsets, numbers, kinds, weights)
 
 
 @functools.cache
@@ -100,95 +203,6 @@ def are(characters: str) -> Bool[np.ndarray, "1114112"]:
     return table
 
 
-class Pages(NamedTuple):
-    """Characters of pages.
-
-    Attributes:
-        texts: text of each page.
-        codes: characters of all pages, each page followed by a newline.
-        flags: kinds of the characters.
-        offsets: index of each page's first character, and the number of characters.
-    """
-
-    texts: Sequence[str]
-    codes: UInt32[np.ndarray, " characters"]
-    flags: UInt16[np.ndarray, " characters"]
-    offsets: Int64[np.ndarray, " pages_and_1"]
-
-    @property
-    def lengths(self) -> Int64[np.ndarray, " pages"]:
-        """Number of characters of each page."""
-        return np.diff(self.offsets) - 1
-
-
-def joined(texts: Sequence[str]) -> Pages:
-    """Returns the characters of pages."""
-    codes = scripts.code_points("\n".join(texts) + "\n")
-    offsets = np.cumsum([0, *(len(text) + 1 for text in texts)])
-    return Pages(texts, codes, flags()[codes], offsets)
-
-
-# How spaCy's rules differ between languages, as far as that moves numbers of words.
-# fmt: off
-# No cut at the hyphens of "MIME-Typ" and of "1-2", the slash of "ab/cd", the full stop of "5.".
-WHOLE_HYPHENS = {"ca", "co", "da", "de", "el", "es", "fi", "fr", "hu",
-                 "ky", "lb", "nl", "no", "pt", "ro", "sr", "sv"}
-WHOLE_RANGES = {"co", "da", "el", "es", "fi", "hu", "lt", "nl", "no", "pt", "ro", "sv"}
-WHOLE_SLASHES = {"hu", "lb", "nl", "ro"}
-ORDINALS = {"de", "hu", "no", "sl", "sr", "tr"}
-# A full stop is cut off after letters without case alone.
-STOPS_AFTER_LETTERS = {"am", "ar", "fa"}
-# Cuts at "COVID-19", between and before digits at a full stop, at a slash behind or before words.
-DIGITS_AND_HYPHENS = {"haw", "id", "jv", "mg", "mi", "ms", "pl", "sm", "su"}
-FULL_STOPS = {"pl"}
-SLASHES_AFTER = {"de"}
-SLASHES_BEFORE = {"haw", "id", "jv", "mg", "mi", "ms", "sm", "su"}
-# Cuts behind "l'", and as in "do n't", "I 'm" and "64 - bit".
-ELISIONS = {"ca", "fr", "it", "lb"}
-ENGLISH = {"en", "fy"}
-# Cuts at every mark; of these, those that cut numbers, too.
-EVERY_MARK = {"bn", "gu", "hi", "kn", "ml", "mr", "ne", "pa", "ps", "sd", "si", "ta", "te", "ur"}
-URDU = {"ps", "sd", "ur"}
-# fmt: on
-INDIC_MARKS = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~।॥؉؊،؞٪٫٬٭۔"
-ONLY_BEFORE = "§%=$£€¥฿₽﷼₴₠₡₢₣₤₥₦₧₨₩₪₫₭₮₯₰₱₲₳₵₶₷₸₹₺₻₼₾₿"
-TSHEG = "་༌"  # ends a syllable of Tibetan
-CURRENCIES = ONLY_BEFORE[3:] + "%"
-
-Positions = Int64[np.ndarray, " marks"]
-Cut = Bool[np.ndarray, " characters_and_1"]
-
-
-def cut_at_marks(
-    pages: Pages, visible: Positions, around: "Around", cut: Cut, language: str
-) -> None:
-    """Sets in `cut` where words begin beside marks.
-
-    Args:
-        pages: characters of pages.
-        visible: index of each character that is not white space.
-        around: marks among those, and their neighbours.
-        cut: whether a word begins at each of those, and at the end; so far at white space.
-        language: code of the language.
-    """
-    if language in EVERY_MARK:
-        _keep_blanks(pages, visible, cut)
-        _cut_every_mark(around, cut)
-        if language not in URDU:
-            _join_numbers(pages, visible, around, cut)
-    elif len(around.at):
-        _cut_by_rules(around, cut, language)
-
-
-def _cut_by_rules(around: "Around", cut: Cut, language: str) -> None:
-    _cut_edges(around, cut, language)
-    _cut_inside(Around(around.codes, around.flags, around.cut, around.inner), cut, language)
-    if language not in WHOLE_HYPHENS:
-        _cut_possessives(around, cut, language in ENGLISH)
-    cut[around.at[around.dots_before]] = False  # dots stay together
-    cut[around.at[_second_apostrophes(around)]] = False
-
-
 class Around:
     """Marks, and the kinds of the characters on both sides in the same run without white space.
 
@@ -219,14 +233,37 @@ class Around:
         dots_after = dot & ~self.last & (codes[np.minimum(at + 1, len(codes) - 1)] == ord("."))
         self.dots = self.dots_before | dots_after
 
-    @property
-    def inner(self) -> Positions:
-        """Marks with a character on both sides."""
-        return self.at[~(self.first | self.last)]
-
-    def one_of(self, marks: str) -> Bool[np.ndarray, " marks"]:
+    def among(self, marks: str) -> Bool[np.ndarray, " marks"]:
         """Returns which are among a few."""
         return are(marks)[self.code]
+
+
+def _cut_at_marks(
+    pages: Pages, visible: Positions, around: Around, cut: Cut, language: str
+) -> None:
+    """Sets in `cut` where words begin beside marks.
+
+    Args:
+        pages: characters of pages.
+        visible: index of each character that is not white space.
+        around: marks among those, and their neighbours.
+        cut: whether a word begins at each of those, and at the end; so far at white space.
+        language: code of the language.
+    """
+    if language in EVERY_MARK:
+        _keep_blanks(pages, visible, cut)
+        alone = around.at[around.among(INDIC_MARKS)]
+        cut[alone] = cut[alone + 1] = True
+        if language not in URDU:
+            _join_numbers(pages, visible, around, cut)
+    elif len(around.at):
+        _cut_edges(around, cut, language)
+        inner = around.at[~(around.first | around.last)]
+        _cut_inside(Around(around.codes, around.flags, around.cut, inner), cut, language)
+        if language not in WHOLE_HYPHENS:
+            _cut_possessives(around, cut, language in ENGLISH)
+        cut[around.at[around.dots_before]] = False  # dots stay together
+        cut[around.at[_second_apostrophes(around)]] = False
 
 
 def _keep_blanks(pages: Pages, positions: Positions, cut: Cut) -> None:
@@ -238,19 +275,9 @@ def _keep_blanks(pages: Pages, positions: Positions, cut: Cut) -> None:
     cut[at] = (blanks[positions[at]] > blanks[positions[at - 1]]) | ~same_page
 
 
-def _cut_every_mark(around: Around, cut: Cut) -> None:
-    alone = around.at[around.one_of(INDIC_MARKS)]
-    cut[alone] = cut[alone + 1] = True
-
-
-def _join_numbers(
-    pages: Pages,
-    positions: Positions,
-    around: Around,
-    cut: Cut,
-) -> None:
+def _join_numbers(pages: Pages, positions: Positions, around: Around, cut: Cut) -> None:
     """Takes back the cuts around a mark between two digits, at most a blank apart: 1.5; 19, 20."""
-    at = around.at[around.one_of(",.:/")]
+    at = around.at[around.among(",.:/")]
     at = at[(at > 0) & (at < len(around.codes) - 1)]
     at = at[(around.flags[at - 1] & around.flags[at + 1] & DIGIT) != 0]
     blank = are(" \t")
@@ -261,64 +288,17 @@ def _join_numbers(
     cut[at] = cut[at + 1] = False
 
 
-def _cut_inside(around: Around, cut: Cut, language: str) -> None:
-    """Cuts words in two at a mark between letters or digits, and at dots and icons anywhere."""
-    before, after, code = around.before, around.after, around.code
-
-    def between(left: int, right: int) -> Bool[np.ndarray, " marks"]:
-        return ((before & left) != 0) & ((after & right) != 0)
-
-    letters = between(LETTER, LETTER)
-    alike = LETTER | DIGIT
-    hyphened = letters & (language not in WHOLE_HYPHENS)
-    if language in DIGITS_AND_HYPHENS:
-        hyphened = between(alike, alike)
-    elif language in ENGLISH:
-        hyphened = between(alike, LETTER)
-    stops = (alike, UPPER | DIGIT) if language in FULL_STOPS else (LOWER, UPPER)
-    operators = "+*^" if language in WHOLE_RANGES else "+*^-"
-    alone = (
-        (hyphened & around.one_of("-–—~"))
-        | (letters & (code == ord(",")))
-        | (between(alike, LETTER) & around.one_of(":<>=" if language in WHOLE_SLASHES else ":<>=/"))
-        | (between(*stops) & (code == ord(".")))
-        | (between(DIGIT, DIGIT) & around.one_of(operators))
-    )
-    if language in SLASHES_AFTER | SLASHES_BEFORE:
-        alone |= between(alike, alike) & (code == ord("/"))
-    alone &= ~_in_addresses(around)
-    alone |= ((around.flag & ICON) != 0) | around.dots
-    cut[around.at[alone]] = cut[around.at[alone] + 1] = True
-    cut[around.at[around.one_of(TSHEG)] + 1] = True
-    if language in ELISIONS:
-        cut[around.at[letters & around.one_of("'’")] + 1] = True
-
-
-def _in_addresses(around: Around) -> Bool[np.ndarray, " marks"]:
-    """Returns which marks are in a run with :// or with @ between letters or digits."""
-    alike = LETTER | DIGIT
-    at_sign = (around.code == ord("@")) & ((around.before & alike) != 0)
-    at_sign &= (around.after & alike) != 0
-    colon = np.flatnonzero(around.code == ord(":"))
-    slashes = around.codes[np.minimum(around.at[colon, None] + (1, 2), len(around.codes) - 1)]
-    at_sign[colon[(slashes == ord("/")).all(axis=1)]] = True
-    if not at_sign.any():
-        return at_sign
-    run = np.cumsum(around.cut)[around.at]
-    return np.isin(run, run[at_sign])
-
-
 def _cut_edges(around: Around, cut: Cut, language: str) -> None:
     """Cuts marks off both ends of each run without white space, as long as there are some."""
     edge = ((around.flag & EDGE) != 0) | around.dots
-    prefix = edge | around.one_of(ONLY_BEFORE)
+    prefix = edge | around.among(ONLY_BEFORE)
     prefix |= (around.code == ord("+")) & ((around.after & DIGIT) == 0)
     if language in SLASHES_BEFORE:
         prefix |= around.code == ord("/")
     adjacent = np.diff(around.at, prepend=-2) == 1
     cut[around.at[_reached(prefix, around.first, adjacent)] + 1] = True
     digit_before = (around.before & DIGIT) != 0
-    suffix = edge | (digit_before & around.one_of(CURRENCIES + "+"))
+    suffix = edge | (digit_before & around.among(CURRENCIES + "+"))
     stop = (around.code == ord(".")) & _ends_a_sentence(around, cut, language)
     if language in SLASHES_AFTER:
         suffix |= around.code == ord("/")
@@ -354,76 +334,71 @@ def _reached(
     return last_begin > last_stop
 
 
-def _second_apostrophes(around: Around) -> Bool[np.ndarray, " marks"]:
-    """Returns the second one of exactly two apostrophes: they are one mark, as in wikis."""
-    one = around.code == ord("'")
-    again = one & ~around.first & (around.codes[np.maximum(around.at - 1, 0)] == ord("'"))
-    return again & ~np.append(again[1:], False) & ~np.append(False, again[:-1])
+def _cut_inside(around: Around, cut: Cut, language: str) -> None:
+    """Cuts words in two at a mark between letters or digits, and at dots and icons anywhere."""
+    before, after, code = around.before, around.after, around.code
+
+    def between(left: int, right: int) -> Bool[np.ndarray, " marks"]:
+        return ((before & left) != 0) & ((after & right) != 0)
+
+    letters = between(LETTER, LETTER)
+    alike = LETTER | DIGIT
+    hyphened = letters & (language not in WHOLE_HYPHENS)
+    if language in DIGITS_AND_HYPHENS:
+        hyphened = between(alike, alike)
+    elif language in ENGLISH:
+        hyphened = between(alike, LETTER)
+    stops = (alike, UPPER | DIGIT) if language in FULL_STOPS else (LOWER, UPPER)
+    operators = "+*^" if language in WHOLE_RANGES else "+*^-"
+    alone = (
+        (hyphened & around.among("-–—~"))
+        | (letters & (code == ord(",")))
+        | (between(alike, LETTER) & around.among(":<>=" if language in WHOLE_SLASHES else ":<>=/"))
+        | (between(*stops) & (code == ord(".")))
+        | (between(DIGIT, DIGIT) & around.among(operators))
+    )
+    if language in SLASHES_AFTER | SLASHES_BEFORE:
+        alone |= between(alike, alike) & (code == ord("/"))
+    alone &= ~_in_addresses(around)
+    alone |= ((around.flag & ICON) != 0) | around.dots
+    cut[around.at[alone]] = cut[around.at[alone] + 1] = True
+    cut[around.at[around.among(TSHEG)] + 1] = True
+    if language in ELISIONS:
+        cut[around.at[letters & around.among("'’")] + 1] = True
+
+
+def _in_addresses(around: Around) -> Bool[np.ndarray, " marks"]:
+    """Returns which marks are in a run with :// or with @ between letters or digits."""
+    alike = LETTER | DIGIT
+    at_sign = (around.code == ord("@")) & ((around.before & alike) != 0)
+    at_sign &= (around.after & alike) != 0
+    colon = np.flatnonzero(around.code == ord(":"))
+    slashes = around.codes[np.minimum(around.at[colon, None] + (1, 2), len(around.codes) - 1)]
+    at_sign[colon[(slashes == ord("/")).all(axis=1)]] = True
+    if not at_sign.any():
+        return at_sign
+    run = np.cumsum(around.cut)[around.at]
+    return np.isin(run, run[at_sign])
 
 
 def _cut_possessives(around: Around, cut: Cut, english: bool) -> None:
     """Cuts 's off the end of words, and in English n't, 'm, 'd, 're, 've and 'll."""
-    quotes = around.at[around.one_of("'’") & ~around.first & ~around.last]
-    next_one = around.codes[quotes + 1]
+    quotes = around.at[around.among("'’") & ~around.first & ~around.last]
+    following = around.codes[quotes + 1]
     single = cut[quotes + 2]
     if english:
-        negated = single & (next_one == ord("t")) & (around.codes[quotes - 1] == ord("n"))
+        negated = single & (following == ord("t")) & (around.codes[quotes - 1] == ord("n"))
         after = np.minimum(quotes + 2, len(around.codes) - 1)
-        pairs = are("rvl")[next_one] & cut[np.minimum(quotes + 3, len(cut) - 1)] & ~single
-        double = np.where(next_one == ord("l"), ord("l"), ord("e")) == around.codes[after]
+        pairs = are("rvl")[following] & cut[np.minimum(quotes + 3, len(cut) - 1)] & ~single
+        double = np.where(following == ord("l"), ord("l"), ord("e")) == around.codes[after]
         cut[quotes[negated] - 1] = True
-        cut[quotes[(pairs & double) | (single & are("md")[next_one])]] = True
-    cut[quotes[single & are("sS")[next_one]]] = True
+        cut[quotes[(pairs & double) | (single & are("md")[following])]] = True
+    cut[quotes[single & are("sS")[following]]] = True
 
 
-class Words(NamedTuple):
-    """The words of pages, one page after the other, in the characters that are not white space.
-
-    Attributes:
-        codes: characters.
-        flags: kinds of the characters.
-        positions: place of each character in the pages' text, each page followed by a newline.
-        begins: index of each word's first character, and the number of characters.
-        marks: index of each character that is neither a letter nor a digit.
-        offsets: index of each page's first word, and the number of words.
-        pages: number of each word's page.
-        kinds: kinds of each word's characters together.
-        weights: number of words that each stands for: 1, or less for characters of scripts without
-            spaces.
-    """
-
-    codes: UInt32[np.ndarray, " characters"]
-    flags: UInt16[np.ndarray, " characters"]
-    positions: Int64[np.ndarray, " characters"]
-    marks: Int64[np.ndarray, " marks"]
-    begins: Int64[np.ndarray, " words_and_1"]
-    offsets: Int64[np.ndarray, " pages_and_1"]
-    pages: Int64[np.ndarray, " words"]
-    kinds: UInt16[np.ndarray, " words"]
-    weights: Float64[np.ndarray, " words"]
-
-    @property
-    def has_letters(self) -> Bool[np.ndarray, " words"]:
-        """Whether each word has a letter, or is a sign of a script without spaces."""
-        return (self.kinds & (ALPHABETIC | UNSPACED)) != 0
-
-
-def words(pages: Pages, language: str) -> Words:
-    """Returns the words of pages of a language, which decides how words are cut."""
-    positions = np.flatnonzero((pages.flags & SPACE) == 0)
-    codes, flags = pages.codes[positions], pages.flags[positions]
-    cut = np.ones(len(codes) + 1, bool)  # whether a word begins; the last stands for the end
-    np.not_equal(np.diff(positions), 1, out=cut[1:-1])
-    marks = np.flatnonzero(flags & MARK)
-    cut_at_marks(pages, positions, Around(codes, flags, cut.copy(), marks), cut, language)
-    per_word = characters_per_word(language)
-    unspaced = ((flags & UNSPACED) != 0) & (per_word is not None)
-    cut[:-1] |= unspaced
-    cut[1:] |= unspaced
-    begins = np.flatnonzero(cut)
-    first = begins[:-1]
-    offsets = np.searchsorted(first, np.searchsorted(positions, pages.offsets))
-    weights = np.where(unspaced[first], 1 / (per_word or 1), 1.0)
-    numbers = np.repeat(np.arange(len(pages.texts)), np.diff(offsets))
-    kinds = np.bitwise_or.reduceat(flags, first) if len(first) else flags[:0]
-    return Words(codes, flags, positions, marks, begins, offsets, numbers, kinds, weights)
+def _second_apostrophes(around: Around) -> Bool[np.ndarray, " marks"]:
+    """Returns the second one of exactly two apostrophes: they are one mark, as in wikis."""
+    apostrophe = ord("'")
+    before = around.codes[np.maximum(around.at - 1, 0)]
+    second = (around.code == apostrophe) & ~around.first & (before == apostrophe)
+    return second & ~np.append(second[1:], False) & ~np.append(False, second[:-1])

@@ -22,7 +22,6 @@ from data.scripts import composed
 # Characters with the content of an English word (5.98 characters), medians in parallel text.
 _PER_WORD = {"Hans": 1.8, "Jpan": 3.0, "Thai": 6.0, "Laoo": 6.0, "Khmr": 6.0, "Mymr": 6.0}
 CHUNK_CHARACTERS = 1 << 18  # code points that are processed at once: about 20 MB
-
 BASE = 0x9E3779B97F4A7C15 | 2  # 3 modulo 4, so that swapped neighbours have different hashes
 INVERSE = pow(BASE, -1, 1 << 64)
 Hashes = UInt64[np.ndarray, " hashes"]
@@ -38,36 +37,6 @@ class Words(NamedTuple):
 
     hashes: UInt64[np.ndarray, " words"]
     offsets: Int64[np.ndarray, " pages_and_1"]
-
-
-def length_of(words: int, language: str) -> int:
-    """Returns the number of consecutive units with as much text as `words` English words.
-
-    Args:
-        words: number of words.
-        language: code of the language. Its units are words; in scripts without spaces, characters.
-            Spaces separate words in "und" and in languages that are not mC4's.
-    """
-    return round(words * (characters_per_word(language) or 1))
-
-
-def characters_per_word(language: str) -> float | None:
-    """Returns how many characters have the content of a word, or None if spaces separate words."""
-    found = languages.find(language)
-    return None if found is None else _PER_WORD.get(found.script)
-
-
-def chunks_of(texts: Iterable[str]) -> Iterator[list[str]]:
-    """Yields consecutive texts of about 2^18 characters; no hash depends on the chunks."""
-    chunk, characters = [], 0
-    for text in texts:
-        chunk.append(text)
-        characters += len(text)
-        if characters >= CHUNK_CHARACTERS:
-            yield chunk
-            chunk, characters = [], 0
-    if chunk:
-        yield chunk
 
 
 def hashed_words(texts: Sequence[str]) -> Words:
@@ -92,29 +61,59 @@ def span_hashes(
     values: Hashes, first: Int64[np.ndarray, " spans"], last: Int64[np.ndarray, " spans"]
 ) -> UInt64[np.ndarray, " spans"]:
     """Returns the polynomial in BASE of each span of values, from prefix sums modulo 2^64."""
-    return of_spans(prefix_sums(values), first, last)
+    return hashes_between(prefix_sums(values), first, last)
 
 
 def prefix_sums(values: Hashes) -> UInt64[np.ndarray, " hashes_and_1"]:
-    """Returns the sums of all prefixes of values times powers of BASE, for `of_spans`."""
+    """Returns the sums of all prefixes of values times powers of BASE, for `hashes_between`."""
     return np.concatenate(([np.uint64(0)], np.cumsum(values * _powers(len(values))[0])))
 
 
-def of_spans(
+def hashes_between(
     sums: UInt64[np.ndarray, " hashes_and_1"],
     first: Int64[np.ndarray, " spans"],
     last: Int64[np.ndarray, " spans"],
 ) -> UInt64[np.ndarray, " spans"]:
-    """Returns the polynomial in BASE of each span of the values that the sums are of."""
+    """Returns the polynomial in BASE of each span of values, from their `prefix_sums`."""
     return (sums[last] - sums[first]) * _powers(len(sums))[1][first]
+
+
+def text_chunks(texts: Iterable[str]) -> Iterator[list[str]]:
+    """Yields consecutive texts of about 2^18 characters; no hash depends on the chunks."""
+    chunk, characters = [], 0
+    for text in texts:
+        chunk.append(text)
+        characters += len(text)
+        if characters >= CHUNK_CHARACTERS:
+            yield chunk
+            chunk, characters = [], 0
+    if chunk:
+        yield chunk
+
+
+def units_of_words(words: int, language: str) -> int:
+    """Returns the number of consecutive units with as much text as `words` English words.
+
+    Args:
+        words: number of words.
+        language: code of the language. Its units are words; in scripts without spaces, characters.
+            Spaces separate words in "und" and in languages that are not mC4's.
+    """
+    return round(words * (characters_per_word(language) or 1))
+
+
+def characters_per_word(language: str) -> float | None:
+    """Returns how many characters have the content of a word, or None if spaces separate words."""
+    entry = languages.find(language)
+    return None if entry is None else _PER_WORD.get(entry.script)
 
 
 def _normalized(
     texts: Sequence[str],
 ) -> tuple[UInt32[np.ndarray, " characters"], Int64[np.ndarray, " pages_and_1"]]:
-    """Returns code points with each run of digits as one digit, and where each page begins.
+    """Returns code points with each run of digits as one digit, and the beginning of each page.
 
-    A separator ends each page, so no word or run of digits goes on in the next.
+    A separator ends each page, so no word or run of digits continues in the next.
     """
     pages = [composed(text) + "\n" for text in texts]
     codes = scripts.code_points("".join(pages))
@@ -132,24 +131,22 @@ def _powers(count: int) -> tuple[Hashes, Hashes]:
 
 @functools.lru_cache(maxsize=2)
 def _all_powers(count: int) -> tuple[Hashes, Hashes]:
-    def of(base: int) -> Hashes:
-        factors = np.full(count, base, np.uint64)
-        factors[0] = 1
-        return np.cumprod(factors)
-
-    return of(BASE), of(INVERSE)
+    factors = np.array([[BASE], [INVERSE]], np.uint64).repeat(count, axis=1)
+    factors[:, 0] = 1
+    powers, inverses = np.cumprod(factors, axis=1)
+    return powers, inverses
 
 
 @functools.cache
 def _letters() -> UInt64[np.ndarray, "1114112"]:
     """Returns a number per character: equal for both cases of a letter and for all digits."""
-    same = np.arange(scripts.CODE_POINTS, dtype=np.uint64)
+    letters = np.arange(scripts.CODE_POINTS, dtype=np.uint64)
     for code in scripts.characters_with(r"\p{Changes_When_Casefolded}").tolist():
         folded = chr(code).casefold()
         if len(folded) == 1:
-            same[code] = ord(folded)
-    same[_is_digit()] = ord("0")
-    return splitmix64((same + np.uint64(1)) * np.uint64(BASE))
+            letters[code] = ord(folded)
+    letters[_is_digit()] = ord("0")
+    return splitmix64((letters + np.uint64(1)) * np.uint64(BASE))
 
 
 @functools.cache

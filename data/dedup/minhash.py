@@ -46,12 +46,16 @@ import numpy as np
 import rensa
 from jaxtyping import UInt32, UInt64
 
-from data.dedup.hashed_words import chunks_of, hashed_words, length_of, span_hashes
+from data.dedup.hashed_words import hashed_words, span_hashes, text_chunks, units_of_words
 from data.numbers import distinct_pairs, is_first, lengths_of, splitmix64
 
 SHINGLE_WORDS = 5
 BANDS, ROWS = 14, 8
 SEED = 1
+
+
+Edges = UInt64[np.ndarray, "edges 2"]
+Nodes = UInt64[np.ndarray, " nodes"]
 
 
 class Shingles(NamedTuple):
@@ -78,18 +82,15 @@ def band_keys(texts: Sequence[str], language: str) -> UInt64[np.ndarray, "pages 
             not mC4's.
     """
     length = shingle_length(language)
-    keys = [keys_of(shingles_of(some, length), language) for some in chunks_of(texts)]
+    keys = [
+        keys_from_shingles(shingles_of(chunk, length), language) for chunk in text_chunks(texts)
+    ]
     return np.concatenate([np.empty((0, BANDS), np.uint64), *keys])
-
-
-def keys_of(shingles: Shingles, language: str) -> UInt64[np.ndarray, "pages 14"]:
-    """Returns the key of each band of each page from its shingles, in any order and number."""
-    return _keys(_minima(shingles), language)
 
 
 def shingle_length(language: str) -> int:
     """Returns the length of a shingle: words, or characters where spaces do not separate words."""
-    return length_of(SHINGLE_WORDS, language)
+    return units_of_words(SHINGLE_WORDS, language)
 
 
 def shingles_of(texts: Sequence[str], length: int) -> Shingles:
@@ -111,17 +112,16 @@ def _minima(shingles: Shingles) -> UInt32[np.ndarray, "pages 112"]:
     return np.array(matrix.to_rows(), np.uint32)
 
 
-def _keys(minima: UInt32[np.ndarray, "pages 112"], language: str) -> UInt64[np.ndarray, "pages 14"]:
-    rows = np.ascontiguousarray(minima, "<u4").view("<u8").reshape(len(minima), BANDS, ROWS // 2)
+def keys_from_shingles(shingles: Shingles, language: str) -> UInt64[np.ndarray, "pages 14"]:
+    """Returns the key of each band of each page from its shingles, in any order and number."""
+    minima = np.ascontiguousarray(_minima(shingles), "<u4")
+    rows = minima.view("<u8").reshape(len(minima), BANDS, ROWS // 2)
     start = hashlib.md5(language.encode(), usedforsecurity=False).digest()[:8]
     keys = splitmix64(np.arange(BANDS, dtype=np.uint64) + np.frombuffer(start, "<u8"))
     keys = np.broadcast_to(keys, rows.shape[:2])
     for pair in range(ROWS // 2):
         keys = splitmix64(keys ^ rows[..., pair])
     return keys
-
-
-Edges = UInt64[np.ndarray, "edges 2"]
 
 
 def edges(keys: UInt64[np.ndarray, " entries"], pages: UInt64[np.ndarray, " entries"]) -> Edges:
@@ -139,9 +139,6 @@ def edges(keys: UInt64[np.ndarray, " entries"], pages: UInt64[np.ndarray, " entr
     return np.stack(distinct_pairs(pages[linked], smallest[linked]), axis=1)
 
 
-Nodes = UInt64[np.ndarray, " nodes"]
-
-
 class Moves(NamedTuple):
     """Nodes in ascending order, and where each goes.
 
@@ -155,16 +152,16 @@ class Moves(NamedTuple):
 
 
 def proposals(edges: Edges, number: int) -> Moves:
-    """Returns the nodes of a partition's edges and the first of each one's neighbours and itself.
+    """Returns each node of a partition's edges, with the first of its neighbours and itself.
 
     Args:
         edges: pairs of nodes, in any order.
         number: number of the round, which decides the order.
     """
-    one, other = edges.T
-    node = np.concatenate((one, other, one, other))
-    to = np.concatenate((other, one, one, other))
-    return _first(node, to, number)
+    left, right = edges.T
+    node = np.concatenate((left, right, left, right))
+    to = np.concatenate((right, left, left, right))
+    return _first_moves(node, to, number)
 
 
 def pointers(parts: Sequence[Moves], number: int) -> Moves:
@@ -175,8 +172,8 @@ def pointers(parts: Sequence[Moves], number: int) -> Moves:
         number: number of the round.
     """
     none = np.empty(0, np.uint64)
-    node = np.concatenate([none, *(part.node for part in parts)])
-    return _first(node, np.concatenate([none, *(part.to for part in parts)]), number)
+    node, to = map(np.concatenate, zip((none, none), *parts, strict=True))
+    return _first_moves(node, to, number)
 
 
 def contracted(edges: Edges, moves: Moves) -> UInt64[np.ndarray, "fewer 2"]:
@@ -186,21 +183,20 @@ def contracted(edges: Edges, moves: Moves) -> UInt64[np.ndarray, "fewer 2"]:
         edges: pairs of nodes.
         moves: pointers of all their nodes.
     """
-    one, other = moved(edges, moves).T
-    low, high = np.minimum(one, other), np.maximum(one, other)
-    low, high = low[low != high], high[low != high]
+    ends = np.sort(moved(edges, moves), axis=1)
+    low, high = ends[ends[:, 0] != ends[:, 1]].T
     return np.stack(distinct_pairs(low, high), axis=1)
 
 
-def moved(labels: UInt64[np.ndarray, "*some"], moves: Moves) -> UInt64[np.ndarray, "*some"]:
-    """Returns where labels went; one without a pointer is that of a finished component."""
+def moved(labels: UInt64[np.ndarray, "*shape"], moves: Moves) -> UInt64[np.ndarray, "*shape"]:
+    """Returns the nodes to which labels went; the label of a finished component stays."""
     if not len(moves.node):
         return labels
     at = np.minimum(np.searchsorted(moves.node, labels), len(moves.node) - 1)
     return np.where(moves.node[at] == labels, moves.to[at], labels)
 
 
-def _first(node: Nodes, to: Nodes, number: int) -> Moves:
+def _first_moves(node: Nodes, to: Nodes, number: int) -> Moves:
     """Returns each node once, with the first of its `to` in the order of the round."""
     # A bijection of 64 bits: no two nodes have the same rank.
     rank = splitmix64(to ^ splitmix64(np.array([number + 1], np.uint64)))

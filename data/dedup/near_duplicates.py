@@ -40,18 +40,20 @@ Everything follows from the pages of a group alone: the result does not depend o
 partitions, or the order of elements.
 """
 
+import functools
 import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, NamedTuple, overload
 
 import numpy as np
 import xxhash
 from jaxtyping import Bool, Int64, Integer, Shaped, UInt64
 
-from data.dedup.hashed_words import chunks_of
-from data.dedup.minhash import BANDS, Shingles, keys_of, shingle_length, shingles_of
+from data.dedup.hashed_words import text_chunks
+from data.dedup.minhash import BANDS, Shingles, keys_from_shingles, shingle_length, shingles_of
 from data.files.paths import temporary_folder
 from data.numbers import distinct, distinct_pairs, is_first, lengths_of, splitmix64
 
@@ -66,10 +68,21 @@ HEADER = np.dtype(
         ("shingles", "<u8"),
     ]
 )
+JACCARD = (4, 5)
+CONTAINED = (19, 20)
+BITS = 2048
+FILTERED = 1 << 15  # pairs that are filtered at once: 16 MB
+MAPPED = 1 << 12  # pages whose bitmaps are made at once: 8 MB
+LISTED = 64  # kept pages that a key lists, pages of a block, pages of a group without other keys
+PART_SHINGLES = 1 << 22  # 32 MB
 Numbers = UInt64[np.ndarray, " pages"]
+Rows = Int64[np.ndarray, " rows"]
+Pairs = Int64[np.ndarray, " pairs"]
+Stands = Int64[np.ndarray, " distinct"]
 
 
-class Candidates(NamedTuple):
+@dataclass(frozen=True)
+class Candidates:
     """Pages with the sets of their shingles, one page after the other.
 
     Attributes:
@@ -81,7 +94,7 @@ class Candidates(NamedTuple):
     headers: np.ndarray
     shingles: UInt64[np.ndarray, " shingles"]
 
-    @property
+    @functools.cached_property
     def offsets(self) -> Int64[np.ndarray, " pages_and_1"]:
         """Index of each page's first shingle, and the number of shingles."""
         return np.concatenate(([0], np.cumsum(self.headers["shingles"].astype(np.int64))))
@@ -99,30 +112,17 @@ def candidates_of(
         pages: number of each page, no two equal.
         addresses: rank of each page's address (`line_dedup.rank_of`), the last but one criterion.
     """
-    length = shingle_length(language)
-    found = joined(
-        candidates_from(shingles_of(some, length), [len(text) for text in some])
-        for some in chunks_of(texts)
-    )
-    headers = found.headers
+    length, sets = shingle_length(language), []
+    for chunk in text_chunks(texts):
+        shingles = shingles_of(chunk, length)
+        ends = shingles.offsets.tolist()
+        sets += [distinct(shingles.hashes[first:last]) for first, last in itertools.pairwise(ends)]
+    headers = np.zeros(len(texts), HEADER)
     headers["group"], headers["page"], headers["address"] = groups, pages, addresses
-    return found
-
-
-def candidates_from(shingles: Shingles, characters: Sequence[int]) -> Candidates:
-    """Returns pages as candidates from shingles that are known; group, page and address are 0.
-
-    Args:
-        shingles: shingles of the pages, which are sorted in place.
-        characters: number of characters of each page.
-    """
-    ends = shingles.offsets.astype(np.int64).tolist()
-    sets = [distinct(shingles.hashes[first:last]) for first, last in itertools.pairwise(ends)]
-    headers = np.zeros(len(sets), HEADER)
-    headers["characters"], headers["shingles"] = characters, list(map(len, sets))
-    digests = b"".join(xxhash.xxh3_128_digest(one.data) for one in sets)
+    digests = b"".join(xxhash.xxh3_128_digest(hashes.data) for hashes in sets)
     headers["first"], headers["second"] = np.frombuffer(digests, "<u8").reshape(-1, 2).T
-    return Candidates(headers, _concatenated(sets))
+    headers["characters"], headers["shingles"] = list(map(len, texts)), list(map(len, sets))
+    return Candidates(headers, np.concatenate([np.empty(0, np.uint64), *sets]))
 
 
 def packed(candidates: Candidates) -> bytes:
@@ -144,20 +144,17 @@ def headers_of(element: bytes) -> Shaped[np.ndarray, " pages"]:
     return np.frombuffer(element, HEADER, int.from_bytes(element[:8], "little"), 8)
 
 
-def chosen(candidates: Candidates, rows: Int64[np.ndarray, " rows"]) -> Candidates:
-    """Returns some of the pages, in the order of `rows`."""
+def chosen(candidates: Candidates, rows: Rows) -> Candidates:
+    """Returns the pages of these rows, in their order."""
     headers, begins = candidates.headers[rows], candidates.offsets[rows]
     return Candidates(headers, candidates.shingles[spans(begins, headers["shingles"])])
 
 
 def joined(parts: Iterable[Candidates]) -> Candidates:
     """Returns the pages of all parts, in order."""
-    parts = list(parts)
-    headers = [part.headers for part in parts]
-    return Candidates(
-        np.concatenate([np.empty(0, HEADER), *headers]),
-        _concatenated([part.shingles for part in parts]),
-    )
+    parts = [Candidates(np.empty(0, HEADER), np.empty(0, np.uint64)), *parts]
+    headers = np.concatenate([part.headers for part in parts])
+    return Candidates(headers, np.concatenate([part.shingles for part in parts]))
 
 
 def spans(
@@ -167,238 +164,6 @@ def spans(
     lengths = lengths.astype(np.int64)
     shift = begins - np.cumsum(lengths) + lengths
     return np.arange(lengths.sum()) + np.repeat(shift, lengths)
-
-
-def _concatenated(sets: Sequence[np.ndarray]) -> UInt64[np.ndarray, " shingles"]:
-    return np.concatenate([np.empty(0, np.uint64), *sets])
-
-
-JACCARD = (4, 5)
-CONTAINED = (19, 20)
-BITS = 2048
-FILTERED = 1 << 15  # pairs that are filtered at once: 16 MB
-MAPPED = 1 << 12  # pages whose bitmaps are made at once: 8 MB
-
-Bitmaps = UInt64[np.ndarray, "pages words"]
-PairRows = Int64[np.ndarray, " pairs"]
-
-
-class Similarity:
-    """Compares pages with each other, given by their rows.
-
-    Of a pair, `smaller` is the page with fewer distinct shingles, or one of two with as many.
-    """
-
-    def __init__(self, pages: Candidates) -> None:
-        self._shingles = pages.shingles
-        self._ends = pages.offsets
-        self._sizes = np.diff(self._ends)
-        self._maps = _bitmaps(pages.shingles, self._ends)
-
-    def possible(self, smaller: PairRows, larger: PairRows) -> Bool[np.ndarray, " pairs"]:
-        """Returns which pairs may be similar, by their sizes and bitmaps."""
-        found = np.empty(len(smaller), bool)
-        for first in range(0, len(smaller), FILTERED):
-            some = slice(first, first + FILTERED)
-            one, other = smaller[some], larger[some]
-            found[some] = common_needed(self._sizes[one], self._sizes[other]) <= self._at_most(
-                one, other
-            )
-        return found
-
-    def similar(self, smaller: int, larger: int) -> bool:
-        """Returns whether a pair is similar."""
-        one, other = self._set(smaller), self._set(larger)
-        return overlap(one, other) >= common_needed(len(one), len(other))
-
-    def _set(self, row: int) -> UInt64[np.ndarray, " shingles"]:
-        return self._shingles[self._ends[row] : self._ends[row + 1]]
-
-    def _at_most(self, smaller: PairRows, larger: PairRows) -> PairRows:
-        """Returns an upper bound of the number of common shingles."""
-        one, other = self._maps[smaller], self._maps[larger]
-        only_one = np.bitwise_count(one & ~other).sum(axis=1, dtype=np.int64)
-        only_other = np.bitwise_count(other & ~one).sum(axis=1, dtype=np.int64)
-        return np.minimum(self._sizes[smaller] - only_one, self._sizes[larger] - only_other)
-
-
-def overlap(one: UInt64[np.ndarray, " one"], other: UInt64[np.ndarray, " other"]) -> int:
-    """Returns the number of common elements of two sets."""
-    both = np.concatenate((one, other))
-    both.sort()
-    return int(np.count_nonzero(both[1:] == both[:-1]))
-
-
-@overload
-def common_needed(smaller: int, larger: int) -> int: ...
-
-
-@overload
-def common_needed(smaller: PairRows, larger: PairRows) -> PairRows: ...
-
-
-def common_needed(smaller: Any, larger: Any) -> Any:
-    """Returns how many common shingles make sets of these sizes similar, at least one.
-
-    Common / (smaller + larger - common) >= a / b where common >= a / (a + b) of the sum.
-    """
-    (a, b), (c, d) = JACCARD, CONTAINED
-    by_jaccard = -(-a * (smaller + larger) // (a + b))
-    contained = -(-c * smaller // d)
-    least = np.maximum(np.minimum(by_jaccard, contained), 1)
-    return int(least) if isinstance(smaller, int) else least
-
-
-def _bitmaps(
-    shingles: UInt64[np.ndarray, " shingles"], offsets: Int64[np.ndarray, " pages_and_1"]
-) -> Bitmaps:
-    count, shift = len(offsets) - 1, np.uint64(64 - (BITS - 1).bit_length())
-    maps = np.empty((count, BITS // 8), np.uint8)
-    for first in range(0, count, MAPPED):
-        last = min(first + MAPPED, count)
-        bits = np.zeros((last - first, BITS), bool)
-        row = np.repeat(np.arange(last - first), np.diff(offsets[first : last + 1]))
-        bits[row, shingles[offsets[first] : offsets[last]] >> shift] = True
-        maps[first:last] = np.packbits(bits, axis=1)
-    return maps.view(np.uint64)
-
-
-LISTED = 64  # kept pages that a key lists, pages of a block, pages of a group without other keys
-
-Rows = Int64[np.ndarray, " rows"]
-Pairs = Int64[np.ndarray, " pairs"]
-
-
-class Members(NamedTuple):
-    """The keys of pages, sorted by page.
-
-    Attributes:
-        row: row of a page.
-        key: one of its keys, numbered from 0.
-    """
-
-    row: Rows
-    key: Rows
-
-    def of(self, which: Shaped[np.ndarray, " some"]) -> "Members":
-        """Returns some of the members, by a mask or by indices."""
-        return Members(self.row[which], self.key[which])
-
-
-class KeptPages:
-    """The kept pages that each key lists."""
-
-    def __init__(self, members: Members) -> None:
-        counts = np.bincount(members.key)
-        places = np.minimum(counts, 2 * LISTED)
-        self._begins = np.cumsum(places) - places
-        self._counts = np.zeros(len(counts), np.int64)
-        self._rows = np.empty(places.sum(), np.int64)
-
-    def open(self, members: Members) -> Members:
-        """Returns the members whose key lists further pages."""
-        return members.of(self._counts[members.key] < LISTED)
-
-    def add(self, members: Members) -> None:
-        """Lists kept pages, at most 64 at a time, where a key is open."""
-        key = members.key[order := np.argsort(members.key, kind="stable")]
-        at = self._begins[key] + self._counts[key] + _numbers_in_runs(key)
-        self._rows[at] = members.row[order]
-        self._counts += np.bincount(key, minlength=len(self._counts))
-
-    def pairs(self, members: Members) -> tuple[Pairs, Pairs]:
-        """Returns (page, listed page) of each member, each pair once, in order."""
-        counts = self._counts[members.key]
-        listed = self._rows[spans(self._begins[members.key], counts)]
-        return distinct_pairs(np.repeat(members.row, counts), listed)
-
-
-def greedy_choice(pages: Candidates, already_kept: int = 0) -> Rows:
-    """Returns for each page the row of the kept page that represents it: its own if it is kept.
-
-    Args:
-        pages: pages in the order of the choice, those of a group one after the other.
-        already_kept: number of first pages, all of one group, that are kept in any case.
-    """
-    similarity, members = Similarity(pages), _members(pages)
-    stands, kept = np.arange(len(pages.headers)), KeptPages(members)
-    blocks = _blocks(pages.headers["group"])
-    blocks[:already_kept] = -1
-    for first in range(0, already_kept, LISTED):
-        some = (members.row >= first) & (members.row < min(first + LISTED, already_kept))
-        kept.add(kept.open(members.of(some)))
-    for block in _in_blocks(members, blocks):
-        _represent(stands, *kept.pairs(block), similarity)
-        undecided = kept.open(block.of(stands[block.row] == block.row))
-        _represent(stands, *_pairs_among(undecided), similarity)
-        kept.add(undecided.of(stands[undecided.row] == undecided.row))
-    return stands
-
-
-def _represent(stands: Rows, page: Pairs, earlier: Pairs, similarity: Similarity) -> None:
-    """Finds the first similar kept page of each page, which stands for it; pairs are in order."""
-    maybe = similarity.possible(page, earlier)
-    for one, other in zip(page[maybe].tolist(), earlier[maybe].tolist(), strict=True):
-        undecided = stands[one] == one and stands[other] == other
-        if undecided and similarity.similar(one, other):
-            stands[one] = other
-
-
-def _members(pages: Candidates) -> Members:
-    """Returns the pages' keys that are shared."""
-    group = pages.headers["group"]
-    _, number, counts = np.unique(group, return_inverse=True, return_counts=True)
-    alone = counts[number] <= LISTED
-    (small,), (large,) = np.nonzero(alone), np.nonzero(~alone)
-    row = np.concatenate((small, np.repeat(large, BANDS)))
-    key = np.concatenate((splitmix64(group[small]), _bands(chosen(pages, large)).ravel()))
-    _, key, counts = np.unique(key, return_inverse=True, return_counts=True)
-    shared = counts[key] > 1
-    _, key = np.unique(key[shared], return_inverse=True)
-    order = np.argsort(row[shared], kind="stable")
-    return Members(row[shared][order], key[order])
-
-
-def _bands(pages: Candidates) -> UInt64[np.ndarray, "pages 14"]:
-    """Returns the pages' MinHash bands, different ones for different groups."""
-    if not len(pages.headers):
-        return np.empty((0, BANDS), np.uint64)
-    keys = keys_of(Shingles(pages.shingles, pages.offsets.astype(np.uint64)), "")
-    return splitmix64(keys ^ splitmix64(pages.headers["group"])[:, None])
-
-
-def _blocks(group: UInt64[np.ndarray, " pages"]) -> Rows:
-    """Returns the number of each page's block: of 1, 1, 2, 4, ..., 32, 64, 64, ... pages."""
-    place = _numbers_in_runs(group)
-    doubling = np.frexp(place)[1].astype(np.int64)
-    return np.where(place < LISTED, doubling, LISTED.bit_length() - 1 + place // LISTED)
-
-
-def _in_blocks(members: Members, blocks: Rows) -> Iterator[Members]:
-    """Yields the members of each block that is not negative, in order."""
-    order = np.argsort(blocks[members.row], kind="stable")
-    number = blocks[members.row][order]
-    ends = np.searchsorted(number, np.arange(number.max(initial=-1) + 2))
-    for first, last in itertools.pairwise(ends):
-        yield members.of(order[first:last])
-
-
-def _pairs_among(members: Members) -> tuple[Pairs, Pairs]:
-    """Returns the pairs (page, earlier page) that share a key, each once, in order."""
-    order = np.argsort(members.key, kind="stable")
-    row, before = members.row[order], _numbers_in_runs(members.key[order])
-    earlier = row[spans(np.arange(len(row)) - before, before)]
-    return distinct_pairs(np.repeat(row, before), earlier)
-
-
-def _numbers_in_runs(values: Shaped[np.ndarray, " rows"]) -> Rows:
-    """Returns each value's index in its run of equal values."""
-    first = is_first(values)
-    return np.arange(len(values)) - np.repeat(np.flatnonzero(first), lengths_of(first))
-
-
-PART_SHINGLES = 1 << 22  # 32 MB
-Stands = Int64[np.ndarray, " distinct"]
 
 
 class Representatives(NamedTuple):
@@ -424,22 +189,25 @@ def representatives(elements: Iterable[bytes]) -> Representatives:
     headers = np.concatenate([np.empty(0, HEADER), *map(headers_of, elements)])
     order = _in_order(headers)
     first, number = _distinct(headers[order])
-    distinct = order[first]  # where each distinct page is among all headers
-    ordered, stands = headers[distinct], np.arange(len(distinct))
-    with _shingles(elements, ordered, distinct) as shingles:
+    places = order[first]  # where each distinct page is among all headers
+    ordered, stands = headers[places], np.arange(len(places))
+    with _pages_in_order(elements, ordered, places) as pages:
         for rows in _parts(ordered):
             kept = _kept_before(ordered, stands, int(rows[0]))
             rows = np.concatenate((kept, rows))
-            stands[rows] = rows[greedy_choice(shingles.of(rows), len(kept))]
-    pages = headers["page"][order]
-    return _by_number(pages, pages[first[stands[number]]])
+            stands[rows] = rows[greedy_choice(chosen(pages, rows), len(kept))]
+    page = headers["page"][order]
+    representative = page[first[stands[number]]]
+    by_page = np.argsort(page)
+    _, kept, sizes = np.unique(representative[by_page], return_inverse=True, return_counts=True)
+    return Representatives(page[by_page], representative[by_page], sizes[kept])
 
 
 def _in_order(headers: np.ndarray) -> Rows:
     """Returns the pages' order: by group, then that of the choice."""
     names = ("page", "address", "characters", "shingles", "group")
     descending = ("characters", "shingles")
-    return np.lexsort([~headers[n] if n in descending else headers[n] for n in names])
+    return np.lexsort([~headers[name] if name in descending else headers[name] for name in names])
 
 
 def _distinct(headers: np.ndarray) -> tuple[Stands, Rows]:
@@ -450,6 +218,40 @@ def _distinct(headers: np.ndarray) -> tuple[Stands, Rows]:
     first = np.empty(len(headers), np.int64)  # lexsort is stable: the first of a run is the first
     first[by_set] = np.repeat(by_set[new], lengths_of(new))
     return np.unique(first, return_inverse=True)
+
+
+@contextmanager
+def _pages_in_order(
+    elements: Iterable[bytes], ordered: np.ndarray, places: Rows
+) -> Iterator[Candidates]:
+    """Yields the pages of ordered headers, given their places among the headers of all elements."""
+    lengths = ordered["shingles"].astype(np.int64)
+    with _room_for_shingles(int(lengths.sum())) as shingles:
+        pages, by_place, base = Candidates(ordered, shingles), np.argsort(places), 0
+        for element in elements:
+            packed_pages = unpacked(element)
+            last = base + len(packed_pages.headers)
+            rows = by_place[slice(*np.searchsorted(places[by_place], (base, last)))]
+            source = spans(packed_pages.offsets[places[rows] - base], lengths[rows])
+            shingles[spans(pages.offsets[rows], lengths[rows])] = packed_pages.shingles[source]
+            base = last
+        yield pages
+
+
+@contextmanager
+def _room_for_shingles(count: int) -> Iterator[UInt64[np.ndarray, " count"]]:
+    """Yields an array in memory, or in a file if it is longer than a part.
+
+    Raises:
+        OSError: if the disk has no room for them.
+    """
+    if count <= PART_SHINGLES:
+        yield np.empty(count, np.uint64)
+        return
+    with temporary_folder() as folder, (folder / "shingles").open("w+b") as file:
+        # Else a full disk would end the process by a signal when a page of the map is written.
+        os.posix_fallocate(file.fileno(), 0, count * np.dtype(np.uint64).itemsize)
+        yield np.memmap(file, np.uint64, "r+", shape=(count,))
 
 
 def _parts(headers: np.ndarray) -> Iterator[Rows]:
@@ -476,56 +278,207 @@ def _kept_before(headers: np.ndarray, stands: Stands, row: int) -> Rows:
     return rows[np.cumsum(headers["shingles"][rows].astype(np.int64)) <= PART_SHINGLES]
 
 
-class _Shingles(NamedTuple):
-    """The shingles of pages in order, one page after the other."""
+class Members(NamedTuple):
+    """The keys of pages, sorted by page.
 
-    headers: np.ndarray
-    begins: Int64[np.ndarray, " rows"]
-    values: UInt64[np.ndarray, " shingles"]
-
-    def of(self, rows: Rows) -> Candidates:
-        """Returns some pages."""
-        lengths = self.headers["shingles"][rows].astype(np.int64)
-        return Candidates(self.headers[rows], self.values[spans(self.begins[rows], lengths)])
-
-
-@contextmanager
-def _shingles(elements: Iterable[bytes], ordered: np.ndarray, places: Rows) -> Iterator[_Shingles]:
-    """Yields the shingles of pages, given where they are among the headers of all elements."""
-    lengths = ordered["shingles"].astype(np.int64)
-    begins = np.cumsum(lengths) - lengths
-    with _numbers(int(lengths.sum())) as values:
-        by_place, base = np.argsort(places), 0
-        for element in elements:
-            some = unpacked(element)
-            last = base + len(some.headers)
-            mine = by_place[slice(*np.searchsorted(places[by_place], (base, last)))]
-            source = spans(some.offsets[places[mine] - base], lengths[mine])
-            values[spans(begins[mine], lengths[mine])] = some.shingles[source]
-            base = last
-        yield _Shingles(ordered, begins, values)
-
-
-@contextmanager
-def _numbers(count: int) -> Iterator[UInt64[np.ndarray, " count"]]:
-    """Yields room for numbers: in memory, or in a file if they are more than a part.
-
-    Raises:
-        OSError: if the disk has no room for them.
+    Attributes:
+        row: row of a page.
+        key: one of its keys, numbered from 0.
     """
-    if count <= PART_SHINGLES:
-        yield np.empty(count, np.uint64)
-        return
-    with temporary_folder() as folder, (folder / "shingles").open("w+b") as file:
-        # Else a full disk would end the process by a signal when a page of the map is written.
-        os.posix_fallocate(file.fileno(), 0, count * np.dtype(np.uint64).itemsize)
-        yield np.memmap(file, np.uint64, "r+", shape=(count,))
+
+    row: Rows
+    key: Rows
+
+    def chosen(self, where: Shaped[np.ndarray, " _"]) -> "Members":
+        """Returns the members at a mask or at indices."""
+        return Members(self.row[where], self.key[where])
 
 
-def _by_number(
-    page: UInt64[np.ndarray, " pages"], representative: UInt64[np.ndarray, " pages"]
-) -> Representatives:
-    order = np.argsort(page)
-    page, representative = page[order], representative[order]
-    _, at, counts = np.unique(representative, return_inverse=True, return_counts=True)
-    return Representatives(page, representative, counts[at])
+class KeptPages:
+    """The kept pages that each key lists."""
+
+    def __init__(self, members: Members) -> None:
+        counts = np.bincount(members.key)
+        places = np.minimum(counts, 2 * LISTED)
+        self._begins = np.cumsum(places) - places
+        self._counts = np.zeros(len(counts), np.int64)
+        self._rows = np.empty(places.sum(), np.int64)
+
+    def open(self, members: Members) -> Members:
+        """Returns the members whose key lists further pages."""
+        return members.chosen(self._counts[members.key] < LISTED)
+
+    def add(self, members: Members) -> None:
+        """Lists kept pages, at most 64 at a time, where a key is open."""
+        key = members.key[order := np.argsort(members.key, kind="stable")]
+        at = self._begins[key] + self._counts[key] + _numbers_in_runs(key)
+        self._rows[at] = members.row[order]
+        self._counts += np.bincount(key, minlength=len(self._counts))
+
+    def pairs(self, members: Members) -> tuple[Pairs, Pairs]:
+        """Returns (page, listed page) of each member, each pair once, in order."""
+        counts = self._counts[members.key]
+        listed = self._rows[spans(self._begins[members.key], counts)]
+        return distinct_pairs(np.repeat(members.row, counts), listed)
+
+
+class Similarity:
+    """Compares pages with each other, given by their rows.
+
+    Of a pair, `smaller` is the page with fewer distinct shingles, or one of two with as many.
+    """
+
+    def __init__(self, pages: Candidates) -> None:
+        self._shingles = pages.shingles
+        self._ends = pages.offsets
+        self._sizes = np.diff(self._ends)
+        self._maps = _bitmaps(pages.shingles, self._ends)
+
+    def possible(self, smaller: Pairs, larger: Pairs) -> Bool[np.ndarray, " pairs"]:
+        """Returns which pairs may be similar, by their sizes and bitmaps."""
+        possible = np.empty(len(smaller), bool)
+        for first in range(0, len(smaller), FILTERED):
+            part = slice(first, first + FILTERED)
+            pairs = smaller[part], larger[part]
+            needed = common_needed(*(self._sizes[rows] for rows in pairs))
+            possible[part] = needed <= self._most_common(*pairs)
+        return possible
+
+    def similar(self, smaller: int, larger: int) -> bool:
+        """Returns whether a pair is similar."""
+        left, right = (
+            self._shingles[self._ends[row] : self._ends[row + 1]] for row in (smaller, larger)
+        )
+        return overlap(left, right) >= common_needed(len(left), len(right))
+
+    def _most_common(self, smaller: Pairs, larger: Pairs) -> Pairs:
+        """Returns an upper bound of the number of common shingles."""
+        left, right = self._maps[smaller], self._maps[larger]
+        only_left = np.bitwise_count(left & ~right).sum(axis=1, dtype=np.int64)
+        only_right = np.bitwise_count(right & ~left).sum(axis=1, dtype=np.int64)
+        return np.minimum(self._sizes[smaller] - only_left, self._sizes[larger] - only_right)
+
+
+def greedy_choice(pages: Candidates, already_kept: int = 0) -> Rows:
+    """Returns for each page the row of the kept page that represents it: its own if it is kept.
+
+    Args:
+        pages: pages in the order of the choice, those of a group one after the other.
+        already_kept: number of first pages, all of one group, that are kept in any case.
+    """
+    similarity, members = Similarity(pages), _members(pages)
+    stands, kept = np.arange(len(pages.headers)), KeptPages(members)
+    blocks = _blocks(pages.headers["group"])
+    blocks[:already_kept] = -1
+    for first in range(0, already_kept, LISTED):
+        block = (members.row >= first) & (members.row < min(first + LISTED, already_kept))
+        kept.add(kept.open(members.chosen(block)))
+    for block in _in_blocks(members, blocks):
+        _represent(stands, *kept.pairs(block), similarity)
+        undecided = kept.open(block.chosen(stands[block.row] == block.row))
+        _represent(stands, *_pairs_among(undecided), similarity)
+        kept.add(undecided.chosen(stands[undecided.row] == undecided.row))
+    return stands
+
+
+def _members(pages: Candidates) -> Members:
+    """Returns the pages' keys that are shared."""
+    group = pages.headers["group"]
+    _, number, counts = np.unique(group, return_inverse=True, return_counts=True)
+    alone = counts[number] <= LISTED
+    (small,), (large,) = np.nonzero(alone), np.nonzero(~alone)
+    row = np.concatenate((small, np.repeat(large, BANDS)))
+    key = np.concatenate((splitmix64(group[small]), _bands(chosen(pages, large)).ravel()))
+    _, key, counts = np.unique(key, return_inverse=True, return_counts=True)
+    shared = counts[key] > 1
+    _, key = np.unique(key[shared], return_inverse=True)
+    order = np.argsort(row[shared], kind="stable")
+    return Members(row[shared][order], key[order])
+
+
+def _bands(pages: Candidates) -> UInt64[np.ndarray, "pages 14"]:
+    """Returns the pages' MinHash bands, different ones for different groups."""
+    if not len(pages.headers):
+        return np.empty((0, BANDS), np.uint64)
+    keys = keys_from_shingles(Shingles(pages.shingles, pages.offsets.astype(np.uint64)), "")
+    return splitmix64(keys ^ splitmix64(pages.headers["group"])[:, None])
+
+
+def _blocks(group: UInt64[np.ndarray, " pages"]) -> Rows:
+    """Returns the number of each page's block: of 1, 1, 2, 4, ..., 32, 64, 64, ... pages."""
+    place = _numbers_in_runs(group)
+    doubling = np.frexp(place)[1].astype(np.int64)
+    return np.where(place < LISTED, doubling, LISTED.bit_length() - 1 + place // LISTED)
+
+
+def _in_blocks(members: Members, blocks: Rows) -> Iterator[Members]:
+    """Yields the members of each block that is not negative, in order."""
+    order = np.argsort(blocks[members.row], kind="stable")
+    number = blocks[members.row][order]
+    ends = np.searchsorted(number, np.arange(number.max(initial=-1) + 2))
+    for first, last in itertools.pairwise(ends):
+        yield members.chosen(order[first:last])
+
+
+def _represent(stands: Rows, pages: Pairs, earlier: Pairs, similarity: Similarity) -> None:
+    """Sets the first similar kept page of each page, which stands for it; pairs are in order."""
+    possible = similarity.possible(pages, earlier)
+    for page, kept in zip(pages[possible].tolist(), earlier[possible].tolist(), strict=True):
+        undecided = stands[page] == page and stands[kept] == kept
+        if undecided and similarity.similar(page, kept):
+            stands[page] = kept
+
+
+def _pairs_among(members: Members) -> tuple[Pairs, Pairs]:
+    """Returns the pairs (page, earlier page) that share a key, each once, in order."""
+    order = np.argsort(members.key, kind="stable")
+    row, before = members.row[order], _numbers_in_runs(members.key[order])
+    earlier = row[spans(np.arange(len(row)) - before, before)]
+    return distinct_pairs(np.repeat(row, before), earlier)
+
+
+def _numbers_in_runs(values: Shaped[np.ndarray, " rows"]) -> Rows:
+    """Returns each value's index in its run of equal values."""
+    first = is_first(values)
+    return np.arange(len(values)) - np.repeat(np.flatnonzero(first), lengths_of(first))
+
+
+def overlap(left: UInt64[np.ndarray, " left"], right: UInt64[np.ndarray, " right"]) -> int:
+    """Returns the number of common elements of two sets."""
+    both = np.sort(np.concatenate((left, right)))
+    return int(np.count_nonzero(both[1:] == both[:-1]))
+
+
+@overload
+def common_needed(smaller: int, larger: int) -> int: ...
+
+
+@overload
+def common_needed(smaller: Pairs, larger: Pairs) -> Pairs: ...
+
+
+def common_needed(smaller: Any, larger: Any) -> Any:
+    """Returns how many common shingles make sets of these sizes similar, at least one.
+
+    Common / (smaller + larger - common) >= a / b where common >= a / (a + b) of the sum.
+    """
+    (a, b), (c, d) = JACCARD, CONTAINED
+    by_jaccard = -(-a * (smaller + larger) // (a + b))
+    contained = -(-c * smaller // d)
+    least = np.maximum(np.minimum(by_jaccard, contained), 1)
+    return int(least) if isinstance(smaller, int) else least
+
+
+def _bitmaps(
+    shingles: UInt64[np.ndarray, " shingles"], offsets: Int64[np.ndarray, " pages_and_1"]
+) -> UInt64[np.ndarray, "pages words"]:
+    """Returns each page's bitmap."""
+    count, shift = len(offsets) - 1, np.uint64(64 - (BITS - 1).bit_length())
+    maps = np.empty((count, BITS // 8), np.uint8)
+    for first in range(0, count, MAPPED):
+        last = min(first + MAPPED, count)
+        bits = np.zeros((last - first, BITS), bool)
+        row = np.repeat(np.arange(last - first), np.diff(offsets[first : last + 1]))
+        bits[row, shingles[offsets[first] : offsets[last]] >> shift] = True
+        maps[first:last] = np.packbits(bits, axis=1)
+    return maps.view(np.uint64)

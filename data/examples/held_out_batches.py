@@ -75,7 +75,8 @@ def window_count(tokens: int, raw: int) -> int:
 def window(page: TokenizedPage, number: int, lengths: Lengths, first_sentinel: int) -> Example:
     """Returns one corrupted window of a page."""
     part = page.tokens[number * lengths.raw : (number + 1) * lengths.raw]
-    generator = _generator(page.url, number)
+    digest = hashlib.sha256(f"{number} {page.url}".encode()).digest()
+    generator = np.random.Generator(np.random.Philox(int.from_bytes(digest[:16], "little")))
     return corrupt(part, first_sentinel=first_sentinel, generator=generator)
 
 
@@ -98,34 +99,21 @@ def batches(
             for all.
     """
     cut = np.arange(rows) if cut is None else cut
-    counts = [window_count(len(one.page.tokens), lengths.raw) for one in pages]
+    counts = [window_count(len(page.tokens), lengths.raw) for _, page in pages]
     page = np.repeat(np.arange(len(pages)), counts)
     number = np.concatenate([np.arange(count) for count in counts] or [page])
     order = np.random.Generator(np.random.Philox(MIXED)).permutation(len(page))
     for start in range(0, len(page), rows):
         places = order[start : start + rows]
         real = cut < len(places)
-        parts = [
-            window(pages[int(page[at])].page, int(number[at]), lengths, first_sentinel)
-            for at in places[cut[real]].tolist()
-        ]
+        inputs = np.full((len(cut), lengths.inputs), PADDING, np.int32)
+        targets = np.full((len(cut), lengths.targets), PADDING, np.int32)
+        for row, place in zip(np.flatnonzero(real), places[cut[real]].tolist(), strict=True):
+            example = window(
+                pages[int(page[place])].page, int(number[place]), lengths, first_sentinel
+            )
+            inputs[row, : len(example.inputs)] = example.inputs
+            targets[row, : len(example.targets) - 1] = example.targets[:-1]  # but for EOS
         owners = np.full(rows, -1, np.int32)
         owners[: len(places)] = page[places]
-        inputs, targets = _padded(parts, np.flatnonzero(real), len(cut), lengths)
         yield HeldOutBatch(inputs, targets, owners, cut)
-
-
-def _padded(
-    parts: list[Example], at: Int[np.ndarray, " parts"], rows: int, lengths: Lengths
-) -> tuple[Int[np.ndarray, "rows inputs"], Int[np.ndarray, "rows targets"]]:
-    inputs = np.full((rows, lengths.inputs), PADDING, np.int32)
-    targets = np.full((rows, lengths.targets), PADDING, np.int32)
-    for row, example in zip(at.tolist(), parts, strict=True):
-        inputs[row, : len(example.inputs)] = example.inputs
-        targets[row, : len(example.targets) - 1] = example.targets[:-1]  # but for EOS
-    return inputs, targets
-
-
-def _generator(url: str, number: int) -> np.random.Generator:
-    digest = hashlib.sha256(f"{number} {url}".encode()).digest()
-    return np.random.Generator(np.random.Philox(int.from_bytes(digest[:16], "little")))

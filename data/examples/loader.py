@@ -81,10 +81,10 @@ class Chunks:
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
         self.prefetch(index + CHUNKS_PREFETCHED)
-        taken = self.examples.take(self.indices(index))
+        examples = self.examples.take(self.indices(index))
         return {
             name: values.reshape(self.batches, -1, *values.shape[1:])
-            for name, values in taken.items()
+            for name, values in examples.items()
         }
 
     def indices(self, index: int) -> Int[np.ndarray, " examples"]:
@@ -155,10 +155,8 @@ def batches(
         chunks = chunks.mp_prefetch(
             grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=CHUNKS_AHEAD)
         )
-    return _unstack(iter(chunks), size)
-
-
-def _unstack(chunks: Iterator[dict[str, np.ndarray]], size: int) -> Iterator[dict[str, np.ndarray]]:
-    for chunk in chunks:
-        for number in range(size):
-            yield {name: values[number] for name, values in chunk.items()}
+    return (
+        {name: values[number] for name, values in chunk.items()}
+        for chunk in chunks
+        for number in range(size)
+    )

@@ -31,7 +31,7 @@ import functools
 import json
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -44,78 +44,9 @@ from data.errors import DataError
 from data.languages import get
 from data.numbers import hash_seed
 
-
-def given_weights(path: Path, pages: Mapping[str, int]) -> dict[str, float]:
-    """Returns the weights in a user's file; languages that are not in it are not trained on.
-
-    Args:
-        path: the file.
-        pages: number of training pages by language.
-
-    Raises:
-        DataError: if the file cannot be read, a weight is not positive, or a language is listed
-            twice or has no pages.
-    """
-    given = _read_weights(path)
-    if twice := _twice(name for name, _ in given):
-        raise DataError(f"{path} gives {twice} more than one weight; leave one line of each.")
-    weights = {get(name).code: _given_number(path, name, text) for name, text in given}
-    unusable = [code for code, weight in weights.items() if not weight > 0]
-    if unusable or not weights:
-        raise DataError(
-            f"{path} gives no positive weight to {', '.join(unusable) or 'any language'}; "
-            "leave out languages that are not trained on."
-        )
-    absent = [code for code in weights if pages.get(code, 0) < 1]
-    if absent:
-        raise DataError(
-            f"{path} gives weights to {', '.join(absent)}, of which there is no training page; "
-            "take them out of the file or add text."
-        )
-    return weights
-
-
-def _read_weights(path: Path) -> list[tuple[str, str]]:
-    """Returns languages and weights as they are written, in order."""
-    if not path.is_file():
-        raise DataError(
-            f"The mixture reads weights from {path}, which is not a file; check the path."
-        )
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        if text.lstrip().startswith("{"):
-            # As pairs: a dict would silently keep the last of two weights.
-            pairs = json.loads(text, object_pairs_hook=list)
-            return [(code, str(value)) for code, value in pairs]
-        rows = csv.reader(text.splitlines(), delimiter="\t")
-        return [(code, value) for code, value in filter(None, rows)]
-    except (ValueError, TypeError, RecursionError, csv.Error) as error:
-        raise DataError(
-            f'{path} should hold JSON such as {{"sw": 0.5}} or a language, a tab and a weight per '
-            f"line, and does not ({error}); use one of these formats."
-        ) from error
-
-
-def _twice(names: Iterable[str]) -> str:
-    """Returns the languages that are named more than once, with these names."""
-    of: dict[str, list[str]] = defaultdict(list)
-    for name in names:
-        of[get(name).code].append(name)
-    return ", ".join(f"{code} ({', '.join(some)})" for code, some in of.items() if len(some) > 1)
-
-
-def _given_number(path: Path, name: str, text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise DataError(
-            f"{path} gives {name} the weight {text!r}, which is not a finite number; correct it."
-        )
-    return number
-
-
+BLOCK = 65_536
+LANES = 256
+STRIDE = 97  # odd; distributes a language's quota over the lanes, and so over the batches
 SETTINGS = (
     "temperature:ALPHA (mT5: temperature:0.3), proportional, uniform, "
     "unimax:EPOCHS:CHARACTERS (umT5: unimax:1:4657152000000), weights:FILE"
@@ -153,7 +84,7 @@ def parse(mixture: str, sizes: TextSizes) -> dict[str, float]:
                 sizes.characters, _number(epochs, mixture), _number(budget, mixture)
             )
         case "weights", _ if value:
-            return _normalized(given_weights(Path(value), sizes.pages))
+            return _normalize(read_weights(Path(value), sizes.pages))
     raise _unknown(mixture)
 
 
@@ -176,7 +107,7 @@ def temperature_weights(pages: Mapping[str, int], alpha: float) -> dict[str, flo
             "(0 is uniform). Below 0 the languages with the fewest pages would weigh most."
         )
     try:
-        return _normalized({code: float(count) ** alpha for code, count in pages.items()})
+        return _normalize({code: float(count) ** alpha for code, count in pages.items()})
     except OverflowError:
         raise DataError(
             f"The mixture raises numbers of pages to the power of {alpha:g}, which is beyond the "
@@ -206,12 +137,12 @@ def unimax_weights(
             f"UniMax was asked for {epochs:g} epochs and {budget:g} characters; "
             "both must be above 0."
         )
-    given: dict[str, float] = {}
+    shares: dict[str, float] = {}
     left = budget
     for code in sorted(characters, key=lambda code: characters[code]):
-        given[code] = min(left / (len(characters) - len(given)), characters[code] * epochs)
-        left -= given[code]
-    return _normalized({code: given[code] for code in characters})
+        shares[code] = min(left / (len(characters) - len(shares)), characters[code] * epochs)
+        left -= shares[code]
+    return _normalize({code: shares[code] for code in characters})
 
 
 def _check_sizes(sizes: Mapping[str, int] | Mapping[str, float], what: str) -> None:
@@ -223,7 +154,7 @@ def _check_sizes(sizes: Mapping[str, int] | Mapping[str, float], what: str) -> N
         )
 
 
-def _normalized(weights: Mapping[str, float]) -> dict[str, float]:
+def _normalize(weights: Mapping[str, float]) -> dict[str, float]:
     try:
         total = math.fsum(weights.values())
     except OverflowError:
@@ -252,9 +183,71 @@ def _unknown(mixture: str, reason: str = "") -> DataError:
     return DataError(f"Mixture {mixture!r} was asked for{reason}; there are {SETTINGS}.")
 
 
-BLOCK = 65_536
-LANES = 256
-STRIDE = 97  # odd; distributes a language's quota over the lanes, and so over the batches
+def read_weights(path: Path, pages: Mapping[str, int]) -> dict[str, float]:
+    """Returns the weights in a user's file; languages that are not in it are not trained on.
+
+    Args:
+        path: the file.
+        pages: number of training pages by language.
+
+    Raises:
+        DataError: if the file cannot be read, a weight is not positive, or a language is listed
+            twice or has no pages.
+    """
+    lines = _weights_as_written(path)
+    names: dict[str, list[str]] = defaultdict(list)
+    for name, _ in lines:
+        names[get(name).code].append(name)
+    if twice := [f"{code} ({', '.join(same)})" for code, same in names.items() if len(same) > 1]:
+        listed = ", ".join(twice)
+        raise DataError(f"{path} gives {listed} more than one weight; leave one line of each.")
+    weights = {get(name).code: _read_number(path, name, text) for name, text in lines}
+    unusable = [code for code, weight in weights.items() if not weight > 0]
+    if unusable or not weights:
+        raise DataError(
+            f"{path} gives no positive weight to {', '.join(unusable) or 'any language'}; "
+            "leave out languages that are not trained on."
+        )
+    absent = [code for code in weights if pages.get(code, 0) < 1]
+    if absent:
+        raise DataError(
+            f"{path} gives weights to {', '.join(absent)}, of which there is no training page; "
+            "take them out of the file or add text."
+        )
+    return weights
+
+
+def _weights_as_written(path: Path) -> list[tuple[str, str]]:
+    """Returns languages and weights as they are written, in order."""
+    if not path.is_file():
+        raise DataError(
+            f"The mixture reads weights from {path}, which is not a file; check the path."
+        )
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        if text.lstrip().startswith("{"):
+            # As pairs: a dict would silently keep the last of two weights.
+            pairs = json.loads(text, object_pairs_hook=list)
+            return [(code, str(value)) for code, value in pairs]
+        rows = csv.reader(text.splitlines(), delimiter="\t")
+        return [(code, value) for code, value in filter(None, rows)]
+    except (ValueError, TypeError, RecursionError, csv.Error) as error:
+        raise DataError(
+            f'{path} should hold JSON such as {{"sw": 0.5}} or a language, a tab and a weight per '
+            f"line, and does not ({error}); use one of these formats."
+        ) from error
+
+
+def _read_number(path: Path, name: str, text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise DataError(
+            f"{path} gives {name} the weight {text!r}, which is not a finite number; correct it."
+        )
+    return number
 
 
 class Draws(NamedTuple):
@@ -322,9 +315,8 @@ class Schedule:
         """Languages of a block before shuffling: a quota fills lanes 97 apart, round by round."""
         lanes = STRIDE * np.arange(LANES) % LANES
         unshuffled = np.empty((BLOCK // LANES, LANES), np.int64)
-        unshuffled[:, lanes] = np.repeat(np.arange(len(self.quotas)), self.quotas).reshape(
-            -1, LANES
-        )
+        languages = np.repeat(np.arange(len(self.quotas)), self.quotas)
+        unshuffled[:, lanes] = languages.reshape(-1, LANES)
         return unshuffled
 
     def _parts(self, languages: Int[np.ndarray, " block"]) -> Int[np.ndarray, " block"]:

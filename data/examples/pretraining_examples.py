@@ -76,22 +76,21 @@ class Examples:
     @property
     def languages(self) -> tuple[str, ...]:
         """Languages of all segments, by which the examples' `language` counts."""
-        return tuple(
-            dict.fromkeys(code for one in self.segments for code in one.schedule.languages)
-        )
+        codes = (code for segment in self.segments for code in segment.schedule.languages)
+        return tuple(dict.fromkeys(codes))
 
     def take(self, indices: Int[np.ndarray, " examples"]) -> dict[str, np.ndarray]:
         """Returns the examples of these indices, one row each; a row depends on its index only."""
         windows = np.empty((len(indices), self.lengths.raw), np.int32)
         languages = np.empty(len(indices), np.int32)
         for segment, rows in self.by_segment(indices):
-            found = segment.windows(indices[rows])
-            languages[rows] = self.numbers(segment)[found.languages]
-            for stream, among in segment.by_stream(found):
-                starts = found.starts[among].tolist()
-                windows[rows[among]] = stream.read_windows(starts, self.lengths.raw)
-        rows = corrupt_rows(windows, self.random_bits(indices), self.first_sentinel)
-        return {"inputs": rows.inputs, "targets": rows.targets, "language": languages}
+            places = segment.windows(indices[rows])
+            languages[rows] = self.numbers(segment)[places.languages]
+            for stream, part in segment.by_stream(places):
+                starts = places.starts[part].tolist()
+                windows[rows[part]] = stream.read_windows(starts, self.lengths.raw)
+        corrupted = corrupt_rows(windows, self.random_bits(indices), self.first_sentinel)
+        return {**corrupted._asdict(), "language": languages}
 
     def by_segment(
         self, indices: Int[np.ndarray, " examples"]
@@ -122,7 +121,9 @@ class Examples:
     def exposure(self, count: int) -> dict[str, Exposure]:
         """Returns how much of each language the first `count` examples are."""
         examples, epochs = dict.fromkeys(self.languages, 0.0), dict.fromkeys(self.languages, 0.0)
-        for segment, length in self.lengths_of_segments(count):
+        ends = [*(segment.first for segment in self.segments[1:]), count]
+        for segment, end in zip(self.segments, ends, strict=True):
+            length = max(min(end, count) - segment.first, 0)
             tokens = segment.blocks.counts("train", "tokens")
             for code in segment.schedule.languages:
                 shown = segment.schedule.share(code) * length
@@ -132,12 +133,6 @@ class Examples:
             code: Exposure(n / count, round(n), round(n * self.lengths.raw), epochs[code])
             for code, n in examples.items()
         }
-
-    def lengths_of_segments(self, count: int) -> Iterator[tuple[Segment, int]]:
-        """Yields each segment and how many of the first `count` examples it has."""
-        ends = [*(segment.first for segment in self.segments[1:]), count]
-        for segment, end in zip(self.segments, ends, strict=True):
-            yield segment, max(min(end, count) - segment.first, 0)
 
     def __repr__(self) -> str:
         return f"{self.blocks.directory}, seed={self.seed}"

@@ -19,6 +19,7 @@ Counts follow by integer arithmetic, whatever the number of examples before. No 
 before its region's epoch ends. Regions of one part end their epochs together.
 """
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -34,6 +35,8 @@ from data.numbers import hash_seed
 from data.tokens.block_files import BlockFile
 from data.tokens.blocks import TokenBlocks, TokenStream
 from data.tokens.manifest import Shard
+
+SEGMENT = 5  # purpose of random numbers
 
 
 class Located(NamedTuple):
@@ -66,12 +69,11 @@ class Laps:
         begun = ordinals < first
         laps, ranks = np.divmod(ordinals - first, self.dealt_counts.sum((1, 2))[parts])
         ranks = np.where(begun, ordinals, ranks)
-        among = begun[:, None, None]
-        sizes = np.where(among, self.rest[parts], self.dealt_counts[parts])
-        pieces, dealt, places = in_turns(sizes, ranks)
+        sizes = np.where(begun[:, None, None], self.rest[parts], self.dealt_counts[parts])
+        pieces, dealt, places = places_in_turns(sizes, ranks)
         epochs = np.where(begun, 0, self.epochs[parts] + 1 + laps)
-        at = parts, pieces, dealt
-        before = np.where(begun, self.dealt_read[at], epochs * self.dealt_counts[at])
+        region = parts, pieces, dealt
+        before = np.where(begun, self.dealt_read[region], epochs * self.dealt_counts[region])
         return Located(pieces, dealt * self.parts + parts, before + places)
 
     def after(self, drawn: Int[np.ndarray, " parts"]) -> Int[np.ndarray, "pieces regions"]:
@@ -80,9 +82,9 @@ class Laps:
         begun = (drawn < first)[:, None, None]
         laps, ranks = np.divmod(drawn - first, self.dealt_counts.sum((1, 2)))
         sizes = np.where(begun, self.rest, self.dealt_counts)
-        taken = taken_in_turns(sizes, np.where(drawn < first, drawn, ranks))
+        counts = counts_in_turns(sizes, np.where(drawn < first, drawn, ranks))
         epochs = (self.epochs + 1 + laps)[:, None, None] * self.dealt_counts
-        read = np.where(begun, self.dealt_read, epochs) + taken
+        read = np.where(begun, self.dealt_read, epochs) + counts
         return read.transpose(1, 2, 0).reshape(self.read.shape)
 
     @cached_property
@@ -99,20 +101,20 @@ class Laps:
     @cached_property
     def dealt_counts(self) -> Int[np.ndarray, "parts pieces dealt"]:
         """Number of windows of each region, by the part that reads it."""
-        return self._dealt(self.counts)
+        return self._deal(self.counts)
 
     @cached_property
     def dealt_read(self) -> Int[np.ndarray, "parts pieces dealt"]:
         """Number of windows of each region read before, by the part that reads it."""
-        return self._dealt(self.read)
+        return self._deal(self.read)
 
-    def _dealt(
+    def _deal(
         self, numbers: Int[np.ndarray, "pieces regions"]
     ) -> Int[np.ndarray, "parts pieces dealt"]:
         return numbers.reshape(len(numbers), -1, self.parts).transpose(2, 0, 1)
 
 
-def in_turns(
+def places_in_turns(
     sizes: Int[np.ndarray, "examples pieces dealt"], ranks: Int[np.ndarray, " examples"]
 ) -> tuple[
     Int[np.ndarray, " examples"], Int[np.ndarray, " examples"], Int[np.ndarray, " examples"]
@@ -125,7 +127,7 @@ def in_turns(
     pieces, places = np.zeros_like(ranks), ranks
     undecided = np.ones(len(ranks), bool)
     for piece in range(totals.shape[1] - 1, 0, -1):
-        earlier, total = _sums(totals, piece)
+        earlier, total = _windows_before(totals, piece)
         before = places * earlier // total
         here = undecided & (before == (places + 1) * earlier // total)
         places = np.where(here, places - before, np.where(undecided, before, places))
@@ -137,21 +139,21 @@ def in_turns(
     return pieces, dealt, places - starts
 
 
-def taken_in_turns(
+def counts_in_turns(
     sizes: Int[np.ndarray, "parts pieces dealt"], ranks: Int[np.ndarray, " parts"]
 ) -> Int[np.ndarray, "parts pieces dealt"]:
     """Returns how many of the first `ranks` windows of each part are in each region."""
     totals = sizes.sum(2)
-    taken = np.zeros_like(totals)
+    counts = np.zeros_like(totals)
     for piece in range(totals.shape[1] - 1, 0, -1):
-        earlier, total = _sums(totals, piece)
-        taken[:, piece] = ranks - ranks * earlier // total
-        ranks = ranks - taken[:, piece]
-    taken[:, 0] = ranks
-    return np.clip(taken[:, :, None] - (sizes.cumsum(2) - sizes), 0, sizes)
+        earlier, total = _windows_before(totals, piece)
+        counts[:, piece] = ranks - ranks * earlier // total
+        ranks = ranks - counts[:, piece]
+    counts[:, 0] = ranks
+    return np.clip(counts[:, :, None] - (sizes.cumsum(2) - sizes), 0, sizes)
 
 
-def _sums(
+def _windows_before(
     totals: Int[np.ndarray, "rows pieces"], piece: int
 ) -> tuple[Int[np.ndarray, " rows"], Int[np.ndarray, " rows"]]:
     """Returns the windows of the pieces before one, and with it (1 where there are none)."""
@@ -188,52 +190,12 @@ class Reading(NamedTuple):
     def counts(self) -> Int[np.ndarray, "pieces regions"]:
         """Number of windows of each region."""
         regions = self.read.shape[1]
-        return np.stack([one.order.counts[one.row, :regions] for one in self.pieces])
+        return np.stack([piece.order.counts[piece.row, :regions] for piece in self.pieces])
 
     @property
     def shards(self) -> list[Shard]:
         """All shards, in order."""
         return [shard for piece in self.pieces for shard in piece.shards]
-
-
-def continued(
-    languages: Sequence[str], before: Mapping[str, Reading], blocks: TokenBlocks
-) -> list[str]:
-    """Returns the languages whose blocks begin with those that were read before.
-
-    Each earlier piece must still have an unskipped page, as its windows are read from it alone.
-    """
-    return [
-        code
-        for code in languages
-        if code in before and _begins_with(blocks.shards(code, "train"), before[code])
-    ]
-
-
-def _begins_with(shards: Sequence[Shard], old: Reading) -> bool:
-    """Returns whether shards begin with these contents, under whatever names."""
-    first = 0
-    for piece in old.pieces:
-        here = shards[first : first + len(piece.shards)]
-        same = [one.sha256 for one in here] == [one.sha256 for one in piece.shards]
-        if not same or not sum(one.left("tokens") for one in here):
-            return False
-        first += len(piece.shards)
-    return True
-
-
-def joined(old: Reading | None, piece: Piece, regions: int) -> Reading:
-    """Returns the reading of a language with one more piece, unread in the present epoch."""
-    if old is None:
-        return Reading((piece,), np.zeros((1, regions), np.int64))
-    if not sum(shard.left("tokens") for shard in piece.shards):
-        return old
-    epoch = Laps(old.counts, old.read, regions).epochs
-    added = epoch * piece.order.counts[piece.row, :regions]
-    return Reading((*old.pieces, piece), np.concatenate([old.read, added[None]]))
-
-
-SEGMENT = 5  # purpose of random numbers
 
 
 class Mixture(NamedTuple):
@@ -291,8 +253,8 @@ class Segment:
         for language in np.intersect1d(languages, self.in_laps).tolist():
             rows = np.flatnonzero(languages == language)
             before = self.read_before[language, parts[rows]]
-            found = self.laps[language].locate(parts[rows], ordinals[rows] - before)
-            pieces[rows], regions[rows], ordinals[rows] = found
+            located = self.laps[language].locate(parts[rows], ordinals[rows] - before)
+            pieces[rows], regions[rows], ordinals[rows] = located
         orders, numbers = self.places[languages, pieces].T
         starts = np.empty_like(ordinals)
         for order in np.unique(orders).tolist():
@@ -301,8 +263,8 @@ class Segment:
             starts[rows] = self.orders[order].starts(draws)
         return Windows(languages, pieces, starts)
 
-    def by_stream(self, windows: Windows) -> Iterator[tuple[TokenStream, Int[np.ndarray, " some"]]]:
-        """Yields each token stream that some of these windows are of, and their positions."""
+    def by_stream(self, windows: Windows) -> Iterator[tuple[TokenStream, Int[np.ndarray, " rows"]]]:
+        """Yields each token stream of these windows, and the positions of its windows."""
         most = self.places.shape[1]
         keys = windows.languages * most + windows.pieces
         for key in np.unique(keys).tolist():
@@ -310,85 +272,86 @@ class Segment:
 
     def files(self, indices: Int[np.ndarray, " examples"], raw: int) -> list[BlockFile]:
         """Returns the files that the windows of `raw` tokens of examples are read from."""
-        found = self.windows(indices)
+        windows = self.windows(indices)
         return [
             shard.records
-            for stream, among in self.by_stream(found)
-            for shard in stream.shards_at(found.starts[among].tolist(), raw)
+            for stream, rows in self.by_stream(windows)
+            for shard in stream.shards_at(windows.starts[rows].tolist(), raw)
         ]
 
     def after(self, examples: int) -> dict[str, Reading]:
         """Returns how far every language is read after this many examples of the segment."""
         drawn = self.schedule.drawn(examples)
-        mine = {
-            code: one._replace(read=laps.after(drawn[language, : laps.parts]))
-            for language, (code, one, laps) in enumerate(
-                zip(self.schedule.languages, self.of_schedule, self.laps, strict=True)
+        readings = dict(self.readings)
+        for language, laps in enumerate(self.laps):
+            code, read = (
+                self.schedule.languages[language],
+                laps.after(drawn[language, : laps.parts]),
             )
-        }
-        return {**self.readings, **mine}
+            readings[code] = readings[code]._replace(read=read)
+        return readings
 
     @cached_property
-    def of_schedule(self) -> list[Reading]:
+    def scheduled(self) -> list[Reading]:
         """How far each language of the schedule is read, in its order."""
         return [self.readings[code] for code in self.schedule.languages]
 
     @cached_property
     def streams(self) -> list[list[TokenStream]]:
         """Token streams by language and piece: the shards as they are, placed as they were read."""
-        return [
-            [*self._streams(self.blocks.shards(code, "train"), one)]
-            for code, one in zip(self.schedule.languages, self.of_schedule, strict=True)
-        ]
-
-    def _streams(self, shards: Sequence[Shard], reading: Reading) -> Iterator[TokenStream]:
-        """Yields the streams of a language's pieces, of which pages may be skipped by now."""
-        first = 0
-        for piece in reading.pieces:
-            end = first + len(piece.shards)
-            yield self.blocks.stream_of(shards[first:end], placed_by=piece.shards)
-            first = end
+        streams = []
+        for code, reading in zip(self.schedule.languages, self.scheduled, strict=True):
+            shards = iter(self.blocks.shards(code, "train"))  # pages may be skipped by now
+            streams.append(
+                [
+                    self.blocks.stream_of(
+                        [*itertools.islice(shards, len(piece.shards))], placed_by=piece.shards
+                    )
+                    for piece in reading.pieces
+                ]
+            )
+        return streams
 
     @cached_property
     def laps(self) -> list[Laps]:
         """Laps by language."""
         return [
-            Laps(one.counts, one.read, parts)
-            for one, parts in zip(self.of_schedule, self.schedule.parts, strict=True)
+            Laps(reading.counts, reading.read, parts)
+            for reading, parts in zip(self.scheduled, self.schedule.parts, strict=True)
         ]
 
     @cached_property
-    def in_laps(self) -> Int[np.ndarray, " some"]:
+    def in_laps(self) -> Int[np.ndarray, " _"]:
         """Languages that are not merely read on, one region per part."""
         return np.array(
-            [number for number, one in enumerate(self.laps) if one.read.size != one.parts], int
+            [number for number, laps in enumerate(self.laps) if laps.read.size != laps.parts], int
         )
 
     @cached_property
     def read_before(self) -> Int[np.ndarray, "languages lanes"]:
         """Windows read before, of each part that is one region; 0 for the other languages."""
-        found = np.zeros((len(self.laps), LANES), np.int64)
-        for number, one in enumerate(self.laps):
-            if one.read.size == one.parts:
-                found[number, : one.parts] = one.read[0]
-        return found
+        read = np.zeros((len(self.laps), LANES), np.int64)
+        for number, laps in enumerate(self.laps):
+            if laps.read.size == laps.parts:
+                read[number, : laps.parts] = laps.read[0]
+        return read
 
     @cached_property
     def orders(self) -> list[WindowOrder]:
         """The orders of windows that pieces have, each once."""
-        found = {id(p.order): p.order for one in self.of_schedule for p in one.pieces}
-        return list(found.values())
+        pieces = [piece for reading in self.scheduled for piece in reading.pieces]
+        return list({id(piece.order): piece.order for piece in pieces}.values())
 
     @cached_property
     def places(self) -> Int[np.ndarray, "languages pieces 2"]:
         """Position in `orders`, and number in that order, of each piece."""
         numbers = {id(order): number for number, order in enumerate(self.orders)}
-        most = max(len(one.pieces) for one in self.of_schedule)
-        found = np.zeros((len(self.laps), most, 2), np.int64)
-        for language, one in enumerate(self.of_schedule):
-            for number, piece in enumerate(one.pieces):
-                found[language, number] = numbers[id(piece.order)], piece.row
-        return found
+        most = max(len(reading.pieces) for reading in self.scheduled)
+        places = np.zeros((len(self.laps), most, 2), np.int64)
+        for language, reading in enumerate(self.scheduled):
+            for number, piece in enumerate(reading.pieces):
+                places[language, number] = numbers[id(piece.order)], piece.row
+        return places
 
 
 def segments_of(mixtures: Sequence[Mixture], raw: int, seed: int) -> list[Segment]:
@@ -402,11 +365,11 @@ def segments_of(mixtures: Sequence[Mixture], raw: int, seed: int) -> list[Segmen
     Raises:
         DataError: if a mixture has a language without training tokens.
     """
-    found: list[Segment] = []
+    segments: list[Segment] = []
     for mixture in mixtures:
-        before = found[-1].after(mixture.first - found[-1].first) if found else {}
-        found.append(_segment(mixture, before, raw, seed))
-    return found
+        before = segments[-1].after(mixture.first - segments[-1].first) if segments else {}
+        segments.append(_segment(mixture, before, raw, seed))
+    return segments
 
 
 def _segment(mixture: Mixture, before: Mapping[str, Reading], raw: int, seed: int) -> Segment:
@@ -416,32 +379,61 @@ def _segment(mixture: Mixture, before: Mapping[str, Reading], raw: int, seed: in
             f"The mixture contains {', '.join(sorted(absent))}, of which {blocks.address} holds "
             "no training tokens; leave them out or tokenize them."
         )
-    old = {code: before[code] for code in continued(schedule.languages, before, blocks)}
-    added = {
-        code: tuple(blocks.shards(code, "train"))[len(old[code].shards) if code in old else 0 :]
-        for code in schedule.languages
-    }
-    tokens = np.array(
-        [sum(shard.left("tokens") for shard in added[one]) for one in schedule.languages]
-    )
-    regions = tuple(
-        old[code].read.shape[1] if code in old else parts_of(count, quota)
-        for code, count, quota in zip(
-            schedule.languages, tokens.tolist(), schedule.quotas, strict=True
-        )
-    )
-    divided = replace(schedule, parts=regions)
-    order = WindowOrder(np.maximum(tokens, 1), raw, divided, _key(seed, first))
+    old: dict[str, Reading] = {}
+    added: list[tuple[Shard, ...]] = []
+    regions: list[int] = []
+    for code, quota in zip(schedule.languages, schedule.quotas, strict=True):
+        shards = tuple(blocks.shards(code, "train"))
+        if code in before and _continues(shards, before[code]):
+            old[code] = before[code]
+            added.append(shards[len(old[code].shards) :])
+            regions.append(old[code].read.shape[1])
+        else:
+            added.append(shards)
+            regions.append(parts_of(_tokens(shards), quota))
+    divided = replace(schedule, parts=tuple(regions))
+    tokens = np.maximum([_tokens(shards) for shards in added], 1)
+    order = WindowOrder(tokens, raw, divided, _segment_seed(seed, first))
     readings = {
-        code: joined(old.get(code), Piece(added[code], order, row), regions[row])
+        code: add_piece(old.get(code), Piece(added[row], order, row), regions[row])
         for row, code in enumerate(schedule.languages)
     }
     parts = tuple(map(min, regions, map(most_parts, schedule.quotas)))
-    drawn = replace(schedule, parts=parts, seed=_key(schedule.seed, first))
+    drawn = replace(schedule, parts=parts, seed=_segment_seed(schedule.seed, first))
     anew = tuple(code for code in schedule.languages if code in before and code not in old)
     return Segment(first, drawn, blocks, {**before, **readings}, anew)
 
 
-def _key(seed: int, first: int) -> int:
+def _tokens(shards: Sequence[Shard]) -> int:
+    return sum(shard.left("tokens") for shard in shards)
+
+
+def _continues(shards: Sequence[Shard], old: Reading) -> bool:
+    """Returns whether shards begin with those of a reading, by content, under whatever names.
+
+    Each earlier piece must still have an unskipped page, as its windows are read from it alone.
+    """
+    first = 0
+    for piece in old.pieces:
+        part = shards[first : first + len(piece.shards)]
+        is_same = [shard.sha256 for shard in part] == [shard.sha256 for shard in piece.shards]
+        if not is_same or not _tokens(part):
+            return False
+        first += len(piece.shards)
+    return True
+
+
+def add_piece(old: Reading | None, piece: Piece, regions: int) -> Reading:
+    """Returns the reading of a language with one more piece, unread in the present epoch."""
+    if old is None:
+        return Reading((piece,), np.zeros((1, regions), np.int64))
+    if not _tokens(piece.shards):
+        return old
+    epoch = Laps(old.counts, old.read, regions).epochs
+    added = epoch * piece.order.counts[piece.row, :regions]
+    return Reading((*old.pieces, piece), np.concatenate([old.read, added[None]]))
+
+
+def _segment_seed(seed: int, first: int) -> int:
     """Returns the seed of a segment; a run's first has the run's own."""
     return hash_seed(seed, SEGMENT, first) if first else seed

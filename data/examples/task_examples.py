@@ -44,7 +44,7 @@ class Source(NamedTuple):
     cut_targets: int
 
 
-def encoded(
+def encode_source(
     name: str, examples: Sequence[TaskExample], tokenizer: Tokenizer, inputs: int, targets: int
 ) -> Source:
     """Returns the examples of a source as ids.
@@ -56,9 +56,9 @@ def encoded(
         inputs: encoder tokens per row.
         targets: decoder tokens per row.
     """
-    read, cut_inputs = cut_ids([one.input for one in examples], tokenizer, inputs)
-    written, cut_targets = cut_ids([one.target for one in examples], tokenizer, targets)
-    return Source(name, read, written, cut_inputs, cut_targets)
+    input_ids, cut_inputs = cut_ids([example.input for example in examples], tokenizer, inputs)
+    target_ids, cut_targets = cut_ids([example.target for example in examples], tokenizer, targets)
+    return Source(name, input_ids, target_ids, cut_inputs, cut_targets)
 
 
 def cut_ids(
@@ -66,15 +66,15 @@ def cut_ids(
 ) -> tuple[list[Int[np.ndarray, " _"]], int]:
     """Returns the ids of texts, each with EOS and at most `length`, and how many were cut."""
     ids = [tokenizer.encode(text) for text in texts]
-    cut = sum(len(one) >= length for one in ids)
-    return [np.append(one[: length - 1], EOS).astype(np.int32) for one in ids], cut
+    cut = sum(len(text_ids) >= length for text_ids in ids)
+    return [np.append(text_ids[: length - 1], EOS).astype(np.int32) for text_ids in ids], cut
 
 
-def padded(ids: Sequence[Int[np.ndarray, " _"]], length: int) -> Int[np.ndarray, "rows _"]:
-    """Returns rows of ids, filled up with padding."""
-    rows = np.full((len(ids), length), PADDING, np.int32)
-    for row, one in zip(rows, ids, strict=True):
-        row[: len(one)] = one
+def padded_rows(texts: Sequence[Int[np.ndarray, " _"]], length: int) -> Int[np.ndarray, "rows _"]:
+    """Returns the ids of each text, filled up with padding."""
+    rows = np.full((len(texts), length), PADDING, np.int32)
+    for row, ids in zip(rows, texts, strict=True):
+        row[: len(ids)] = ids
     return rows
 
 
@@ -111,16 +111,17 @@ class TaskExamples:
         source = draws.languages
         inputs = np.full((len(indices), self.inputs), PADDING, np.int32)
         targets = np.full((len(indices), self.targets), PADDING, np.int32)
-        of_tasks = np.flatnonzero(source < len(self.sources))
-        places = self.places(source[of_tasks], draws.ordinals[of_tasks])
-        chosen = list(zip(source[of_tasks].tolist(), places.tolist(), strict=True))
-        inputs[of_tasks] = padded([self.sources[s].inputs[at] for s, at in chosen], self.inputs)
-        targets[of_tasks] = padded([self.sources[s].targets[at] for s, at in chosen], self.targets)
+        tasks = np.flatnonzero(source < len(self.sources))
+        places = self.places(source[tasks], draws.ordinals[tasks]).tolist()
+        sources = [self.sources[number] for number in source[tasks].tolist()]
+        chosen = list(zip(sources, places, strict=True))
+        inputs[tasks] = padded_rows([task.inputs[place] for task, place in chosen], self.inputs)
+        targets[tasks] = padded_rows([task.targets[place] for task, place in chosen], self.targets)
         rest = np.flatnonzero(source == len(self.sources))
         if self.pretraining is not None and rest.size:
-            taken = self.pretraining.take(draws.ordinals[rest])
-            inputs[rest] = taken["inputs"]
-            targets[rest, : taken["targets"].shape[1]] = taken["targets"]
+            pretraining = self.pretraining.take(draws.ordinals[rest])
+            inputs[rest] = pretraining["inputs"]
+            targets[rest, : pretraining["targets"].shape[1]] = pretraining["targets"]
         return {"inputs": inputs, "targets": targets, "language": source.astype(np.int32)}
 
     @property
@@ -144,21 +145,23 @@ class TaskExamples:
 
     def exposure(self, count: int) -> dict[str, Exposure]:
         """Returns how much of each source the first `count` examples are."""
-        found = {}
+        exposures = {}
         for source in self.sources:
             share, size = self.schedule.share(source.name), len(source.inputs)
-            tokens = sum(len(one) for one in (*source.inputs, *source.targets)) / size
+            tokens = sum(map(len, (*source.inputs, *source.targets))) / size
             examples = share * count
             seen = round(examples * tokens)
-            found[source.name] = Exposure(share, round(examples), seen, examples / size)
+            exposures[source.name] = Exposure(share, round(examples), seen, examples / size)
         if self.pretraining is not None:
             share = self.schedule.share(PRETRAINING)
-            of_language = self.pretraining.exposure(max(round(share * count), 1)).values()
-            seen = sum(one.tokens_seen for one in of_language)
-            total = math.fsum(one.tokens_seen / one.epochs for one in of_language if one.epochs)
+            languages = self.pretraining.exposure(max(round(share * count), 1)).values()
+            seen = sum(language.tokens_seen for language in languages)
+            total = math.fsum(
+                language.tokens_seen / language.epochs for language in languages if language.epochs
+            )
             epochs = seen / total if total else 0.0  # of so few examples that all round to none
-            found[PRETRAINING] = Exposure(share, round(share * count), seen, epochs)
-        return found
+            exposures[PRETRAINING] = Exposure(share, round(share * count), seen, epochs)
+        return exposures
 
     def __repr__(self) -> str:
         return f"{', '.join(self.schedule.languages)}, seed={self.seed}"

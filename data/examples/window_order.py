@@ -31,54 +31,6 @@ from data.examples.mixture import LANES, Draws, Schedule
 from data.numbers import hash_seeds
 
 ROUNDS = 4  # Luby and Rackoff (1988): 4 rounds make a strong pseudo-random permutation
-
-
-def permute(
-    indices: Int[np.ndarray, " some"],
-    sizes: Int[np.ndarray, " some"],
-    seeds: UInt64[np.ndarray, " some"],
-) -> Int[np.ndarray, " some"]:
-    """Returns the image of each index under the permutation of [0, size) with its seed.
-
-    Each element has its own permutation, so windows of many languages need one call.
-
-    Raises:
-        ValueError: if an index is not in [0, size).
-    """
-    if np.any((indices < 0) | (indices >= sizes)):
-        raise ValueError(f"Indices {indices} are not all in [0, size) of {sizes}.")
-    bits = np.frexp(sizes - 1)[1]  # bits of size - 1, or one more, which is as good
-    half_bits, keys = np.maximum((bits + 1) // 2, 1).astype(np.uint64), round_keys(seeds)
-    values = _feistel(indices.astype(np.uint64), half_bits, keys)
-    while len(outside := np.flatnonzero(values >= sizes.astype(np.uint64))):
-        values[outside] = _feistel(values[outside], half_bits[outside], keys[:, outside])
-    return values.astype(np.int64)
-
-
-def round_keys(seeds: UInt64[np.ndarray, " some"]) -> UInt64[np.ndarray, "rounds some"]:
-    """Returns round keys derived from 64-bit seeds."""
-    steps = np.arange(ROUNDS, dtype=np.uint64)[:, None] * np.uint64(0x9E3779B9)
-    return _mix(seeds ^ _mix((seeds >> np.uint64(32)) + steps))
-
-
-def _feistel(values: np.ndarray, half_bits: np.ndarray, keys: np.ndarray) -> np.ndarray:
-    mask = (np.uint64(1) << half_bits) - np.uint64(1)
-    left, right = values >> half_bits, values & mask
-    for key in keys:
-        left, right = right, left ^ (_mix(right + key) & mask)
-    return (left << half_bits) | right
-
-
-def _mix(values: np.ndarray) -> np.ndarray:
-    low, shift = np.uint64(0xFFFFFFFF), np.uint64(16)
-    values = values & low
-    values = values ^ (values >> shift)
-    values = values * np.uint64(0x85EBCA6B) & low
-    values = values ^ (values >> np.uint64(13))
-    values = values * np.uint64(0xC2B2AE35) & low
-    return values ^ (values >> shift)
-
-
 WINDOWS, OFFSETS, INSIDE = 1, 2, 4  # purposes of random numbers, with different seeds
 SECTION_TOKENS = 2**24  # 29,537 windows of 568; 60 MB of blocks, or 120 with four bytes per id
 LEAST_QUOTA = 16  # of a part per block of examples: shares of parts differ by less than 1/16
@@ -183,3 +135,45 @@ def reversed_bits(count: int) -> Int[np.ndarray, " count"]:
     while len(reversed_) < count:
         reversed_ = np.concatenate([2 * reversed_, 2 * reversed_ + 1])
     return reversed_
+
+
+def permute(
+    indices: Int[np.ndarray, " indices"],
+    sizes: Int[np.ndarray, " indices"],
+    seeds: UInt64[np.ndarray, " indices"],
+) -> Int[np.ndarray, " indices"]:
+    """Returns the image of each index under the permutation of [0, size) with its seed.
+
+    Each element has its own permutation, so windows of many languages need one call.
+
+    Raises:
+        ValueError: if an index is not in [0, size).
+    """
+    if np.any((indices < 0) | (indices >= sizes)):
+        raise ValueError(f"Indices {indices} are not all in [0, size) of {sizes}.")
+    bits = np.frexp(sizes - 1)[1]  # bits of size - 1, or one more, which is as good
+    half_bits = np.maximum((bits + 1) // 2, 1).astype(np.uint64)
+    steps = np.arange(ROUNDS, dtype=np.uint64)[:, None] * np.uint64(0x9E3779B9)
+    keys = _mix(seeds ^ _mix((seeds >> np.uint64(32)) + steps))  # one per round and index
+    values = _feistel(indices.astype(np.uint64), half_bits, keys)
+    while len(outside := np.flatnonzero(values >= sizes.astype(np.uint64))):
+        values[outside] = _feistel(values[outside], half_bits[outside], keys[:, outside])
+    return values.astype(np.int64)
+
+
+def _feistel(values: np.ndarray, half_bits: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    mask = (np.uint64(1) << half_bits) - np.uint64(1)
+    left, right = values >> half_bits, values & mask
+    for key in keys:
+        left, right = right, left ^ (_mix(right + key) & mask)
+    return (left << half_bits) | right
+
+
+def _mix(values: np.ndarray) -> np.ndarray:
+    low, shift = np.uint64(0xFFFFFFFF), np.uint64(16)
+    values = values & low
+    values = values ^ (values >> shift)
+    values = values * np.uint64(0x85EBCA6B) & low
+    values = values ^ (values >> np.uint64(13))
+    values = values * np.uint64(0xC2B2AE35) & low
+    return values ^ (values >> shift)

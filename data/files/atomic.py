@@ -66,6 +66,17 @@ def remove_unfinished(directory: str | Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def write_text(path: str | Path, text: str) -> None:
+    """Writes a small file atomically, as UTF-8."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Writes a small file atomically."""
+    with atomic_write(path) as unfinished:
+        unfinished.write_bytes(content)
+
+
 def create(path: str | Path, content: bytes) -> bool:
     """Writes a small file unless it exists; returns whether it did.
 
@@ -79,29 +90,14 @@ def create(path: str | Path, content: bytes) -> bool:
         try:
             filesystem.pipe_file(root, content, mode="create")
         except OSError as error:
-            if not _is_there(error):
-                raise
-            return False
+            response = getattr(error.__cause__, "response", None) or {}  # of S3
+            code = response.get("Error", {}).get("Code")
+            if isinstance(error, FileExistsError) or code == "PreconditionFailed":
+                return False
+            raise
         return True
 
     return with_retries(send, str(path), "written")
-
-
-def put(path: str, content: bytes) -> None:
-    """Writes a small file in one attempt, not atomically on this machine."""
-    if not is_remote(path):
-        Path(path).write_bytes(content)
-        return
-    filesystem, root = open_store(path)
-    filesystem.pipe_file(root, content)
-
-
-def _is_there(error: OSError) -> bool:
-    """Returns whether a store refused a creation because the file exists; S3 names a condition."""
-    response = getattr(error.__cause__, "response", None) or {}
-    return isinstance(error, FileExistsError) or (
-        response.get("Error", {}).get("Code") == "PreconditionFailed"
-    )
 
 
 def _create_here(path: Path, content: bytes) -> bool:
@@ -116,15 +112,13 @@ def _create_here(path: Path, content: bytes) -> bool:
     return True
 
 
-def write_text(path: str | Path, text: str) -> None:
-    """Writes a small file atomically, as UTF-8."""
-    write_bytes(path, text.encode("utf-8"))
-
-
-def write_bytes(path: str | Path, content: bytes) -> None:
-    """Writes a small file atomically."""
-    with atomic_write(path) as unfinished:
-        unfinished.write_bytes(content)
+def put(path: str, content: bytes) -> None:
+    """Writes a small file in one attempt, not atomically on this machine."""
+    if not is_remote(path):
+        Path(path).write_bytes(content)
+        return
+    filesystem, root = open_store(path)
+    filesystem.pipe_file(root, content)
 
 
 def upload(source: Path, path: str) -> None:

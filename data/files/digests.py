@@ -12,15 +12,13 @@ from data.files.paths import local_copy, open_file
 def digest_of_files(files: Iterable[tuple[str, int]]) -> str:
     """Returns a digest of names and sizes: enough to notice other inputs, cheap for terabytes."""
     listing = sorted((path.rsplit("/", 1)[-1], size) for path, size in files)
-    return digest_of_bytes(json.dumps(listing).encode())
+    return digest_of_value(listing)
 
 
 def digest_of_directory(directory: Path) -> str:
     """Returns a digest of the names and contents of a directory's files, for small ones."""
     files = sorted(path for path in directory.iterdir() if path.is_file())
-    return digest_of_bytes(
-        json.dumps([(path.name, digest_of_contents(path)) for path in files]).encode()
-    )
+    return digest_of_value([(path.name, digest_of_contents(path)) for path in files])
 
 
 def digest_of_contents(path: str | Path) -> str:

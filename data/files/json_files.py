@@ -63,12 +63,18 @@ ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 def read_json(path: str | Path, shape: type[Shape] | GenericAlias) -> Shape:
-    """Returns the value of a JSON file, which has the given shape.
+    """Returns the value of a JSON file, as a value of a shape.
 
     Raises:
         DataError: if the file does not hold JSON, or JSON of another shape.
     """
-    return decode_json(_content(path), shape, str(path))
+    content = read_at_most(path, MOST_BYTES)
+    if content is None:
+        raise DataError(
+            f"{path} should hold JSON of at most {MOST_BYTES:,} bytes and is larger; restore it or "
+            "remove the directory."
+        )
+    return decode_json(content, shape, str(path))
 
 
 def read_in_order(paths: Iterable[str], shape: type[Shape] | GenericAlias) -> Iterator[Shape]:
@@ -84,14 +90,14 @@ def read_in_order(paths: Iterable[str], shape: type[Shape] | GenericAlias) -> It
     reads = STORE_READS if is_remote(first) else DISK_READS
     pool, rest = ThreadPoolExecutor(reads), itertools.chain([first], rest)
 
-    def begun(count: int) -> list[Future[Shape]]:
+    def begin(count: int) -> list[Future[Shape]]:
         return [pool.submit(read_json, path, shape) for path in itertools.islice(rest, count)]
 
     try:
-        ahead = deque(begun(reads))
+        ahead = deque(begin(reads))
         while ahead:
             yield ahead.popleft().result()
-            ahead.extend(begun(1))
+            ahead.extend(begin(1))
     finally:  # without a wait, so that a signal ends the command
         pool.shutdown(wait=False, cancel_futures=True)
 
@@ -115,7 +121,7 @@ def decode_json(content: bytes, shape: type[Shape] | GenericAlias, place: str) -
     except (ValueError, RecursionError) as error:
         raise _refusal(place, error) from error
     try:
-        return _converted(value, shape)
+        return _convert(value, shape)
     except WRONG_SHAPE as error:
         raise _refusal(place, error) from error
 
@@ -127,7 +133,7 @@ def of_shape(value: Any, shape: type[Shape] | GenericAlias, place: str) -> Shape
         DataError: if the value has another shape.
     """
     try:
-        return _converted(value, shape)
+        return _convert(value, shape)
     except WRONG_SHAPE as error:
         reason = textwrap.shorten(str(error), LONGEST_REASON, placeholder=" ...")
         raise DataError(
@@ -140,14 +146,15 @@ def _check_depth(value: Any) -> None:
     """Checks that a value is not nested so deeply that a function on it would end in an error."""
     level = [value] if isinstance(value, dict | list) else []
     for _ in range(DEEPEST):
-        parts = (one.values() if isinstance(one, dict) else one for one in level)
-        level = [part for some in parts for part in some if isinstance(part, dict | list)]
+        contents = (value.values() if isinstance(value, dict) else value for value in level)
+        parts = itertools.chain.from_iterable(contents)
+        level = [part for part in parts if isinstance(part, dict | list)]
         if not level:
             return
     raise RecursionError(f"it is nested more than {DEEPEST} deep")
 
 
-def _converted(value: Any, shape: type[Shape] | GenericAlias) -> Shape:
+def _convert(value: Any, shape: type[Shape] | GenericAlias) -> Shape:
     _prepare(shape)
     return msgspec.convert(value, shape, str_keys=True)  # JSON has no other keys
 
@@ -167,16 +174,6 @@ def _prepare(shape: type | GenericAlias) -> None:
 def write_json(path: str | Path, value: Any) -> None:
     """Writes a JSON value atomically, indented for people."""
     atomic.write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
-
-
-def _content(path: str | Path) -> bytes:
-    content = read_at_most(path, MOST_BYTES)
-    if content is None:
-        raise DataError(
-            f"{path} should hold JSON of at most {MOST_BYTES:,} bytes and is larger; restore it or "
-            "remove the directory."
-        )
-    return content
 
 
 def _refusal(place: str, error: Exception) -> DataError:
@@ -207,10 +204,10 @@ class _PlainLoader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        found = super().construct_mapping(node, deep)
-        if len(found) < len(node.value):
+        mapping = super().construct_mapping(node, deep)
+        if len(mapping) < len(node.value):
             raise yaml.YAMLError(f"a key twice{node.start_mark}; write it once")
-        return found
+        return mapping
 
 
 _PlainLoader.yaml_implicit_resolvers = {  # in place of those of YAML 1.1

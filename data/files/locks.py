@@ -39,6 +39,13 @@ from data.files.atomic import create, put, remove_unfinished
 from data.files.paths import absolute, is_remote, join_path, names_in, read_bytes, remove
 
 ENDED_STATES = "ZXx"  # a zombie has ended, although its number is not free yet
+FOLDER = "lock"
+ENTRY = ".json"
+RENEWAL_SECONDS = 10.0
+LEASE_SECONDS = 60.0  # six renewals; a store may be away for half a minute (`retry`)
+LOOK_SECONDS = 0.5
+RACES = 100  # lost to other processes, each of which ended at once
+READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 class ProcessIdentity(NamedTuple):
@@ -55,48 +62,6 @@ class ProcessIdentity(NamedTuple):
     machine: str
     number: int
     started: int
-
-
-def this_process() -> ProcessIdentity:
-    """Returns the identity of this process."""
-    _, started = _state_and_start(os.getpid()) or ("", 0)
-    return ProcessIdentity(socket.gethostname(), machine(), os.getpid(), started)
-
-
-def machine() -> str:
-    """Returns the start of this machine and this process's namespace; "" where Linux is absent."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
-    except OSError:
-        return ""
-
-
-def has_ended(process: ProcessIdentity) -> bool | None:
-    """Returns whether a process has ended; None if it runs where this process cannot look."""
-    if not process.machine or process.machine != machine():
-        return None
-    now = _state_and_start(process.number)
-    return now is None or now[0] in ENDED_STATES or now[1] != process.started
-
-
-def _state_and_start(number: int) -> tuple[str, int] | None:
-    """Returns a process's state and start; None if there is no such process. See proc(5)."""
-    try:
-        stat = Path(f"/proc/{number}/stat").read_text()
-    except OSError:
-        return None
-    fields = stat.rpartition(")")[2].split()  # the name before may hold anything
-    return fields[0], int(fields[19])
-
-
-FOLDER = "lock"
-ENTRY = ".json"
-RENEWAL_SECONDS = 10.0
-LEASE_SECONDS = 60.0  # six renewals; a store may be away for half a minute (`retry`)
-LOOK_SECONDS = 0.5
-RACES = 100  # lost to other processes, each of which ended at once
-READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 class Lock(NamedTuple):
@@ -161,19 +126,22 @@ def locked(directory: str | Path, stage: str, notify: Callable[[str], None]) -> 
     Raises:
         LockHeld: if another command holds it.
     """
-    where = absolute(str(directory)).rstrip("/")
-    made = _make(where)
-    if not is_remote(where) and not Path(where).is_dir():
-        yield
-        return
+    where, is_new = absolute(str(directory)).rstrip("/"), False
+    if not is_remote(where):
+        with suppress(OSError):  # the entry cannot be written either
+            Path(where).mkdir(parents=True)
+            is_new = True
+        if not Path(where).is_dir():
+            yield
+            return
     holder = Holder(stage, this_process(), uuid.uuid4().hex)
     _owners.add(holder.owner)
     try:
-        with _held(where, holder, notify):
+        with _hold(where, holder, notify):
             yield
     finally:
         _owners.discard(holder.owner)
-        if made:
+        if is_new:
             with suppress(OSError):  # it holds the output
                 Path(where).rmdir()
 
@@ -185,9 +153,9 @@ def check_unlocked(directory: str | Path, notify: Callable[[str], None]) -> None
         LockHeld: if one does.
     """
     where = absolute(str(directory)).rstrip("/")
-    for number in _numbers(where)[-1:]:
-        if (holder := _read_holder(where, number)) is not None:
-            _check_over(where, number, holder, notify)
+    number, holder = _last_entry(where)
+    if holder is not None:
+        _check_over(where, number, holder, notify)
 
 
 def check_held(path: str | Path) -> None:
@@ -199,8 +167,7 @@ def check_held(path: str | Path) -> None:
     where = absolute(str(path))
     for lock in tuple(_locks.values()):
         if f"{where}/".startswith(f"{lock.directory}/") and not _is_held(lock):
-            there = _numbers(lock.directory)
-            holder = _read_holder(lock.directory, there[-1]) if there else None
+            _, holder = _last_entry(lock.directory)
             raise LockLost(
                 f"{where} was not written, because the lock on {lock.directory} has passed to "
                 f"{holder or 'nobody (its entry was removed)'}, while this process showed no sign "
@@ -209,7 +176,7 @@ def check_held(path: str | Path) -> None:
 
 
 @contextmanager
-def _held(directory: str, holder: Holder, notify: Callable[[str], None]) -> Iterator[None]:
+def _hold(directory: str, holder: Holder, notify: Callable[[str], None]) -> Iterator[None]:
     try:
         lock = _acquire(directory, holder, notify)
     except OSError as error:
@@ -227,25 +194,14 @@ def _held(directory: str, holder: Holder, notify: Callable[[str], None]) -> Iter
         _release(lock)
 
 
-def _make(directory: str) -> bool:
-    """Makes a local directory; returns whether it did."""
-    if is_remote(directory):
-        return False
-    with suppress(OSError):  # the entry cannot be written either
-        Path(directory).mkdir(parents=True)
-        return True
-    return False
-
-
 def _acquire(directory: str, holder: Holder, notify: Callable[[str], None]) -> Lock:
     for _ in range(RACES):
-        there = _numbers(directory)
-        before = _read_holder(directory, there[-1]) if there else None
-        if there and before is None:
+        number, before = _last_entry(directory)
+        if number and before is None:
             continue  # released between the two looks
         if before is not None:
-            _check_over(directory, there[-1], before, notify)
-        lock = Lock(directory, max(there, default=0) + 1, holder.owner)
+            _check_over(directory, number, before, notify)
+        lock = Lock(directory, number + 1, holder.owner)
         _create(lock, holder)
         if _is_alone(lock, before, notify):
             _forget_below(lock)
@@ -285,11 +241,8 @@ def _is_alone(lock: Lock, before: Holder | None, notify: Callable[[str], None]) 
 
 def _is_held(lock: Lock) -> bool:
     """Returns whether no other process has taken the lock."""
-    there = _numbers(lock.directory)
-    if not there or there[-1] != lock.number:
-        return False
-    holder = _read_holder(lock.directory, lock.number)
-    return holder is not None and holder.owner == lock.owner
+    number, holder = _last_entry(lock.directory)
+    return number == lock.number and holder is not None and holder.owner == lock.owner
 
 
 def _check_over(directory: str, number: int, holder: Holder, notify: Callable[[str], None]) -> None:
@@ -318,14 +271,14 @@ def _shows_life(directory: str, number: int, owner: str) -> bool:
     """Returns whether a holder elsewhere renews its lock; False once the lock is released."""
 
     def look() -> tuple[Holder | None, bytes]:
-        holder, content = _read_holder(directory, number), b""
+        holder, counter = _read_holder(directory, number), b""
         with suppress(DataError, OSError):
-            content = read_bytes(_beat_path(directory, number, holder.owner if holder else owner))
-        return holder, content
+            counter = read_bytes(_beat_path(directory, number, holder.owner if holder else owner))
+        return holder, counter
 
     before = look()
     until_change = Retrying(
-        retry=retry_if_result(lambda now: now == before),
+        retry=retry_if_result(lambda state: state == before),
         stop=stop_after_delay(LEASE_SECONDS),
         wait=wait_fixed(LOOK_SECONDS),
     )
@@ -377,20 +330,16 @@ def _forget_below(lock: Lock) -> None:
             remove(join_path(folder, name))
 
 
+def _last_entry(directory: str) -> tuple[int, Holder | None]:
+    """Returns the greatest number of an entry, 0 if there is none, and the entry's content."""
+    number = max(_numbers(directory), default=0)
+    return number, _read_holder(directory, number) if number else None
+
+
 def _numbers(directory: str) -> list[int]:
     """Returns the numbers of all entries, in order."""
     names = names_in(join_path(directory, FOLDER))
     return [int(name.removesuffix(ENTRY)) for name in names if name.endswith(ENTRY)]
-
-
-def entry_path(directory: str, number: int) -> str:
-    """Returns the path of an entry."""
-    return join_path(directory, FOLDER, f"{number:08d}{ENTRY}")
-
-
-def _beat_path(directory: str, number: int, owner: str) -> str:
-    """Returns the path of a holder's counter."""
-    return join_path(directory, FOLDER, f"{number:08d}.{owner}.beat")
 
 
 def _read_holder(directory: str, number: int) -> Holder | None:
@@ -406,3 +355,46 @@ def _read_holder(directory: str, number: int) -> Holder | None:
         raise
     except (ValueError, TypeError):  # being written, or cut by a kill or a full disk
         return UNREADABLE
+
+
+def entry_path(directory: str, number: int) -> str:
+    """Returns the path of an entry."""
+    return join_path(directory, FOLDER, f"{number:08d}{ENTRY}")
+
+
+def _beat_path(directory: str, number: int, owner: str) -> str:
+    """Returns the path of a holder's counter."""
+    return join_path(directory, FOLDER, f"{number:08d}.{owner}.beat")
+
+
+def this_process() -> ProcessIdentity:
+    """Returns the identity of this process."""
+    _, started = _state_and_start(os.getpid()) or ("", 0)
+    return ProcessIdentity(socket.gethostname(), machine(), os.getpid(), started)
+
+
+def machine() -> str:
+    """Returns the start of this machine and this process's namespace; "" where Linux is absent."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return ""
+
+
+def has_ended(process: ProcessIdentity) -> bool | None:
+    """Returns whether a process has ended; None if it runs where this process cannot look."""
+    if not process.machine or process.machine != machine():
+        return None
+    status = _state_and_start(process.number)
+    return status is None or status[0] in ENDED_STATES or status[1] != process.started
+
+
+def _state_and_start(number: int) -> tuple[str, int] | None:
+    """Returns a process's state and start; None if there is no such process. See proc(5)."""
+    try:
+        stat = Path(f"/proc/{number}/stat").read_text()
+    except OSError:
+        return None
+    fields = stat.rpartition(")")[2].split()  # the name before may hold anything
+    return fields[0], int(fields[19])

@@ -84,7 +84,7 @@ def read_columns(path: str | Path, name: str) -> Iterator[pa.RecordBatch]:
     Raises:
         DataError: if the file is damaged or decodes to too many bytes.
     """
-    with _sentences_for(name), opened(path) as (file, most):
+    with _sentences_for(name), open_parquet(path) as (file, most):
         yield from _bounded(file, most, file.schema_arrow.names, ROWS)
 
 
@@ -101,7 +101,7 @@ def row_count(path: str | Path) -> int:
 
 
 @contextlib.contextmanager
-def opened(
+def open_parquet(
     path: str | Path, names: Collection[str] | None = None
 ) -> Iterator[tuple[pq.ParquetFile, int]]:
     """Yields a file, and the bytes that it may decode to.
@@ -188,7 +188,7 @@ def _batches(
     ranges: Ranges,
     rows: int,
 ) -> Iterator[pa.RecordBatch]:
-    with _sentences_for(name), opened(path, schema.names) as (file, most):
+    with _sentences_for(name), open_parquet(path, schema.names) as (file, most):
         _check_columns(file.metadata.schema.to_arrow_schema(), schema, name)
         first = 0
         for batch in _bounded(file, most, schema.names, rows):
@@ -216,11 +216,8 @@ def _refuse(name: str, expected: str, found: object, first: int, row: int | None
 
 def _check_columns(there: pa.Schema, schema: pa.Schema, name: str) -> None:
     if missing := [column for column in schema.names if column not in there.names]:
-        raise _refusal(
-            name,
-            f"the columns {', '.join(schema.names)}",
-            f"lacks the columns {', '.join(missing)}",
-        )
+        lacks = f"lacks the columns {', '.join(missing)}"
+        raise _refusal(name, f"the columns {', '.join(schema.names)}", lacks)
     for field in schema:
         if there.names.count(field.name) > 1:
             raise _refusal(name, f"the column {field.name} once", "has it twice")
@@ -231,22 +228,22 @@ def _check_columns(there: pa.Schema, schema: pa.Schema, name: str) -> None:
 
 def _fits(there: pa.DataType, expected: pa.DataType) -> bool:
     """Returns whether a type has the same kind of values, whatever its width."""
-    of = pa.types
-    if of.is_dictionary(there):
+    types = pa.types
+    if types.is_dictionary(there):
         return _fits(there.value_type, expected)
-    if of.is_struct(expected):
-        return of.is_struct(there) and all(
+    if types.is_struct(expected):
+        return types.is_struct(there) and all(
             there.get_field_index(part.name) >= 0 and _fits(there.field(part.name).type, part.type)
             for part in expected
         )
-    if of.is_list(expected):
-        is_list = of.is_list(there) or of.is_large_list(there)
+    if types.is_list(expected):
+        is_list = types.is_list(there) or types.is_large_list(there)
         return is_list and _fits(there.value_type, expected.value_type)
-    if of.is_string(expected):
-        return of.is_string(there) or of.is_large_string(there)
-    if of.is_floating(expected):
-        return of.is_floating(there) or of.is_integer(there)
-    return of.is_integer(there) if of.is_integer(expected) else there == expected
+    if types.is_string(expected):
+        return types.is_string(there) or types.is_large_string(there)
+    if types.is_floating(expected):
+        return types.is_floating(there) or types.is_integer(there)
+    return types.is_integer(there) if types.is_integer(expected) else there == expected
 
 
 def _refusal(name: str, expected: str, found: str) -> DataError:

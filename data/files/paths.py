@@ -31,6 +31,11 @@ import pyarrow as pa
 from data.errors import DataError
 from data.files.stores import open_store, with_retries
 
+PREFIX = "mswitch-scratch-"  # and the number of the process, for people
+PIECE_BYTES = 1 << 20
+STAMPS = ("generation", "ETag", "etag", "mtime", "LastModified", "last_modified", "created")
+AHEAD_BYTES = 256 << 10  # read with every small request: a footer, the head of a batch
+
 
 class Address(str):
     """An address such as `s3://bucket/runs/switch`."""
@@ -64,46 +69,6 @@ def place(text: str | Path) -> Place:
     if isinstance(text, Path) or "://" not in text:
         return Path(text)
     return Address(text.rstrip("/"))
-
-
-PREFIX = "mswitch-scratch-"  # and the number of the process, for people
-
-
-@contextlib.contextmanager
-def temporary_folder() -> Iterator[Path]:
-    """Yields a new folder on this machine's disk for temporary files, removed afterwards."""
-    root = tempfile.gettempdir()
-    _remove_left_over(root)
-    with (
-        tempfile.TemporaryDirectory(prefix=f"{PREFIX}{os.getpid()}-", dir=root) as folder,
-        _opened(folder) as descriptor,
-    ):
-        with contextlib.suppress(OSError):  # a disk without locks: no process removes another's
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield Path(folder)
-
-
-@functools.cache  # once per process
-def _remove_left_over(root: str) -> None:
-    """Removes folders whose processes have ended."""
-    for folder in Path(root).glob(f"{PREFIX}*"):
-        with contextlib.suppress(OSError), _opened(folder) as descriptor:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if any(folder.iterdir()):  # an empty one may be new, and not locked yet
-                shutil.rmtree(folder)
-
-
-@contextlib.contextmanager
-def _opened(folder: str | Path) -> Iterator[int]:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-PIECE_BYTES = 1 << 20
-STAMPS = ("generation", "ETag", "etag", "mtime", "LastModified", "last_modified", "created")
 
 
 def is_remote(path: str | Path) -> bool:
@@ -167,7 +132,33 @@ def directories_in(directory: str | Path) -> list[str]:
     return [path.name for path in _children(directory) if path.is_dir()]
 
 
-class Found(NamedTuple):
+def _children(directory: str | Path) -> list[Path]:
+    try:
+        return sorted(Path(directory).iterdir())
+    except (FileNotFoundError, NotADirectoryError):  # another process may have just removed it
+        return []
+
+
+def _entries(directory: str | Path, *kinds: str) -> dict[str, dict[str, Any]]:
+    """Returns a store's entries of these kinds in a directory, by name."""
+    filesystem, root = open_store(str(directory))
+    action = _unless_missing(lambda: filesystem.ls(root, detail=True))
+    entries = with_retries(action, str(directory)) or ()
+    named = ((entry["name"].rstrip("/").rsplit("/", 1)[-1], entry) for entry in entries)
+    return dict(sorted((name, entry) for name, entry in named if entry["type"] in kinds))
+
+
+def _unless_missing(action: Callable[[], Any]) -> Callable[[], Any]:
+    """Returns the action, made to return None where the store holds nothing under the path."""
+
+    def guarded() -> Any:
+        with contextlib.suppress(FileNotFoundError):
+            return action()
+
+    return guarded
+
+
+class StoredFile(NamedTuple):
     """A file below a directory of a store.
 
     Attributes:
@@ -181,7 +172,7 @@ class Found(NamedTuple):
     stamp: str
 
 
-def files_below(directory: str, pattern: str | None = None) -> Iterator[Found]:
+def files_below(directory: str, pattern: str | None = None) -> Iterator[StoredFile]:
     """Yields every file below a directory of a store, by path; a file itself if it is one.
 
     Args:
@@ -191,10 +182,10 @@ def files_below(directory: str, pattern: str | None = None) -> Iterator[Found]:
     directory = directory.rstrip("/")
     filesystem, root = open_store(directory)
     # Not fsspec's glob: it skips directories that the store fails to list.
-    found = with_retries(lambda: filesystem.find(root, detail=True), pattern or directory)
-    for name, entry in sorted(found.items()):
+    entries = with_retries(lambda: filesystem.find(root, detail=True), pattern or directory)
+    for name, entry in sorted(entries.items()):
         stamp = next((str(entry[key]) for key in STAMPS if entry.get(key)), "")
-        yield Found(directory + name.removeprefix(root), entry["size"], stamp)
+        yield StoredFile(directory + name.removeprefix(root), entry["size"], stamp)
 
 
 @contextlib.contextmanager
@@ -256,9 +247,8 @@ def read_at_most(path: str | Path, most_bytes: int) -> bytes | None:
         return None
     else:
         filesystem, root = open_store(str(path))
-        content = with_retries(
-            lambda: filesystem.cat_file(root, start=0, end=most_bytes + 1), str(path)
-        )
+        read = functools.partial(filesystem.cat_file, root, start=0, end=most_bytes + 1)
+        content = with_retries(read, str(path))
     return content if len(content) <= most_bytes else None
 
 
@@ -270,41 +260,12 @@ def remove(path: str | Path) -> None:
     """
     if is_remote(path):
         filesystem, root = open_store(str(path))
-        with_retries(
-            _unless_missing(lambda: filesystem.rm(root, recursive=True)), str(path), "removed"
-        )
+        action = _unless_missing(lambda: filesystem.rm(root, recursive=True))
+        with_retries(action, str(path), "removed")
         return
     if Path(path).is_dir():
         shutil.rmtree(os.path.realpath(path))
     Path(path).unlink(missing_ok=True)
-
-
-def _children(directory: str | Path) -> list[Path]:
-    try:
-        return sorted(Path(directory).iterdir())
-    except (FileNotFoundError, NotADirectoryError):  # another process may have just removed it
-        return []
-
-
-def _entries(directory: str | Path, *kinds: str) -> dict[str, dict[str, Any]]:
-    """Returns a store's entries of these kinds in a directory, by name."""
-    filesystem, root = open_store(str(directory))
-    listed = with_retries(_unless_missing(lambda: filesystem.ls(root, detail=True)), str(directory))
-    found = (entry for entry in listed or () if entry["type"] in kinds)
-    return dict(sorted((entry["name"].rstrip("/").rsplit("/", 1)[-1], entry) for entry in found))
-
-
-def _unless_missing(action: Callable[[], Any]) -> Callable[[], Any]:
-    """Returns the action, made to return None where the store holds nothing under the path."""
-
-    def guarded() -> Any:
-        with contextlib.suppress(FileNotFoundError):
-            return action()
-
-    return guarded
-
-
-AHEAD_BYTES = 256 << 10  # read with every small request: a footer, the head of a batch
 
 
 @contextlib.contextmanager
@@ -344,9 +305,41 @@ class _RemoteFile(io.RawIOBase):
         first, end = self._at, min(self._at + len(buffer), self._size)
         if first >= end:
             return 0
-        content = with_retries(
-            lambda: self._filesystem.cat_file(self._root, start=first, end=end), self._path
-        )
+        read = functools.partial(self._filesystem.cat_file, self._root, start=first, end=end)
+        content = with_retries(read, self._path)
         buffer[: len(content)] = content
         self._at += len(content)
         return len(content)
+
+
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """Yields a new folder on this machine's disk for temporary files, removed afterwards."""
+    root = tempfile.gettempdir()
+    _remove_left_over(root)
+    with (
+        tempfile.TemporaryDirectory(prefix=f"{PREFIX}{os.getpid()}-", dir=root) as folder,
+        _open_folder(folder) as descriptor,
+    ):
+        with contextlib.suppress(OSError):  # a disk without locks: no process removes another's
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield Path(folder)
+
+
+@functools.cache  # once per process
+def _remove_left_over(root: str) -> None:
+    """Removes folders whose processes have ended."""
+    for folder in Path(root).glob(f"{PREFIX}*"):
+        with contextlib.suppress(OSError), _open_folder(folder) as descriptor:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if any(folder.iterdir()):  # an empty one may be new, and not locked yet
+                shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def _open_folder(folder: str | Path) -> Iterator[int]:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)

@@ -36,7 +36,26 @@ ALWAYS: StoreOptions = {
     "gs": {"consistency": "md5"},  # compares each upload with the MD5 that the store computed;
     "gcs": {"consistency": "md5"},  # for S3, botocore sends a CRC32 that the store compares
 }
+ATTEMPTS = 8
+FIRST_WAIT_SECONDS = 0.5
+LONGEST_WAIT_SECONDS = 30.0
+PERMANENT = (DataError, FileNotFoundError, PermissionError, ImportError)
+PERMANENT_OF_BOTOCORE = ("NoCredentialsError", "ParamValidationError")  # may not be installed
+PERMANENT_HERE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # of this machine's disk
+PERMANENT_STATUS = (400, 401, 403, 404)  # attribute `code` of gcsfs's errors
+RETRIES = {
+    "max_retries": ATTEMPTS,
+    "initial_delay": f"{FIRST_WAIT_SECONDS}s",
+    "max_delay": f"{LONGEST_WAIT_SECONDS}s",
+}
+AWS, GOOGLE = ".amazonaws.com", "https://storage.googleapis.com"
+GOOGLE_URL = "TENSORSTORE_GCS_HTTP_URL"  # the only way to tell TensorStore of another server
 _options: dict[str, Mapping[str, Any]] = {}
+T = TypeVar("T")
+
+
+class Damaged(DataError):
+    """Bytes that arrived differ from those that were sent; a retry may succeed."""
 
 
 def set_options(options: StoreOptions) -> None:
@@ -74,21 +93,6 @@ def _file_system(process: int, scheme: str, options: str) -> Any:
     )
 
 
-ATTEMPTS = 8
-FIRST_WAIT_SECONDS = 0.5
-LONGEST_WAIT_SECONDS = 30.0
-PERMANENT = (DataError, FileNotFoundError, PermissionError, ImportError)
-PERMANENT_OF_BOTOCORE = ("NoCredentialsError", "ParamValidationError")  # may not be installed
-PERMANENT_HERE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # of this machine's disk
-PERMANENT_STATUS = (400, 401, 403, 404)  # attribute `code` of gcsfs's errors
-
-T = TypeVar("T")
-
-
-class Damaged(DataError):
-    """Bytes that arrived differ from those that were sent; a retry may succeed."""
-
-
 def with_retries(action: Callable[[], T], address: str, what: str = "read") -> T:
     """Returns the action's result, retried until it succeeds or cannot.
 
@@ -102,7 +106,7 @@ def with_retries(action: Callable[[], T], address: str, what: str = "read") -> T
         OSError: if this machine's disk is full or cannot be written.
     """
     try:
-        return retried(action)
+        return retry(action)
     except DataError:
         raise
     except Exception as error:  # every store has exceptions of its own
@@ -115,7 +119,7 @@ def with_retries(action: Callable[[], T], address: str, what: str = "read") -> T
         ) from error
 
 
-def retried(action: Callable[[], T]) -> T:
+def retry(action: Callable[[], T]) -> T:
     """Returns the action's result, retried until it succeeds; raises the last failure as it is."""
     return tenacity.Retrying(
         stop=tenacity.stop_after_attempt(ATTEMPTS),
@@ -142,15 +146,6 @@ def is_transient(error: BaseException) -> bool:
 
 def _is_of_this_disk(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno in PERMANENT_HERE
-
-
-RETRIES = {
-    "max_retries": ATTEMPTS,
-    "initial_delay": f"{FIRST_WAIT_SECONDS}s",
-    "max_delay": f"{LONGEST_WAIT_SECONDS}s",
-}
-AWS, GOOGLE = ".amazonaws.com", "https://storage.googleapis.com"
-GOOGLE_URL = "TENSORSTORE_GCS_HTTP_URL"  # the only way to tell TensorStore of another server
 
 
 def kvstore(address: str) -> dict[str, Any]:

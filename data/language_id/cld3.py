@@ -11,7 +11,7 @@ gcld3 must be loaded before TensorFlow. In the other order the process crashes w
 
 import sys
 
-from data.language_id.fasttext import loaded
+from data.language_id.fasttext import load_identifier
 from data.language_id.identifiers import Identifier, Prediction
 
 if "tensorflow" in sys.modules and "gcld3" not in sys.modules:
@@ -32,9 +32,7 @@ def identifier(model: str | None) -> Identifier:
     Raises:
         DataError: if the file is not a fastText classifier, or its runtime is not installed.
     """
-    if model is None:
-        return CLD3Identifier()
-    return loaded(model)
+    return CLD3Identifier() if model is None else load_identifier(model)
 
 
 class CLD3Identifier:
@@ -45,5 +43,5 @@ class CLD3Identifier:
 
     def identify(self, text: str) -> Prediction:
         """Returns CLD3's prediction; lone surrogates, which it rejects, are replaced by "?"."""
-        found = self._network.FindLanguage(text.encode("utf-8", "replace").decode("utf-8"))
-        return Prediction(found.language, found.probability, found.is_reliable)
+        answer = self._network.FindLanguage(text.encode("utf-8", "replace").decode("utf-8"))
+        return Prediction(answer.language, answer.probability, answer.is_reliable)

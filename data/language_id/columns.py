@@ -50,8 +50,8 @@ def columns(texts: Sequence[str], model: str | None = None) -> pa.RecordBatch:
 def share_of_page(language: str, answer: CLD2Answer, segments: Sequence[Segment]) -> float | None:
     """Returns the share of a page's characters in its language; None if CLD2 saw no language."""
     characters: Counter[str] = Counter()
-    for one in segments:
-        characters[one.language] += one.characters
+    for segment in segments:
+        characters[segment.language] += segment.characters
     del characters[UNDETERMINED]
     if not characters.total():
         return None
@@ -72,10 +72,10 @@ def _row(identifier: CombinedIdentifier, text: str) -> dict[str, Any]:
     }
 
 
-def _columns(identifier: str, said: Prediction | None) -> dict[str, Any]:
+def _columns(identifier: str, answer: Prediction | None) -> dict[str, Any]:
     return {
-        f"{identifier}_language": said and said.language,
-        f"{identifier}_probability": said and said.probability,
+        f"{identifier}_language": answer and answer.language,
+        f"{identifier}_probability": answer and answer.probability,
     }
 
 
@@ -98,7 +98,7 @@ def decided_columns(
     known = {
         "combined_language": list(languages),
         "combined_probability": list(probabilities),
-        "language_share": list(map(share_in, languages, answers)),
+        "language_share": list(map(share_of_bytes, languages, answers)),
         "cld2_language": [answer.language for answer in answers],
     }
     columns = [
@@ -110,7 +110,7 @@ def decided_columns(
     return pa.RecordBatch.from_arrays(columns, schema=COLUMNS)
 
 
-def share_in(language: str, answer: CLD2Answer) -> float | None:
+def share_of_bytes(language: str, answer: CLD2Answer) -> float | None:
     """Returns the share of a page in its language; None if CLD2 saw no language.
 
     The share is in bytes, out of all bytes that CLD2 assigned to the languages that it named (at

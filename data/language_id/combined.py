@@ -48,16 +48,16 @@ from jaxtyping import Int64, UInt8, UInt32
 
 from data.language_id import identifiers
 from data.language_id.cld3 import CLD3Identifier
-from data.language_id.fasttext import loaded
+from data.language_id.fasttext import load_identifier
 from data.language_id.identifiers import CLD2Answer, Prediction
 from data.language_id.opinions import (
     ANY,
     Opinion,
     alone_in,
+    cld3_confusions,
     is_settled,
     is_usually_written_in,
     is_written_in,
-    of_cld3,
     opinion_of_cld2,
     opinions_of,
 )
@@ -77,6 +77,12 @@ PATTERNS = {"Kana": r"[\p{sc=Hira}\p{sc=Kana}ー]"}
 # Marks that prose has in every script. Brackets of code, signs and mojibake's Latin-1 are symbols.
 MARKS = r"[\p{P}--[\[\]{}@#%&*/\\_\u0080-\u00bf]]|[«»¿¡·]"
 LEAST_KANA = 0.05  # share of East Asian letters; Japanese has 0.3 to 0.6
+FEWEST_LETTERS = 0.5  # share of the printed characters; prose has 0.8 or more
+MOST_SYMBOLS = 0.15  # 0.095 in one prose text of a thousand
+LONG_RUN = 30
+MOST_IN_LONG_RUNS = 0.65
+FEWEST_OTHERS = 0.08  # share of digits and symbols where long runs are looked for
+RARE_SCRIPT = 0.05  # prior of "und" where one language alone has the page's script
 
 
 class PageCharacters(NamedTuple):
@@ -113,73 +119,16 @@ class PageCharacters(NamedTuple):
         """The scripts with a third of the weighted letters, largest first; none without letters."""
         weighted = dict(zip(SCRIPTS, self.counts[FIRST_SCRIPT:] * _script_weights(), strict=True))
         least = sum(weighted.values()) / 3
-        weighted[self._east_asian()] = sum(weighted.pop(one) for one in EAST_ASIAN)
-        found = [one for one, letters in weighted.items() if letters >= least > 0]
-        return tuple(sorted(found, key=weighted.__getitem__, reverse=True))
+        weighted[self._east_asian_script()] = sum(weighted.pop(script) for script in EAST_ASIAN)
+        main = [script for script, letters in weighted.items() if letters >= least > 0]
+        return tuple(sorted(main, key=weighted.__getitem__, reverse=True))
 
-    def _east_asian(self) -> str:
-        han, kana, hangul = (self._letters_of(one) for one in EAST_ASIAN)
+    def _east_asian_script(self) -> str:
+        places = [FIRST_SCRIPT + SCRIPTS.index(script) for script in EAST_ASIAN]
+        han, kana, hangul = self.counts[places].tolist()
         if kana >= LEAST_KANA * (han + kana + hangul):
             return "Jpan"
         return "Kore" if hangul > han else "Hans"
-
-    def _letters_of(self, script: str) -> int:
-        return int(self.counts[FIRST_SCRIPT + SCRIPTS.index(script)])
-
-
-def page_characters(points: UInt32[np.ndarray, " characters"]) -> PageCharacters:
-    """Counts the characters of a text, given its code points."""
-    return PageCharacters(np.bincount(_kinds()[points], minlength=FIRST_SCRIPT + len(SCRIPTS)))
-
-
-@functools.cache
-def _kinds() -> UInt8[np.ndarray, "1114112"]:
-    table = np.full(CODE_POINTS, SYMBOL, np.uint8)
-    table[characters_with(r"[\p{White_Space}\p{Cf}]")] = SPACE
-    table[characters_with(r"\p{N}")] = DIGIT
-    table[characters_with(MARKS)] = MARK
-    letters = characters_with(r"[\p{L}\p{M}]")
-    table[letters] = FIRST_SCRIPT
-    written = letters.tobytes().decode("utf-32-le")  # an eighth of all code points, searched faster
-    for number, script in enumerate(SCRIPTS[1:], FIRST_SCRIPT + 1):
-        pattern = PATTERNS.get(script, rf"\p{{sc={script}}}")
-        table[code_points("".join(regex.findall(pattern, written, flags=regex.V1)))] = number
-    return table
-
-
-@functools.cache
-def _script_weights() -> Int64[np.ndarray, " scripts"]:
-    kinds = _kinds()
-    first = [int(np.argmax(kinds == FIRST_SCRIPT + one)) for one in range(len(SCRIPTS))]
-    return weights()[first].astype(np.int64)
-
-
-FEWEST_LETTERS = 0.5  # share of the printed characters; prose has 0.8 or more
-MOST_SYMBOLS = 0.15  # 0.095 in one prose text of a thousand
-LONG_RUN = 30
-MOST_IN_LONG_RUNS = 0.65
-FEWEST_OTHERS = 0.08  # share of digits and symbols where long runs are looked for
-
-
-def is_no_language(points: UInt32[np.ndarray, " characters"], characters: PageCharacters) -> bool:
-    """Returns whether a text, of which code points and counts are given, is not a language."""
-    printed = characters.printed
-    if printed == 0:
-        return False
-    if characters.letters < FEWEST_LETTERS * printed or characters.symbols > MOST_SYMBOLS * printed:
-        return True
-    others = characters.symbols + characters.digits
-    return others > FEWEST_OTHERS * printed and _in_long_runs(points) > MOST_IN_LONG_RUNS * printed
-
-
-def _in_long_runs(points: UInt32[np.ndarray, " characters"]) -> int:
-    """Returns the number of ASCII characters in long runs without white space."""
-    ends = np.flatnonzero((points <= 32) | (points > 126))
-    runs = np.diff(ends, prepend=-1, append=len(points)) - 1
-    return int(runs[runs > LONG_RUN].sum())
-
-
-RARE_SCRIPT = 0.05  # prior of "und" where one language alone has the page's script
 
 
 class Answers(NamedTuple):
@@ -208,7 +157,7 @@ class CombinedIdentifier:
             DataError: if the file is not a fastText classifier, or the extra is not installed.
         """
         self._cld3 = CLD3Identifier()
-        self._fasttext = None if model is None else loaded(model)
+        self._fasttext = None if model is None else load_identifier(model)
 
     def identify(self, text: str) -> Prediction:
         """Returns the combined prediction; "zxx" for text that is not a language."""
@@ -226,18 +175,18 @@ class CombinedIdentifier:
         by_cld3 = None if is_settled(first, by_cld2) else self._cld3.identify(text)
         by_model = None if self._fasttext is None else self._fasttext.identify(text)
         if by_cld3 is not None:
-            opinions += opinions_of(of_cld3(), by_cld3, scripts)
+            opinions += opinions_of(cld3_confusions(), by_cld3, scripts)
         if by_model is not None and self._fasttext is not None:
             opinions += opinions_of(self._fasttext.confusions, by_model, scripts)
-        return Answers(decided(opinions, scripts), by_cld2, by_cld3, by_model)
+        return Answers(combine(opinions, scripts), by_cld2, by_cld3, by_model)
 
 
-def decided(opinions: Iterable[Opinion], scripts: tuple[str, ...]) -> Prediction:
+def combine(opinions: Iterable[Opinion], scripts: tuple[str, ...]) -> Prediction:
     """Returns the most likely language of a page in these scripts by the identifiers' opinions."""
     opinions, alone = list(opinions), alone_in(scripts)
     candidates = {UNDETERMINED, *((alone,) if alone else ())}
-    for one in opinions:
-        candidates |= one.confusions.suspects(one.language)
+    for opinion in opinions:
+        candidates |= opinion.confusions.suspects(opinion.language)
     ratings = {
         language: _rating(language, opinions, scripts)
         for language in sorted(candidates)  # of equal ratings the first is chosen
@@ -251,7 +200,52 @@ def decided(opinions: Iterable[Opinion], scripts: tuple[str, ...]) -> Prediction
 
 def _rating(language: str, opinions: Iterable[Opinion], scripts: tuple[str, ...]) -> float:
     rating, usual = 1.0, is_usually_written_in(language, scripts)
-    for one in opinions:
-        share = one.confusions.share(one.language, language, is_usual_script=usual)
-        rating *= one.confidence * share + (1 - one.confidence) * ANY
+    for opinion in opinions:
+        share = opinion.confusions.share(opinion.language, language, is_usual_script=usual)
+        rating *= opinion.confidence * share + (1 - opinion.confidence) * ANY
     return rating
+
+
+def page_characters(points: UInt32[np.ndarray, " characters"]) -> PageCharacters:
+    """Counts the characters of a text, given its code points."""
+    return PageCharacters(np.bincount(_kinds()[points], minlength=FIRST_SCRIPT + len(SCRIPTS)))
+
+
+@functools.cache
+def _kinds() -> UInt8[np.ndarray, "1114112"]:
+    table = np.full(CODE_POINTS, SYMBOL, np.uint8)
+    table[characters_with(r"[\p{White_Space}\p{Cf}]")] = SPACE
+    table[characters_with(r"\p{N}")] = DIGIT
+    table[characters_with(MARKS)] = MARK
+    letters = characters_with(r"[\p{L}\p{M}]")
+    table[letters] = FIRST_SCRIPT
+    written = letters.tobytes().decode("utf-32-le")  # an eighth of all code points, searched faster
+    for number, script in enumerate(SCRIPTS[1:], FIRST_SCRIPT + 1):
+        pattern = PATTERNS.get(script, rf"\p{{sc={script}}}")
+        table[code_points("".join(regex.findall(pattern, written, flags=regex.V1)))] = number
+    return table
+
+
+@functools.cache
+def _script_weights() -> Int64[np.ndarray, " scripts"]:
+    kinds = _kinds()
+    first = [int(np.argmax(kinds == FIRST_SCRIPT + number)) for number in range(len(SCRIPTS))]
+    return weights()[first].astype(np.int64)
+
+
+def is_no_language(points: UInt32[np.ndarray, " characters"], characters: PageCharacters) -> bool:
+    """Returns whether a text, of which code points and counts are given, is not a language."""
+    printed = characters.printed
+    if printed == 0:
+        return False
+    if characters.letters < FEWEST_LETTERS * printed or characters.symbols > MOST_SYMBOLS * printed:
+        return True
+    others = characters.symbols + characters.digits
+    return others > FEWEST_OTHERS * printed and _in_long_runs(points) > MOST_IN_LONG_RUNS * printed
+
+
+def _in_long_runs(points: UInt32[np.ndarray, " characters"]) -> int:
+    """Returns the number of ASCII characters in long runs without white space."""
+    ends = np.flatnonzero((points <= 32) | (points > 126))
+    runs = np.diff(ends, prepend=-1, append=len(points)) - 1
+    return int(runs[runs > LONG_RUN].sum())

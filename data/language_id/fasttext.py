@@ -51,12 +51,123 @@ from data import languages
 from data.errors import DataError
 from data.files.paths import local_copy
 from data.language_id.identifiers import Prediction
-from data.language_id.opinions import of_fasttext
+from data.language_id.opinions import fasttext_confusions
 from data.languages import NO_LANGUAGE, UNDETERMINED
 
 PREFIX = "__label__"
 UNKNOWN = frozenset({"und", "mul", "mis"})
 OF_LID_176 = {"als": "gsw"}  # Wikipedia's code for Alemannic is ISO's for Tosk Albanian
+ARGUMENTS = struct.Struct("<14id")  # magic number, version, and arguments, of which dim is first
+MAGIC = 793712314
+COUNTS = struct.Struct("<iiiqq")  # entries, words, labels, tokens; pruned n-grams, or -1
+BEHIND_WORD = len(b"\0") + struct.calcsize("<qb")  # its count and type
+PAIR = struct.calcsize("<2i")
+CENTROIDS = struct.calcsize("<256f")  # per dimension of a quantizer
+QUANTIZER = struct.calcsize("<4i")
+END_OF_LINE = "</s>"  # fastText's own word
+MOST_STRAYS = 0.001  # share of words that may break a rule of their text
+DIGIT = regex.compile(r"\d")
+NO_WORD = regex.compile(r"[^\p{Word}\p{Zs}]")
+SPACES = regex.compile(r"\s+")
+MOST_CHARACTERS = 10_000
+OWN_MEMORY = 1 << 30  # of Python, its modules, fixed tables (0.2 GB) and a small file's n-grams
+MEMORY_PER_BYTE = 4  # of the file, which is mapped once, loaded once, and has n-grams per word
+SECONDS = 60  # of processor time, and one for each BYTES_PER_SECOND; a model of 1 GB takes about 5
+BYTES_PER_SECOND = 10_000_000
+REFUSED = 3  # exit status; the output is the sentence
+
+
+class TrainingText(NamedTuple):
+    """How a model's training text was written.
+
+    Attributes:
+        labels: its labels, as they stand in the file.
+        is_lower_case: whether it was lower-cased.
+        has_digits: whether digits were left in.
+        has_marks: whether punctuation and symbols were left in.
+    """
+
+    labels: tuple[str, ...]
+    is_lower_case: bool
+    has_digits: bool
+    has_marks: bool
+
+    def written(self, text: str) -> str:
+        """Returns a text on one line, written as the training text was."""
+        text = text.lower() if self.is_lower_case else text
+        text = SPACES.sub(" ", text).strip()
+        text = text if self.has_digits else DIGIT.sub("", text)
+        return text if self.has_marks else NO_WORD.sub("", text)
+
+
+class FastTextIdentifier:
+    """A fastText model with its labels as mC4's codes; cannot be pickled.
+
+    Attributes:
+        confusions: what it can answer with.
+    """
+
+    def __init__(self, model: Path):
+        """Loads the model.
+
+        Raises:
+            DataError: if the file is not a fastText classifier, or the extra is not installed.
+        """
+        self._training_text = training_text(existing_file(model))
+        self._predict, self._code = _load(model)
+        self.confusions = fasttext_confusions(map(self._code, self._training_text.labels))
+
+    def identify(self, text: str) -> Prediction:
+        """Returns the model's prediction; lone surrogates are replaced by "?"."""
+        line = self._training_text.written(text[:MOST_CHARACTERS])
+        labels, probabilities = self._predict(line.encode("utf-8", "replace").decode("utf-8"))
+        if not line or not labels:
+            return Prediction(UNDETERMINED, 0.0, is_reliable=False)
+        # Probabilities are float32 sums and can exceed 1 by about 1e-5.
+        return Prediction(
+            self._code(labels[0]), min(float(probabilities[0]), 1.0), is_reliable=True
+        )
+
+
+def load_identifier(model: str) -> FastTextIdentifier:
+    """Returns the identifier of a model that may be on an object store.
+
+    Raises:
+        DataError: if the file cannot be read or is not a classifier, or the extra is not installed.
+    """
+    with local_copy(model) as here:  # the loader keeps nothing of the file open
+        return FastTextIdentifier(here)
+
+
+def existing_file(model: Path) -> Path:
+    """Returns the model's path.
+
+    Raises:
+        DataError: if there is no such file.
+    """
+    if not model.is_file():
+        raise DataError(
+            f"Language identifier {str(model)!r} was asked for and is not a file; "
+            "give a fastText model (.bin or .ftz), or leave the option out for CLD3."
+        )
+    return model
+
+
+def _load(model: Path) -> tuple[Callable, Callable[[str], str]]:
+    try:
+        import fasttext
+
+    except ImportError as error:
+        raise DataError(
+            f"Language identifier {str(model)!r} is a fastText model, which nothing installed here "
+            "can read; install mswitch with the extra 'fasttext'."
+        ) from error
+    try:
+        predict = fasttext.load_model(str(model)).predict
+        predict("")
+    except (ValueError, RuntimeError) as error:
+        raise not_a_classifier(model, str(error)) from error
+    return predict, mc4_code
 
 
 @functools.cache
@@ -66,34 +177,44 @@ def mc4_code(label: str) -> str:
     name = name if script else OF_LID_176.get(name, name)
     if name == NO_LANGUAGE:
         return NO_LANGUAGE
-    code = UNDETERMINED if name in UNKNOWN else _code(name)
+    code = UNDETERMINED if name in UNKNOWN else _language_code(name)
     variant = languages.find(f"{code}-{script}")
     return code if variant is None else variant.code
 
 
-def _code(name: str) -> str:
-    found = languages.find(name)
-    if found is not None:
-        return found.code
+def _language_code(name: str) -> str:
+    if (entry := languages.find(name)) is not None:
+        return entry.code
     try:
         language = Lang(name)
-        roof = language.macro()
+        macrolanguage = language.macro()
     except (InvalidLanguageValue, DeprecatedLanguageValue):
         return UNDETERMINED
-    for known in (language, roof):
-        found = languages.find(known.pt3) if known else None
-        if found is not None:
-            return found.code
+    for candidate in filter(None, (language, macrolanguage)):
+        if (entry := languages.find(candidate.pt3)) is not None:
+            return entry.code
     return language.pt1 or language.pt3
 
 
-ARGUMENTS = struct.Struct("<14id")  # magic number, version, and arguments, of which dim is first
-MAGIC = 793712314
-COUNTS = struct.Struct("<iiiqq")  # entries, words, labels, tokens; pruned n-grams, or -1
-BEHIND_WORD = len(b"\0") + struct.calcsize("<qb")  # its count and type
-PAIR = struct.calcsize("<2i")
-CENTROIDS = struct.calcsize("<256f")  # per dimension of a quantizer
-QUANTIZER = struct.calcsize("<4i")
+def training_text(model: Path) -> TrainingText:
+    """Returns how the training text of a model was written.
+
+    Raises:
+        DataError: if the file is not a fastText classifier.
+    """
+    return infer_training_text(*read_entries(model))
+
+
+def infer_training_text(words: list[str], labels: tuple[str, ...]) -> TrainingText:
+    """Returns how text of these words is written; as it is, if there are none."""
+    words = [word for word in words if word != END_OF_LINE]
+    strays = MOST_STRAYS * len(words)
+    return TrainingText(
+        labels=labels,
+        is_lower_case=bool(words) and sum(word != word.lower() for word in words) <= strays,
+        has_digits=not words or sum(map(bool, map(DIGIT.search, words))) > strays,
+        has_marks=not words or sum(map(bool, map(NO_WORD.search, words))) > strays,
+    )
 
 
 def read_entries(model: Path) -> tuple[list[str], tuple[str, ...]]:
@@ -154,137 +275,6 @@ def not_a_classifier(model: Path, reason: str) -> DataError:
     )
 
 
-END_OF_LINE = "</s>"  # fastText's own word
-MOST_STRAYS = 0.001  # share of words that may break a rule of their text
-DIGIT = regex.compile(r"\d")
-NO_WORD = regex.compile(r"[^\p{Word}\p{Zs}]")
-SPACES = regex.compile(r"\s+")
-
-
-class TrainingText(NamedTuple):
-    """How a model's training text was written.
-
-    Attributes:
-        labels: its labels, as they stand in the file.
-        is_lower_case: whether it was lower-cased.
-        has_digits: whether digits were left in.
-        has_marks: whether punctuation and symbols were left in.
-    """
-
-    labels: tuple[str, ...]
-    is_lower_case: bool
-    has_digits: bool
-    has_marks: bool
-
-    def written(self, text: str) -> str:
-        """Returns a text on one line, written as the training text was."""
-        text = text.lower() if self.is_lower_case else text
-        text = SPACES.sub(" ", text).strip()
-        text = text if self.has_digits else DIGIT.sub("", text)
-        return text if self.has_marks else NO_WORD.sub("", text)
-
-
-def training_text(model: Path) -> TrainingText:
-    """Returns how the training text of a model was written.
-
-    Raises:
-        DataError: if the file is not a fastText classifier.
-    """
-    return of_vocabulary(*read_entries(model))
-
-
-def of_vocabulary(words: list[str], labels: tuple[str, ...]) -> TrainingText:
-    """Returns how text of these words is written; as it is, if there are none."""
-    words = [word for word in words if word != END_OF_LINE]
-    strays = MOST_STRAYS * len(words)
-    return TrainingText(
-        labels=labels,
-        is_lower_case=bool(words) and sum(word != word.lower() for word in words) <= strays,
-        has_digits=not words or sum(map(bool, map(DIGIT.search, words))) > strays,
-        has_marks=not words or sum(map(bool, map(NO_WORD.search, words))) > strays,
-    )
-
-
-LONGEST_CHARACTERS = 10_000
-
-
-class FastTextIdentifier:
-    """A fastText model with its labels as mC4's codes; cannot be pickled.
-
-    Attributes:
-        confusions: what it can answer with.
-    """
-
-    def __init__(self, model: Path):
-        """Loads the model.
-
-        Raises:
-            DataError: if the file is not a fastText classifier, or the extra is not installed.
-        """
-        self._training_text = training_text(existing_file(model))
-        self._predict, self._code = _load(model)
-        self.confusions = of_fasttext(map(self._code, self._training_text.labels))
-
-    def identify(self, text: str) -> Prediction:
-        """Returns the model's prediction; lone surrogates are replaced by "?"."""
-        line = self._training_text.written(text[:LONGEST_CHARACTERS])
-        labels, probabilities = self._predict(line.encode("utf-8", "replace").decode("utf-8"))
-        if not line or not labels:
-            return Prediction(UNDETERMINED, 0.0, is_reliable=False)
-        # Probabilities are float32 sums and can exceed 1 by about 1e-5.
-        return Prediction(
-            self._code(labels[0]), min(float(probabilities[0]), 1.0), is_reliable=True
-        )
-
-
-def loaded(model: str) -> FastTextIdentifier:
-    """Returns the identifier of a model that may be on an object store.
-
-    Raises:
-        DataError: if the file cannot be read or is not a classifier, or the extra is not installed.
-    """
-    with local_copy(model) as here:  # the loader keeps nothing of the file open
-        return FastTextIdentifier(here)
-
-
-def existing_file(model: Path) -> Path:
-    """Returns the model's path.
-
-    Raises:
-        DataError: if there is no such file.
-    """
-    if not model.is_file():
-        raise DataError(
-            f"Language identifier {str(model)!r} was asked for and is not a file; "
-            "give a fastText model (.bin or .ftz), or leave the option out for CLD3."
-        )
-    return model
-
-
-def _load(model: Path) -> tuple[Callable, Callable[[str], str]]:
-    try:
-        import fasttext
-
-    except ImportError as error:
-        raise DataError(
-            f"Language identifier {str(model)!r} is a fastText model, which nothing installed here "
-            "can read; install mswitch with the extra 'fasttext'."
-        ) from error
-    try:
-        predict = fasttext.load_model(str(model)).predict
-        predict("")
-    except (ValueError, RuntimeError) as error:
-        raise not_a_classifier(model, str(error)) from error
-    return predict, mc4_code
-
-
-OWN_MEMORY = 1 << 30  # of Python, its modules, fixed tables (0.2 GB) and a small file's n-grams
-MEMORY_PER_BYTE = 4  # of the file, which is mapped once, loaded once, and has n-grams per word
-SECONDS = 60  # of processor time, and one for each BYTES_PER_SECOND; a model of 1 GB takes about 5
-BYTES_PER_SECOND = 10_000_000
-REFUSED = 3  # exit status; the output is the sentence
-
-
 def try_to_load(model: Path, seconds: int = SECONDS) -> None:
     """Loads the model in a process with limits and drops it.
 
@@ -294,22 +284,22 @@ def try_to_load(model: Path, seconds: int = SECONDS) -> None:
     existing_file(model)  # before a process is started for it
     command = [sys.executable, "-P", "-m", __name__, str(model), str(seconds)]
     same_modules = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run(
+    trial = subprocess.run(
         command, env=same_modules, capture_output=True, text=True, errors="replace", check=False
     )
-    if done.returncode == REFUSED:
-        raise DataError(done.stdout.strip())
-    if done.returncode:
-        raise not_a_classifier(model, _end(done))
+    if trial.returncode == REFUSED:
+        raise DataError(trial.stdout.strip())
+    if trial.returncode:
+        raise not_a_classifier(model, _failure(trial))
 
 
-def _end(done: subprocess.CompletedProcess[str]) -> str:
-    if done.returncode == -signal.SIGXCPU:
+def _failure(trial: subprocess.CompletedProcess[str]) -> str:
+    if trial.returncode == -signal.SIGXCPU:
         return "loading it takes more processor time than its size explains"
-    if done.returncode < 0:
-        return f"loading it ended with {signal.Signals(-done.returncode).name}"
-    said = done.stderr.strip().splitlines()[-1:] or ["no message"]
-    return f"loading it failed: {said[0]}"
+    if trial.returncode < 0:
+        return f"loading it ended with {signal.Signals(-trial.returncode).name}"
+    message = trial.stderr.strip().splitlines()[-1:] or ["no message"]
+    return f"loading it failed: {message[0]}"
 
 
 def main(model: Path, seconds: int) -> int:
@@ -334,8 +324,8 @@ def main(model: Path, seconds: int) -> int:
 def _lower(limit: int, value: int) -> None:
     """Lowers a limit of this process; one that is lower already stays."""
     soft, hard = resource.getrlimit(limit)
-    known = [one for one in (soft, hard, value) if one != resource.RLIM_INFINITY]
-    resource.setrlimit(limit, (min(known), hard))
+    finite = [bound for bound in (soft, hard, value) if bound != resource.RLIM_INFINITY]
+    resource.setrlimit(limit, (min(finite), hard))
 
 
 if __name__ == "__main__":

@@ -24,6 +24,13 @@ from langdetect_rs._seed import seed_state
 
 from data.languages import NO_LANGUAGE, UNDETERMINED, find
 
+# What CLD2 refuses: control characters other than white space, and noncharacters.
+REFUSED = regex.compile(r"[[\p{Cc}--[\t\n\r]]\p{Noncharacter_Code_Point}]", regex.V1)
+NO_ANSWER = "un"
+SCRIPT_ONLY = "xx-"  # prefix of its codes for scripts of which it knows no language
+SEED = 0
+UNICODE = "14.0.0"  # of Python 3.11
+
 
 class Prediction(NamedTuple):
     """Language of a text according to an identifier.
@@ -52,12 +59,6 @@ class Identifier(Protocol):
     def identify(self, text: str) -> Prediction:
         """Returns the most probable language."""
         ...
-
-
-# What CLD2 refuses: control characters other than white space, and noncharacters.
-REFUSED = regex.compile(r"[[\p{Cc}--[\t\n\r]]\p{Noncharacter_Code_Point}]", regex.V1)
-NO_ANSWER = "un"
-SCRIPT_ONLY = "xx-"  # prefix of its codes for scripts of which it knows no language
 
 
 class CLD2Answer(NamedTuple):
@@ -91,31 +92,28 @@ class Segment(NamedTuple):
 
 def identify_by_cld2(text: str) -> CLD2Answer:
     """Returns the languages of a page."""
-    is_reliable, _, details = _detected(text.encode("utf-8", "replace"))
+    is_reliable, _, details = _detect(text.encode("utf-8", "replace"))
     return _answer(is_reliable, details)
 
 
 def segments(text: str) -> tuple[CLD2Answer, list[Segment]]:
     """Returns the languages of a page, and its segments in order, without a second reading."""
     encoded = text.encode("utf-8", "replace")
-    is_reliable, _, details, found = _detected(encoded, returnVectors=True)
+    is_reliable, _, details, stretches = _detect(encoded, returnVectors=True)
     begins = _characters_before(encoded)
     return _answer(is_reliable, details), [
         Segment(_code(code), int(begins[first + size] - begins[first]))
-        for first, size, _, code in found
+        for first, size, _, code in stretches
     ]
 
 
-def _detected(text: bytes, **options: bool) -> tuple:
+def _detect(text: bytes, **options: bool) -> tuple:
     try:
         return pycld2.detect(text, isPlainText=True, **options)
     except pycld2.error:  # one page in hundreds; to look for them first takes a third of the time
-        return pycld2.detect(_blanked(text), isPlainText=True, **options)
-
-
-def _blanked(text: bytes) -> bytes:
-    """Returns the text with a space for each byte of what CLD2 refuses."""
-    return REFUSED.sub(lambda one: " " * len(one[0].encode()), text.decode()).encode()
+        # A space for each byte of what CLD2 refuses.
+        blanked = REFUSED.sub(lambda match: " " * len(match[0].encode()), text.decode())
+        return pycld2.detect(blanked.encode(), isPlainText=True, **options)
 
 
 def _characters_before(text: bytes) -> Int64[np.ndarray, " bytes_and_end"]:
@@ -129,7 +127,7 @@ def _answer(is_reliable: bool, details: tuple) -> CLD2Answer:
     for _, code, percent, _ in details:
         if (language := _code(code)) != UNDETERMINED:
             shares[language] = shares.get(language, 0.0) + percent / 100
-    largest_first = sorted(shares.items(), key=lambda one: -one[1])
+    largest_first = sorted(shares.items(), key=lambda item: -item[1])
     return CLD2Answer(tuple(largest_first), is_reliable)
 
 
@@ -145,17 +143,10 @@ KNOWN = frozenset(
 )
 
 
-SEED = 0
-UNICODE = "14.0.0"  # of Python 3.11
-
-
 def identify_by_langdetect(text: str) -> Prediction | None:
     """Returns langdetect's prediction, or None if the text has no features that it can use."""
-    found = _detector().detect_langs(text, seed_state(SEED))
-    if not found:
-        return None
-    language, probability = found[0]
-    return Prediction(language, probability, is_reliable=True)
+    answers = _detector().detect_langs(text, seed_state(SEED))
+    return Prediction(*answers[0], is_reliable=True) if answers else None
 
 
 def why_not_english(prediction: Prediction | None, threshold: float) -> str | None:

@@ -17,25 +17,43 @@ three languages, may give its second or third. Where it has none left it counts 
 evidence too, as it answers so for languages that it does not know.
 """
 
-import csv
 import functools
 import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from importlib import resources
 from typing import NamedTuple
 
 from data.language_id import identifiers
 from data.language_id.identifiers import CLD2Answer, Prediction
-from data.languages import UNDETERMINED, all_languages, codes, find
+from data.languages import UNDETERMINED, all_languages, codes, find, table_rows
 
 ANY = 0.01  # share of an answer for a page that the identifier does not know: one of 100 languages
 RARE = 2e-4  # of an error that was not counted
 RARE_NONE = 0.02  # of no answer, for one of the identifier's own languages
 NONE_IF_UNKNOWN = 0.5  # of no answer, for any other language
 OTHER_ERRORS = 0.02  # room for errors that were not counted
-
+SETTLED = 0.6  # share of a page in CLD2's language with which it can decide alone
+UNRELIABLE = 0.5  # weight of CLD2's answer where it calls itself unreliable
+ALSO = {
+    "az": ("Cyrl", "Arab"),
+    "ha": ("Arab",),
+    "hmn": ("Hmng", "Hmnp", "Plrd"),
+    "jv": ("Java", "Arab"),
+    "kk": ("Latn", "Arab"),
+    "ku": ("Arab", "Cyrl"),
+    "ky": ("Latn", "Arab"),
+    "mn": ("Mong",),
+    "ms": ("Arab",),
+    "pa": ("Arab",),
+    "ro": ("Cyrl",),
+    "sd": ("Deva",),
+    "so": ("Arab",),
+    "sr": ("Latn",),
+    "su": ("Sund",),
+    "tg": ("Latn", "Arab"),
+    "uz": ("Cyrl", "Arab"),
+}
 Shares = Mapping[str, Mapping[str, float]]  # answer -> language -> share
 
 
@@ -58,7 +76,8 @@ class Confusions:
             return listed
         known = language in self.knows
         if answer == language:
-            return self._right(language)
+            wrong = math.fsum(languages.get(language, 0.0) for languages in self.shares.values())
+            return max(OTHER_ERRORS, 1 - OTHER_ERRORS - wrong)
         if known and is_usual_script:
             return RARE_NONE if answer == UNDETERMINED else RARE
         return NONE_IF_UNKNOWN if answer == UNDETERMINED else ANY
@@ -68,60 +87,30 @@ class Confusions:
         own = {answer} if answer != UNDETERMINED else set()
         return own | set(self.shares.get(answer, ()))
 
-    def settles(self, answer: str) -> bool:
-        """Returns whether pages of no other language have this answer."""
-        return self.suspects(answer) == {answer}
 
-    def _right(self, language: str) -> float:
-        wrong = math.fsum(languages.get(language, 0.0) for languages in self.shares.values())
-        return max(OTHER_ERRORS, 1 - OTHER_ERRORS - wrong)
+@functools.cache
+def cld2_confusions() -> Confusions:
+    """Returns the confusions of CLD2."""
+    return Confusions(identifiers.KNOWN, _counted_shares("cld2"))
 
 
 @functools.cache
-def of_cld2() -> Confusions:
-    """Returns what CLD2 confuses."""
-    return Confusions(identifiers.KNOWN, _counted("cld2"))
+def cld3_confusions() -> Confusions:
+    """Returns the confusions of CLD3; it knows mC4's languages, Croatian and Bosnian."""
+    return Confusions(frozenset(codes(None)) | {"hr", "bs"}, _counted_shares("cld3"))
 
 
-@functools.cache
-def of_cld3() -> Confusions:
-    """Returns what CLD3 confuses; it knows mC4's languages, Croatian and Bosnian."""
-    return Confusions(frozenset(codes(None)) | {"hr", "bs"}, _counted("cld3"))
-
-
-def of_fasttext(labels: Iterable[str]) -> Confusions:
-    """Returns what a fastText model confuses: nothing is counted, its labels are all it knows."""
+def fasttext_confusions(labels: Iterable[str]) -> Confusions:
+    """Returns the confusions of a fastText model: none is counted, its labels are all it knows."""
     return Confusions(frozenset(labels), {})
 
 
-def _counted(identifier: str) -> Shares:
-    text = resources.files("data.language_id").joinpath("confusions.tsv").read_text("utf-8")
-    found: dict[str, dict[str, float]] = defaultdict(dict)
-    for row in csv.DictReader(text.splitlines(), delimiter="\t"):
+def _counted_shares(identifier: str) -> Shares:
+    shares: dict[str, dict[str, float]] = defaultdict(dict)
+    for row in table_rows("data.language_id", "confusions.tsv"):
         if row["identifier"] == identifier:
-            found[row["answer"]][row["language"]] = float(row["share"])
-    return found
-
-
-ALSO = {
-    "az": ("Cyrl", "Arab"),
-    "ha": ("Arab",),
-    "hmn": ("Hmng", "Hmnp", "Plrd"),
-    "jv": ("Java", "Arab"),
-    "kk": ("Latn", "Arab"),
-    "ku": ("Arab", "Cyrl"),
-    "ky": ("Latn", "Arab"),
-    "mn": ("Mong",),
-    "ms": ("Arab",),
-    "pa": ("Arab",),
-    "ro": ("Cyrl",),
-    "sd": ("Deva",),
-    "so": ("Arab",),
-    "sr": ("Latn",),
-    "su": ("Sund",),
-    "tg": ("Latn", "Arab"),
-    "uz": ("Cyrl", "Arab"),
-}
+            shares[row["answer"]][row["language"]] = float(row["share"])
+    return shares
 
 
 @functools.cache
@@ -140,12 +129,8 @@ def is_written_in(code: str, scripts: tuple[str, ...]) -> bool:
 @functools.cache
 def alone_in(scripts: tuple[str, ...]) -> str | None:
     """Returns the language of mC4 that is the only one written in the scripts, or None."""
-    found = [one.code for one in all_languages() if is_written_in(one.code, scripts)]
-    return found[0] if len(found) == 1 else None
-
-
-SETTLED = 0.6  # share of a page in CLD2's language with which it can decide alone
-UNRELIABLE = 0.5  # weight of CLD2's answer where it calls itself unreliable
+    codes = [language.code for language in all_languages() if is_written_in(language.code, scripts)]
+    return codes[0] if len(codes) == 1 else None
 
 
 class Opinion(NamedTuple):
@@ -167,17 +152,17 @@ def opinion_of_cld2(answer: CLD2Answer, scripts: tuple[str, ...]) -> Opinion:
     weight = 1.0 if answer.is_reliable else UNRELIABLE
     for language, share in answer.shares:
         if is_written_in(language, scripts):
-            return Opinion(of_cld2(), language, weight * share)
-    return Opinion(of_cld2(), UNDETERMINED, 1.0)
+            return Opinion(cld2_confusions(), language, weight * share)
+    return Opinion(cld2_confusions(), UNDETERMINED, 1.0)
 
 
 def opinions_of(
-    confused: Confusions, said: Prediction, scripts: tuple[str, ...]
+    confusions: Confusions, answer: Prediction, scripts: tuple[str, ...]
 ) -> tuple[Opinion, ...]:
     """Returns the opinion, or nothing where it has no language or one of another script."""
-    if said.language == UNDETERMINED or not is_written_in(said.language, scripts):
+    if answer.language == UNDETERMINED or not is_written_in(answer.language, scripts):
         return ()
-    return (Opinion(confused, said.language, said.probability),)
+    return (Opinion(confusions, answer.language, answer.probability),)
 
 
 def is_settled(opinion: Opinion, answer: CLD2Answer) -> bool:
@@ -185,5 +170,5 @@ def is_settled(opinion: Opinion, answer: CLD2Answer) -> bool:
     return (
         answer.is_reliable
         and opinion.confidence >= SETTLED
-        and opinion.confusions.settles(opinion.language)
+        and opinion.confusions.suspects(opinion.language) == {opinion.language}
     )

@@ -36,54 +36,6 @@ SUFFIXES = (".paths", ".paths.gz")
 MOST_LINES = 500_000
 MOST_BYTES = 70_000_000  # of text, however small the list is when compressed
 LONGEST_LINE = 1024  # bytes
-
-
-def read_paths(path: Path) -> Iterator[str]:
-    """Yields the paths of a list, gzipped or not, in its order.
-
-    Raises:
-        DataError: if the list cannot be read, is empty or too large, or leads out of its directory.
-    """
-    empty = True
-    for line in _lines(path):
-        if name := line.strip():
-            _check(name, path)
-            empty = False
-            yield name
-    if empty:
-        raise DataError(
-            f"{path} should be a list of paths, one per line, and is empty; fetch it again."
-        )
-
-
-def _lines(path: Path) -> Iterator[str]:
-    size = 0
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            for number, line in enumerate(iter(lambda: file.readline(LONGEST_LINE + 1), b"")):
-                size += len(line)
-                if number >= MOST_LINES or size > MOST_BYTES or len(line) > LONGEST_LINE:
-                    raise DataError(
-                        f"{path} should be a crawl's list of paths and is larger than any: more "
-                        f"than {MOST_LINES:,} lines, {MOST_BYTES:,} bytes, or {LONGEST_LINE:,} "
-                        "bytes in one line; fetch it again, or divide it."
-                    )
-                yield line.decode()
-    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
-        raise DataError(
-            f"{path} should be a list of paths, one per line, and cannot be read ({error}); "
-            "fetch it again."
-        ) from error
-
-
-def _check(name: str, path: Path) -> None:
-    if name.startswith("/") or ".." in name.split("/") or not name.isprintable():
-        raise DataError(
-            f"{path} lists {name!r}, which is not a path below a base address; remove the line or "
-            "fetch the list again."
-        )
-
-
 COMMON_CRAWL = "https://data.commoncrawl.org"
 SCHEMES = ("http://", "https://")
 ATTEMPTS = 10
@@ -126,6 +78,52 @@ class OneServer(requests.Session):
                     f"{there.netloc!r}; if you trust that one, give it as the base address."
                 )
         return target
+
+
+def read_paths(path: Path) -> Iterator[str]:
+    """Yields the paths of a list, gzipped or not, in its order.
+
+    Raises:
+        DataError: if the list cannot be read, is empty or too large, or leads out of its directory.
+    """
+    is_empty = True
+    for line in _lines(path):
+        if name := line.strip():
+            _check_name(name, path)
+            is_empty = False
+            yield name
+    if is_empty:
+        raise DataError(
+            f"{path} should be a list of paths, one per line, and is empty; fetch it again."
+        )
+
+
+def _lines(path: Path) -> Iterator[str]:
+    size = 0
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            for number, line in enumerate(iter(lambda: file.readline(LONGEST_LINE + 1), b"")):
+                size += len(line)
+                if number >= MOST_LINES or size > MOST_BYTES or len(line) > LONGEST_LINE:
+                    raise DataError(
+                        f"{path} should be a crawl's list of paths and is larger than any: more "
+                        f"than {MOST_LINES:,} lines, {MOST_BYTES:,} bytes, or {LONGEST_LINE:,} "
+                        "bytes in one line; fetch it again, or divide it."
+                    )
+                yield line.decode()
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+        raise DataError(
+            f"{path} should be a list of paths, one per line, and cannot be read ({error}); "
+            "fetch it again."
+        ) from error
+
+
+def _check_name(name: str, path: Path) -> None:
+    if name.startswith("/") or ".." in name.split("/") or not name.isprintable():
+        raise DataError(
+            f"{path} lists {name!r}, which is not a path below a base address; remove the line or "
+            "fetch the list again."
+        )
 
 
 def place_in(cache: Path, address: str) -> Path:
@@ -214,7 +212,9 @@ def _resume(address: str, part: BinaryIO, version: Path) -> None:
         _check_status(answer, address)
         if not _continues(answer, have):
             part.truncate(0)
-            version.write_text(_version(answer), encoding="utf-8")
+            tag = answer.headers.get("ETag", "")  # `If-Range` takes a strong one, or else a date
+            latest = tag if tag.startswith('"') else answer.headers.get("Last-Modified", "")
+            version.write_text(latest, encoding="utf-8")
         if answer.status_code == requests.codes.requested_range_not_satisfiable:
             raise IncompleteTransfer("the unfinished download did not match the file")
         expected = _size(answer, address)
@@ -256,12 +256,6 @@ def _continues(answer: requests.Response, have: int) -> bool:
     """Returns whether the content begins where the unfinished file ends."""
     start = answer.headers.get("Content-Range", "").removeprefix("bytes ").partition("-")[0]
     return answer.status_code == requests.codes.partial_content and start.strip() == str(have)
-
-
-def _version(answer: requests.Response) -> str:
-    """Returns what `If-Range` may name a file's content by: its strong tag, or else its date."""
-    tag = answer.headers.get("ETag", "")
-    return tag if tag.startswith('"') else answer.headers.get("Last-Modified", "")
 
 
 def _check_size(size: int, address: str) -> None:

@@ -75,14 +75,14 @@ ERRORS = "whatwg"
 DOUBLE_BYTE = ("big5hkscs", "cp932", "cp949", "euc_jp", "gb18030")
 
 
-def decoded(html: bytes, label: str | None) -> str:
+def decode_html(html: bytes, label: str | None) -> str:
     """Returns the page's characters; `label` is the server's charset parameter, if there is one."""
-    encoding = _of_label(label) or _of_page(html) or _guessed(html)
+    encoding = _labelled_encoding(label) or _declared_encoding(html) or _guess_encoding(html)
     text, used = webencodings.decode(html, encoding, ERRORS)
     return "" if used.name == "replacement" else text  # encodings that browsers refuse to read
 
 
-def _of_label(label: str | None) -> webencodings.Encoding | None:
+def _labelled_encoding(label: str | None) -> webencodings.Encoding | None:
     if not label or not label.isascii():
         return None
     encoding = webencodings.lookup(label.strip("\"' "))
@@ -91,29 +91,29 @@ def _of_label(label: str | None) -> webencodings.Encoding | None:
     return encoding
 
 
-def _of_page(html: bytes) -> webencodings.Encoding | None:
+def _declared_encoding(html: bytes) -> webencodings.Encoding | None:
     head = html[:PRESCAN_BYTES]
-    found = EncodingParser(head).get_encoding() if b"charset" in head.lower() else None
-    if found is not None:
-        name = found.name
+    encoding = EncodingParser(head).get_encoding() if b"charset" in head.lower() else None
+    if encoding is not None:
+        name = encoding.name
     else:
         declaration = XML_DECLARATION.match(head)
         name = declaration[1].decode() if declaration else ""
-    encoding = _of_label(name)
-    return encoding and _of_label(AS_ANOTHER.get(encoding.name, encoding.name))
+    encoding = _labelled_encoding(name)
+    return encoding and _labelled_encoding(AS_ANOTHER.get(encoding.name, encoding.name))
 
 
-def _guessed(html: bytes) -> str:
+def _guess_encoding(html: bytes) -> str:
     if ESCAPE not in html and _is_utf8(html):
         return "utf-8"
-    found = chardet.detect(
+    guess = chardet.detect(
         html,
         max_bytes=DETECTED_BYTES,
         compat_names=False,
         include_encodings=DETECTABLE,
         no_match_encoding="cp1252",
     )
-    return DETECTABLE.get(found["encoding"] or "", "windows-1252")
+    return DETECTABLE.get(guess["encoding"] or "", "windows-1252")
 
 
 def _is_utf8(html: bytes) -> bool:
@@ -127,7 +127,7 @@ def _is_utf8(html: bytes) -> bool:
     return True
 
 
-def _replaced(error: UnicodeError) -> tuple[str, int]:
+def _replace(error: UnicodeError) -> tuple[str, int]:
     """Returns what the standard's decoders return for bytes that Python's codecs refuse."""
     if not isinstance(error, UnicodeDecodeError):
         raise error
@@ -137,12 +137,12 @@ def _replaced(error: UnicodeError) -> tuple[str, int]:
     if error.encoding == "gb18030" and first == 0x80:
         return "€", error.start + 1
     if error.encoding in DOUBLE_BYTE and first > 0x80 and rest and rest[0] > 0x7F:
-        character = _of_nec(first, rest[0]) if error.encoding == "euc_jp" else "\ufffd"
+        character = _nec_character(first, rest[0]) if error.encoding == "euc_jp" else "\ufffd"
         return character, error.start + 2
     return "\ufffd", error.end
 
 
-def _of_nec(first: int, second: int) -> str:
+def _nec_character(first: int, second: int) -> str:
     """Returns a character of EUC-JP that NEC and IBM added, such as ①, by its Shift_JIS form."""
     row, cell = first - 0xA0, second - 0xA0
     if not (0 < row < 95 and 0 < cell < 95):
@@ -152,7 +152,7 @@ def _of_nec(first: int, second: int) -> str:
     return bytes((high, low)).decode("cp932", "replace")[:1]
 
 
-codecs.register_error(ERRORS, _replaced)
+codecs.register_error(ERRORS, _replace)
 
 
 MOST_STEPS = 100_000_000  # about a second; 5 MB of ordinary markup takes a million
@@ -208,16 +208,16 @@ def _are_too_many(tags: Iterable[tuple[bytes, bytes, bool]]) -> bool:
 
 def _tags(html: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
     """Yields name and attributes of each tag of HTML, and whether the element is raw text."""
-    for found in TAG.finditer(html):
-        raw, raw_attributes, name, attributes = found.groups(b"")
+    for match in TAG.finditer(html):
+        raw, raw_attributes, name, attributes = match.groups(b"")
         if raw or name:
             yield raw or name, raw_attributes or attributes, bool(raw)
 
 
 def _every_tag(html: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
     """Yields the same of what looks like a tag, wherever it stands; no element is raw text."""
-    for found in EVERY_TAG.finditer(html):
-        name, attributes = found.groups(b"")
+    for match in EVERY_TAG.finditer(html):
+        name, attributes = match.groups(b"")
         yield name, attributes, False
 
 
@@ -244,7 +244,7 @@ class _Steps:
         if name.startswith(b"/"):
             self._close(name[1:])
         elif not is_raw and name not in UNNESTED:
-            self._open_one(name, attributes)
+            self._open_element(name, attributes)
 
     def _count_attributes(self, name: bytes, attributes: bytes) -> None:
         if len(attributes) < 2:
@@ -261,7 +261,7 @@ class _Steps:
         self._names.update(names)
         self.steps += (len(self._names) - before) * before // NAMES_PER_STEP
 
-    def _open_one(self, name: bytes, attributes: bytes) -> None:
+    def _open_element(self, name: bytes, attributes: bytes) -> None:
         if name in ONCE and self._open[name]:
             return
         self._open[name] += 1
@@ -312,7 +312,7 @@ class Response(NamedTuple):
 
 def html_of(message: bytes) -> Html | Defect:
     """Returns the HTML of a complete HTTP message, or why it has none."""
-    response = _parsed(message)
+    response = _parse_message(message)
     media_type = response.http_content_type
     if media_type is None or media_type.strip().lower() not in HTML_TYPES:
         return Defect("not_html", str(media_type))
@@ -324,7 +324,7 @@ def html_of(message: bytes) -> Html | Defect:
 
 def response_of(message: bytes) -> Response | Defect:
     """Returns status and content of a complete HTTP message of any type, or why it has none."""
-    response = _parsed(message)
+    response = _parse_message(message)
     headers = response.http_headers
     if headers is None or headers.status_code is None:
         return Defect("no_status")
@@ -339,14 +339,14 @@ def _content(response: WarcRecord) -> bytes | Defect:
     body, codings = response.reader.read(), headers.get("Content-Encoding") or ""
     try:
         if "chunked" in (headers.get("Transfer-Encoding") or "").lower():
-            body = _joined_chunks(body)
-        content = _decoded(body, codings)
+            body = _join_chunks(body)
+        content = _remove_codings(body, codings)
     except (zlib.error, OSError) as error:
         return Defect("unknown_encoding", f"{codings}: {error}")
     return Defect("too_large") if len(content) > LARGEST_HTML_BYTES else content
 
 
-def _parsed(message: bytes) -> WarcRecord:
+def _parse_message(message: bytes) -> WarcRecord:
     response = WarcRecord()
     response.init_headers(WarcRecordType.response)
     response.is_http = True
@@ -355,7 +355,7 @@ def _parsed(message: bytes) -> WarcRecord:
     return response
 
 
-def _joined_chunks(body: bytes) -> bytes:
+def _join_chunks(body: bytes) -> bytes:
     """Returns the content of the chunks, up to where they break off.
 
     Raises:
@@ -373,57 +373,57 @@ def _joined_chunks(body: bytes) -> bytes:
     return b"".join(parts) if parts else body  # perhaps it was stored without its chunks
 
 
-def _decoded(body: bytes, codings: str) -> bytes:
+def _remove_codings(body: bytes, codings: str) -> bytes:
     """Returns the content, up to just over the longest page.
 
     Raises:
         OSError, zlib.error: if it is damaged, or in a coding that is not known.
     """
-    asked = [coding.strip().lower() for coding in codings.split(",")]
-    if len(asked) > MOST_CODINGS:
+    names = [coding.strip().lower() for coding in codings.split(",")]
+    if len(names) > MOST_CODINGS:
         raise OSError(f"more than {MOST_CODINGS} codings")
-    for coding in reversed(asked):
-        body = _without(coding, body)
-    return _gunzipped(body) if body.startswith(GZIP) else body
+    for coding in reversed(names):
+        body = _remove_coding(coding, body)
+    return _gunzip(body) if body.startswith(GZIP) else body
 
 
-def _without(coding: str, body: bytes) -> bytes:
+def _remove_coding(coding: str, body: bytes) -> bytes:
     if body.startswith(GZIP):
-        return _gunzipped(body)
+        return _gunzip(body)
     if coding in ("", "gzip", "x-gzip", "identity") or body[:99].isascii():
         return body
     if coding == "deflate":
-        return _inflated(body)
+        return _inflate(body)
     if coding == "br":
         return BrotliReader(io.BytesIO(body)).read(LARGEST_HTML_BYTES + 1)
     raise OSError("no such coding")
 
 
-def _inflated(body: bytes) -> bytes:
+def _inflate(body: bytes) -> bytes:
     try:
         return zlib.decompressobj().decompress(body, LARGEST_HTML_BYTES + 1)
     except zlib.error:
         return zlib.decompressobj(-zlib.MAX_WBITS).decompress(body, LARGEST_HTML_BYTES + 1)
 
 
-def _gunzipped(body: bytes) -> bytes:
+def _gunzip(body: bytes) -> bytes:
     """Returns the content of all members; what follows them and is not a member is ignored."""
-    found, size, position = [], 0, 0
+    parts, size, position = [], 0, 0
     for _ in range(MOST_GZIP_MEMBERS):
         member = zlib.decompressobj(zlib.MAX_WBITS | 16)
         while not member.eof and position < len(body) and size <= LARGEST_HTML_BYTES:
             part = body[position : position + PART_BYTES]
-            found.append(member.decompress(part, LARGEST_HTML_BYTES + 1 - size))
-            size += len(found[-1])
+            parts.append(member.decompress(part, LARGEST_HTML_BYTES + 1 - size))
+            size += len(parts[-1])
             position += len(part) - len(member.unused_data)
         if not body.startswith(GZIP, position) or size > LARGEST_HTML_BYTES:
-            return b"".join(found)
+            return b"".join(parts)
     raise OSError(f"more than {MOST_GZIP_MEMBERS} gzip members")
 
 
 def text_of(html: bytes, label: str | None) -> str:
     """Returns the page's text, one paragraph per line; `label` is the server's charset."""
-    tree = HTMLTree.parse(decoded(html, label))
+    tree = HTMLTree.parse(decode_html(html, label))
     text = extract_plain_text(tree, main_content=False, alt_texts=False, list_bullets=False)
     lines = [tree.title or "", *text.splitlines()]
     return "\n".join(filter(None, map(str.strip, lines)))

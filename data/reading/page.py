@@ -9,8 +9,8 @@ Times. WARC 1.0 writes `2026-01-31T12:00:00Z`; 1.1 allows fewer parts and fracti
 T, an offset for the Z, or neither. Text that is not a date of the calendar would still sort after
 every year, so that it would win against the real dates of the same address.
 
-Batches carry pages between the steps of cleaning. Invariant: `pages(batch(some)) == some` for every
-list of pages. `WRITTEN` has the columns of a finished corpus, in order, `REJECTED` those of
+Batches carry pages between the steps of cleaning: `batch_to_pages(pages_to_batch(pages))` yields
+the same pages. `WRITTEN` has the columns of a finished corpus, in order, `REJECTED` those of
 rejected pages, and `BROKEN` those of broken records. No value of these is missing.
 """
 
@@ -26,6 +26,46 @@ from data.errors import concerns_one_page
 from data.languages import UNDETERMINED
 
 LONGEST_DETAIL = 200  # characters; a reader's message may quote a header of a megabyte
+LONGEST_TIMESTAMP = 40  # characters
+TIMESTAMP = re.compile(
+    r"\d{4}(-\d\d(-\d\d([T ]\d\d:\d\d(:\d\d([.]\d{1,9})?)?(Z|[+-]\d\d:?\d\d)?)?)?)?",
+    re.ASCII,
+)
+SCHEMA = pa.schema(
+    [
+        ("url", pa.string()),
+        ("text", pa.large_string()),  # a batch may hold more than 2 GB of text
+        ("timestamp", pa.string()),
+        ("declared_language", pa.string()),
+        ("removed_lines", pa.map_(pa.string(), pa.int64())),
+        ("identified_language", pa.string()),
+        ("language", pa.string()),
+        ("language_probability", pa.float64()),
+        ("split", pa.string()),
+        ("cluster_size", pa.int32()),
+    ]
+)
+WRITTEN = pa.schema(
+    [
+        ("text", pa.string()),
+        ("url", pa.string()),
+        ("timestamp", pa.string()),
+        ("language", pa.string()),
+        ("language_probability", pa.float64()),
+        ("split", pa.string()),
+    ]
+)
+WRITTEN_WITH_CLUSTERS = WRITTEN.append(pa.field("cluster_size", pa.int32()))
+REJECTED = WRITTEN.append(pa.field("reason", pa.string()))
+BROKEN = pa.schema(
+    [
+        ("file", pa.string()),
+        ("offset", pa.int64()),  # see BrokenRecord
+        ("reason", pa.string()),
+        ("detail", pa.string()),
+    ]
+)
+RANGES = {"language_probability": (0, 1), "cluster_size": (1, 2**31 - 1)}
 
 
 class Page(NamedTuple):
@@ -120,13 +160,6 @@ class Defect(NamedTuple):
 Rule = Callable[[Page], str | None]
 
 
-LONGEST_CHARACTERS = 40
-PARTS = re.compile(
-    r"\d{4}(-\d\d(-\d\d([T ]\d\d:\d\d(:\d\d([.]\d{1,9})?)?(Z|[+-]\d\d:?\d\d)?)?)?)?",
-    re.ASCII,
-)
-
-
 def is_timestamp(text: str) -> bool:
     """Returns whether the text is a date of the calendar, with or without a time of day."""
     return _time(text) is not None
@@ -148,7 +181,7 @@ def sortable(text: str) -> str:
 
 
 def _time(text: str) -> datetime | None:
-    if len(text) > LONGEST_CHARACTERS or not PARTS.fullmatch(text):
+    if len(text) > LONGEST_TIMESTAMP or not TIMESTAMP.fullmatch(text):
         return None
     try:
         return datetime.fromisoformat(text + "-01-01"[: 10 - len(text)] if len(text) < 10 else text)
@@ -156,49 +189,12 @@ def _time(text: str) -> datetime | None:
         return None
 
 
-SCHEMA = pa.schema(
-    [
-        ("url", pa.string()),
-        ("text", pa.large_string()),  # a batch may hold more than 2 GB of text
-        ("timestamp", pa.string()),
-        ("declared_language", pa.string()),
-        ("removed_lines", pa.map_(pa.string(), pa.int64())),
-        ("identified_language", pa.string()),
-        ("language", pa.string()),
-        ("language_probability", pa.float64()),
-        ("split", pa.string()),
-        ("cluster_size", pa.int32()),
-    ]
-)
-WRITTEN = pa.schema(
-    [
-        ("text", pa.string()),
-        ("url", pa.string()),
-        ("timestamp", pa.string()),
-        ("language", pa.string()),
-        ("language_probability", pa.float64()),
-        ("split", pa.string()),
-    ]
-)
-WRITTEN_WITH_CLUSTERS = WRITTEN.append(pa.field("cluster_size", pa.int32()))
-REJECTED = WRITTEN.append(pa.field("reason", pa.string()))
-BROKEN = pa.schema(
-    [
-        ("file", pa.string()),
-        ("offset", pa.int64()),  # see BrokenRecord
-        ("reason", pa.string()),
-        ("detail", pa.string()),
-    ]
-)
-RANGES = {"language_probability": (0, 1), "cluster_size": (1, 2**31 - 1)}
-
-
-def batch(pages: Sequence[Page]) -> pa.RecordBatch:
+def pages_to_batch(pages: Sequence[Page]) -> pa.RecordBatch:
     """Returns the pages as one batch, one row per page."""
     return pa.RecordBatch.from_pylist([page._asdict() for page in pages], SCHEMA)
 
 
-def pages(batch: pa.RecordBatch) -> Iterable[Page]:
+def batch_to_pages(batch: pa.RecordBatch) -> Iterable[Page]:
     """Returns the pages of a batch, in order; other columns of it are ignored."""
     columns = [batch[name].to_pylist() for name in SCHEMA.names]
     removed = SCHEMA.get_field_index("removed_lines")

@@ -46,7 +46,7 @@ from typing import Any, BinaryIO, NamedTuple
 import pyarrow as pa
 
 from data.errors import is_system_error
-from data.files.parquet_files import FREE_BYTES, NUMBER_BYTES, opened, text_bytes
+from data.files.parquet_files import FREE_BYTES, NUMBER_BYTES, open_parquet, text_bytes
 from data.languages import declared
 from data.reading.page import BrokenRecord, Page, is_timestamp
 
@@ -55,6 +55,29 @@ MC4 = re.compile(
 )
 C4 = re.compile(r"c4-(?P<split>train|validation)\.\d+-of-\d+\.")
 SHARD = re.compile(r"(?P<split>train|validation|test)-\d+-of-\d+\.")
+TEST = "test"
+SPLITS = {split: split for split in ("train", "validation", TEST)} | {
+    "valid": "validation",
+    "dev": "validation",
+}
+GZIP = b"\x1f\x8b"
+LONGEST_LINE_BYTES = 32 << 20  # 190,000 characters are at most 2.3 MB, if all are escaped
+MOST_VALUES = 500_000  # at most 130 bytes each, so 64 MB
+MARKS = (b"{", b"[", b",")  # one before each value but the first
+# Possessive, and to the end of the line if no quote ends it: the time is that of reading the line.
+STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+JSON_LINES_SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz")
+PARQUET_SUFFIXES = (".parquet",)
+FIELDS = ("text", "url", "timestamp", "lang", "language", "split")
+BATCH_ROWS = 256
+PLAIN = (
+    *(pa.types.is_dictionary, pa.types.is_string, pa.types.is_large_string, pa.types.is_binary),
+    *(pa.types.is_temporal, pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean),
+    pa.types.is_null,
+)
+# Raised by text that is not UTF-8, and by years and time zones that Python lacks.
+UNPRINTABLE = (ArithmeticError, LookupError, ValueError)
+LARGEST_VALUE_BYTES = 32 << 20  # as of a JSON line
 
 
 class Published(NamedTuple):
@@ -64,23 +87,216 @@ class Published(NamedTuple):
     split: str = ""
 
 
+class Line(NamedTuple):
+    """A line that is not blank.
+
+    Attributes:
+        offset: offset in bytes of the uncompressed stream.
+        content: bytes of the line.
+    """
+
+    offset: int
+    content: bytes
+
+
+class JsonValue(NamedTuple):
+    """The value of a line, which is JSON of any shape.
+
+    Attributes:
+        offset: offset in bytes of the uncompressed stream.
+        value: the value.
+    """
+
+    offset: int
+    value: Any
+
+
+def read_json_lines(path: Path) -> Iterator[Page | BrokenRecord]:
+    """Yields one page or broken record per line."""
+    published = published_as(path.name)
+    for row in values(path):
+        if isinstance(row, BrokenRecord):
+            yield row
+        else:
+            yield _page_or_defect(path, row.offset, row.value, published)
+
+
+def values(path: Path) -> Iterator[JsonValue | BrokenRecord]:
+    """Yields the value of each line, or a broken record."""
+    for line in read_lines(path):
+        yield line if isinstance(line, BrokenRecord) else _value(path, line)
+
+
+def _value(path: Path, line: Line) -> JsonValue | BrokenRecord:
+    if _has_too_many_values(line.content):
+        return BrokenRecord.at(path, line.offset, "too_many_values")
+    try:
+        # Some programs begin a file with a byte-order mark.
+        content = line.content.removeprefix(codecs.BOM_UTF8)
+        return JsonValue(line.offset, json.loads(content.decode("utf-8")))
+    except UnicodeDecodeError as error:
+        return BrokenRecord.at(path, line.offset, "invalid_utf8", str(error))
+    except (ValueError, RecursionError) as error:
+        return BrokenRecord.at(path, line.offset, "not_json", str(error))
+
+
+def _has_too_many_values(content: bytes) -> bool:
+    """Returns whether a line has more values than memory is kept for; marks in texts are none."""
+    if sum(map(content.count, MARKS)) <= MOST_VALUES:
+        return False
+    return sum(map(STRING.sub(b"", content).count, MARKS)) > MOST_VALUES
+
+
+def read_lines(path: Path) -> Iterator[Line | BrokenRecord]:
+    """Yields each line that is not blank; a broken record where one is too long, and at damage."""
+    offset = 0
+    with _open_unzipped(path) as stream:
+        try:
+            while line := stream.readline(LONGEST_LINE_BYTES):
+                if not line.endswith(b"\n") and len(line) == LONGEST_LINE_BYTES:
+                    yield BrokenRecord.at(path, offset, "too_large")
+                    offset += _skip_line(stream)
+                elif line.strip():
+                    yield Line(offset, line)
+                offset += len(line)
+        except EOFError as error:
+            yield BrokenRecord.at(path, offset, "truncated", str(error))
+        except (OSError, zlib.error) as error:
+            if isinstance(error, OSError) and is_system_error(error):
+                raise
+            yield BrokenRecord.at(path, offset, "unreadable", str(error))
+
+
+def _open_unzipped(path: Path) -> BinaryIO:
+    with path.open("rb") as file:
+        is_compressed = file.read(len(GZIP)) == GZIP
+    return gzip.open(path, "rb") if is_compressed else path.open("rb")  # pyright: ignore[reportReturnType]
+
+
+def _skip_line(stream: BinaryIO) -> int:
+    skipped = 0
+    while part := stream.readline(1 << 20):
+        skipped += len(part)
+        if part.endswith(b"\n"):
+            break
+    return skipped
+
+
+def read_parquet(path: Path) -> Iterator[Page | BrokenRecord]:
+    """Yields one page or broken record per row."""
+    row = 0
+    try:
+        for page in _rows(path):
+            row = page.offset + 1 if isinstance(page, BrokenRecord) else row + 1
+            yield page
+    except (OSError, pa.ArrowException, *UNPRINTABLE) as error:
+        if isinstance(error, OSError) and is_system_error(error):
+            raise
+        yield BrokenRecord.at(path, row, "unreadable", str(error))
+
+
+def _rows(path: Path) -> Iterator[Page | BrokenRecord]:
+    published, row = published_as(path.name), 0
+    with open_parquet(path, FIELDS) as (file, left):
+        columns, unread = _columns(file.schema_arrow)
+        for group in range(file.metadata.num_row_groups):
+            # A column's metadata would be exact, but Arrow aborts the process where it is damaged.
+            declared = file.metadata.row_group(group)
+            if declared.total_byte_size > left:
+                detail = f"{declared.num_rows:,} rows"
+                yield BrokenRecord.at(path, row, "too_large", detail)
+                row += declared.num_rows
+                continue
+            rows = _batch_rows(declared)
+            for batch in file.iter_batches(rows, row_groups=[group], columns=columns):
+                sizes = text_bytes(batch)
+                records = _records(in_microseconds(batch), sum(sizes))
+                for record, size in zip(records, sizes, strict=True):
+                    left -= size + NUMBER_BYTES * batch.num_columns
+                    if left < 0:
+                        yield BrokenRecord.at(path, row, "too_large", "and all rows after it")
+                        return
+                    if isinstance(record, str):
+                        yield BrokenRecord.at(path, row, record)
+                    elif size > LARGEST_VALUE_BYTES:
+                        yield BrokenRecord.at(path, row, "too_large")
+                    else:
+                        yield _page_or_defect(path, row, record | unread, published)
+                    row += 1
+
+
+def _columns(schema: pa.Schema) -> tuple[list[str], dict[str, Any]]:
+    """Returns the columns to read, and a value of a wrong type for each that is not.
+
+    Of two columns of one name Arrow would read both, whatever their types.
+    """
+    names = [name for name in dict.fromkeys(schema.names) if name in FIELDS]
+    plain = [
+        name
+        for name in names
+        if schema.names.count(name) == 1
+        and any(is_plain(schema.field(name).type) for is_plain in PLAIN)
+    ]
+    return plain, dict.fromkeys(set(names) - set(plain), 0)
+
+
+def _batch_rows(group: Any) -> int:
+    """Returns how many rows of a row group are decoded at once."""
+    rows = FREE_BYTES * group.num_rows // max(group.total_byte_size, 1)
+    return max(1, min(rows, BATCH_ROWS))
+
+
+def in_microseconds(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Returns a batch with times of microseconds.
+
+    To make Python's times of nanoseconds Arrow needs pandas, which workers may lack.
+    """
+    schema = batch.schema
+    for place, field in enumerate(schema):
+        if pa.types.is_timestamp(field.type) and field.type.unit == "ns":
+            schema = schema.set(place, field.with_type(pa.timestamp("us", field.type.tz)))
+    return batch if schema == batch.schema else batch.cast(schema, safe=False)
+
+
+def _records(batch: pa.RecordBatch, size: int) -> Iterator[dict[str, Any] | str]:
+    """Yields the rows, or the defect of one that has a value which Python cannot have.
+
+    Those of a large batch are made one by one, as a shared value is copied for each.
+    """
+    if size <= FREE_BYTES:
+        try:
+            yield from batch.to_pylist()
+            return
+        except UNPRINTABLE:
+            pass
+    for row in range(batch.num_rows):
+        try:
+            (record,) = batch.slice(row, 1).to_pylist()
+        except UNPRINTABLE as error:
+            if isinstance(error, pa.ArrowException):  # some are ValueErrors: damage, and no value
+                raise
+            is_text = isinstance(error, UnicodeDecodeError)
+            record = "invalid_utf8" if is_text else "invalid_timestamp"
+        yield record
+
+
 def published_as(name: str) -> Published:
     """Returns the language and the split in the name of a file."""
-    if found := MC4.match(name):
-        split = "validation" if found["validation"] else "train"
-        return Published(declared(found["language"]), split)
-    if found := C4.match(name):
-        return Published("en", found["split"])
-    if found := SHARD.match(name):
-        return Published(None, found["split"])
+    if match := MC4.match(name):
+        split = "validation" if match["validation"] else "train"
+        return Published(declared(match["language"]), split)
+    if match := C4.match(name):
+        return Published("en", match["split"])
+    if match := SHARD.match(name):
+        return Published(None, match["split"])
     return Published()
 
 
-TEST = "test"
-SPLITS = {one: one for one in ("train", "validation", TEST)} | {
-    "valid": "validation",
-    "dev": "validation",
-}
+def _page_or_defect(
+    path: Path, offset: int, record: Any, published: Published
+) -> Page | BrokenRecord:
+    reason = defect_of(record, published)
+    return page_of(record, published) if reason is None else BrokenRecord.at(path, offset, reason)
 
 
 def defect_of(record: Any, published: Published) -> str | None:
@@ -137,232 +353,3 @@ def _string(value: Any) -> str:
     if isinstance(value, date):  # or a datetime, which is one
         return value.isoformat()
     return value if isinstance(value, str) else ""
-
-
-GZIP = b"\x1f\x8b"
-LONGEST_LINE_BYTES = 32 << 20  # 190,000 characters are at most 2.3 MB, if all are escaped
-
-
-class Line(NamedTuple):
-    """A line that is not blank.
-
-    Attributes:
-        offset: offset in bytes of the uncompressed stream.
-        content: bytes of the line.
-    """
-
-    offset: int
-    content: bytes
-
-
-def read_lines(path: Path) -> Iterator[Line | BrokenRecord]:
-    """Yields each line that is not blank; a broken record where one is too long, and at damage."""
-    offset = 0
-    with _opened(path) as stream:
-        try:
-            while line := stream.readline(LONGEST_LINE_BYTES):
-                if not line.endswith(b"\n") and len(line) == LONGEST_LINE_BYTES:
-                    yield BrokenRecord.at(path, offset, "too_large")
-                    offset += _skip_line(stream)
-                elif line.strip():
-                    yield Line(offset, line)
-                offset += len(line)
-        except EOFError as error:
-            yield BrokenRecord.at(path, offset, "truncated", str(error))
-        except (OSError, zlib.error) as error:
-            if isinstance(error, OSError) and is_system_error(error):
-                raise
-            yield BrokenRecord.at(path, offset, "unreadable", str(error))
-
-
-def _opened(path: Path) -> BinaryIO:
-    with path.open("rb") as file:
-        is_compressed = file.read(len(GZIP)) == GZIP
-    return gzip.open(path, "rb") if is_compressed else path.open("rb")  # pyright: ignore[reportReturnType]
-
-
-def _skip_line(stream: BinaryIO) -> int:
-    skipped = 0
-    while part := stream.readline(1 << 20):
-        skipped += len(part)
-        if part.endswith(b"\n"):
-            break
-    return skipped
-
-
-MOST_VALUES = 500_000  # at most 130 bytes each, so 64 MB
-MARKS = (b"{", b"[", b",")  # one before each value but the first
-# Possessive, and to the end of the line if no quote ends it: the time is that of reading the line.
-STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
-JSON_LINES_SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz")
-
-
-class JsonValue(NamedTuple):
-    """The value of a line, which is JSON of any shape.
-
-    Attributes:
-        offset: offset in bytes of the uncompressed stream.
-        value: the value.
-    """
-
-    offset: int
-    value: Any
-
-
-def read_json_lines(path: Path) -> Iterator[Page | BrokenRecord]:
-    """Yields one page or broken record per line."""
-    published = published_as(path.name)
-    for found in values(path):
-        yield found if isinstance(found, BrokenRecord) else _page_of_json(path, found, published)
-
-
-def values(path: Path) -> Iterator[JsonValue | BrokenRecord]:
-    """Yields the value of each line, or a broken record."""
-    for line in read_lines(path):
-        yield line if isinstance(line, BrokenRecord) else _value(path, line)
-
-
-def _value(path: Path, line: Line) -> JsonValue | BrokenRecord:
-    if _has_too_many_values(line.content):
-        return BrokenRecord.at(path, line.offset, "too_many_values")
-    try:
-        return JsonValue(line.offset, json.loads(_without_mark(line.content).decode("utf-8")))
-    except UnicodeDecodeError as error:
-        return BrokenRecord.at(path, line.offset, "invalid_utf8", str(error))
-    except (ValueError, RecursionError) as error:
-        return BrokenRecord.at(path, line.offset, "not_json", str(error))
-
-
-def _has_too_many_values(content: bytes) -> bool:
-    """Returns whether a line has more values than memory is kept for; marks in texts are none."""
-    if sum(map(content.count, MARKS)) <= MOST_VALUES:
-        return False
-    return sum(map(STRING.sub(b"", content).count, MARKS)) > MOST_VALUES
-
-
-def _without_mark(content: bytes) -> bytes:
-    """Returns a line without the byte-order mark that some programs begin a file with."""
-    return content.removeprefix(codecs.BOM_UTF8)
-
-
-def _page_of_json(path: Path, found: JsonValue, published: Published) -> Page | BrokenRecord:
-    reason = defect_of(found.value, published)
-    if reason is not None:
-        return BrokenRecord.at(path, found.offset, reason)
-    return page_of(found.value, published)
-
-
-PARQUET_SUFFIXES = (".parquet",)
-
-FIELDS = ("text", "url", "timestamp", "lang", "language", "split")
-BATCH_ROWS = 256
-PLAIN = (
-    *(pa.types.is_dictionary, pa.types.is_string, pa.types.is_large_string, pa.types.is_binary),
-    *(pa.types.is_temporal, pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean),
-    pa.types.is_null,
-)
-# Raised by text that is not UTF-8, and by years and time zones that Python lacks.
-UNPRINTABLE = (ArithmeticError, LookupError, ValueError)
-LARGEST_VALUE_BYTES = 32 << 20  # as of a JSON line
-
-
-def read_parquet(path: Path) -> Iterator[Page | BrokenRecord]:
-    """Yields one page or broken record per row."""
-    row = 0
-    try:
-        for found in _rows(path):
-            row = found.offset + 1 if isinstance(found, BrokenRecord) else row + 1
-            yield found
-    except (OSError, pa.ArrowException, *UNPRINTABLE) as error:
-        if isinstance(error, OSError) and is_system_error(error):
-            raise
-        yield BrokenRecord.at(path, row, "unreadable", str(error))
-
-
-def _rows(path: Path) -> Iterator[Page | BrokenRecord]:
-    published, row = published_as(path.name), 0
-    with opened(path, FIELDS) as (file, left):
-        columns, unread = _columns(file.schema_arrow)
-        for group in range(file.metadata.num_row_groups):
-            # A column's metadata would be exact, but Arrow aborts the process where it is damaged.
-            declared = file.metadata.row_group(group)
-            if declared.total_byte_size > left:
-                detail = f"{declared.num_rows:,} rows"
-                yield BrokenRecord.at(path, row, "too_large", detail)
-                row += declared.num_rows
-                continue
-            rows = _batch_rows(declared)
-            for batch in file.iter_batches(rows, row_groups=[group], columns=columns):
-                sizes = text_bytes(batch)
-                found = _records(in_microseconds(batch), sum(sizes))
-                for one, size in zip(found, sizes, strict=True):
-                    record = one if isinstance(one, str) else one | unread
-                    left -= size + NUMBER_BYTES * batch.num_columns
-                    if left < 0:
-                        yield BrokenRecord.at(path, row, "too_large", "and all rows after it")
-                        return
-                    yield _page_of_row(path, row, record, size, published)
-                    row += 1
-
-
-def _columns(schema: pa.Schema) -> tuple[list[str], dict[str, Any]]:
-    """Returns the columns to read, and a value of a wrong type for each that is not.
-
-    Of two columns of one name Arrow would read both, whatever their types.
-    """
-    names = [name for name in dict.fromkeys(schema.names) if name in FIELDS]
-    plain = [
-        name
-        for name in names
-        if schema.names.count(name) == 1 and any(of(schema.field(name).type) for of in PLAIN)
-    ]
-    return plain, dict.fromkeys(set(names) - set(plain), 0)
-
-
-def _batch_rows(group: Any) -> int:
-    """Returns how many rows of a row group are decoded at once."""
-    rows = FREE_BYTES * group.num_rows // max(group.total_byte_size, 1)
-    return max(1, min(rows, BATCH_ROWS))
-
-
-def in_microseconds(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Returns a batch with times of microseconds.
-
-    To make Python's times of nanoseconds Arrow needs pandas, which workers may lack.
-    """
-    schema = batch.schema
-    for at, field in enumerate(schema):
-        if pa.types.is_timestamp(field.type) and field.type.unit == "ns":
-            schema = schema.set(at, field.with_type(pa.timestamp("us", field.type.tz)))
-    return batch if schema == batch.schema else batch.cast(schema, safe=False)
-
-
-def _records(batch: pa.RecordBatch, size: int) -> Iterator[dict[str, Any] | str]:
-    """Yields the rows, or the defect of one that has a value which Python cannot have.
-
-    Those of a large batch are made one by one, as a shared value is copied for each.
-    """
-    if size <= FREE_BYTES:
-        try:
-            yield from batch.to_pylist()
-            return
-        except UNPRINTABLE:
-            pass
-    for row in range(batch.num_rows):
-        try:
-            (record,) = batch.slice(row, 1).to_pylist()
-        except UNPRINTABLE as error:
-            if isinstance(error, pa.ArrowException):  # some are ValueErrors: damage, and no value
-                raise
-            is_text = isinstance(error, UnicodeDecodeError)
-            record = "invalid_utf8" if is_text else "invalid_timestamp"
-        yield record
-
-
-def _page_of_row(
-    path: Path, row: int, record: dict[str, Any] | str, size: int, published: Published
-) -> Page | BrokenRecord:
-    if isinstance(record, str):
-        return BrokenRecord.at(path, row, record)
-    reason = "too_large" if size > LARGEST_VALUE_BYTES else defect_of(record, published)
-    return page_of(record, published) if reason is None else BrokenRecord.at(path, row, reason)

@@ -59,14 +59,45 @@ SHORTEST_BYTES = 48  # no member with a record of a page is as short
 LONGEST_START_BYTES = 16
 PART_BYTES = 1 << 15
 SEARCH_BYTES = 1 << 12
+LARGEST_RECORD_BYTES = 32 << 20  # 190,000 characters are at most 0.8 MB of text
+LONGEST_HEADERS_BYTES = 32 << 10
+TWO_ENDS = (b"\r\n\r\n", b"\n\n")
+LONGEST_ENDS = 5  # one more than the longest
+SUFFIXES = (".wet", ".wet.gz")
+HTML_SUFFIXES = (".warc", ".warc.gz")
+ANOTHER_RECORD = re.compile(rb"(?:^|\n)WARC/1\.\d+\r?\n")
+HEADER_PREFIXES = ("WARC", "CONTENT-", "Content-")
+HTTP = "application/http"
 
 
-class DamagedMember(Exception):
-    """A gzip member that cannot be decompressed to its end; the reason is a broken record's."""
+class ArchiveRecord(NamedTuple):
+    """A whole record.
 
-    def __init__(self, reason: str, detail: str = ""):
-        super().__init__(reason, detail)
-        self.reason, self.detail = reason, detail
+    Attributes:
+        offset: offset of the record, or of the gzip member that holds it.
+        headers: its named fields; the names are case-insensitive.
+        body: its content.
+        fills_member: whether its gzip member holds it, two line ends and nothing else.
+    """
+
+    offset: int
+    headers: HeaderMap
+    body: bytes
+    fills_member: bool = False
+
+    @property
+    def kind(self) -> str:
+        """WARC-Type, in small letters."""
+        return (self.headers.get("WARC-Type") or "").strip().lower()
+
+    @property
+    def url(self) -> str:
+        """WARC-Target-URI without the brackets that WARC 1.0 allows; "" if absent."""
+        url = (self.headers.get("WARC-Target-URI") or "").strip()
+        return url[1:-1].strip() if url.startswith("<") and url.endswith(">") else url
+
+
+RecordReader = Callable[[ArchiveRecord], Page | Defect | None]
 
 
 class Section(NamedTuple):
@@ -83,44 +114,12 @@ class Section(NamedTuple):
     content: io.BufferedReader
 
 
-def sections(path: Path) -> Iterator[Section | BrokenRecord]:
-    """Yields the sections of a file, and one broken record for the bytes between two of them.
+class DamagedMember(Exception):
+    """A gzip member that cannot be decompressed to its end; the reason is a broken record's."""
 
-    A file with one gzip member has no plain records: such a line may be a page, stored in a member.
-    """
-    possible, read_again = ANY_START, 0
-    with _opened(path) as file:
-        start = _start_of_text(file, 0)
-        while start is not None:
-            head = _bytes_at(file, start, LONGEST_START_BYTES)
-            if head.startswith(GZIP):
-                possible = MEMBER_START
-                member = GzipMember(file, start)
-                yield Section(start, True, _buffered(member))
-                end = member.end()
-                if not member.is_damaged:
-                    start = _start_of_text(file, end)
-                    continue
-                start = next_start(file, member.earliest_neighbour(end), possible)
-                if start is not None and start < end and read_again + end - start > end:
-                    start = next_start(file, end, possible)
-                read_again += 0 if start is None else max(end - start, 0)
-            elif RECORD.match(head) and possible is ANY_START:
-                file.seek(start)
-                yield Section(start, False, file)
-                return
-            else:
-                detail = NO_RECORD if possible is ANY_START else NO_MEMBER
-                yield BrokenRecord.at(path, start, "unreadable", detail)
-                start = next_start(file, start + 1, possible)
-
-
-def _opened(path: Path) -> io.BufferedReader:
-    return _buffered(path.open("rb", buffering=0))
-
-
-def _buffered(raw: io.RawIOBase) -> io.BufferedReader:
-    return io.BufferedReader(raw, PART_BYTES)
+    def __init__(self, reason: str, detail: str = ""):
+        super().__init__(reason, detail)
+        self.reason, self.detail = reason, detail
 
 
 class GzipMember(io.RawIOBase):
@@ -141,25 +140,27 @@ class GzipMember(io.RawIOBase):
         Raises:
             DamagedMember: if the member is cut short or damaged.
         """
-        content = self._decompressed(len(buffer))
+        content = self._decompress(len(buffer))
         buffer[: len(content)] = content
         return len(content)
 
     def end(self) -> int:
         """Returns the offset after the member, or the offset of the byte that is damaged."""
         try:
-            while not self.is_damaged and self._decompressed(PART_BYTES):
+            while not self.is_damaged and self._decompress(PART_BYTES):
                 pass
         except DamagedMember:
             pass
-        return self._failure() if self.is_damaged else self._end()
+        if self.is_damaged:
+            return self._damaged_byte()
+        return self._position - len(self._inflate.unused_data)
 
     def earliest_neighbour(self, end: int) -> int:
         """Returns the first offset at which a member behind this damaged one may begin."""
         first = self._offset + 1
         return first if self.runs_on else max(first, end - SHORTEST_BYTES)
 
-    def _decompressed(self, size: int) -> bytes:
+    def _decompress(self, size: int) -> bytes:
         while not self._inflate.eof:
             self._rest = self._rest or self._next_part()
             try:
@@ -181,10 +182,7 @@ class GzipMember(io.RawIOBase):
             raise DamagedMember("truncated")
         return part
 
-    def _end(self) -> int:
-        return self._position - len(self._inflate.unused_data)
-
-    def _failure(self) -> int:
+    def _damaged_byte(self) -> int:
         """Decompresses again, at last byte by byte: zlib does not name the byte that fails."""
         again, position = zlib.decompressobj(wbits=31), self._offset
         while part := _part_at(self._file, position):
@@ -192,19 +190,229 @@ class GzipMember(io.RawIOBase):
                 part = part[: self._part - position]
                 _discard(again, part)
             else:
-                for at in range(len(part)):
+                for place in range(len(part)):
                     try:
-                        _discard(again, part[at : at + 1])
+                        _discard(again, part[place : place + 1])
                     except zlib.error:
-                        return position + at
+                        return position + place
             position += len(part)
         return position
 
 
-def _discard(inflate: "zlib._Decompress", part: bytes) -> None:
-    while part:
-        inflate.decompress(part, PART_BYTES)
-        part = inflate.unconsumed_tail
+def read(path: Path) -> Iterator[Page | BrokenRecord]:
+    """Yields the pages and broken records of a WET file."""
+    return _read(path, _text_page)
+
+
+def read_html(path: Path) -> Iterator[Page | BrokenRecord]:
+    """Yields the responses of a WARC file, as pages with extracted text or as broken records."""
+    return _read(path, _html_page)
+
+
+def _read(path: Path, read_record: RecordReader) -> Iterator[Page | BrokenRecord]:
+    for record in read_records(path):
+        if isinstance(record, BrokenRecord):
+            yield record
+            continue
+        try:
+            page = read_record(record)
+        except BaseException as error:
+            page = Defect.of(error)
+        if isinstance(page, Defect):
+            yield BrokenRecord.at(path, record.offset, *page)
+        elif page is not None:
+            yield page
+
+
+def _text_page(record: ArchiveRecord) -> Page | Defect | None:
+    if _may_hold_another(record, record.body):
+        return Defect("holds_another_record", record.url)
+    if record.kind == "warcinfo":
+        return None
+    if record.kind != "conversion":
+        return Defect("not_a_conversion", record.kind)
+    try:
+        return _page(record, lambda: text_of(record.body.decode("utf-8")))
+    except UnicodeDecodeError as error:
+        return Defect("invalid_utf8", f"{record.url}: {error}")
+
+
+def _html_page(record: ArchiveRecord) -> Page | Defect | None:
+    if record.kind != "response":
+        return None
+    if not (record.headers.get("Content-Type") or "").strip().lower().startswith(HTTP):
+        return Defect("not_html", record.url)
+    response = html_of(record.body)
+    if isinstance(response, Defect):
+        return response._replace(detail=response.detail or record.url)
+    if _may_hold_another(record, response.content):
+        return Defect("holds_another_record", record.url)
+    if is_too_complex(response.content):
+        return Defect("too_complex", record.url)
+    return _page(record, lambda: html.text_of(response.content, response.charset))
+
+
+def _page(record: ArchiveRecord, extract_text: Callable[[], str]) -> Page | Defect:
+    timestamp = record.headers.get("WARC-Date") or ""
+    if not record.url:
+        return Defect("no_url")
+    if not timestamp:
+        return Defect("no_timestamp", record.url)
+    if not is_timestamp(timestamp):
+        return Defect("invalid_timestamp", record.url)
+    text = extract_text()
+    if not text:
+        return Defect("no_text", record.url)
+    language = declared(record.headers.get("WARC-Identified-Content-Language"))
+    return Page(url=record.url, text=text, timestamp=timestamp, declared_language=language)
+
+
+def text_of(content: str) -> str:
+    """Returns the page's text as the reference extracts it.
+
+    All three line endings end a line; lines that begin like an archive header are dropped.
+    """
+    if "\r" in content:
+        content = content.replace("\r\n", "\n").replace("\r", "\n")
+    stripped = map(str.strip, content.split("\n"))
+    return "\n".join([line for line in stripped if line and not line.startswith(HEADER_PREFIXES)])
+
+
+def _may_hold_another(record: ArchiveRecord, body: bytes) -> bool:
+    """Returns whether a body may be two pages, joined by a Content-Length that is too large."""
+    if record.fills_member or b"WARC/1." not in body:  # 30 times as fast, and true of most pages
+        return False
+    return ANOTHER_RECORD.search(body) is not None
+
+
+def read_records(path: Path) -> Iterator[ArchiveRecord | BrokenRecord]:
+    """Yields the records of a file, gzipped or plain, and what is lost between them."""
+    for section in sections(path):
+        if isinstance(section, BrokenRecord):
+            yield section
+        else:
+            yield from _records(path, section)
+
+
+def _records(path: Path, section: Section) -> Iterator[ArchiveRecord | BrokenRecord]:
+    offset, is_first = section.offset, section.is_member
+    try:
+        _, line = _next_line(section.content)
+        while line:
+            if not section.is_member:
+                offset = section.content.tell() - len(line)
+            if not RECORD.fullmatch(line):
+                yield BrokenRecord.at(path, offset, "unreadable", NO_RECORD)
+                line, is_first = _next_record(section), False
+                continue
+            record = _record(section.content, offset, line)
+            if isinstance(record, str):
+                yield BrokenRecord.at(path, offset, record)
+                if record != "too_large":
+                    return
+            blanks, line = _next_line(section.content)  # checks the end before the record is used
+            if isinstance(record, ArchiveRecord):
+                yield record._replace(fills_member=is_first and not line and blanks in TWO_ENDS)
+            is_first = False
+            if line and section.is_member and not RECORD.fullmatch(line):
+                yield BrokenRecord.at(path, offset, "longer_than_declared")
+                return
+    except DamagedMember as damage:
+        yield BrokenRecord.at(path, offset, damage.reason, damage.detail)
+
+
+def _record(content: io.BufferedReader, offset: int, version: bytes) -> ArchiveRecord | str:
+    """Returns the record that begins with this line, or the reason why it is broken."""
+    block = _header_block(content, version)
+    if block is None:
+        return "unreadable"
+    if not block:
+        return "truncated"
+    headers = HeaderMap("utf-8")
+    headers.parse(io.BytesIO(block))
+    declared_lengths = {value.strip() for value in headers.get_multiple("Content-Length")}
+    text = declared_lengths.pop() if len(declared_lengths) == 1 else ""
+    if not re.fullmatch(r"[0-9]{1,18}", text):
+        return "no_content_length"
+    length = int(text)
+    if length > LARGEST_RECORD_BYTES:
+        while length > 0 and (part := content.read(min(length, PART_BYTES))):
+            length -= len(part)
+        return "too_large"
+    body = content.read(length)
+    return ArchiveRecord(offset, headers, body) if len(body) == length else "truncated"
+
+
+def _header_block(content: io.BufferedReader, version: bytes) -> bytes | None:
+    """Returns the lines up to the first blank one, with CR LF; b"" at the end, None if too long."""
+    lines, size = [version], len(version)
+    while line := content.readline(LONGEST_HEADERS_BYTES):
+        lines.append(line)
+        size += len(line) + 1  # the CR that may be missing
+        if size > LONGEST_HEADERS_BYTES:
+            return None
+        if line == b"\r\n":
+            return b"".join(lines)
+        if line == b"\n":
+            return b"".join(line.rstrip(b"\r\n") + b"\r\n" for line in lines)
+    return b""
+
+
+def _next_line(content: io.BufferedReader) -> tuple[bytes, bytes]:
+    """Returns the first blanks, and the beginning of the line behind all; b"" at the end."""
+    blanks = b""
+    while part := content.peek():
+        text = part.lstrip()
+        blanks += content.read(len(part) - len(text))[: LONGEST_ENDS - len(blanks)]
+        if text:
+            return blanks, content.readline(LONGEST_HEADERS_BYTES)
+    return blanks, b""
+
+
+def _next_record(section: Section) -> bytes:
+    """Returns the next line of a plain file that begins a record; b"" at the end of a section."""
+    if section.is_member:
+        return b""
+    while line := section.content.readline(LONGEST_HEADERS_BYTES):
+        if RECORD.fullmatch(line):
+            return line
+    return b""
+
+
+def sections(path: Path) -> Iterator[Section | BrokenRecord]:
+    """Yields the sections of a file, and one broken record for the bytes between two of them.
+
+    A file with one gzip member has no plain records: such a line may be a page, stored in a member.
+    """
+    possible, read_again = ANY_START, 0
+    with _buffer(path.open("rb", buffering=0)) as file:
+        start = _start_of_text(file, 0)
+        while start is not None:
+            head = _bytes_at(file, start, LONGEST_START_BYTES)
+            if head.startswith(GZIP):
+                possible = MEMBER_START
+                member = GzipMember(file, start)
+                yield Section(start, True, _buffer(member))
+                end = member.end()
+                if not member.is_damaged:
+                    start = _start_of_text(file, end)
+                    continue
+                start = next_start(file, member.earliest_neighbour(end), possible)
+                if start is not None and start < end and read_again + end - start > end:
+                    start = next_start(file, end, possible)
+                read_again += 0 if start is None else max(end - start, 0)
+            elif RECORD.match(head) and possible is ANY_START:
+                file.seek(start)
+                yield Section(start, False, file)
+                return
+            else:
+                detail = NO_RECORD if possible is ANY_START else NO_MEMBER
+                yield BrokenRecord.at(path, start, "unreadable", detail)
+                start = next_start(file, start + 1, possible)
+
+
+def _buffer(raw: io.RawIOBase) -> io.BufferedReader:
+    return io.BufferedReader(raw, PART_BYTES)
 
 
 def next_start(file: io.BufferedReader, after: int, possible: re.Pattern[bytes]) -> int | None:
@@ -212,8 +420,8 @@ def next_start(file: io.BufferedReader, after: int, possible: re.Pattern[bytes])
     while True:
         before = min(after, 1)  # the byte that must end a line
         part = _bytes_at(file, after - before, SEARCH_BYTES)
-        for found in possible.finditer(part, before):
-            start = after - before + found.start()
+        for match in possible.finditer(part, before):
+            start = after - before + match.start()
             if _begins_record(file, start):
                 return start
         if len(part) < SEARCH_BYTES:
@@ -251,234 +459,7 @@ def _bytes_at(file: io.BufferedReader, offset: int, size: int) -> bytes:
     return file.read(size)
 
 
-LARGEST_RECORD_BYTES = 32 << 20  # 190,000 characters are at most 0.8 MB of text
-LONGEST_HEADERS_BYTES = 32 << 10
-TWO_ENDS = (b"\r\n\r\n", b"\n\n")
-LONGEST_ENDS = 5  # one more than the longest
-
-
-class ArchiveRecord(NamedTuple):
-    """A whole record.
-
-    Attributes:
-        offset: offset of the record, or of the gzip member that holds it.
-        headers: its named fields; the names are case-insensitive.
-        body: its content.
-        fills_member: whether its gzip member holds it, two line ends and nothing else.
-    """
-
-    offset: int
-    headers: HeaderMap
-    body: bytes
-    fills_member: bool = False
-
-    @property
-    def kind(self) -> str:
-        """WARC-Type, in small letters."""
-        return (self.headers.get("WARC-Type") or "").strip().lower()
-
-    @property
-    def url(self) -> str:
-        """WARC-Target-URI without the brackets that WARC 1.0 allows; "" if absent."""
-        url = (self.headers.get("WARC-Target-URI") or "").strip()
-        return url[1:-1].strip() if url.startswith("<") and url.endswith(">") else url
-
-
-def read_records(path: Path) -> Iterator[ArchiveRecord | BrokenRecord]:
-    """Yields the records of a file, gzipped or plain, and what is lost between them."""
-    for section in sections(path):
-        if isinstance(section, BrokenRecord):
-            yield section
-        else:
-            yield from _records(path, section)
-
-
-def _records(path: Path, section: Section) -> Iterator[ArchiveRecord | BrokenRecord]:
-    offset, is_first = section.offset, section.is_member
-    try:
-        _, line = _next_line(section.content)
-        while line:
-            if not section.is_member:
-                offset = section.content.tell() - len(line)
-            if not RECORD.fullmatch(line):
-                yield BrokenRecord.at(path, offset, "unreadable", NO_RECORD)
-                line, is_first = _next_record(section), False
-                continue
-            found = _record(section.content, offset, line)
-            if isinstance(found, str):
-                yield BrokenRecord.at(path, offset, found)
-                if found != "too_large":
-                    return
-            blanks, line = _next_line(section.content)  # checks the end before the record is used
-            if isinstance(found, ArchiveRecord):
-                yield found._replace(fills_member=is_first and not line and blanks in TWO_ENDS)
-            is_first = False
-            if line and section.is_member and not RECORD.fullmatch(line):
-                yield BrokenRecord.at(path, offset, "longer_than_declared")
-                return
-    except DamagedMember as damage:
-        yield BrokenRecord.at(path, offset, damage.reason, damage.detail)
-
-
-def _record(content: io.BufferedReader, offset: int, version: bytes) -> ArchiveRecord | str:
-    """Returns the record that begins with this line, or the reason why it is broken."""
-    block = _header_block(content, version)
-    if block is None:
-        return "unreadable"
-    if not block:
-        return "truncated"
-    headers = HeaderMap("utf-8")
-    headers.parse(io.BytesIO(block))
-    length = _length(headers)
-    if length is None:
-        return "no_content_length"
-    if length > LARGEST_RECORD_BYTES:
-        _skip(content, length)
-        return "too_large"
-    body = content.read(length)
-    return ArchiveRecord(offset, headers, body) if len(body) == length else "truncated"
-
-
-def _header_block(content: io.BufferedReader, version: bytes) -> bytes | None:
-    """Returns the lines up to the first blank one, with CR LF; b"" at the end, None if too long."""
-    lines, size = [version], len(version)
-    while line := content.readline(LONGEST_HEADERS_BYTES):
-        lines.append(line)
-        size += len(line) + 1  # the CR that may be missing
-        if size > LONGEST_HEADERS_BYTES:
-            return None
-        if line == b"\r\n":
-            return b"".join(lines)
-        if line == b"\n":
-            return b"".join(one.rstrip(b"\r\n") + b"\r\n" for one in lines)
-    return b""
-
-
-def _length(headers: HeaderMap) -> int | None:
-    """Returns the declared length; None if it is missing, no number, or declared in two ways."""
-    declared = {value.strip() for value in headers.get_multiple("Content-Length")}
-    length = declared.pop() if len(declared) == 1 else ""
-    return int(length) if re.fullmatch(r"[0-9]{1,18}", length) else None
-
-
-def _next_line(content: io.BufferedReader) -> tuple[bytes, bytes]:
-    """Returns the first blanks, and the beginning of the line behind all; b"" at the end."""
-    blanks = b""
-    while part := content.peek():
-        text = part.lstrip()
-        blanks += content.read(len(part) - len(text))[: LONGEST_ENDS - len(blanks)]
-        if text:
-            return blanks, content.readline(LONGEST_HEADERS_BYTES)
-    return blanks, b""
-
-
-def _next_record(section: Section) -> bytes:
-    """Returns the next line of a plain file that begins a record; b"" at the end of a section."""
-    if section.is_member:
-        return b""
-    while line := section.content.readline(LONGEST_HEADERS_BYTES):
-        if RECORD.fullmatch(line):
-            return line
-    return b""
-
-
-def _skip(content: io.BufferedReader, length: int) -> None:
-    while length > 0 and (part := content.read(min(length, PART_BYTES))):
-        length -= len(part)
-
-
-SUFFIXES = (".wet", ".wet.gz")
-HTML_SUFFIXES = (".warc", ".warc.gz")
-
-ANOTHER_RECORD = re.compile(rb"(?:^|\n)WARC/1\.\d+\r?\n")
-HEADER_PREFIXES = ("WARC", "CONTENT-", "Content-")
-HTTP = "application/http"
-
-RecordReader = Callable[[ArchiveRecord], Page | Defect | None]
-
-
-def read(path: Path) -> Iterator[Page | BrokenRecord]:
-    """Yields the pages and broken records of a WET file."""
-    return _read(path, _text_page)
-
-
-def read_html(path: Path) -> Iterator[Page | BrokenRecord]:
-    """Yields the responses of a WARC file, as pages with extracted text or as broken records."""
-    return _read(path, _html_page)
-
-
-def text_of(content: str) -> str:
-    """Returns the page's text as the reference extracts it.
-
-    All three line endings end a line; lines that begin like an archive header are dropped.
-    """
-    if "\r" in content:
-        content = content.replace("\r\n", "\n").replace("\r", "\n")
-    stripped = map(str.strip, content.split("\n"))
-    return "\n".join([line for line in stripped if line and not line.startswith(HEADER_PREFIXES)])
-
-
-def _read(path: Path, read_record: RecordReader) -> Iterator[Page | BrokenRecord]:
-    for record in read_records(path):
-        found = record if isinstance(record, BrokenRecord) else _found(record, read_record)
-        if isinstance(found, Defect):
-            yield BrokenRecord.at(path, record.offset, *found)
-        elif found is not None:
-            yield found
-
-
-def _found(record: ArchiveRecord, read_record: RecordReader) -> Page | Defect | None:
-    try:
-        return read_record(record)
-    except BaseException as error:
-        return Defect.of(error)
-
-
-def _may_hold_another(record: ArchiveRecord, body: bytes) -> bool:
-    """Returns whether a body may be two pages, joined by a Content-Length that is too large."""
-    if record.fills_member or b"WARC/1." not in body:  # 30 times as fast, and true of most pages
-        return False
-    return ANOTHER_RECORD.search(body) is not None
-
-
-def _text_page(record: ArchiveRecord) -> Page | Defect | None:
-    if _may_hold_another(record, record.body):
-        return Defect("holds_another_record", record.url)
-    if record.kind == "warcinfo":
-        return None
-    if record.kind != "conversion":
-        return Defect("not_a_conversion", record.kind)
-    try:
-        return _page(record, lambda: text_of(record.body.decode("utf-8")))
-    except UnicodeDecodeError as error:
-        return Defect("invalid_utf8", f"{record.url}: {error}")
-
-
-def _html_page(record: ArchiveRecord) -> Page | Defect | None:
-    if record.kind != "response":
-        return None
-    if not (record.headers.get("Content-Type") or "").strip().lower().startswith(HTTP):
-        return Defect("not_html", record.url)
-    found = html_of(record.body)
-    if isinstance(found, Defect):
-        return found._replace(detail=found.detail or record.url)
-    if _may_hold_another(record, found.content):
-        return Defect("holds_another_record", record.url)
-    if is_too_complex(found.content):
-        return Defect("too_complex", record.url)
-    return _page(record, lambda: html.text_of(found.content, found.charset))
-
-
-def _page(record: ArchiveRecord, text_of_body: Callable[[], str]) -> Page | Defect:
-    timestamp = record.headers.get("WARC-Date") or ""
-    if not record.url:
-        return Defect("no_url")
-    if not timestamp:
-        return Defect("no_timestamp", record.url)
-    if not is_timestamp(timestamp):
-        return Defect("invalid_timestamp", record.url)
-    text = text_of_body()
-    if not text:
-        return Defect("no_text", record.url)
-    language = declared(record.headers.get("WARC-Identified-Content-Language"))
-    return Page(url=record.url, text=text, timestamp=timestamp, declared_language=language)
+def _discard(inflate: "zlib._Decompress", part: bytes) -> None:
+    while part:
+        inflate.decompress(part, PART_BYTES)
+        part = inflate.unconsumed_tail

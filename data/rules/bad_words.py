@@ -65,8 +65,8 @@ def read(directory: Path) -> dict[str, frozenset[str]]:
     Raises:
         DataError: if the directory holds no list, or one that is not UTF-8.
     """
-    found = sorted(directory.iterdir()) if directory.is_dir() else []
-    lists = [path for path in found if path.is_file() and LIST_NAME.fullmatch(path.name)]
+    paths = sorted(directory.iterdir()) if directory.is_dir() else []
+    lists = [path for path in paths if path.is_file() and LIST_NAME.fullmatch(path.name)]
     if not lists:
         raise DataError(
             f"Lists of bad words were asked for in {directory}, which holds none; give a "
@@ -75,8 +75,8 @@ def read(directory: Path) -> dict[str, frozenset[str]]:
         )
     words: dict[str, set[str]] = defaultdict(set)
     for path in lists:
-        lines = (line.strip() for line in _text_of(path).split("\n"))
-        words[_language(path.name)].update(filter(None, lines))
+        language = _list_language(path.name)
+        words[language].update(filter(None, map(str.strip, _read_list(path).split("\n"))))
     return {language: frozenset(listed) for language, listed in words.items()}
 
 
@@ -84,14 +84,10 @@ class BadWordRule:
     """The rule for one policy and one set of lists; it can be pickled."""
 
     def __init__(self, words: Mapping[str, frozenset[str]], policy: BadWordPolicy):
-        counting = {
-            language: listed - policy.allowed.get(language, frozenset())
-            for language, listed in words.items()
-        }
         self._patterns = {
-            language: _pattern(listed, spaced=language not in policy.unspaced)
-            for language, listed in counting.items()
-            if listed
+            language: _pattern(counted, spaced=language not in policy.unspaced)
+            for language, listed in words.items()
+            if (counted := listed - policy.allowed.get(language, frozenset()))
         }
         self._removed, self._of = policy.removed_share.as_integer_ratio()
 
@@ -100,9 +96,8 @@ class BadWordRule:
         pattern = self._patterns.get(page.language.split("-")[0])
         if pattern is None or pattern.search(page.text.lower()) is None:
             return None
-        return (
-            None if number(normalized_hash(page.url)) % self._of >= self._removed else "bad_words"
-        )
+        is_kept = number(normalized_hash(page.url)) % self._of >= self._removed
+        return None if is_kept else "bad_words"
 
 
 def _pattern(words: frozenset[str], *, spaced: bool) -> re.Pattern[str]:
@@ -110,13 +105,13 @@ def _pattern(words: frozenset[str], *, spaced: bool) -> re.Pattern[str]:
     return re.compile(rf"(?:\W|^)({alternatives})(?:\W|$)" if spaced else alternatives)
 
 
-def _language(name: str) -> str:
+def _list_language(name: str) -> str:
     code = name.split("-")[0]
     language = find(code)
     return code if language is None else language.code
 
 
-def _text_of(path: Path) -> str:
+def _read_list(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")  # a byte-order mark is not part of a word
     except UnicodeDecodeError as error:

@@ -39,30 +39,86 @@ if TYPE_CHECKING:
     from nltk.tokenize.punkt import PunktSentenceTokenizer
 
 LONGEST_PAGE_CHARACTERS = 190_000
+FEWEST_WORDS = 5
+FEWEST_SENTENCES = 3
+LONGEST_WORD_CHARACTERS = 1000
+END_MARKS = (".", "?", "!", '"')
+ELLIPSIS = "..."
+CITATION = re.compile(r"\[\d*\]|\[edit\]|\[citation needed\]")
+LONG_WORD = re.compile(rf"(?<!\S)\S{{{LONGEST_WORD_CHARACTERS + 1}}}")
+POLICY = re.compile(
+    "terms of use|privacy policy|cookie policy|uses cookies|use of cookies|use cookies"
+)
+PAGE_REASONS = frozenset({"lorem_ipsum", "curly_bracket"})
 
 
-def too_long(page: Page) -> str | None:
-    """Rejects pages of more than 190,000 characters."""
-    return "too_long" if len(page.text) > LONGEST_PAGE_CHARACTERS else None
+class Cleaned(NamedTuple):
+    """A page after line rules.
+
+    Attributes:
+        text: lines that are kept.
+        removed: number of lines that each rule removed.
+        reason: reason why the page is rejected, or None.
+    """
+
+    text: str
+    removed: Counter[str]
+    reason: str | None
 
 
-def too_few_long_lines(page: Page, *, lines: int, characters: int) -> str | None:
-    """Rejects pages with fewer than `lines` lines of at least `characters` characters."""
-    longest = heapq.nlargest(lines, map(len, page.text.split("\n")))
-    if len(longest) < lines or longest[-1] < characters:
-        return "too_few_long_lines"
-    return None
+def clean(text: str) -> Cleaned:
+    """Applies the line rules to a page's text."""
+    removed: Counter[str] = Counter()
+    kept: list[str] = []
+    for line in text.splitlines():
+        line = line.strip()
+        if len(line) > LONGEST_WORD_CHARACTERS and LONG_WORD.search(line):
+            removed["line_with_long_word"] += 1
+            continue
+        line = CITATION.sub("", line)
+        reason = _reason(line)
+        if reason in PAGE_REASONS:
+            return Cleaned(text, removed, reason)
+        if reason is None:
+            kept.append(line)
+        else:
+            removed[reason] += 1
+    # Each line has a sentence, so most pages are not counted.
+    too_few = len(kept) < FEWEST_SENTENCES and sum(map(count_sentences, kept)) < FEWEST_SENTENCES
+    reason = "too_few_sentences" if too_few else None
+    return Cleaned("\n".join(kept).strip(), removed, reason)
+
+
+def _reason(line: str) -> str | None:
+    if not line.endswith(END_MARKS) or line.endswith(ELLIPSIS):
+        return "line_without_end_mark"
+    if len(line.split(None, FEWEST_WORDS)) < FEWEST_WORDS:
+        return "line_of_few_words"
+    lower = line.lower()
+    if "lorem ipsum" in lower:
+        return "lorem_ipsum"
+    if "javascript" in lower:
+        return "line_about_javascript"
+    if "{" in line:
+        return "curly_bracket"
+    return "line_about_policy" if POLICY.search(lower) else None
+
+
+def too_few_sentences_left(page: Page) -> str | None:
+    """Rejects pages that have fewer than three sentences after line deduplication."""
+    too_few = sentences_are_fewer_than(FEWEST_SENTENCES, page.text)
+    return "too_few_sentences_left" if too_few else None
+
+
+def sentences_are_fewer_than(limit: int, text: str) -> bool:
+    """Returns whether the text has fewer sentences than the limit."""
+    sentences = itertools.islice(_tokenizer().span_tokenize(text), limit)
+    return sum(1 for _ in sentences) < limit
 
 
 def count_sentences(text: str) -> int:
     """Returns the number of sentences."""
     return sum(1 for _ in _tokenizer().span_tokenize(text))
-
-
-def sentences_are_fewer_than(limit: int, text: str) -> bool:
-    """Returns whether the text has fewer sentences than the limit."""
-    found = itertools.islice(_tokenizer().span_tokenize(text), limit)
-    return sum(1 for _ in found) < limit
 
 
 @functools.cache
@@ -83,79 +139,14 @@ def _tokenizer() -> "PunktSentenceTokenizer":
     return PunktSentenceTokenizer(parameters)
 
 
-class Cleaned(NamedTuple):
-    """A page after line rules.
-
-    Attributes:
-        text: lines that are kept.
-        removed: number of lines that each rule removed.
-        reason: reason why the page is rejected, or None.
-    """
-
-    text: str
-    removed: Counter[str]
-    reason: str | None
+def too_long(page: Page) -> str | None:
+    """Rejects pages of more than 190,000 characters."""
+    return "too_long" if len(page.text) > LONGEST_PAGE_CHARACTERS else None
 
 
-FEWEST_WORDS = 5
-FEWEST_SENTENCES = 3
-LONGEST_WORD_CHARACTERS = 1000
-END_MARKS = (".", "?", "!", '"')
-ELLIPSIS = "..."
-CITATION = re.compile(r"\[\d*\]|\[edit\]|\[citation needed\]")
-LONG_WORD = re.compile(rf"(?<!\S)\S{{{LONGEST_WORD_CHARACTERS + 1}}}")
-POLICY = re.compile(
-    "terms of use|privacy policy|cookie policy|uses cookies|use of cookies|use cookies"
-)
-PAGE_REASONS = frozenset({"lorem_ipsum", "curly_bracket"})
-
-
-def clean(text: str) -> Cleaned:
-    """Applies the line rules to a page's text."""
-    removed: Counter[str] = Counter()
-    kept: list[str] = []
-    for line in text.splitlines():
-        line = line.strip()
-        if _has_long_word(line):
-            removed["line_with_long_word"] += 1
-            continue
-        line = CITATION.sub("", line)
-        reason = _reason(line)
-        if reason in PAGE_REASONS:
-            return Cleaned(text, removed, reason)
-        if reason is None:
-            kept.append(line)
-        else:
-            removed[reason] += 1
-    reason = "too_few_sentences" if _too_few(kept) else None
-    return Cleaned("\n".join(kept).strip(), removed, reason)
-
-
-def too_few_sentences_left(page: Page) -> str | None:
-    """Rejects pages that have fewer than three sentences after line deduplication."""
-    too_few = sentences_are_fewer_than(FEWEST_SENTENCES, page.text)
-    return "too_few_sentences_left" if too_few else None
-
-
-def _has_long_word(line: str) -> bool:
-    return len(line) > LONGEST_WORD_CHARACTERS and LONG_WORD.search(line) is not None
-
-
-def _reason(line: str) -> str | None:
-    if not line.endswith(END_MARKS) or line.endswith(ELLIPSIS):
-        return "line_without_end_mark"
-    if len(line.split(None, FEWEST_WORDS)) < FEWEST_WORDS:
-        return "line_of_few_words"
-    lower = line.lower()
-    if "lorem ipsum" in lower:
-        return "lorem_ipsum"
-    if "javascript" in lower:
-        return "line_about_javascript"
-    if "{" in line:
-        return "curly_bracket"
-    return "line_about_policy" if POLICY.search(lower) else None
-
-
-def _too_few(lines: list[str]) -> bool:
-    """Returns whether kept lines have too few sentences; each has one, so most are not counted."""
-    return len(lines) < FEWEST_SENTENCES and sum(map(count_sentences, lines)) < FEWEST_SENTENCES
+def too_few_long_lines(page: Page, *, lines: int, characters: int) -> str | None:
+    """Rejects pages with fewer than `lines` lines of at least `characters` characters."""
+    longest = heapq.nlargest(lines, map(len, page.text.split("\n")))
+    if len(longest) < lines or longest[-1] < characters:
+        return "too_few_long_lines"
+    return None

@@ -81,9 +81,10 @@ def measure(text: str) -> Measured:
     begins = in_a_word & ~np.concatenate(([False], in_a_word[:-1]))
     unspaced = np.where(kinds == scripts.UNSPACED, weights, 0)
     ends = np.flatnonzero(codes == ord("\n"))
-    begun, unspaced, all_weights = (_per_line(each, ends) for each in (begins, unspaced, weights))
+    sums = (np.cumsum(values)[ends] for values in (begins, unspaced, weights))
+    begun, unspaced, weights = (np.diff(line_sums, prepend=0) for line_sums in sums)
     words = begun + unspaced // (WEIGHT_PER_WORD * scripts.HALVES)
-    return Measured(all_weights - scripts.HALVES, words)  # without the newline
+    return Measured(weights - scripts.HALVES, words)  # without the newline
 
 
 def clean(text: str) -> Cleaned:
@@ -139,8 +140,3 @@ def _reason(line: str, words: int) -> str | None:
 def _terminals() -> frozenset[str]:
     """Returns all characters that end a sentence, for a test that is faster than the pattern."""
     return frozenset(map(chr, scripts.characters_with(r"\p{Sentence_Terminal}").tolist()))
-
-
-def _per_line(values: np.ndarray, ends: Int[np.ndarray, " lines"]) -> Int[np.ndarray, " lines"]:
-    """Returns the sum of the values of each line."""
-    return np.diff(np.cumsum(values)[ends], prepend=0)

@@ -51,6 +51,16 @@ from data.reading import records
 from data.reading.page import BrokenRecord
 
 FORBIDDEN = re.compile(r"[.\[\]]")
+MOST_COLUMNS = 1_000
+FREE_ROWS = 100_000  # of any file, however small
+SUFFIXES = (".jsonl", ".jsonl.gz", ".tsv", ".tsv.gz", ".parquet", ".json")
+SHIPPED = Path(__file__).parent
+DESCRIPTIONS = (".yaml", ".yml", ".json")
+LONGEST_PATTERN, MOST_FIELDS = 500, 16  # of files; what matches is searched in their product
+TEMPLATES = ("input", "target", "split", "language", "identity")
+Row = dict[str, Any] | BrokenRecord
+Split = Literal["train", "development", "test"]
+Metric = Literal["accuracy", "f1", "squad_f1", "chrf"]
 
 
 class BadRow(ValueError):
@@ -78,7 +88,7 @@ class Template(NamedTuple):
         """Names of the fields, each once."""
         return tuple(dict.fromkeys(part.field for part in self.parts if part.field is not None))
 
-    def filled(self, row: Mapping[str, Any]) -> str:
+    def fill(self, row: Mapping[str, Any]) -> str:
         """Returns the text with the values of a row.
 
         Raises:
@@ -88,246 +98,6 @@ class Template(NamedTuple):
             part.literal + ("" if part.field is None else text_of(row, part.field))
             for part in self.parts
         )
-
-
-def parsed(text: str, place: str) -> Template:
-    """Returns a template in parts.
-
-    Args:
-        text: the template.
-        place: where it stands, for messages.
-
-    Raises:
-        DataError: if it holds anything but text and names of fields.
-    """
-    try:
-        found = list(string.Formatter().parse(text))
-    except ValueError as error:
-        raise _refusal(text, place, str(error)) from error
-    for _, field, form, conversion in found:
-        if field is not None and (form or conversion or not field or FORBIDDEN.search(field)):
-            raise _refusal(text, place, f"{field!r} is not a name alone")
-    return Template(tuple(Part(literal, field) for literal, field, _, _ in found))
-
-
-def text_of(row: Mapping[str, Any], field: str) -> str:
-    """Returns the value of a field as text.
-
-    Raises:
-        BadRow: if the field is missing, or its value is not text.
-    """
-    if field not in row:
-        raise BadRow(f"no_{field}")
-    return as_text(row[field], field)
-
-
-def as_text(value: Any, field: str) -> str:
-    """Returns a value as text, without the white space around it.
-
-    Args:
-        value: value of any type.
-        field: name of its field, for the reason.
-
-    Raises:
-        Blank: if nothing is left.
-        BadRow: if it is a list or an object, or not valid Unicode.
-    """
-    if value is not None and not isinstance(value, str | int | float):
-        raise BadRow(f"{field}_is_no_text")
-    text = "" if value is None else str(value).strip()
-    if not text:
-        raise Blank(f"no_{field}")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise BadRow("invalid_utf8") from None
-    return text
-
-
-def _refusal(text: str, place: str, reason: str) -> DataError:
-    return DataError(
-        f"{place} should be text with names of fields in braces and is {text!r} ({reason}); write "
-        "for example 'topic: {text}', and '{{' for a brace."
-    )
-
-
-@dataclass(frozen=True)
-class _Answer:
-    text: str
-
-
-@dataclass(frozen=True)
-class _Question:
-    id: str
-    question: str
-    answers: list[_Answer] = dataclasses.field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class _Paragraph:
-    context: str
-    qas: list[_Question]
-
-
-@dataclass(frozen=True)
-class _Article:
-    paragraphs: list[_Paragraph]
-    title: str = ""
-
-
-@dataclass(frozen=True)
-class _Squad:
-    data: list[_Article]
-
-
-def read(path: Path) -> Iterator[dict[str, Any]]:
-    """Yields one row per question.
-
-    Raises:
-        DataError: if the file has another format.
-    """
-    for article in read_json(path, _Squad).data:
-        for paragraph in article.paragraphs:
-            for question in paragraph.qas:
-                yield {
-                    "id": question.id,
-                    "title": article.title,
-                    "context": paragraph.context,
-                    "question": question.question,
-                    "answers": list(dict.fromkeys(answer.text for answer in question.answers)),
-                }
-
-
-Row = dict[str, Any] | BrokenRecord
-MOST_COLUMNS = 1_000
-FREE_ROWS = 100_000  # of any file, however small
-SUFFIXES = (".jsonl", ".jsonl.gz", ".tsv", ".tsv.gz", ".parquet", ".json")
-
-
-def read_rows(path: Path, fields: Iterable[str], name: str) -> Iterator[Row]:
-    """Yields the rows of a file, in order, with these fields alone where they have them.
-
-    Args:
-        path: the file.
-        fields: names of the fields that are read.
-        name: name of the file in messages.
-
-    Raises:
-        DataError: if no row has one of the fields, or the file cannot be read at all.
-    """
-    wanted, seen = tuple(fields), {}
-    most = FREE_ROWS + path.stat().st_size
-    for number, row in enumerate(_rows(path, wanted, name)):
-        if number == most:
-            raise DataError(
-                f"{name} should have at most {most:,} rows by its size and has more; divide it, or "
-                "write it without compression."
-            )
-        if isinstance(row, dict):
-            if len(seen) < MOST_COLUMNS:  # rows of JSON may have a field each
-                seen.update(dict.fromkeys(row))
-            row = {field: row[field] for field in wanted if field in row}
-            seen.update(dict.fromkeys(row))
-        yield row
-    if seen:
-        _check(wanted, seen, name)
-
-
-def _rows(path: Path, fields: tuple[str, ...], name: str) -> Iterator[Row]:
-    if path.suffix == ".parquet":
-        return _parquet(path, fields, name)
-    if path.suffix == ".json":
-        return read(path)
-    is_table = ".tsv" in path.suffixes[-2:]
-    return _tsv(path, name) if is_table else _json_lines(path)
-
-
-def _json_lines(path: Path) -> Iterator[Row]:
-    for found in records.values(path):
-        if isinstance(found, BrokenRecord) or isinstance(found.value, dict):
-            yield found if isinstance(found, BrokenRecord) else found.value
-        else:
-            yield BrokenRecord.at(path, found.offset, "not_an_object")
-
-
-def _tsv(path: Path, name: str) -> Iterator[Row]:
-    """Yields the rows below the header; quotes are text, as in the published tables of XNLI."""
-    header: list[str] | None = None
-    for line in records.read_lines(path):
-        if isinstance(line, BrokenRecord):
-            yield line
-            continue
-        columns = line.content.count(b"\t") + 1
-        if header is None and columns > MOST_COLUMNS:
-            raise DataError(
-                f"{name} should have at most {MOST_COLUMNS:,} columns and begins with {columns:,}; "
-                "leave out those that the task does not read."
-            )
-        if header is not None and columns != len(header):
-            yield BrokenRecord.at(path, line.offset, "wrong_columns", f"{columns} columns")
-            continue
-        try:
-            cells = line.content.decode("utf-8-sig").rstrip("\r\n").split("\t")
-        except UnicodeDecodeError as error:
-            yield BrokenRecord.at(path, line.offset, "invalid_utf8", str(error))
-            continue
-        if header is None:
-            header = cells
-            if len(set(header)) < len(header):
-                raise DataError(
-                    f"{name} should begin with a line of column names, each once, and begins with "
-                    f"{', '.join(header)[:200]!r}; add a header."
-                )
-        else:
-            yield dict(zip(header, cells, strict=True))
-
-
-def _parquet(path: Path, fields: tuple[str, ...], name: str) -> Iterator[Row]:
-    there = read_schema(path, name)
-    _check(fields, there.names, name)
-    schema = pa.schema([(field, _plain(there, field, name)) for field in fields])
-    texts = [field.name for field in schema if pa.types.is_string(field.type)]
-    table = read_table(path, schema, texts)
-    for batch in table.to_batches(max_chunksize=1024):
-        yield from batch.to_pylist()
-
-
-def _plain(schema: pa.Schema, field: str, name: str) -> pa.DataType:
-    """Returns the type of a column of texts or numbers.
-
-    Raises:
-        DataError: if the column has another type. Lists have no bound on what they decode to.
-    """
-    found = schema.field(field).type
-    if pa.types.is_dictionary(found):
-        found = found.value_type
-    if pa.types.is_string(found) or pa.types.is_large_string(found):
-        return pa.string()
-    if pa.types.is_boolean(found) or pa.types.is_integer(found) or pa.types.is_floating(found):
-        return found
-    raise DataError(
-        f"{name} should have texts or numbers in the column {field} and has {found}; write it as "
-        "JSON Lines, where a field may be a list."
-    )
-
-
-def _check(fields: Iterable[str], found: Iterable[str], name: str) -> None:
-    found = tuple(found)
-    for field in fields:
-        if found.count(field) != 1:
-            once, there = " once" if field in found else "", listed(found)
-            raise DataError(
-                f"{name} should have the field {field!r}{once} and has {there}; correct the "
-                "description, or the file."
-            )
-
-
-Split = Literal["train", "development", "test"]
-Metric = Literal["accuracy", "f1", "squad_f1", "chrf"]
-SHIPPED = Path(__file__).parent
-DESCRIPTIONS = (".yaml", ".yml", ".json")
-LONGEST_PATTERN, MOST_FIELDS = 500, 16  # of files; what matches is searched in their product
-TEMPLATES = ("input", "target", "split", "language", "identity")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -370,7 +140,7 @@ class Task:
     @property
     def fields(self) -> tuple[str, ...]:
         """Names of all fields that the task reads, each once."""
-        named = [parsed(getattr(self, name), name).fields for name in TEMPLATES]
+        named = [parse_template(getattr(self, name), name).fields for name in TEMPLATES]
         return tuple(dict.fromkeys([*sum(named, ()), *filter(None, [self.answers])]))
 
 
@@ -386,7 +156,7 @@ def find_task(word: str) -> tuple[Task, str]:
     """
     if word.endswith(DESCRIPTIONS):
         with local_copy(word) as path:
-            return _read(path), posixpath.dirname(word) or "."
+            return _read_description(path), posixpath.dirname(word) or "."
     name, _, directory = word.partition("=")
     shipped = sorted(path.stem for path in SHIPPED.glob("*.yaml"))
     if name not in shipped or not directory:
@@ -394,7 +164,15 @@ def find_task(word: str) -> tuple[Task, str]:
             f"A task is a description (FILE.yaml, FILE.json) or a shipped one with its data "
             f"({'=DIR, '.join(shipped)}=DIR), and {word!r} is neither; name one of them."
         )
-    return _read(SHIPPED / f"{name}.yaml"), directory
+    return _read_description(SHIPPED / f"{name}.yaml"), directory
+
+
+def _read_description(path: Path) -> Task:
+    read = read_json if path.suffix == ".json" else read_yaml
+    try:
+        return task_of(read(path, dict[str, Any]), str(path))
+    except FileNotFoundError:
+        raise DataError(f"The description {path} does not exist; check its path.") from None
 
 
 def task_of(value: dict[str, Any], place: str) -> Task:
@@ -422,17 +200,9 @@ def task_of(value: dict[str, Any], place: str) -> Task:
     return task
 
 
-def _read(path: Path) -> Task:
-    read = read_json if path.suffix == ".json" else read_yaml
-    try:
-        return task_of(read(path, dict[str, Any]), str(path))
-    except FileNotFoundError:
-        raise DataError(f"The description {path} does not exist; check its path.") from None
-
-
 def _check_templates(task: Task, place: str) -> None:
     for name in TEMPLATES:
-        template = parsed(getattr(task, name), f"{place}: {name}")
+        template = parse_template(getattr(task, name), f"{place}: {name}")
         if name == "input" and not template.fields:
             raise DataError(
                 f"{place}: input should name a field in braces and is {task.input!r}, which is the "
@@ -444,7 +214,7 @@ def _check_templates(task: Task, place: str) -> None:
 
 def _check_files(task: Task, place: str) -> None:
     for pattern in task.patterns:
-        named = parsed(pattern, f"{place}: files").fields
+        named = parse_template(pattern, f"{place}: files").fields
         is_below = not pattern.startswith("/") and ".." not in pattern
         is_short = len(pattern) <= LONGEST_PATTERN and len(named) <= MOST_FIELDS
         is_named = pattern.endswith(SUFFIXES) and all(map(str.isidentifier, named))
@@ -464,9 +234,236 @@ def _check_targets(task: Task, place: str) -> None:
             f"{place}: metric was {task.metric} with labels, which are scored by likelihood; set "
             "metric to accuracy, or leave the labels out."
         )
-    if len(set(task.labels)) < len(task.labels) or any(
-        not one or one != one.strip() for one in task.labels
-    ):
+    are_words = all(label and label == label.strip() for label in task.labels)
+    if len(set(task.labels)) < len(task.labels) or not are_words:
         raise DataError(
             f"{place}: labels should be different words without outer white space; correct them."
         )
+
+
+def parse_template(text: str, place: str) -> Template:
+    """Returns a template in parts.
+
+    Args:
+        text: the template.
+        place: where it stands, for messages.
+
+    Raises:
+        DataError: if it holds anything but text and names of fields.
+    """
+    try:
+        parts = list(string.Formatter().parse(text))
+    except ValueError as error:
+        raise _refusal(text, place, str(error)) from error
+    for _, field, form, conversion in parts:
+        if field is not None and (form or conversion or not field or FORBIDDEN.search(field)):
+            raise _refusal(text, place, f"{field!r} is not a name alone")
+    return Template(tuple(Part(literal, field) for literal, field, _, _ in parts))
+
+
+def _refusal(text: str, place: str, reason: str) -> DataError:
+    return DataError(
+        f"{place} should be text with names of fields in braces and is {text!r} ({reason}); write "
+        "for example 'topic: {text}', and '{{' for a brace."
+    )
+
+
+def text_of(row: Mapping[str, Any], field: str) -> str:
+    """Returns the value of a field as text.
+
+    Raises:
+        BadRow: if the field is missing, or its value is not text.
+    """
+    if field not in row:
+        raise BadRow(f"no_{field}")
+    return as_text(row[field], field)
+
+
+def as_text(value: Any, field: str) -> str:
+    """Returns a value as text, without the white space around it.
+
+    Args:
+        value: value of any type.
+        field: name of its field, for the reason.
+
+    Raises:
+        Blank: if nothing is left.
+        BadRow: if it is a list or an object, or not valid Unicode.
+    """
+    if value is not None and not isinstance(value, str | int | float):
+        raise BadRow(f"{field}_is_no_text")
+    text = "" if value is None else str(value).strip()
+    if not text:
+        raise Blank(f"no_{field}")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise BadRow("invalid_utf8") from None
+    return text
+
+
+def read_rows(path: Path, fields: Iterable[str], name: str) -> Iterator[Row]:
+    """Yields the rows of a file, in order, with these fields alone where they have them.
+
+    Args:
+        path: the file.
+        fields: names of the fields that are read.
+        name: name of the file in messages.
+
+    Raises:
+        DataError: if no row has one of the fields, or the file cannot be read at all.
+    """
+    wanted, seen = tuple(fields), {}
+    most = FREE_ROWS + path.stat().st_size
+    for number, row in enumerate(_rows(path, wanted, name)):
+        if number == most:
+            raise DataError(
+                f"{name} should have at most {most:,} rows by its size and has more; divide it, or "
+                "write it without compression."
+            )
+        if isinstance(row, dict):
+            if len(seen) < MOST_COLUMNS:  # rows of JSON may have a field each
+                seen.update(dict.fromkeys(row))
+            row = {field: row[field] for field in wanted if field in row}
+            seen.update(dict.fromkeys(row))
+        yield row
+    if seen:
+        _check_fields(wanted, seen, name)
+
+
+def _rows(path: Path, fields: tuple[str, ...], name: str) -> Iterator[Row]:
+    if path.suffix == ".parquet":
+        return _parquet(path, fields, name)
+    if path.suffix == ".json":
+        return read_squad(path)
+    is_table = ".tsv" in path.suffixes[-2:]
+    return _tsv(path, name) if is_table else _json_lines(path)
+
+
+def _json_lines(path: Path) -> Iterator[Row]:
+    for row in records.values(path):
+        if isinstance(row, BrokenRecord):
+            yield row
+        elif isinstance(row.value, dict):
+            yield row.value
+        else:
+            yield BrokenRecord.at(path, row.offset, "not_an_object")
+
+
+def _tsv(path: Path, name: str) -> Iterator[Row]:
+    """Yields the rows below the header; quotes are text, as in the published tables of XNLI."""
+    header: list[str] | None = None
+    for line in records.read_lines(path):
+        if isinstance(line, BrokenRecord):
+            yield line
+            continue
+        columns = line.content.count(b"\t") + 1
+        if header is None and columns > MOST_COLUMNS:
+            raise DataError(
+                f"{name} should have at most {MOST_COLUMNS:,} columns and begins with {columns:,}; "
+                "leave out those that the task does not read."
+            )
+        if header is not None and columns != len(header):
+            yield BrokenRecord.at(path, line.offset, "wrong_columns", f"{columns} columns")
+            continue
+        try:
+            cells = line.content.decode("utf-8-sig").rstrip("\r\n").split("\t")
+        except UnicodeDecodeError as error:
+            yield BrokenRecord.at(path, line.offset, "invalid_utf8", str(error))
+            continue
+        if header is None:
+            header = cells
+            if len(set(header)) < len(header):
+                raise DataError(
+                    f"{name} should begin with a line of column names, each once, and begins with "
+                    f"{', '.join(header)[:200]!r}; add a header."
+                )
+        else:
+            yield dict(zip(header, cells, strict=True))
+
+
+def _parquet(path: Path, fields: tuple[str, ...], name: str) -> Iterator[Row]:
+    columns = read_schema(path, name)
+    _check_fields(fields, columns.names, name)
+    schema = pa.schema([(field, _plain_type(columns, field, name)) for field in fields])
+    texts = [field.name for field in schema if pa.types.is_string(field.type)]
+    table = read_table(path, schema, texts)
+    for batch in table.to_batches(max_chunksize=1024):
+        yield from batch.to_pylist()
+
+
+def _plain_type(schema: pa.Schema, field: str, name: str) -> pa.DataType:
+    """Returns the type of a column of texts or numbers.
+
+    Raises:
+        DataError: if the column has another type. Lists have no bound on what they decode to.
+    """
+    kind = schema.field(field).type
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return pa.string()
+    if pa.types.is_boolean(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind):
+        return kind
+    raise DataError(
+        f"{name} should have texts or numbers in the column {field} and has {kind}; write it as "
+        "JSON Lines, where a field may be a list."
+    )
+
+
+def _check_fields(fields: Iterable[str], names: Iterable[str], name: str) -> None:
+    names = tuple(names)
+    for field in fields:
+        if names.count(field) != 1:
+            once = " once" if field in names else ""
+            raise DataError(
+                f"{name} should have the field {field!r}{once} and has {listed(names)}; correct "
+                "the description, or the file."
+            )
+
+
+@dataclass(frozen=True)
+class _Answer:
+    text: str
+
+
+@dataclass(frozen=True)
+class _Question:
+    id: str
+    question: str
+    answers: list[_Answer] = dataclasses.field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Paragraph:
+    context: str
+    qas: list[_Question]
+
+
+@dataclass(frozen=True)
+class _Article:
+    paragraphs: list[_Paragraph]
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class _Squad:
+    data: list[_Article]
+
+
+def read_squad(path: Path) -> Iterator[dict[str, Any]]:
+    """Yields one row per question.
+
+    Raises:
+        DataError: if the file has another format.
+    """
+    for article in read_json(path, _Squad).data:
+        for paragraph in article.paragraphs:
+            for question in paragraph.qas:
+                yield {
+                    "id": question.id,
+                    "title": article.title,
+                    "context": paragraph.context,
+                    "question": question.question,
+                    "answers": list(dict.fromkeys(answer.text for answer in question.answers)),
+                }

@@ -38,7 +38,7 @@ from data.tasks.description import (
     Task,
     as_text,
     find_task,
-    parsed,
+    parse_template,
     read_rows,
     text_of,
 )
@@ -58,86 +58,6 @@ class TaskFile(NamedTuple):
     path: str
     pattern: str
     fields: dict[str, str]
-
-
-def task_files(task: Task, directory: str) -> list[TaskFile]:
-    """Returns the files of a task, pattern by pattern, ordered by name.
-
-    Raises:
-        DataError: if a pattern matches no file.
-    """
-    names, found = list(_names(directory)), []
-    for pattern in task.patterns:
-        matches = [
-            TaskFile(join_path(directory, name), pattern, fields)
-            for name, fields in sorted(_matches(pattern, task, names), key=itemgetter(0))
-        ]
-        if not matches:
-            raise DataError(
-                f"Task {task.name} reads the files {pattern} and {directory} has none; check the "
-                "directory, or `files` and `splits` of the description."
-            )
-        found += matches
-    return found
-
-
-def _names(directory: str) -> Iterator[str]:
-    """Yields the names of all files below a directory, relative to it and sorted."""
-    if is_remote(directory):
-        root = directory.rstrip("/") + "/"
-        yield from (file.path.removeprefix(root) for file in files_below(directory))
-    else:
-        root = Path(directory)
-        paths = sorted(path for path in root.rglob("*") if path.is_file())
-        yield from (path.relative_to(root).as_posix() for path in paths)
-
-
-def _matches(pattern: str, task: Task, names: list[str]) -> Iterator[tuple[str, dict[str, str]]]:
-    """Yields the names that match, each with the fields in it.
-
-    RE2 has no references to what matched before. A field that stands twice is first as long as it
-    can be. Where the two differ, all lengths are tried: in `ru-Latn-ru-Latn` it has seven letters.
-    """
-    parts = parsed(pattern, "files").parts
-    count = Counter(part.field for part in parts)
-    more = (
-        range(1, LONGEST_NAME + 1) if any(count[field] > 1 for field in filter(None, count)) else ()
-    )
-    left = names
-    for size in ("+", *(f"{{{length}}}" for length in more)):
-        found = _groups(_expression(parts, task, count, size), left)
-        tried, left = left, []
-        for name, groups in zip(tried, found, strict=True):
-            values = [
-                (p.field, groups[f"f{at}"]) for at, p in enumerate(parts) if groups and p.field
-            ]
-            if groups is not None and len(set(values)) == len(dict(values)):
-                yield name, dict(values)
-            elif groups is not None or size != "+":
-                left.append(name)
-
-
-def _expression(
-    parts: Sequence[Part], task: Task, count: Mapping[str | None, int], size: str
-) -> str:
-    """Returns what names match; a split is one that the task names: `dev-pt-BR` is not `dev-pt`."""
-    splits = "|".join(map(re.escape, sorted(task.splits.values(), key=len, reverse=True)))
-    expression = ""
-    for at, (literal, field) in enumerate(parts):
-        expression += re.escape(literal).replace(r"\*", "[^/]*")
-        if field is not None:
-            is_split = (field, task.split) == ("split", "{split}")
-            any_part = f"[^/]{size if count[field] > 1 else '+'}"
-            expression += f"(?P<f{at}>{splits if is_split else any_part})"
-    return expression
-
-
-def _groups(expression: str, names: list[str]) -> list[dict[str, str] | None]:
-    """Returns the named groups of each name that matches, and None for each other."""
-    # A name that is not UTF-8 matches with question marks in the place of its bytes.
-    searched = pa.array([name.encode(errors="replace").decode() for name in names], pa.string())
-    options = pc.ExtractRegexOptions(rf"\A(?P<name>{expression})\z")
-    return pc.call_function("extract_regex", [searched], options).to_pylist()
 
 
 class TaskExample(NamedTuple):
@@ -198,11 +118,92 @@ def read_examples(task: Task, directory: str) -> TaskData:
     for file in task_files(task, directory):
         reader.read(file)
     reader.check(directory)
-    of_split = {
-        split: sorted(found, key=lambda example: example.language)
-        for split, found in reader.found.items()
+    by_split = {
+        split: sorted(examples, key=lambda example: example.language)
+        for split, examples in reader.examples.items()
     }
-    return TaskData(task, **of_split, set_aside=dict(sorted(reader.set_aside.items())))
+    return TaskData(task, **by_split, set_aside=dict(sorted(reader.set_aside.items())))
+
+
+def task_files(task: Task, directory: str) -> list[TaskFile]:
+    """Returns the files of a task, pattern by pattern, ordered by name.
+
+    Raises:
+        DataError: if a pattern matches no file.
+    """
+    names, files = list(_names(directory)), []
+    for pattern in task.patterns:
+        matches = [
+            TaskFile(join_path(directory, name), pattern, fields)
+            for name, fields in sorted(_matches(pattern, task, names), key=itemgetter(0))
+        ]
+        if not matches:
+            raise DataError(
+                f"Task {task.name} reads the files {pattern} and {directory} has none; check the "
+                "directory, or `files` and `splits` of the description."
+            )
+        files += matches
+    return files
+
+
+def _names(directory: str) -> Iterator[str]:
+    """Yields the names of all files below a directory, relative to it and sorted."""
+    if is_remote(directory):
+        root = directory.rstrip("/") + "/"
+        yield from (file.path.removeprefix(root) for file in files_below(directory))
+    else:
+        root = Path(directory)
+        paths = sorted(path for path in root.rglob("*") if path.is_file())
+        yield from (path.relative_to(root).as_posix() for path in paths)
+
+
+def _matches(pattern: str, task: Task, names: list[str]) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yields the names that match, each with the fields in it.
+
+    RE2 has no references to what matched before. A field that stands twice is first as long as it
+    can be. Where the two differ, all lengths are tried: in `ru-Latn-ru-Latn` it has seven letters.
+    """
+    parts = parse_template(pattern, "files").parts
+    count = Counter(part.field for part in parts)
+    stands_twice = any(count[field] > 1 for field in filter(None, count))
+    lengths = range(1, LONGEST_NAME + 1) if stands_twice else ()
+    left = names
+    for size in ("+", *(f"{{{length}}}" for length in lengths)):
+        matches = _groups(_expression(parts, task, count, size), left)
+        tried, left = left, []
+        for name, groups in zip(tried, matches, strict=True):
+            values = [
+                (part.field, groups[f"f{number}"])
+                for number, part in enumerate(parts)
+                if groups and part.field
+            ]
+            if groups is not None and len(set(values)) == len(dict(values)):
+                yield name, dict(values)
+            elif groups is not None or size != "+":
+                left.append(name)
+
+
+def _expression(
+    parts: Sequence[Part], task: Task, count: Mapping[str | None, int], size: str
+) -> str:
+    """Returns what names match; a split is one that the task names: `dev-pt-BR` is not `dev-pt`."""
+    splits = "|".join(map(re.escape, sorted(task.splits.values(), key=len, reverse=True)))
+    expression = ""
+    for number, (literal, field) in enumerate(parts):
+        expression += re.escape(literal).replace(r"\*", "[^/]*")
+        if field is not None:
+            is_split = (field, task.split) == ("split", "{split}")
+            any_part = f"[^/]{size if count[field] > 1 else '+'}"
+            expression += f"(?P<f{number}>{splits if is_split else any_part})"
+    return expression
+
+
+def _groups(expression: str, names: list[str]) -> list[dict[str, str] | None]:
+    """Returns the named groups of each name that matches, and None for each other."""
+    # A name that is not UTF-8 matches with question marks in the place of its bytes.
+    searched = pa.array([name.encode(errors="replace").decode() for name in names], pa.string())
+    options = pc.ExtractRegexOptions(rf"\A(?P<name>{expression})\z")
+    return pc.call_function("extract_regex", [searched], options).to_pylist()
 
 
 class _Reader:
@@ -210,12 +211,12 @@ class _Reader:
 
     def __init__(self, task: Task):
         self.task = task
-        self.found: dict[str, list[TaskExample]] = {"train": [], "development": [], "test": []}
+        self.examples: dict[str, list[TaskExample]] = {"train": [], "development": [], "test": []}
         self.set_aside: Counter[str] = Counter()
         self.split_values: dict[str, None] = {}
         self.identities: set[tuple[str, str, str]] = set()
         self.input, self.target, self.split, self.language, self.identity = (
-            parsed(text, task.name)
+            parse_template(text, task.name)
             for text in (task.input, task.target, task.split, task.language, task.identity)
         )
 
@@ -236,31 +237,31 @@ class _Reader:
     def check(self, directory: str) -> None:
         """Checks that each split of the description has an example."""
         for split, value in self.task.splits.items():
-            if not self.found[split]:
-                found = ", ".join(self.split_values) or "none"
+            if not self.examples[split]:
+                values = ", ".join(self.split_values) or "none"
                 aside = ", ".join(f"{n} {reason}" for reason, n in self.set_aside.items()) or "none"
                 raise DataError(
                     f"Task {self.task.name} has {value!r} as its {split} split, of which "
-                    f"{directory} has no example (splits found: {found}; rows set aside: {aside}); "
-                    "correct `splits` of the description, or the data."
+                    f"{directory} has no example (splits found: {values}; rows set aside: "
+                    f"{aside}); correct `splits` of the description, or the data."
                 )
 
     def _add(self, row: dict[str, Any], place: str) -> None:
-        value = self.split.filled(row)
+        value = self.split.fill(row)
         self.split_values[value] = None
         splits = [split for split, named in self.task.splits.items() if named == value]
         if not splits:
             raise BadRow("other_split")
-        language = find(self.language.filled(row))
+        language = find(self.language.fill(row))
         if language is None:
             raise BadRow("other_language")
         answers = self._answers(row)
         target = self._target(row, answers, place)
-        text = self.input.filled(row)
+        text = self.input.fill(row)
         for split in splits:
             identity = self._identity(row, split, language.code)
             texts = tuple(self._texts(row))
-            self.found[split].append(
+            self.examples[split].append(
                 TaskExample(language.code, identity, text, target, answers or (target,), texts)
             )
 
@@ -274,12 +275,12 @@ class _Reader:
             value = value.get("text")
         if value in (None, "", []):  # False and 0 are answers
             raise BadRow("no_answers")
-        listed = value if isinstance(value, list) else [value]
-        return tuple(dict.fromkeys(as_text(one, self.task.answers) for one in listed))
+        answers = value if isinstance(value, list) else [value]
+        return tuple(dict.fromkeys(as_text(answer, self.task.answers) for answer in answers))
 
     def _target(self, row: dict[str, Any], answers: tuple[str, ...], place: str) -> str:
         try:
-            target = self.target.filled(row) if self.task.target else answers[0]
+            target = self.target.fill(row) if self.task.target else answers[0]
         except Blank:
             raise DataError(
                 f"{place} should have a target by {self.task.target!r} and has an empty one; fill "
@@ -294,14 +295,14 @@ class _Reader:
 
     def _identity(self, row: dict[str, Any], split: str, code: str) -> str:
         if not self.task.identity:
-            return f"{code}:{len(self.found[split])}"
-        identity = self.identity.filled(row)
+            return f"{code}:{len(self.examples[split])}"
+        identity = self.identity.fill(row)
         if (split, code, identity) in self.identities:
             raise BadRow("repeated_identity")
         self.identities.add((split, code, identity))
         return identity
 
     def _texts(self, row: dict[str, Any]) -> Iterator[str]:
-        of_target = () if self.task.labels else self.target.fields
-        for field in dict.fromkeys((*self.input.fields, *of_target)):
+        target = () if self.task.labels else self.target.fields
+        for field in dict.fromkeys((*self.input.fields, *target)):
             yield text_of(row, field)

@@ -86,16 +86,29 @@ def verified(files: BlockFiles, file: BlockFile) -> Iterator[Path]:
     Raises:
         DataError: if the file is missing or altered; the message names it.
     """
-    address = files.address(file.name)
-    if files.size(file.name) is None:
-        raise DataError(f"Token blocks should hold {address}, which is missing; tokenize again.")
+    existing_size(files, file)
     with files.pin(file) as path:
         if digest_of_contents(path) != file.sha256:
             raise DataError(
-                f"{address} has another checksum than the manifest records; "
+                f"{files.address(file.name)} has another checksum than the manifest records; "
                 "restore the file or tokenize again."
             )
         yield path
+
+
+def existing_size(files: BlockFiles, file: BlockFile) -> int:
+    """Returns the size of a file in bytes.
+
+    Raises:
+        DataError: if the file is missing.
+    """
+    size = files.size(file.name)
+    if size is None:
+        raise DataError(
+            f"Token blocks should hold {files.address(file.name)}, which is missing; tokenize "
+            "again."
+        )
+    return size
 
 
 class LocalFiles:
@@ -181,14 +194,11 @@ class Readers:
     def _evict_for(self, size: int) -> None:
         while self._open and (
             len(self._open) >= self._most
-            or size + sum(one.size for one in self._open.values()) > self.files.open_bytes
+            or size + sum(reader.size for reader in self._open.values()) > self.files.open_bytes
         ):
-            self._evict_oldest()
-
-    def _evict_oldest(self) -> None:
-        _, oldest = self._open.popitem(last=False)
-        oldest.reader.close()
-        oldest.pinned.close()
+            _, oldest = self._open.popitem(last=False)
+            oldest.reader.close()
+            oldest.pinned.close()
 
     def __getstate__(self) -> dict[str, Any]:
         return {"files": self.files}
@@ -198,11 +208,11 @@ class Readers:
 
 
 def _records(reader: ArrayRecordReader, records: Sequence[int]) -> list[bytes]:
-    found = []
+    contents = []
     for record in records:
         reader.seek(record)
-        found.append(reader.read())
-    return found
+        contents.append(reader.read())
+    return contents
 
 
 def _most_open() -> int:
@@ -239,29 +249,26 @@ class StagedFiles:
         Raises:
             DataError: if it cannot be downloaded, or differs from the manifest's checksum.
         """
-        address, size = self.address(file.name), self.size(file.name)
-        if size is None:
-            raise DataError(
-                f"Token blocks should hold {address}, which is missing; tokenize again."
-            )
-        cached = CachedFile(file.sha256, size, address)
+        address = self.address(file.name)
+        cached = CachedFile(file.sha256, existing_size(self, file), address)
+
+        def borrow() -> Path:
+            return stack.enter_context(self.cache.pin(cached, lambda path: download(address, path)))
+
         with ExitStack() as stack:
-            yield with_retries(lambda: stack.enter_context(self._borrow(cached)), address)
+            yield with_retries(borrow, address)
 
     def prefetch(self, files: Iterable[BlockFile]) -> None:
         """Downloads files in background threads; a file that is already requested is skipped."""
         if self._ahead is None:
             self._ahead = _Ahead(self, self.cache.limit_bytes / 2)
         for file in files:
-            self._ahead.ask(file, self.size(file.name) or 0)
-
-    def _borrow(self, cached: CachedFile) -> AbstractContextManager[Path]:
-        return self.cache.pin(cached, lambda path: download(cached.address, path))
+            self._ahead.request(file, self.size(file.name) or 0)
 
     @cached_property
     def _sizes(self) -> dict[str, int]:
-        found = files_below(self.directory)
-        return {file.path[len(self.directory) + 1 :]: file.size for file in found}
+        files = files_below(self.directory)
+        return {file.path[len(self.directory) + 1 :]: file.size for file in files}
 
     def __getstate__(self) -> dict[str, Any]:  # a worker process has threads of its own
         return self.__dict__ | {"_ahead": None}
@@ -275,17 +282,17 @@ class _Ahead:
 
     def __init__(self, files: StagedFiles, memory_bytes: float):
         self._memory_bytes = memory_bytes
-        self._asked: OrderedDict[str, int] = OrderedDict()
+        self._requested: OrderedDict[str, int] = OrderedDict()
         self._queue: queue.SimpleQueue[BlockFile] = queue.SimpleQueue()
         for _ in range(TRANSFERS):
             threading.Thread(target=self._work, args=(files,), daemon=True).start()
 
-    def ask(self, file: BlockFile, size: int) -> None:
-        if file.name in self._asked:
+    def request(self, file: BlockFile, size: int) -> None:
+        if file.name in self._requested:
             return
-        self._asked[file.name] = size
-        while sum(self._asked.values()) > self._memory_bytes:
-            self._asked.popitem(last=False)
+        self._requested[file.name] = size
+        while sum(self._requested.values()) > self._memory_bytes:
+            self._requested.popitem(last=False)
         self._queue.put(file)
 
     def _work(self, files: StagedFiles) -> None:

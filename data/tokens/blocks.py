@@ -22,7 +22,7 @@ from jaxtyping import Int
 
 from data.errors import DataError
 from data.files.digests import digest_of_contents
-from data.tokens.block_files import BlockFile, BlockFiles, LocalFiles, Readers, verified
+from data.tokens.block_files import BlockFiles, LocalFiles, Readers, existing_size, verified
 from data.tokens.manifest import Shard, Split, TokenManifest
 from data.tokens.shards import PAGE_SCHEMA, RECORD_TOKENS, TokenizedPage, kept_spans, pages_left
 from data.tokens.tokenizer import MODEL_FILE
@@ -80,11 +80,7 @@ class TokenStream:
                 "tokens that tokenize wrote without --onto."
             )
         for shard in self._shards:
-            if readers.files.size(shard.records.name) is None:
-                raise DataError(
-                    f"Token blocks should hold {readers.files.address(shard.records.name)}, "
-                    "which is missing; tokenize again."
-                )
+            existing_size(readers.files, shard.records)
 
     def __len__(self) -> int:
         return self._total
@@ -130,31 +126,30 @@ class TokenStream:
             return start
         before, gap = (self._read[run + 1], self._ends[run]) if run >= 0 else (0, 0)
         ordinal = (before + start - gap) % self._read[-1]
-        here = bisect_right(self._read, ordinal) - 1
-        return self._starts[here] + ordinal - self._read[here]
+        run = bisect_right(self._read, ordinal) - 1
+        return self._starts[run] + ordinal - self._read[run]
 
     def _records(self, numbers: set[tuple[int, int]]) -> dict[tuple[int, int], np.ndarray]:
         """Returns records by (shard, number)."""
-        found: dict[tuple[int, int], np.ndarray] = {}
+        ids: dict[tuple[int, int], np.ndarray] = {}
         for shard, group in itertools.groupby(sorted(numbers), key=lambda pair: pair[0]):
             records = [record for _, record in group]
             contents = self._readers.read(self._shards[shard].records, records)
             for record, content in zip(records, contents, strict=True):
-                found[shard, record] = self._ids(content, shard, record)
-        return found
+                ids[shard, record] = self._ids(content, shard, record)
+        return ids
 
     def _ids(self, content: bytes, shard: int, record: int) -> np.ndarray:
-        held = self._shards[shard].tokens
-        expected = min(RECORD_TOKENS, held - record * RECORD_TOKENS) * self.dtype.itemsize
+        rest = self._shards[shard].tokens - record * RECORD_TOKENS
+        expected = min(RECORD_TOKENS, rest) * self.dtype.itemsize
+        address = self._readers.files.address(self._shards[shard].records.name)
         if len(content) != expected:
-            address = self._readers.files.address(self._shards[shard].records.name)
             raise DataError(
                 f"Block {record} of {address} has {len(content)} bytes and should by the manifest "
                 f"have {expected}; restore the file or tokenize again."
             )
         tokens = np.frombuffer(content, self.dtype)
         if (largest := tokens.max()) >= self.ids:
-            address = self._readers.files.address(self._shards[shard].records.name)
             raise DataError(
                 f"Block {record} of {address} has the id {largest}, and its vocabulary has "
                 f"{self.ids} ids; tokenize again."
@@ -163,8 +158,8 @@ class TokenStream:
 
     def shards_at(self, starts: Iterable[int], length: int) -> list[Shard]:
         """Returns the shards of the windows from these starts."""
-        found = {piece.shard for start in starts for piece in self._slices(start, length)}
-        return [self._shards[number] for number in sorted(found)]
+        numbers = {piece.shard for start in starts for piece in self._slices(start, length)}
+        return [self._shards[number] for number in sorted(numbers)]
 
 
 class TokenBlocks:
@@ -253,12 +248,11 @@ def verify_sizes(blocks: TokenBlocks) -> None:
         DataError: if a file is missing or truncated; the message names it.
     """
     for shard in all_shards(blocks):
-        address = _existing(blocks, shard.records)
-        size = blocks.files.size(shard.records.name)
+        size = existing_size(blocks.files, shard.records)
         if size != shard.file_bytes:
             raise DataError(
-                f"{address} has {size:,} bytes and the manifest records {shard.file_bytes:,}; "
-                "restore the file or tokenize again."
+                f"{blocks.files.address(shard.records.name)} has {size:,} bytes and the manifest "
+                f"records {shard.file_bytes:,}; restore the file or tokenize again."
             )
 
 
@@ -294,18 +288,6 @@ def all_shards(blocks: TokenBlocks) -> Iterator[Shard]:
     for language, splits in blocks.manifest.languages.items():
         for split in splits:
             yield from blocks.shards(language, split)
-
-
-def _existing(blocks: TokenBlocks, file: BlockFile) -> str:
-    """Returns the address of a file that exists.
-
-    Raises:
-        DataError: if the file is missing.
-    """
-    address = blocks.files.address(file.name)
-    if blocks.files.size(file.name) is None:
-        raise DataError(f"Token blocks should hold {address}, which is missing; tokenize again.")
-    return address
 
 
 def verify_model(blocks: TokenBlocks) -> None:

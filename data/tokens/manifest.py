@@ -135,7 +135,7 @@ class SplitTokens(TokenCounts, frozen=True, kw_only=True):
 
     def __post_init__(self):
         for count in COUNTS:
-            total, parts = getattr(self, count), sum(one.left(count) for one in self.shards)
+            total, parts = getattr(self, count), sum(shard.left(count) for shard in self.shards)
             if total != parts:
                 raise ValueError(f"Expected {parts} {count}, the sum over its shards, got {total}")
 

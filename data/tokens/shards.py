@@ -49,36 +49,9 @@ PAGE_SCHEMA = pa.schema(
         ("characters", pa.int64()),
     ]
 )
-
-
-def read_page_table(files: BlockFiles, shard: Shard) -> pa.Table:
-    """Returns the page table of a shard.
-
-    Raises:
-        DataError: if it is missing, damaged, or differs from the manifest.
-    """
-    with verified(files, shard.page_table) as path:
-        table = read_table(path, PAGE_SCHEMA)
-    found = [table.num_rows, *(_sum(table, name) for name in PAGE_SCHEMA.names[1:])]
-    expected = [shard.pages, shard.tokens, shard.text_bytes, shard.characters]
-    if found != expected:
-        raise DataError(
-            f"{files.address(shard.page_table.name)} has {found} pages, tokens, bytes and "
-            f"characters and the manifest records {expected}; tokenize again."
-        )
-    return table
-
-
-def _sum(table: pa.Table, name: str) -> int:
-    """Returns the sum of a column; -1 if a number in it is negative."""
-    least = pc.min(table[name]).as_py()  # pyright: ignore[reportAttributeAccessIssue]
-    if least is not None and least < 0:
-        return -1
-    return pc.sum(table[name]).as_py() or 0  # pyright: ignore[reportAttributeAccessIssue]
-
-
 # Number of the page in its shard, its first token there, its tokens, and the time it was listed.
 SKIP_SCHEMA = pa.schema([(name, pa.int64()) for name in ("page", "first", "tokens", "time")])
+RECORD_TOKENS = 4096
 
 
 class KeptSpans(NamedTuple):
@@ -97,6 +70,41 @@ class KeptSpans(NamedTuple):
     shifts: Int[np.ndarray, " spans"]
 
 
+class TokenizedPage(NamedTuple):
+    """A page as ids, with its sizes in UTF-8 bytes and in characters."""
+
+    url: str
+    tokens: Int[np.ndarray, " tokens"]
+    text_bytes: int
+    characters: int
+
+
+def read_page_table(files: BlockFiles, shard: Shard) -> pa.Table:
+    """Returns the page table of a shard.
+
+    Raises:
+        DataError: if it is missing, damaged, or differs from the manifest.
+    """
+    with verified(files, shard.page_table) as path:
+        table = read_table(path, PAGE_SCHEMA)
+    sums = [table.num_rows, *(_sum(table, name) for name in PAGE_SCHEMA.names[1:])]
+    expected = [shard.pages, shard.tokens, shard.text_bytes, shard.characters]
+    if sums != expected:
+        raise DataError(
+            f"{files.address(shard.page_table.name)} has {sums} pages, tokens, bytes and "
+            f"characters and the manifest records {expected}; tokenize again."
+        )
+    return table
+
+
+def _sum(table: pa.Table, name: str) -> int:
+    """Returns the sum of a column; -1 if a number in it is negative."""
+    least = pc.min(table[name]).as_py()  # pyright: ignore[reportAttributeAccessIssue]
+    if least is not None and least < 0:
+        return -1
+    return pc.sum(table[name]).as_py() or 0  # pyright: ignore[reportAttributeAccessIssue]
+
+
 def kept_spans(files: BlockFiles, shards: Sequence[Shard], former: Sequence[Shard]) -> KeptSpans:
     """Returns the spans of shards, placed as in the same shards with fewer skipped pages.
 
@@ -105,45 +113,41 @@ def kept_spans(files: BlockFiles, shards: Sequence[Shard], former: Sequence[Shar
         shards: the shards, in order.
         former: the same shards as they were; the shards themselves for places of their own.
     """
-    found, place = [_none()], 0
+    spans, place = [KeptSpans(*(np.empty(0, np.int64) for _ in KeptSpans._fields))], 0
     for number, (shard, was) in enumerate(zip(shards, former, strict=True)):
         skipped = read_skipped(files, shard)
-        begins, lengths = _left(shard.tokens, skipped)
-        before, sizes = _left(shard.tokens, _as_it_was(skipped, was))
+        begins, lengths = _shard_spans(shard.tokens, skipped)
+        before, sizes = _shard_spans(shard.tokens, _former_list(skipped, was))
         inside = np.searchsorted(before, begins, side="right") - 1
         starts = place + (np.cumsum(sizes) - sizes)[inside] + begins - before[inside]
         owners = np.full(len(begins), number)
-        found.append(KeptSpans(owners, starts, starts + lengths, begins - starts))
+        spans.append(KeptSpans(owners, starts, starts + lengths, begins - starts))
         place += was.left("tokens")
-    return KeptSpans(*map(np.concatenate, zip(*found, strict=True)))
+    return KeptSpans(*map(np.concatenate, zip(*spans, strict=True)))
 
 
-def _none() -> KeptSpans:
-    return KeptSpans(*(np.empty(0, np.int64) for _ in KeptSpans._fields))
-
-
-def _left(tokens: int, skipped: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+def _shard_spans(tokens: int, skipped: pa.Table) -> tuple[np.ndarray, np.ndarray]:
     """Returns first token and length of each span of a shard."""
     first, lengths = (skipped[name].to_numpy() for name in ("first", "tokens"))
     begins, stops = np.append(0, first + lengths), np.append(first, tokens)
-    some = begins < stops
-    return begins[some], (stops - begins)[some]
+    is_kept = begins < stops
+    return begins[is_kept], (stops - begins)[is_kept]
 
 
-def _as_it_was(skipped: pa.Table, was: Shard) -> pa.Table:
+def _former_list(skipped: pa.Table, was: Shard) -> pa.Table:
     """Returns the part of a list that a shard had earlier.
 
     Raises:
         DataError: if it is another list.
     """
     times = was.skipped.times if was.skipped else 0
-    some = skipped.filter(pa.array(skipped["time"].to_numpy() <= times))
-    if sum(some["tokens"].to_pylist()) != was.tokens - was.left("tokens"):
+    former = skipped.filter(pa.array(skipped["time"].to_numpy() <= times))
+    if sum(former["tokens"].to_pylist()) != was.tokens - was.left("tokens"):
         raise DataError(
             f"The list of skipped pages of {was.name} does not continue the one that the run began "
             "with; name tokens that tokenize --onto made of the run's."
         )
-    return some
+    return former
 
 
 def read_skipped(files: BlockFiles, shard: Shard) -> pa.Table:
@@ -157,15 +161,15 @@ def read_skipped(files: BlockFiles, shard: Shard) -> pa.Table:
     with verified(files, shard.skip_list) as path:
         table = read_table(path, SKIP_SCHEMA)
     first, tokens = table["first"].to_numpy(), table["tokens"].to_numpy()
-    found = [len(table), int(tokens.sum())]
+    sums = [len(table), int(tokens.sum())]
     expected = [shard.skipped.pages, shard.skipped.tokens]
     ends = np.append(0, first + tokens)
     pages = table["page"].to_numpy()
     in_order = (tokens >= 0).all() and (np.append(first, shard.tokens) >= ends).all()
     in_order &= (np.diff(pages, prepend=-1, append=shard.pages) > 0).all()
-    if found != expected or not in_order:
+    if sums != expected or not in_order:
         raise DataError(
-            f"{files.address(shard.skip_list.name)} has {found} pages and tokens, or pages out of "
+            f"{files.address(shard.skip_list.name)} has {sums} pages and tokens, or pages out of "
             f"order, and the manifest records {expected}; tokenize again."
         )
     return table
@@ -204,18 +208,6 @@ def write_skipped(path: Path, skipped: pa.Table) -> None:
     pq.write_table(skipped, path)
 
 
-RECORD_TOKENS = 4096
-
-
-class TokenizedPage(NamedTuple):
-    """A page as ids, with its sizes in UTF-8 bytes and in characters."""
-
-    url: str
-    tokens: Int[np.ndarray, " tokens"]
-    text_bytes: int
-    characters: int
-
-
 def token_dtype(vocabulary_size: int) -> np.dtype:
     """Returns the narrowest little-endian type for ids below `vocabulary_size`."""
     return np.dtype("<u2") if vocabulary_size <= 2**16 else np.dtype("<u4")
@@ -239,7 +231,7 @@ def write_shard(
         DataError: if an id does not fit the type.
     """
     records, table = directory / f"{name}.arrayrecord", directory / f"{name}.pages.parquet"
-    stream = np.concatenate([np.empty(0, dtype), *(_narrowed(page, dtype) for page in pages)])
+    stream = np.concatenate([np.empty(0, dtype), *(_narrow_ids(page, dtype) for page in pages)])
     rows = [page._asdict() | {"tokens": len(page.tokens)} for page in pages]
     with (
         atomic_write(table, scratch) as unfinished_table,
@@ -262,7 +254,7 @@ def write_shard(
     )
 
 
-def _narrowed(page: TokenizedPage, dtype: np.dtype) -> np.ndarray:
+def _narrow_ids(page: TokenizedPage, dtype: np.dtype) -> np.ndarray:
     most = min(np.iinfo(dtype).max, MOST_IDS - 1)
     wrong = page.tokens[(page.tokens < 0) | (page.tokens > most)]
     if len(wrong):

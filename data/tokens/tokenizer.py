@@ -35,63 +35,19 @@ from sentencepiece import sentencepiece_model_pb2
 from data.errors import DataError
 from data.files.paths import exists, read_at_most
 
+MODEL_FILE = "sentencepiece.model"  # in every directory with a vocabulary
+MOST_BYTES = 256 << 20  # mT5's has 4 MB
+SENTINELS = 100
+PADDING, EOS, UNKNOWN = 0, 1, 2
+ROW_MULTIPLE = 128  # T5X pads 250,100 ids to 250,112 rows, for the matrix units
+SPACE = "\u2581"  # SentencePiece's visible space, before a word
+CONTROL_PIECE, UNKNOWN_PIECE = 3, 2  # kinds of pieces in sentencepiece_model.proto
 SIZE_BYTES = 4
 UNIT = np.dtype("<u4")
 BLOCK = 256  # the children of a unit lie in one block of the array, one per byte
 IS_VALUE = 1 << 31
 HAS_VALUE = 1 << 8
 IS_FAR = 1 << 9  # the offset counts blocks
-
-
-def check_character_maps(model: bytes, name: str = "The vocabulary") -> None:
-    """Checks that no text leads out of a model's character maps.
-
-    Args:
-        model: serialized model.
-        name: name of the model, for the message.
-
-    Raises:
-        DataError: if it is not a model, or an offset leads out of its array or strings.
-    """
-    proto = sentencepiece_model_pb2.ModelProto()  # pyright: ignore[reportAttributeAccessIssue]
-    try:
-        proto.ParseFromString(model)
-    except DecodeError as error:
-        raise DataError(f"{name} is not a SentencePiece model; train it again.") from error
-    for spec in (proto.normalizer_spec, proto.denormalizer_spec):
-        if spec.precompiled_charsmap and not is_closed(spec.precompiled_charsmap):
-            raise DataError(
-                f"{name} has a character map that leads out of its own bytes; train it again."
-            )
-
-
-def is_closed(character_map: bytes) -> bool:
-    """Returns whether every offset of a map stays within the map."""
-    trie_bytes = int.from_bytes(character_map[:SIZE_BYTES], "little")
-    strings = character_map[SIZE_BYTES + trie_bytes :]
-    if not trie_bytes or trie_bytes % (BLOCK * UNIT.itemsize) or not strings.endswith(b"\0"):
-        return False
-    units = np.frombuffer(character_map, UNIT, trie_bytes // UNIT.itemsize, SIZE_BYTES)
-    return _stays_within(units, len(strings))
-
-
-def _stays_within(units: UInt32[np.ndarray, " units"], string_bytes: int) -> bool:
-    """Returns whether children lie in the array and values in the strings."""
-    inner = (units & IS_VALUE) == 0
-    offsets = (units >> 10) << np.where(units & IS_FAR, 8, 0).astype(UNIT)
-    children = np.arange(len(units), dtype=UNIT) ^ offsets
-    if (children[inner] >= len(units)).any():  # a whole number of blocks, so none reaches beyond
-        return False
-    values = units[children[inner & ((units & HAS_VALUE) != 0)]] & (IS_VALUE - 1)
-    return bool((values < string_bytes).all())
-
-
-MODEL_FILE = "sentencepiece.model"  # in every directory with a vocabulary
-MOST_BYTES = 256 << 20  # mT5's has 4 MB
-SENTINELS = 100
-PADDING, EOS, UNKNOWN = 0, 1, 2
-ROW_MULTIPLE = 128  # T5X pads 250,100 ids to 250,112 rows, for the matrix units
-_WORD_START = "\u2581"  # SentencePiece's visible space
 
 
 class Tokenizer:
@@ -126,8 +82,8 @@ class Tokenizer:
     @cached_property
     def byte_ids(self) -> range:
         """Ids of the 256 byte pieces, empty for a model without byte fallback."""
-        found = [token for token in range(self.size) if self.processor.IsByte(token)]
-        return range(found[0], found[-1] + 1) if found else range(0)
+        ids = [token for token in range(self.size) if self.processor.IsByte(token)]
+        return range(ids[0], ids[-1] + 1) if ids else range(0)
 
     def encode(self, text: str) -> Int[np.ndarray, " tokens"]:
         """Returns the ids of a text, without EOS."""
@@ -164,7 +120,7 @@ class Tokenizer:
             if self.processor.IsByte(token) or self.processor.IsUnknown(token):
                 sizes[token] = 1
             elif not self.processor.IsControl(token) and not self.is_sentinel(token):
-                piece = self.processor.IdToPiece(token).replace(_WORD_START, " ")
+                piece = self.processor.IdToPiece(token).replace(SPACE, " ")
                 sizes[token] = len(piece.encode())
         return sizes
 
@@ -209,12 +165,12 @@ def load_any(path: str | Path) -> Tokenizer:
         tokenizer = Tokenizer(content)
     except DataError as error:
         raise DataError(f"{path} cannot be used. {error}") from error
-    found = tokenizer.processor
-    if (found.pad_id(), found.eos_id(), found.unk_id()) != (PADDING, EOS, UNKNOWN):
+    processor = tokenizer.processor
+    padding, eos, unknown = processor.pad_id(), processor.eos_id(), processor.unk_id()
+    if (padding, eos, unknown) != (PADDING, EOS, UNKNOWN):
         raise DataError(
             f"{path} should have padding, EOS and unknown as ids 0, 1 and 2, as T5 has, and has "
-            f"them as {found.pad_id()}, {found.eos_id()} and {found.unk_id()}; name another model "
-            "or train one."
+            f"them as {padding}, {eos} and {unknown}; name another model or train one."
         )
     return tokenizer
 
@@ -222,7 +178,7 @@ def load_any(path: str | Path) -> Tokenizer:
 def has_sentinels(tokenizer: Tokenizer) -> bool:
     """Returns whether the last 100 pieces are sentinels in T5's order."""
     names = [
-        tokenizer.processor.IdToPiece(token).removeprefix(_WORD_START)  # as some converters write
+        tokenizer.processor.IdToPiece(token).removeprefix(SPACE)  # as some converters write
         for token in range(max(tokenizer.size - SENTINELS, 0), tokenizer.size)
     ]
     return names == sentinel_pieces()
@@ -239,8 +195,47 @@ def sentinel_pieces() -> list[str]:
     return [f"<extra_id_{number}>" for number in reversed(range(SENTINELS))]
 
 
-CONTROL_PIECE, UNKNOWN_PIECE = 3, 2  # kinds of pieces in sentencepiece_model.proto
-SPACE = "\u2581"
+def check_character_maps(model: bytes, name: str = "The vocabulary") -> None:
+    """Checks that no text leads out of a model's character maps.
+
+    Args:
+        model: serialized model.
+        name: name of the model, for the message.
+
+    Raises:
+        DataError: if it is not a model, or an offset leads out of its array or strings.
+    """
+    proto = sentencepiece_model_pb2.ModelProto()  # pyright: ignore[reportAttributeAccessIssue]
+    try:
+        proto.ParseFromString(model)
+    except DecodeError as error:
+        raise DataError(f"{name} is not a SentencePiece model; train it again.") from error
+    for spec in (proto.normalizer_spec, proto.denormalizer_spec):
+        if spec.precompiled_charsmap and not is_closed(spec.precompiled_charsmap):
+            raise DataError(
+                f"{name} has a character map that leads out of its own bytes; train it again."
+            )
+
+
+def is_closed(character_map: bytes) -> bool:
+    """Returns whether every offset of a map stays within the map."""
+    trie_bytes = int.from_bytes(character_map[:SIZE_BYTES], "little")
+    strings = character_map[SIZE_BYTES + trie_bytes :]
+    if not trie_bytes or trie_bytes % (BLOCK * UNIT.itemsize) or not strings.endswith(b"\0"):
+        return False
+    units = np.frombuffer(character_map, UNIT, trie_bytes // UNIT.itemsize, SIZE_BYTES)
+    return _stays_within(units, len(strings))
+
+
+def _stays_within(units: UInt32[np.ndarray, " units"], string_bytes: int) -> bool:
+    """Returns whether children lie in the array and values in the strings."""
+    inner = (units & IS_VALUE) == 0
+    offsets = (units >> 10) << np.where(units & IS_FAR, 8, 0).astype(UNIT)
+    children = np.arange(len(units), dtype=UNIT) ^ offsets
+    if (children[inner] >= len(units)).any():  # a whole number of blocks, so none reaches beyond
+        return False
+    values = units[children[inner & ((units & HAS_VALUE) != 0)]] & (IS_VALUE - 1)
+    return bool((values < string_bytes).all())
 
 
 def tokenizer_json(model: bytes) -> dict[str, Any]:

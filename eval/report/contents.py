@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-from data.dedup.line_dedup import SharedLines
+from data.dedup.shared_lines import SharedLines
 from eval import further_models, null_comparison, sides, speed_up
 from eval.distillation import Student
 from eval.experts import ExpertSharing

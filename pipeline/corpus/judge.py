@@ -73,11 +73,11 @@ class JudgePages:
     def _chunks(self, number: int) -> Iterator[tuple[list[Page | Rejected], Rows]]:
         if self.lines is None:
             for batch in spills.batches(self.workspace.spill(ReadShard.name, number)):
-                yield list(page.pages(batch)), batch[ROW].to_numpy()
+                yield list(page.batch_to_pages(batch)), batch[ROW].to_numpy()
             return
         duplicates, line = duplicate_lines(self.lines, number), 0
         for batch in spills.batches(self.workspace.spill(SpillLineKeys.name, number)):
-            pages = list(page.pages(batch))
+            pages = list(page.batch_to_pages(batch))
             lengths = [page.text.count("\n") + 1 for page in pages]
             ends = line + np.cumsum([0, *lengths])
             keep = np.ones(ends[-1] - line, dtype=bool)

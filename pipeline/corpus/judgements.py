@@ -294,7 +294,7 @@ class SpilledPages:
         sizes = self._sizes(shard)
         for batch in spills.batches(workspace.spill(self.step, shard)):
             rows = batch[ROW].to_numpy()
-            pages = page_table.pages(batch)
+            pages = page_table.batch_to_pages(batch)
             if sizes:
                 pages = _with_sizes(pages, rows, sizes)
             passed: list[Page] = []

@@ -387,7 +387,7 @@ class SpillCandidates:
             for batch in spills.batches(space.spill(SpillMinHashKeys.name, number)):
                 rows = batch[ROW].to_numpy()
                 at = np.flatnonzero(is_among(page_numbers(number, rows), grouped))
-                candidates = [*page_table.pages(batch.take(pa.array(at, pa.int64())))]
+                candidates = [*page_table.batch_to_pages(batch.take(pa.array(at, pa.int64())))]
                 places = np.searchsorted(grouped, page_numbers(number, rows[at]))
                 write_candidates(
                     file, candidates, rows[at], groups[places], (number, self.partitions)

@@ -53,7 +53,7 @@ from data.files.paths import (
     local_copy,
     temporary_folder,
 )
-from data.files.stores import retried
+from data.files.stores import retry
 from data.reading import crawl, records, web_archive
 from data.reading.crawl import COMMON_CRAWL, SCHEMES
 from data.reading.page import BROKEN, BrokenRecord, Page, Rejected
@@ -299,7 +299,7 @@ def _reading(path: Path) -> Iterator[None]:
         DataError: if the system repeatedly refuses to open the file, or to continue reading it.
     """
     try:
-        retried(lambda: path.open("rb").close())
+        retry(lambda: path.open("rb").close())
         yield
     except OSError as error:
         raise DataError(

@@ -236,7 +236,7 @@ class PageSpill(NamedTuple):
         for page in dropped:
             self.tally.count_outcome(page)
         self.rejected.write(row for page in dropped if (row := row_of(page)))
-        self.pages.write_batch(page_table.batch(passed).append_column(ROW, pa.array(rows)))
+        self.pages.write_batch(page_table.pages_to_batch(passed).append_column(ROW, pa.array(rows)))
 
 
 def with_rows(batch: pa.RecordBatch, rows: UInt32[ndarray, " pages"]) -> pa.RecordBatch:

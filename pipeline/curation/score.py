@@ -22,7 +22,7 @@ from data.curation.thresholds import (
     Thresholds,
     derived,
     histograms,
-    summed,
+    sum_histograms,
 )
 from data.files.json_files import Count, Name
 from data.files.parquet_files import read_pages, read_table
@@ -121,7 +121,7 @@ class ScoreFile:
                 compression="zstd",
                 use_dictionary=REPEATED,  # pyright: ignore[reportArgumentType]
             )
-        return ScoreRecord(summed(counted).without_rare_words())
+        return ScoreRecord(sum_histograms(counted).without_rare_words())
 
     def _scores(
         self, pages: pa.RecordBatch, texts: list[str], language: str, quality: pa.RecordBatch
@@ -224,7 +224,7 @@ def thresholds_of(quality: str, scores: ScoresManifest) -> Mapping[str, Threshol
             f"--quality {quality} was given, which is not a directory; name {FROM_CORPUS}, {NONE}, "
             "or a directory with FineWeb2's files (swh_Latn.yml)."
         )
-    found = thresholds.of_directory(Path(quality), scores.languages)
+    found = thresholds.thresholds_of_directory(Path(quality), scores.languages)
     others = scores.languages.keys() - {"en"}  # which needs no file
     if others and not found.keys() & others:
         raise ArtifactError(

@@ -15,7 +15,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from statistics import fmean, median
 
-from data.dedup.line_dedup import HeldOutText, SharedLines, shared_lines
+from data.dedup.shared_lines import SharedLines, shared_lines
 from data.files.digests import digest_of_contents
 from data.files.paths import Place, local_copy
 from data.languages import UNDETERMINED
@@ -323,9 +323,7 @@ def read_shared_lines(corpus: str) -> dict[str, SharedLines] | None:
     codes = [code for code in entries if code != UNDETERMINED]
     if sum(entries[code].characters for code in codes) > MOST_CHARACTERS:
         return None
-    held_out = [
-        HeldOutText(code, text) for code in codes for text in _texts(corpus, code, "validation")
-    ]
+    held_out = {code: list(_texts(corpus, code, "validation")) for code in codes}
     return shared_lines(
         held_out, (text for code in codes for text in _texts(corpus, code, "train"))
     )

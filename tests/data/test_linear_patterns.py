@@ -19,7 +19,7 @@ import pytest
 import regex
 
 from data.curation import personal_numbers
-from data.curation.personal_numbers import rows
+from data.languages import table_rows
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = (
@@ -52,8 +52,8 @@ def patterns() -> Iterator[tuple[str, str | None, re.Pattern]]:
             pattern = getattr(value, "__self__", value)
             if isinstance(pattern, kinds) and name not in SHORT:
                 yield name, None if pattern is value else value.__name__, pattern
-    for row in rows("national_numbers.tsv"):
-        for number in personal_numbers._numbers((row["region"],)):
+    for row in table_rows("data.curation", "national_numbers.tsv"):
+        for number in personal_numbers._numbers_of_regions((row["region"],)):
             yield "form", "search", number.form
         yield "numbers", "match", personal_numbers._plans((row["region"],))[0].numbers
 

@@ -76,7 +76,7 @@ def test_host_of(url, host):
 
 def test_what_is_too_long_for_a_name_is_not_encoded(monkeypatch):
     encoded = []
-    monkeypatch.setattr(urls, "_idna_2008", lambda host: encoded.append(host) or b"x")
+    monkeypatch.setattr(urls.idna, "encode", lambda host, uts46: encoded.append(host) or b"x")
     assert host_of(f"http://{'ü' * (LONGEST + 1)}/") == "ü" * (LONGEST + 1)
     assert not encoded
     assert host_of(f"http://{'ü' * LONGEST}/") == "x"

@@ -8,7 +8,7 @@ import dataclasses
 import pytest
 from small_reports import FUNNEL, made_of, make, side
 
-from data.dedup.line_dedup import SharedLines
+from data.dedup.shared_lines import SharedLines
 from eval import sides
 from eval.report.html import to_html
 from eval.report.markdown import escape, to_markdown

@@ -35,7 +35,7 @@ RESPONSE = record("a", b"HTTP/1.1 200 OK\r\nServer: x\r\n\r\n" + RULES, "respons
 def block_list(path: Path) -> Read:
     found = BlockList.read([str(path)])
     found.refused(URLS)
-    return Read(found.state_bytes, bool(found.set_aside))
+    return Read(found.domains.nbytes + found.urls.nbytes, bool(found.set_aside))
 
 
 def robots(path: Path) -> Read:

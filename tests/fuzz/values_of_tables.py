@@ -147,7 +147,9 @@ def outcomes(path: str) -> int:
 
 
 def kept_pages(path: str) -> int:
-    return sum(len(one.text) for batch in spills.batches(path) for one in page.pages(batch))
+    return sum(
+        len(one.text) for batch in spills.batches(path) for one in page.batch_to_pages(batch)
+    )
 
 
 def table(name: str, file: str, read: Callable[[Path], Read], *seeds: bytes) -> Family:

@@ -188,7 +188,7 @@ class BaseShards:
                 page._replace(
                     language=decide(page.identified_language, page.language_probability, thresholds)
                 )
-                for page in page.pages(chunk)
+                for page in page.batch_to_pages(chunk)
             ]
             yield pages, chunk[ROW].to_numpy()
 

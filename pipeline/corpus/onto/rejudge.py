@@ -188,7 +188,7 @@ def _pages_at(path: str, chunk: int, rows: np.ndarray) -> dict[int, Page]:
         return {}
     (batch,) = spills.batches(path, [chunk])
     changed = with_rows(batch, rows)
-    return dict(zip(changed[ROW].to_pylist(), page.pages(changed), strict=True))
+    return dict(zip(changed[ROW].to_pylist(), page.batch_to_pages(changed), strict=True))
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ from dataclasses import asdict
 from itertools import groupby
 from typing import NamedTuple
 
-from data.curation.leakage import overlapping
+from data.curation.leakage import leaked_examples
 from data.errors import DataError
 from data.examples.mixture import Schedule, TextSizes, make_schedule, parse
 from data.examples.pretraining_examples import Examples
 from data.examples.span_corruption import Lengths
-from data.examples.task_examples import PRETRAINING, Source, TaskExamples, encoded
+from data.examples.task_examples import PRETRAINING, Source, TaskExamples, encode_source
 from data.files.digests import digest_of_value
 from data.files.paths import Place, local_copy
 from data.languages import get
@@ -39,7 +39,7 @@ def overlaps_with(corpus: str | None, examples: Sequence[TaskExample]) -> set[in
         return None
     languages = read_corpus(corpus).languages
     codes = sorted({example.language for example in examples} & set(languages))
-    return overlapping(examples, _pages(corpus, codes))
+    return leaked_examples(examples, _pages(corpus, codes))
 
 
 def _pages(corpus: str, codes: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -129,7 +129,9 @@ class Finetuning(NamedTuple):
         """Returns the training examples as ids, one source per task and language."""
         inputs, targets = recipe.lengths.inputs, recipe.lengths.targets
         return tuple(
-            encoded(f"{data.task.name}/{code}", list(examples), self.tokenizer, inputs, targets)
+            encode_source(
+                f"{data.task.name}/{code}", list(examples), self.tokenizer, inputs, targets
+            )
             for data in self.tasks
             for code, examples in groupby(data.train, lambda example: example.language)
         )

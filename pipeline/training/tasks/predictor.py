@@ -21,7 +21,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, Num
 
-from data.examples.task_examples import cut_ids, padded
+from data.examples.task_examples import cut_ids, padded_rows
 from data.tasks.description import Task
 from data.tasks.examples import TaskExample
 from data.tokens.tokenizer import PADDING, Tokenizer
@@ -171,7 +171,7 @@ class Predictor:
     def labels(self) -> Int[np.ndarray, "labels ids"]:
         """Ids of each label with EOS, padded."""
         ids, _ = cut_ids(self.task.labels, self.tokenizer, np.iinfo(np.int32).max)
-        return padded(ids, max(map(len, ids)))
+        return padded_rows(ids, max(map(len, ids)))
 
     def answers(
         self,
@@ -241,6 +241,6 @@ class Predictor:
     def _batches(self, ids: list, length: int) -> Iterator[jax.Array]:
         for first in range(0, len(ids), self.rows):
             rows = np.full((self.rows, length), PADDING, np.int32)
-            filled = padded(ids[first : first + self.rows], length)
+            filled = padded_rows(ids[first : first + self.rows], length)
             rows[: len(filled)] = filled
             yield rows_on_devices(rows, self.mesh)

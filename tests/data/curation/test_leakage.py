@@ -17,15 +17,15 @@ from data import languages
 from data.curation.leakage import (
     NGRAM_WORDS,
     Benchmarks,
-    _named,
+    _paths_by_name,
     absolute_place,
     digest_of,
+    leaked_examples,
     ngram_length,
-    overlapping,
     texts_of,
 )
 from data.dedup import hashed_words
-from data.dedup.hashed_words import length_of
+from data.dedup.hashed_words import units_of_words
 from data.demo import pages_of
 from data.errors import DataError
 from data.tasks.examples import TaskExample
@@ -43,7 +43,7 @@ def declaration(language: str) -> str:
 
 def reference(benchmarks, texts, language) -> list[list[str]]:
     """Returns the names of overlapping benchmarks, from sets of tuples."""
-    longest = length_of(NGRAM_WORDS, language)
+    longest = units_of_words(NGRAM_WORDS, language)
     found = []
     for text in texts:
         names = []
@@ -61,7 +61,7 @@ def reference(benchmarks, texts, language) -> list[list[str]]:
 
 @pytest.mark.parametrize("language", SCRIPTS)
 def test_planted_overlaps_are_found_and_shorter_ones_are_not(language):
-    text, run = declaration(language), length_of(NGRAM_WORDS, language)
+    text, run = declaration(language), units_of_words(NGRAM_WORDS, language)
     places = units(text)
     assert ngram_length(text) == run
     begin = random.Random(language).randrange(len(places) - 2 * run)
@@ -149,14 +149,14 @@ def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path):
 
 def test_folders_that_hold_values_tell_descriptions_apart():
     paths = ["/data/lang=sw/xnli.yaml", "/data/lang=en/xnli.yaml"]
-    assert list(_named(paths)) == ["lang=sw/xnli.yaml", "lang=en/xnli.yaml"]
-    assert list(_named(["sib200=/data", "/data/a.tsv"])) == ["sib200", "a.tsv"]
+    assert list(_paths_by_name(paths)) == ["lang=sw/xnli.yaml", "lang=en/xnli.yaml"]
+    assert list(_paths_by_name(["sib200=/data", "/data/a.tsv"])) == ["sib200", "a.tsv"]
 
 
 @pytest.mark.parametrize("paths", [["sib200=a", "sib200=b"], ["x", "x/"]])
 def test_benchmarks_of_one_name_are_refused(paths):
     with pytest.raises(DataError, match="different names"):
-        _named(paths)
+        _paths_by_name(paths)
 
 
 def test_a_task_with_other_data_has_another_digest(tmp_path):
@@ -214,7 +214,7 @@ def reference_overlap(examples, pages) -> set[int]:
     """Returns the positions of overlapping examples, from sets of tuples."""
     found = set()
     for position, one in enumerate(examples):
-        run = length_of(NGRAM_WORDS, one.language)
+        run = units_of_words(NGRAM_WORDS, one.language)
         texts = [text for text in one.texts if len(WORD.findall(text)) >= run]
         if not texts:
             texts = [max(one.texts, key=lambda text: len(WORD.findall(text)))]
@@ -228,7 +228,7 @@ def reference_overlap(examples, pages) -> set[int]:
 
 @pytest.mark.parametrize("code", LENGTHS)
 def test_a_run_has_the_content_of_13_words(code):
-    assert length_of(NGRAM_WORDS, code) == LENGTHS[code]
+    assert units_of_words(NGRAM_WORDS, code) == LENGTHS[code]
 
 
 @pytest.mark.parametrize("code", LENGTHS)
@@ -249,21 +249,24 @@ def test_planted_overlaps_are_found_and_shorter_ones_are_not_overlap(code):
         (code, space.join([around[n], one, around[n + 1]]))
         for n, one in ((4, shared), (6, short), (8, whole))
     ]
-    assert overlapping(examples, pages) == {0, 2} == reference_overlap(examples, pages)
+    assert leaked_examples(examples, pages) == {0, 2} == reference_overlap(examples, pages)
 
 
 def test_case_punctuation_and_numbers_are_not_compared():
     words = "Mvua kubwa ilinyesha usiku kucha katika vijiji 12 vya pwani, na mito ikafurika."
     page = words.upper().replace("12", "1375").replace(",", " –") + " Mwisho."
-    assert overlapping([example("sw", words)], [("sw", page)]) == {0}
+    assert leaked_examples([example("sw", words)], [("sw", page)]) == {0}
 
 
 def test_runs_do_not_go_on_in_the_next_page_or_text():
     words = text(random.Random(0), "sw", 14).split()
     halves = " ".join(words[:7]), " ".join(words[7:])
-    assert overlapping([example("sw", " ".join(words))], [("sw", half) for half in halves]) == set()
-    assert overlapping([example("sw", *halves)], [("sw", " ".join(words))]) == {0}  # as a whole
-    assert overlapping([example("sw", *halves)], [("sw", halves[1])]) == set()
+    assert (
+        leaked_examples([example("sw", " ".join(words))], [("sw", half) for half in halves])
+        == set()
+    )
+    assert leaked_examples([example("sw", *halves)], [("sw", " ".join(words))]) == {0}  # as a whole
+    assert leaked_examples([example("sw", *halves)], [("sw", halves[1])]) == set()
 
 
 @pytest.mark.parametrize("chunk", [1, 60, 1 << 18])
@@ -279,6 +282,6 @@ def test_equals_the_reference_in_chunks_of_any_size_overlap(monkeypatch, chunk):
             examples.append(example(code, mixed, text(draw, code, draw.randrange(40))))
             examples.append(example(code, source[slice(*cuts[1])][: draw.randrange(60)]))
             pages.append((code, text(draw, code, 3) + " " + source[slice(*cuts[1])]))
-    found = overlapping(examples, iter(pages))
+    found = leaked_examples(examples, iter(pages))
     assert found == reference_overlap(examples, pages)
     assert 0.2 < len(found) / len(examples) < 0.8

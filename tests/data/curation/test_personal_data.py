@@ -17,10 +17,10 @@ from data.curation.personal_data import (
     REPLACEMENTS,
     SPANS,
     email_addresses,
+    find_spans,
     ip_addresses,
     masked,
     personal_data,
-    spans_of,
 )
 
 
@@ -151,11 +151,11 @@ def test_national_forms_belong_to_the_language_and_international_ones_to_every_p
 def test_twice_the_text_is_at_most_about_twice_the_work(language, number, monkeypatch):
     scanned = Scanned(personal_numbers.CANDIDATE)
     monkeypatch.setattr(personal_numbers, "CANDIDATE", scanned)
-    spans_of(number * 2, language)  # reads tables and compiles patterns
+    find_spans(number * 2, language)  # reads tables and compiles patterns
 
     def work(times: int) -> tuple[int, int]:
         before = scanned.characters
-        calls = calls_of(spans_of, number * times, language)
+        calls = calls_of(find_spans, number * times, language)
         return calls, scanned.characters - before
 
     for once, twice in zip(work(40), work(80), strict=True):
@@ -177,7 +177,7 @@ class Scanned:
 
 def test_numbers_side_by_side_are_found():
     text = "Call 0712 345 678 0722 123 456 or 0733 111 222."
-    found = [text[span.begin : span.end] for span in spans_of(text, "sw")]
+    found = [text[span.begin : span.end] for span in find_spans(text, "sw")]
     assert found == ["0712 345 678", "0722 123 456", "0733 111 222"]
 
 
@@ -212,7 +212,7 @@ def test_cells_of_a_table_are_found_and_grouped_digits_are_not(language, text, e
     (found,) = masked([text], personal_data([text], language))
     short = found.replace("<PHONE_NUMBER>", "P").replace("<NATIONAL_NUMBER>", "N")
     assert short == expected
-    assert not spans_of(found, language)
+    assert not find_spans(found, language)
 
 
 def test_no_pages_have_no_data():
@@ -229,4 +229,4 @@ def test_no_pages_have_no_data():
 )
 def test_rows_of_replacements(text, found):
     text, found = (one.format("email@example.com") for one in (text, " ".join(found)))
-    assert " ".join(text[slice(*span[:2])] for span in spans_of(text, "en")) == found
+    assert " ".join(text[slice(*span[:2])] for span in find_spans(text, "en")) == found

@@ -16,15 +16,15 @@ from data.curation import personal_numbers as module
 from data.curation.personal_numbers import (
     LONGEST,
     MARGIN,
-    blanked,
+    blank_out,
     dense_places,
-    disjoint,
+    disjoint_spans,
     national_numbers,
     regions_of,
-    rows,
     telephone_numbers,
     with_ascii_digits,
 )
+from data.languages import table_rows
 
 
 @given(st.text())
@@ -114,11 +114,11 @@ def test_unknown_languages_have_no_region():
 def test_no_number_appears_beside_found_ones(text, language):
     spans = list(telephone_numbers(text, language))
     assert spans == sorted(spans)
-    assert not list(telephone_numbers(blanked(text, spans), language))
+    assert not list(telephone_numbers(blank_out(text, spans), language))
 
 
 PLAIN = [
-    (row["region"], form) for row in rows("national_numbers.tsv")
+    (row["region"], form) for row in table_rows("data.curation", "national_numbers.tsv")
     for form in row["form"].split("|") if re.fullmatch(r"\\d\{\d+\}", form)
 ]  # fmt: skip
 
@@ -152,7 +152,8 @@ def test_numbers_belong_to_the_regions_of_the_language():
 @pytest.mark.parametrize("region, form", PLAIN)
 def test_of_random_digits_without_separators_few_are_numbers(region, form):
     draw = random.Random(0)
-    code = next(row["code"] for row in rows("regions.tsv") if region in row["regions"].split())
+    rows = table_rows("data.curation", "regions.tsv")
+    code = next(row["code"] for row in rows if region in row["regions"].split())
     texts = (random_form(form, draw) for _ in range(500))
     assert sum(any(national_numbers(text, code)) for text in texts) < 0.05 * 500
 
@@ -165,7 +166,7 @@ SPANISH = "12345678Z,12345695P,12345712W,"
 def test_numbers_that_hide_one_another_are_found_in_work_that_grows_with_the_text(
     some, count, monkeypatch
 ):
-    read, numbers = [], module._numbers(regions_of("es"))
+    read, numbers = [], module._numbers_of_regions(regions_of("es"))
 
     class Read:
         def __init__(self, form):
@@ -177,7 +178,7 @@ def test_numbers_that_hide_one_another_are_found_in_work_that_grows_with_the_tex
             return found
 
     counting = tuple(one._replace(form=Read(one.form)) for one in numbers)
-    monkeypatch.setattr(module, "_numbers", lambda regions: counting)
+    monkeypatch.setattr(module, "_numbers_of_regions", lambda regions: counting)
 
     def work(times):
         read.clear()
@@ -189,23 +190,24 @@ def test_numbers_that_hide_one_another_are_found_in_work_that_grows_with_the_tex
 
 
 def test_around_a_found_number_is_searched_as_the_whole_text_is():
-    draw, numbers = random.Random(0), module._numbers(regions_of("es"))
+    draw, numbers = random.Random(0), module._numbers_of_regions(regions_of("es"))
     valid = [national_number("es", draw) or "" for _ in range(20)]
     hidden = 0
     for _ in range(100):
         some = draw.choices(valid, k=draw.randint(2, 9))
         text = "".join(one + draw.choice(",- ./x1") + draw.choice(["", " "]) for one in some)
         expected, rest = [], text
-        while found := disjoint(module._touching(0, len(rest), list(rest), numbers)):
+        while found := disjoint_spans(module._numbers_near(0, len(rest), list(rest), numbers)):
             hidden += bool(expected)
             expected += found
-            rest = blanked(rest, found)
+            rest = blank_out(rest, found)
         assert sorted(national_numbers(text, "es")) == sorted(expected)
     assert hidden > 9
 
 
 def test_no_form_is_longer_than_what_is_searched_again():
-    widths = [_parser.parse(row["form"]).getwidth()[1] for row in rows("national_numbers.tsv")]
+    rows = table_rows("data.curation", "national_numbers.tsv")
+    widths = [_parser.parse(row["form"]).getwidth()[1] for row in rows]
     assert max(widths) == LONGEST
 
 

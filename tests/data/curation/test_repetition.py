@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from data.curation.repetition import most_frequent
+from data.curation.repetition import order_by_frequency
 from data.curation.words import Words
 
 
@@ -32,7 +32,7 @@ def test_the_order_is_the_same_where_64_bits_do_not_hold_it(more):
     first, lengths = np.arange(5000), draw.integers(1, 64, 5000)
     counts = draw.integers(1, 9, 5000) * (1 + more)
     expected = sorted(range(5000), key=lambda n: (pages[n], -counts[n], lengths[n], first[n]))
-    assert most_frequent(words, first, counts, lengths).tolist() == expected
-    assert most_frequent(words, first, counts).tolist() == sorted(
+    assert order_by_frequency(words, first, counts, lengths).tolist() == expected
+    assert order_by_frequency(words, first, counts).tolist() == sorted(
         range(5000), key=lambda n: (pages[n], -counts[n], first[n])
     )

@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from data.curation.signals import SIGNALS, signals
-from data.curation.words import joined, words
+from data.curation.words import cut_words, joined_pages
 
 LANGUAGES = (
     "en",
@@ -43,7 +43,7 @@ LANGUAGE = st.sampled_from(LANGUAGES)
 
 
 def cut(texts: list[str], language: str) -> list[list[str]]:
-    found = words(joined(texts), language)
+    found = cut_words(joined_pages(texts), language)
     codes = "".join(map(chr, found.codes.tolist()))
     begins = found.begins.tolist()
     pieces = [codes[a:b] for a, b in itertools.pairwise(begins)]

@@ -30,9 +30,9 @@ from data.curation.thresholds import (
     file_name,
     fineweb2,
     histograms,
-    of_directory,
     stop_words,
-    summed,
+    sum_histograms,
+    thresholds_of_directory,
 )
 from data.errors import DataError
 
@@ -52,7 +52,7 @@ def test_languages_with_a_file_have_its_thresholds(tmp_path: Path) -> None:
     (tmp_path / "swh_Latn.yml").write_text(FILE, encoding="utf-8")
     (tmp_path / "cmn_Hani.yml").write_text(FILE.replace("0.302", "0.25"), encoding="utf-8")
     (tmp_path / "kat_Geor.yml").write_text(FILE, encoding="utf-8")  # which nobody asked for
-    found = of_directory(tmp_path, ["sw", "zh", "yo", "und"])
+    found = thresholds_of_directory(tmp_path, ["sw", "zh", "yo", "und"])
     assert {code: one.dup_line_frac for code, one in found.items()} == {
         "en": 0.3,
         "sw": 0.302,
@@ -97,11 +97,11 @@ def test_sums_of_parts_are_the_counts_of_the_whole(texts: list[str], cuts: list[
     edges = [0, *sorted(min(cut, len(texts)) for cut in cuts), len(texts)]
     batch = signals(texts, "sw")
     parts = [batch.slice(a, b - a) for a, b in itertools.pairwise(edges)]
-    assert summed(map(histograms, parts)) == summed([histograms(batch)])
+    assert sum_histograms(map(histograms, parts)) == sum_histograms([histograms(batch)])
 
 
 def test_counts_are_read_back_from_json() -> None:
-    counts = summed([histograms(batch_of("sw", 0))])
+    counts = sum_histograms([histograms(batch_of("sw", 0))])
     assert msgspec.json.decode(msgspec.json.encode(counts), type=Histograms) == counts
 
 

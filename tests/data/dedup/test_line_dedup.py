@@ -1,4 +1,4 @@
-"""Lines that held-out pages share with training pages, against sets of normalized lines."""
+"""The page that keeps a line, against one loop over all lines."""
 
 import unicodedata
 from collections import Counter, defaultdict
@@ -9,13 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.dedup.line_dedup import (
-    HeldOutText,
     as_numbers,
     keep_lines,
     line_hashes,
     lines_as_read,
     rank_of,
-    shared_lines,
     surviving_lines,
     unicode_line_hashes,
 )
@@ -123,41 +121,3 @@ def test_chunks_keep_their_local_minima(claims, data):
     order = np.array(data.draw(st.permutations(left.tolist())), int)
     stays[order] = surviving_lines(hashes[order], ranks[order], numbers[order])
     assert (stays == at_once).all()
-
-
-LINES = st.lists(
-    st.sampled_from(["Habari", "habari ", "Jambo  bwana", "jambo bwana", "", " ", "x"])
-)
-TEXTS_SHARED_LINES = st.lists(LINES.map("\n".join), max_size=5)
-
-
-def read(line):
-    return " ".join(line.lower().split())
-
-
-@given(TEXTS_SHARED_LINES, TEXTS_SHARED_LINES)
-def test_agrees_with_sets_of_lines(held_out, training):
-    known = {read(line) for text in training for line in text.split("\n")}
-    found = shared_lines([HeldOutText("sw", text) for text in held_out], training)
-    lines = [[read(line) for line in text.split("\n") if line.strip()] for text in held_out]
-    if not held_out:
-        assert found == {}
-        return
-    assert found["sw"].lines == sum(map(len, lines))
-    assert found["sw"].shared_lines == sum(line in known for page in lines for line in page)
-    assert found["sw"].pages == len(held_out)
-    assert found["sw"].pages_sharing == sum(any(l in known for l in page) for page in lines)  # noqa: E741
-
-
-def test_languages_are_compared_together_and_counted_separately():
-    held_out = [HeldOutText("sw", "Read the manual.\nSoma."), HeldOutText("yo", "Ka.")]
-    found = shared_lines(held_out, ["READ the\u00a0manual."])
-    assert (found["sw"].shared_lines, found["sw"].lines) == (1, 2)
-    assert found["sw"].examples == ("read the manual.",)
-    assert (found["yo"].shared_lines, found["yo"].examples) == (0, ())
-
-
-def test_a_letter_in_another_composition_is_the_same_letter():
-    line = "Ẹ kú àárọ̀, gbogbo yín."
-    held_out = [HeldOutText("yo", unicodedata.normalize("NFC", line))]
-    assert shared_lines(held_out, [unicodedata.normalize("NFD", line)])["yo"].shared_lines == 1

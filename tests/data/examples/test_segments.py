@@ -51,7 +51,7 @@ def examples(tmp_path_factory, make_blocks):
             seed=5,
             later=tuple(made[1:]),
         )
-        counts = found.segments[2].of_schedule[0].counts
+        counts = found.segments[2].scheduled[0].counts
         assert counts.shape == (2, 16)
         assert found.segments[1].schedule.parts[1] == 4  # fewer parts than regions
         yield found
@@ -74,7 +74,7 @@ def slow_windows(segments: list[Segment], count: int) -> list[tuple[str, int, in
     for number, segment in enumerate(segments):
         end = segments[number + 1].first if number + 1 < len(segments) else count
         for language, code in enumerate(segment.schedule.languages):
-            one, kept = segment.of_schedule[language], set(read)
+            one, kept = segment.scheduled[language], set(read)
             for piece, counts in enumerate(one.counts.tolist()):
                 for region, size in enumerate(counts):  # a new piece has the epoch of the others
                     if (code, piece, region) not in kept and piece:
@@ -85,12 +85,12 @@ def slow_windows(segments: list[Segment], count: int) -> list[tuple[str, int, in
         for language, part in zip(draws.languages.tolist(), draws.parts.tolist(), strict=True):
             code = segment.schedule.languages[language]
             if (language, part) not in lists:
-                parts, one = segment.schedule.parts[language], segment.of_schedule[language]
+                parts, one = segment.schedule.parts[language], segment.scheduled[language]
                 lists[language, part] = slow_laps(code, one.counts, read.copy(), part, parts)
             piece, region, ordinal = next(lists[language, part])
             assert ordinal == read[code, piece, region]  # a region's windows follow each other
             read[code, piece, region] += 1
-            of = segment.of_schedule[language].pieces[piece]
+            of = segment.scheduled[language].pieces[piece]
             found.append((code, piece, of.order, (of.row, region, ordinal)))
     return with_starts(found)
 
@@ -204,8 +204,8 @@ def test_other_blocks_begin_a_language_anew(examples, tmp_path, make_blocks):
     other = make_blocks(tmp_path, {"sw": 9_000, "yo": 900})
     mixture = Mixture(7 * ROWS, make_schedule({"sw": 1.0, "yo": 1.0}, seed=5), other)
     changed = dataclasses.replace(examples, later=(mixture,)).segments[1]
-    assert [len(one.pieces) for one in changed.of_schedule] == [1, 1]
-    assert changed.of_schedule[1].read.sum() == 0
+    assert [len(one.pieces) for one in changed.scheduled] == [1, 1]
+    assert changed.scheduled[1].read.sum() == 0
     assert changed.anew == ("sw", "yo")
     assert changed.readings["en"].read.sum() > 0  # kept, should it come back
 
@@ -301,7 +301,7 @@ def test_text_added_at_a_low_share_lies_in_all_regions(tmp_path, make_blocks, mo
     mixtures = [Mixture(k * ROWS, make_schedule(w, seed=5), b) for k, (w, b) in enumerate(weights)]
     low, high = segments_of(mixtures, 64, seed=5)[1:]
     assert (low.schedule.quotas[0], low.schedule.parts[0], high.schedule.parts[0]) == (98, 4, 16)
-    old, new = low.of_schedule[0].counts
+    old, new = low.scheduled[0].counts
     assert np.ptp(new) <= 1
     drawn = high.schedule.drawn(20 * BLOCK)[0, :16]
     epochs = drawn / (old + new)

@@ -7,7 +7,7 @@ import pytest
 
 from data.examples.mixture import make_schedule
 from data.examples.pretraining_examples import Exposure
-from data.examples.task_examples import PRETRAINING, Source, TaskExamples, padded
+from data.examples.task_examples import PRETRAINING, Source, TaskExamples, padded_rows
 from data.tokens.tokenizer import PADDING
 
 SIZES = {"topics/sw": 5, "topics/en": 20}
@@ -104,5 +104,5 @@ def test_exposure_counts_the_pretraining_that_is_mixed_in():
 
 
 def test_padding_fills_rows():
-    rows = padded([np.array([5, 6]), np.array([7])], 3)
+    rows = padded_rows([np.array([5, 6]), np.array([7])], 3)
     np.testing.assert_array_equal(rows, [[5, 6, 0], [7, 0, 0]])

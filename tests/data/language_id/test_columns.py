@@ -3,7 +3,13 @@
 import pytest
 from declarations import HEBREW, SIX_LANGUAGES, SWAHILI, YORUBA
 
-from data.language_id.columns import COLUMNS, columns, decided_columns, share_in, share_of_page
+from data.language_id.columns import (
+    COLUMNS,
+    columns,
+    decided_columns,
+    share_of_bytes,
+    share_of_page,
+)
 from data.language_id.combined import CombinedIdentifier
 from data.language_id.identifiers import CLD2Answer, Segment
 
@@ -89,5 +95,5 @@ def test_a_page_in_two_languages_has_about_half_of_each():
     ],
 )
 def test_shares_are_of_what_has_a_language(language, shares, expected):
-    found = share_in(language, CLD2Answer(shares, is_reliable=True))
+    found = share_of_bytes(language, CLD2Answer(shares, is_reliable=True))
     assert found == (expected if expected is None else pytest.approx(expected))

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from data.demo import shipped_pages
 from data.language_id import opinions
 from data.language_id.cld3 import CLD3Identifier, identifier
-from data.language_id.combined import CombinedIdentifier, decided, is_no_language, page_characters
+from data.language_id.combined import CombinedIdentifier, combine, is_no_language, page_characters
 from data.language_id.fasttext import FastTextIdentifier
 from data.language_id.identifiers import Identifier
 from data.language_id.opinions import Opinion, is_usually_written_in, is_written_in
@@ -169,10 +169,10 @@ ENGLISH = (
     "All human beings are born free and equal in dignity and rights. They are endowed with it."
 )
 SCRIPTS = [("Latn",), ("Cyrl",), ("Java",), ("Latn", "Cyrl"), ()]
-CLD2, CLD3 = opinions.of_cld2(), opinions.of_cld3()
+CLD2, CLD3 = opinions.cld2_confusions(), opinions.cld3_confusions()
 OPINIONS = st.builds(
     Opinion,
-    st.sampled_from([CLD2, CLD3, opinions.of_fasttext(["sw", "en", "uz"])]),
+    st.sampled_from([CLD2, CLD3, opinions.fasttext_confusions(["sw", "en", "uz"])]),
     st.sampled_from(["und", "sw", "vi", "yo", "ms", "id", "uz", "hr", "zxx", "oc"]),
     st.floats(0, 1),
 )
@@ -229,12 +229,12 @@ def test_a_fasttext_model_decides_with_them():
 
 @given(st.lists(OPINIONS, max_size=3), st.sampled_from(SCRIPTS))
 def test_the_decision_is_the_best_of_all_rated_languages(opinions, scripts):
-    found = decided(opinions, scripts)
+    found = combine(opinions, scripts)
     ratings = all_ratings(opinions, scripts)
     assert ratings[found.language] == pytest.approx(max(ratings.values()))
     assert found.probability == pytest.approx(max(ratings.values()) / sum(ratings.values()))
     for other in itertools.permutations(opinions):
-        assert decided(other, scripts).probability == pytest.approx(found.probability)
+        assert combine(other, scripts).probability == pytest.approx(found.probability)
 
 
 def all_ratings(opinions: list[Opinion], scripts: tuple[str, ...]) -> dict[str, float]:

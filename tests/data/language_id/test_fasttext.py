@@ -19,8 +19,8 @@ from data.errors import DataError
 from data.language_id.cld3 import identifier
 from data.language_id.fasttext import (
     FastTextIdentifier,
+    infer_training_text,
     mc4_code,
-    of_vocabulary,
     read_entries,
     training_text,
     try_to_load,
@@ -173,13 +173,13 @@ def test_a_model_of_text_as_it_is_reads_it_as_it_is(tmp_path):
 
 def test_a_vocabulary_with_a_stray_is_lower_case_all_the_same():
     words = [f"neno{'a' * number}" for number in range(2000)]
-    assert of_vocabulary([*words, "Neno"], ()).is_lower_case
-    assert not of_vocabulary([*words[:100], "Neno"], ()).is_lower_case
+    assert infer_training_text([*words, "Neno"], ()).is_lower_case
+    assert not infer_training_text([*words[:100], "Neno"], ()).is_lower_case
 
 
 def test_a_model_without_words_is_given_text_as_it_is():
     """Its n-grams alone tell nothing."""
-    assert of_vocabulary(["</s>"], ()).written("Watu, 26!") == "Watu, 26!"
+    assert infer_training_text(["</s>"], ()).written("Watu, 26!") == "Watu, 26!"
 
 
 def test_the_model_of_six_languages_was_lower_cased():

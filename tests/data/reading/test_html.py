@@ -19,7 +19,7 @@ from data.reading.html import (
     LARGEST_HTML_BYTES,
     MOST_GZIP_MEMBERS,
     Html,
-    decoded,
+    decode_html,
     html_of,
     is_too_complex,
     text_of,
@@ -42,8 +42,10 @@ OTHER_WEB = {  # encodings of the fixture's languages, as their pages were serve
 
 @pytest.mark.parametrize("label", OF_PYTHON_ALONE)
 def test_only_labels_of_the_web_name_an_encoding(label):
-    assert decoded("<p>Köszönöm".encode(), label) == "<p>Köszönöm"
-    assert decoded(f"<meta charset='{label[:99]}'>é".encode("utf-8", "replace"), None)[-1] == "é"
+    assert decode_html("<p>Köszönöm".encode(), label) == "<p>Köszönöm"
+    assert (
+        decode_html(f"<meta charset='{label[:99]}'>é".encode("utf-8", "replace"), None)[-1] == "é"
+    )
 
 
 @pytest.mark.parametrize(
@@ -67,7 +69,7 @@ def test_only_labels_of_the_web_name_an_encoding(label):
     ],
 )
 def test_encodings_are_those_of_the_standard(label, content, text):
-    assert decoded(content, label) == text
+    assert decode_html(content, label) == text
 
 
 @pytest.mark.parametrize(
@@ -80,7 +82,7 @@ def test_encodings_are_those_of_the_standard(label, content, text):
     ],
 )
 def test_bytes_without_a_meaning_cost_one_character(label, content, text):
-    assert decoded(content, label) == text
+    assert decode_html(content, label) == text
 
 
 @pytest.mark.parametrize(
@@ -101,7 +103,7 @@ def test_bytes_without_a_meaning_cost_one_character(label, content, text):
     ],
 )
 def test_mark_then_server_then_page(html, label, text):
-    assert decoded(html, label).removesuffix(text) != decoded(html, label)
+    assert decode_html(html, label).removesuffix(text) != decoded(html, label)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +111,7 @@ def test_mark_then_server_then_page(html, label, text):
     [(TAIWAN, "big5"), (KOREA, "euc-kr"), (KOREA, "cp949"), (TAIWAN, "gb18030"), (KOREA, "utf-8")],
 )
 def test_an_encoding_that_nobody_declared_is_found(text, encoding):
-    assert decoded(f"<title>A</title><p class=a>{text}".encode(encoding), None).endswith(text)
+    assert decode_html(f"<title>A</title><p class=a>{text}".encode(encoding), None).endswith(text)
 
 
 def test_real_pages_without_a_declaration_are_read_in_the_encoding_of_their_language():
@@ -119,18 +121,18 @@ def test_real_pages_without_a_declaration_are_read_in_the_encoding_of_their_lang
         encoding = webencodings.lookup(OTHER_WEB[str(page.declared_language)])
         assert encoding is not None
         html = webencodings.encode(f"<p>{page.text}", encoding, "xmlcharrefreplace")
-        assert decoded(html, None) == webencodings.decode(html, encoding)[0]
+        assert decode_html(html, None) == webencodings.decode(html, encoding)[0]
 
 
 def test_a_damaged_byte_does_not_change_the_encoding_of_a_page():
     text = "Первый абзац о погоде. " * 9
-    assert decoded(text.encode() + b"\xff" + text.encode(), None) == f"{text}\ufffd{text}"
-    assert decoded(text.strip().encode()[:-2], None) == text.strip()[:-2] + "\ufffd"
+    assert decode_html(text.encode() + b"\xff" + text.encode(), None) == f"{text}\ufffd{text}"
+    assert decode_html(text.strip().encode()[:-2], None) == text.strip()[:-2] + "\ufffd"
 
 
 @given(st.binary(max_size=60), st.none() | st.text(max_size=12) | st.sampled_from(OF_PYTHON_ALONE))
 def test_any_bytes_are_text_under_any_label(html, label):
-    decoded(html, label).encode("utf-8")
+    decode_html(html, label).encode("utf-8")
 
 
 @given(st.lists(st.sampled_from(
@@ -138,7 +140,7 @@ def test_any_bytes_are_text_under_any_label(html, label):
      " http-equiv", "content-type", " content", "<?xml encoding='", "<!", "charset=", ";", "a"]
 )))  # fmt: skip
 def test_any_markup_is_text(parts):
-    decoded("".join(parts).encode("latin-1"), None).encode("utf-8")
+    decode_html("".join(parts).encode("latin-1"), None).encode("utf-8")
 
 
 COSTLY = {  # each took 5 s or more at 512 kB, and four times as long at 1 MB

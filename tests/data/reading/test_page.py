@@ -65,4 +65,4 @@ PAGES = st.builds(
 
 @given(st.lists(PAGES))
 def test_nothing_is_lost_in_a_batch(pages):
-    assert list(page.pages(page.batch(pages))) == pages
+    assert list(page.batch_to_pages(page.pages_to_batch(pages))) == pages

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from data.errors import DataError
 from data.reading.page import BrokenRecord
-from data.tasks.description import BadRow, Blank, Task, find_task, parsed, read_rows
+from data.tasks.description import BadRow, Blank, Task, find_task, parse_template, read_rows
 
 VALUE = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(str.strip)
 
@@ -23,11 +23,11 @@ def test_equals_str_format(literals, value):
     escaped = [one.replace("{", "{{").replace("}", "}}") for one in literals]
     template = "{a field}".join(escaped)
     expected = template.replace("{a field}", "{a}").format(a=value.strip())
-    assert parsed(template, "here").filled({"a field": value}) == expected
+    assert parse_template(template, "here").fill({"a field": value}) == expected
 
 
 def test_values_are_inserted_as_they_are():
-    assert parsed("{a} {b}", "here").filled({"a": "{b}", "b": 3}) == "{b} 3"
+    assert parse_template("{a} {b}", "here").fill({"a": "{b}", "b": 3}) == "{b} 3"
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_values_are_inserted_as_they_are():
 )
 def test_a_row_without_text_has_a_reason(row, reason, kind):
     with pytest.raises(kind, match=f"^{reason}$"):
-        parsed("{a}", "here").filled(row)
+        parse_template("{a}", "here").fill(row)
 
 
 ROWS = [{"text": 'a "quoted" one', "label": "x"}, {"text": "Habari ya asubuhi", "label": "y"}]

@@ -95,7 +95,9 @@ def test_other_languages_go_as_soon_as_the_language_is_decided(tmp_path, monkeyp
 
 
 def spilled(path: Path) -> list[Page]:
-    return [page for batch in spills.batches(str(path)) for page in page_table.pages(batch)]
+    return [
+        page for batch in spills.batches(str(path)) for page in page_table.batch_to_pages(batch)
+    ]
 
 
 @pytest.mark.slow
