@@ -153,8 +153,8 @@ class Head(Struct, frozen=True, kw_only=True):
         return {"stage": self.stage, "settings": self.settings, "inputs": self.inputs}
 
 
-class Claim(enum.Enum):
-    """What `claim` found."""
+class Claim(enum.StrEnum):
+    """What lies in a directory that a command claims."""
 
     FRESH = "fresh"
     UNFINISHED = "unfinished"

@@ -1,13 +1,14 @@
-"""A stage: what a command would do, and the lock on its output directory while it does it.
+"""A stage: what a command would do, and how it is done.
 
-A command resolves its arguments to an intent before it takes a lock or writes anything. A real run
-claims its directory with the intent (`claimed`), and `--dry-run` looks at it (`show`), so both read
-the same input, and refuse the same in the same words.
+A command's module makes an intent of its arguments before it takes a lock or writes anything.
+`--dry-run` shows the intent (`show`). A real run is the same for all (`run_stage`): it locks the
+directory, claims it with the intent, works, writes the manifest and prints what was made. So both
+read the same input, and refuse the same in the same words; a module says only what is its own.
 """
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +20,7 @@ from data.files.paths import is_remote, size_of
 from pipeline import artifacts
 from pipeline.artifacts import Claim
 from pipeline.errors import WRITABLE, ArtifactError
-from pipeline.terminal import Terminal, print_lines, print_message
+from pipeline.terminal import Terminal, print_end, print_lines, print_message
 
 
 @contextmanager
@@ -120,6 +121,49 @@ class Intent:
         return self.identity
 
 
+class Outcome(NamedTuple):
+    """What a command made.
+
+    Attributes:
+        body: what the manifest records beside settings and inputs.
+        made: what was made and where, in words.
+        cautions: sentences on what to know about it; read once the directory is finished.
+        following: words of the next command.
+    """
+
+    body: Mapping[str, Any]
+    made: str
+    cautions: Iterable[str] = ()
+    following: Sequence[object] = ()
+
+
+def run_stage(
+    intent: Intent, work: Callable[[], Outcome], tidy: Callable[[], None] = lambda: None
+) -> Outcome | None:
+    """Does a command's work under the lock on its directory, unless it is finished there.
+
+    Returns what was made, or None if it was finished.
+
+    Args:
+        intent: what the command would do.
+        work: does it, and returns what was made.
+        tidy: removes what only an unfinished directory needs.
+
+    Raises:
+        LockHeld: if another command holds the lock.
+        ArtifactError: if the directory holds something else.
+    """
+    with claimed(intent) as there:
+        if there is Claim.FINISHED:
+            tidy()
+            return None
+        outcome = work()
+        finish(intent, outcome.body)
+        tidy()
+        print_end(intent.stage, outcome.made, outcome.cautions, outcome.following)
+        return outcome
+
+
 @contextmanager
 def claimed(intent: Intent) -> Iterator[Claim]:
     """Holds the lock on the intent's directory, and claims it; prints if it is finished.
@@ -129,10 +173,10 @@ def claimed(intent: Intent) -> Iterator[Claim]:
         ArtifactError: if the directory holds something else.
     """
     with output_lock(intent.place, intent.stage):
-        found = claim(intent)
-        if found is Claim.FINISHED:
+        there = claim(intent)
+        if there is Claim.FINISHED:
             Terminal(stderr=True).print(f"{intent.stage}: {intent.place} is finished.")
-        yield found
+        yield there
 
 
 def claim(intent: Intent) -> Claim:

@@ -13,12 +13,12 @@ packed. A job that was killed resumes after its last finished work item.
 import time
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from rich.console import Console
 
 from data.errors import DataError
-from pipeline import artifacts
 from pipeline.arguments import Clean
 from pipeline.beam.options import pipeline_options, runs_here
 from pipeline.beam.workspace import check_files, clear
@@ -35,11 +35,11 @@ from pipeline.corpus.onto.summary import (
 )
 from pipeline.corpus.pages import lineage_of, read_corpus
 from pipeline.corpus.read import DEFAULT_CUT, Cut
-from pipeline.corpus.request import STAGE, CleaningRequest, intent_of, resolved
+from pipeline.corpus.request import CleaningRequest, intent_of, resolved
 from pipeline.corpus.submission import output_paths, progress_shown, run_job, total_of
 from pipeline.corpus.summary import cautions, languages_with_pages, manifest_of, print_summary
-from pipeline.stage import Intent, bytes_in_words, claimed, finish
-from pipeline.terminal import Terminal, print_end
+from pipeline.stage import Intent, Outcome, bytes_in_words, run_stage
+from pipeline.terminal import Terminal
 from pipeline.tokens.vocabulary import advised_command
 
 OUTPUTS = ("pages", "rejected", "broken", "growth", "delta")  # folders of a corpus
@@ -53,41 +53,36 @@ def intents(arguments: Clean) -> list[Intent]:
 def run(arguments: Clean, cut: Cut = DEFAULT_CUT) -> None:
     """Cleans the input into the directory, or prints that it is already finished."""
     started = time.monotonic()
-    console = Terminal(stderr=True, highlight=False)
     request = resolved(arguments)
-    arguments, intent = request.arguments, intent_of(request)
-    with claimed(intent) as found:
-        if found is artifacts.Claim.FINISHED:
-            clear(request.out)
-            return
-        job = requested_job(request, cut)
-        carry_out(job, request, console)
-        tally = total_of(job)  # read once: what is checked is what the manifest counts
-        check_files(request.out, output_paths(job, tally))
-        body = body_of(job, request, tally)
-        write_cards(request.out, body)
-        finish(intent, body)
-        clear(request.out)
-        print_summary(console, body, time.monotonic() - started)
-        if arguments.growable:
-            print_addition(console, body)
-        count = languages_with_pages(body)
-        print_end(
-            STAGE,
-            f"pages of {count} {'language' if count == 1 else 'languages'} in {arguments.out}",
-            cautions(
-                body,
-                request.rules.held_out,
-                request.languages,
-                declared=trusts_declarations(request.rules),
-            ),
-            advised_command(arguments.out, body["languages"]),
+    work = partial(clean, request, cut, started)
+    outcome = run_stage(intent_of(request), work, partial(clear, request.out))
+    if outcome and not any(entry["kept"] for entry in outcome.body["languages"].values()):
+        raise DataError(
+            "No page was kept; see the cautions above, and rejected/ and broken/ in "
+            f"{request.arguments.out}, which have each page and record with its reason."
         )
-        if not any(entry["kept"] for entry in body["languages"].values()):
-            raise DataError(
-                "No page was kept; see the cautions above, and rejected/ and broken/ in "
-                f"{arguments.out}, which have each page and record with its reason."
-            )
+
+
+def clean(request: CleaningRequest, cut: Cut, started: float) -> Outcome:
+    """Cleans the input into the claimed directory and prints the counts."""
+    console, arguments = Terminal(stderr=True, highlight=False), request.arguments
+    job = requested_job(request, cut)
+    run_steps(job, request, console)
+    tally = total_of(job)  # read once: what is checked is what the manifest counts
+    check_files(request.out, output_paths(job, tally))
+    body = body_of(job, request, tally)
+    write_cards(request.out, body)
+    print_summary(console, body, time.monotonic() - started)
+    if arguments.growable:
+        print_addition(console, body)
+    count = languages_with_pages(body)
+    rules = request.rules
+    return Outcome(
+        body,
+        f"pages of {count} {'language' if count == 1 else 'languages'} in {arguments.out}",
+        cautions(body, rules.held_out, request.languages, declared=trusts_declarations(rules)),
+        advised_command(arguments.out, body["languages"]),
+    )
 
 
 def body_of(job: CleaningJob, request: CleaningRequest, tally: Tally) -> dict[str, Any]:
@@ -115,7 +110,7 @@ def body_of(job: CleaningJob, request: CleaningRequest, tally: Tally) -> dict[st
     return body
 
 
-def carry_out(job: CleaningJob, request: CleaningRequest, console: Console) -> None:
+def run_steps(job: CleaningJob, request: CleaningRequest, console: Console) -> None:
     """Runs the job's steps that are not finished, and shows their progress."""
     if job.workspace.forget_stale(OUTPUTS):
         console.print(

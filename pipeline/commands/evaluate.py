@@ -91,7 +91,7 @@ class EvaluationRequest:
         return HeldOut(self.blocks, recipe.lengths, recipe.rows, share, recipe.held_out_pages)
 
 
-def resolved(arguments: Evaluate) -> EvaluationRequest:
+def checked_request(arguments: Evaluate) -> EvaluationRequest:
     """Returns what the arguments name.
 
     Raises:
@@ -123,7 +123,7 @@ def intents(arguments: Evaluate) -> list[Intent]:
 def page_intent(arguments: Evaluate) -> Intent:
     """Returns what the command would do about held-out pages."""
     with cached_nowhere(arguments) as uncached:
-        request = resolved(uncached)
+        request = checked_request(uncached)
     run, blocks = arguments.run, request.blocks
     most, counts = request.recipe.held_out_pages, blocks.counts("validation", "pages")
     pages = sum(min(count, most) if most else count for count in counts.values())
@@ -153,7 +153,7 @@ def expected_time(run: Place) -> str:
 
 def score(arguments: Evaluate) -> None:
     """Scores one checkpoint and writes the evaluation."""
-    request = resolved(arguments)
+    request = checked_request(arguments)
     step, held_out = request.step, request.held_out
     arrays, _ = restore(arguments.run, request.trainer, step)
     evaluation = held_out.score(request.trainer, arrays)

@@ -18,7 +18,6 @@ exported step; the card of a run that was not evaluated there has none and state
 import math
 from collections import deque
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
 from importlib import resources
 from typing import Any, NamedTuple
 
@@ -50,7 +49,7 @@ from model.transformer import Transformer, parameter_count
 from pipeline.arguments import ExportHf
 from pipeline.artifacts import Claim, code_version
 from pipeline.corpus.card import check_license
-from pipeline.hardware.hosts import is_first, joined_hosts, on_first_host
+from pipeline.hardware.hosts import held_by_first_host, is_first, joined
 from pipeline.recipe.recipe import Recipe
 from pipeline.runs.directory import (
     MixtureRecord,
@@ -203,7 +202,7 @@ class ExportRequest(NamedTuple):
     intent: Intent
 
 
-def resolved(arguments: ExportHf) -> ExportRequest:
+def checked_request(arguments: ExportHf) -> ExportRequest:
     """Returns the export that the arguments name.
 
     Raises:
@@ -240,20 +239,19 @@ def settings_of(arguments: ExportHf, step: int) -> dict[str, Any]:
 def intents(arguments: ExportHf) -> list[Intent]:
     """Returns what the command would do."""
     with joined_hosts(arguments.hosts, "export-hf"):
-        return [resolved(arguments).intent]
+        return [checked_request(arguments).intent]
 
 
 def run(arguments: ExportHf) -> None:
     """Writes the directory; does nothing if it is finished."""
     with joined_hosts(arguments.hosts, "export-hf"):
-        export(arguments, resolved(arguments))
+        export(arguments, checked_request(arguments))
 
 
 def export(arguments: ExportHf, request: ExportRequest) -> None:
     """Writes the requested export from all hosts; the first one writes the files."""
-    with ExitStack() as held:
-        found = on_first_host(lambda: held.enter_context(claimed(request.intent)).value)
-        if found == Claim.FINISHED.value:
+    with held_by_first_host(lambda: claimed(request.intent)) as there:
+        if there == Claim.FINISHED:  # of other hosts the word
             return
         arrays, _ = restore(arguments.run, request.trainer, request.step)
         described = write_description(arguments, request) if is_first() else {}

@@ -47,7 +47,7 @@ class FillRequest(NamedTuple):
     trainer: Trainer
 
 
-def resolved(arguments: Fill) -> FillRequest:
+def checked_request(arguments: Fill) -> FillRequest:
     """Returns what the arguments name.
 
     Raises:
@@ -70,7 +70,7 @@ def resolved(arguments: Fill) -> FillRequest:
 def intents(arguments: Fill) -> list[Intent]:
     """Returns what the command would do."""
     with joined_hosts(arguments.hosts, "fill"):
-        request = resolved(arguments)
+        request = checked_request(arguments)
     given = int(np.count_nonzero(request.inputs != PADDING))
     return [
         Intent(
@@ -107,7 +107,7 @@ def with_fillings(text: str, generated: str) -> str:
 
 def filled(arguments: Fill) -> str:
     """Returns the generated text, on every host: each gap's sentinel, then its filling."""
-    inputs, sampling, tokenizer, trainer = resolved(arguments)
+    inputs, sampling, tokenizer, trainer = checked_request(arguments)
     arrays, _ = restore(arguments.run, trainer, None)
     mesh = trainer.mesh
     fill = jax.jit(

@@ -8,6 +8,7 @@ pretrain --start`.
 """
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,15 +27,13 @@ from model.hugging_face.weights import checked_state, compared_arrays, import_st
 from model.memory import checkpoint_bytes
 from model.transformer import parameter_count, transformer_shapes
 from pipeline.arguments import ImportHf
-from pipeline.artifacts import Claim
 from pipeline.commands.export_hf import CONFIG, VOCABULARY
 from pipeline.commands.vocabulary import with_sentinels
 from pipeline.errors import LONGEST, ArtifactError, first_line
 from pipeline.recipe.recipe import Recipe
 from pipeline.runs.checkpoints import explain_save_errors
 from pipeline.runs.opened_run import trainer_here
-from pipeline.stage import Identity, Intent, bytes_in_words, claimed, files_of, finish
-from pipeline.terminal import print_end
+from pipeline.stage import Identity, Intent, Outcome, bytes_in_words, files_of, run_stage
 from pipeline.training.description import describe_run
 from pipeline.training.origins import write_first_checkpoint
 
@@ -55,7 +54,7 @@ class ImportRequest(NamedTuple):
     intent: Intent
 
 
-def resolved(arguments: ImportHf) -> ImportRequest:
+def checked_request(arguments: ImportHf) -> ImportRequest:
     """Returns the import that the arguments name.
 
     Raises:
@@ -83,29 +82,30 @@ def resolved(arguments: ImportHf) -> ImportRequest:
 
 def intents(arguments: ImportHf) -> list[Intent]:
     """Returns what the command would do."""
-    return [resolved(arguments).intent]
+    return [checked_request(arguments).intent]
 
 
 def run(arguments: ImportHf) -> None:
     """Writes the run; does nothing if it is finished."""
-    weights, recipe, inputs, intent = resolved(arguments)
-    with claimed(intent) as found:
-        if found is Claim.FINISHED:
-            return
-        with explain_save_errors(arguments.out):
-            vocabulary = with_sentinels(arguments.directory / VOCABULARY)
-            write_bytes(arguments.out / MODEL_FILE, vocabulary)
-            model = import_state(recipe.model, read_weights(weights))
-            trainer = trainer_here(recipe)
-            arrays = jax.device_put(model, trainer.shardings.arrays)
-            write_first_checkpoint(arguments.out, lambda: trainer.begin_with(arrays))
-            describe_run(arguments.out, recipe, trainer, inputs)
-        finish(intent, {"steps": 0})
-        print_end(
-            "import-hf",
-            f"{parameter_count(model):,} parameters in {arguments.out}",
-            following=("evaluate", "--run", arguments.out, "--tokens", "tokens"),
-        )
+    request = checked_request(arguments)
+    run_stage(request.intent, partial(import_model, arguments, request))
+
+
+def import_model(arguments: ImportHf, request: ImportRequest) -> Outcome:
+    """Writes the vocabulary, the first checkpoint and the files that describe the run."""
+    out, recipe = arguments.out, request.recipe
+    with explain_save_errors(out):
+        write_bytes(out / MODEL_FILE, with_sentinels(arguments.directory / VOCABULARY))
+        model = import_state(recipe.model, read_weights(request.weights))
+        trainer = trainer_here(recipe)
+        arrays = jax.device_put(model, trainer.shardings.arrays)
+        write_first_checkpoint(out, lambda: trainer.begin_with(arrays))
+        describe_run(out, recipe, trainer, request.inputs)
+    return Outcome(
+        {"steps": 0},
+        f"{parameter_count(model):,} parameters in {out}",
+        following=("evaluate", "--run", out, "--tokens", "tokens"),
+    )
 
 
 def imported_recipe(arguments: ImportHf) -> Recipe:

@@ -15,6 +15,7 @@ import math
 import resource
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -48,7 +49,7 @@ from model.step import TrainState
 from model.trainer import Trainer
 from model.transformer import Transformer, parameter_count
 from pipeline.arguments import Prune
-from pipeline.artifacts import Claim, digest_of_manifest
+from pipeline.artifacts import digest_of_manifest
 from pipeline.errors import ArtifactError
 from pipeline.hardware.batches import to_devices
 from pipeline.recipe.recipe import Recipe
@@ -62,8 +63,7 @@ from pipeline.runs.directory import (
     routing_file,
 )
 from pipeline.runs.opened_run import read_pruned, recipe_of, restore
-from pipeline.stage import Identity, Intent, bytes_in_words, claimed, files_of, finish
-from pipeline.terminal import print_end
+from pipeline.stage import Identity, Intent, Outcome, bytes_in_words, files_of, run_stage
 from pipeline.tokens.opened_blocks import cached_nowhere, check_holds_windows, open_blocks
 from pipeline.training.description import describe_run
 from pipeline.training.origins import write_first_checkpoint
@@ -193,7 +193,7 @@ class PruneRequest(NamedTuple):
     intent: Intent
 
 
-def resolved(arguments: Prune) -> PruneRequest:
+def checked_request(arguments: Prune) -> PruneRequest:
     """Returns the pruning that the arguments name.
 
     Raises:
@@ -303,23 +303,32 @@ def requested_count(arguments: Prune, switch: SwitchConfig | None) -> int:
 def intents(arguments: Prune) -> list[Intent]:
     """Returns what the command would do."""
     with cached_nowhere(arguments) as uncached:
-        return [resolved(uncached).intent]
+        return [checked_request(uncached).intent]
 
 
 def run(arguments: Prune) -> None:
     """Writes the pruned run; does nothing if it is finished."""
-    request = resolved(arguments)
-    with claimed(request.intent) as found:
-        if found is Claim.FINISHED:
-            return
-        pruning = request.pruning
-        with explain_save_errors(arguments.out):
-            write_first_checkpoint(
-                arguments.out, lambda: pruned_state(pruning, text(request)), pruning.step
-            )
-        describe(arguments, request)
-        finish(request.intent, {"steps": pruning.step, **record(request)})
-        announce(arguments, request)
+    request = checked_request(arguments)
+    run_stage(request.intent, partial(prune, arguments, request))
+
+
+def prune(arguments: Prune, request: PruneRequest) -> Outcome:
+    """Writes the pruned run."""
+    pruning = request.pruning
+    with explain_save_errors(arguments.out):
+        write_first_checkpoint(
+            arguments.out, lambda: pruned_state(pruning, text(request)), pruning.step
+        )
+    describe(arguments, request)
+    kept = record(request)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+    return Outcome(
+        {"steps": pruning.step, **kept},
+        f"{request.intent.work}, {kept['parameters_before']:,} parameters before and "
+        f"{kept['parameters']:,} after, with at most {bytes_in_words(peak)} of memory, in "
+        f"{arguments.out}",
+        following=("evaluate", "--run", arguments.out, "--tokens", arguments.tokens or "tokens"),
+    )
 
 
 def text(request: PruneRequest) -> list[Batch]:
@@ -372,15 +381,3 @@ def record(request: PruneRequest) -> dict[str, Any]:
         "parameters_before": parameter_count(request.pruning.whole.shapes),
         "parameters": parameter_count(request.pruning.pruned.shapes),
     }
-
-
-def announce(arguments: Prune, request: PruneRequest) -> None:
-    """Prints what was kept, the parameters and the memory."""
-    before, after = (record(request)[name] for name in ("parameters_before", "parameters"))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
-    print_end(
-        "prune",
-        f"{request.intent.work}, {before:,} parameters before and {after:,} after, with at most "
-        f"{bytes_in_words(peak)} of memory, in {arguments.out}",
-        following=("evaluate", "--run", arguments.out, "--tokens", arguments.tokens or "tokens"),
-    )

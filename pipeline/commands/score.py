@@ -11,6 +11,7 @@ Each file is one work item; an interrupted job resumes after its last finished f
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -22,7 +23,7 @@ from data.files.paths import absolute, join_path, local_copy
 from data.language_id.fasttext import try_to_load
 from data.rules.rule_sets import mswitch_web
 from pipeline.arguments import Score
-from pipeline.artifacts import SCHEMA_VERSION, Claim, digest_of_manifest
+from pipeline.artifacts import SCHEMA_VERSION, digest_of_manifest
 from pipeline.beam import job
 from pipeline.beam.job import DoWork, WorkNumbers
 from pipeline.beam.options import check_workers_reach, pipeline_options, use_store_options
@@ -30,8 +31,8 @@ from pipeline.beam.workspace import Workspace, check_files, clear, workspace_key
 from pipeline.corpus.pages import PAGES_FOLDER, CorpusFile, corpus_files, read_corpus
 from pipeline.curation.score import ScoreFile, ScoreRecord, Scoring, manifest_of
 from pipeline.errors import ArtifactError
-from pipeline.stage import Identity, Intent, Reading, claimed, files_of, finish
-from pipeline.terminal import Terminal, print_end
+from pipeline.stage import Identity, Intent, Outcome, Reading, files_of, run_stage
+from pipeline.terminal import Terminal
 
 STAGE = "score"
 VERSION = 4  # raised when unfinished scores of an earlier version may not be resumed
@@ -54,7 +55,7 @@ class ScoreRequest:
     intent: Intent
 
 
-def resolved(arguments: Score) -> ScoreRequest:
+def checked_request(arguments: Score) -> ScoreRequest:
     """Returns the job that the arguments name.
 
     Raises:
@@ -71,7 +72,7 @@ def resolved(arguments: Score) -> ScoreRequest:
     pages = sum(entry.kept for entry in corpus.languages.values())
     files = corpus_files(arguments.corpus)
     inputs = {"corpus": digest_of_manifest(arguments.corpus)}
-    inputs |= {f"benchmark {one}": digest_of(one) for one in arguments.benchmarks}
+    inputs |= {f"benchmark {path}": digest_of(path) for path in arguments.benchmarks}
     size = sum(file.size for file in files)
     reads = [Reading("corpus", arguments.corpus, len(files), size, f"{pages:,} pages")]
     if arguments.benchmarks:
@@ -101,51 +102,48 @@ def resolved(arguments: Score) -> ScoreRequest:
 
 def intents(arguments: Score) -> list[Intent]:
     """Returns what the command would do."""
-    return [resolved(arguments).intent]
+    return [checked_request(arguments).intent]
 
 
 def run(arguments: Score) -> None:
     """Writes the scores, unless they are finished."""
-    request, console = resolved(arguments), Terminal(stderr=True)
-    out, files = absolute(arguments.out), request.files
-    with claimed(request.intent) as found:
-        if found is Claim.FINISHED:
-            clear(out)
-            return
-        workspace = Workspace(out, key_of(request))
-        workspace.forget_stale([PAGES_FOLDER])
-        workspace.write_shards(files)
-        step = ScoreFile(workspace, request.scoring)
-        with (
-            console.status(f"score: {len(files)} files"),
-            job.running(request.options) as pipeline,
-        ):
-            _ = pipeline | WorkNumbers(len(files)) | "Score" >> DoWork(step)
-        records = workspace.records(step.name, len(files), ScoreRecord)
-        body = manifest_of(zip(files, records, strict=True))
-        check_files(out, [join_path(out, file.name) for file in files])
-        check_pages(body["languages"], read_corpus(arguments.corpus), arguments.corpus)
-        finish(request.intent, body)
-        clear(out)
-        pages = sum(entry["pages"] for entry in body["languages"].values())
-        places = "--corpus", arguments.corpus, "--scores", arguments.out
-        following = "select", *places, "--out", "selected"
-        print_end(
-            STAGE,
-            f"{pages:,} pages of {len(body['languages'])} languages scored, in {arguments.out}",
-            (),
-            following,
-        )
+    request, out = checked_request(arguments), absolute(arguments.out)
+    run_stage(request.intent, partial(score, arguments, request, out), partial(clear, out))
 
 
-def check_pages(found: Mapping[str, Any], corpus: CorpusManifest, place: str) -> None:
+def score(arguments: Score, request: ScoreRequest, out: str) -> Outcome:
+    """Scores every file of the corpus that is not finished."""
+    files = request.files
+    workspace = Workspace(out, key_of(request))
+    workspace.forget_stale([PAGES_FOLDER])
+    workspace.write_shards(files)
+    step = ScoreFile(workspace, request.scoring)
+    with (
+        Terminal(stderr=True).status(f"score: {len(files)} files"),
+        job.running(request.options) as pipeline,
+    ):
+        _ = pipeline | WorkNumbers(len(files)) | "Score" >> DoWork(step)
+    records = workspace.records(step.name, len(files), ScoreRecord)
+    body = manifest_of(zip(files, records, strict=True))
+    check_files(out, [join_path(out, file.name) for file in files])
+    check_pages(body["languages"], read_corpus(arguments.corpus), arguments.corpus)
+    pages = sum(entry["pages"] for entry in body["languages"].values())
+    places = "--corpus", arguments.corpus, "--scores", arguments.out
+    return Outcome(
+        body,
+        f"{pages:,} pages of {len(body['languages'])} languages scored, in {arguments.out}",
+        following=("select", *places, "--out", "selected"),
+    )
+
+
+def check_pages(scored: Mapping[str, Any], corpus: CorpusManifest, place: str) -> None:
     """Checks that the files of a corpus held the pages that its manifest counts.
 
     Raises:
         ArtifactError: if they did not.
     """
     for code, entry in corpus.languages.items():
-        pages = found.get(code, {}).get("pages", 0)
+        pages = scored.get(code, {}).get("pages", 0)
         if pages != entry.kept:
             raise ArtifactError(
                 f"{place} should hold {entry.kept:,} pages of {code} by its manifest, and its "

@@ -7,10 +7,12 @@ characters. Late rules only remove pages: lines and duplicates that a page had w
 gone with it, and are counted.
 """
 
+import itertools
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -24,7 +26,7 @@ from data.files.json_files import read_json
 from data.files.paths import absolute, join_path
 from eval.funnel import uneven_rules
 from pipeline.arguments import Select
-from pipeline.artifacts import MANIFEST, SCHEMA_VERSION, Claim, digest_of_manifest
+from pipeline.artifacts import MANIFEST, SCHEMA_VERSION, digest_of_manifest
 from pipeline.beam import job
 from pipeline.beam.job import DoExchange, DoWork, WorkNumbers
 from pipeline.beam.options import (
@@ -68,8 +70,8 @@ from pipeline.curation.select import (
     set_aside,
 )
 from pipeline.errors import ArtifactError
-from pipeline.stage import Identity, Intent, Reading, claimed, files_of, finish
-from pipeline.terminal import Terminal, print_end, print_message
+from pipeline.stage import Identity, Intent, Outcome, Reading, files_of, run_stage
+from pipeline.terminal import Terminal, print_message
 from pipeline.tokens.vocabulary import advised_command
 
 THREADS = 16  # that read files with robots.txt for their digest
@@ -97,7 +99,7 @@ class SelectRequest:
     intent: Intent
 
 
-def resolved(arguments: Select) -> SelectRequest:
+def checked_request(arguments: Select) -> SelectRequest:
     """Returns the job that the arguments name.
 
     Raises:
@@ -224,7 +226,7 @@ def settings_of(arguments: Select, rules: LateRules) -> Mapping[str, Any]:
 
 def intents(arguments: Select) -> list[Intent]:
     """Returns what the command would do, with the pages that lists name."""
-    request = resolved(arguments)
+    request = checked_request(arguments)
     finds = [
         sentence
         for paths in (request.rules.blocked, request.rules.opted_out)
@@ -237,41 +239,40 @@ def intents(arguments: Select) -> list[Intent]:
 def run(arguments: Select) -> None:
     """Writes the selected corpus, unless it is finished."""
     started = time.monotonic()
-    request, console = resolved(arguments), Terminal(stderr=True, highlight=False)
-    out = absolute(arguments.out)
-    with claimed(request.intent) as found:
-        if found is Claim.FINISHED:
-            clear(out)
-            return
-        workspace = Workspace(out, key_of(request))
-        workspace.forget_stale([PAGES_FOLDER, REJECTED_FOLDER])
-        workspace.write_shards(request.files)
-        with console.status(f"select: {len(request.files)} files"):
-            select_files(request, workspace, ask_robots(request, workspace))
-        counts = total(tallies(workspace, SelectFile.name, len(request.files)))
-        rules = dict(request.intent.claimed_for.settings)
-        source = read_json(join_path(arguments.corpus, MANIFEST), dict[str, Any])
-        before = read_corpus(arguments.corpus)
-        body = manifest_of(counts, source, before, rules, arguments.corpus)
-        body["selected_from"] = sources_of(arguments.corpus)
-        write_cards(out, body)
-        finish(request.intent, body)
-        skipped = [*skipped_robots(workspace)]
-        clear(out)
-        for kind, paths in (
-            (BLOCKED_ENTRIES, request.rules.blocked),
-            (OPTED_OUT_ENTRIES, request.rules.opted_out),
-        ):
-            for sentence in matches(paths, counts.details(kind), paths):
-                print_message(f"{SELECT}: {sentence}")
-        print_summary(console, body, time.monotonic() - started)
-        kept = sum(entry["kept"] for entry in body["languages"].values())
-        print_end(
-            SELECT,
-            f"{kept:,} of {request.pages:,} pages in {arguments.out}",
-            [*skipped, *cautions(body, arguments.out, request.rules)],
-            advised_command(arguments.out, body["languages"]),
-        )
+    request, out = checked_request(arguments), absolute(arguments.out)
+    run_stage(request.intent, partial(select, request, out, started), partial(clear, out))
+
+
+def select(request: SelectRequest, out: str, started: float) -> Outcome:
+    """Selects the pages of every file that is not finished, and prints the counts."""
+    console, arguments = Terminal(stderr=True, highlight=False), request.arguments
+    workspace = Workspace(out, key_of(request))
+    workspace.forget_stale([PAGES_FOLDER, REJECTED_FOLDER])
+    workspace.write_shards(request.files)
+    with console.status(f"select: {len(request.files)} files"):
+        select_files(request, workspace, ask_robots(request, workspace))
+    counts = total(tallies(workspace, SelectFile.name, len(request.files)))
+    rules = dict(request.intent.claimed_for.settings)
+    source = read_json(join_path(arguments.corpus, MANIFEST), dict[str, Any])
+    before = read_corpus(arguments.corpus)
+    body = manifest_of(counts, source, before, rules, arguments.corpus)
+    body["selected_from"] = sources_of(arguments.corpus)
+    write_cards(out, body)
+    for kind, paths in (
+        (BLOCKED_ENTRIES, request.rules.blocked),
+        (OPTED_OUT_ENTRIES, request.rules.opted_out),
+    ):
+        for sentence in matches(paths, counts.details(kind), paths):
+            print_message(f"{SELECT}: {sentence}")
+    print_summary(console, body, time.monotonic() - started)
+    kept = sum(entry["kept"] for entry in body["languages"].values())
+    skipped = [*skipped_robots(workspace)]  # before the workspace is removed
+    return Outcome(
+        body,
+        f"{kept:,} of {request.pages:,} pages in {arguments.out}",
+        itertools.chain(skipped, cautions(body, arguments.out, request.rules)),
+        advised_command(arguments.out, body["languages"]),
+    )
 
 
 def cautions(body: Mapping[str, Any], out: str, rules: LateRules) -> Iterator[str]:

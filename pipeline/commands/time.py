@@ -18,6 +18,7 @@ import platform
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib.metadata import version
 from itertools import islice
 from statistics import median
@@ -36,7 +37,7 @@ from model.batch import Batch
 from model.sharding.mesh import make_mesh
 from model.step import StepMetrics, TrainState
 from pipeline.arguments import Time
-from pipeline.artifacts import Claim, code_version, digest_of_manifest, read_head, source_commit
+from pipeline.artifacts import code_version, digest_of_manifest, read_head, source_commit
 from pipeline.errors import ArtifactError, lacks_device_memory
 from pipeline.hardware.compile_cache import keep_compiled_programs
 from pipeline.recipe.recipe import Recipe
@@ -51,8 +52,7 @@ from pipeline.runs.finished import (
     read_metrics,
 )
 from pipeline.runs.opened_run import recipe_of, restore_state
-from pipeline.stage import UNKNOWN, Identity, Intent, claimed, finish
-from pipeline.terminal import print_end
+from pipeline.stage import UNKNOWN, Identity, Intent, Outcome, run_stage
 from pipeline.tokens.opened_blocks import cached_nowhere, open_blocks
 from pipeline.training.begin import input_digests
 from pipeline.training.changes import later_digests, open_later
@@ -161,7 +161,7 @@ class TimeRequest(NamedTuple):
     intent: Intent
 
 
-def resolved(arguments: Time) -> TimeRequest:
+def checked_request(arguments: Time) -> TimeRequest:
     """Returns the measurement that the arguments name.
 
     Raises:
@@ -287,29 +287,36 @@ def expected_time(runs: Iterable[Place], steps: int) -> str:
 def intents(arguments: Time) -> list[Intent]:
     """Returns what the command would do."""
     with cached_nowhere(arguments) as uncached:
-        return [resolved(uncached).intent]
+        return [checked_request(uncached).intent]
 
 
 def run(arguments: Time) -> None:
     """Measures the step times; does nothing if they are finished."""
-    request = resolved(arguments)
-    with claimed(request.intent) as found:
-        if found is Claim.FINISHED:
-            return
-        keep_compiled_programs()
-        with explain_memory(arguments):
-            rounds = measure(request, arguments.steps)
-        record = StepTimesRecord(
-            **request.measured,
-            steps_per_round=arguments.steps,
-            rounds=rounds,
-            devices=tuple(device.device_kind for device in jax.devices()),
-            machine={"system": platform.platform(), "processors": len(os.sched_getaffinity(0))},
-            versions=versions(),
-        )
-        write_json(arguments.out / TIME_FILE, msgspec.to_builtins(record))
-        finish(request.intent, {"sha256": digest_of_contents(arguments.out / TIME_FILE)})
-    announce(arguments, record)
+    request = checked_request(arguments)
+    run_stage(request.intent, partial(time_steps, arguments, request))
+
+
+def time_steps(arguments: Time, request: TimeRequest) -> Outcome:
+    """Measures the step times and writes their record."""
+    keep_compiled_programs()
+    with explain_memory(arguments):
+        rounds = measure(request, arguments.steps)
+    record = StepTimesRecord(
+        **request.measured,
+        steps_per_round=arguments.steps,
+        rounds=rounds,
+        devices=tuple(device.device_kind for device in jax.devices()),
+        machine={"system": platform.platform(), "processors": len(os.sched_getaffinity(0))},
+        versions=versions(),
+    )
+    path = arguments.out / TIME_FILE
+    write_json(path, msgspec.to_builtins(record))
+    sides = "--baseline", arguments.baseline, "--candidate", arguments.candidate
+    return Outcome(
+        {"sha256": digest_of_contents(path)},
+        f"{record.in_words()}, in {path}",
+        following=("report", *sides, "--step-times", arguments.out, "--out", "report"),
+    )
 
 
 def measure(request: TimeRequest, steps: int) -> tuple[Round, ...]:
@@ -347,12 +354,3 @@ def versions() -> dict[str, Any]:
         "jax": jax.__version__,
         "jaxlib": version("jaxlib"),
     }
-
-
-def announce(arguments: Time, record: StepTimesRecord) -> None:
-    """Prints medians, ratio and interval, and the command that uses them."""
-    sides = "--baseline", arguments.baseline, "--candidate", arguments.candidate
-    following = "report", *sides, "--step-times", arguments.out, "--out", "report"
-    print_end(
-        TIME_STAGE, f"{record.in_words()}, in {arguments.out / TIME_FILE}", following=following
-    )

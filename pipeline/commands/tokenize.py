@@ -9,6 +9,7 @@ beside the blocks. An interrupted job resumes after its last finished shard.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -21,15 +22,15 @@ from data.tokens.manifest import Shard, VocabularyFacts, VocabularyManifest
 from data.tokens.shards import manifest_entry, token_dtype
 from data.tokens.tokenizer import MODEL_FILE, check_character_maps
 from pipeline.arguments import Tokenize
-from pipeline.artifacts import SCHEMA_VERSION, Claim, digest_of_manifest, read_manifest
+from pipeline.artifacts import SCHEMA_VERSION, digest_of_manifest, read_manifest
 from pipeline.beam import job
 from pipeline.beam.job import DoWork, WorkNumbers
 from pipeline.beam.options import check_workers_reach, pipeline_options, use_store_options
 from pipeline.beam.workspace import WORK, Workspace, clear, workspace_key
 from pipeline.corpus.pages import corpus_digests, corpus_read, training_pages
 from pipeline.errors import ArtifactError
-from pipeline.stage import Identity, Intent, Reading, claimed, finish
-from pipeline.terminal import Terminal, print_end
+from pipeline.stage import Identity, Intent, Outcome, Reading, run_stage
+from pipeline.terminal import Terminal
 from pipeline.tokens.opened_blocks import check_pages
 from pipeline.tokens.write import (
     CARRIED,
@@ -70,7 +71,7 @@ class TokenRequest:
     intent: Intent
 
 
-def resolved(arguments: Tokenize) -> TokenRequest:
+def checked_request(arguments: Tokenize) -> TokenRequest:
     """Returns the job that the arguments name.
 
     Raises:
@@ -150,7 +151,7 @@ VERSION = 2
 
 def intents(arguments: Tokenize) -> list[Intent]:
     """Returns what the command would do."""
-    return [resolved(arguments).intent]
+    return [checked_request(arguments).intent]
 
 
 def run(arguments: Tokenize) -> None:
@@ -159,41 +160,34 @@ def run(arguments: Tokenize) -> None:
     Raises:
         ArtifactError: if files of the corpora are missing.
     """
-    request = resolved(arguments)
-    shards, vocabulary, out = request.shards, request.vocabulary, absolute(arguments.out)
-    console = Terminal(stderr=True)
-    with claimed(request.intent) as found:
-        if found is Claim.FINISHED:
-            clear(out)
-            return
-        workspace = begin(out, shards, request)
-        dtype = str(token_dtype(vocabulary.vocabulary_size).str)
-        step = WriteShard(workspace, TokenLayout(dtype, vocabulary.byte_ids))
-        unfinished = len(shards) - len(workspace.done(step.name))
-        with console.status(f"tokenize: {unfinished} shards of {len(shards)}"):
-            write(step, len(shards), request.options)
-        if request.onto is not None:
-            carry(request, request.onto, workspace, step.layout)
-        languages = collect(
-            [
-                *workspace.records(step.name, len(shards), Shard),
-                *workspace.records(CARRIED, len(request.carried), Shard),
-            ]
-        )
-        check_pages(languages, arguments.corpus)
-        body = {
-            "token_dtype": dtype,
-            "vocabulary": facts_of(vocabulary),
-            "languages": languages,
-        }
-        finish(request.intent, body)
-        clear(out)
-        print_end(
-            "tokenize",
-            f"{described(languages)}, in {arguments.out}",
-            cautions(languages),
-            ("pretrain", "--recipe=mt5-laptop", "--tokens", arguments.out, "--out", "runs/mt5"),
-        )
+    request, out = checked_request(arguments), absolute(arguments.out)
+    run_stage(request.intent, partial(tokenize, arguments, request, out), partial(clear, out))
+
+
+def tokenize(arguments: Tokenize, request: TokenRequest, out: str) -> Outcome:
+    """Writes every shard of token blocks that is not finished."""
+    shards, vocabulary = request.shards, request.vocabulary
+    workspace = begin(out, shards, request)
+    dtype = str(token_dtype(vocabulary.vocabulary_size).str)
+    step = WriteShard(workspace, TokenLayout(dtype, vocabulary.byte_ids))
+    unfinished = len(shards) - len(workspace.done(step.name))
+    with Terminal(stderr=True).status(f"tokenize: {unfinished} shards of {len(shards)}"):
+        write(step, len(shards), request.options)
+    if request.onto is not None:
+        carry(request, request.onto, workspace, step.layout)
+    languages = collect(
+        [
+            *workspace.records(step.name, len(shards), Shard),
+            *workspace.records(CARRIED, len(request.carried), Shard),
+        ]
+    )
+    check_pages(languages, arguments.corpus)
+    return Outcome(
+        {"token_dtype": dtype, "vocabulary": facts_of(vocabulary), "languages": languages},
+        f"{described(languages)}, in {arguments.out}",
+        cautions(languages),
+        ("pretrain", "--recipe=mt5-laptop", "--tokens", arguments.out, "--out", "runs/mt5"),
+    )
 
 
 def described(languages: Mapping[str, Any]) -> str:

@@ -18,6 +18,7 @@ import contextlib
 import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +42,12 @@ from data.tokens.tokenizer import (
     sentinel_pieces,
 )
 from pipeline.arguments import Vocabulary
-from pipeline.artifacts import Claim, remove_claim
+from pipeline.artifacts import remove_claim
 from pipeline.corpus.pages import training_pages
 from pipeline.errors import ArtifactError
-from pipeline.stage import Identity, Intent, claimed, files_of, finish
+from pipeline.stage import Identity, Intent, Outcome, files_of, run_stage
 from pipeline.stopping import at_second_signal
-from pipeline.terminal import Terminal, print_end
+from pipeline.terminal import Terminal
 from pipeline.tokens.vocabulary import (
     LONGEST_SENTENCE_BYTES,
     STAGE,
@@ -73,18 +74,12 @@ def intents(arguments: Vocabulary) -> list[Intent]:
 def run(arguments: Vocabulary) -> None:
     """Trains a vocabulary or takes an existing one; does nothing if it is finished."""
     if arguments.model is not None:
-        adopt(arguments, arguments.model)
+        intent = adoption(arguments, arguments.model)
+        content = with_sentinels(arguments.model)
+        run_stage(intent, partial(write_model, arguments.out, content, {}))
     else:
-        train_on_corpus(requested_training(arguments))
-
-
-def adopt(arguments: Vocabulary, path: Path) -> None:
-    """Makes a vocabulary from an existing model, whose pieces keep their ids."""
-    intent = adoption(arguments, path)
-    content = with_sentinels(path)
-    with claimed(intent) as found:
-        if found is not Claim.FINISHED:
-            conclude(arguments.out, intent, content, {})
+        training = requested_training(arguments)
+        run_stage(training.intent, partial(train_on_corpus, training))
 
 
 def adoption(arguments: Vocabulary, path: Path) -> Intent:
@@ -122,7 +117,7 @@ def with_sentinels(path: Path) -> bytes:
     return with_last_as_control(content, SENTINELS)
 
 
-def train_on_corpus(training: VocabularyTraining) -> None:
+def train_on_corpus(training: VocabularyTraining) -> Outcome:
     """Trains a vocabulary of the requested size on a sample of the corpora.
 
     Raises:
@@ -130,17 +125,13 @@ def train_on_corpus(training: VocabularyTraining) -> None:
     """
     arguments, quotas = training.arguments, training.quotas
     console = Terminal(stderr=True)
-    with claimed(training.intent) as found:
-        if found is Claim.FINISHED:
-            return
-        sentences = sample(training.files, quotas, training_pages(arguments.corpus))
-        with (
-            unclaimed_without_model(arguments.out),
-            console.status(f"vocabulary: {arguments.size} ids from {len(quotas)} languages"),
-        ):
-            model = train(sentences, arguments.size, arguments.character_coverage)
-        facts = {"sample_characters": quotas}
-        conclude(arguments.out, training.intent, model, facts, arguments.corpus)
+    sentences = sample(training.files, quotas, training_pages(arguments.corpus))
+    with (
+        unclaimed_without_model(arguments.out),
+        console.status(f"vocabulary: {arguments.size} ids from {len(quotas)} languages"),
+    ):
+        model = train(sentences, arguments.size, arguments.character_coverage)
+    return write_model(arguments.out, model, {"sample_characters": quotas}, arguments.corpus)
 
 
 @contextlib.contextmanager
@@ -154,14 +145,10 @@ def unclaimed_without_model(out: Path) -> Iterator[None]:
             raise
 
 
-def conclude(
-    out: Path,
-    intent: Intent,
-    model: bytes,
-    facts: Mapping[str, Any],
-    corpora: Sequence[str] = ("corpus",),
-) -> None:
-    """Writes the model and its manifest; prints the result, and the next command on `corpora`."""
+def write_model(
+    out: Path, model: bytes, facts: Mapping[str, Any], corpora: Sequence[str] = ("corpus",)
+) -> Outcome:
+    """Writes the model; the command that follows reads `corpora`."""
     path = out / MODEL_FILE
     with atomic_write(path) as unfinished:
         unfinished.write_bytes(model)
@@ -174,9 +161,8 @@ def conclude(
         "sha256": digest_of_contents(path),
         **facts,
     }
-    finish(intent, body)
-    print_end(
-        "vocabulary",
+    return Outcome(
+        body,
         f"{tokenizer.size:,} ids ({SENTINELS} sentinels) in {path}; a network needs "
         f"{tokenizer.rows:,} vocabulary rows",
         following=("tokenize", "--corpus", *corpora, "--vocabulary", out, "--out", "tokens"),

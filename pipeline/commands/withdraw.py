@@ -102,7 +102,7 @@ class WithdrawRequest:
     intent: Intent
 
 
-def resolved(arguments: Withdraw) -> WithdrawRequest:
+def checked_request(arguments: Withdraw) -> WithdrawRequest:
     """Returns the job that the arguments name.
 
     Raises:
@@ -169,14 +169,14 @@ def removed(corpus: str) -> str:
 
 def intents(arguments: Withdraw) -> list[Intent]:
     """Returns what the command would do, with the pages that each entry names."""
-    request = resolved(arguments)
+    request = checked_request(arguments)
     pages = pages_of_entries(request.corpus, request.files, request.sites)
     return [replace(request.intent, finds=[*matches(request.sites, pages, arguments.sites)])]
 
 
 def run(arguments: Withdraw) -> None:
     """Removes the pages, and records it in the manifest."""
-    request, console = resolved(arguments), Terminal(stderr=True, highlight=False)
+    request, console = checked_request(arguments), Terminal(stderr=True, highlight=False)
     with output_lock(arguments.corpus, STAGE):
         workspace = begin(request)
         sites = copies(workspace, arguments)

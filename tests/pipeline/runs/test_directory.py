@@ -137,7 +137,7 @@ def test_text_is_not_cut_to_the_targets_of_a_fine_tuned_run(whole, tokens, tmp_p
     write_json(run / RECIPE_FILE, about | {"recipe": recipe_to_json(tuned)})
     message = r"fine-tuned with targets of 8 tokens, and windows of 64 inputs have 14"
     with pytest.raises(ArtifactError, match=message):
-        evaluate.resolved(Evaluate(run=run, tokens=str(tokens)))
+        evaluate.checked_request(Evaluate(run=run, tokens=str(tokens)))
     pruning = Prune(run=run, tokens=str(tokens), languages=("sw",), keep=0.5, out=tmp_path / "out")
     with pytest.raises(ArtifactError, match=message):
         prune.requested_text(pruning, tuned, ["sw"])

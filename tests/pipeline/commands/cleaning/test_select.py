@@ -182,11 +182,11 @@ def test_lines_of_robots_that_cannot_be_read_are_counted(asked, tmp_path, monkey
 def test_a_glob_names_its_files_with_robots_txt(asked, tmp_path):
     for name in ("b", "a"):
         (tmp_path / f"{name}.jsonl").write_text(json.dumps({"host": name, "robots": ROBOTS}))
-    found = select_command.resolved(replace(asked, robots=(str(tmp_path / "*.jsonl"),)))
+    found = select_command.checked_request(replace(asked, robots=(str(tmp_path / "*.jsonl"),)))
     assert found.arguments.robots == (str(tmp_path / "a.jsonl"), str(tmp_path / "b.jsonl"))
-    assert found.intent == select_command.resolved(found.arguments).intent
+    assert found.intent == select_command.checked_request(found.arguments).intent
     with pytest.raises(DataError, match=r"\*\.jsonl with robots\.txt does not exist"):
-        select_command.resolved(replace(asked, robots=(str(tmp_path / "no/*.jsonl"),)))
+        select_command.checked_request(replace(asked, robots=(str(tmp_path / "no/*.jsonl"),)))
 
 
 def test_a_file_with_no_robots_txt_that_can_be_read_is_refused(asked, tmp_path):
@@ -382,7 +382,7 @@ def test_only_robots_txt_of_hosts_with_pages_travel(asked, selected, tmp_path):
     others.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     robots = (*asked.robots, str(others))
     out = str(tmp_path / "out")
-    request = select_command.resolved(replace(asked, robots=robots, out=out))
+    request = select_command.checked_request(replace(asked, robots=robots, out=out))
     workspace = Workspace(str(tmp_path), "key")
     workspace.write_shards(request.files)
     for number in range(len(request.files)):
