@@ -29,7 +29,7 @@ from pipeline.recipe.overrides import override
 from pipeline.runs.directory import checkpoint_read
 from pipeline.stage import Intent
 from pipeline.tokens.opened_blocks import cached_nowhere
-from pipeline.training.begin import PreparedRun, claim_run, locked_by_first_host, prepare
+from pipeline.training.begin import PreparedRun, claimed_run, prepare
 from pipeline.training.loop import Training, device_batches
 from pipeline.training.origins import write_first_checkpoint
 from pipeline.training.run import carry_out, intent_of, make_training
@@ -41,12 +41,12 @@ USE_BATCHES = 16  # training batches to count the experts' loads in; 64 rows wer
 def intents(arguments: Distill) -> list[Intent]:
     """Returns what the command would do; the teacher's weights are not read for it."""
     with joined_hosts(arguments.hosts, "distill"), cached_nowhere(arguments) as uncached:
-        prepared, _ = resolved(uncached)
+        prepared, _ = checked_request(uncached)
     weights = checkpoint_read("teacher", arguments.teacher, None)
     return [intent_of(prepared, arguments.tokens, [weights])]
 
 
-def resolved(arguments: Distill) -> tuple[PreparedRun, Teacher]:
+def checked_request(arguments: Distill) -> tuple[PreparedRun, Teacher]:
     """Returns the student's run that the arguments name, and its teacher.
 
     Raises:
@@ -72,11 +72,11 @@ def run(arguments: Distill) -> None:
 
 def train_student(arguments: Distill) -> None:
     """Trains the student on the joined hosts."""
-    prepared, teacher = resolved(arguments)
+    prepared, teacher = checked_request(arguments)
     recipe = prepared.recipe
     assert recipe.distillation is not None  # set for every student
-    with locked_by_first_host(prepared):
-        if claim_run(prepared) is Claim.FINISHED:
+    with claimed_run(prepared) as there:
+        if there is Claim.FINISHED:
             return
         network, record = teacher.weights(make_mesh(recipe.mesh))
         check_same_teacher(arguments.out, record)

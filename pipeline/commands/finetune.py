@@ -26,7 +26,7 @@ from pipeline.runs.directory import checkpoint_read, directory_of_part, find_fin
 from pipeline.runs.opened_run import recipe_of
 from pipeline.stage import Intent
 from pipeline.tokens.opened_blocks import cached_nowhere, open_blocks
-from pipeline.training.begin import check_all, claim_run, locked_by_first_host, unchecked_run
+from pipeline.training.begin import check_all, claimed_run, unchecked_run
 from pipeline.training.origins import start_from
 from pipeline.training.run import carry_out, intent_of
 from pipeline.training.tasks.finetuning import (
@@ -169,7 +169,7 @@ def intents(arguments: Finetune) -> list[Intent]:
 def requested_intent(arguments: Finetune) -> Intent:
     """Returns what one run would do."""
     with cached_nowhere(arguments) as uncached:
-        request = resolved(uncached)
+        request = checked_request(uncached)
     more = [checkpoint_read("run", arguments.run, None)]
     if arguments.teacher is not None:
         more.append(checkpoint_read("teacher", arguments.teacher, None))
@@ -178,7 +178,7 @@ def requested_intent(arguments: Finetune) -> Intent:
     return intent_of(request.prepared, arguments.tokens, more)
 
 
-def resolved(arguments: Finetune) -> Request:
+def checked_request(arguments: Finetune) -> Request:
     """Returns the run that the arguments name.
 
     Raises:
@@ -231,10 +231,10 @@ def run_one(arguments: Finetune, held: list[Programs]) -> None:
         held: compiled programs of an earlier run, if there is one, replaced by this run's. Those
             that do not serve are let go first: a second teacher may not fit beside the first.
     """
-    request = resolved(arguments)
+    request = checked_request(arguments)
     prepared = request.prepared
-    with locked_by_first_host(prepared):
-        if claim_run(prepared) is Claim.FINISHED:
+    with claimed_run(prepared) as there:
+        if there is Claim.FINISHED:
             return
         if not (held and held[0].serve(prepared.recipe)):
             free_programs(held)

@@ -20,7 +20,7 @@ from pipeline.recipe.overrides import check_seeds, override
 from pipeline.runs.directory import directory_of_part, saved_steps
 from pipeline.stage import Intent
 from pipeline.tokens.opened_blocks import cached_nowhere
-from pipeline.training.begin import PreparedRun, claim_run, locked_by_first_host, prepare
+from pipeline.training.begin import PreparedRun, claimed_run, prepare
 from pipeline.training.changes import with_later_settings
 from pipeline.training.origins import Branch, Origin, Start
 from pipeline.training.run import carry_out, intent_of, make_training
@@ -76,7 +76,7 @@ def intents(arguments: Pretrain) -> list[Intent]:
 
 def requested_intent(arguments: Pretrain) -> Intent:
     """Returns what one run would do."""
-    prepared, origin = resolved(arguments)
+    prepared, origin = checked_request(arguments)
     weights = () if has_begun(arguments.out) else origin.reads()
     return intent_of(prepared, arguments.tokens, weights, origin.first_step(prepared))
 
@@ -106,7 +106,7 @@ def one_per_seed(arguments: Pretrain) -> list[Pretrain]:
     ] or [arguments]
 
 
-def resolved(arguments: Pretrain) -> tuple[PreparedRun, Origin]:
+def checked_request(arguments: Pretrain) -> tuple[PreparedRun, Origin]:
     """Returns the run that the arguments name, and what it begins with.
 
     Raises:
@@ -126,9 +126,9 @@ def has_begun(out: Place) -> bool:
 
 def run_one(arguments: Pretrain) -> None:
     """Trains one run to its last step; does nothing if it is finished."""
-    prepared, origin = resolved(arguments)
-    with locked_by_first_host(prepared):
-        if claim_run(prepared) is Claim.FINISHED:
+    prepared, origin = checked_request(arguments)
+    with claimed_run(prepared) as there:
+        if there is Claim.FINISHED:
             return
         training = make_training(prepared)
         carry_out(prepared, training, origin.begin(prepared, training.trainer))

@@ -263,27 +263,22 @@ def check_disk(recipe: Recipe, out: Place, first: int = 0) -> None:
 
 
 @contextmanager
-def locked_by_first_host(prepared: PreparedRun) -> Iterator[None]:
-    """Holds the lock on the run's directory, on the first host, which writes for all.
+def claimed_run(prepared: PreparedRun) -> Iterator[Claim]:
+    """Holds the lock on the run's directory and claims it; prints if it is finished.
+
+    The first host does both for all. It is `pipeline.stage.claimed` for a run, whose settings may
+    have changed.
 
     Raises:
         LockHeld: if another command works on the directory.
-    """
-    with held_by_first_host(lambda: output_lock(prepared.out, prepared.recipe.stage)):
-        yield
-
-
-def claim_run(prepared: PreparedRun) -> Claim:
-    """Claims the run's directory; returns what was there, and prints if that is finished.
-
-    Raises:
         ArtifactError: if the directory holds something else, or a run with other settings or
             another numerics version.
     """
-    found = Claim(on_first_host(lambda: _claim(prepared).value))
-    if found is Claim.FINISHED:
-        prepared.console.print(f"{prepared.recipe.stage}: {prepared.out} is finished.")
-    return found
+    with held_by_first_host(lambda: output_lock(prepared.out, prepared.recipe.stage)):
+        there = Claim(on_first_host(lambda: _claim(prepared)))
+        if there is Claim.FINISHED:
+            prepared.console.print(f"{prepared.recipe.stage}: {prepared.out} is finished.")
+        yield there
 
 
 def _claim(prepared: PreparedRun) -> Claim:
