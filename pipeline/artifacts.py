@@ -279,6 +279,19 @@ def head_in(directory: Path | str) -> Head | None:
     return None
 
 
+CLEAN, SELECT = "clean", "select"
+
+
+def corpus_stage(directory: Path | str) -> str:
+    """Returns the command that wrote a corpus, or is to finish it; `clean` where none has begun.
+
+    Raises:
+        DataError: if its manifest is damaged.
+    """
+    head = head_in(directory)
+    return SELECT if head and head.stage == SELECT else CLEAN
+
+
 def held_instead(directory: Path | str) -> str:
     """Returns what lies in a place where something else was expected, in words."""
     if head := head_in(directory):

@@ -2,7 +2,7 @@
 
 import difflib
 import functools
-import importlib
+import importlib.util
 import itertools
 import operator
 import re
@@ -208,34 +208,42 @@ def paths_in(value: Any) -> Iterator[Path]:
     if isinstance(value, Path):
         yield value
     elif isinstance(value, tuple):
-        for one in value:
-            yield from paths_in(one)
+        for part in value:
+            yield from paths_in(part)
     elif is_dataclass(value):
-        for one in fields(value):
-            yield from paths_in(getattr(value, one.name))
+        for field in fields(value):
+            yield from paths_in(getattr(value, field.name))
 
 
 def check_no_beam_option(own: list[str]) -> None:
     """Checks that no option of Beam stands before `--`, where it would be unknown.
 
-    Beam is imported only if an option is not an argument of the command.
-
     Raises:
         ArtifactError: if one does.
     """
     kind = COMMANDS.get(own[0]) if own else None
-    if kind is None or "beam" not in {one.name for one in fields(kind)}:
+    if kind is None or "beam" not in {field.name for field in fields(kind)}:
         return
-    mine = {one.name.replace("_", "-") for one in fields(kind)} | {"help"}
-    given = [word.removeprefix("--").partition("=")[0] for word in own if word.startswith("--")]
-    if others := [name for name in given if name.replace("_", "-") not in mine]:
-        known = importlib.import_module("pipeline.beam.options").known_options()
-        for name in others:
-            if f"--{name}" in known:
-                raise ArtifactError(
-                    f"--{name} is an option of Beam and was given to {own[0]} itself; write it at "
-                    f"the end, after a lone --: mswitch {own[0]} ... -- --{name}=..."
-                )
+    known = {field.name.replace("_", "-") for field in fields(kind)} | {"help"}
+    options = [word.partition("=")[0] for word in own if word.startswith("--")]
+    unknown = [name for name in options if option_of(name).removeprefix("--") not in known]
+    of_beam = beam_options() if unknown else []
+    if name := next((name for name in unknown if name in of_beam), None):
+        raise ArtifactError(
+            f"{name} is an option of Beam and was given to {own[0]} itself; write it at the end, "
+            f"after a lone --: mswitch {own[0]} ... -- {name}=..."
+        )
+
+
+def beam_options() -> list[str]:
+    """Returns the names of Beam's options, such as `--runner`.
+
+    They are read from Beam's source, as its import takes seconds.
+    """
+    package = importlib.util.find_spec("apache_beam")
+    assert package  # mswitch requires it
+    source = Path(str(package.origin)).parent / "options" / "pipeline_options.py"
+    return re.findall(r"""['"](--[\w-]+)['"]""", source.read_text(encoding="utf-8"))
 
 
 def with_beam_options(name: str, command: Any, beam: tuple[str, ...]) -> Any:

@@ -3,7 +3,7 @@
 A command's module makes an intent of its arguments before it takes a lock or writes anything.
 `--dry-run` shows the intent (`show`). A real run is the same for all (`run_stage`): it locks the
 directory, claims it with the intent, works, writes the manifest and prints what was made. So both
-read the same input, and refuse the same in the same words; a module says only what is its own.
+read the same input, and refuse the same in the same words, and a module holds only what is its own.
 """
 
 import os

@@ -24,12 +24,13 @@ import tempfile
 from collections.abc import Callable, Iterator
 from io import BufferedReader
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from data.errors import DataError
 from data.files.stores import open_store, with_retries
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 PREFIX = "mswitch-scratch-"  # and the number of the process, for people
 PIECE_BYTES = 1 << 20
@@ -269,8 +270,10 @@ def remove(path: str | Path) -> None:
 
 
 @contextlib.contextmanager
-def open_ranges(path: str) -> Iterator[pa.NativeFile]:
+def open_ranges(path: str) -> Iterator["pa.NativeFile"]:
     """Yields the file for random access."""
+    import pyarrow as pa  # loaded where a file is read: it takes half a second
+
     if not is_remote(path):
         with pa.OSFile(path) as file:
             yield file

@@ -25,7 +25,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-import fsspec
 import tenacity
 
 from data.errors import DataError
@@ -85,6 +84,8 @@ def open_store(path: str) -> tuple[Any, str]:
 @functools.lru_cache(maxsize=16)
 def _file_system(process: int, scheme: str, options: str) -> Any:
     """Returns this process's file system; fsspec would make one per thread, at 0.1 s each."""
+    import fsspec  # loaded where a store is read: it takes a third of a second
+
     # Otherwise gcsfs queries every bucket's kind by gRPC, for a minute where no server answers.
     os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
     # No cache of listings: other workers write at the same time.

@@ -279,11 +279,6 @@ def check_known(given: Sequence[str]) -> None:
             raise DataError(f"{name} was given after -- and is not an option of Beam{offer}")
 
 
-def known_options() -> list[str]:
-    """Returns the names of Beam's options, such as `--runner`."""
-    return _known()[1]
-
-
 def _known() -> tuple[ArgumentParser, list[str]]:
     parsers: list[ArgumentParser] = []
     names = PipelineOptions([]).get_all_options(add_extra_args_fn=parsers.append)

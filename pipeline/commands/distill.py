@@ -8,14 +8,12 @@ docs/decisions/distillation.md decides what the paper leaves open.
 """
 
 import functools
-from dataclasses import replace
 from itertools import islice
 
 import equinox as eqx
 import jax
 
 from model.batch import Call
-from model.config import DistillationConfig
 from model.conversions.student import ExpertUse, expert_use, with_teachers_weights
 from model.loss.training_loss import Distillation
 from model.sharding.mesh import make_mesh
@@ -23,9 +21,8 @@ from model.step import TrainState
 from model.transformer import Transformer
 from pipeline.arguments import Distill
 from pipeline.artifacts import Claim
+from pipeline.first_checks import requested_recipe
 from pipeline.hardware.hosts import joined_hosts
-from pipeline.recipe import named
-from pipeline.recipe.overrides import override
 from pipeline.runs.directory import checkpoint_read
 from pipeline.stage import Intent
 from pipeline.tokens.opened_blocks import cached_nowhere
@@ -52,9 +49,7 @@ def checked_request(arguments: Distill) -> tuple[PreparedRun, Teacher]:
     Raises:
         ArtifactError: if the run cannot start.
     """
-    recipe = named.requested_recipe(arguments.recipe, arguments.config)
-    recipe = replace(recipe, distillation=recipe.distillation or DistillationConfig())
-    recipe = override(recipe, arguments.overrides)
+    recipe = requested_recipe(arguments)
     teacher = find(arguments.teacher)
     checks = [functools.partial(check_teaches, teacher)]
     return prepare(arguments, recipe, checks).with_input("teacher", teacher.identity), teacher

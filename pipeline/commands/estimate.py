@@ -18,7 +18,6 @@ from pathlib import Path
 
 from rich.table import Table
 
-from model.config import ConfigurationError
 from pipeline.arguments import Estimate
 from pipeline.beam.options import pipeline_options
 from pipeline.corpus import submission
@@ -26,6 +25,7 @@ from pipeline.corpus.job import begin_job
 from pipeline.corpus.read import InputFile, input_files, is_listed
 from pipeline.corpus.request import input_words, named
 from pipeline.corpus.submission import total_of
+from pipeline.first_checks import check_estimate
 from pipeline.stage import bytes_in_words
 from pipeline.terminal import Terminal, print_next
 
@@ -63,12 +63,7 @@ def run(arguments: Estimate) -> None:
     Raises:
         ConfigurationError: if the sample would have no size, or the price is negative.
     """
-    if arguments.sample_megabytes < 1:
-        asked = arguments.sample_megabytes
-        raise ConfigurationError(f"--sample-megabytes was {asked}; give 1 or more.")
-    if arguments.price_per_core_hour < 0:
-        asked = arguments.price_per_core_hour
-        raise ConfigurationError(f"--price-per-core-hour was {asked:g}; give 0 or more.")
+    check_estimate(arguments)
     found = input_files(arguments.input, arguments.crawl_base)
     some = sample(found, arguments.sample_megabytes << 20)
     with tempfile.TemporaryDirectory() as directory:

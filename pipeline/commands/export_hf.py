@@ -49,7 +49,8 @@ from model.transformer import Transformer, parameter_count
 from pipeline.arguments import ExportHf
 from pipeline.artifacts import Claim, code_version
 from pipeline.corpus.card import check_license
-from pipeline.hardware.hosts import held_by_first_host, is_first, joined
+from pipeline.first_checks import CONFIG, VOCABULARY
+from pipeline.hardware.hosts import held_by_first_host, is_first, joined_hosts
 from pipeline.recipe.recipe import Recipe
 from pipeline.runs.directory import (
     MixtureRecord,
@@ -180,7 +181,7 @@ def results(losses: LanguageLosses | None, step: int) -> str:
     return table(names, ((c, f"{p:,}", f"{n:.4f}", f"{b:.4f}") for c, p, n, b in rows))
 
 
-CONFIG, VOCABULARY, README = "config.json", "spiece.model", "README.md"
+README = "README.md"
 LOADED_WITH_CODE = f"; load it with trust_remote_code=True, which runs {MODELING}.py of that folder"
 
 

@@ -12,15 +12,14 @@ import numpy as np
 
 from data.errors import DataError
 from data.tokens.tokenizer import EOS, MODEL_FILE, PADDING, SENTINELS, Tokenizer, load
-from model.config import ConfigurationError
 from model.decoding.generation import Sampling, cached_decoder, generate
 from model.sharding.layouts import batch_shards, replicated
 from model.trainer import Trainer
 from pipeline.arguments import Fill
 from pipeline.artifacts import head_in
+from pipeline.first_checks import check_generation
 from pipeline.hardware.batches import rows_on_devices
 from pipeline.hardware.hosts import is_first, joined_hosts
-from pipeline.recipe.recipe import SEEDS
 from pipeline.runs.directory import checkpoint_read
 from pipeline.runs.finished import NOTHING
 from pipeline.runs.opened_run import load_run, restore
@@ -56,7 +55,7 @@ def checked_request(arguments: Fill) -> FillRequest:
         DataError: if the text has gaps that are not numbered in order, is too long, or has no gap
             and the run has not learned to answer.
     """
-    check_numbers(arguments.tokens, arguments.seed)
+    check_generation(arguments.tokens, arguments.seed)
     sampling = Sampling(
         temperature=arguments.temperature, top_k=arguments.top_k, top_p=arguments.top_p
     )
@@ -130,18 +129,6 @@ def filled(arguments: Fill) -> str:
     on_devices = rows_on_devices(rows, mesh)
     written = np.asarray(fill(arrays, on_devices, jax.random.key(arguments.seed)))[0]
     return tokenizer.decode(written[written != PADDING])
-
-
-def check_numbers(tokens: int, seed: int) -> None:
-    """Checks the number of tokens to generate and the seed.
-
-    Raises:
-        ConfigurationError: if no token is to be generated, or the seed does not fit JAX's 32 bits.
-    """
-    if tokens < 1:
-        raise ConfigurationError(f"--tokens was {tokens}; gaps are filled with 1 token or more.")
-    if not 0 <= seed < SEEDS:
-        raise ConfigurationError(f"--seed was {seed}; it must be from 0 to {SEEDS - 1}.")
 
 
 def check_gaps(arguments: Fill) -> None:

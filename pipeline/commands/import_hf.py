@@ -20,16 +20,16 @@ from data.examples.span_corruption import LEAST_INPUTS, MOST_INPUTS, lengths_for
 from data.files.atomic import write_bytes
 from data.files.digests import digest_of_contents
 from data.files.json_files import read_json
-from data.files.paths import instead_of_directory, open_file
+from data.files.paths import open_file
 from data.tokens.tokenizer import MODEL_FILE, Tokenizer
 from model.hugging_face.config import TheirConfig, import_config
 from model.hugging_face.weights import checked_state, compared_arrays, import_state
 from model.memory import checkpoint_bytes
 from model.transformer import parameter_count, transformer_shapes
 from pipeline.arguments import ImportHf
-from pipeline.commands.export_hf import CONFIG, VOCABULARY
 from pipeline.commands.vocabulary import with_sentinels
 from pipeline.errors import LONGEST, ArtifactError, first_line
+from pipeline.first_checks import CONFIG, VOCABULARY, weight_files
 from pipeline.recipe.recipe import Recipe
 from pipeline.runs.checkpoints import explain_save_errors
 from pipeline.runs.opened_run import trainer_here
@@ -133,31 +133,6 @@ def imported_recipe(arguments: ImportHf) -> Recipe:
         inputs=arguments.inputs,
         steps=1,
     )
-
-
-def weight_files(directory: Path) -> list[Path]:
-    """Returns the safetensors files of a directory.
-
-    Raises:
-        ArtifactError: if there is no directory, none in it, or no SentencePiece model.
-    """
-    if not directory.is_dir():
-        raise ArtifactError(
-            f"A Transformers model was expected in {directory}, which "
-            f"{instead_of_directory(directory)}; name a directory that save_pretrained wrote."
-        )
-    found = sorted(directory.glob("*.safetensors"))
-    if not found:
-        raise ArtifactError(
-            f"{directory} should hold *.safetensors and holds none; load and save it with "
-            "Transformers (from_pretrained, save_pretrained), which writes them."
-        )
-    if not (directory / VOCABULARY).exists():
-        raise ArtifactError(
-            f"{directory} should hold {VOCABULARY} (SentencePiece) and does not; put the model's "
-            "own beside its weights: tokenizer.json alone is not read."
-        )
-    return found
 
 
 def read_weights(paths: list[Path]) -> dict[str, np.ndarray]:

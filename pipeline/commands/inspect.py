@@ -29,11 +29,7 @@ from eval.funnel import Funnel, certain_share, certainty_sentence, rows_by_certa
 from pipeline.arguments import Inspect
 from pipeline.artifacts import (
     CLAIM,
-    MANIFEST,
     Head,
-    head_in,
-    held_instead,
-    is_finished,
     json_leaves,
     read_head,
     read_manifest,
@@ -42,7 +38,7 @@ from pipeline.artifacts import (
 from pipeline.corpus.pages import corpus_files, read_corpus, read_funnel
 from pipeline.curation.score import read_scores
 from pipeline.errors import ArtifactError
-from pipeline.runs.directory import RECIPE
+from pipeline.first_checks import TRAINED, described_by
 from pipeline.runs.finished import latest_gaps, read_step_times
 from pipeline.terminal import Terminal, print_lines, shortened
 from pipeline.tokens.opened_blocks import open_blocks
@@ -245,7 +241,6 @@ def run(arguments: Inspect) -> None:
         print_lines(*json.dumps(json_of(arguments.directory), indent=2).split("\n"))
 
 
-TRAINED = ("pretrain", "distill", "finetune")
 RUNS = (*TRAINED, "import-hf", "prune")  # stages that make a run
 
 
@@ -273,23 +268,6 @@ def inspect_to(console: Console, arguments: Inspect) -> None:
         INSPECTORS[head.stage](directory, console)
     else:
         console.print("its contents were not verified: there is no check of this stage")
-
-
-def described_by(directory: Place) -> str:
-    """Returns the name of the file that describes an artifact: of an unfinished run, its claim.
-
-    Raises:
-        ArtifactError: if the directory holds neither a finished artifact nor a run.
-    """
-    if is_finished(directory):
-        return MANIFEST
-    head = head_in(directory)
-    if head and head.stage in TRAINED and exists(directory / RECIPE):
-        return CLAIM
-    raise ArtifactError(
-        f"An artifact was expected in {directory}, which {held_instead(directory)}; name a "
-        "directory that a stage has finished, or a run that trains."
-    )
 
 
 def print_head(head: Head, console: Console) -> None:

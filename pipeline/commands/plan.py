@@ -21,6 +21,7 @@ from data.files.atomic import write_text
 from model.config import ConfigurationError
 from pipeline.arguments import Plan
 from pipeline.errors import ArtifactError
+from pipeline.first_checks import requested_recipe
 from pipeline.planning.compiled_step import (
     Aborted,
     CompiledStep,
@@ -48,13 +49,13 @@ from pipeline.terminal import Terminal, print_next
 from pipeline.training.upcycling import SHAPE, check_one_shape
 
 
-def requested_recipe(arguments: Plan) -> Recipe:
-    """Returns the recipe with its overrides.
+def sized_recipe(arguments: Plan) -> Recipe:
+    """Returns the recipe with its overrides, which has vocabulary rows.
 
     Raises:
         ConfigurationError: if its vocabulary rows follow from tokens, which a plan does not read.
     """
-    recipe = override(named.get(arguments.recipe), arguments.overrides)
+    recipe = requested_recipe(arguments)
     if not recipe.model.vocabulary_rows:
         raise ConfigurationError(
             f"{recipe.name} has as many vocabulary rows as its tokens need, which a plan does not "
@@ -224,7 +225,7 @@ class TriedChange(NamedTuple):
 def compile_and_print(arguments: Plan) -> None:
     """Compiles, prints and writes the plan in this process."""
     console = Terminal(highlight=False)
-    recipe = requested_recipe(arguments)
+    recipe = sized_recipe(arguments)
     devices = topology(arguments.topology, recipe.mesh.slices)
     recipe = on_mesh(recipe, arguments.overrides, devices)
     step = compile_step(recipe, devices, dense_recipe(arguments, recipe))

@@ -14,9 +14,9 @@ from data.files.paths import Place
 from pipeline.arguments import Pretrain
 from pipeline.artifacts import Claim
 from pipeline.errors import ArtifactError
+from pipeline.first_checks import requested_recipe
 from pipeline.hardware.hosts import joined_hosts, on_first_host
-from pipeline.recipe import named
-from pipeline.recipe.overrides import check_seeds, override
+from pipeline.recipe.overrides import check_seeds
 from pipeline.runs.directory import directory_of_part, saved_steps
 from pipeline.stage import Intent
 from pipeline.tokens.opened_blocks import cached_nowhere
@@ -112,8 +112,7 @@ def checked_request(arguments: Pretrain) -> tuple[PreparedRun, Origin]:
     Raises:
         ArtifactError: if the run cannot start.
     """
-    recipe = replace(named.requested_recipe(arguments.recipe, arguments.config), distillation=None)
-    recipe = with_later_settings(override(recipe, arguments.overrides), arguments)
+    recipe = with_later_settings(requested_recipe(arguments), arguments)
     origin, begun = requested_origin(arguments), has_begun(arguments.out)
     prepared = prepare(arguments, origin.adapted(recipe), origin.checks(begun), origin.known_step)
     return origin.with_inputs(prepared, begun), origin

@@ -16,8 +16,7 @@ from eval.report.tables import to_json
 from eval.verdict import cautions, further_sentences, sentences
 from pipeline import artifacts
 from pipeline.arguments import Report
-from pipeline.artifacts import MANIFEST, is_finished
-from pipeline.corpus.pages import corpus_stage
+from pipeline.artifacts import MANIFEST, corpus_stage, is_finished
 from pipeline.errors import ArtifactError
 from pipeline.reporting import sides
 from pipeline.reporting.contents import contents

@@ -26,7 +26,7 @@ from data.files.json_files import read_json
 from data.files.paths import absolute, join_path
 from eval.funnel import uneven_rules
 from pipeline.arguments import Select
-from pipeline.artifacts import MANIFEST, SCHEMA_VERSION, digest_of_manifest
+from pipeline.artifacts import MANIFEST, SCHEMA_VERSION, SELECT, digest_of_manifest
 from pipeline.beam import job
 from pipeline.beam.job import DoExchange, DoWork, WorkNumbers
 from pipeline.beam.options import (
@@ -42,7 +42,6 @@ from pipeline.corpus.counts import BLOCKED_ENTRIES, OPTED_OUT_ENTRIES, tallies, 
 from pipeline.corpus.pages import (
     PAGES_FOLDER,
     REJECTED_FOLDER,
-    SELECT,
     CorpusFile,
     corpus_files,
     has_unique_lines,

@@ -45,6 +45,7 @@ from pipeline.arguments import Vocabulary
 from pipeline.artifacts import remove_claim
 from pipeline.corpus.pages import training_pages
 from pipeline.errors import ArtifactError
+from pipeline.first_checks import check_training
 from pipeline.stage import Identity, Intent, Outcome, files_of, run_stage
 from pipeline.stopping import at_second_signal
 from pipeline.terminal import Terminal
@@ -68,6 +69,7 @@ def intents(arguments: Vocabulary) -> list[Intent]:
     """Returns what the command would do."""
     if arguments.model is not None:
         return [adoption(arguments, arguments.model)]
+    check_training(arguments)
     return [requested_training(arguments).intent]
 
 
@@ -78,6 +80,7 @@ def run(arguments: Vocabulary) -> None:
         content = with_sentinels(arguments.model)
         run_stage(intent, partial(write_model, arguments.out, content, {}))
     else:
+        check_training(arguments)
         training = requested_training(arguments)
         run_stage(training.intent, partial(train_on_corpus, training))
 

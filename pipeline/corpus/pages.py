@@ -31,7 +31,13 @@ from data.languages import all_languages, find
 from data.reading.page import RANGES, REJECTED, WRITTEN, WRITTEN_WITH_CLUSTERS
 from data.rules.rule_sets import none
 from eval.funnel import SAMPLES_PER_REASON, Funnel, funnel, in_turn
-from pipeline.artifacts import MANIFEST, digest_of_manifest, head_in, read_manifest
+from pipeline.artifacts import (
+    MANIFEST,
+    SELECT,
+    corpus_stage,
+    digest_of_manifest,
+    read_manifest,
+)
 from pipeline.beam.workspace import Workspace
 from pipeline.errors import ArtifactError
 from pipeline.stage import Reading
@@ -65,18 +71,7 @@ def corpus_files(corpus: str, folders: Sequence[str] = (PAGES_FOLDER,)) -> list[
     ]
 
 
-CLEAN, SELECT = "clean", "select"
 WITHDRAWAL, UNFINISHED = "withdrawal", "unfinished.json"  # folder of a corpus, and a file in it
-
-
-def corpus_stage(directory: Path | str) -> str:
-    """Returns the command that wrote a corpus, or is to finish it; `clean` where none has begun.
-
-    Raises:
-        DataError: if its manifest is damaged.
-    """
-    head = head_in(directory)
-    return SELECT if head and head.stage == SELECT else CLEAN
 
 
 def read_corpus(directory: Path | str) -> CorpusManifest:

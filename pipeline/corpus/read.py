@@ -64,6 +64,7 @@ from pipeline.corpus.counts import Tally
 from pipeline.corpus.judgements import Judgement, judged
 from pipeline.corpus.keys import numbers_from
 from pipeline.corpus.spills import page_spill
+from pipeline.errors import no_such_input
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -356,11 +357,7 @@ def input_files(patterns: Collection[str], base: str = COMMON_CRAWL) -> list[Inp
     for pattern in patterns:
         matched = list(_matched(pattern, base))
         if not matched:
-            what = "is a directory" if os.path.isdir(pattern) else "names no file"
-            raise DataError(
-                f"Input {pattern!r} {what}; "
-                "give existing files, or a quoted glob such as 'crawl/*.warc.wet.gz'."
-            )
+            raise no_such_input(pattern)
         unreadable = next((file for file in matched if not is_readable(file.path)), None)
         if unreadable is not None:
             raise DataError(

@@ -22,7 +22,7 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from msgspec import Meta, Struct, to_builtins
@@ -41,7 +41,6 @@ from data.files.paths import (
     names_in,
     remove,
 )
-from data.tokens.blocks import TokenBlocks
 from data.tokens.tokenizer import MODEL_FILE
 from model import (
     DENSE_STEPS_SINCE,
@@ -52,6 +51,9 @@ from model import (
 from pipeline.artifacts import head_in, held_instead, is_finished
 from pipeline.errors import ArtifactError
 from pipeline.stage import Reading, files_of
+
+if TYPE_CHECKING:
+    from data.tokens.blocks import TokenBlocks  # Arrow takes a second to load
 
 RECIPE = "recipe.json"
 CHANGES = "changes.json"
@@ -475,7 +477,7 @@ def _held_instead(directory: Place) -> str:
     return f"holds no {RECIPE}" if is_directory(directory) else instead_of_directory(directory)
 
 
-def check_same_vocabulary(directory: Place, blocks: TokenBlocks) -> None:
+def check_same_vocabulary(directory: Place, blocks: "TokenBlocks") -> None:
     """Checks that a run and token blocks have the same vocabulary.
 
     Raises:

@@ -19,7 +19,7 @@ from data.files.digests import digest_of_contents
 from data.files.parquet_files import row_count
 from data.files.paths import local_copy
 from data.languages import UNDETERMINED
-from data.tokens.tokenizer import EOS, MODEL_FILE, PADDING, SENTINELS, UNKNOWN
+from data.tokens.tokenizer import LEAST_IDS, MODEL_FILE
 from pipeline.arguments import Vocabulary
 from pipeline.corpus.pages import (
     PageFile,
@@ -35,8 +35,6 @@ from pipeline.stage import Identity, Intent, files_of
 
 STAGE = "vocabulary"
 LONGEST_SENTENCE_BYTES = 16_384  # SentencePiece skips longer ones, so they are cut
-BYTES = 256  # pieces of the byte fallback
-LEAST = SENTINELS + BYTES + len((PADDING, EOS, UNKNOWN)) + 1  # ids, with one piece
 ADVISED, ADVISED_OF_LITTLE = 4096, 2048  # least number of ids for a first training
 LITTLE = 1_000_000  # characters of a corpus that may have fewer pieces than ADVISED
 ROOM = 1.1  # ids of a first training per id that the characters alone need
@@ -129,15 +127,9 @@ def requested_training(arguments: Vocabulary) -> VocabularyTraining:
     """Returns the training that the arguments name.
 
     Raises:
-        ArtifactError: if a setting is missing or out of its range, or there is no such corpus.
+        ArtifactError: if there is no such corpus.
         DataError: if the mixture is unknown.
     """
-    if not (arguments.corpus and arguments.size):
-        raise ArtifactError(
-            "A vocabulary was asked for without --model and without both of --corpus and --size; "
-            "give the last two to train one, or --model to take an existing one."
-        )
-    check_training(arguments)
     weights = parse(arguments.mixture, training_sizes(arguments.corpus))
     files = {code: page_files(arguments.corpus, code, "train") for code in weights}
     quotas = {code: round(weight * arguments.sample_characters) for code, weight in weights.items()}
@@ -165,7 +157,7 @@ def least_size(lines: Iterable[str], character_coverage: float) -> int:
     covered = np.cumsum([0, *(count for _, count in counts.most_common())])
     shares = covered[:-1] / max(covered[-1], 1)  # which SentencePiece compares in 32 bits
     below = shares.astype(np.float32) < np.float32(character_coverage)
-    return LEAST - 1 + int(below.sum())
+    return LEAST_IDS - 1 + int(below.sum())
 
 
 def check_size(arguments: Vocabulary, least: int) -> None:
@@ -213,24 +205,6 @@ def training_intent(arguments: Vocabulary, files: Sequence[PageFile]) -> Intent:
             f"by {arguments.mixture}"
         ),
     )
-
-
-def check_training(arguments: Vocabulary) -> None:
-    """Checks the settings that need no text.
-
-    Raises:
-        ArtifactError: if a setting is out of its range.
-    """
-    size, sampled = arguments.size, arguments.sample_characters
-    coverage = arguments.character_coverage
-    ranges = (
-        ("--character-coverage", coverage, 0.98 <= coverage <= 1, "of at least 0.98, at most 1"),
-        ("--size", size, size >= LEAST, f"at least {LEAST}: sentinels, bytes and a piece"),
-        ("--sample-characters", sampled, sampled > 0, "1 or more"),
-    )
-    for name, value, fits, allowed in ranges:
-        if not fits:
-            raise ArtifactError(f"{name} was {value:g}; give a number {allowed}.")
 
 
 def advised_command(corpus: str, languages: Mapping[str, Any]) -> list[str]:

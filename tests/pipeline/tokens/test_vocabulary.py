@@ -7,10 +7,11 @@ import pytest
 from small_corpora import texts_of, write_corpus
 
 from data.errors import DataError
+from data.tokens.tokenizer import LEAST_IDS
 from pipeline.command_line import parse
 from pipeline.commands import vocabulary
 from pipeline.corpus.pages import read_corpus
-from pipeline.tokens.vocabulary import LEAST, advised_command, least_size
+from pipeline.tokens.vocabulary import advised_command, least_size
 
 
 def counts_of(**characters: int) -> dict[str, dict[str, int]]:
@@ -53,6 +54,6 @@ def test_the_least_size_is_sentencepieces_own():
     texts = [*texts_of("sw", 30), *texts_of("ja", 9), "ｱ\u200b ﬁ２ \t½ e\u0301"]
     for coverage in (0.98, 0.9995, 0.99999, 1.0):
         with pytest.raises(DataError, match="its characters alone need") as told:
-            vocabulary.train(iter(texts), LEAST, coverage)
+            vocabulary.train(iter(texts), LEAST_IDS, coverage)
         (least,) = re.findall("need ([0-9]+):", str(told.value))
         assert least_size(texts, coverage) == int(least)

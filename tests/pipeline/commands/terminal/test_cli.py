@@ -10,7 +10,7 @@ from pathlib import Path
 import jax.numpy as jnp
 import pytest
 
-from pipeline import cli, command_line, own_packages
+from pipeline import cli, command_line
 from pipeline.arguments import Tokenize
 from pipeline.commands import recipes
 
@@ -191,7 +191,7 @@ def test_a_misspelt_command_offers_its_near_match(more, capsys):
     assert capsys.readouterr().err.startswith(said)
 
 
-@pytest.mark.parametrize("name", own_packages.NAMES)
+@pytest.mark.parametrize("name", cli.OWN_PACKAGES)
 def test_a_package_that_hides_ours_is_named(name, tmp_path):
     (tmp_path / name).mkdir()
     (tmp_path / name / "__init__.py").touch()

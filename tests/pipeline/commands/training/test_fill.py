@@ -7,7 +7,8 @@ from data.errors import DataError
 from data.tokens.tokenizer import EOS, PADDING
 from model.config import ConfigurationError
 from pipeline.arguments import Fill
-from pipeline.commands.fill import check_gaps, check_numbers, encode_with_gaps, with_fillings
+from pipeline.commands.fill import check_gaps, encode_with_gaps, with_fillings
+from pipeline.first_checks import check_generation
 
 
 @pytest.mark.parametrize(
@@ -16,11 +17,11 @@ from pipeline.commands.fill import check_gaps, check_numbers, encode_with_gaps, 
 )
 def test_numbers_that_cannot_be_used_are_refused(tokens, seed, sentence):
     with pytest.raises(ConfigurationError, match=sentence):
-        check_numbers(tokens, seed)
+        check_generation(tokens, seed)
 
 
 def test_the_largest_seed_is_taken():
-    check_numbers(1, 2**32 - 1)
+    check_generation(1, 2**32 - 1)
 
 
 def test_more_gaps_than_sentinels_are_refused(tokenizer):

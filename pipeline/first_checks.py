@@ -1,0 +1,266 @@
+"""What is refused before a command's libraries are loaded: numbers, names and missing directories.
+
+JAX, Beam, SciPy and Arrow take seconds to load. A missing run or a mistyped recipe is refused
+without them, in the words of the command, by the functions that the command itself calls.
+
+Only places on this machine are looked at here: the answer of a store would be waited for twice.
+Several hosts look after they have joined, so that one that finds a mistake ends the others. Options
+of Beam are checked before anything else, by Beam.
+"""
+
+import glob
+import itertools
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from data.files.paths import Place, exists, instead_of_directory, is_remote, place
+from data.languages import codes
+from data.tokens.tokenizer import LEAST_IDS, load_any
+from model.config import ConfigurationError, DistillationConfig
+from pipeline import arguments
+from pipeline.artifacts import (
+    CLAIM,
+    MANIFEST,
+    Head,
+    corpus_stage,
+    head_in,
+    held_instead,
+    is_finished,
+    read_manifest,
+)
+from pipeline.errors import ArtifactError, no_such_input
+from pipeline.recipe import named
+from pipeline.recipe.overrides import check_seeds, override
+from pipeline.recipe.recipe import SEEDS, Recipe
+from pipeline.runs.directory import RECIPE, find_finished_run, find_run
+
+CONFIG, VOCABULARY = "config.json", "spiece.model"  # files of a Transformers model
+TRAINED = ("pretrain", "distill", "finetune")  # stages that train a run
+
+
+def check_first(command: object) -> None:
+    """Checks numbers of a command, and the recipes and places of this machine that it names.
+
+    The order is that of the command itself.
+
+    Args:
+        command: arguments of the command.
+
+    Raises:
+        ArtifactError: if a place is missing or another stage's, or a recipe is unknown.
+        DataError: if an input names no file, or a language is unknown.
+        ConfigurationError: if a number is out of its range, or settings of a recipe do not fit
+            together.
+    """
+    hosts = getattr(command, "hosts", None)
+    if getattr(command, "beam", ()) or (hosts is not None and hosts.count > 1):
+        return
+    match command:
+        case arguments.Clean():
+            _check_languages(command.languages)
+            _check_inputs(command.input)
+        case arguments.Estimate():
+            check_estimate(command)
+            _check_inputs(command.input)
+        case arguments.Score() | arguments.Withdraw():
+            _check_corpora([command.corpus])
+        case arguments.Select():
+            _check_corpora([command.corpus])
+            _check_output(command.scores, "score")
+        case arguments.Vocabulary():
+            if command.model is None:
+                check_training(command)
+                _check_corpora(command.corpus)
+            elif not (command.corpus or command.size or command.model.exists()):
+                load_any(command.model)
+        case arguments.Tokenize():
+            _check_output(command.vocabulary, "vocabulary")
+            _check_corpora(command.corpus)
+        case arguments.Pretrain():
+            check_seeds(command.seeds, command.overrides)
+            requested_recipe(command)
+            _check_output(command.tokens, "tokenize")
+        case arguments.Distill():
+            requested_recipe(command)
+            _check_runs(find_finished_run, command.teacher)
+            _check_output(command.tokens, "tokenize")
+        case arguments.Finetune():
+            _check_languages(command.languages)
+            check_seeds(command.seeds, command.overrides)
+            _check_runs(find_finished_run, command.run)
+            _check_output(command.tokens, "tokenize")
+            _check_runs(find_finished_run, command.teacher)
+        case arguments.Prune():
+            _check_languages(command.languages)
+            _check_runs(find_finished_run, command.run)
+        case arguments.Time():
+            _check_runs(find_finished_run, command.baseline, command.candidate)
+            _check_output(command.tokens, "tokenize")
+        case arguments.Evaluate():
+            _check_runs(find_run, command.run)
+            _check_output(command.tokens, "tokenize")
+        case arguments.Fill():
+            check_generation(command.tokens, command.seed)
+            _check_runs(find_run, command.run)
+        case arguments.ExportHf():
+            _check_runs(find_run, command.run)
+        case arguments.Report():
+            runs = *command.baseline, *command.candidate, *command.student
+            if len({os.path.realpath(run) for run in runs}) == len(runs):  # each is named once
+                _check_runs(find_run, *runs)
+        case arguments.ImportHf():
+            weight_files(command.directory)
+        case arguments.Plan():
+            requested_recipe(command)
+        case arguments.Recipes():
+            if command.name:
+                named.get(command.name)
+        case arguments.Inspect():
+            if not is_remote(command.directory):
+                described_by(place(command.directory))
+
+
+def _check_inputs(patterns: Sequence[str]) -> None:
+    for pattern in patterns:
+        names = itertools.chain([pattern], glob.iglob(pattern, recursive=True))
+        if "://" not in pattern and not any(map(os.path.isfile, names)):
+            raise no_such_input(pattern)
+
+
+def _check_languages(languages: Sequence[str] | None) -> None:
+    if languages:
+        codes(languages)
+
+
+def _check_corpora(corpora: Sequence[str]) -> None:
+    for corpus in corpora:
+        if not is_remote(corpus):
+            _check_output(corpus, corpus_stage(corpus))
+
+
+def _check_output(directory: str, stage: str) -> None:
+    """Checks that a directory is a stage's; "" names none."""
+    if directory and not is_remote(directory):
+        head = head_in(directory)
+        if head is None or head.stage != stage or not is_finished(directory):
+            read_manifest(directory, stage, Head)
+
+
+def _check_runs(find: Callable[[Place], object], *runs: Place | None) -> None:
+    for run in runs:
+        if isinstance(run, Path):
+            find(run)
+
+
+def requested_recipe(command: arguments.Pretrain | arguments.Distill | arguments.Plan) -> Recipe:
+    """Returns the recipe that a command names, with its overrides.
+
+    Raises:
+        ArtifactError: if there is no such recipe or field.
+        ConfigurationError: if the values are out of range or do not fit together.
+        DataError: if a saved recipe is missing or damaged.
+    """
+    match command:
+        case arguments.Pretrain():
+            recipe = replace(named.requested_recipe(command.recipe, command.config), distillation=None)
+        case arguments.Distill():
+            recipe = named.requested_recipe(command.recipe, command.config)
+            recipe = replace(recipe, distillation=recipe.distillation or DistillationConfig())
+        case arguments.Plan():
+            recipe = named.get(command.recipe)
+    return override(recipe, command.overrides)
+
+
+def check_estimate(command: arguments.Estimate) -> None:
+    """Checks the size of the sample and the price.
+
+    Raises:
+        ConfigurationError: if the sample would have no size, or the price is negative.
+    """
+    if command.sample_megabytes < 1:
+        raise ConfigurationError(
+            f"--sample-megabytes was {command.sample_megabytes}; give 1 or more."
+        )
+    if command.price_per_core_hour < 0:
+        raise ConfigurationError(
+            f"--price-per-core-hour was {command.price_per_core_hour:g}; give 0 or more."
+        )
+
+
+def check_training(command: arguments.Vocabulary) -> None:
+    """Checks the settings of a vocabulary's training that need no text.
+
+    Raises:
+        ArtifactError: if a setting is missing or out of its range.
+    """
+    if not (command.corpus and command.size):
+        raise ArtifactError(
+            "A vocabulary was asked for without --model and without both of --corpus and --size; "
+            "give the last two to train one, or --model to take an existing one."
+        )
+    size, sampled = command.size, command.sample_characters
+    coverage = command.character_coverage
+    ranges = (
+        ("--character-coverage", coverage, 0.98 <= coverage <= 1, "of at least 0.98, at most 1"),
+        ("--size", size, size >= LEAST_IDS, f"at least {LEAST_IDS}: sentinels, bytes and a piece"),
+        ("--sample-characters", sampled, sampled > 0, "1 or more"),
+    )
+    for name, value, fits, wanted in ranges:
+        if not fits:
+            raise ArtifactError(f"{name} was {value:g}; give a number {wanted}.")
+
+
+def check_generation(tokens: int, seed: int) -> None:
+    """Checks the number of tokens to generate and the seed.
+
+    Raises:
+        ConfigurationError: if no token is to be generated, or the seed does not fit JAX's 32 bits.
+    """
+    if tokens < 1:
+        raise ConfigurationError(f"--tokens was {tokens}; gaps are filled with 1 token or more.")
+    if not 0 <= seed < SEEDS:
+        raise ConfigurationError(f"--seed was {seed}; it must be from 0 to {SEEDS - 1}.")
+
+
+def weight_files(directory: Path) -> list[Path]:
+    """Returns the safetensors files of a Transformers model.
+
+    Raises:
+        ArtifactError: if there is no directory, none in it, or no SentencePiece model.
+    """
+    if not directory.is_dir():
+        raise ArtifactError(
+            f"A Transformers model was expected in {directory}, which "
+            f"{instead_of_directory(directory)}; name a directory that save_pretrained wrote."
+        )
+    weights = sorted(directory.glob("*.safetensors"))
+    if not weights:
+        raise ArtifactError(
+            f"{directory} should hold *.safetensors and holds none; load and save it with "
+            "Transformers (from_pretrained, save_pretrained), which writes them."
+        )
+    if not (directory / VOCABULARY).exists():
+        raise ArtifactError(
+            f"{directory} should hold {VOCABULARY} (SentencePiece) and does not; put the model's "
+            "own beside its weights: tokenizer.json alone is not read."
+        )
+    return weights
+
+
+def described_by(directory: Place) -> str:
+    """Returns the name of the file that describes an artifact: of an unfinished run, its claim.
+
+    Raises:
+        ArtifactError: if the directory holds neither a finished artifact nor a run.
+    """
+    if is_finished(directory):
+        return MANIFEST
+    head = head_in(directory)
+    if head and head.stage in TRAINED and exists(directory / RECIPE):
+        return CLAIM
+    raise ArtifactError(
+        f"An artifact was expected in {directory}, which {held_instead(directory)}; name a "
+        "directory that a stage has finished, or a run that trains."
+    )
