@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 SLOW = ("apache_beam", "jax", "pyarrow", "scipy", "tensorflow")
-# Runs command lines one after the other; says of each its status and which of the libraries it has.
+# Prints each command line's status, its message, and the slow libraries that are in memory then.
 PROGRAM = """
 import contextlib, io, json, sys
 from pipeline import cli
@@ -33,24 +34,31 @@ NO_INPUT = "Input 'none' names no file; give existing files, or a quoted glob"
 UNKNOWN_OPTION = "Unrecognized options: --colour"
 MISTAKES = {
     "pretrian --out o": "There is no command 'pretrian'. Did you mean pretrain?",
-    "clean --input none --rules mc4 --out o --colour red": UNKNOWN_OPTION,
+    "pretrian --help": "There is no command 'pretrian'. Did you mean pretrain?",
     "clean --input none --rules mc4 --out o --runner=X": "--runner is an option of Beam",
-    "recipes --colour red": UNKNOWN_OPTION,
+    "clean --crawl_cache a --crawl-cache=b --out o": "clean was given --crawl-cache 2 times; give",
+    "evaluate --run a --run=b --tokens t": "evaluate was given --run 2 times; give it once.",
+    "inspect --directory=": "inspect was given --directory with an empty value; write one",
     "clean --input none --rules mc4 --out o": NO_INPUT,
     "clean --input . --rules mc4 --out o": "Input '.' is a directory; give existing files",
     "clean --input none --rules mc4 --languages swahilli --out o": "'swahilli'",
     "estimate --input none --rules mc4": NO_INPUT,
-    "estimate --input none --rules mc4 --sample-megabytes -3": "--sample-megabytes was -3; give 1",
+    "estimate --input x --rules none --sample-megabytes -3": "--sample-megabytes was -3; give 1",
+    "estimate --input x --rules none --price-per-core-hour -1": "--price-per-core-hour was -1",
     "score --corpus none --out o": NO_CORPUS,
     "select --corpus none --scores none --out o": NO_CORPUS,
     "withdraw --corpus none --sites none --reason x": NO_CORPUS,
     "vocabulary --corpus none --size 1000 --out o": NO_CORPUS,
-    "vocabulary --corpus none --size 9 --out o": "--size was 9; give a number at least 360",
+    "vocabulary --corpus c --size 200 --out o": "--size was 200; give a number at least 360",
+    "vocabulary --corpus c --size 2000 --character-coverage 5 --out o": "coverage was 5;",
     "vocabulary --model none --out o": "A vocabulary was expected at none, which does not exist",
     "tokenize --corpus none --vocabulary none --out o": "vocabulary output was expected in none",
     "pretrain --recipe mt5-dmo --tokens none --out o": NO_RECIPE,
     "pretrain --recipe mt5-demo --tokens none --out o": NO_TOKENS,
     "pretrain --recipe mt5-demo --tokens none --out o --set stpes=1": "steps",
+    "pretrain --recipe mt5-demo --tokens t --out o --set seed=3 --seeds 4": (
+        "--seeds 4 was given together with --set seed=3; give one of them"
+    ),
     "finetune --run none --task none --out o": NO_RUN,
     "distill --teacher none --recipe mt5-dmo --tokens none --out o": NO_RECIPE,
     "distill --teacher none --recipe mt5-demo --tokens none --out o": NO_RUN,
@@ -59,32 +67,65 @@ MISTAKES = {
     "time --baseline none --candidate none --tokens none --out o": NO_RUN,
     "report --baseline none --candidate nothing --out o": NO_RUN,
     "fill <extra_id_0> --run none": NO_RUN,
-    "fill <extra_id_0> --run none --tokens 0": "--tokens was 0; gaps are filled with 1 token",
+    "fill x --run none --tokens 0": "--tokens was 0; gaps are filled with 1 token or more",
     "import-hf none --out o": "A Transformers model was expected in none, which does not exist",
     "export-hf --run none --out o": NO_RUN,
     "plan --recipe mt5-dmo --topology cpu:1": NO_RECIPE,
     "recipes mt5-dmo": NO_RECIPE,
     "inspect none": "An artifact was expected in none, which does not exist",
+    **{
+        line: f"{line.split()[0]} was given gs://bucket/x where it reads or writes on this machine"
+        for line in (
+            "pretrain --config gs://bucket/x --tokens t --out o",
+            "evaluate --run r --tokens t --cache.directory gs://bucket/x",
+            "vocabulary --corpus gs://bucket/c --size 9 --out gs://bucket/x",
+            "import-hf gs://bucket/x --out o",
+            "demo --out gs://bucket/x",
+        )
+    },
+}
+USAGE = {  # tyro's own boxes
+    "clean --input none --rules mc4 --out o --colour red": UNKNOWN_OPTION,
+    "recipes --colour red": UNKNOWN_OPTION,
+    "pretrain --tokens t --hosts.count 1 --hosts.count 2": "Required options",
+}
+LATER = {  # found by what the commands load
+    "report --baseline a b --candidate c ./a --out o": "/a; a run against itself",
+    "clean --input https://x.example/a.jsonl --rules mc4 --out o": "address of a web server",
 }
 
 
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory) -> dict[str, tuple[int, str, list[str]]]:
     """Status, message and slow libraries in memory after each command line, of one process."""
+    lines, here = [*MISTAKES, *USAGE, *LATER], tmp_path_factory.mktemp("empty")
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM],
-        input=json.dumps([SLOW, *MISTAKES]),
+        input=json.dumps([SLOW, *lines]),
         capture_output=True,
         text=True,
         check=True,
-        cwd=tmp_path_factory.mktemp("empty"),
+        cwd=here,
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "COLUMNS": "200"},
     )
-    return dict(zip(MISTAKES, json.loads(done.stdout), strict=True))
+    assert not list(here.iterdir())  # nothing is left
+    return dict(zip(lines, json.loads(done.stdout), strict=True))
 
 
-@pytest.mark.parametrize("line", MISTAKES)
+@pytest.mark.parametrize("line", [*MISTAKES, *USAGE])
 def test_a_mistake_is_refused_without_slow_libraries(line, answers):
-    status, printed, loaded = answers[line]
-    assert MISTAKES[line] in printed
+    status, _, loaded = answers[line]
     assert (status, loaded) == (2, [])
+
+
+@pytest.mark.parametrize("line", MISTAKES | LATER)
+def test_a_mistake_is_one_sentence(line, answers):
+    status, printed, _ = answers[line]
+    sentence = re.escape((MISTAKES | LATER)[line])
+    assert status == 2
+    assert re.fullmatch(rf"mswitch: .*{sentence}.*\n", printed), printed
+
+
+@pytest.mark.parametrize("line", USAGE)
+def test_a_line_that_cannot_be_parsed_names_its_option(line, answers):
+    assert USAGE[line] in answers[line][1]

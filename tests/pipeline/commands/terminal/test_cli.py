@@ -37,38 +37,6 @@ def test_everything_after_two_dashes_is_for_beam():
     assert beam == ("--runner=X", "--", "y")
 
 
-def test_one_value_given_twice_is_an_error(capsys):
-    assert cli.run(["evaluate", "--run", "a", "--run=b", "--tokens", "t"]) == 2
-    assert "evaluate was given --run 2 times; give it once." in capsys.readouterr().err
-    assert cli.run(["clean", "--crawl_cache", "a", "--crawl-cache=b", "--out", "o"]) == 2
-    assert "clean was given --crawl-cache 2 times; give it once." in capsys.readouterr().err
-    with pytest.raises(SystemExit) as stopped:
-        cli.run(["pretrain", "--tokens", "t", "--hosts.count", "1", "--hosts.count", "2"])
-    assert stopped.value.code == 2
-
-
-@pytest.mark.parametrize(
-    "command",
-    [
-        "pretrain --config gs://bucket/x --tokens t --out o",
-        "evaluate --run r --tokens t --cache.directory gs://bucket/x",
-        "vocabulary --corpus gs://bucket/c --size 9 --out gs://bucket/x",
-        "import-hf gs://bucket/x --out o",
-        "demo --out gs://bucket/x",
-    ],
-)
-def test_an_address_for_a_local_path_is_refused_in_one_sentence(
-    command, capsys, tmp_path, monkeypatch
-):
-    monkeypatch.chdir(tmp_path)
-    assert cli.run(command.split()) == 2
-    message = (
-        f"mswitch: {command.split()[0]} was given gs://bucket/x where it reads or writes on this"
-    )
-    assert message in capsys.readouterr().err
-    assert not list(tmp_path.iterdir())
-
-
 def test_an_address_for_an_artifact_that_may_be_remote_is_accepted():
     command_line.check_paths(
         "tokenize", Tokenize(corpus=("gs://b/c",), vocabulary="s3://b/v", out="gs://b")
@@ -137,58 +105,9 @@ def test_any_other_error_is_a_bug_with_its_traceback(error, monkeypatch):
         cli.run(["recipes"])
 
 
-@pytest.mark.parametrize(
-    ("command", "said"),
-    [
-        ("clean --input x --rules none --out o --runner=DataflowRunner", "--runner is an option"),
-        ("estimate --input x --rules none --sample-megabytes -3", "--sample-megabytes was -3"),
-        ("estimate --input x --rules none --price-per-core-hour -1", "--price-per-core-hour was"),
-        ("fill --run none --tokens 0 x", "--tokens was 0; gaps are filled with 1 token or more"),
-        (
-            "vocabulary --corpus c --size 2000 --character-coverage 5 --out o",
-            "coverage was 5;",
-        ),
-        ("vocabulary --corpus c --size 200 --out o", "--size was 200; give a number at least 360"),
-        ("report --baseline a b --candidate c ./a --out o", "both name .*/a; a run against itself"),
-        (
-            "time --baseline none --candidate none --tokens t --out o",
-            "in none, which does not exist",
-        ),
-        ("inspect none", "in none, which does not exist"),
-        ("inspect --directory=", "--directory with an empty value; write one"),
-        ("clean --input https://x.example/a.jsonl --rules mc4 --out o", "address of a web server"),
-        ("clean --input . --rules mc4 --out o", "Input '.' is a directory; give existing files"),
-        (
-            "pretrain --recipe mt5-demo --tokens t --out o --set seed=3 --seeds 4",
-            "--seeds 4 was given together with --set seed=3; give one of them",
-        ),
-        ("import-hf none --out o", "in none, which does not exist"),
-        ("evaluate --run none --tokens t", "in none, which does not exist"),
-        ("export-hf --run none --out o", "in none, which does not exist"),
-        ("tokenize --corpus none --vocabulary v --out o", "which does not exist; run"),
-        ("pretrain --recipe mt5-demo --tokens none --out o", "in none, which does not exist"),
-    ],
-)
-def test_a_mistake_is_one_sentence_and_nothing_is_left(
-    command, said, capsys, tmp_path, monkeypatch
-):
-    monkeypatch.chdir(tmp_path)
-    assert cli.run(command.split()) == 2
-    printed = capsys.readouterr().err
-    assert re.fullmatch(rf"mswitch: .*{said}.*\n", printed), printed
-    assert not list(tmp_path.iterdir())
-
-
 def test_the_version_is_that_of_the_package(capsys):
     assert cli.run(["--version"]) == 0
     assert capsys.readouterr().out == f"mswitch {metadata.version('mswitch')}\n"
-
-
-@pytest.mark.parametrize("more", [[], ["--help"], ["--out", "x"]], ids=str)
-def test_a_misspelt_command_offers_its_near_match(more, capsys):
-    assert cli.run(["pretrian", *more]) == 2
-    said = "mswitch: There is no command 'pretrian'. Did you mean pretrain?"
-    assert capsys.readouterr().err.startswith(said)
 
 
 @pytest.mark.parametrize("name", cli.OWN_PACKAGES)
