@@ -36,27 +36,27 @@ from data.files.paths import (
 from pipeline.errors import ArtifactError
 
 
-def json_differences(found: Any, second: Any, name: str = "", *, other: str = "asked") -> list[str]:
+def json_differences(first: Any, second: Any, name: str = "", *, other: str = "asked") -> list[str]:
     """Returns one line per value that differs between two JSON values, named by its path.
 
     Args:
-        found: one value, which is said to be there.
-        second: another one.
+        first: value that is said to be there.
+        second: value to compare with it.
         name: path of both.
         other: word for the second value.
     """
-    if isinstance(found, dict) and isinstance(second, dict):
-        keys = sorted(found.keys() | second.keys())
+    if isinstance(first, dict) and isinstance(second, dict):
+        keys = sorted(first.keys() | second.keys())
         return [
             line
             for key in keys
             for line in json_differences(
-                found.get(key), second.get(key), f"{name}.{key}".lstrip("."), other=other
+                first.get(key), second.get(key), f"{name}.{key}".lstrip("."), other=other
             )
         ]
-    if found == second:
+    if first == second:
         return []
-    return [f"{name}: there {words_of(found)}, {other} {words_of(second)}"]
+    return [f"{name}: there {words_of(first)}, {other} {words_of(second)}"]
 
 
 def words_of(value: Any) -> str:
@@ -83,13 +83,13 @@ def json_leaves(value: Any, name: str = "") -> dict[str, Any]:
     }
 
 
-def unknown_fields(given: Any, known: Any, name: str = "") -> Iterator[str]:
+def unknown_fields(value: Any, known: Any, name: str = "") -> Iterator[str]:
     """Yields the paths of the fields that another JSON value of the same shape does not have."""
-    if isinstance(given, (list, tuple)) and isinstance(known, (list, tuple)):
-        given, known = dict(enumerate(given)), dict(enumerate(known))
-    if not (isinstance(given, dict) and isinstance(known, dict)):
+    if isinstance(value, (list, tuple)) and isinstance(known, (list, tuple)):
+        value, known = dict(enumerate(value)), dict(enumerate(known))
+    if not (isinstance(value, dict) and isinstance(known, dict)):
         return
-    for key, part in given.items():
+    for key, part in value.items():
         path = f"{name}.{key}".lstrip(".")
         if key in known:
             yield from unknown_fields(part, known[key], path)
@@ -178,12 +178,12 @@ def claim(
     Raises:
         ArtifactError: if the directory holds something else, or the same with other settings.
     """
-    found = look(directory, stage, settings, inputs)
-    if found is Claim.FRESH:
+    there = look(directory, stage, settings, inputs)
+    if there is Claim.FRESH:
         _write(directory, CLAIM, _identity(stage, settings, inputs))
-    if found is Claim.FINISHED:
+    if there is Claim.FINISHED:
         remove(join_path(directory, CLAIM))  # left by a kill between the two
-    return found
+    return there
 
 
 def look(
@@ -359,25 +359,25 @@ def _identity(stage: str, settings: Mapping[str, Any], inputs: Mapping[str, str]
     return json.loads(json.dumps({"stage": stage, "settings": settings, "inputs": inputs}))
 
 
-def _refusal(directory: Path | str, found: Mapping[str, Any], requested: Mapping[str, Any]) -> str:
+def _refusal(directory: Path | str, there: Mapping[str, Any], requested: Mapping[str, Any]) -> str:
     """Returns a sentence on how an output differs from the requested one.
 
     Args:
         directory: the output's directory.
-        found: settings and inputs that it was made with.
+        there: settings and inputs that it was made with.
         requested: those of the command, of the same stage.
     """
-    settings = json_differences(found.get("settings", {}), requested["settings"])
-    inputs = list(_other_inputs(found.get("inputs", {}), requested["inputs"]))
+    settings = json_differences(there.get("settings", {}), requested["settings"])
+    inputs = list(_other_inputs(there.get("inputs", {}), requested["inputs"]))
     kinds = {"with other settings": settings, "from other inputs": inputs}
-    made = " and ".join(f"{kind} ({'; '.join(some)})" for kind, some in kinds.items() if some)
+    made = " and ".join(f"{kind} ({'; '.join(lines)})" for kind, lines in kinds.items() if lines)
     made = made or "by another version, which knows other settings"
     return f"{directory} was made {made}; ask for the same, name another directory, or remove it."
 
 
-def _other_inputs(found: Mapping[str, str], requested: Mapping[str, str]) -> Iterator[str]:
-    for name in sorted(found.keys() | requested.keys()):
-        there, asked = found.get(name), requested.get(name)
+def _other_inputs(former: Mapping[str, str], requested: Mapping[str, str]) -> Iterator[str]:
+    for name in sorted(former.keys() | requested.keys()):
+        there, asked = former.get(name), requested.get(name)
         if there != asked and there and asked and DIGEST(there) and DIGEST(asked):
             yield f"{name}: another, or changed since"
         else:

@@ -164,7 +164,9 @@ def requested_recipe(command: arguments.Pretrain | arguments.Distill | arguments
     """
     match command:
         case arguments.Pretrain():
-            recipe = replace(named.requested_recipe(command.recipe, command.config), distillation=None)
+            recipe = replace(
+                named.requested_recipe(command.recipe, command.config), distillation=None
+            )
         case arguments.Distill():
             recipe = named.requested_recipe(command.recipe, command.config)
             recipe = replace(recipe, distillation=recipe.distillation or DistillationConfig())

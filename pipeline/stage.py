@@ -200,8 +200,7 @@ def show(intent: Intent) -> None:
         LockHeld: if another command holds the lock.
         ArtifactError: if the real command would refuse the directory.
     """
-    found = look(intent)
-    print_lines(*lines(intent, found))
+    print_lines(*lines(intent, look(intent)))
 
 
 def look(intent: Intent) -> Claim:
@@ -214,12 +213,12 @@ def look(intent: Intent) -> Claim:
     if intent.out is None:
         return Claim.FRESH
     check_free(intent.out, intent.stage)
-    found = Claim.FRESH
+    there = Claim.FRESH
     if intent.identity is not None:
-        found = artifacts.look(intent.out, intent.stage, *intent.identity)
-    if found is not Claim.FINISHED:
+        there = artifacts.look(intent.out, intent.stage, *intent.identity)
+    if there is not Claim.FINISHED:
         check_writable(intent.out)
-    return found
+    return there
 
 
 def check_writable(out: Path | str) -> None:
@@ -236,26 +235,26 @@ def check_writable(out: Path | str) -> None:
         )
 
 
-def lines(intent: Intent, found: Claim) -> Iterator[str]:
+def lines(intent: Intent, there: Claim) -> Iterator[str]:
     """Yields an intent in words."""
     stage = intent.stage
-    if found is Claim.FINISHED:
+    if there is Claim.FINISHED:
         yield f"{stage}: {intent.out} is finished; the command would do nothing."
         return
     for reading in intent.reads:
         yield f"{stage}: would read {reading}"
     yield from (f"{stage}: {sentence}" for sentence in intent.finds)
-    yield f"{stage}: would write {intent.writes}{_where(intent.out, found)}"
+    yield f"{stage}: would write {intent.writes}{_where(intent.out, there)}"
     if intent.work:
         yield f"{stage}: work: {intent.work}"
     yield f"{stage}: time: {intent.time}"
     yield f"{stage}: a dry run; nothing was written."
 
 
-def _where(out: Path | str | None, found: Claim) -> str:
+def _where(out: Path | str | None, there: Claim) -> str:
     if out is None:
         return ""
-    state = ", going on with what is there" if found is Claim.UNFINISHED else ""
+    state = ", going on with what is there" if there is Claim.UNFINISHED else ""
     if is_remote(out):
         return f", in {out}{state}"
     free = shutil.disk_usage(nearest(out)).free
@@ -270,7 +269,7 @@ def is_writable(path: Path) -> bool:
 def nearest(path: Path | str) -> Path:
     """Returns a local path, or the nearest directory above it that exists."""
     whole = Path(path).absolute()
-    return next(one for one in (whole, *whole.parents) if one.exists())
+    return next(part for part in (whole, *whole.parents) if part.exists())
 
 
 def bytes_in_words(count: float) -> str:

@@ -58,9 +58,9 @@ class Signals:
     def __enter__(self) -> "Signals":
         self._read, self._write = socket.socketpair()
         self._write.setblocking(False)
-        heard = [one for one in STOPPING if signal.getsignal(one) is not signal.SIG_IGN]
+        heard = [number for number in STOPPING if signal.getsignal(number) is not signal.SIG_IGN]
         self._former = {
-            one: signal.signal(one, lambda number, _: self._interrupt(number)) for one in heard
+            number: signal.signal(number, lambda came, _: self._interrupt(came)) for number in heard
         }
         self._former_wakeup = signal.set_wakeup_fd(self._write.fileno(), warn_on_full_buffer=False)
         threading.Thread(target=self._watch, daemon=True).start()

@@ -97,11 +97,12 @@ class Terminal(Console):
         """
         if self.is_terminal:
             fitting = (
-                parts_of(one, self.width) if isinstance(one, Table) else [one] for one in objects
+                parts_of(item, self.width) if isinstance(item, Table) else [item]
+                for item in objects
             )
             objects = tuple(part for parts in fitting for part in parts)
-        tables = [one for one in objects if isinstance(one, Table)]
-        if not self.is_terminal and all(isinstance(one, str) for one in objects):
+        tables = [item for item in objects if isinstance(item, Table)]
+        if not self.is_terminal and all(isinstance(item, str) for item in objects):
             settings.setdefault("soft_wrap", True)
         with self._at_least(max(map(least_width, tables), default=0)):
             for table in tables:
@@ -136,7 +137,7 @@ def _width_of(table: Table, cells: Iterable[int]) -> int:
     """Returns the width of columns of a table that have so many cells, with padding and borders."""
     _, right, _, left = table.padding
     border = 0 if table.box is None else 1
-    return border + sum(one + left + right + border for one in cells)
+    return border + sum(width + left + right + border for width in cells)
 
 
 def _least_cells(column: Column) -> int:
@@ -153,7 +154,7 @@ def _longest_word(column: Column) -> int:
 
 def hold_numbers(table: Table, width: int) -> None:
     """Fixes the columns of numbers of a table that must be narrowed, so that only text is cut."""
-    longest = (max(_longest_word(one), len(str(one.header))) for one in table.columns)
+    longest = (max(_longest_word(column), len(str(column.header))) for column in table.columns)
     whole = _width_of(table, longest)
     for column in table.columns:
         if column.justify == "right" and whole > width:

@@ -61,9 +61,8 @@ def intents(arguments: Demo) -> list[Intent]:
         ArtifactError: if a package of the demo extra is not installed.
     """
     versions = demo_packages()
-    names = [[directory_of(stage) for stage in together] for together in commands(arguments.out)]
-    done = [name for some in names for name in some if (name / MANIFEST).exists()]
-    some = ", ".join(path.name for path in done) or "none"
+    outputs = [directory_of(stage) for together in commands(arguments.out) for stage in together]
+    done = [output.name for output in outputs if (output / MANIFEST).exists()]
     packages = ", ".join(f"{name} {version}" for name, version in versions.items())
     return [
         Intent(
@@ -71,7 +70,8 @@ def intents(arguments: Demo) -> list[Intent]:
             reads=[],
             writes="archive, corpus, vocabulary, tokens, two runs and a report",
             out=arguments.out,
-            work=f"{sum(map(len, names))} commands on text of {packages}; finished: {some}",
+            work=f"{len(outputs)} commands on text of {packages}; "
+            f"finished: {', '.join(done) or 'none'}",
             time="about eight minutes on two cores, as documented" if not done else UNKNOWN,
         )
     ]

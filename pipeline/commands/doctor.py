@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -95,40 +96,41 @@ def installation() -> Iterator[Finding]:
     """Yields versions, unmet requirements, extras, JAX's plugins, and how TensorFlow is loaded."""
     yield python_version(sys.version_info[:3])
     yield Finding(PACKAGE, " ".join(filter(None, [code_version(), source_commit()])))
-    required = [Requirement(one) for one in metadata.requires(PACKAGE) or ()]
+    required = [Requirement(text) for text in metadata.requires(PACKAGE) or ()]
     yield Finding("packages", ", ".join(f"{name} {version_of(name)}" for name in SHOWN))
     yield unmet_requirements(of_extra(required, ""))
     extras = metadata.metadata(PACKAGE).get_all("Provides-Extra") or []
     yield from (extra(name, list(of_extra(required, name))) for name in extras)
-    yield plugins([one.name for one in metadata.entry_points(group="jax_plugins")])
+    yield plugins([entry.name for entry in metadata.entry_points(group="jax_plugins")])
     yield tensorflow(sys.modules)
     yield loads(LOADS)
 
 
 def python_version(version: tuple[int, ...]) -> Finding:
     """Returns whether mswitch has been made for this Python."""
-    found = ".".join(map(str, version))
+    installed = ".".join(map(str, version))
     if PYTHONS[0] <= version[:2] <= PYTHONS[1]:
-        return Finding("Python", found)
+        return Finding("Python", installed)
     known = " to ".join(f"{major}.{minor}" for major, minor in PYTHONS)
-    return Finding("Python", found, f"make an environment with Python {known}", stops=True)
+    return Finding("Python", installed, f"make an environment with Python {known}", stops=True)
 
 
 def of_extra(required: Iterable[Requirement], name: str) -> Iterator[Requirement]:
     """Yields the requirements of an extra; those of the package itself for ""."""
-    for one in required:
-        by_extra = one.marker is not None and "extra" in str(one.marker)
-        if by_extra == bool(name) and (not one.marker or one.marker.evaluate({"extra": name})):
-            yield one
+    for requirement in required:
+        marker = requirement.marker
+        by_extra = marker is not None and "extra" in str(marker)
+        if by_extra == bool(name) and (not marker or marker.evaluate({"extra": name})):
+            yield requirement
 
 
 def unmet(required: Iterable[Requirement]) -> list[str]:
     """Returns each requirement that no installed version meets, with what is there."""
-    found = ((one, version_of(one.name)) for one in required)
+    installed = ((requirement, version_of(requirement.name)) for requirement in required)
     return [
-        f"{one.name}{one.specifier} ({there})"
-        for one, there in found
-        if there == "missing" or not one.specifier.contains(there, prereleases=True)
+        f"{requirement.name}{requirement.specifier} ({version})"
+        for requirement, version in installed
+        if version == "missing" or not requirement.specifier.contains(version, prereleases=True)
     ]
 
 
@@ -151,11 +153,11 @@ def extra(name: str, required: list[Requirement]) -> Finding:
 
 def plugins(names: list[str]) -> Finding:
     """Returns whether at most one plugin gives devices to JAX: with two, neither may start."""
-    found = ", ".join(sorted(names)) or "none"
+    listed = ", ".join(sorted(names)) or "none"
     if len(set(names)) < 2:
-        return Finding("plugins of JAX", found)
+        return Finding("plugins of JAX", listed)
     remedy = "keep the one of your devices and uninstall the others"
-    return Finding("plugins of JAX", found, remedy, stops=True)
+    return Finding("plugins of JAX", listed, remedy, stops=True)
 
 
 def tensorflow(modules: Mapping[str, object]) -> Finding:
@@ -192,8 +194,8 @@ import json
 from pipeline.hardware.compiler_flags import leave_alone_without_chips
 leave_alone_without_chips()
 import jax
-found = [(one.device_kind, (one.memory_stats() or {}).get("bytes_limit")) for one in jax.devices()]
-print(json.dumps(found))
+devices = jax.devices()
+print(json.dumps([(d.device_kind, (d.memory_stats() or {}).get("bytes_limit")) for d in devices]))
 """
 
 
@@ -218,32 +220,31 @@ def memory() -> Finding:
 def devices(program: str) -> Finding:
     """Returns JAX's devices, as a program prints them: kind and bytes of memory of each."""
     if (tried := tried_alone(program, DEVICE_SECONDS)) is None:
-        found = f"no answer within {DEVICE_SECONDS} s"
-        return Finding("devices", found, "end what else uses them, or set JAX_PLATFORMS=cpu", True)
+        waited = f"no answer within {DEVICE_SECONDS} s"
+        return Finding("devices", waited, "end what else uses them, or set JAX_PLATFORMS=cpu", True)
     if tried.failure:
         remedy = "repair the driver, or set JAX_PLATFORMS=cpu"
         return Finding("devices", f"JAX does not start: {tried.failure}", remedy, True)
-    found = [tuple(one) for one in json.loads(tried.printed.splitlines()[-1])]
-    return Finding("devices", ", ".join(counted(found)))
+    kinds = Counter(map(tuple, json.loads(tried.printed.splitlines()[-1])))
+    return Finding("devices", ", ".join(devices_in_words(kinds)))
 
 
-def counted(found: Sequence[tuple[str, int | None]]) -> Iterator[str]:
+def devices_in_words(kinds: Mapping[tuple[str, int | None], int]) -> Iterator[str]:
     """Yields `8 x TPU v5e with 16 GB` for eight equal devices."""
-    for one in dict.fromkeys(found):
-        kind, size = one
-        yield f"{found.count(one)} x {kind}" + (f" with {bytes_in_words(size)}" if size else "")
+    for (kind, size), count in kinds.items():
+        yield f"{count} x {kind}" + (f" with {bytes_in_words(size)}" if size else "")
 
 
 def room(out: Path) -> Finding:
     """Returns whether this user can write in a directory, and how much."""
     there = nearest(out)
     free = shutil.disk_usage(there).free
-    found = f"{bytes_in_words(free)} free in {there}"
+    space = f"{bytes_in_words(free)} free in {there}"
     if not is_writable(there):
-        return Finding("disk", f"{found}, which this user may not write", WRITABLE, True)
+        return Finding("disk", f"{space}, which this user may not write", WRITABLE, True)
     if not free:
-        return Finding("disk", found, "make room", True)
-    return Finding("disk", found)
+        return Finding("disk", space, "make room", True)
+    return Finding("disk", space)
 
 
 def store(address: str) -> Finding:
@@ -251,8 +252,8 @@ def store(address: str) -> Finding:
     try:
         return Finding(f"store {address}", f"lists {len(names_in(address)):,} names")
     except DataError as error:  # its sentence ends with what to do
-        found, _, remedy = str(error).removesuffix(".").rpartition("; ")
-        return Finding(f"store {address}", found, remedy, True)
+        fault, _, remedy = str(error).removesuffix(".").rpartition("; ")
+        return Finding(f"store {address}", fault, remedy, True)
 
 
 def terminal(encoding: str, columns: int) -> Iterator[Finding]:
@@ -270,20 +271,20 @@ def run(arguments: Doctor) -> None:
     Raises:
         SystemExit: with status 1 if something would stop a run.
     """
-    found = [*installation(), *machine(arguments.out, arguments.store)]
+    findings = [*installation(), *machine(arguments.out, arguments.store)]
     if arguments.json:
-        rows = [one._asdict() for one in found]
+        rows = [finding._asdict() for finding in findings]
         print_lines(*json.dumps(rows, indent=2, ensure_ascii=False).splitlines())
     else:
-        print_lines(*lines(found))
-    if any(one.stops for one in found):
+        print_lines(*lines(findings))
+    if any(finding.stops for finding in findings):
         raise SystemExit(1)
 
 
-def lines(found: list[Finding]) -> Iterator[str]:
+def lines(findings: list[Finding]) -> Iterator[str]:
     """Yields one line per finding, those that stop a run once more at the end."""
-    for one in found:
-        remedy = f"; {one.remedy}" if one.remedy else ""
-        yield f"{one.mark:4}  {one.subject}: {one.found}{remedy}"
-    stops = [one.subject for one in found if one.stops]
+    for finding in findings:
+        remedy = f"; {finding.remedy}" if finding.remedy else ""
+        yield f"{finding.mark:4}  {finding.subject}: {finding.found}{remedy}"
+    stops = [finding.subject for finding in findings if finding.stops]
     yield f"A run would be stopped by: {', '.join(stops)}." if stops else "Nothing stops a run."

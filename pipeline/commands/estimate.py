@@ -64,11 +64,11 @@ def run(arguments: Estimate) -> None:
         ConfigurationError: if the sample would have no size, or the price is negative.
     """
     check_estimate(arguments)
-    found = input_files(arguments.input, arguments.crawl_base)
-    some = sample(found, arguments.sample_megabytes << 20)
+    files = input_files(arguments.input, arguments.crawl_base)
+    sampled = sample(files, arguments.sample_megabytes << 20)
     with tempfile.TemporaryDirectory() as directory:
-        measured = measure(some, arguments.rules, Path(directory))
-    part, by = share_of(some, found)
+        measured = measure(sampled, arguments.rules, Path(directory))
+    part, by = share_of(sampled, files)
     whole = measured.times(1 / part)
     console = Terminal(highlight=False)
     console.print(table_of(measured, whole, arguments.price_per_core_hour))
@@ -79,14 +79,14 @@ def run(arguments: Estimate) -> None:
     print_next("estimate", "clean", *input_words(arguments), "--out", "corpus")
 
 
-def share_of(some: Sequence[InputFile], files: Sequence[InputFile]) -> tuple[float, str]:
+def share_of(sampled: Sequence[InputFile], files: Sequence[InputFile]) -> tuple[float, str]:
     """Returns the share of the input that a sample is, and what it was measured by.
 
     A crawl's list has no sizes; its files are about equally large.
     """
     if any(map(is_listed, files)):
-        return len(some) / max(len(files), 1), "number of files"
-    sizes = [sum(file.size for file in part) for part in (some, files)]
+        return len(sampled) / max(len(files), 1), "number of files"
+    sizes = [sum(file.size for file in part) for part in (sampled, files)]
     return sizes[0] / max(sizes[1], 1) or 1.0, "bytes"
 
 
@@ -125,7 +125,7 @@ def table_of(measured: Amounts, whole: Amounts, price: float) -> Table:
         values = (getattr(amounts, name) for amounts in (measured, whole))
         table.add_row(title, *("?" if math.isnan(value) else shown(value) for value in values))
     if price:
-        costs = (one.core_seconds / 3600 * price for one in (measured, whole))
+        costs = (amounts.core_seconds / 3600 * price for amounts in (measured, whole))
         table.add_row(f"money at {price:g} per core-hour", *(f"{cost:,.2f}" for cost in costs))
     for column in table.columns[1:]:
         column.justify = "right"

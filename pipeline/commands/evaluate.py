@@ -4,6 +4,7 @@ Pages go to `RUN/evaluation/step=N.parquet`, as pretraining writes them at inter
 sentences of parallel texts have files of their own, in `RUN/tasks/NAME/`.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -127,8 +128,8 @@ def page_intent(arguments: Evaluate) -> Intent:
     run, blocks = arguments.run, request.blocks
     most, counts = request.recipe.held_out_pages, blocks.counts("validation", "pages")
     pages = sum(min(count, most) if most else count for count in counts.values())
-    shards = [one for code in blocks.languages("validation") for one in blocks.shards(code, SCORED)]
-    size = sum(one.file_bytes for one in shards)
+    shards = [shard for code in blocks.languages(SCORED) for shard in blocks.shards(code, SCORED)]
+    size = sum(shard.file_bytes for shard in shards)
     return Intent(
         stage="evaluate",
         reads=[
@@ -147,8 +148,8 @@ def expected_time(run: Place) -> str:
     seconds, count = evaluating_seconds(run), len(evaluated_steps(run))
     if not seconds or not count:
         return UNKNOWN
-    each = duration(seconds / count)
-    return f"{each}, as each of the {count} evaluations of this run took on its devices"
+    mean = duration(seconds / count)
+    return f"{mean}, as each of the {count} evaluations of this run took on its devices"
 
 
 def score(arguments: Evaluate) -> None:
@@ -187,7 +188,7 @@ def task_intent(arguments: Evaluate) -> Intent:
     run = arguments.run
     wait_until_seen(run)
     step = requested_step(run, arguments.step)
-    count = sum(len(data.test) for some in checked_tasks(arguments, step) for data in some)
+    count = sum(len(data.test) for data in itertools.chain(*checked_tasks(arguments, step)))
     return Intent(
         stage="evaluate",
         reads=[checkpoint_read("run", run, step)],
@@ -228,11 +229,10 @@ def score_tasks(arguments: Evaluate) -> None:
     tasks, texts = asked_tasks(arguments)
     arrays, step = restore(arguments.run, trainer, arguments.step)
     scoring = TaskScoring(arguments.run, recipe, trainer, arrays, step)
-    said = scoring.predict(tasks, arguments.corpus, arguments.beams) + scoring.score_sentences(
-        texts
-    )
+    sentences = scoring.predict(tasks, arguments.corpus, arguments.beams)
+    sentences += scoring.score_sentences(texts)
     if is_first():
-        print_end("evaluate", "; ".join(said), following=("inspect", arguments.run))
+        print_end("evaluate", "; ".join(sentences), following=("inspect", arguments.run))
 
 
 def check_tokens(arguments: Evaluate, blocks: TokenBlocks) -> None:

@@ -108,8 +108,8 @@ def header_of(
     languages: list[str], config: Mapping[str, Any], license_name: str
 ) -> Mapping[str, Any]:
     """Returns the fields of the card's header; a fine-tuned run's languages are `TASK/LANGUAGE`."""
-    found = (find(one.rpartition("/")[2].partition("-")[0]) for one in languages)
-    codes = sorted({one.iso639_3 for one in found if one is not None and one.iso639_3})
+    known = (find(name.rpartition("/")[2].partition("-")[0]) for name in languages)
+    codes = sorted({language.iso639_3 for language in known if language and language.iso639_3})
     return {
         **({"language": codes} if codes else {}),
         "license": license_name,

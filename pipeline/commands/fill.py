@@ -70,13 +70,13 @@ def intents(arguments: Fill) -> list[Intent]:
     """Returns what the command would do."""
     with joined_hosts(arguments.hosts, "fill"):
         request = checked_request(arguments)
-    given = int(np.count_nonzero(request.inputs != PADDING))
+    length = int(np.count_nonzero(request.inputs != PADDING))
     return [
         Intent(
             stage="fill",
             reads=[checkpoint_read("run", arguments.run, None)],
             writes="nothing: the filled gaps are printed",
-            work=f"a text of {given} tokens; at most {arguments.tokens} tokens to generate",
+            work=f"a text of {length} tokens; at most {arguments.tokens} tokens to generate",
         )
     ]
 
@@ -166,11 +166,11 @@ def encode_with_gaps(text: str, tokenizer: Tokenizer, length: int) -> np.ndarray
         ) from error
     *parts, rest = _GAP.split(text)  # text and number in turns, then what follows the last gap
     gaps = len(parts) // 2
-    for number, found in enumerate(parts[1::2]):
-        if found != str(number):
+    for number, written in enumerate(parts[1::2]):
+        if written != str(number):
             raise DataError(
-                f"Gap {number + 1} of the text is <extra_id_{found}>, and <extra_id_{number}> was "
-                "expected; number gaps from 0 on, each once and in order."
+                f"Gap {number + 1} of the text is <extra_id_{written}>, and <extra_id_{number}> "
+                "was expected; number gaps from 0 on, each once and in order."
             )
     ids: list[int] = []
     for number, before in enumerate(parts[::2]):

@@ -120,11 +120,11 @@ def run(arguments: Finetune) -> None:
     """
     held: list[Programs] = []
     with joined_hosts(arguments.hosts, "finetune"):
-        for one in each(arguments):
-            run_one(one, held)
+        for of_run in one_per_run(arguments):
+            run_one(of_run, held)
 
 
-def each(arguments: Finetune) -> Iterator[Finetune]:
+def one_per_run(arguments: Finetune) -> Iterator[Finetune]:
     """Yields the arguments of each run, in a directory of its own if there are several.
 
     Raises:
@@ -163,7 +163,7 @@ def with_part(arguments: Finetune, part: str, *overrides: str) -> Finetune:
 def intents(arguments: Finetune) -> list[Intent]:
     """Returns what the command would do, once per run."""
     with joined_hosts(arguments.hosts, "finetune"):
-        return [requested_intent(one) for one in each(arguments)]
+        return [requested_intent(of_run) for of_run in one_per_run(arguments)]
 
 
 def requested_intent(arguments: Finetune) -> Intent:
@@ -173,8 +173,8 @@ def requested_intent(arguments: Finetune) -> Intent:
     more = [checkpoint_read("run", arguments.run, None)]
     if arguments.teacher is not None:
         more.append(checkpoint_read("teacher", arguments.teacher, None))
-    given = request.finetuning
-    more += tasks_read(arguments.task, given, given.sources(request.prepared.recipe))
+    finetuning = request.finetuning
+    more += tasks_read(arguments.task, finetuning, finetuning.sources(request.prepared.recipe))
     return intent_of(request.prepared, arguments.tokens, more)
 
 

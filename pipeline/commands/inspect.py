@@ -117,11 +117,11 @@ def inspect_scores(directory: Path | str, console: Console) -> None:
                 f"{directory}/pages/{code} holds {rows[code]} rows and the manifest records "
                 f"{entry.pages}; score again."
             )
-        found = entry.thresholds
-        values = (getattr(found, name) for name in SHOWN)
-        shown = ("–" if one is None else f"{one:g}" for one in values)
-        words = str(len(found.stop_words))
-        table.add_row(code, f"{entry.pages:,}", found.pages_of, *shown, words)
+        thresholds = entry.thresholds
+        values = (getattr(thresholds, name) for name in SHOWN)
+        shown = ("–" if value is None else f"{value:g}" for value in values)
+        words = str(len(thresholds.stop_words))
+        table.add_row(code, f"{entry.pages:,}", thresholds.pages_of, *shown, words)
     console.print(table)
     console.print("the tables hold as many rows as the manifest counts")
 
@@ -142,7 +142,7 @@ def inspect_clean(directory: Path | str, console: Console) -> None:
         rejected = sum(entry.rejected.values())
         _check(join_path(str(directory), "rejected", code), rejected)
     broken = manifest.broken_records.values()
-    _check(join_path(str(directory), "broken"), sum(one.count for one in broken))
+    _check(join_path(str(directory), "broken"), sum(record.count for record in broken))
     funnel = read_funnel(str(directory))
     console.print(
         f"{funnel.pages:,} pages were read, {funnel.kept:,} were kept "
@@ -163,7 +163,7 @@ def inspect_clean(directory: Path | str, console: Console) -> None:
 
 def beginning(text: str) -> str:
     """Returns the beginning of a text on one line, without control characters."""
-    line = " ".join("".join(one if one.isprintable() else " " for one in text).split())
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return line if len(line) <= SAMPLE_CELLS else line[: SAMPLE_CELLS - 1] + "…"
 
 
@@ -199,9 +199,9 @@ def _languages(funnel: Funnel) -> Table:
 
 def _most(pages: Mapping[str, int]) -> str:
     """Returns `100 en, 98 ca, 3 more`, most pages first; names without pages are left out."""
-    some = [(name, count) for name, count in Counter(pages).most_common() if count]
-    rest = [f"{len(some) - MOST_NAMED} more"] if len(some) > MOST_NAMED else []
-    return ", ".join([f"{count:,} {name}" for name, count in some[:MOST_NAMED]] + rest)
+    counts = [(name, count) for name, count in Counter(pages).most_common() if count]
+    rest = [f"{len(counts) - MOST_NAMED} more"] if len(counts) > MOST_NAMED else []
+    return ", ".join([f"{count:,} {name}" for name, count in counts[:MOST_NAMED]] + rest)
 
 
 def _table(names: str, numbers: Sequence[str], words: Sequence[str]) -> Table:
@@ -247,11 +247,11 @@ RUNS = (*TRAINED, "import-hf", "prune")  # stages that make a run
 def json_of(directory: str) -> dict[str, Any]:
     """Returns an artifact's manifest, or a run's claim; with the steps of a run."""
     there = place(directory)
-    found = read_json(there / described_by(there), dict[str, Any])
-    if found["stage"] in RUNS:
-        found["progress"] = [asdict(one) for one in summaries(there)]
-        found["gaps"] = [one._asdict() for one in latest_gaps(there)[1]]
-    return found
+    manifest = read_json(there / described_by(there), dict[str, Any])
+    if manifest["stage"] in RUNS:
+        manifest["progress"] = [asdict(summary) for summary in summaries(there)]
+        manifest["gaps"] = [gap._asdict() for gap in latest_gaps(there)[1]]
+    return manifest
 
 
 def inspect_to(console: Console, arguments: Inspect) -> None:

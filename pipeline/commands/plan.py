@@ -76,9 +76,9 @@ def dense_recipe(arguments: Plan, recipe: Recipe) -> Recipe | None:
         return None
     fields = {f"model.{name}" for name in SHAPE}
     shared = [
-        one
-        for one in arguments.overrides
-        if one.partition("=")[0] in fields or one.startswith("optimizer.")
+        setting
+        for setting in arguments.overrides
+        if setting.partition("=")[0] in fields or setting.startswith("optimizer.")
     ]
     dense = override(named.get(arguments.upcycle), shared)
     if dense.model.switch is not None or recipe.model.switch is None:
@@ -129,7 +129,7 @@ def formatted(figure: Figure) -> str:
 
 def plan_to_json(
     step: CompiledStep,
-    found: Roofline | None,
+    bounds: Roofline | None,
     figures: Sequence[Figure],
     tried: list[dict[str, Any]],
     wrong: list[str],
@@ -138,10 +138,10 @@ def plan_to_json(
 
     Its `work` is that of one device; it is recorded so that times at other rates can be computed.
     """
-    work = found and {
-        "matrix_passes": found.products.passes,
-        "main_memory_bytes": found.traffic_bytes,
-        "transfers": [one._asdict() for one in found.transfers],
+    work = bounds and {
+        "matrix_passes": bounds.products.passes,
+        "main_memory_bytes": bounds.traffic_bytes,
+        "transfers": [transfer._asdict() for transfer in bounds.transfers],
     }
     return {
         "recipe": recipe_to_json(step.recipe),
@@ -229,16 +229,16 @@ def compile_and_print(arguments: Plan) -> None:
     devices = topology(arguments.topology, recipe.mesh.slices)
     recipe = on_mesh(recipe, arguments.overrides, devices)
     step = compile_step(recipe, devices, dense_recipe(arguments, recipe))
-    found = None if step.program is None else roofline(step, step.program)
-    figures, wrong = list(figures_of(step, found, arguments.price)), wrong_in(step, found)
-    console.print(verdict_of(step, found))
+    bounds = None if step.program is None else roofline(step, step.program)
+    figures, wrong = list(figures_of(step, bounds, arguments.price)), wrong_in(step, bounds)
+    console.print(verdict_of(step, bounds))
     print_plan(step, figures, arguments.moves, console)
     wants_remedies = arguments.remedies and not step.fits
     tried = try_remedies(step, console, arguments.price) if wants_remedies else []
     if arguments.out is not None:
-        as_json = [to_json_of_change(one) for one in tried]
-        write(arguments.out, plan_to_json(step, found, figures, as_json, wrong))
-    chosen = next((one for one in tried if one.step.fits), TriedChange("", step, wrong))
+        as_json = [change_to_json(change) for change in tried]
+        write(arguments.out, plan_to_json(step, bounds, figures, as_json, wrong))
+    chosen = next((change for change in tried if change.step.fits), TriedChange("", step, wrong))
     check_as_designed(chosen.step, chosen.faults)
     if chosen.step.fits:
         if arguments.topology.startswith("cpu:") and devices.chips > 1:
@@ -300,9 +300,9 @@ def check_as_designed(step: CompiledStep, wrong: list[str]) -> None:
         )
 
 
-def wrong_in(step: CompiledStep, found: Roofline | None) -> list[str]:
+def wrong_in(step: CompiledStep, bounds: Roofline | None) -> list[str]:
     """Returns what is not as designed in a compiled program; nothing where there is no program."""
-    return [] if found is None else list(faults(step, found))
+    return [] if bounds is None else list(faults(step, bounds))
 
 
 def training_command(name: str, recipe: Recipe, upcycle: str = "") -> list[str]:
@@ -324,23 +324,23 @@ def slices_of(devices: Topology) -> str:
     return devices.name if devices.slices == 1 else f"{devices.slices} slices {devices.name}"
 
 
-def figures_of(step: CompiledStep, found: Roofline | None, price: float) -> Iterable[Figure]:
+def figures_of(step: CompiledStep, bounds: Roofline | None, price: float) -> Iterable[Figure]:
     """Yields all figures of a step; of one that does not compile, its memory alone."""
     yield from memory_figures(step)
-    if found is None:
+    if bounds is None:
         return
-    yield from work_figures(step, found)
-    yield from design_figures(step, found)
+    yield from work_figures(step, bounds)
+    yield from design_figures(step, bounds)
     yield from time_figures(
         step.recipe,
-        found.seconds,
-        found.hops_seconds,
+        bounds.seconds,
+        bounds.hops_seconds,
         chips=step.topology.chips,
-        peak=found.peak,
+        peak=bounds.peak,
         price=price,
         upcycled=step.dense is not None,
     )
-    yield from checkpoint_figures(step, found)
+    yield from checkpoint_figures(step, bounds)
 
 
 def try_remedies(step: CompiledStep, console: Console, price: float) -> list[TriedChange]:
@@ -356,16 +356,16 @@ def try_remedies(step: CompiledStep, console: Console, price: float) -> list[Tri
         least = "" if changed.program is not None else "at least "
         console.print(f"  {change}: {least}{need:.1f} of {has:.1f} GiB, {verdict}")
         program = changed.program if changed.fits else None
-        found = None if program is None else roofline(changed, program)
+        bounds = None if program is None else roofline(changed, program)
         if changed.fits:
-            console.print(table_of(list(figures_of(changed, found, price))))
-        tried.append(TriedChange(change, changed, wrong_in(changed, found)))
-    if not any(one.step.fits for one in tried):
+            console.print(table_of(list(figures_of(changed, bounds, price))))
+        tried.append(TriedChange(change, changed, wrong_in(changed, bounds)))
+    if not any(change.step.fits for change in tried):
         console.print("  none of these fits; lower rows, or plan a larger slice.")
     return tried
 
 
-def to_json_of_change(tried: TriedChange) -> dict[str, Any]:
+def change_to_json(tried: TriedChange) -> dict[str, Any]:
     """Returns a change that was compiled, as JSON values."""
     change, step, wrong = tried
     need = gibibytes(step.needs)

@@ -33,10 +33,8 @@ def requested_origin(arguments: Pretrain) -> Origin:
     Raises:
         ArtifactError: if the options contradict each other, or name no such run or checkpoint.
     """
-    found = requested_upcycling(arguments) or requested_branch(arguments)
-    if found is not None:
-        return found
-    return Origin() if arguments.start is None else Start(arguments.start)
+    start = Origin() if arguments.start is None else Start(arguments.start)
+    return requested_upcycling(arguments) or requested_branch(arguments) or start
 
 
 def requested_branch(arguments: Pretrain) -> Branch | None:
@@ -64,14 +62,14 @@ def run(arguments: Pretrain) -> None:
         ArtifactError: if a run cannot start.
     """
     with joined_hosts(arguments.hosts, "pretrain"):
-        for one in one_per_seed(arguments):
-            run_one(one)
+        for of_seed in one_per_seed(arguments):
+            run_one(of_seed)
 
 
 def intents(arguments: Pretrain) -> list[Intent]:
     """Returns what the command would do, once per seed."""
     with joined_hosts(arguments.hosts, "pretrain"), cached_nowhere(arguments) as uncached:
-        return [requested_intent(one) for one in one_per_seed(uncached)]
+        return [requested_intent(of_seed) for of_seed in one_per_seed(uncached)]
 
 
 def requested_intent(arguments: Pretrain) -> Intent:

@@ -100,8 +100,8 @@ def refit_batches(
     parts = [part for code in languages for part in _windows(blocks, code, lengths.raw, WINDOWS)]
     sentinel = blocks.manifest.vocabulary.first_sentinel
     return [
-        to_devices({"inputs": one.inputs, "targets": one.targets, "language": one.page}, mesh, ROWS)
-        for one in batches(parts, lengths, first_sentinel=sentinel, rows=ROWS)
+        to_devices({"inputs": b.inputs, "targets": b.targets, "language": b.page}, mesh, ROWS)
+        for b in batches(parts, lengths, first_sentinel=sentinel, rows=ROWS)
     ]
 
 
@@ -110,10 +110,10 @@ def _windows(blocks: TokenBlocks, code: str, raw: int, most: int) -> list[HeldOu
     stream = blocks.stream(code, "train")
     count = min(most, max(len(stream) // raw, 1))
     starts = (np.arange(count) * len(stream) // count).tolist()
-    found = stream.read_windows(starts, min(raw, len(stream)))
+    windows = stream.read_windows(starts, min(raw, len(stream)))
     return [
         HeldOutPage(code, TokenizedPage(f"training text of {code}, {start}", tokens, 0, 0))
-        for start, tokens in zip(starts, found, strict=True)
+        for start, tokens in zip(starts, windows, strict=True)
     ]
 
 
@@ -166,9 +166,11 @@ def pruned_state(pruning: Pruning, text: Sequence[Batch]) -> TrainState:
 
 def _read(pruning: Pruning) -> Transformer:
     """Returns the arrays of the pruned network, on its device."""
-    found = dict(read_pruned(pruning.run, pruning.whole, pruning.step, pruning.kept, pruning.load))
+    by_name = dict(
+        read_pruned(pruning.run, pruning.whole, pruning.step, pruning.kept, pruning.load)
+    )
     shapes = pruning.pruned.shapes
-    in_order = [found.pop(name) for name in by_path(shapes)]
+    in_order = [by_name.pop(name) for name in by_path(shapes)]
     arrays = jax.tree.unflatten(jax.tree.structure(shapes), in_order)
     return jax.device_put(arrays, pruning.pruned.shardings.arrays)
 

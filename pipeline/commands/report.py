@@ -36,11 +36,11 @@ def check_named_once(arguments: Report) -> None:
         ArtifactError: if one is.
     """
     named = {
-        name: [sides.identity(one) for one in getattr(arguments, name)]
+        name: [sides.identity(run) for run in getattr(arguments, name)]
         for name in (*SIDES, "student", *TASKS)
     }
     for name, runs in named.items():
-        if twice := [one for one in dict.fromkeys(runs) if runs.count(one) > 1]:
+        if twice := [run for run in dict.fromkeys(runs) if runs.count(run) > 1]:
             option = name.replace("_", "-")
             raise ArtifactError(f"--{option} names {', '.join(twice)} twice; name each run once.")
     if bool(arguments.baseline_tasks) != bool(arguments.candidate_tasks):
@@ -48,9 +48,9 @@ def check_named_once(arguments: Report) -> None:
             f"--baseline-tasks names {len(arguments.baseline_tasks)} runs and --candidate-tasks "
             f"{len(arguments.candidate_tasks)}; gains on tasks need runs of both sides."
         )
-    for one, other in (SIDES, TASKS):
-        if both := sorted({*named[one]} & {*named[other]}):
-            options = f"--{one} and --{other}".replace("_", "-")
+    for baseline, candidate in (SIDES, TASKS):
+        if both := sorted({*named[baseline]} & {*named[candidate]}):
+            options = f"--{baseline} and --{candidate}".replace("_", "-")
             raise ArtifactError(
                 f"{options} both name {', '.join(both)}; a run against itself has no gain: name "
                 "two runs."
@@ -61,15 +61,17 @@ def check_named_once(arguments: Report) -> None:
 def digests(arguments: Report) -> dict[str, str]:
     """Returns the digest of everything that is read, by side, number of the run and file."""
     of_runs = {name: getattr(arguments, name) for name in ("baseline", "candidate", "student")}
-    also = sides.models_by_name(arguments.also)
-    of_runs |= {f"also/{model}": directories for model, directories in also.items()}
-    found = {
+    of_runs |= {
+        f"also/{model}": directories
+        for model, directories in sides.models_by_name(arguments.also).items()
+    }
+    read = {
         f"{side}/{number}/{name}": digest_of_contents(path)
         for side, runs in of_runs.items()
         for number, run in enumerate(runs)
         for name, path in finished.files_read(run).items()
     }
-    found |= {
+    read |= {
         f"{side}/{number}/{name}": digest_of_contents(path)
         for side in TASKS
         for number, run in enumerate(getattr(arguments, side))
@@ -80,11 +82,11 @@ def digests(arguments: Report) -> dict[str, str]:
             artifacts.read_manifest(
                 directory, corpus_stage(directory) if stage == "clean" else stage, artifacts.Head
             )
-            found[stage] = artifacts.digest_of_manifest(directory)
+            read[stage] = artifacts.digest_of_manifest(directory)
     if arguments.step_times is not None:
         artifacts.read_manifest(arguments.step_times, TIME_STAGE, artifacts.Head)
-        found[TIME_STAGE] = artifacts.digest_of_manifest(arguments.step_times)
-    return found
+        read[TIME_STAGE] = artifacts.digest_of_manifest(arguments.step_times)
+    return read
 
 
 STAGE = "report"
@@ -136,7 +138,7 @@ def _intent(arguments: Report) -> Intent:
         ArtifactError: if a run is named twice, or a directory holds no run.
     """
     check_named_once(arguments)
-    also = [one for runs in sides.models_by_name(arguments.also).values() for one in runs]
+    also = [run for runs in sides.models_by_name(arguments.also).values() for run in runs]
     runs = (*arguments.baseline, *arguments.candidate, *arguments.student, *also)
     reads = [files_of("run", run, finished.files_read(run).values()) for run in runs]
     tuned = (*arguments.baseline_tasks, *arguments.candidate_tasks)

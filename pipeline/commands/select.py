@@ -208,7 +208,7 @@ def digests_of_lists(arguments: Select) -> dict[str, str]:
 
 def settings_of(arguments: Select, rules: LateRules) -> Mapping[str, Any]:
     """Returns every setting that changes the corpus, as JSON values."""
-    thresholds = {code: asdict(one) for code, one in (rules.quality or {}).items()}
+    thresholds = {code: asdict(bounds) for code, bounds in (rules.quality or {}).items()}
     return {
         "languages": arguments.languages,
         "least_language_share": arguments.least_language_share,
@@ -280,7 +280,8 @@ def cautions(body: Mapping[str, Any], out: str, rules: LateRules) -> Iterator[st
         yield from set_aside(paths, paths)
     if not any(entry["kept"] for entry in body["languages"].values()):
         yield "No page was kept; `mswitch inspect` shows the reasons."
-    pages = {code for code, one in body["languages"].items() if one["kept"] or one["rejected"]}
+    entries = body["languages"].items()
+    pages = {code for code, entry in entries if entry["kept"] or entry["rejected"]}
     without = [] if rules.quality is None else sorted(pages - rules.quality.keys())
     if without:
         yield f"No quality rule applies to languages without thresholds: {', '.join(without)}."

@@ -233,12 +233,12 @@ def check_same_batches(places: Mapping[str, Place], recipes: Mapping[str, Recipe
     Raises:
         ArtifactError: if not.
     """
-    (one, other), sizes = places.values(), [(r.rows, r.inputs) for r in recipes.values()]
+    (first, second), sizes = places.values(), [(r.rows, r.inputs) for r in recipes.values()]
     if sizes[0] != sizes[1]:
         (rows, inputs), (others, other_inputs) = sizes
         raise ArtifactError(
-            f"A step of {one} has {rows} rows of {inputs} tokens and one of {other} has {others} "
-            f"of {other_inputs}; name runs whose steps hold equally many."
+            f"A step of {first} has {rows} rows of {inputs} tokens and one of {second} has "
+            f"{others} of {other_inputs}; name runs whose steps hold equally many."
         )
 
 
@@ -274,13 +274,13 @@ def measured_run(run: RunToLoad) -> MeasuredRun:
 
 def expected_time(runs: Iterable[Place], steps: int) -> str:
     """Returns the time of all rounds at the speed that the runs logged, in words."""
-    each = [
-        [one for line in read_metrics(run / "metrics.jsonl") if (one := line.get("seconds"))]
+    logged = [
+        [pace for line in read_metrics(run / "metrics.jsonl") if (pace := line.get("seconds"))]
         for run in runs
     ]
-    if not all(each):
+    if not all(logged):
         return UNKNOWN
-    seconds = sum(map(median, each)) * steps * (WARM_UP + ROUNDS)
+    seconds = sum(map(median, logged)) * steps * (WARM_UP + ROUNDS)
     return f"{duration(seconds)} by the logs of the runs, after both steps are compiled"
 
 

@@ -7,6 +7,7 @@ language follows), the vocabulary's digest and one checksum per shard; the vocab
 beside the blocks. An interrupted job resumes after its last finished shard.
 """
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -96,7 +97,7 @@ def checked_request(arguments: Tokenize) -> TokenRequest:
     intent = Intent(
         stage="tokenize",
         reads=[
-            corpus_read(arguments.corpus, [file for some in files.values() for file in some]),
+            corpus_read(arguments.corpus, [*itertools.chain.from_iterable(files.values())]),
             Reading("vocabulary", arguments.vocabulary, 1, len(model)),
             *(
                 [Reading("tokens", onto.directory, 2 * len(carried), None, "which stay")]

@@ -208,11 +208,11 @@ def train(sentences: Iterator[str], size: int, character_coverage: float) -> byt
 
 def misfit(reported: str) -> str:
     """Returns what SentencePiece reported of a size, and what to do, without a full stop."""
-    if found := TOO_LARGE.search(reported):
-        most = int(found[1]) + SENTINELS
+    if bound := TOO_LARGE.search(reported):
+        most = int(bound[1]) + SENTINELS
         return f"the text has pieces for at most {most}: give --size {most} or less, or more text"
-    if found := TOO_SMALL.search(reported):
-        return too_small(int(found[1]) + SENTINELS)
+    if bound := TOO_SMALL.search(reported):
+        return too_small(int(bound[1]) + SENTINELS)
     reason = reported.split("] ")[-1].rstrip(". ") or reported
     return f"SentencePiece reports: {reason}. Change --size or --character-coverage, or the text"
 

@@ -163,8 +163,8 @@ def copies(workspace: Workspace, arguments: Withdraw) -> tuple[str, ...]:
 def removed(corpus: str) -> str:
     """Returns what a withdrawal removes whole, in words."""
     there = directories_in(corpus)
-    found = [f"{one}/" for one in TEXT_FOLDERS if one in there]
-    return f"; removes {', '.join(found)}" if found else ""
+    folders = [f"{name}/" for name in TEXT_FOLDERS if name in there]
+    return f"; removes {', '.join(folders)}" if folders else ""
 
 
 def intents(arguments: Withdraw) -> list[Intent]:
@@ -196,21 +196,22 @@ def run(arguments: Withdraw) -> None:
             check_held(path)
             write_cards(request.corpus, body)
             write_json(path, body)
-        said = [*set_aside(sites, arguments.sites), *of_languages(before, body)]
+        cautions = [*set_aside(sites, arguments.sites), *changes_of_languages(before, body)]
         remove(workspace.out)
         made = f"{pages:,} pages removed from {files} of {len(request.files)} files"
-        said += [NO_GROWTH] if grows else []
-        print_end(STAGE, made, [*said, *([] if request.unfinished is None else [AS_IT_BEGAN])])
+        cautions += [NO_GROWTH] if grows else []
+        cautions += [] if request.unfinished is None else [AS_IT_BEGAN]
+        print_end(STAGE, made, cautions)
 
 
-def of_languages(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
+def changes_of_languages(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
     """Yields what withdrawals did to languages, from the manifests before and after this one."""
     if before is after:
         yield "No page matched."
     bare = [
         code
-        for code, one in after["languages"].items()
-        if code != UNDETERMINED and one["kept"] and not one["held_out"]
+        for code, entry in after["languages"].items()
+        if code != UNDETERMINED and entry["kept"] and not entry["held_out"]
         and any(of["languages"].get(code, {}).get("kept") for of in after.get("withdrawals", ()))
     ]  # fmt: skip
     if bare:
