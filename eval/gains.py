@@ -181,18 +181,18 @@ def mean_gain(
     None where no language has two pages that all runs score.
     """
     final_pages = baseline.final_pages[0], candidate.final_pages[0]
-    pages, languages = _counted_pages(*final_pages, unit, codes)
+    pages, languages = counted_pages(*final_pages, unit, codes)
     if not languages.size:
         return None
-    theirs, from_theirs = _losses(baseline, unit, pages, languages)
-    ours, from_ours = _losses(candidate, unit, pages, languages)
+    theirs, from_theirs = mean_losses(baseline, unit, pages, languages)
+    ours, from_ours = mean_losses(candidate, unit, pages, languages)
     error = standard_error([from_theirs, from_ours.times(-1.0)])
     assert error is not None  # every language has two pages
     mean = float((theirs - ours).mean())
     return MeanGain(mean, mean - error.half_width, mean + error.half_width, theirs.size)
 
 
-def _counted_pages(
+def counted_pages(
     baseline: PageLosses, candidate: PageLosses, unit: Unit, asked: Collection[str] | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns the positions of the pages that count, and the number of each one's language."""
@@ -206,7 +206,7 @@ def _counted_pages(
     return positions, np.unique(of_page[positions], return_inverse=True)[1]
 
 
-def _losses(
+def mean_losses(
     side: Side, unit: Unit, pages: np.ndarray, languages: np.ndarray
 ) -> tuple[np.ndarray, Contributions]:
     """Returns the loss per language, mean over runs, and the contributions to their mean."""

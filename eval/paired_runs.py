@@ -24,6 +24,9 @@ import numpy as np
 from jaxtyping import Float
 from scipy import stats
 
+from eval.gains import counted_pages, mean_losses
+from eval.losses import Unit
+from eval.sides import Side
 from eval.statistics import Contributions, StandardError, standard_error
 
 MOST_DIVISIONS = 1_000_000  # 12 and 12 runs have 2.7 million
@@ -41,6 +44,70 @@ class RunTests:
 
     of_sides: float | None
     of_signs: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunComparison:
+    """The `runs` of `report.json`, where each side has several.
+
+    * `mean_gain_paired_low` and `mean_gain_paired_high` are the 95% interval of the mean gain by
+      pairs of one seed; None where the sides have other seeds.
+    * `p_value_of_sides`, `p_value_of_signs`: as in `RunTests`, of the mean gain.
+    * `languages_won_by_chance`: in how many languages every run of the candidate would be better
+      than every run of the baseline if all orders of the runs were equally likely.
+    """
+
+    mean_gain_paired_low: float | None
+    mean_gain_paired_high: float | None
+    p_value_of_sides: float | None
+    p_value_of_signs: float | None
+    languages_won_by_chance: float
+
+
+def compare_runs(
+    baseline: Side, candidate: Side, seeds: tuple[tuple[int, ...], tuple[int, ...]], unit: Unit
+) -> RunComparison | None:
+    """Returns what the runs of both sides show as runs.
+
+    Args:
+        baseline, candidate: the sides.
+        seeds: seed of each of their runs.
+        unit: unit of the gains.
+
+    Returns:
+        None where a side has a single run, or no language has two pages that all runs score.
+    """
+    runs = len(seeds[0]), len(seeds[1])
+    paired = sorted(seeds[0]) == sorted(seeds[1])
+    if paired:
+        baseline, candidate = (
+            side.only(tuple(np.argsort(of_side).tolist()))
+            for side, of_side in zip((baseline, candidate), seeds, strict=True)
+        )
+    pages, languages = counted_pages(baseline.final_pages[0], candidate.final_pages[0], unit, None)
+    if min(runs) < 2 or not languages.size:
+        return None
+    (theirs, from_theirs), (ours, from_ours) = (
+        mean_losses(side, unit, pages, languages) for side in (baseline, candidate)
+    )
+    gain = float((theirs - ours).mean())
+    tests = exact_tests(
+        theirs.mean() + from_theirs.values.sum(axis=1),
+        ours.mean() + from_ours.values.sum(axis=1),
+        paired=paired,
+    )
+    low = high = None
+    if paired:
+        error = paired_error(from_theirs, from_ours.times(-1.0))
+        assert error is not None  # every language has two pages
+        low, high = gain - error.half_width, gain + error.half_width
+    return RunComparison(
+        mean_gain_paired_low=low,
+        mean_gain_paired_high=high,
+        p_value_of_sides=tests.of_sides,
+        p_value_of_signs=tests.of_signs,
+        languages_won_by_chance=wins_by_chance(theirs.size, runs),
+    )
 
 
 def paired_error(baseline: Contributions, candidate: Contributions) -> StandardError | None:
@@ -102,3 +169,29 @@ def wins_by_chance(languages: int, runs: tuple[int, int]) -> float:
         runs: number of runs of each side; all orders of the runs are equally likely.
     """
     return languages / math.comb(sum(runs), runs[0])
+
+
+def sentence(runs: RunComparison | None, names: tuple[str, str], unit: Unit) -> str:
+    """Returns what the runs show, for the names of baseline and candidate; empty for None."""
+    if runs is None:
+        return ""
+    low, high = runs.mean_gain_paired_low, runs.mean_gain_paired_high
+    pairs, tests = "", []
+    if low is not None and high is not None:
+        pairs = (
+            f"By pairs of one seed the 95% interval of the mean gain is {_signed(low)} to "
+            f"{_signed(high)} {unit.value}. "
+        )
+    if runs.p_value_of_sides is not None:
+        tests.append(f"{runs.p_value_of_sides:.2g} over all divisions of the runs into two sides")
+    if runs.p_value_of_signs is not None:
+        tests.append(f"{runs.p_value_of_signs:.2g} over all exchanges within the pairs")
+    exact = f"Its exact p-value is {', and '.join(tests)}. " if tests else ""
+    return (
+        f"{pairs}{exact}By chance every {names[1]} run would be better than every {names[0]} run "
+        f"in {runs.languages_won_by_chance:.1f} languages."
+    )
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")

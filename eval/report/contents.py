@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from data.dedup.shared_lines import SharedLines
-from eval import further_models, null_comparison, sides, speed_up
+from eval import further_models, null_comparison, paired_runs, sides, speed_up
 from eval.distillation import Student
 from eval.experts import ExpertSharing
 from eval.funnel import Funnel
@@ -14,6 +14,7 @@ from eval.further_models import Bill, FurtherModel, Pruned, pruned_models
 from eval.gains import LanguageGain, ScriptGain, Summary, script_gains
 from eval.losses import Unit
 from eval.null_comparison import NullComparison
+from eval.paired_runs import RunComparison
 from eval.sides import Difference, LanguageLoss, RunFacts, Side
 from eval.speed_up import StepTimes
 from eval.tasks.comparison import SentenceComparison, TaskComparison
@@ -115,6 +116,18 @@ class ReportContents:
     def scripts(self) -> list[ScriptGain]:
         """Gains by script; none where there would be a single row."""
         return script_gains(self.gains, self.baseline, self.candidate, self.unit)
+
+    @cached_property
+    def runs(self) -> RunComparison | None:
+        """What the runs show as runs; None where a side has a single one."""
+        seeds = self.facts[0].seeds, self.facts[1].seeds
+        return paired_runs.compare_runs(self.baseline, self.candidate, seeds, self.unit)
+
+    @property
+    def runs_sentence(self) -> str:
+        """The paired interval and exact p-values; empty where a side has a single run."""
+        names = self.baseline.name, self.candidate.name
+        return paired_runs.sentence(self.runs, names, self.unit)
 
     @property
     def null_sentence(self) -> str:

@@ -105,6 +105,7 @@ def to_json(report: ReportContents) -> dict[str, Any]:
         "intervals_over": report.intervals_over,
         "points": report.candidate.points.value,
         "summary": asdict(report.summary),
+        **({} if report.runs is None else {"runs": asdict(report.runs)}),
         "nulls": [_null(null) for null in report.nulls],
         "scripts": [asdict(script) for script in report.scripts],
         "languages": {code: asdict(gain) for code, gain in report.gains.items()},
