@@ -139,8 +139,15 @@ def vague_names(path: Path, source: str) -> Iterator[tuple[int, str, str]]:
     """Yields line, name and advice of values and functions of the product with a vague name."""
     if path.suffix != ".py" or path.parts[0] not in PACKAGES:
         return
-    for node in ast.walk(ast.parse(source)):
+    tree = ast.parse(source)
+    classes = (node for node in ast.walk(tree) if isinstance(node, ast.ClassDef))
+    fields = {
+        part.target for node in classes for part in node.body if isinstance(part, ast.AnnAssign)
+    }
+    for node in ast.walk(tree):
         match node:
+            case _ if node in fields:  # it may be a name of a file's column
+                pass
             case (
                 ast.Name(id=name, ctx=ast.Store())
                 | ast.arg(arg=name)

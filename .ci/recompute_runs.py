@@ -11,7 +11,7 @@ from scipy import stats
 
 
 def compare_runs(report: dict, sides: list[list[pd.DataFrame]], unit: tuple[str, str]) -> None:
-    """Compares what the report says of its runs with their evaluations."""
+    """Compares the interval and p-values over runs with the evaluations."""
     seeds = [report[which]["seeds"] for which in ("baseline", "candidate")]
     paired = sorted(seeds[0]) == sorted(seeds[1])
     if paired:

@@ -208,10 +208,10 @@ def _batches(
             first += batch.num_rows
 
 
-def _refuse(name: str, expected: str, found: object, first: int, row: int | None) -> None:
+def _refuse(name: str, expected: str, value: object, first: int, row: int | None) -> None:
     """Refuses a file for what one of its rows holds, if there is such a row."""
     if row is not None:
-        raise _refusal(name, expected, f"has {found} in row {first + row:,}")
+        raise _refusal(name, expected, f"has {value} in row {first + row:,}")
 
 
 def _check_columns(there: pa.Schema, schema: pa.Schema, name: str) -> None:
@@ -246,9 +246,9 @@ def _fits(there: pa.DataType, expected: pa.DataType) -> bool:
     return types.is_integer(there) if types.is_integer(expected) else there == expected
 
 
-def _refusal(name: str, expected: str, found: str) -> DataError:
+def _refusal(name: str, expected: str, state: str) -> DataError:
     return DataError(
-        f"{name} should have {expected} and {found}; restore the file, or write it again."
+        f"{name} should have {expected} and {state}; restore the file, or write it again."
     )
 
 

@@ -47,9 +47,9 @@ def is_not_engine_error(record: logging.LogRecord) -> bool:
 
 def user_error(error: Exception) -> Exception:
     """Returns a failure as one sentence for the user, or the error itself if it is a bug."""
-    found = SENTENCE.findall(f"{type(error).__name__}: {error}")
-    if found:
-        sentence = found[-1].split(" [while running")[0]
+    sentences = SENTENCE.findall(f"{type(error).__name__}: {error}")
+    if sentences:
+        sentence = sentences[-1].split(" [while running")[0]
         if system := OF_SYSTEM.fullmatch(sentence):
             sentence = of_system(int(system[1]), system[2])
         return DataError(f"{sentence} {RESUMES}")

@@ -80,10 +80,10 @@ def use_store_options(options: PipelineOptions) -> None:
 
 def _s3(options: PipelineOptions) -> dict[str, Any]:
     given = options.view_as(S3Options)
-    client = _given(
+    client = _without_none(
         region_name=given.s3_region_name, api_version=given.s3_api_version, verify=given.s3_verify
     )
-    return _given(
+    return _without_none(
         endpoint_url=given.s3_endpoint_url,
         use_ssl=False if given.s3_disable_ssl else None,
         client_kwargs=client or None,
@@ -92,10 +92,10 @@ def _s3(options: PipelineOptions) -> dict[str, Any]:
 
 def _google(options: PipelineOptions) -> dict[str, Any]:
     given = options.view_as(GoogleCloudOptions)
-    return _given(project=given.project, token="anon" if given.no_auth else None)
+    return _without_none(project=given.project, token="anon" if given.no_auth else None)
 
 
-def _given(**options: Any) -> dict[str, Any]:
+def _without_none(**options: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
@@ -186,8 +186,8 @@ class LocalRunner(FnApiRunner):
 
 def as_the_worker_logs(record: logging.LogRecord) -> bool:
     """Shortens the runner's record of what a worker logs to its message; shows all records."""
-    if found := LOGGED.search(record.getMessage()):
-        escaped = found[1].encode().decode("unicode_escape")
+    if logged := LOGGED.search(record.getMessage()):
+        escaped = logged[1].encode().decode("unicode_escape")
         record.msg, record.args = escaped.encode("latin-1").decode("utf-8", "replace"), ()
         record.name = "worker"
     return True
@@ -269,10 +269,10 @@ def check_known(given: Sequence[str]) -> None:
         DataError: if an option is unknown; the message offers near matches.
     """
     parser, known = _known()
-    unknown = [one for one in parser.parse_known_args([*given])[1] if one.startswith("--")]
+    unknown = [word for word in parser.parse_known_args([*given])[1] if word.startswith("--")]
     server = PipelineOptions([*given]).view_as(StandardOptions).runner or ""
     has_more = server.lower().removesuffix("runner") in ("flink", "spark", "portable", "prism")
-    for name in (one.partition("=")[0] for one in unknown):
+    for name in (word.partition("=")[0] for word in unknown):
         near = difflib.get_close_matches(name, known, n=2, cutoff=0.9 if has_more else 0.6)
         if near or not has_more:
             offer = f". Did you mean {' or '.join(near)}?" if near else "; leave it out."

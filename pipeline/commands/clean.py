@@ -35,7 +35,7 @@ from pipeline.corpus.onto.summary import (
 )
 from pipeline.corpus.pages import lineage_of, read_corpus
 from pipeline.corpus.read import DEFAULT_CUT, Cut
-from pipeline.corpus.request import CleaningRequest, intent_of, resolved
+from pipeline.corpus.request import CleaningRequest, cleaning_request, intent_of
 from pipeline.corpus.submission import output_paths, progress_shown, run_job, total_of
 from pipeline.corpus.summary import cautions, languages_with_pages, manifest_of, print_summary
 from pipeline.stage import Intent, Outcome, bytes_in_words, run_stage
@@ -47,13 +47,13 @@ OUTPUTS = ("pages", "rejected", "broken", "growth", "delta")  # folders of a cor
 
 def intents(arguments: Clean) -> list[Intent]:
     """Returns what the command would do."""
-    return [intent_of(resolved(arguments))]
+    return [intent_of(cleaning_request(arguments))]
 
 
 def run(arguments: Clean, cut: Cut = DEFAULT_CUT) -> None:
     """Cleans the input into the directory, or prints that it is already finished."""
     started = time.monotonic()
-    request = resolved(arguments)
+    request = cleaning_request(arguments)
     work = partial(clean, request, cut, started)
     outcome = run_stage(intent_of(request), work, partial(clear, request.out))
     if outcome and not any(entry["kept"] for entry in outcome.body["languages"].values()):

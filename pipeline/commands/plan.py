@@ -248,7 +248,7 @@ def compile_and_print(arguments: Plan) -> None:
         print_next("plan", *words)
 
 
-def verdict_of(step: CompiledStep, found: Roofline | None) -> str:
+def verdict_of(step: CompiledStep, bounds: Roofline | None) -> str:
     """Returns in a sentence whether a recipe fits, its least time, and what to change."""
     recipe, devices = step.recipe, step.topology
     if devices.memory is None:
@@ -260,9 +260,9 @@ def verdict_of(step: CompiledStep, found: Roofline | None) -> str:
             f"{recipe.name} does not fit: it needs {least}{need:.1f} GiB of {has:.1f} per device; "
             "take a larger slice, remat=full or a larger accumulate."
         )
-    if found is None or found.seconds is None:
+    if bounds is None or bounds.seconds is None:
         return f"{recipe.name} fits: it needs {need:.1f} GiB of {has:.1f} per device."
-    seconds = max(found.seconds.values())
+    seconds = max(bounds.seconds.values())
     days = seconds * recipe.steps / 86_400
     return (
         f"{recipe.name} fits: it needs {need:.1f} GiB of {has:.1f} per device. A step takes at "

@@ -259,7 +259,7 @@ class ContractPairs:
     def __call__(self, number: int) -> Tally:
         """Processes one shard."""
         labels, pairs = self._first(number) if self.number == 0 else self._next(number)
-        space, asked = self.workspace, _asked(pairs, labels, self.number)
+        space, asked = self.workspace, _proposals_and_nodes(pairs, labels, self.number)
         for of, table in ((EDGES_LEFT, pairs), (LABELS, labels), (ASKED, asked)):
             write_pairs(space, _round_path(space, self.number, number, of), table)
         tally = Tally()
@@ -282,7 +282,7 @@ class ContractPairs:
         return labels, contracted(pairs, moves)
 
 
-def _asked(pairs: Edges, labels: Edges, number: int) -> Edges:
+def _proposals_and_nodes(pairs: Edges, labels: Edges, number: int) -> Edges:
     """Returns the proposals for nodes, and a node itself for a label that is in no pair."""
     moves = proposals(pairs, number)
     now = distinct(labels[:, 1])

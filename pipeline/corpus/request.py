@@ -262,7 +262,7 @@ class CleaningRequest:
         return sum(file.size for file in self.files)
 
 
-def resolved(arguments: Clean) -> CleaningRequest:
+def cleaning_request(arguments: Clean) -> CleaningRequest:
     """Returns the job that the arguments name.
 
     Raises:
@@ -391,7 +391,7 @@ def estimate_command(arguments: Clean) -> str:
 
 def input_words(arguments: Clean | Estimate) -> list[str]:
     """Returns the words of a command line that name input and rules."""
-    assert arguments.rules is not None  # `resolved` completes them
+    assert arguments.rules is not None  # `cleaning_request` completes them
     words = ["--input", *arguments.input, "--rules", arguments.rules]
     base = [] if arguments.crawl_base == COMMON_CRAWL else ["--crawl-base", arguments.crawl_base]
     return [*words, *base]

@@ -285,17 +285,17 @@ class LastOutcome(NamedTuple):
     language_probability: float
 
     @classmethod
-    def of(cls, one: Page | Dropped) -> "LastOutcome":
+    def of(cls, outcome: Page | Dropped) -> "LastOutcome":
         """Returns what was decided."""
-        page = one if isinstance(one, Page) else one.page
+        page = outcome if isinstance(outcome, Page) else outcome.page
         kind = (
             OUTCOME_KEPT
-            if one is page
+            if outcome is page
             else OUTCOME_NOT_ASKED
-            if isinstance(one, NotAsked)
+            if isinstance(outcome, NotAsked)
             else OUTCOME_REJECTED
         )
-        reason = one.reason if isinstance(one, Rejected) else ""
+        reason = outcome.reason if isinstance(outcome, Rejected) else ""
         said = page.identified_language, page.language, page.language_probability
         return cls(kind, reason, *said)
 

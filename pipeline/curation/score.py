@@ -224,11 +224,11 @@ def thresholds_of(quality: str, scores: ScoresManifest) -> Mapping[str, Threshol
             f"--quality {quality} was given, which is not a directory; name {FROM_CORPUS}, {NONE}, "
             "or a directory with FineWeb2's files (swh_Latn.yml)."
         )
-    found = thresholds.thresholds_of_directory(Path(quality), scores.languages)
+    by_language = thresholds.thresholds_of_directory(Path(quality), scores.languages)
     others = scores.languages.keys() - {"en"}  # which needs no file
-    if others and not found.keys() & others:
+    if others and not by_language.keys() & others:
         raise ArtifactError(
             f"--quality {quality} was given, which has FineWeb2's file (swh_Latn.yml) of none of "
             f"the {len(others)} languages; name another directory."
         )
-    return found
+    return by_language

@@ -291,10 +291,10 @@ def _claim(prepared: PreparedRun) -> Claim:
         agreement.record(out, stage, prepared.identity)
         for change in agreement.changes:
             prepared.announce(str(change))
-    found = claim(out, stage, *prepared.identity)
-    if found is Claim.UNFINISHED:
+    state = claim(out, stage, *prepared.identity)
+    if state is Claim.UNFINISHED:
         check_numerics(out)
-    return found
+    return state
 
 
 def input_digests(recipe: Recipe, blocks: TokenBlocks) -> dict[str, str]:

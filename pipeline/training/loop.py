@@ -112,7 +112,7 @@ class Preemption:
         self._patience: threading.Timer | None = None
         self._hosts = host_watch()
         if self._hosts is not None:
-            self._hosts.when_asked(self._asked)
+            self._hosts.when_asked(self._stop_soon)
 
     def __enter__(self) -> "Preemption":
         check_no_signal()
@@ -144,11 +144,11 @@ class Preemption:
         if not self.asked:  # read from the socket too late: the handler from outside answers it
             os.kill(os.getpid(), number)
         elif self._hosts is None:
-            self._asked(name_of(number))
+            self._stop_soon(name_of(number))
         else:
             self._hosts.ask_all_to_stop(name_of(number))
 
-    def _asked(self, reason: str) -> None:
+    def _stop_soon(self, reason: str) -> None:
         with self._counting:
             if not self._closed:
                 name = f"{self._stage}: {reason}"

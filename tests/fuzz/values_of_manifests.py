@@ -31,7 +31,7 @@ from pipeline.corpus import pages
 from pipeline.corpus.counts import total
 from pipeline.corpus.job import VERSION, base_of
 from pipeline.corpus.onto.verdicts import GrowthFiles
-from pipeline.corpus.request import intent_of, resolved
+from pipeline.corpus.request import cleaning_request, intent_of
 from pipeline.curation.score import SCORES
 from pipeline.recipe.named import requested_recipe, switch_demo
 from pipeline.recipe.recipe import recipe_to_json
@@ -188,7 +188,9 @@ def added_to(file: str) -> Callable[[Path], Read]:
         tally = growth.tally(0)
         total([tally])
         tally.counters()
-        intent = intent_of(resolved(Clean(input=(f"{top}/in/a.json",), out=f"{top}-new", onto=top)))
+        intent = intent_of(
+            cleaning_request(Clean(input=(f"{top}/in/a.json",), out=f"{top}-new", onto=top))
+        )
         base_of(growth)
         lines = [*pages.lineage_of(top), *pages.sources_of(top), *map(str, intent.reads)]
         pages.has_unique_lines(pages.read_corpus(top))

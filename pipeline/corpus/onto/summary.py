@@ -97,10 +97,10 @@ def addition_of(job: CleaningJob, tally: Tally, onto: str) -> dict[str, Any]:
     """
     assert job.base is not None
     files = total(tallies(job.workspace, KeepFile.name, job.base.files))
-    wanted, found = tally.number(GONE_ROWS), files.number(FOUND_ROWS)
-    if wanted != found:
+    wanted, left = tally.number(GONE_ROWS), files.number(FOUND_ROWS)
+    if wanted != left:
         raise RuntimeError(
-            f"{wanted} rows should leave the files of {onto} or change there, and {found} were "
+            f"{wanted} rows should leave the files of {onto} or change there, and {left} were "
             "found; clean all input again, and report this."
         )
     changes: dict[str, dict[str, dict[str, int]]] = {kind: {} for kind in delta.KINDS}
@@ -157,5 +157,5 @@ def rows(addition: Mapping[str, Any]) -> Iterator[tuple[str, str, int, str]]:
         for code, counts in by_language.items():
             for reason, count in counts.items():
                 reasons[reason][code] += count
-        for reason, codes in sorted(reasons.items(), key=lambda one: -one[1].total()):
+        for reason, codes in sorted(reasons.items(), key=lambda row: -row[1].total()):
             yield change, reason, codes.total(), codes.most_common(1)[0][0]

@@ -243,7 +243,7 @@ class MetricsLog:
         with self.account.spend("logging"):
             waiting, self.waiting = self.waiting, []
             before, self.last = self.last, step
-            self._write(step, jax.device_get([one._replace(trace=None) for one in waiting]))  # pyright: ignore[reportArgumentType]
+            self._write(step, jax.device_get([step._replace(trace=None) for step in waiting]))  # pyright: ignore[reportArgumentType]
             self.skipped.record(before, waiting)
             if is_first() and not isinstance(self.out, Address):
                 time_account.record(self.out, self.account, self.first, step)

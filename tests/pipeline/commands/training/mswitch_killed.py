@@ -67,14 +67,14 @@ def act_after_step(moment: str, at: str) -> None:
         elif number == int(at) + 3:  # a save later
             time.sleep(HOUR if moment == "after" else 0)
 
-    asked = loop.Preemption._asked
+    asked = loop.Preemption._stop_soon
 
     def heard(self, reason: str) -> None:
         asked(self, reason)
         listens.set()
 
     loop.GRACE_SECONDS = HOUR
-    loop.Preemption._asked = heard
+    loop.Preemption._stop_soon = heard
     metrics.MetricsLog.step = step
 
 
