@@ -12,7 +12,7 @@ Data, then training, then reading what came out:
     pretrain    pretrain.py     a recipe and token blocks -> a run
     finetune    finetune.py     a finished run and tasks -> a run, its predictions by task
     distill     distill.py      a finished run, a dense recipe and its tokens -> a run
-    prune       prune.py        an evaluated run and languages -> a run with fewer experts
+    prune       prune.py        a run and languages -> a run with fewer experts, or pieces
     evaluate    evaluate.py     a run and token blocks, or tasks -> RUN/evaluation/step=N.parquet,
                                 RUN/tasks/NAME/
     time        time.py         two runs and token blocks -> step_times.json

@@ -416,27 +416,32 @@ class Distill(StageArguments):
 
 @dataclass(frozen=True, kw_only=True)
 class Prune(StageArguments):
-    """Keep the experts of a run that some languages use; the result is a run with fewer experts.
+    """Keep what some languages use of a run: its experts, its vocabulary; the result is a run.
 
     An expert's importance is the sum of its gates per token, as the run's evaluation recorded it:
     how often the languages use it, times how much of its output counts.
     """
 
     run: RunPlace
-    """Finished or imported run with experts, evaluated on held-out pages of the languages."""
+    """Finished or imported run; for --keep with experts, and evaluated on held-out pages of the
+    languages."""
     languages: tuple[str, ...]
     """Languages that the run is to serve (mC4 codes, aliases or English names, with spaces or
     commas between); each weighs the same."""
-    keep: float
-    """Share of each layer's experts to keep, above 0 and at most 1, rounded up to whole experts."""
     out: RunPlace
     """The pruned run's directory: recipe.json, one checkpoint without training, manifest.json."""
+    keep: float | None = None
+    """Share of each layer's experts to keep, above 0 and at most 1, rounded up to whole experts;
+    all stay if left out."""
+    trim: int | None = None
+    """Trim the vocabulary: number of times that a piece of text has to occur in the training tokens
+    of the languages (--tokens) to stay, 1 or more. Text whose pieces stay is cut as before."""
     merge: bool = False
     """Merge dropped experts into the kept ones, weighted by load (MC-SMoE)."""
     tokens: str = ""
-    """Directory that `mswitch tokenize` wrote, or its address on an object store: the last matrix
-    of each kept expert is fitted, by least squares, to what all experts computed on training text
-    of the languages. Without it no text is read."""
+    """Directory that `mswitch tokenize` wrote, or its address on an object store. With --trim its
+    pieces are counted. With --keep the last matrix of each kept expert is fitted, by least squares,
+    to what all experts computed on training text of the languages. Without it no text is read."""
     step: int | None = None
     """Step of the checkpoint to prune; the best or the last one if left out."""
     cache: CacheOptions = field(default=CacheOptions())

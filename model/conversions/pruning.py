@@ -127,6 +127,17 @@ def pruned_arrays(
     return pruned
 
 
+def with_rows(network: Transformer, rows: Int[np.ndarray, " rows"]) -> Transformer:
+    """Returns a network with some rows of its vocabulary, whose logits stay what they were."""
+    return Transformer(
+        embedding=network.embedding[rows],
+        encoder=network.encoder,
+        decoder=network.decoder,
+        logits=None if network.logits is None else network.logits[:, rows],
+        config=replace(network.config, vocabulary_rows=len(rows)),
+    )
+
+
 class LayerExperts(NamedTuple):
     """The experts of one switch layer; without a gate they are ReLU networks."""
 

@@ -1,9 +1,12 @@
-"""`mswitch prune`: the experts of a run that some languages use, as a run with fewer experts.
+"""`mswitch prune`: the experts and the pieces of a run that some languages use, as a smaller run.
 
-Which ones follows from the routing that `mswitch evaluate` recorded by language, expert and layer.
-With --tokens the kept experts are fitted to training text of these languages: windows lie evenly
-over a language's training tokens, each language has as many, and their spans are hidden as those of
-held-out pages are. Held-out pages are never read here.
+Which experts follows from the routing that `mswitch evaluate` recorded by language, expert and
+layer. With --tokens the kept experts are fitted to training text of these languages: windows lie
+evenly over a language's training tokens, each language has as many, and their spans are hidden as
+those of held-out pages are. Held-out pages are read to measure only.
+
+With --trim the vocabulary keeps the pieces that training text of the languages has
+(`data/tokens/trimming.py`), and the rows of embedding and logits follow. Experts need not be there.
 
 The weights are read one array at a time, so the whole network is in memory only where experts are
 fitted. Everything is on one device: the numbers of experts before and after divide over no common
@@ -33,7 +36,8 @@ from data.files.parquet_files import read_table
 from data.files.paths import Place, exists, read_bytes
 from data.tokens.blocks import TokenBlocks
 from data.tokens.shards import TokenizedPage
-from data.tokens.tokenizer import MODEL_FILE
+from data.tokens.tokenizer import MODEL_FILE, load
+from data.tokens.trimming import Trimming, compared_lines, piece_counts, trimmed
 from eval.experts import WRITTEN, ExpertUse, expert_use, switch_layers
 from model.batch import Batch
 from model.config import MeshShape, ModelConfig, SwitchConfig
@@ -42,6 +46,7 @@ from model.conversions.pruning import (
     most_important_experts,
     pruned_config,
     refitted_network,
+    with_rows,
 )
 from model.sharding.layouts import by_path
 from model.sharding.mesh import make_mesh
@@ -58,15 +63,18 @@ from pipeline.runs.checkpoints import explain_save_errors
 from pipeline.runs.directory import (
     check_same_vocabulary,
     checkpoint_read,
+    evaluation_file,
     find_finished_run,
     requested_step,
     routing_file,
 )
 from pipeline.runs.opened_run import read_pruned, recipe_of, restore
 from pipeline.stage import Identity, Intent, Outcome, bytes_in_words, files_of, run_stage
+from pipeline.terminal import print_message
 from pipeline.tokens.opened_blocks import cached_nowhere, check_holds_windows, open_blocks
 from pipeline.training.description import describe_run
 from pipeline.training.origins import write_first_checkpoint
+from pipeline.training.trimmed_pages import TrimmedPages, nats_per_byte
 
 WINDOWS = 128  # per language (docs/decisions/pruning.md)
 ROWS = 32
@@ -81,8 +89,8 @@ def check_has_text(blocks: TokenBlocks, languages: Sequence[str]) -> None:
     there = blocks.languages("train")
     if missing := [code for code in languages if code not in there]:
         raise ArtifactError(
-            f"Experts were to be fitted on text of {', '.join(missing)}, of which "
-            f"{blocks.address} has no training tokens; name other tokens, or leave --tokens out."
+            f"Text of {', '.join(missing)} was to be read, of which {blocks.address} has no "
+            "training tokens; name other tokens, or leave --tokens out."
         )
 
 
@@ -124,16 +132,19 @@ class Pruning(NamedTuple):
         run: run to prune.
         step: step of its checkpoint.
         whole, pruned: functions of the networks before and after, on one device.
-        kept: experts of each layer that stay, the encoder's layers before the decoder's.
+        kept: experts of each layer that stay, the encoder's layers before the decoder's; None for
+            all.
         load: use of each expert, to merge dropped experts by; None to leave them out.
+        rows: rows of the vocabulary that stay; None for all.
     """
 
     run: Place
     step: int
     whole: Trainer
     pruned: Trainer
-    kept: Int[np.ndarray, "layers kept"]
+    kept: Int[np.ndarray, "layers kept"] | None
     load: Float[np.ndarray, "layers experts"] | None
+    rows: Int[np.ndarray, " rows"] | None
 
 
 def trainer_of_one_device(recipe: Recipe) -> Trainer:
@@ -160,12 +171,14 @@ def pruned_state(pruning: Pruning, text: Sequence[Batch]) -> TrainState:
         )
         network, _ = eqx.partition(network, eqx.is_array)
     step = jax.device_put(np.asarray(pruning.step, np.int32), trainer.shardings.step)
+    if pruning.rows is not None:
+        network = with_rows(network, pruning.rows)
     arrays = jax.device_put(network, trainer.shardings.arrays)
     return trainer.begin_with(arrays)._replace(step=step)
 
 
 def _read(pruning: Pruning) -> Transformer:
-    """Returns the arrays of the pruned network, on its device."""
+    """Returns the arrays of the pruned network with all rows of its vocabulary, on its device."""
     by_name = dict(
         read_pruned(pruning.run, pruning.whole, pruning.step, pruning.kept, pruning.load)
     )
@@ -180,10 +193,11 @@ class PruneRequest(NamedTuple):
 
     Attributes:
         codes: languages.
-        experts: number of experts per layer of the run to prune.
+        experts: number of experts per layer of the run to prune; 0 where all stay.
         pruning: what to keep of it.
         recipe: recipe of the result.
-        blocks: token blocks to fit experts on; None to leave them as they are.
+        blocks: token blocks to fit experts on or to trim by; None for neither.
+        trimming: the trimmed vocabulary; None where all pieces stay.
         intent: what the pruning would do.
     """
 
@@ -192,6 +206,7 @@ class PruneRequest(NamedTuple):
     pruning: Pruning
     recipe: Recipe
     blocks: TokenBlocks | None
+    trimming: Trimming | None
     intent: Intent
 
 
@@ -199,7 +214,7 @@ def checked_request(arguments: Prune) -> PruneRequest:
     """Returns the pruning that the arguments name.
 
     Raises:
-        ArtifactError: if there is no such sparse run, checkpoint or routing, or too little is kept.
+        ArtifactError: if there is no such run, checkpoint, routing or text, or too little is kept.
         DataError: if a language is unknown, or has no held-out pages.
     """
     codes = list(languages.codes(arguments.languages))
@@ -207,39 +222,41 @@ def checked_request(arguments: Prune) -> PruneRequest:
     source = recipe_of(about, arguments.run)
     count = requested_count(arguments, source.model.switch)
     step = requested_step(arguments.run, arguments.step)
-    path = routing_file(arguments.run, step)
-    use = use_of_experts(path, source.model, codes)
+    inputs = {"run": digest_of_manifest(arguments.run)}
+    reads = [checkpoint_read("run", arguments.run, step)]
+    model, kept, loads, rows, experts, work = source.model, None, None, None, 0, []
+    if count:
+        path = routing_file(arguments.run, step)
+        use = use_of_experts(path, model, codes)
+        kept, loads = most_important_experts(use.gate, count), use.load if arguments.merge else None
+        experts, model = use.gate.shape[1], pruned_config(model, count)
+        inputs["routing"] = digest_of_contents(path)
+        reads.append(files_of("routing", arguments.run, [path]))
+        work.append(f"{count} of {experts} experts in {len(use.gate)} layers")
     blocks = requested_text(arguments, source, codes)
+    trimming = None
+    if blocks is not None:
+        inputs["tokens"] = digest_of_manifest(blocks.directory)
+        trimming = requested_trimming(arguments, blocks, codes)
+    if blocks is not None and trimming is not None:
+        ids = blocks.manifest.vocabulary.vocabulary_size
+        rows = trimming.rows(ids, model.vocabulary_rows)
+        model = replace(model, vocabulary_rows=len(rows))
+        work.append(f"{len(trimming.kept):,} of {ids:,} pieces")
     recipe = replace(
-        source,
-        name=arguments.out.name,
-        model=pruned_config(source.model, count),
-        steps=max(step, 1),
-        mesh=MeshShape(),
+        source, name=arguments.out.name, model=model, steps=max(step, 1), mesh=MeshShape()
     )
-    pruning = Pruning(
-        run=arguments.run,
-        step=step,
-        whole=trainer_of_one_device(source),
-        pruned=trainer_of_one_device(recipe),
-        kept=most_important_experts(use.gate, count),
-        load=use.load if arguments.merge else None,
-    )
-    experts = use.gate.shape[1]
-    inputs = {"run": digest_of_manifest(arguments.run), "routing": digest_of_contents(path)}
-    inputs |= {} if blocks is None else {"tokens": digest_of_manifest(blocks.directory)}
     intent = Intent(
         stage="prune",
-        reads=[
-            checkpoint_read("run", arguments.run, step),
-            files_of("routing", arguments.run, [path]),
-        ],
+        reads=reads,
         writes="recipe.json, the vocabulary and a checkpoint",
         out=arguments.out,
         identity=Identity(settings_of(arguments, codes, step), inputs),
-        work=f"{count} of {experts} experts in {len(use.gate)} layers",
+        work=" and ".join(work),
     )
-    return PruneRequest(codes, experts, pruning, recipe, blocks, intent)
+    whole, pruned = trainer_of_one_device(source), trainer_of_one_device(recipe)
+    pruning = Pruning(arguments.run, step, whole, pruned, kept, loads, rows)
+    return PruneRequest(codes, experts, pruning, recipe, blocks, trimming, intent)
 
 
 def use_of_experts(path: Place, model: ModelConfig, codes: Sequence[str]) -> ExpertUse:
@@ -255,11 +272,13 @@ def use_of_experts(path: Place, model: ModelConfig, codes: Sequence[str]) -> Exp
 
 def settings_of(arguments: Prune, codes: list[str], step: int) -> dict[str, Any]:
     """Returns every setting that changes the result, as JSON values."""
-    return {"languages": codes, "keep": arguments.keep, "merge": arguments.merge, "step": step}
+    trim = {} if arguments.trim is None else {"trim": arguments.trim}
+    kept = {"keep": arguments.keep, "merge": arguments.merge}
+    return {"languages": codes, **kept, "step": step, **trim}
 
 
 def requested_text(arguments: Prune, source: Recipe, codes: Sequence[str]) -> TokenBlocks | None:
-    """Returns the token blocks to fit experts on, if any are named.
+    """Returns the token blocks to fit experts on or to trim by, if any are named.
 
     Raises:
         ArtifactError: if they have another vocabulary or lack a language, the run's targets are too
@@ -268,29 +287,59 @@ def requested_text(arguments: Prune, source: Recipe, codes: Sequence[str]) -> To
     """
     if not arguments.tokens:
         return None
-    check_holds_windows(arguments.run, source)
+    if arguments.keep is not None:
+        check_holds_windows(arguments.run, source)
     blocks = open_blocks(arguments.tokens, arguments.cache)
     check_same_vocabulary(arguments.run, blocks)
     check_has_text(blocks, codes)
     switch = source.model.switch
-    if switch is not None and switch.choices > 1:
+    if arguments.keep is not None and switch is not None and switch.choices > 1:
         raise ArtifactError(
             f"{arguments.run} was to be fitted on {arguments.tokens}, but sends each token to "
             f"{switch.choices} experts, whose matrices cannot be fitted one by one; leave --tokens "
-            "out."
+            "out (and --trim, which can follow in a second command)."
         )
     return blocks
 
 
-def requested_count(arguments: Prune, switch: SwitchConfig | None) -> int:
-    """Returns the number of experts to keep per layer.
+def requested_trimming(
+    arguments: Prune, blocks: TokenBlocks, codes: Sequence[str]
+) -> Trimming | None:
+    """Returns the trimmed vocabulary, if the vocabulary is to be trimmed.
 
     Raises:
-        ArtifactError: if the run is dense, the share is none, or fewer than a token's choices stay.
+        DataError: if its pieces are not chosen by score.
     """
-    run, keep = arguments.run, arguments.keep
+    if arguments.trim is None:
+        return None
+    model = read_bytes(arguments.run / MODEL_FILE)
+    return trimmed(model, piece_counts(blocks, codes), arguments.trim)
+
+
+def requested_count(arguments: Prune, switch: SwitchConfig | None) -> int:
+    """Returns the number of experts to keep per layer; 0 where only the vocabulary is trimmed.
+
+    Raises:
+        ArtifactError: if nothing is to be pruned, the run is dense, the share is none, fewer than a
+            token's choices stay, or a vocabulary is to be trimmed without text.
+    """
+    run, keep, trim = arguments.run, arguments.keep, arguments.trim
+    if trim is not None and (trim < 1 or not arguments.tokens):
+        raise ArtifactError(
+            f"--trim {trim} keeps the pieces that training tokens have so often; give 1 or more, "
+            "and the tokens (--tokens DIR)."
+        )
+    if keep is None and (trim is None or arguments.merge):
+        raise ArtifactError(
+            f"{run} was to be pruned{' with --merge' if arguments.merge else ''}, without a share "
+            "of experts to keep; give --keep, or --trim alone."
+        )
+    if keep is None:
+        return 0
     if switch is None:
-        raise ArtifactError(f"{run} was to be pruned and has no experts; name a sparse run.")
+        raise ArtifactError(
+            f"{run} was to be pruned and has no experts; name a sparse run, or --trim alone."
+        )
     if not (math.isfinite(keep) and 0 < keep <= 1):
         raise ArtifactError(f"--keep was {keep}; it is a share above 0 and at most 1.")
     count = kept_count(switch.experts, keep)
@@ -322,20 +371,43 @@ def prune(arguments: Prune, request: PruneRequest) -> Outcome:
             arguments.out, lambda: pruned_state(pruning, text(request)), pruning.step
         )
     describe(arguments, request)
-    kept = record(request)
+    body = {"steps": pruning.step, **record(request), **measured(arguments, request)}
+    print_costs(body)
+    before, after = body["parameters_before"], body["parameters"]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
     return Outcome(
-        {"steps": pruning.step, **kept},
-        f"{request.intent.work}, {kept['parameters_before']:,} parameters before and "
-        f"{kept['parameters']:,} after, with at most {bytes_in_words(peak)} of memory, in "
-        f"{arguments.out}",
-        following=("evaluate", "--run", arguments.out, "--tokens", arguments.tokens or "tokens"),
+        body,
+        f"{request.intent.work}, {before:,} parameters before and {after:,} after "
+        f"({bytes_in_words(4 * before)} and {bytes_in_words(4 * after)}), with at most "
+        f"{bytes_in_words(peak)} of memory, in {arguments.out}",
+        following=following(arguments),
     )
+
+
+def print_costs(body: dict[str, Any]) -> None:
+    """Prints what a trimmed vocabulary costs each language."""
+    for code, lines in body.get("lines", {}).items():
+        nats = body.get("nats_per_byte", {}).get(code)
+        losses = (
+            "; {before:.4f} nats per byte before, {after:.4f} after".format(**nats) if nats else ""
+        )
+        share = lines["other"] / max(lines["lines"], 1)
+        print_message(
+            f"prune: {code}: {lines['other']:,} of {lines['lines']:,} held-out lines have other "
+            f"pieces ({share:.2%}){losses}"
+        )
+
+
+def following(arguments: Prune) -> tuple[object, ...]:
+    """Returns the next command: a trimmed vocabulary has tokens of its own."""
+    if arguments.trim is None:
+        return ("evaluate", "--run", arguments.out, "--tokens", arguments.tokens or "tokens")
+    return ("vocabulary", "--model", arguments.out / MODEL_FILE, "--out", "vocabulary")
 
 
 def text(request: PruneRequest) -> list[Batch]:
     """Returns the text to fit the kept experts on; none to leave them as they are."""
-    if request.blocks is None:
+    if request.blocks is None or request.pruning.kept is None:
         return []
     mesh = request.pruning.pruned.mesh
     return refit_batches(request.blocks, request.codes, request.recipe.lengths, mesh)
@@ -343,43 +415,70 @@ def text(request: PruneRequest) -> list[Batch]:
 
 def describe(arguments: Prune, request: PruneRequest) -> None:
     """Writes recipe.json and the files that the source's weights have in common with these."""
-    about = find_finished_run(arguments.run)
-    more = {
-        "numerics_version": about.numerics_version,
-        "commits": list(about.commits),
-        "pruned": {
-            "languages": request.codes,
-            "run": digest_of_manifest(arguments.run),
-            "others": others(request),
-            **record(request),
-        },
-    }
-    describe_run(arguments.out, request.recipe, request.pruning.pruned, about.inputs, more)
-    for name in (MODEL_FILE, "mixture.json"):
-        if exists(arguments.run / name):
-            write_bytes(arguments.out / name, read_bytes(arguments.run / name))
+    about, inputs = find_finished_run(arguments.run), None
+    more = {"numerics_version": about.numerics_version, "commits": list(about.commits)}
+    told = {"languages": request.codes, "run": digest_of_manifest(arguments.run), **record(request)}
+    if request.pruning.kept is not None:
+        more["pruned"] = {**told, "others": others(request)}
+    if exists(arguments.run / "mixture.json"):
+        write_bytes(arguments.out / "mixture.json", read_bytes(arguments.run / "mixture.json"))
+    if request.trimming is None:
+        write_bytes(arguments.out / MODEL_FILE, read_bytes(arguments.run / MODEL_FILE))
+    else:  # the source's tokens have other ids
+        write_bytes(arguments.out / MODEL_FILE, request.trimming.model)
+        more["trimmed"] = told
+        inputs = {k: v for k, v in about.inputs.items() if k not in ("tokens", "vocabulary")}
+        inputs["vocabulary"] = digest_of_contents(arguments.out / MODEL_FILE)
+    describe_run(
+        arguments.out, request.recipe, request.pruning.pruned, inputs or about.inputs, more
+    )
 
 
 def others(request: PruneRequest) -> str:
     """Returns what became of the experts that were not kept, in words; empty if all were."""
-    if request.pruning.kept.shape[-1] == request.experts:
+    kept = request.pruning.kept
+    if kept is None or kept.shape[-1] == request.experts:
         return ""
     fate = "left out" if request.pruning.load is None else "merged"
     return fate if request.blocks is None else f"{fate}, the kept ones fitted"
 
 
 def record(request: PruneRequest) -> dict[str, Any]:
-    """Returns what the manifest records of the pruning beside its settings."""
-    switch = request.recipe.model.switch
-    assert switch is not None  # the run is sparse
-    kept = {
-        f"{stack} {(block + 1) * switch.every}": experts.tolist()
-        for stack, of in zip(("encoder", "decoder"), np.split(request.pruning.kept, 2), strict=True)
-        for block, experts in enumerate(of)
+    """Returns what the manifest records of the pruning beside its settings and measurements."""
+    switch, kept, trimming = request.recipe.model.switch, request.pruning.kept, request.trimming
+    facts: dict[str, Any] = {}
+    if kept is not None and switch is not None:
+        stacks = zip(("encoder", "decoder"), np.split(kept, 2), strict=True)
+        facts["kept"] = {
+            f"{stack} {(block + 1) * switch.every}": experts.tolist()
+            for stack, layers in stacks
+            for block, experts in enumerate(layers)
+        }
+        facts["experts"] = request.experts
+    if trimming is not None and request.blocks is not None:
+        facts["pieces_before"] = request.blocks.manifest.vocabulary.vocabulary_size
+        facts["pieces"] = len(trimming.kept)
+    facts["parameters_before"] = parameter_count(request.pruning.whole.shapes)
+    return facts | {"parameters": parameter_count(request.pruning.pruned.shapes)}
+
+
+def measured(arguments: Prune, request: PruneRequest) -> dict[str, Any]:
+    """Returns what trimming a vocabulary costs, by language, for the manifest.
+
+    Losses are left out where experts have a capacity: the pages of a few languages overflow it.
+    """
+    blocks, trimming, recipe = request.blocks, request.trimming, request.recipe
+    if blocks is None or trimming is None:
+        return {}
+    whole = load(arguments.run / MODEL_FILE)
+    lines = {
+        code: compared_lines(blocks, whole, trimming, code, recipe.held_out_pages)._asdict()
+        for code in request.codes
     }
-    return {
-        "kept": kept,
-        "experts": request.experts,
-        "parameters_before": parameter_count(request.pruning.whole.shapes),
-        "parameters": parameter_count(request.pruning.pruned.shapes),
-    }
+    if recipe.model.switch is not None and recipe.model.switch.dispatch != "dropless":
+        return {"lines": lines}
+    trainer, step = request.pruning.pruned, request.pruning.step
+    arrays, _ = restore(arguments.out, trainer, step)
+    pages = TrimmedPages(blocks, trimming, request.codes, recipe)
+    nats = nats_per_byte(evaluation_file(arguments.run, step), pages, trainer, arrays)
+    return {"lines": lines, "nats_per_byte": nats}

@@ -166,7 +166,7 @@ def read_pruned(
     run: Place,
     trainer: Trainer,
     step: int,
-    kept: Int[np.ndarray, "layers kept"],
+    kept: Int[np.ndarray, "layers kept"] | None,
     load: Float[np.ndarray, "layers experts"] | None,
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Yields the arrays of the pruned network by name, each read when its turn comes.
@@ -175,13 +175,14 @@ def read_pruned(
         run: run to prune.
         trainer: its functions.
         step: step of its checkpoint.
-        kept: experts of each layer that stay, the encoder's layers before the decoder's.
+        kept: experts of each layer that stay, the encoder's layers before the decoder's; None for
+            all.
         load: use of each expert, to merge dropped experts by; None to leave them out.
 
     Raises:
         CheckpointError: if the checkpoint is damaged.
     """
-    axes = expert_axes(trainer.shapes)
+    axes = {} if kept is None else expert_axes(trainer.shapes)
     shapes = with_shardings(jax.eval_shape(trainer.init), trainer.shardings)
     checkpoints = Checkpoints(run / "checkpoints")
     try:
@@ -189,7 +190,9 @@ def read_pruned(
             name_of = {ARRAYS + name: name for name in names}
             read = checkpoints.restore_some(step, shapes, name_of)
             arrays = {name_of[name]: np.asarray(array) for name, array in read.items()}
-            if load is None or names[0] not in axes:
+            if kept is None:
+                yield from arrays.items()
+            elif load is None or names[0] not in axes:
                 yield from pruned_arrays(arrays, axes, kept).items()
             else:
                 layers = stack_rows(kept, names[0]), stack_rows(load, names[0])

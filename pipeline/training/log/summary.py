@@ -138,9 +138,11 @@ class Trained(Struct, frozen=True):
 
 
 class Pruned(Struct, frozen=True):
-    """The manifest of a pruned run: the experts that were kept, by layer."""
+    """The manifest of a pruned run: the experts that were kept, by layer, and numbers of pieces."""
 
-    kept: dict[str, list[Count]]
+    kept: dict[str, list[Count]] = {}
+    pieces: Count = 0
+    pieces_before: Count = 0
 
 
 def inspect_run(directory: Place, console: Console) -> None:
@@ -188,10 +190,13 @@ def print_progress(directory: Place, console: Console) -> None:
 
 
 def inspect_pruned(directory: Place, console: Console) -> None:
-    """Checks the checkpoint as a run's, and prints which experts of each layer were kept."""
+    """Checks the checkpoint as a run's, and prints the experts and pieces that were kept."""
     inspect_run(directory, console)
-    for layer, experts in read_manifest(directory, "prune", Pruned).kept.items():
+    pruned = read_manifest(directory, "prune", Pruned)
+    for layer, experts in pruned.kept.items():
         console.print(f"{layer}: experts {' '.join(map(str, experts))}")
+    if pruned.pieces:
+        console.print(f"{pruned.pieces:,} of {pruned.pieces_before:,} pieces of the vocabulary")
 
 
 def inspect_finetuned(directory: Place, console: Console) -> None:

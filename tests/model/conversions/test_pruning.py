@@ -23,7 +23,7 @@ from small_networks import batch, config, drawn, mesh_of
 from switch_case import EXPERTS, SWITCH, layer, tokens
 from switch_oracle import gelu
 
-from model.batch import Call
+from model.batch import Batch, Call
 from model.conversions.pruning import (
     RIDGE,
     LayerExperts,
@@ -36,6 +36,7 @@ from model.conversions.pruning import (
     pruned_arrays,
     pruned_config,
     refitted_network,
+    with_rows,
 )
 from model.decoding.generation import never_dropping
 from model.sharding.layouts import by_path
@@ -117,6 +118,27 @@ def test_biases_by_quantiles_leave_where_each_token_has_every_expert():
         }
         left = {name.rpartition(".")[2] for name in kept.keys() - expected.keys()}
         assert left == (set() if rate else {"expert_bias"})
+
+
+@pytest.mark.parametrize(("kind", "tied"), [("dense", False), ("dense", True), ("switch", False)])
+def test_logits_of_kept_pieces_are_those_of_the_whole_vocabulary(kind, tied):
+    whole = drawn(replace(config(kind), vocabulary_rows=384, tied_logits=tied))
+    rows = np.unique(np.r_[:3, 5:250:2, 381:384])[-128:]  # as ids, half of them
+    rows = np.r_[:3, rows[3:]]
+    small = with_rows(whole, rows)
+    assert small.config == replace(whole.config, vocabulary_rows=128)
+    assert small.embedding.shape == (128, whole.config.embed)
+    kept = batch()
+    ids = jnp.array(rows)
+    before = Batch(ids[kept.inputs], ids[kept.targets], kept.language)
+
+    @jax.jit
+    def logits(network, batch):
+        return network.head(network(batch, Call(mesh_of())).decoded)
+
+    expected = np.asarray(logits(whole, before))[..., rows]
+    largest = np.abs(expected).max()
+    np.testing.assert_allclose(np.asarray(logits(small, kept)), expected, atol=1e-5 * largest)
 
 
 def taken(whole, experts):
