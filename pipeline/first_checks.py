@@ -17,7 +17,7 @@ from pathlib import Path
 
 from data.files.paths import Place, exists, instead_of_directory, is_remote, place
 from data.languages import codes
-from data.tokens.tokenizer import LEAST_IDS, load_any
+from data.tokens.tokenizer import LEAST_IDS, MODEL_FILE, load_any
 from model.config import ConfigurationError, DistillationConfig
 from pipeline import arguments
 from pipeline.artifacts import (
@@ -76,6 +76,7 @@ def check_first(command: object) -> None:
             elif not (command.corpus or command.size or command.model.exists()):
                 load_any(command.model)
         case arguments.Tokenize():
+            check_vocabulary(command.vocabulary)
             _check_output(command.vocabulary, "vocabulary")
             _check_corpora(command.corpus)
         case arguments.Pretrain():
@@ -212,6 +213,19 @@ def check_training(command: arguments.Vocabulary) -> None:
     for name, value, fits, wanted in ranges:
         if not fits:
             raise ArtifactError(f"{name} was {value:g}; give a number {wanted}.")
+
+
+def check_vocabulary(directory: str) -> None:
+    """Checks that a vocabulary is named by its directory, not by its model.
+
+    Raises:
+        ArtifactError: if the model was named.
+    """
+    if directory.endswith(f"/{MODEL_FILE}"):
+        raise ArtifactError(
+            f"--vocabulary was {directory}, a file of a vocabulary; name its directory, "
+            f"{directory.removesuffix(f'/{MODEL_FILE}')}."
+        )
 
 
 def check_generation(tokens: int, seed: int) -> None:

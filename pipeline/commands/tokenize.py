@@ -30,6 +30,7 @@ from pipeline.beam.options import check_workers_reach, pipeline_options, use_sto
 from pipeline.beam.workspace import WORK, Workspace, clear, workspace_key
 from pipeline.corpus.pages import corpus_digests, corpus_read, training_pages
 from pipeline.errors import ArtifactError
+from pipeline.first_checks import check_vocabulary
 from pipeline.stage import Identity, Intent, Outcome, Reading, run_stage
 from pipeline.terminal import Terminal
 from pipeline.tokens.opened_blocks import check_pages
@@ -128,11 +129,7 @@ def read_vocabulary(directory: str) -> tuple[VocabularyManifest, bytes]:
         ArtifactError: if the model is not the one that the manifest describes.
         DataError: if the model's character map is damaged.
     """
-    if directory.endswith(f"/{MODEL_FILE}"):
-        raise ArtifactError(
-            f"--vocabulary was {directory}, a file of a vocabulary; name its directory, "
-            f"{directory.removesuffix(f'/{MODEL_FILE}')}."
-        )
+    check_vocabulary(directory)
     manifest = read_manifest(directory, "vocabulary", VocabularyManifest)
     path = join_path(directory, MODEL_FILE)
     model = read_bytes(path) if exists(path) else b""

@@ -53,6 +53,7 @@ MISTAKES = {
     "vocabulary --corpus c --size 2000 --character-coverage 5 --out o": "coverage was 5;",
     "vocabulary --model none --out o": "A vocabulary was expected at none, which does not exist",
     "tokenize --corpus none --vocabulary none --out o": "vocabulary output was expected in none",
+    "tokenize --corpus c --vocabulary v/sentencepiece.model --out o": "name its directory, v.",
     "pretrain --recipe mt5-dmo --tokens none --out o": NO_RECIPE,
     "pretrain --recipe mt5-demo --tokens none --out o": NO_TOKENS,
     "pretrain --recipe mt5-demo --tokens none --out o --set stpes=1": "steps",

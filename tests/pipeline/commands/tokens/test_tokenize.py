@@ -24,7 +24,7 @@ from pipeline.arguments import Vocabulary
 from pipeline.beam.job import DoWork, WorkNumbers
 from pipeline.beam.options import pipeline_options
 from pipeline.beam.workspace import Workspace
-from pipeline.commands.tokenize import key_of
+from pipeline.commands.tokenize import cautions, key_of
 from pipeline.commands.vocabulary import run
 from pipeline.tokens.write import TokenLayout, WriteShard, page_shards, split_files
 
@@ -261,3 +261,12 @@ def test_ids_are_sentencepieces_own_on_web_pages(tmp_path, vocabulary):
 def first(path: Path, count: int) -> list[str]:
     with gzip.open(path, "rt", encoding="utf-8") as file:
         return [json.loads(line)["text"][:5000] for line in itertools.islice(file, count)]
+
+
+def test_tokens_by_the_vocabulary_of_other_text_have_a_caution():
+    def entry(byte_tokens: int) -> dict:
+        return {"train": {"tokens": 100, "byte_tokens": byte_tokens}, "validation": {"tokens": 9}}
+
+    assert list(cautions({"sw": entry(5), "fr": entry(0)})) == []
+    (said,) = cautions({"sw": entry(6), "fr": entry(0), "hi": entry(56)})
+    assert "single bytes in sw, hi (hi: 56%): the vocabulary was made for other text" in said
