@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -169,7 +170,8 @@ def planned(row: Row) -> dict[str, Any]:
         plan = json.loads(out.read_text())
     figures = {figure["name"]: figure["value"] for figure in plan["figures"]}
     kept = {name: plan[name] for name in ("chips", "device_kind", "fits", "work")}
-    return kept | {"mesh": plan["recipe"]["mesh"]} | figures
+    jax = ".".join(version("jax").split(".")[:2])
+    return kept | {"mesh": plan["recipe"]["mesh"], "jax": jax} | figures
 
 
 def timed(row: Row, found: dict[str, Any]) -> dict[str, Any]:
@@ -191,6 +193,7 @@ def timed(row: Row, found: dict[str, Any]) -> dict[str, Any]:
 
 
 COLUMNS = (
+    ("JAX", "jax", "{}"),
     ("chips", "chips", "{:,}"),
     ("data x expert x model", "mesh", "{}"),
     ("GiB per device", "total", "{:.1f}"),
