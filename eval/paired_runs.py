@@ -22,7 +22,6 @@ from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
-from scipy import stats
 
 from eval.gains import counted_pages, mean_losses
 from eval.losses import Unit
@@ -77,7 +76,9 @@ def compare_runs(
     Returns:
         None where a side has a single run, or no language has two pages that all runs score.
     """
-    runs = len(seeds[0]), len(seeds[1])
+    runs = len(baseline.runs), len(candidate.runs)
+    if min(runs) < 2:
+        return None
     paired = sorted(seeds[0]) == sorted(seeds[1])
     if paired:
         baseline, candidate = (
@@ -85,7 +86,7 @@ def compare_runs(
             for side, of_side in zip((baseline, candidate), seeds, strict=True)
         )
     pages, languages = counted_pages(baseline.final_pages[0], candidate.final_pages[0], unit, None)
-    if min(runs) < 2 or not languages.size:
+    if not languages.size:
         return None
     (theirs, from_theirs), (ours, from_ours) = (
         mean_losses(side, unit, pages, languages) for side in (baseline, candidate)
@@ -155,6 +156,8 @@ def _p_value(
     kind: Literal["independent", "samples"],
 ) -> float:
     """Returns the p-value over every permutation, of which there are at most `n_resamples`."""
+    from scipy import stats  # takes a second to load
+
     tested = stats.permutation_test(
         samples, statistic, permutation_type=kind, vectorized=True, n_resamples=MOST_DIVISIONS
     )

@@ -14,7 +14,7 @@ import numpy as np
 import sentencepiece
 
 from data.errors import DataError
-from data.examples.mixture import parse, weights_file
+from data.examples.mixture import TextSizes, parse, weights_file
 from data.files.digests import digest_of_contents
 from data.files.parquet_files import row_count
 from data.files.paths import local_copy
@@ -217,16 +217,20 @@ def advised_command(corpus: str, languages: Mapping[str, Any]) -> list[str]:
         corpus: directory of the corpus.
         languages: counts by language of its manifest.
     """
-    trained = [
-        counts
+    trained = {
+        code: counts
         for code, counts in languages.items()
         if counts["kept"] > counts["held_out"] and code != UNDETERMINED
-    ]
+    }
     if not trained:
         return []
-    characters = sum(counts["characters"] for counts in trained)
+    sizes = TextSizes(
+        {code: counts["kept"] - counts["held_out"] for code, counts in trained.items()},
+        {code: counts["characters"] for code, counts in trained.items()},
+    )
+    characters = sum(sizes.characters.values())
     size = ADVISED if characters > LITTLE else ADVISED_OF_LITTLE
-    least = least_size(mixed_sample([str(corpus)], MOST_COUNTED), Vocabulary.character_coverage)
+    least = least_size(mixed_sample(str(corpus), sizes), Vocabulary.character_coverage)
     while size < ROOM * least:
         size *= 2
     words = ["vocabulary", "--corpus", corpus, "--size", str(size)]
@@ -235,10 +239,9 @@ def advised_command(corpus: str, languages: Mapping[str, Any]) -> list[str]:
     return [*words, "--out", "vocabulary"]
 
 
-def mixed_sample(corpora: Sequence[str], characters: int) -> Iterator[str]:
-    """Yields lines of a sample by the usual mixture, of at most this number of characters."""
-    sizes = training_sizes(corpora)
+def mixed_sample(corpus: str, sizes: TextSizes) -> Iterator[str]:
+    """Yields lines of a sample by the usual mixture, of at most `MOST_COUNTED` characters."""
     weights = parse(Vocabulary.mixture, sizes)
-    characters = min(characters, REPETITIONS * sum(sizes.characters.values()))
-    files = {code: page_files(corpora, code, "train") for code in weights}
+    characters = min(MOST_COUNTED, REPETITIONS * sum(sizes.characters.values()))
+    files = {code: page_files([corpus], code, "train") for code in weights}
     return sample(files, {code: round(weight * characters) for code, weight in weights.items()})

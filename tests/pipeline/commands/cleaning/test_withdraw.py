@@ -201,7 +201,7 @@ def test_a_withdrawal_that_is_killed_when_it_is_in_the_manifest_is_finished(
     corpus, sites, monkeypatch, capfd
 ):
     with monkeypatch.context() as patched:
-        patched.setattr(withdraw_command, "of_languages", None)
+        patched.setattr(withdraw_command, "changes_of_languages", None)
         with pytest.raises(TypeError):
             withdraw(corpus, sites)
     assert (corpus / WITHDRAWAL / UNFINISHED).exists()

@@ -89,12 +89,15 @@ def test_a_traceback_is_escaped(capsys, monkeypatch):
 
 def test_a_hostile_manifest_is_inspected(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "300")
-    head = {"stage": HOSTILE, "settings": {HOSTILE: HOSTILE}, "inputs": {}, "schema_version": 1}
+    head = {"stage": "other", "settings": {HOSTILE: HOSTILE}, "inputs": {}, "schema_version": 1}
     (tmp_path / "manifest.json").write_text(json.dumps(head), encoding="utf-8")
     assert cli.run(["inspect", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
-    assert printed.replace("\n", "").count(SHOWN) == 3
+    assert printed.replace("\n", "").count(SHOWN) == 2
     assert not CONTROLS.search(printed.replace("\n", ""))
+    (tmp_path / "manifest.json").write_text(json.dumps(head | {"stage": HOSTILE}))
+    assert cli.run(["inspect", str(tmp_path)]) == 2
+    assert not CONTROLS.search(capsys.readouterr().err.replace("\n", ""))
 
 
 def test_a_report_of_hostile_runs_in_a_hostile_directory(finished, tmp_path, capsys, monkeypatch):
