@@ -103,8 +103,8 @@ def main(
             raise ZeroDivisionError("a fault of the program\nof several lines")
 
     def late() -> int:
-        waited = coordination._waited
-        coordination._waited = lambda name: (time.sleep(LATE_SECONDS), waited(name))[1]
+        waited = coordination._wait_for
+        coordination._wait_for = lambda name: (time.sleep(LATE_SECONDS), waited(name))[1]
         return 0
 
     def rounds() -> int:
