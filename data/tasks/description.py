@@ -263,8 +263,8 @@ def parse_template(text: str, place: str) -> Template:
 
 def _refusal(text: str, place: str, reason: str) -> DataError:
     return DataError(
-        f"{place} should be text with names of fields in braces and is {text!r} ({reason}); write "
-        "for example 'topic: {text}', and '{{' for a brace."
+        f"{place} should be text with names of fields in braces and is {listed([repr(text)])} "
+        f"({listed([reason])}); write for example 'topic: {{text}}', and '{{{{' for a brace."
     )
 
 

@@ -95,13 +95,13 @@ EXPECTED = {
     "vocabulary": r"read corpus: 2 files of {train}, 20 training pages in 2 languages",
     "tokenize": r"read corpus: 4 files of {pages}, 20 training pages in 2 languages",
     "pretrain": r"work: 12 steps, of 8 rows x 64 tokens; [\d,]+ parameters",
-    "distill": r"read teacher: \d+ files of {last}, the checkpoint of step 12",
+    "distill": r"read teacher: [\d,]+ files of {last}, the checkpoint of step 12",
     "evaluate": r"write evaluation/step=9.parquet, in .*run",
     "time": r"work: 21 rounds of 4 steps of each run, in turns",
     "report": r"write report.json, report.md and index.html, in .*out",
     "fill": r"work: a text of \d+ tokens; at most 7 tokens to generate",
     "import-hf": r"read model: 3 files of {theirs}, in .*theirs",
-    "export-hf": r"read run: \d+ files of {last}, the checkpoint of step 12",
+    "export-hf": r"read run: [\d,]+ files of {last}, the checkpoint of step 12",
     "demo": r"work: 6 commands on text of gflanguages .*; finished: none",
 }
 

@@ -138,7 +138,7 @@ def test_a_stopped_run_ends_as_if_nothing_had_happened(switch, whole, tmp_path, 
         assert cli.run(switch(out, *MESH, *EXACT)) == PREEMPTED_STATUS
     assert saved_steps(out)[-1] < STEPS
     original = json.loads((out / "recipe.json").read_text())["upcycled"]["run"]
-    shutil.copytree(original, parent, ignore=shutil.ignore_patterns(str(AT)))
+    shutil.copytree(original, parent, ignore=shutil.ignore_patterns(f"{AT}.json"))
     assert saved_steps(parent) == [6, STEPS]
     assert cli.run(switch(out, *MESH, *EXACT, upcycle=parent)) == 0
     assert_same_run(out, whole, STEPS)
