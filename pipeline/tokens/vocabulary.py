@@ -39,6 +39,7 @@ ADVISED, ADVISED_OF_LITTLE = 4096, 2048  # least number of ids for a first train
 LITTLE = 1_000_000  # characters of a corpus that may have fewer pieces than ADVISED
 ROOM = 1.1  # ids of a first training per id that the characters alone need
 MOST_COUNTED = 4_000_000  # characters of a sample whose kinds are counted beforehand, in a second
+FILES_COUNTED = 8  # of a language in that sample
 REPETITIONS = 10  # of a small text in the sample that is advised
 
 
@@ -240,8 +241,11 @@ def advised_command(corpus: str, languages: Mapping[str, Any]) -> list[str]:
 
 
 def mixed_sample(corpus: str, sizes: TextSizes) -> Iterator[str]:
-    """Yields lines of a sample by the usual mixture, of at most `MOST_COUNTED` characters."""
+    """Yields lines of a sample by the usual mixture, of at most `MOST_COUNTED` characters.
+
+    It is of the first files of each language: a crawl has thousands, and each is opened.
+    """
     weights = parse(Vocabulary.mixture, sizes)
     characters = min(MOST_COUNTED, REPETITIONS * sum(sizes.characters.values()))
-    files = {code: page_files([corpus], code, "train") for code in weights}
+    files = {code: page_files([corpus], code, "train")[:FILES_COUNTED] for code in weights}
     return sample(files, {code: round(weight * characters) for code, weight in weights.items()})
