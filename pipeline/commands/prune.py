@@ -417,16 +417,16 @@ def describe(arguments: Prune, request: PruneRequest) -> None:
     """Writes recipe.json and the files that the source's weights have in common with these."""
     about, inputs = find_finished_run(arguments.run), None
     more = {"numerics_version": about.numerics_version, "commits": list(about.commits)}
-    told = {"languages": request.codes, "run": digest_of_manifest(arguments.run), **record(request)}
+    both = {"languages": request.codes, "run": digest_of_manifest(arguments.run), **record(request)}
     if request.pruning.kept is not None:
-        more["pruned"] = {**told, "others": others(request)}
+        more["pruned"] = {**both, "others": others(request)}
     if exists(arguments.run / "mixture.json"):
         write_bytes(arguments.out / "mixture.json", read_bytes(arguments.run / "mixture.json"))
     if request.trimming is None:
         write_bytes(arguments.out / MODEL_FILE, read_bytes(arguments.run / MODEL_FILE))
     else:  # the source's tokens have other ids
         write_bytes(arguments.out / MODEL_FILE, request.trimming.model)
-        more["trimmed"] = told
+        more["trimmed"] = both
         inputs = {k: v for k, v in about.inputs.items() if k not in ("tokens", "vocabulary")}
         inputs["vocabulary"] = digest_of_contents(arguments.out / MODEL_FILE)
     describe_run(
