@@ -54,7 +54,7 @@ from data.dedup.hashed_words import (
 )
 from data.errors import DataError
 from data.files.digests import digest_of_contents, digest_of_value
-from data.files.parquet_files import read_columns
+from data.files.parquet_files import texts_in
 from data.files.paths import absolute, exists, local_copy
 from data.numbers import distinct, distinct_pairs, is_among
 from data.reading import records
@@ -248,8 +248,7 @@ def _check_exists(path: str) -> None:
 
 def _texts_of_file(path: Path, name: str) -> Iterator[str]:
     if name.endswith(PARQUET):
-        for batch in read_columns(path, name):
-            yield from strings(batch.to_pylist())
+        yield from texts_in(path, name)
     elif name.endswith(JSON_LINES):
         yield from _texts_of_json_lines(path, name)
     else:

@@ -30,6 +30,7 @@ NUMBER_BYTES = 8
 LONGEST = 200  # characters of Arrow's message
 ROWS = 1024  # decoded at once, some 6 MB of pages
 TABLE_ROWS = 1 << 16  # of a table that is held whole; each batch copies the texts before it
+LISTS = (pa.ListArray, pa.LargeListArray, pa.FixedSizeListArray)
 COLUMN_BYTES = 1 << 20  # fetched at a time; Arrow would fetch a row group's texts for the first
 Ranges = Mapping[str, tuple[float | int, float | int]]
 NO_RANGES: Ranges = MappingProxyType({})
@@ -78,14 +79,18 @@ def read_pages(
     return _batches(path, name or str(path), schema, may_be_null, ranges, ROWS)
 
 
-def read_columns(path: str | Path, name: str) -> Iterator[pa.RecordBatch]:
-    """Yields all columns of a file, of whatever types; the texts are dictionaries.
+def texts_in(path: str | Path, name: str) -> Iterator[str]:
+    """Yields the texts of a file, whatever its columns are; those in lists and fields too.
 
     Raises:
-        DataError: if the file is damaged or decodes to too many bytes.
+        DataError: if the file is damaged, has a text that is not UTF-8, or decodes to too many
+            bytes.
     """
     with _sentences_for(name), open_parquet(path) as (file, most):
-        yield from _bounded(file, most, file.schema_arrow.names, ROWS)
+        for batch in _bounded(file, most, file.schema_arrow.names, ROWS):
+            batch.validate(full=True)
+            for column in batch.columns:
+                yield from _texts(column)
 
 
 def read_schema(path: str | Path, name: str | None = None) -> pa.Schema:
@@ -177,7 +182,16 @@ def _parts(column: pa.Array) -> list[pa.Array]:
     """Returns the values of lists, or the fields of structures."""
     if isinstance(column, pa.StructArray):
         return column.flatten()
-    return [column.flatten()] if isinstance(column, pa.ListArray | pa.LargeListArray) else []
+    return [column.flatten()] if isinstance(column, LISTS) else []
+
+
+def _texts(column: pa.Array) -> Iterator[str]:
+    if isinstance(column, pa.DictionaryArray):
+        column = column.dictionary_decode()
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        yield from column.drop_null().to_pylist()
+    for part in _parts(column):
+        yield from _texts(part)
 
 
 def _batches(

@@ -180,6 +180,21 @@ def test_a_shipped_task_is_the_same_from_every_folder(tmp_path, monkeypatch):
     assert absolute_place("lang=sw/x.yaml") == f"{tmp_path}/lang=sw/x.yaml"
 
 
+def test_a_parquet_benchmark_with_a_text_that_is_no_utf8_is_refused_in_a_sentence(tmp_path):
+    offsets, damaged = pa.array([0, 3], pa.int32()), b"a\x80b"
+    texts = pa.StringArray.from_buffers(1, offsets.buffers()[1], pa.py_buffer(damaged))
+    pq.write_table(pa.table({"text": texts}), tmp_path / "b.parquet")
+    with pytest.raises(DataError, match=r"b\.parquet should be a Parquet file and is damaged"):
+        list(texts_of(str(tmp_path / "b.parquet")))
+
+
+def test_only_the_texts_of_a_parquet_benchmark_are_read(tmp_path):
+    texts = pa.array([["a", "b"], ["c", None]], pa.list_(pa.string(), 2))
+    times = pa.array([1 << 60, 0], pa.timestamp("ms"))  # Python has no year of 36 million
+    pq.write_table(pa.table({"time": times, "text": texts}), tmp_path / "b.parquet")
+    assert list(texts_of(str(tmp_path / "b.parquet"))) == ["a", "b", "c"]
+
+
 @pytest.mark.parametrize("name", ["short.txt", "missing.txt", "damaged.parquet"])
 def test_a_benchmark_without_a_run_is_refused(tmp_path, name):
     (tmp_path / "short.txt").write_text("moja mbili tatu")
