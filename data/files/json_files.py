@@ -49,6 +49,9 @@ Name = Annotated[str, Meta(pattern=rf"\A{_PART}\Z")]
 RelativePath = Annotated[str, Meta(pattern=rf"\A{_PART}(?:/{_PART})*\Z", max_length=1000)]
 """Path below a directory, such as `sw/train-00000-of-00001`."""
 
+Place = Annotated[str, Meta(pattern=r"\A[^\x00]+\Z")]
+"""Path or address of a file of the user's, such as `s3://crawl/a.wet.gz`."""
+
 
 Shape = TypeVar("Shape")
 MOST_BYTES = 1 << 30  # mT5's corpus in shards of 256 MB has a manifest of 40 MB

@@ -205,8 +205,8 @@ def _check_templates(task: Task, place: str) -> None:
         template = parse_template(getattr(task, name), f"{place}: {name}")
         if name == "input" and not template.fields:
             raise DataError(
-                f"{place}: input should name a field in braces and is {task.input!r}, which is the "
-                "same for all rows; name a field."
+                f"{place}: input should name a field in braces and is {listed([task.input])!r}, "
+                "which is the same for all rows; name a field."
             )
         if name == "language" and not template.fields:
             get(task.language)
@@ -222,7 +222,7 @@ def _check_files(task: Task, place: str) -> None:
             raise DataError(
                 f"{place}: files should be patterns below the data's directory that end in "
                 f"{', '.join(SUFFIXES)}, of at most {LONGEST_PATTERN} characters and {MOST_FIELDS} "
-                f"fields, and {pattern!r} is not; correct it."
+                f"fields, and {listed([pattern])!r} is not; correct it."
             )
 
 

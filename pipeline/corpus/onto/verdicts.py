@@ -17,7 +17,7 @@ from msgspec import Meta, Struct
 
 from data.errors import DataError
 from data.files.digests import digest_of_contents
-from data.files.json_files import Count, Digest, Name, read_json
+from data.files.json_files import Count, Digest, Name, Place, read_json
 from data.files.paths import exists, join_path
 from data.language_id.thresholds import decide
 from data.numbers import is_among
@@ -99,7 +99,7 @@ Hex = Annotated[str, Meta(pattern=r"\A[0-9a-f]{32}\Z")]
 class InputRecord(Struct, frozen=True, array_like=True):
     """A file of the input, as the number of partitions follows from it."""
 
-    path: str
+    path: Place
     size: Count
 
 
