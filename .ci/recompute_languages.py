@@ -87,13 +87,16 @@ def compare_means(
         return None
     mean, size, free = mean_speedup(sides, *unit)
     same(f"{name} mean speed-up", summary["mean_step_speedup"], math.exp(mean))
-    if summary["languages_speedup_is_bound"] > 0.05 * summary["languages"]:
-        size = math.nan  # bounds have no spread
+    ends = {end: summary[f"mean_step_speedup_{end}"] for end in ("low", "high")}
+    many = summary["languages_speedup_is_bound"] > 0.05 * summary["languages"]
+    if many and None not in ends.values():
+        sys.exit(f"{name} speed-up has both ends although many languages are at a bound")
     known = not math.isnan(size)
-    for end, sign in (("low", -1), ("high", 1)):
+    for (end, shown), sign in zip(ends.items(), (-1, 1), strict=True):
         found = math.exp(mean + sign * stats.t.ppf(0.975, free) * size) if known else None
-        same(f"{name} speed-up {end}", summary[f"mean_step_speedup_{end}"], found)
-    return mean, size, free
+        if not (many and shown is None):  # bounds have no spread on their open side
+            same(f"{name} speed-up {end}", shown, found)
+    return mean, math.nan if many else size, free
 
 
 def compare_summary(table: pd.DataFrame, summary: dict[str, float], languages: int | None) -> None:

@@ -297,7 +297,9 @@ def _speedup_summary(
     ]
     if not known:
         return None
-    return speed_up.summarise(known, _error_of_mean_speedup(baseline, candidate, unit))
+    upper_bounds = sum(bool(row.step_speedup_is_bound) and row.gain < 0 for row in rows)
+    error = _error_of_mean_speedup(baseline, candidate, unit)
+    return speed_up.summarise(known, error, upper_bounds)
 
 
 def log_speedup(summary: Summary, baseline: Side, candidate: Side) -> LogRatio | None:
@@ -305,7 +307,7 @@ def log_speedup(summary: Summary, baseline: Side, candidate: Side) -> LogRatio |
     if summary.mean_step_speedup is None:
         return None
     error = None
-    if summary.mean_step_speedup_low is not None:
+    if summary.mean_step_speedup_low is not None and summary.mean_step_speedup_high is not None:
         unit = sides.common_unit(baseline, candidate)
         error = _error_of_mean_speedup(baseline, candidate, unit)
     return LogRatio(math.log(summary.mean_step_speedup), error)

@@ -49,6 +49,7 @@ PAPER_MEAN = 5.0
 PAPER_THRESHOLD = 4.0
 PAPER_SHARE_AT_LEAST_4 = 0.91
 # A language at a bound stays there whichever page or run is left out, so it seems to have no error.
+# Where more are at a lower bound the mean is one as well: only the interval's lower end holds.
 MOST_AT_BOUND = 0.05
 
 
@@ -89,8 +90,9 @@ class SpeedupSummary:
         at_bound: number of languages whose speed-up is a bound.
         median: median over languages.
         mean: geometric mean over languages.
-        low, high: 95% interval of the mean; None where a language has a single page, or where more
-            than `MOST_AT_BOUND` of the languages are at a bound.
+        low, high: ends of the mean's 95% interval; None where a language has a single page. The
+            lower end is None where more than `MOST_AT_BOUND` of the languages are at an upper
+            bound, and the upper end where more are at a lower one.
         share_at_least_4: share of the languages with a speed-up of at least 4.
     """
 
@@ -138,13 +140,24 @@ def _log_steps_to(log_steps: np.ndarray, above: np.ndarray) -> tuple[np.ndarray,
     return np.asarray(steps), np.asarray(back == 1)
 
 
-def summarise(speedups: Sequence[StepSpeedup], error: StandardError | None) -> SpeedupSummary:
-    """Returns the summary over all languages; `error` is that of the mean logarithm."""
+def summarise(
+    speedups: Sequence[StepSpeedup], error: StandardError | None, upper_bounds: int = 0
+) -> SpeedupSummary:
+    """Returns the summary over all languages.
+
+    Args:
+        speedups: speed-up of each language.
+        error: standard error of the mean logarithm; None where it is unknown.
+        upper_bounds: number of bounds that are upper ones: the candidate ends worse.
+    """
     ratios = np.array([speedup.ratio for speedup in speedups])
     mean, low, high = float(np.log(ratios).mean()), None, None
     at_bound = sum(speedup.is_bound for speedup in speedups)
-    if error is not None and at_bound <= MOST_AT_BOUND * len(speedups):
-        low, high = (float(np.exp(mean + sign * error.half_width)) for sign in (-1, 1))
+    most = MOST_AT_BOUND * len(speedups)
+    if error is not None and upper_bounds <= most:
+        low = float(np.exp(mean - error.half_width))
+    if error is not None and at_bound - upper_bounds <= most:
+        high = float(np.exp(mean + error.half_width))
     return SpeedupSummary(
         at_bound=at_bound,
         median=float(np.exp(np.median(np.log(ratios)))),
@@ -153,6 +166,14 @@ def summarise(speedups: Sequence[StepSpeedup], error: StandardError | None) -> S
         high=high,
         share_at_least_4=float((ratios >= PAPER_THRESHOLD * (1 - 1e-9)).mean()),
     )
+
+
+def interval_in_words(low: float | None, high: float | None, digits: int = 2) -> str:
+    """Returns an interval of which an end may be unknown; an empty text where both are."""
+    if low is None or high is None:
+        known, words = (high, "at most") if low is None else (low, "at least")
+        return "" if known is None else f"{words} {known:.{digits}f}"
+    return f"{low:.{digits}f} to {high:.{digits}f}"
 
 
 def error_of_mean(

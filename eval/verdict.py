@@ -14,7 +14,7 @@ from eval.gains import Summary
 from eval.losses import Unit
 from eval.report.contents import ReportContents, shared_total
 from eval.sides import Points, Side
-from eval.speed_up import MOST_AT_BOUND
+from eval.speed_up import MOST_AT_BOUND, interval_in_words
 
 FIELDS_NAMED = 2  # in a verdict, of those in which runs differ
 FEWEST_EVALUATIONS = 30  # per run: between fewer, an interpolated step is a guess
@@ -97,8 +97,8 @@ def speed_sentence(report: ReportContents) -> str:
     low, high = summary.mean_step_speedup_low, summary.mean_step_speedup_high
     bounds = summary.languages_speedup_is_bound or 0
     bound = f"a bound in {bounds} language{'s' if bounds > 1 else ''}"
-    if low is not None and high is not None:
-        interval = f"95% interval {low:.2f} to {high:.2f}, over {report.intervals_over}"
+    if ends := interval_in_words(low, high):
+        interval = f"95% interval {ends}, over {report.intervals_over}"
         interval += f"; {bound}" if bounds else ""
     elif bounds > MOST_AT_BOUND * summary.languages:
         interval = f"no interval: {bound}"

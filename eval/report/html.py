@@ -190,6 +190,7 @@ def _languages(report: ReportContents) -> dict[str, Any]:
     return dict(
         languages_csv=tables.languages_csv(report),
         verdicts=gains.VERDICTS,
+        interval_in_words=speed_up.interval_in_words,
         speedup_text=contents.speedup_text,
         speedup_meaning=contents.speedup_meaning,
         interval_limits=interval_limits(gains.estimates(report.gains)),

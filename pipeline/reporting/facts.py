@@ -31,7 +31,7 @@ from pipeline import artifacts
 from pipeline.corpus.pages import page_files, page_texts, read_corpus
 from pipeline.errors import ArtifactError
 from pipeline.runs.directory import RECIPE, RecordedDense
-from pipeline.runs.finished import FinishedRun, MeasuredRun, read_step_times
+from pipeline.runs.finished import FinishedRun, MeasuredRun, count_devices, read_step_times
 
 LATER = "tokens_from_"  # and the step: an input of a run whose tokens changed
 MOST_CHARACTERS = 2_000_000_000  # of a corpus: a minute of one core
@@ -127,12 +127,6 @@ def run_facts(side: Side, runs: Sequence[FinishedRun], all_runs: Sequence[Finish
     )
 
 
-def count_devices(devices: Sequence[str]) -> str:
-    """Returns `8 × TPU v5p` for eight such entries, `not recorded` for none."""
-    kinds = [f"{devices.count(kind)} × {kind}" for kind in dict.fromkeys(devices)]
-    return ", ".join(kinds) or "not recorded"
-
-
 def measured_step_times(
     directory: Place | None,
     report: ReportContents,
@@ -159,7 +153,7 @@ def measured_step_times(
     rounds = Rounds(
         baseline_run=str(record.baseline),
         candidate_run=str(record.candidate),
-        devices=count_devices(record.devices),
+        devices=record.measured_on,
         steps=record.steps_per_round,
         baseline_seconds=baseline,
         candidate_seconds=candidate,

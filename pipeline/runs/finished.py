@@ -437,6 +437,12 @@ class Round(Struct, frozen=True, kw_only=True):
     candidate_seconds: Seconds
 
 
+def count_devices(devices: Sequence[str]) -> str:
+    """Returns `8 × TPU v5p` for eight such entries, `not recorded` for none."""
+    kinds = [f"{devices.count(kind)} × {kind}" for kind in dict.fromkeys(devices)]
+    return ", ".join(kinds) or "not recorded"
+
+
 class StepTimesRecord(Struct, frozen=True, kw_only=True):
     """step_times.json.
 
@@ -465,6 +471,13 @@ class StepTimesRecord(Struct, frozen=True, kw_only=True):
             np.array([measured.candidate_seconds for measured in self.rounds]),
         )
 
+    @property
+    def measured_on(self) -> str:
+        """Numbers and kinds of devices, with the threads of those that are processors."""
+        threads = self.machine.get("processors") if "cpu" in self.devices else None
+        counted = "" if threads is None else f", {threads} thread{'s' if threads != 1 else ''}"
+        return f"{count_devices(self.devices)}{counted}"
+
     def in_words(self) -> str:
         """Returns medians, ratio and interval."""
         ratio = step_time_ratio(*self.seconds)
@@ -474,9 +487,9 @@ class StepTimesRecord(Struct, frozen=True, kw_only=True):
         )
         return (
             f"a step takes {baseline:.3g} s with {self.baseline.name} and {candidate:.3g} s with "
-            f"{self.candidate.name} (medians of {len(self.rounds)} rounds); within a "
-            f"round the ratio is {ratio.ratio:.3f} in the mean (95 % interval {low:.3f} to "
-            f"{high:.3f}), which other work on the machine moves less than the medians"
+            f"{self.candidate.name} on {self.measured_on} (medians of {len(self.rounds)} rounds); "
+            f"within a round the ratio is {ratio.ratio:.3f} in the mean (95 % interval {low:.3f} "
+            f"to {high:.3f}), which other work on the machine moves less than the medians"
         )
 
 

@@ -151,7 +151,8 @@ def test_what_two_lengths_cannot_measure_is_cautioned():
     bounds = made.summary.languages_speedup_is_bound
     assert bounds
     assert f"In {bounds} languages it is a bound only" in found
-    assert f"(no interval: a bound in {bounds} languages)" in speed_sentence(made)
+    ends = "95% interval at least 4.00, over pages only"
+    assert f"({ends}; a bound in {bounds} languages)" in speed_sentence(made)
 
 
 def test_without_a_speed_up_evaluations_are_not_counted():
