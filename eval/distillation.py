@@ -22,7 +22,7 @@ from data.languages import get
 from eval import statistics
 from eval.losses import Unit
 from eval.sides import Side
-from eval.statistics import Scores, retained_set
+from eval.statistics import PageScores, retained_set
 
 # Table 7, teachers of 1.1, 2.0, 3.8, 7.4 and 14.7 billion parameters, a student of 223 million.
 PAPER = ((0.82, 0.37), (0.90, 0.32), (0.95, 0.30), (0.97, 0.27), (0.99, 0.28))
@@ -124,7 +124,7 @@ def compared_languages(students: Sequence[Student]) -> list[str]:
     return [code for code in students[0].languages if code in codes]
 
 
-def retained_gain(sides: Sequence[Scores]) -> Retained:
+def retained_gain(sides: Sequence[PageScores]) -> Retained:
     """Returns the gain kept, from scores of baseline, teacher and student on the same pages."""
     baseline, teacher, kept = (side.loss() for side in sides)
     gain, kept_gain = baseline - teacher, baseline - kept
@@ -145,7 +145,7 @@ def retained_gain(sides: Sequence[Scores]) -> Retained:
 
 
 def _ratio(
-    sides: Sequence[Scores], kept_gain: float, gain: float
+    sides: Sequence[PageScores], kept_gain: float, gain: float
 ) -> tuple[float | None, float | None, float | None]:
     """Returns the ratio of the gains and the ends of its set; None where it is unbounded."""
     scored = statistics.scored(sides)
@@ -188,7 +188,7 @@ def sentence(student: Student, teacher: str) -> str:
     )
 
 
-def _scores_of_languages(side: Side) -> Scores:
+def _scores_of_languages(side: Side) -> PageScores:
     """Returns the scores on all pages of the languages, script variants left out."""
     languages, of_page = side.final_pages[0].held_out.by_language
     counted = np.array([not get(code).is_script_variant for code in languages])[of_page]

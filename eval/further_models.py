@@ -100,7 +100,7 @@ def further_model(
     )
 
 
-class Pruned(NamedTuple):
+class PrunedModel(NamedTuple):
     """A pruned model beside the candidate.
 
     Attributes:
@@ -133,7 +133,7 @@ class Pruned(NamedTuple):
         return f"all {len(self.languages)} languages" if everyone else ", ".join(self.languages)
 
 
-def pruned_models(candidate: Side, models: Sequence[FurtherModel]) -> list[Pruned]:
+def pruned_models(candidate: Side, models: Sequence[FurtherModel]) -> list[PrunedModel]:
     """Returns the models that were pruned from the candidate's runs, most experts first."""
     losses = _losses(candidate)
     pruned = []
@@ -149,7 +149,7 @@ def pruned_models(candidate: Side, models: Sequence[FurtherModel]) -> list[Prune
         own = [value for code, value in counted.items() if code in pruning.languages]
         others = [value for code, value in counted.items() if code not in pruning.languages]
         pruned.append(
-            Pruned(
+            PrunedModel(
                 name=model.name,
                 experts=experts,
                 experts_before=pruning.experts,

@@ -31,7 +31,7 @@ from eval.losses import (
     total,
 )
 from eval.speed_up import Curves
-from eval.statistics import Scores, standard_error
+from eval.statistics import PageScores, standard_error
 
 
 class Difference(NamedTuple):
@@ -159,15 +159,15 @@ class Side:
         """Returns the loss of each run after its last step."""
         return np.stack([run[-1].losses(unit) for run in self.runs])
 
-    def scores(self, language: str, unit: Unit) -> Scores:
+    def scores(self, language: str, unit: Unit) -> PageScores:
         """Returns the scores of all runs on the pages of a language."""
         languages, of_page = self.final_pages[0].held_out.by_language
         return self.scores_of_pages(of_page == languages.index(language), unit)
 
-    def scores_of_pages(self, chosen: Bool[np.ndarray, " pages"], unit: Unit) -> Scores:
+    def scores_of_pages(self, chosen: Bool[np.ndarray, " pages"], unit: Unit) -> PageScores:
         """Returns the scores of all runs on some of the pages."""
         amounts = np.stack([pages.amounts(unit)[chosen] for pages in self.final_pages])
-        return Scores(amounts, self.final_pages[0].sizes(unit)[chosen])
+        return PageScores(amounts, self.final_pages[0].sizes(unit)[chosen])
 
     def page_curves(self, unit: Unit, pages: Bool[np.ndarray, " pages"]) -> Curves:
         """Returns the losses of some pages at the points after step 0."""

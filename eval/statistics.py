@@ -224,7 +224,7 @@ class GainInterval:
 
 
 @dataclass(frozen=True)
-class Scores:
+class PageScores:
     """The scores of one side on the pages of one language.
 
     Attributes:
@@ -246,7 +246,7 @@ class Scores:
         return Contributions(values, shares, np.zeros(self.sizes.size, dtype=np.int64))
 
 
-def gain_interval(baseline: Scores, candidate: Scores) -> GainInterval:
+def gain_interval(baseline: PageScores, candidate: PageScores) -> GainInterval:
     """Returns the gain of one language and its interval, from the losses of its pages."""
     sides = scored((baseline, candidate))
     pages = sides[0].sizes.size
@@ -261,10 +261,10 @@ def gain_interval(baseline: Scores, candidate: Scores) -> GainInterval:
     return GainInterval(gain, pages, gain - half, gain + half, error.p_value(gain))
 
 
-def scored(sides: Sequence[Scores]) -> list[Scores]:
+def scored(sides: Sequence[PageScores]) -> list[PageScores]:
     """Returns the sides, reduced to the pages on which each has a scored token."""
     pages = np.all([side.sizes > 0 for side in sides], axis=0)
-    return [Scores(side.amounts[:, pages], side.sizes[pages]) for side in sides]
+    return [PageScores(side.amounts[:, pages], side.sizes[pages]) for side in sides]
 
 
 def adjusted_p_values(p_values: Sequence[float | None]) -> list[float | None]:

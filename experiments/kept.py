@@ -25,7 +25,7 @@ from jaxtyping import Float
 from variants import with_experts
 
 from eval.distillation import retained_gain
-from eval.statistics import Scores
+from eval.statistics import PageScores
 
 TEACHER = LENGTHS[0]  # steps
 TEACHERS = {16: "switch", 64: with_experts(64)}  # experts to the name of the runs
@@ -66,9 +66,9 @@ def losses(seeds: Sequence[pa.Table]) -> Float[np.ndarray, "runs pages"]:
     return np.stack([pages["loss_nats"].to_numpy() for pages in seeds])
 
 
-def scores(seeds: Sequence[pa.Table]) -> Scores:
+def scores(seeds: Sequence[pa.Table]) -> PageScores:
     """Returns the scores of all seeds of a run on all pages."""
-    return Scores(losses(seeds), seeds[0]["target_tokens"].to_numpy())
+    return PageScores(losses(seeds), seeds[0]["target_tokens"].to_numpy())
 
 
 def better_in(seeds: Sequence[pa.Table], than: Sequence[pa.Table]) -> int:

@@ -42,7 +42,7 @@ from model.conversions.pruning import (
     refitted_network,
     stack_rows,
 )
-from model.conversions.student import ExpertUse, expert_use
+from model.conversions.student import TeacherExpertUse, expert_use
 from model.decoding.generation import never_dropping
 from model.sharding.layouts import by_path
 from model.trainer import Trainer
@@ -174,7 +174,7 @@ class Subject:
                 network = refitted_network(self.whole, network, text, mesh)
             yield code, self.loss(network, code)
 
-    def seen(self, way: Way, code: str) -> tuple[ExpertUse, Sequence[Batch]]:
+    def seen(self, way: Way, code: str) -> tuple[TeacherExpertUse, Sequence[Batch]]:
         """Returns the use and the text that a way chooses and fits by, for a language."""
         others = [other for other in self.codes if other != code]
         if way.chosen == "nearest":
@@ -182,10 +182,10 @@ class Subject:
             return self.use[nearest], self.text[nearest]
         if way.chosen == "others":
             parts = zip(*(self.use[other] for other in others), strict=True)
-            return ExpertUse(*(np.sum(part, axis=0) for part in parts)), ()
+            return TeacherExpertUse(*(np.sum(part, axis=0) for part in parts)), ()
         return self.use[code], self.text[code]
 
-    def pruned(self, kept: np.ndarray, use: ExpertUse | None) -> dict[str, np.ndarray]:
+    def pruned(self, kept: np.ndarray, use: TeacherExpertUse | None) -> dict[str, np.ndarray]:
         """Returns the arrays without the dropped experts, or with them merged, by a use."""
         arrays = pruned_arrays(self.arrays, self.axes, kept)
         if use is None:
@@ -215,26 +215,26 @@ def held_out(blocks: TokenBlocks, code: str, recipe: Recipe) -> list[HeldOutBatc
 
 
 @eqx.filter_jit
-def use_of_batch(network: Transformer, batch: Batch, call: Call) -> ExpertUse:
+def use_of_batch(network: Transformer, batch: Batch, call: Call) -> TeacherExpertUse:
     """Returns the use of experts by one batch."""
     lengths = batch.inputs.shape[1], batch.targets.shape[1]
     return expert_use(never_dropping(network, *lengths), batch, call)
 
 
-def use_in(network: Transformer, text: Iterable[Batch], mesh: Mesh) -> ExpertUse:
+def use_in(network: Transformer, text: Iterable[Batch], mesh: Mesh) -> TeacherExpertUse:
     """Returns the use of experts per token of a text."""
     parts = [use_of_batch(network, batch, Call(mesh)) for batch in text]
     load, gate = (np.sum(layers, axis=0, dtype=np.float64) for layers in zip(*parts, strict=True))
     tokens = load.sum(axis=1, keepdims=True)
-    return ExpertUse(load / tokens, gate / tokens)
+    return TeacherExpertUse(load / tokens, gate / tokens)
 
 
-def distance(use: ExpertUse, other: ExpertUse) -> float:
+def distance(use: TeacherExpertUse, other: TeacherExpertUse) -> float:
     """Returns the total variation distance of two languages' use, mean over layers."""
     return float(np.abs(use.load - other.load).sum(axis=1).mean() / 2)
 
 
-def importance(way: Way, use: ExpertUse, code: str) -> np.ndarray:
+def importance(way: Way, use: TeacherExpertUse, code: str) -> np.ndarray:
     """Returns the number per expert that a way chooses by."""
     if way.chosen == "random":
         return np.random.default_rng(zlib.crc32(code.encode())).random(use.load.shape)

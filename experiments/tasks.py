@@ -22,7 +22,7 @@ from lanes import Task, run_all
 
 from eval.tasks.metrics import ACCURACIES
 from eval.tasks.predictions import Predictions
-from eval.tasks.scores import Estimate, RetainedScore, retained_score
+from eval.tasks.scores import RetainedScore, ScoreInterval, retained_score
 from pipeline.runs.directory import best_step
 from pipeline.runs.tasks import predictions_file, read_predictions
 
@@ -129,7 +129,7 @@ def cells(retained: RetainedScore) -> list[str]:
     return [*scores, *gains, f"{retained.gain_retained:.0%} ({ends})"]
 
 
-def with_interval(estimate: Estimate, sign: str = "") -> str:
+def with_interval(estimate: ScoreInterval, sign: str = "") -> str:
     """Returns `61.3 [55.0, 67.6]`; the value alone where there is no interval."""
     if estimate.low is None or estimate.high is None:
         return f"{estimate.value:{sign}.1f}"

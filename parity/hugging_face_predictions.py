@@ -33,7 +33,7 @@ from data.tokens.tokenizer import EOS, MODEL_FILE, Tokenizer, load
 from pipeline.arguments import ExportHf, ImportHf
 from pipeline.commands import export_hf, import_hf
 from pipeline.runs.opened_run import load_run, restore
-from pipeline.training.tasks.predictor import Answers, Predictor
+from pipeline.training.tasks.predictor import ExampleAnswers, Predictor
 
 DATA = Path(__file__).parents[1].parent / "shared/data/tasks/sib200"
 CASES = ("mt5", "gated-switch")
@@ -58,7 +58,7 @@ def sentences(data: Path, most: int | None) -> tuple[Task, list[TaskExample]]:
 
 def ours(
     run: Path, step: int | None, task: Task, examples: list[TaskExample]
-) -> tuple[Answers, np.ndarray, np.ndarray]:
+) -> tuple[ExampleAnswers, np.ndarray, np.ndarray]:
     """Returns the answers of a run, and the ids of inputs and labels that it reads."""
     recipe, trainer = load_run(run)
     arrays, _ = restore(run, trainer, step)
@@ -80,7 +80,7 @@ def ours(
 
 def theirs(
     directory: Path, tokenizer: Tokenizer, inputs: np.ndarray, labels: np.ndarray
-) -> Answers:
+) -> ExampleAnswers:
     """Returns the answers of an exported run in Transformers."""
     model = transformers.AutoModelForSeq2SeqLM.from_pretrained(directory, trust_remote_code=True)
     for module in model.modules():
@@ -91,7 +91,7 @@ def theirs(
     batches = [inputs[first : first + ROWS] for first in range(0, len(inputs), ROWS)]
     nats, written = zip(*(of_batch(model.eval(), one, labels) for one in batches), strict=True)
     texts = [tokenizer.decode(row[row != 0]) for rows in written for row in rows]
-    return Answers(texts, np.concatenate(nats))
+    return ExampleAnswers(texts, np.concatenate(nats))
 
 
 @torch.no_grad()

@@ -20,11 +20,11 @@ sys.path.append(str(ROOT / "benchmarks/cleaning"))
 from labelled_texts import scored
 from language_id import identifiers, per_language
 
-from data.language_id.fasttext import TrainingText
+from data.language_id.fasttext import ModelTrainingText
 
 TEXT = ROOT.parent / "shared/data"
 PYTHON = ROOT / ".venv-parity-commonlid/bin/python"
-AS_OPENLID = TrainingText(labels=(), is_lower_case=True, has_digits=False, has_marks=False)
+AS_OPENLID = ModelTrainingText(labels=(), is_lower_case=True, has_digits=False, has_marks=False)
 EXACT = 1e-12
 
 

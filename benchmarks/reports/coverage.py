@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import tyro
 
-from eval.statistics import Scores, gain_interval, retained_set
+from eval.statistics import PageScores, gain_interval, retained_set
 
 RESULT = Path("benchmarks/results/coverage.json")
 OF_PAGES, OF_BOTH = 0.1, 0.05
@@ -45,7 +45,7 @@ class Arguments:
 def scores(
     rng: np.random.Generator, gains: tuple[float, ...], spreads: tuple[float, ...],
     runs: int, pages: int, long: tuple[int, float] = (0, 0.0),
-) -> list[Scores]:  # fmt: skip
+) -> list[PageScores]:  # fmt: skip
     """Returns one data set: a side per gain, the first of them the baseline."""
     tokens = rng.integers(20, 300, pages)
     count, share = long
@@ -55,7 +55,7 @@ def scores(
     for gain, spread in zip(gains, spreads, strict=True):
         own = rng.normal(0, OF_PAGES / 2**0.5, pages)  # two sides differ by OF_PAGES
         loss = level - gain + own + rng.normal(0, OF_BOTH, (runs, pages))
-        sides.append(Scores((loss + rng.normal(0, spread, (runs, 1))) * tokens, tokens))
+        sides.append(PageScores((loss + rng.normal(0, spread, (runs, 1))) * tokens, tokens))
     return sides
 
 

@@ -44,7 +44,7 @@ from jaxtyping import Bool, Int, Int64, UInt8, UInt64
 
 from data import scripts
 from data.dedup.hashed_words import (
-    Words,
+    HashedWords,
     hashed_words,
     hashes_between,
     prefix_sums,
@@ -375,13 +375,13 @@ def _slots(hashes: UInt64[np.ndarray, " hashes"], count: int) -> Int64[np.ndarra
     return (hashes >> np.uint64(65 - count.bit_length())).astype(np.int64)
 
 
-def _room(words: Words) -> Int[np.ndarray, " words"]:
+def _room(words: HashedWords) -> Int[np.ndarray, " words"]:
     """Returns the number of words from each word to the end of its page, itself included."""
     ends = np.repeat(words.offsets[1:], np.diff(words.offsets))
     return ends - np.arange(len(ends))
 
 
-def find_hits(sought: Sequence[Beginnings], words: Words) -> Iterator[Hits]:
+def find_hits(sought: Sequence[Beginnings], words: HashedWords) -> Iterator[Hits]:
     """Yields the n-grams of pages that are among those looked for."""
     room, sums = _room(words), prefix_sums(words.hashes)
     for beginnings in sought:
@@ -407,7 +407,7 @@ def _no_longer_than(length: int, sought: list[Beginnings]) -> list[Beginnings]:
     return [beginnings for beginnings in shorter if beginnings.ngrams]
 
 
-def _pairs(sought: list[Beginnings], words: Words) -> list[tuple[int, int]]:
+def _pairs(sought: list[Beginnings], words: HashedWords) -> list[tuple[int, int]]:
     """Returns pages and the benchmarks that they share an n-gram with, in order, each pair once."""
     pairs: set[tuple[int, int]] = set()
     for ngrams, starts, hashes in find_hits(sought, words):

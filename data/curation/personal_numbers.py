@@ -95,7 +95,7 @@ class Span(NamedTuple):
     kind: str
 
 
-class Plan(NamedTuple):
+class NumberingPlan(NamedTuple):
     """The numbering plan of a region.
 
     Attributes:
@@ -239,7 +239,7 @@ def telephone_numbers(text: str, language: str) -> Iterator[Span]:
 
 
 def _between(
-    text: str, begin: int, end: int, edge: int | None, plans: tuple[Plan, ...]
+    text: str, begin: int, end: int, edge: int | None, plans: tuple[NumberingPlan, ...]
 ) -> Iterator[Span]:
     """Yields the numbers of a piece of text, where another one ends at `edge`.
 
@@ -264,7 +264,7 @@ def _candidate(text: str, begin: int, end: int, edge: int | None) -> tuple[int, 
 
 
 def _first_number(
-    text: str, candidate: tuple[int, int], end: int, plans: tuple[Plan, ...]
+    text: str, candidate: tuple[int, int], end: int, plans: tuple[NumberingPlan, ...]
 ) -> tuple[int, int] | None:
     """Returns begin and end of the first number of a candidate, in a text up to `end`."""
     begin, written = candidate[0], text[slice(*candidate)]
@@ -276,7 +276,7 @@ def _first_number(
     return None if number is None else (begin + number[0], begin + number[1])
 
 
-def _number(written: str, plans: Sequence[Plan]) -> tuple[int, int] | None:
+def _number(written: str, plans: Sequence[NumberingPlan]) -> tuple[int, int] | None:
     if written.startswith("+"):
         return _match(written, None, Leniency.VALID)
     for plan in plans:
@@ -287,7 +287,7 @@ def _number(written: str, plans: Sequence[Plan]) -> tuple[int, int] | None:
     return None
 
 
-def _may_be_in_plan(plan: Plan, written: str) -> bool:
+def _may_be_in_plan(plan: NumberingPlan, written: str) -> bool:
     """Returns whether this begins with a number of the plan, written as no plain integer is."""
     digits = NOT_DIGITS.sub("", written)
     is_plain = plan.trunk and digits.startswith(plan.trunk) and len(digits) >= SHORTEST_PLAIN
@@ -300,7 +300,7 @@ def _match(written: str, region: str | None, leniency: int) -> tuple[int, int] |
     return None if match is None else (match.start, match.end)
 
 
-def _first_of_two(text: str, end: int, plans: tuple[Plan, ...]) -> tuple[int, int] | None:
+def _first_of_two(text: str, end: int, plans: tuple[NumberingPlan, ...]) -> tuple[int, int] | None:
     """Returns the longest number that ends with a group before `end` and has another behind it.
 
     A number with other digits behind it is a piece of something longer, such as a payment card's.
@@ -315,7 +315,7 @@ def _first_of_two(text: str, end: int, plans: tuple[Plan, ...]) -> tuple[int, in
     return None
 
 
-def _is_number(written: str, plans: tuple[Plan, ...]) -> bool:
+def _is_number(written: str, plans: tuple[NumberingPlan, ...]) -> bool:
     """Returns whether this is one number from its first to its last character."""
     digits = NOT_DIGITS.sub("", written)
     if len(digits) < FEWEST_DIGITS or NO_NUMBER.match(written):
@@ -325,16 +325,16 @@ def _is_number(written: str, plans: tuple[Plan, ...]) -> bool:
 
 
 @functools.cache
-def _plans(regions: tuple[str, ...]) -> tuple[Plan, ...]:
+def _plans(regions: tuple[str, ...]) -> tuple[NumberingPlan, ...]:
     return tuple(_plan(region) for region in regions)
 
 
-def _plan(region: str) -> Plan:
+def _plan(region: str) -> NumberingPlan:
     metadata = PhoneMetadata.metadata_for_region(region)
     assert metadata is not None, region
     assert metadata.general_desc is not None, region
     trunk, numbers = metadata.national_prefix or "", metadata.general_desc.national_number_pattern
-    return Plan(region, re.compile(rf"(?:{trunk})?(?:{numbers})"), trunk)
+    return NumberingPlan(region, re.compile(rf"(?:{trunk})?(?:{numbers})"), trunk)
 
 
 def regions_of(language: str) -> tuple[str, ...]:

@@ -99,7 +99,7 @@ class Row(msgspec.Struct):
     time: object = ""
 
 
-class Address(NamedTuple):
+class PageAddress(NamedTuple):
     """An address without its scheme, as sites serve both."""
 
     host: str
@@ -245,16 +245,16 @@ def _text(content: bytes) -> str:
     return content.decode("utf-8-sig", "replace")
 
 
-def _parse_address(url: str) -> Address | None:
+def _parse_address(url: str) -> PageAddress | None:
     """Returns an address by its parts; None if it is malformed or very long."""
     parts = split(url) if len(url) <= LONGEST_ADDRESS else None
-    return None if parts is None else Address(host_of(url), parts.path, parts.query)
+    return None if parts is None else PageAddress(host_of(url), parts.path, parts.query)
 
 
-def _redirected_hosts(archive: Path) -> dict[Address, list[str]]:
+def _redirected_hosts(archive: Path) -> dict[PageAddress, list[str]]:
     """Returns the hosts whose robots.txt is at another address, by that address."""
     redirects = _redirects(archive)
-    hosts: dict[Address, list[str]] = defaultdict(list)
+    hosts: dict[PageAddress, list[str]] = defaultdict(list)
     for begin in redirects:
         end, left = begin, MOST_REDIRECTS
         while end in redirects and left:
@@ -264,13 +264,13 @@ def _redirected_hosts(archive: Path) -> dict[Address, list[str]]:
     return dict(hosts)
 
 
-def _redirects(archive: Path) -> dict[Address, Address]:
+def _redirects(archive: Path) -> dict[PageAddress, PageAddress]:
     """Returns the target of each address that redirects and never answers.
 
     One that redirects by one scheme, or at one time, may answer by the other or at another.
     """
-    redirects: dict[Address, Address] = {}
-    answered: set[Address] = set()
+    redirects: dict[PageAddress, PageAddress] = {}
+    answered: set[PageAddress] = set()
     for record in web_archive.read_records(archive):
         if isinstance(record, BrokenRecord) or record.kind != "response":
             continue
@@ -288,7 +288,7 @@ def _redirects(archive: Path) -> dict[Address, Address]:
     return {begin: end for begin, end in redirects.items() if begin not in answered}
 
 
-def _target(url: str, location: str) -> Address | None:
+def _target(url: str, location: str) -> PageAddress | None:
     try:
         return _parse_address(urljoin(with_slashes(url), location.strip()))
     except ValueError:

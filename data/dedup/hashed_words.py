@@ -27,7 +27,7 @@ INVERSE = pow(BASE, -1, 1 << 64)
 Hashes = UInt64[np.ndarray, " hashes"]
 
 
-class Words(NamedTuple):
+class HashedWords(NamedTuple):
     """The hashed words of pages, one page after the other.
 
     Attributes:
@@ -39,7 +39,7 @@ class Words(NamedTuple):
     offsets: Int64[np.ndarray, " pages_and_1"]
 
 
-def hashed_words(texts: Sequence[str]) -> Words:
+def hashed_words(texts: Sequence[str]) -> HashedWords:
     """Returns the hashes of all words of pages."""
     codes, page_begins = _normalized(texts)
     kinds = scripts.kinds()[codes]
@@ -54,7 +54,7 @@ def hashed_words(texts: Sequence[str]) -> Words:
         first = np.sort(np.concatenate((first, single)))
         last = np.sort(np.concatenate((last, single + 1)))
     hashes = splitmix64(span_hashes(_letters()[codes], first, last))
-    return Words(hashes, np.searchsorted(first, page_begins))
+    return HashedWords(hashes, np.searchsorted(first, page_begins))
 
 
 def span_hashes(

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Int, UInt64
 
 from data.examples.mixture import Schedule
-from data.examples.segments import Mixture, Segment, segments_of
+from data.examples.segments import Mixture, MixtureSegment, segments_of
 from data.examples.span_corruption import Lengths, corrupt_rows, random_numbers
 from data.files.paths import Place
 from data.numbers import hash_seed
@@ -68,7 +68,7 @@ class Examples:
         _ = self.segments  # a language without tokens is found before the first example
 
     @cached_property
-    def segments(self) -> list[Segment]:
+    def segments(self) -> list[MixtureSegment]:
         """The segments of examples, each with one mixture."""
         mixtures = [Mixture(0, self.schedule, self.blocks), *self.later]
         return segments_of(mixtures, self.lengths.raw, self.seed)
@@ -94,14 +94,14 @@ class Examples:
 
     def by_segment(
         self, indices: Int[np.ndarray, " examples"]
-    ) -> Iterator[tuple[Segment, Int[np.ndarray, " rows"]]]:
+    ) -> Iterator[tuple[MixtureSegment, Int[np.ndarray, " rows"]]]:
         """Yields each segment that has some of these examples, and their positions."""
         firsts = np.array([segment.first for segment in self.segments])
         numbers = np.searchsorted(firsts, indices, side="right") - 1
         for number in np.unique(numbers).tolist():
             yield self.segments[number], np.flatnonzero(numbers == number)
 
-    def numbers(self, segment: Segment) -> Int[np.ndarray, " languages"]:
+    def numbers(self, segment: MixtureSegment) -> Int[np.ndarray, " languages"]:
         """Returns the position in `languages` of each language of a segment."""
         numbers = {code: number for number, code in enumerate(self.languages)}
         return np.array([numbers[code] for code in segment.schedule.languages])

@@ -175,7 +175,7 @@ class Piece(NamedTuple):
     row: int
 
 
-class Reading(NamedTuple):
+class ReadingPosition(NamedTuple):
     """How far a language is read.
 
     Attributes:
@@ -227,7 +227,7 @@ class Windows(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Segment:
+class MixtureSegment:
     """The examples from one change of the mixture to the next.
 
     Attributes:
@@ -242,7 +242,7 @@ class Segment:
     first: int
     schedule: Schedule
     blocks: TokenBlocks
-    readings: Mapping[str, Reading]
+    readings: Mapping[str, ReadingPosition]
     anew: tuple[str, ...] = ()
 
     def windows(self, indices: Int[np.ndarray, " examples"]) -> Windows:
@@ -279,7 +279,7 @@ class Segment:
             for shard in stream.shards_at(windows.starts[rows].tolist(), raw)
         ]
 
-    def after(self, examples: int) -> dict[str, Reading]:
+    def after(self, examples: int) -> dict[str, ReadingPosition]:
         """Returns how far every language is read after this many examples of the segment."""
         drawn = self.schedule.drawn(examples)
         readings = dict(self.readings)
@@ -292,7 +292,7 @@ class Segment:
         return readings
 
     @cached_property
-    def scheduled(self) -> list[Reading]:
+    def scheduled(self) -> list[ReadingPosition]:
         """How far each language of the schedule is read, in its order."""
         return [self.readings[code] for code in self.schedule.languages]
 
@@ -354,7 +354,7 @@ class Segment:
         return places
 
 
-def segments_of(mixtures: Sequence[Mixture], raw: int, seed: int) -> list[Segment]:
+def segments_of(mixtures: Sequence[Mixture], raw: int, seed: int) -> list[MixtureSegment]:
     """Returns the segments of mixtures in the order of their first examples.
 
     Args:
@@ -365,21 +365,23 @@ def segments_of(mixtures: Sequence[Mixture], raw: int, seed: int) -> list[Segmen
     Raises:
         DataError: if a mixture has a language without training tokens.
     """
-    segments: list[Segment] = []
+    segments: list[MixtureSegment] = []
     for mixture in mixtures:
         before = segments[-1].after(mixture.first - segments[-1].first) if segments else {}
         segments.append(_segment(mixture, before, raw, seed))
     return segments
 
 
-def _segment(mixture: Mixture, before: Mapping[str, Reading], raw: int, seed: int) -> Segment:
+def _segment(
+    mixture: Mixture, before: Mapping[str, ReadingPosition], raw: int, seed: int
+) -> MixtureSegment:
     first, schedule, blocks = mixture
     if absent := set(schedule.languages) - set(blocks.languages("train")):
         raise DataError(
             f"The mixture contains {', '.join(sorted(absent))}, of which {blocks.address} holds "
             "no training tokens; leave them out or tokenize them."
         )
-    old: dict[str, Reading] = {}
+    old: dict[str, ReadingPosition] = {}
     added: list[tuple[Shard, ...]] = []
     regions: list[int] = []
     for code, quota in zip(schedule.languages, schedule.quotas, strict=True):
@@ -401,14 +403,14 @@ def _segment(mixture: Mixture, before: Mapping[str, Reading], raw: int, seed: in
     parts = tuple(map(min, regions, map(most_parts, schedule.quotas)))
     drawn = replace(schedule, parts=parts, seed=_segment_seed(schedule.seed, first))
     anew = tuple(code for code in schedule.languages if code in before and code not in old)
-    return Segment(first, drawn, blocks, {**before, **readings}, anew)
+    return MixtureSegment(first, drawn, blocks, {**before, **readings}, anew)
 
 
 def _tokens(shards: Sequence[Shard]) -> int:
     return sum(shard.left("tokens") for shard in shards)
 
 
-def _continues(shards: Sequence[Shard], old: Reading) -> bool:
+def _continues(shards: Sequence[Shard], old: ReadingPosition) -> bool:
     """Returns whether shards begin with those of a reading, by content, under whatever names.
 
     Each earlier piece must still have an unskipped page, as its windows are read from it alone.
@@ -423,15 +425,15 @@ def _continues(shards: Sequence[Shard], old: Reading) -> bool:
     return True
 
 
-def add_piece(old: Reading | None, piece: Piece, regions: int) -> Reading:
+def add_piece(old: ReadingPosition | None, piece: Piece, regions: int) -> ReadingPosition:
     """Returns the reading of a language with one more piece, unread in the present epoch."""
     if old is None:
-        return Reading((piece,), np.zeros((1, regions), np.int64))
+        return ReadingPosition((piece,), np.zeros((1, regions), np.int64))
     if not _tokens(piece.shards):
         return old
     epoch = Laps(old.counts, old.read, regions).epochs
     added = epoch * piece.order.counts[piece.row, :regions]
-    return Reading((*old.pieces, piece), np.concatenate([old.read, added[None]]))
+    return ReadingPosition((*old.pieces, piece), np.concatenate([old.read, added[None]]))
 
 
 def _segment_seed(seed: int, first: int) -> int:

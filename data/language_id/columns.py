@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from data.language_id import identifiers
 from data.language_id.combined import CombinedIdentifier
-from data.language_id.identifiers import CLD2Answer, Prediction, Segment
+from data.language_id.identifiers import CLD2Answer, LanguageSegment, Prediction
 from data.languages import UNDETERMINED
 
 COLUMNS = pa.schema(
@@ -47,7 +47,9 @@ def columns(texts: Sequence[str], model: str | None = None) -> pa.RecordBatch:
     return pa.RecordBatch.from_pylist([_row(identifier, text) for text in texts], COLUMNS)
 
 
-def share_of_page(language: str, answer: CLD2Answer, segments: Sequence[Segment]) -> float | None:
+def share_of_page(
+    language: str, answer: CLD2Answer, segments: Sequence[LanguageSegment]
+) -> float | None:
     """Returns the share of a page's characters in its language; None if CLD2 saw no language."""
     characters: Counter[str] = Counter()
     for segment in segments:

@@ -131,7 +131,7 @@ class PageCharacters(NamedTuple):
         return "Kore" if hangul > han else "Hans"
 
 
-class Answers(NamedTuple):
+class IdentifierAnswers(NamedTuple):
     """All answers about a page, as the identifiers gave them.
 
     Attributes:
@@ -163,12 +163,12 @@ class CombinedIdentifier:
         """Returns the combined prediction; "zxx" for text that is not a language."""
         return self.answers(text, None).combined
 
-    def answers(self, text: str, by_cld2: CLD2Answer | None) -> Answers:
+    def answers(self, text: str, by_cld2: CLD2Answer | None) -> IdentifierAnswers:
         """Returns the decision and each identifier's answer; `by_cld2` if it is known already."""
         points = code_points(text)
         characters = page_characters(points)
         if is_no_language(points, characters):
-            return Answers(Prediction(NO_LANGUAGE, 1.0, is_reliable=True))
+            return IdentifierAnswers(Prediction(NO_LANGUAGE, 1.0, is_reliable=True))
         scripts = characters.scripts
         by_cld2 = identifiers.identify_by_cld2(text) if by_cld2 is None else by_cld2
         opinions = [first := opinion_of_cld2(by_cld2, scripts)]
@@ -178,7 +178,7 @@ class CombinedIdentifier:
             opinions += opinions_of(cld3_confusions(), by_cld3, scripts)
         if by_model is not None and self._fasttext is not None:
             opinions += opinions_of(self._fasttext.confusions, by_model, scripts)
-        return Answers(combine(opinions, scripts), by_cld2, by_cld3, by_model)
+        return IdentifierAnswers(combine(opinions, scripts), by_cld2, by_cld3, by_model)
 
 
 def combine(opinions: Iterable[Opinion], scripts: tuple[str, ...]) -> Prediction:

@@ -77,7 +77,7 @@ BYTES_PER_SECOND = 10_000_000
 REFUSED = 3  # exit status; the output is the sentence
 
 
-class TrainingText(NamedTuple):
+class ModelTrainingText(NamedTuple):
     """How a model's training text was written.
 
     Attributes:
@@ -196,7 +196,7 @@ def _language_code(name: str) -> str:
     return language.pt1 or language.pt3
 
 
-def training_text(model: Path) -> TrainingText:
+def training_text(model: Path) -> ModelTrainingText:
     """Returns how the training text of a model was written.
 
     Raises:
@@ -205,11 +205,11 @@ def training_text(model: Path) -> TrainingText:
     return infer_training_text(*read_entries(model))
 
 
-def infer_training_text(words: list[str], labels: tuple[str, ...]) -> TrainingText:
+def infer_training_text(words: list[str], labels: tuple[str, ...]) -> ModelTrainingText:
     """Returns how text of these words is written; as it is, if there are none."""
     words = [word for word in words if word != END_OF_LINE]
     strays = MOST_STRAYS * len(words)
-    return TrainingText(
+    return ModelTrainingText(
         labels=labels,
         is_lower_case=bool(words) and sum(word != word.lower() for word in words) <= strays,
         has_digits=not words or sum(map(bool, map(DIGIT.search, words))) > strays,

@@ -78,7 +78,7 @@ class CLD2Answer(NamedTuple):
         return self.shares[0][0] if self.shares else UNDETERMINED
 
 
-class Segment(NamedTuple):
+class LanguageSegment(NamedTuple):
     """A stretch of a page in one language, "und" where CLD2 found none.
 
     Attributes:
@@ -96,13 +96,13 @@ def identify_by_cld2(text: str) -> CLD2Answer:
     return _answer(is_reliable, details)
 
 
-def segments(text: str) -> tuple[CLD2Answer, list[Segment]]:
+def segments(text: str) -> tuple[CLD2Answer, list[LanguageSegment]]:
     """Returns the languages of a page, and its segments in order, without a second reading."""
     encoded = text.encode("utf-8", "replace")
     is_reliable, _, details, stretches = _detect(encoded, returnVectors=True)
     begins = _characters_before(encoded)
     return _answer(is_reliable, details), [
-        Segment(_code(code), int(begins[first + size] - begins[first]))
+        LanguageSegment(_code(code), int(begins[first + size] - begins[first]))
         for first, size, _, code in stretches
     ]
 

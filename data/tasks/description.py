@@ -71,7 +71,7 @@ class Blank(BadRow):
     """A row whose field is null or without text."""
 
 
-class Part(NamedTuple):
+class TemplatePart(NamedTuple):
     """A piece of a template: literal text, then the value of a field unless that is None."""
 
     literal: str
@@ -81,7 +81,7 @@ class Part(NamedTuple):
 class Template(NamedTuple):
     """A template in parts."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[TemplatePart, ...]
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -258,7 +258,7 @@ def parse_template(text: str, place: str) -> Template:
     for _, field, form, conversion in parts:
         if field is not None and (form or conversion or not field or FORBIDDEN.search(field)):
             raise _refusal(text, place, f"{field!r} is not a name alone")
-    return Template(tuple(Part(literal, field) for literal, field, _, _ in parts))
+    return Template(tuple(TemplatePart(literal, field) for literal, field, _, _ in parts))
 
 
 def _refusal(text: str, place: str, reason: str) -> DataError:

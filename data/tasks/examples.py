@@ -34,8 +34,8 @@ from data.reading.page import BrokenRecord
 from data.tasks.description import (
     BadRow,
     Blank,
-    Part,
     Task,
+    TemplatePart,
     as_text,
     find_task,
     parse_template,
@@ -184,7 +184,7 @@ def _matches(pattern: str, task: Task, names: list[str]) -> Iterator[tuple[str, 
 
 
 def _expression(
-    parts: Sequence[Part], task: Task, count: Mapping[str | None, int], size: str
+    parts: Sequence[TemplatePart], task: Task, count: Mapping[str | None, int], size: str
 ) -> str:
     """Returns what names match; a split is one that the task names: `dev-pt-BR` is not `dev-pt`."""
     splits = "|".join(map(re.escape, sorted(task.splits.values(), key=len, reverse=True)))

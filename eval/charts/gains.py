@@ -16,7 +16,7 @@ from eval.charts.parts import (
     FEWEST_COLUMNS,
     INK,
     ROW_PIXELS,
-    Estimate,
+    GainEstimate,
     Marks,
     Picture,
     gain_tooltip,
@@ -30,7 +30,7 @@ from eval.charts.parts import (
 )
 from eval.gains import LanguageGain
 from eval.report.contents import ReportContents, speedup_meaning, speedup_text
-from eval.tasks.comparison import Compared, Scores, shown
+from eval.tasks.comparison import Compared, MetricScores, shown
 
 VERDICTS = {
     "better": "better beyond noise",
@@ -61,9 +61,9 @@ _MODELS_PIXELS = 60
 _TASKS_PIXELS = 110
 
 
-def estimates(gains: Mapping[str, LanguageGain]) -> list[Estimate]:
+def estimates(gains: Mapping[str, LanguageGain]) -> list[GainEstimate]:
     """Returns the gains with the ends of their intervals."""
-    return [Estimate(gain.gain, gain.low, gain.high) for gain in gains.values()]
+    return [GainEstimate(gain.gain, gain.low, gain.high) for gain in gains.values()]
 
 
 def wide(report: ReportContents, gains: Mapping[str, LanguageGain]) -> Picture:
@@ -279,13 +279,13 @@ def _marks_of_tasks(modes: list[str]) -> Marks:
     return Marks("mode", dict(zip(modes, colours, strict=False)), tooltip)
 
 
-def _rows_of_tasks(by_mode: Mapping[str, Scores]) -> list[dict[str, Any]]:
+def _rows_of_tasks(by_mode: Mapping[str, MetricScores]) -> list[dict[str, Any]]:
     """Returns one row per language and mode, best gain of the first mode first."""
     first = next(iter(by_mode.values())).languages
     codes = {code: None for scores in by_mode.values() for code in scores.languages}
     order = sorted(codes, key=lambda code: -first[code].gain.value if code in first else 0.0)
     gains = [row.gain for scores in by_mode.values() for row in scores.languages.values()]
-    limits = interval_limits(Estimate(gain.value, gain.low, gain.high) for gain in gains)
+    limits = interval_limits(GainEstimate(gain.value, gain.low, gain.high) for gain in gains)
     return [
         _task_row(code, mode, shown(scores.languages[code]), limits)
         for code in order
@@ -305,5 +305,5 @@ def _task_row(
         "mode": mode,
         "baseline": compared.baseline.value,
         "candidate": compared.candidate.value,
-        **Estimate(compared.gain.value, compared.gain.low, compared.gain.high).fields(limits),
+        **GainEstimate(compared.gain.value, compared.gain.low, compared.gain.high).fields(limits),
     }

@@ -23,7 +23,7 @@ _HALF_WIDTHS = 2  # typical half widths beyond the gains up to which an interval
 _NAMES: dict[str, Any] = {"labelOverlap": False, "labelLimit": 110, "ticks": False}
 
 
-class Estimate(NamedTuple):
+class GainEstimate(NamedTuple):
     """A gain with the ends of its interval; None for the ends over a single page."""
 
     gain: float
@@ -37,7 +37,7 @@ class Estimate(NamedTuple):
         return {**self._asdict(), "from": low, "to": high}
 
 
-def interval_limits(estimates: Iterable[Estimate]) -> tuple[float, float]:
+def interval_limits(estimates: Iterable[GainEstimate]) -> tuple[float, float]:
     """Returns the values between which intervals are drawn; zero is between them."""
     estimates = list(estimates)
     known = [estimate for estimate in estimates if estimate.low is not None]

@@ -10,7 +10,7 @@ from eval import further_models, null_comparison, paired_runs, sides, speed_up
 from eval.distillation import Student
 from eval.experts import ExpertSharing
 from eval.funnel import Funnel
-from eval.further_models import Bill, FurtherModel, Pruned, pruned_models
+from eval.further_models import Bill, FurtherModel, PrunedModel, pruned_models
 from eval.gains import LanguageGain, ScriptGain, Summary, script_gains
 from eval.losses import Unit
 from eval.null_comparison import NullComparison
@@ -93,7 +93,7 @@ class ReportContents:
         return self.baseline, self.candidate, *(model.side for model in self.further)
 
     @property
-    def pruned(self) -> list[Pruned]:
+    def pruned(self) -> list[PrunedModel]:
         """Losses of the further models that were pruned from the candidate, most experts first."""
         return pruned_models(self.candidate, self.further)
 

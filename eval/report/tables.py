@@ -18,7 +18,7 @@ from eval.losses import Unit
 from eval.null_comparison import NullComparison
 from eval.report.contents import ReportContents, shared_total
 from eval.sides import Side
-from eval.tasks.comparison import Scores, SentenceComparison, TaskComparison
+from eval.tasks.comparison import MetricScores, SentenceComparison, TaskComparison
 from eval.verdict import cautions, sentences, verdict
 
 _ENDS = ("", "_low", "_high")
@@ -83,7 +83,7 @@ def sentences_to_json(text: SentenceComparison) -> dict[str, Any]:
     return asdict(text) | {"scores": scores_to_json(text.scores)}
 
 
-def scores_to_json(scores: Scores) -> dict[str, Any]:
+def scores_to_json(scores: MetricScores) -> dict[str, Any]:
     """Returns scores with the counts of languages."""
     return asdict(scores) | scores.counts
 

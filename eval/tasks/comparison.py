@@ -27,8 +27,8 @@ from eval.statistics import FALSE_DISCOVERY_RATE
 from eval.tasks.metrics import Metric
 from eval.tasks.predictions import Predictions, check_same_examples
 from eval.tasks.scores import (
-    Estimate,
     Runs,
+    ScoreInterval,
     language_gains,
     language_scores,
     mean_gain,
@@ -60,9 +60,9 @@ class Compared:
         gain: difference of the sides, above zero where the candidate is better.
     """
 
-    baseline: Estimate
-    candidate: Estimate
-    gain: Estimate
+    baseline: ScoreInterval
+    candidate: ScoreInterval
+    gain: ScoreInterval
 
     @property
     def verdict(self) -> str:
@@ -73,7 +73,7 @@ class Compared:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scores:
+class MetricScores:
     """Scores of both sides by one metric.
 
     Attributes:
@@ -133,7 +133,7 @@ class Mode:
     examples: int
     overlapping: int | None
     overlapping_by_language: Mapping[str, int] | None
-    scores: tuple[Scores, ...]
+    scores: tuple[MetricScores, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +175,7 @@ class TaskComparison:
             for code, compared in scores.languages.items()
         ]
 
-    def by(self, label: str) -> dict[str, Scores]:
+    def by(self, label: str) -> dict[str, MetricScores]:
         """Returns the scores by one metric of each mode that has it."""
         return {
             mode.name: scores
@@ -185,7 +185,7 @@ class TaskComparison:
         }
 
 
-def language_codes(scores: Mapping[str, Scores]) -> list[str]:
+def language_codes(scores: Mapping[str, MetricScores]) -> list[str]:
     """Returns the languages of any of the scores, ordered by code."""
     return sorted({code for of_mode in scores.values() for code in of_mode.languages})
 
@@ -243,7 +243,7 @@ def compare_scores(
     *,
     without_overlaps: bool = False,
     less_is_better: bool = False,
-) -> Scores:
+) -> MetricScores:
     """Returns both sides' scores by one metric, each run scored once.
 
     Raises:
@@ -255,7 +255,7 @@ def compare_scores(
     baseline_scores = language_scores(baseline, metric)
     candidate_scores = language_scores(candidate, metric)
     means = mean_score(baseline, metric), mean_score(candidate, metric), mean_gain(*sides, metric)
-    return Scores(
+    return MetricScores(
         metric=metric.name,
         without_overlaps=without_overlaps,
         mean=_compared_means(*means),
@@ -279,7 +279,7 @@ def _cells(compared: Compared) -> dict[str, Any]:
 
 
 def _compared_means(
-    baseline: Estimate | None, candidate: Estimate | None, gain: Estimate | None
+    baseline: ScoreInterval | None, candidate: ScoreInterval | None, gain: ScoreInterval | None
 ) -> Compared | None:
     if baseline is None or candidate is None or gain is None:
         return None
@@ -311,7 +311,7 @@ class SentenceComparison:
     name: str
     sentences: int
     cut: int
-    scores: Scores
+    scores: MetricScores
 
 
 def sentence_comparison(
@@ -392,7 +392,7 @@ def shown(compared: Compared, most: float | None = MOST) -> Compared:
     )
 
 
-def _clipped(number: Estimate, least: float, most: float) -> Estimate:
+def _clipped(number: ScoreInterval, least: float, most: float) -> ScoreInterval:
     if number.low is None or number.high is None:
         return number
     return replace(number, low=max(number.low, least), high=min(number.high, most))
@@ -401,7 +401,7 @@ def _clipped(number: Estimate, least: float, most: float) -> Estimate:
 def about(task: TaskComparison) -> str:
     """Returns what the numbers of a task are."""
     return (
-        f"{task.name}, {task.split} data, {task.modes[0].examples:,} examples. Scores are in "
+        f"{task.name}, {task.split} data, {task.modes[0].examples:,} examples. MetricScores are in "
         "percent, means over languages and seeds; gains are in percentage points, candidate minus "
         "baseline, with 95% intervals in which all translations of a sentence are one draw. "
         "Intervals are shown up to 0 and 100; report.json has them whole. "

@@ -44,7 +44,7 @@ TIE = 1e-9  # percentage points, or nats per sentence, below which a gain is rou
 
 
 @dataclass(frozen=True, kw_only=True)
-class Estimate:
+class ScoreInterval:
     """A score in percent, or a gain in percentage points.
 
     Attributes:
@@ -64,7 +64,7 @@ class Estimate:
     languages: int = 1
 
 
-def language_scores(runs: Runs, metric: Metric) -> dict[str, Estimate]:
+def language_scores(runs: Runs, metric: Metric) -> dict[str, ScoreInterval]:
     """Returns the score of each language, mean over runs, ordered by code.
 
     Raises:
@@ -74,7 +74,7 @@ def language_scores(runs: Runs, metric: Metric) -> dict[str, Estimate]:
     return {part.language: replace(_language_estimate(part), p_value=None) for part in parts}
 
 
-def mean_score(runs: Runs, metric: Metric) -> Estimate | None:
+def mean_score(runs: Runs, metric: Metric) -> ScoreInterval | None:
     """Returns the mean score over languages; None where no language has two examples.
 
     Raises:
@@ -84,7 +84,7 @@ def mean_score(runs: Runs, metric: Metric) -> Estimate | None:
     return mean and replace(mean, p_value=None)
 
 
-def language_gains(baseline: Runs, candidate: Runs, metric: Metric) -> dict[str, Estimate]:
+def language_gains(baseline: Runs, candidate: Runs, metric: Metric) -> dict[str, ScoreInterval]:
     """Returns the gain of each language, ordered by code.
 
     Raises:
@@ -101,7 +101,7 @@ def language_gains(baseline: Runs, candidate: Runs, metric: Metric) -> dict[str,
     }
 
 
-def mean_gain(baseline: Runs, candidate: Runs, metric: Metric) -> Estimate | None:
+def mean_gain(baseline: Runs, candidate: Runs, metric: Metric) -> ScoreInterval | None:
     """Returns the mean gain over languages; None where no language has two examples.
 
     Raises:
@@ -154,7 +154,7 @@ def _score(
     return float(scores.mean()), within + between
 
 
-def _language_estimate(part: _Part) -> Estimate:
+def _language_estimate(part: _Part) -> ScoreInterval:
     examples = part.identity.size
     shares, zeros = np.full(examples, 1 / examples), np.zeros(examples, np.int64)
     sides = [Contributions(values, shares, zeros) for values in part.contributions]
@@ -168,7 +168,7 @@ def mean_contributions(runs: Runs, metric: Metric) -> Contributions | None:
     return _contributions(counted)[0] if counted else None
 
 
-def _mean(parts: Sequence[_Part]) -> Estimate | None:
+def _mean(parts: Sequence[_Part]) -> ScoreInterval | None:
     if not (counted := _counted(parts)):
         return None
     sides = _contributions(counted)
@@ -199,11 +199,11 @@ def _contributions(parts: Sequence[_Part]) -> list[Contributions]:
     ]
 
 
-def _estimate(value: float, error: StandardError | None, examples: int) -> Estimate:
+def _estimate(value: float, error: StandardError | None, examples: int) -> ScoreInterval:
     # Seeds with 51 and 55 of 204 right tie with 54 and 52, but their means differ by 3.6e-15.
     value = 0.0 if abs(value) < TIE else value
     half = None if error is None else error.half_width
-    return Estimate(
+    return ScoreInterval(
         value=value,
         low=None if half is None else value - half,
         high=None if half is None else value + half,
@@ -224,11 +224,11 @@ class RetainedScore:
         gain_retained_low, gain_retained_high: ends of Fieller's 95% set.
     """
 
-    baseline: Estimate
-    teacher: Estimate
-    student: Estimate
-    gain_teacher: Estimate
-    gain_student: Estimate
+    baseline: ScoreInterval
+    teacher: ScoreInterval
+    student: ScoreInterval
+    gain_teacher: ScoreInterval
+    gain_student: ScoreInterval
     gain_retained: float | None
     gain_retained_low: float | None
     gain_retained_high: float | None

@@ -26,7 +26,7 @@ from model.switch.switch_layer import SwitchLayer
 from model.transformer import Layer, Stack, Transformer
 
 
-class ExpertUse(NamedTuple):
+class TeacherExpertUse(NamedTuple):
     """The use of a teacher's experts: sums over real tokens, encoder layers before decoder layers.
 
     Attributes:
@@ -48,16 +48,16 @@ class ExpertUse(NamedTuple):
         return self.gate / jnp.maximum(self.load, 1)
 
 
-def expert_use(teacher: Transformer, batch: Batch, call: Call) -> ExpertUse:
+def expert_use(teacher: Transformer, batch: Batch, call: Call) -> TeacherExpertUse:
     """Returns the use of a sparse teacher's experts by a batch; uses of batches add up."""
     switch = teacher.config.switch
     assert switch is not None  # a sparse model
     rows = row_routings(teacher(batch, call), batch, switch.experts)
-    return ExpertUse(jnp.sum(rows.load, axis=1), jnp.sum(rows.gate, axis=1))
+    return TeacherExpertUse(jnp.sum(rows.load, axis=1), jnp.sum(rows.gate, axis=1))
 
 
 def with_teachers_weights(
-    student: Transformer, teacher: Transformer, use: ExpertUse | None = None
+    student: Transformer, teacher: Transformer, use: TeacherExpertUse | None = None
 ) -> Transformer:
     """Returns a dense student with all weights of the teacher except experts and routers.
 
@@ -81,7 +81,7 @@ def with_teachers_weights(
     )
 
 
-def _student_stack(student: Stack, teacher: Stack, use: ExpertUse | None) -> Stack:
+def _student_stack(student: Stack, teacher: Stack, use: TeacherExpertUse | None) -> Stack:
     (own,), period = student.blocks, len(teacher.blocks)
     layers = [
         _student_layer(
@@ -101,7 +101,7 @@ def _student_stack(student: Stack, teacher: Stack, use: ExpertUse | None) -> Sta
     )
 
 
-def _student_layer(layer: Layer, own: FeedForward, use: ExpertUse | None) -> Layer:
+def _student_layer(layer: Layer, own: FeedForward, use: TeacherExpertUse | None) -> Layer:
     """Returns the teacher's layers, one per block, with a dense feed-forward."""
     if isinstance(layer.feed_forward, FeedForward):
         return layer
@@ -109,7 +109,7 @@ def _student_layer(layer: Layer, own: FeedForward, use: ExpertUse | None) -> Lay
     return eqx.tree_at(lambda layer: layer.feed_forward, layer, dense)
 
 
-def mean_of_experts(layer: SwitchLayer, use: ExpertUse) -> FeedForward:
+def mean_of_experts(layer: SwitchLayer, use: TeacherExpertUse) -> FeedForward:
     """Returns the mean of one layer's experts, weighted by load.
 
     Args:

@@ -194,7 +194,7 @@ class TpuBlocks:
         return inputs.cut(*parts, self.biases, self.query_numbers, self.key_numbers)
 
 
-class Part(NamedTuple):
+class KeyRange(NamedTuple):
     """Consecutive keys of a block, without the rows outside the arrays.
 
     Attributes:
@@ -222,7 +222,7 @@ class Part(NamedTuple):
         return scores if self.exists is None else jnp.where(self.exists, scores, -jnp.inf)
 
 
-def parts(inputs, blocks: TpuBlocks, causal: bool) -> list[Part]:
+def parts(inputs, blocks: TpuBlocks, causal: bool) -> list[KeyRange]:
     """Returns the keys of this grid step, from references to its blocks."""
     column = _key_numbers(inputs, blocks)
     key_parts = []
@@ -232,7 +232,7 @@ def parts(inputs, blocks: TpuBlocks, causal: bool) -> list[Part]:
         padded = first + size > blocks.keys
         rows = pl.ds(first, size)
         numbers = None if column is None else column[first : first + size]
-        part = Part(
+        part = KeyRange(
             first,
             _inside(inputs.keys[0, rows, :], blocks.keys - first, padded, blocks),
             _inside(inputs.values[0, rows, :], blocks.keys - first, padded, blocks),
@@ -282,13 +282,15 @@ def product(left, right, over: tuple[int, int]) -> Float[Array, "m n"]:
     return jax.lax.dot_general(left, right, dimensions, preferred_element_type=jnp.float32)
 
 
-def scores(part: Part, query, number: int, band, blocks: TpuBlocks) -> Float[Array, "part rows"]:
+def scores(
+    part: KeyRange, query, number: int, band, blocks: TpuBlocks
+) -> Float[Array, "part rows"]:
     """Returns the scores of one head with their bias, before masking."""
     products = product(part.keys, query, (1, 1))
     return products if band is None else products + band[number, window(part, blocks), :]
 
 
-def window(part: Part, blocks: TpuBlocks):
+def window(part: KeyRange, blocks: TpuBlocks):
     """Returns the rows of the band that belong to this block of queries and these keys."""
     last = blocks.query_blocks - 1
     start = (last - pl.program_id(2)) * blocks.rows + part.first

@@ -119,10 +119,6 @@ class Workspace:
         path = join_path(self.directory, folder)
         return read_in_order((join_path(path, name) for name in names_in(path)), shape)
 
-    def has_left(self, folder: str) -> bool:
-        """Returns whether anything was left in a folder."""
-        return bool(names_in(join_path(self.directory, folder)))
-
     def done(self, step: str) -> list[int]:
         """Returns the numbers of a step's finished work items, in order."""
         names = names_in(join_path(self.directory, step))

@@ -14,7 +14,7 @@ import equinox as eqx
 import jax
 
 from model.batch import Call
-from model.conversions.student import ExpertUse, expert_use, with_teachers_weights
+from model.conversions.student import TeacherExpertUse, expert_use, with_teachers_weights
 from model.loss.training_loss import Distillation
 from model.sharding.mesh import make_mesh
 from model.step import TrainState
@@ -109,14 +109,14 @@ def first_weights(training: Training, teacher: Transformer, drawn: Transformer) 
     use = use_of_experts(training, teacher) if mean else None
     arrays, rest = eqx.partition(teacher, eqx.is_array)
 
-    def take(drawn, arrays, use: ExpertUse | None):
+    def take(drawn, arrays, use: TeacherExpertUse | None):
         student = with_teachers_weights(trainer.model(drawn), eqx.combine(arrays, rest), use)
         return eqx.filter(student, eqx.is_array)
 
     return jax.jit(take, out_shardings=trainer.shardings.arrays)(drawn, arrays, use)
 
 
-def use_of_experts(training: Training, teacher: Transformer) -> ExpertUse:
+def use_of_experts(training: Training, teacher: Transformer) -> TeacherExpertUse:
     """Returns the teacher's expert loads over the run's first batches."""
     arrays, rest = eqx.partition(teacher, eqx.is_array)
     call = Call(training.trainer.mesh)

@@ -22,7 +22,7 @@ from pipeline.stage import Intent
 from pipeline.tokens.opened_blocks import cached_nowhere
 from pipeline.training.begin import PreparedRun, claimed_run, prepare
 from pipeline.training.changes import with_later_settings
-from pipeline.training.origins import Branch, Origin, Start
+from pipeline.training.origins import Branch, Origin, RunWeights
 from pipeline.training.run import carry_out, intent_of, make_training
 from pipeline.training.upcycling import requested_upcycling
 
@@ -33,7 +33,7 @@ def requested_origin(arguments: Pretrain) -> Origin:
     Raises:
         ArtifactError: if the options contradict each other, or name no such run or checkpoint.
     """
-    start = Origin() if arguments.start is None else Start(arguments.start)
+    start = Origin() if arguments.start is None else RunWeights(arguments.start)
     return requested_upcycling(arguments) or requested_branch(arguments) or start
 
 

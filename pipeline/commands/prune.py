@@ -125,7 +125,7 @@ def _windows(blocks: TokenBlocks, code: str, raw: int, most: int) -> list[HeldOu
     ]
 
 
-class Pruning(NamedTuple):
+class NetworkPruning(NamedTuple):
     """What becomes of a run.
 
     Attributes:
@@ -152,7 +152,7 @@ def trainer_of_one_device(recipe: Recipe) -> Trainer:
     return trainer_on(recipe, make_mesh(MeshShape(), jax.devices()[:1]))
 
 
-def pruned_state(pruning: Pruning, text: Sequence[Batch]) -> TrainState:
+def pruned_state(pruning: NetworkPruning, text: Sequence[Batch]) -> TrainState:
     """Returns the pruned network at its source's step.
 
     Args:
@@ -177,7 +177,7 @@ def pruned_state(pruning: Pruning, text: Sequence[Batch]) -> TrainState:
     return trainer.begin_with(arrays)._replace(step=step)
 
 
-def _read(pruning: Pruning) -> Transformer:
+def _read(pruning: NetworkPruning) -> Transformer:
     """Returns the arrays of the pruned network with all rows of its vocabulary, on its device."""
     by_name = dict(
         read_pruned(pruning.run, pruning.whole, pruning.step, pruning.kept, pruning.load)
@@ -203,7 +203,7 @@ class PruneRequest(NamedTuple):
 
     codes: list[str]
     experts: int
-    pruning: Pruning
+    pruning: NetworkPruning
     recipe: Recipe
     blocks: TokenBlocks | None
     trimming: Trimming | None
@@ -255,7 +255,7 @@ def checked_request(arguments: Prune) -> PruneRequest:
         work=" and ".join(work),
     )
     whole, pruned = trainer_of_one_device(source), trainer_of_one_device(recipe)
-    pruning = Pruning(arguments.run, step, whole, pruned, kept, loads, rows)
+    pruning = NetworkPruning(arguments.run, step, whole, pruned, kept, loads, rows)
     return PruneRequest(codes, experts, pruning, recipe, blocks, trimming, intent)
 
 

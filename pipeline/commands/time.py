@@ -64,7 +64,7 @@ ROUNDS = 20  # an even number, so that each side goes first equally often
 WARM_UP = 1  # rounds before these, which are not counted
 
 
-class Side(Protocol):
+class TimedSide(Protocol):
     """Something whose steps are timed."""
 
     def seconds(self, steps: int) -> float:
@@ -131,7 +131,7 @@ def load(run: RunToLoad, steps: int) -> LoadedRun:
     return LoadedRun(trainer.step.lower(state, batches[0]).compile(), state, batches)
 
 
-def take_turns(baseline: Side, candidate: Side, steps: int) -> tuple[Round, ...]:
+def take_turns(baseline: TimedSide, candidate: TimedSide, steps: int) -> tuple[Round, ...]:
     """Returns the seconds of all rounds that count.
 
     Args:

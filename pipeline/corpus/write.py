@@ -107,7 +107,7 @@ class ShardOfGroup(NamedTuple):
     smallest: bytes
 
 
-class CorpusFile(NamedTuple):
+class FileToWrite(NamedTuple):
     """One file of the corpus, and the spilled batches that hold its rows.
 
     Attributes:
@@ -131,7 +131,7 @@ def files_of(
     parts: Iterable[tuple[int, str, bytes, bytes]],
     held_out: HeldOutPages,
     addition: Addition = NO_ADDITION,
-) -> Iterator[CorpusFile]:
+) -> Iterator[FileToWrite]:
     """Yields the files of a group of pages.
 
     Args:
@@ -202,14 +202,14 @@ class _Runs(NamedTuple):
 
 def _files(
     name: str, split: str, digests: tuple[int, int], runs: _Runs, share: float
-) -> Iterator[CorpusFile]:
+) -> Iterator[FileToWrite]:
     """Yields files of about the same size; `share` of each run's pages are in the split."""
     runs = runs.overlapping(*digests)
     ends = _cut(runs.table, share)
     for index, (begin, end) in enumerate(itertools.pairwise(ends)):
         path = f"{name}-{index:05d}-of-{len(ends) - 1:05d}.parquet"
         reads, shards = runs.reads(begin, end), runs.shards_of(begin, end)
-        yield CorpusFile(path, split, *digests, reads, shards)
+        yield FileToWrite(path, split, *digests, reads, shards)
 
 
 def _cut(runs: np.ndarray, share: float) -> list[int]:
@@ -295,11 +295,11 @@ class PlanGroup:
 
     def __call__(
         self, group: tuple[str, Iterable[tuple[int, str, bytes, bytes]]]
-    ) -> list[CorpusFile | BrokenFile]:
+    ) -> list[FileToWrite | BrokenFile]:
         """Returns the files."""
         name, parts = group
         if name == read.BROKEN_FOLDER:
-            files: list[CorpusFile | BrokenFile] = [_broken_file(parts)]
+            files: list[FileToWrite | BrokenFile] = [_broken_file(parts)]
         else:
             files = [*files_of(name, parts, self.held_out, self.addition)]
         planned = PlannedGroup(
@@ -309,14 +309,14 @@ class PlanGroup:
         return files
 
 
-def _planned(file: CorpusFile | BrokenFile) -> PlannedFile:
-    return PlannedFile(file.name, *(file.shards if isinstance(file, CorpusFile) else (0, 0)))
+def _planned(file: FileToWrite | BrokenFile) -> PlannedFile:
+    return PlannedFile(file.name, *(file.shards if isinstance(file, FileToWrite) else (0, 0)))
 
 
 def _held_out_up_to(
-    files: Iterable[CorpusFile | BrokenFile], parts: Iterable[tuple[int, str, bytes, bytes]]
+    files: Iterable[FileToWrite | BrokenFile], parts: Iterable[tuple[int, str, bytes, bytes]]
 ) -> str | None:
-    ends = {file.first for file in files if isinstance(file, CorpusFile) and file.split == "train"}
+    ends = {file.first for file in files if isinstance(file, FileToWrite) and file.split == "train"}
     return next((f"{max((end or smallest_digest(parts)) - 1, 0):032x}" for end in ends), None)
 
 
@@ -354,7 +354,7 @@ class WriteFile:
         has_clusters = isinstance(rules, WebRuleSet)
         return cls(workspace, WRITTEN_WITH_CLUSTERS if has_clusters else WRITTEN)
 
-    def __call__(self, file: CorpusFile | BrokenFile) -> str:
+    def __call__(self, file: FileToWrite | BrokenFile) -> str:
         """Writes the file, unless it exists; returns its name."""
         if isinstance(file, BrokenFile):
             return read.write_broken(self.workspace, file)
@@ -368,7 +368,7 @@ class WriteFile:
             write_pages(self.workspace, path, table.select(columns.names).cast(columns))
         return file.name
 
-    def _read(self, file: CorpusFile) -> pa.Table:
+    def _read(self, file: FileToWrite) -> pa.Table:
         rows = (
             _range(batch, file.first, file.end)
             for name, numbers in file.reads

@@ -35,7 +35,7 @@ PAGES_PER_PARTITION = 100_000  # some 10 MB of addresses, and the robots.txt of 
 PARTITIONS_HERE = 20
 
 
-class Part(msgspec.Struct, array_like=True):
+class ShardPart(msgspec.Struct, array_like=True):
     """What a shard sends to a partition.
 
     Attributes:
@@ -52,7 +52,7 @@ class Part(msgspec.Struct, array_like=True):
             self.robots[file.host] = max(file, self.robots.get(file.host, file))
 
 
-PARTS = msgspec.msgpack.Decoder(Part)  # made before threads start, as `json_files` explains
+PARTS = msgspec.msgpack.Decoder(ShardPart)  # made before threads start, as `json_files` explains
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class AskRobots:
     def send(self, shard: int, wave: Wave) -> Iterator[tuple[int, bytes]]:
         """Yields what a file sends to each partition."""
         files = self.workspace.shards(list[CorpusFile])
-        parts: dict[int, Part] = defaultdict(lambda: Part({}, {}))
+        parts: dict[int, ShardPart] = defaultdict(lambda: ShardPart({}, {}))
         of_wave = range(*wave)
         if shard < len(files):
             for row, url in enumerate(page_urls(join_path(self.corpus, files[shard].name))):
@@ -142,8 +142,8 @@ class AskRobots:
 
     def compare(self, partition: int, parts: Parts) -> Iterator[tuple[int, bytes]]:
         """Yields the rows of each file that are disallowed."""
-        senders: list[tuple[int, Part]] = []
-        known = Part({}, {})
+        senders: list[tuple[int, ShardPart]] = []
+        known = ShardPart({}, {})
         for shard, part in parts:
             sent = PARTS.decode(part)
             known.add_robots(sent.robots.values())

@@ -91,7 +91,7 @@ class Origin:
 
 
 @dataclass(frozen=True)
-class Start(Origin):
+class RunWeights(Origin):
     """Weights of a finished run, and new moments.
 
     Attributes:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from eval import distillation
-from eval.statistics import Scores, retained_set, standard_error
+from eval.statistics import PageScores, retained_set, standard_error
 
 PAGES = 60
 
@@ -19,7 +19,7 @@ def scores(level, seed, runs=1, spread=0.05):
     hard -= (hard * tokens).sum() / tokens.sum()
     noise = own.normal(0, spread, (runs, PAGES))
     noise -= (noise * tokens).sum(axis=1, keepdims=True) / tokens.sum()
-    return Scores((level + hard + noise) * tokens, tokens)
+    return PageScores((level + hard + noise) * tokens, tokens)
 
 
 def test_the_papers_table_6():
@@ -50,7 +50,7 @@ def test_the_interval_holds_the_ratios_that_are_within_noise(runs):
 
 def apart(one, levels):
     """Returns the scores of runs that differ by these levels."""
-    return Scores(one.amounts + np.array(levels)[:, None] * one.sizes, one.sizes)
+    return PageScores(one.amounts + np.array(levels)[:, None] * one.sizes, one.sizes)
 
 
 def student_of(overall):
@@ -106,7 +106,7 @@ def test_a_gain_within_noise_is_not_kept_where_other_runs_make_the_set_bounded()
     """Degrees of freedom of the ratio are those of a baseline of many runs; the gain's are few."""
     teacher = scores(2.9, 2, runs=2)
     apart = np.array([[0.03], [-0.03]]) * teacher.sizes
-    teacher = Scores(teacher.amounts + apart, teacher.sizes)
+    teacher = PageScores(teacher.amounts + apart, teacher.sizes)
     sides = [scores(3.0, 1, runs=4), teacher, scores(2.99, 3)]
     baseline, with_experts, student = (side.loss() for side in sides)
     contributions = [side.contributions() for side in sides]
@@ -119,10 +119,12 @@ def test_a_gain_within_noise_is_not_kept_where_other_runs_make_the_set_bounded()
 
 def test_a_page_without_a_scored_token_changes_nothing():
     sides = [scores(3.0, 1), scores(2.6, 2), scores(2.8, 3)]
-    longer = [Scores(np.insert(one.amounts, 5, 0, 1), np.insert(one.sizes, 5, 0)) for one in sides]
+    longer = [
+        PageScores(np.insert(one.amounts, 5, 0, 1), np.insert(one.sizes, 5, 0)) for one in sides
+    ]
     found, wanted = (dataclasses.asdict(distillation.retained_gain(one)) for one in (longer, sides))
     assert found == pytest.approx(wanted)
-    two = [Scores(np.array([[level, 0.0]]), np.array([1, 0])) for level in (3.0, 2.0, 2.5)]
+    two = [PageScores(np.array([[level, 0.0]]), np.array([1, 0])) for level in (3.0, 2.0, 2.5)]
     assert distillation.retained_gain(two).gain_retained is None  # one page has no interval
 
 
@@ -151,7 +153,7 @@ def test_a_teacher_that_gains_nothing_is_not_called_noise():
 
 def test_runs_widen_the_interval_where_a_side_has_several():
     apart = scores(2.6, 2, runs=2).amounts + np.array([[-2.0], [2.0]])
-    teacher = Scores(apart, scores(2.6, 2).sizes)
+    teacher = PageScores(apart, scores(2.6, 2).sizes)
     several = distillation.retained_gain([scores(3.0, 1), teacher, scores(2.8, 3)])
     one = distillation.retained_gain([scores(3.0, 1), scores(2.6, 2), scores(2.8, 3)])
     assert several.gain_retained == pytest.approx(one.gain_retained)

@@ -56,7 +56,7 @@ def test_the_freedom_of_a_sum_lies_between_the_least_and_the_sum():
 
 
 def scores(baseline, candidate, tokens):
-    return statistics.Scores(baseline, tokens), statistics.Scores(candidate, tokens)
+    return statistics.PageScores(baseline, tokens), statistics.PageScores(candidate, tokens)
 
 
 def gain_interval(*sides):
@@ -172,12 +172,12 @@ def test_pages_without_a_scored_token_do_not_count():
 
 def test_a_page_counts_where_both_sides_scored_it():
     baseline, candidate, sizes = synthetic(pages=8)
-    empty_here = statistics.Scores(np.insert(baseline, 0, 0, 1), np.insert(sizes, 0, 0))
-    there = statistics.Scores(np.insert(candidate, 0, 9.0, 1), np.insert(sizes, 0, 3))
+    empty_here = statistics.PageScores(np.insert(baseline, 0, 0, 1), np.insert(sizes, 0, 0))
+    there = statistics.PageScores(np.insert(candidate, 0, 9.0, 1), np.insert(sizes, 0, 3))
     found = statistics.gain_interval(empty_here, there)
     assert found.pages == 8
     assert found == statistics.gain_interval(
-        statistics.Scores(baseline, sizes), statistics.Scores(candidate, sizes)
+        statistics.PageScores(baseline, sizes), statistics.PageScores(candidate, sizes)
     )
 
 

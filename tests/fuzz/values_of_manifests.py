@@ -37,7 +37,7 @@ from pipeline.recipe.named import requested_recipe, switch_demo
 from pipeline.recipe.recipe import recipe_to_json
 from pipeline.runs.finished import read_run
 from pipeline.terminal import Terminal
-from pipeline.training.log.summary import Pruned, Trained
+from pipeline.training.log.summary import PrunedManifest, Trained
 
 HEAD = {"schema_version": 2, "code_version": "0.1.0", "settings": {"a": {"b": [1]}}, "inputs": {}}
 DIGEST = "a" * 64
@@ -245,7 +245,7 @@ FAMILIES = (
     json_file(
         "manifest of prune",
         "pruned/manifest.json",
-        manifest("prune", Pruned, Trained),
+        manifest("prune", PrunedManifest, Trained),
         head("prune", steps=4, kept={"encoder, layer 2": [0, 3]}),
     ),
     json_file("recipe of a run", "recipe.json", read_recipe, as_json(RUN)),

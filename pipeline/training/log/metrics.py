@@ -320,7 +320,7 @@ def forget_after(path: Place, step: int) -> None:
         write_bytes(path, left)
 
 
-class LoggedStep(Struct, frozen=True):
+class NumberedLine(Struct, frozen=True):
     """What every line of a log has."""
 
     step: int
@@ -328,6 +328,6 @@ class LoggedStep(Struct, frozen=True):
 
 def _step_of(line: bytes) -> float:
     try:
-        return decode_json(line, LoggedStep, "a line").step
+        return decode_json(line, NumberedLine, "a line").step
     except DataError:
         return float("inf")  # cut by a kill; the step is repeated

@@ -137,7 +137,7 @@ class Trained(Struct, frozen=True):
     steps: Count
 
 
-class Pruned(Struct, frozen=True):
+class PrunedManifest(Struct, frozen=True):
     """The manifest of a pruned run: the experts that were kept, by layer, and numbers of pieces."""
 
     kept: dict[str, list[Count]] = {}
@@ -192,7 +192,7 @@ def print_progress(directory: Place, console: Console) -> None:
 def inspect_pruned(directory: Place, console: Console) -> None:
     """Checks the checkpoint as a run's, and prints the experts and pieces that were kept."""
     inspect_run(directory, console)
-    pruned = read_manifest(directory, "prune", Pruned)
+    pruned = read_manifest(directory, "prune", PrunedManifest)
     for layer, experts in pruned.kept.items():
         console.print(f"{layer}: experts {' '.join(map(str, experts))}")
     if pruned.pieces:

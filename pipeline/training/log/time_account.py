@@ -32,7 +32,7 @@ ACTIVITIES = (
 FILE = "time.json"
 
 
-class Start(Struct, frozen=True):
+class RunStart(Struct, frozen=True):
     """One start of a run.
 
     Attributes:
@@ -51,7 +51,7 @@ class Start(Struct, frozen=True):
 class Starts(Struct, frozen=True):
     """What is read of time.json."""
 
-    starts: list[Start]
+    starts: list[RunStart]
 
 
 class TimeAccount:
@@ -112,7 +112,7 @@ def record(directory: Place, account: TimeAccount, first: int, last: int) -> dic
     """
     path = directory / FILE
     account.shares()  # books the time up to now
-    this = Start(account.start, first, last, account.seconds)
+    this = RunStart(account.start, first, last, account.seconds)
     starts = [*(start for start in _starts(path) if start.start != account.start), this]
     # A start that resumed before the last step of the start before it repeated those steps.
     again = [max(0, a.last_step - b.first_step) for a, b in zip(starts, starts[1:])]  # noqa: B905, RUF007
@@ -136,5 +136,5 @@ def evaluating_seconds(directory: Place) -> float:
     return math.fsum(start.seconds.get("evaluating", 0.0) for start in starts)
 
 
-def _starts(path: Place) -> list[Start]:
+def _starts(path: Place) -> list[RunStart]:
     return read_json(path, Starts).starts if exists(path) else []

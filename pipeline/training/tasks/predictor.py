@@ -82,7 +82,7 @@ def usage_columns(
     return routing_columns(usage, codes.tolist(), every)
 
 
-class Answers(NamedTuple):
+class ExampleAnswers(NamedTuple):
     """Answers to examples, in their order.
 
     Attributes:
@@ -180,7 +180,7 @@ class Predictor:
         stop: Callable[[], bool],
         *,
         with_text: bool,
-    ) -> Answers | None:
+    ) -> ExampleAnswers | None:
         """Returns the network's answers; None if it was stopped.
 
         Args:
@@ -200,7 +200,7 @@ class Predictor:
             routing = self._routing(arrays, examples, ids, stop) if self.switch else None
         except Stop:
             return None
-        return Answers(texts, nats, routing)
+        return ExampleAnswers(texts, nats, routing)
 
     def _routing(
         self, arrays: Any, examples: Sequence[TaskExample], ids: list, stop: Callable[[], bool]

@@ -16,7 +16,7 @@ from data.examples import loader
 from data.examples.loader import batches
 from data.examples.mixture import BLOCK, Draws, make_schedule
 from data.examples.pretraining_examples import Examples, Exposure
-from data.examples.segments import Mixture, Segment, segments_of
+from data.examples.segments import Mixture, MixtureSegment, segments_of
 from data.examples.span_corruption import lengths_for_inputs
 from data.files.json_files import of_shape
 from data.tokens.blocks import TokenBlocks
@@ -67,7 +67,7 @@ def test_a_change_is_what_a_slow_reference_reads(examples):
         assert pairs == expected[rows[0] : rows[-1] + 1]
 
 
-def slow_windows(segments: list[Segment], count: int) -> list[tuple[str, int, int]]:
+def slow_windows(segments: list[MixtureSegment], count: int) -> list[tuple[str, int, int]]:
     """Returns language, piece and start of each example; counts are kept by adding one."""
     read: dict[tuple[str, int, int], int] = defaultdict(int)
     found = []

@@ -11,7 +11,7 @@ from data.language_id.columns import (
     share_of_page,
 )
 from data.language_id.combined import CombinedIdentifier
-from data.language_id.identifiers import CLD2Answer, Segment
+from data.language_id.identifiers import CLD2Answer, LanguageSegment
 
 TEXTS = [SWAHILI, HEBREW, YORUBA, "", "12 34 " * 30, f"{SWAHILI}\n{HEBREW}"]
 
@@ -53,12 +53,12 @@ def test_the_share_of_a_mixed_page_is_in_characters():
 
 
 def test_segments_without_a_language_do_not_count():
-    found = [Segment("sw", 30), Segment("und", 50), Segment("en", 10)]
+    found = [LanguageSegment("sw", 30), LanguageSegment("und", 50), LanguageSegment("en", 10)]
     answer = CLD2Answer((("sw", 0.7), ("en", 0.2)), True)
     assert share_of_page("sw", answer, found) == 0.75
     assert share_of_page("en", answer, found) == 0.25
     assert share_of_page("ms", answer, found) == 0.75, "as its first answer is overruled"
-    assert share_of_page("sw", answer, [Segment("und", 9)]) is None
+    assert share_of_page("sw", answer, [LanguageSegment("und", 9)]) is None
 
 
 SWAHILI_DECIDED_COLUMNS = (

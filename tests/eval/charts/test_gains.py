@@ -6,7 +6,7 @@ import pytest
 from small_reports import make
 
 from eval.charts import gains
-from eval.charts.parts import Estimate, interval_limits
+from eval.charts.parts import GainEstimate, interval_limits
 
 
 def _with(*rows):
@@ -21,19 +21,19 @@ def _with(*rows):
 
 
 def test_intervals_alike_are_drawn_whole():
-    assert interval_limits([Estimate(0.1, 0.0, 0.2), Estimate(0.2, 0.1, 0.3)]) == (0.0, 0.3)
+    assert interval_limits([GainEstimate(0.1, 0.0, 0.2), GainEstimate(0.2, 0.1, 0.3)]) == (0.0, 0.3)
 
 
 def test_one_long_interval_does_not_flatten_the_gains():
-    usual = [Estimate(0.1 * n, 0.1 * n - 0.05, 0.1 * n + 0.05) for n in range(4)]
-    low, high = interval_limits([*usual, Estimate(0.2, -9.0, 9.0)])
+    usual = [GainEstimate(0.1 * n, 0.1 * n - 0.05, 0.1 * n + 0.05) for n in range(4)]
+    low, high = interval_limits([*usual, GainEstimate(0.2, -9.0, 9.0)])
     assert (low, high) == pytest.approx((0.0 - 2 * 0.05, 0.3 + 2 * 0.05))
 
 
 def test_gains_and_zero_are_always_drawn():
-    of_one_page = Estimate(-0.5, None, None)
-    assert interval_limits([of_one_page, Estimate(-0.1, -0.2, -0.05)]) == (-0.5, 0.0)
-    assert interval_limits([Estimate(0.4, None, None)]) == (0.0, 0.4)
+    of_one_page = GainEstimate(-0.5, None, None)
+    assert interval_limits([of_one_page, GainEstimate(-0.1, -0.2, -0.05)]) == (-0.5, 0.0)
+    assert interval_limits([GainEstimate(0.4, None, None)]) == (0.0, 0.4)
 
 
 def test_a_cut_end_has_an_arrow_and_no_other_has():

@@ -25,7 +25,7 @@ from eval.tasks.comparison import (
     shown,
 )
 from eval.tasks.metrics import ACCURACIES
-from eval.tasks.scores import Estimate, language_gains
+from eval.tasks.scores import ScoreInterval, language_gains
 
 
 def overlapping(seed, at):
@@ -108,8 +108,8 @@ def test_a_report_without_tasks_has_no_section():
     assert to_json(report)["tasks"] == to_json(report)["sentences"] == []
 
 
-def estimate(value: float, half: float) -> Estimate:
-    return Estimate(value=value, low=value - half, high=value + half, p_value=None, examples=9)
+def estimate(value: float, half: float) -> ScoreInterval:
+    return ScoreInterval(value=value, low=value - half, high=value + half, p_value=None, examples=9)
 
 
 def test_an_interval_is_shown_up_to_the_end_of_its_scale():

@@ -293,7 +293,7 @@ def _expected(level: float, spread: float) -> float:
     return 100 * stats.norm.cdf(level / np.sqrt(SPREAD_OF_SENTENCES**2 + NOISE**2 + spread**2))
 
 
-def _holds(found: scores.Estimate, truth: float) -> bool:
+def _holds(found: scores.ScoreInterval, truth: float) -> bool:
     return found.low <= truth <= found.high
 
 

@@ -11,7 +11,12 @@ from small_networks import drawn, mesh_of
 
 from model.batch import Batch, Call
 from model.config import ModelConfig, SwitchConfig
-from model.conversions.student import ExpertUse, expert_use, mean_of_experts, with_teachers_weights
+from model.conversions.student import (
+    TeacherExpertUse,
+    expert_use,
+    mean_of_experts,
+    with_teachers_weights,
+)
 from model.layers.feed_forward import FeedForward
 
 EXPERTS = 4
@@ -77,7 +82,7 @@ def use_of(layers, seed=0):
     generator = np.random.default_rng(seed)
     load = generator.integers(1, 50, (layers, EXPERTS))
     gate = load * generator.random((layers, EXPERTS))
-    return ExpertUse(jnp.array(load), jnp.array(gate, jnp.float32))
+    return TeacherExpertUse(jnp.array(load), jnp.array(gate, jnp.float32))
 
 
 @pytest.mark.parametrize("every", [1, 2])
@@ -119,7 +124,7 @@ def test_a_token_of_two_experts_gets_the_sum_of_both():
 def test_the_only_expert_with_tokens_is_the_mean():
     switch = layer(drawn(config(1), 0).encoder, 3).feed_forward
     load = jnp.zeros(EXPERTS, jnp.int32).at[2].set(7)
-    mean = mean_of_experts(jax.tree.map(jnp.array, switch), ExpertUse(load, 0.5 * load))
+    mean = mean_of_experts(jax.tree.map(jnp.array, switch), TeacherExpertUse(load, 0.5 * load))
     np.testing.assert_allclose(mean.up, switch.up[2], rtol=1e-6)
     np.testing.assert_allclose(mean.down, 0.5 * switch.down[2], rtol=1e-6)
 
