@@ -2,7 +2,8 @@
 
 The verdict rests on the interval of the mean gain over languages. Where that includes zero, no
 difference can be told, in however many languages one side is ahead: of two equal sides each is
-ahead in about half of them. The sentences that follow must be as reliable when the candidate loses.
+ahead in about half of them. With one seed per side there is no verdict but the number, as a second
+seed may turn it. The sentences that follow must be as reliable when the candidate loses.
 They count better and worse languages alike, and those that do not reach the baseline's final
 quality.
 
@@ -31,25 +32,30 @@ def sentences(report: ReportContents) -> str:
 
 
 def verdict(report: ReportContents) -> str:
-    """Returns which side is better, or that no difference was detected."""
-    baseline, candidate = report.baseline.name, report.candidate.name
-    low, high = report.summary.mean_gain_low, report.summary.mean_gain_high
-    if low is None or high is None:
+    """Returns which side is better, or why that cannot be told."""
+    baseline, candidate, summary = report.baseline.name, report.candidate.name, report.summary
+    mean, low, high = summary.mean_gain, summary.mean_gain_low, summary.mean_gain_high
+    if mean is None or low is None or high is None:
         return "Nothing can be told: no language has two held-out pages."
+    if single := [side.name for side in (report.baseline, report.candidate) if len(side.runs) == 1]:
+        of = f" of {single[0]}" if len(single) == 1 else ""
+        differ = _differing_fields(report, ", in runs that")
+        return (
+            f"The mean gain of {candidate} over {baseline} is {_signed(mean)} "
+            f"{report.unit.value}{differ}; one seed{of}: no verdict."
+        )
     if low <= 0 <= high:
         return f"No difference between {baseline} and {candidate} was detected."
     word = "better" if low > 0 else "worse"
-    return f"{candidate} is {word} than {baseline}{_reservation(report)}."
+    differ = _differing_fields(report, " in these runs, which")
+    return f"{candidate} is {word} than {baseline}{differ}."
 
 
-def _reservation(report: ReportContents) -> str:
-    """Returns what weakens a verdict: runs that differ in more, and the seeds of a single run."""
+def _differing_fields(report: ReportContents, opening: str) -> str:
+    """Returns in what else the runs differ, which weakens a verdict; empty where in nothing."""
     fields = [difference.field for difference in report.differences]
     more = " and more" if len(fields) > FIELDS_NAMED else ""
-    differ = f", which differ in {', '.join(fields[:FIELDS_NAMED])}{more} too" if fields else ""
-    single = any(len(side.runs) == 1 for side in (report.baseline, report.candidate))
-    seeds = "; other seeds may differ" if single else ""
-    return f" in these runs{differ}{seeds}" if differ or seeds else ""
+    return f"{opening} differ in {', '.join(fields[:FIELDS_NAMED])}{more} too" if fields else ""
 
 
 def mean_sentence(report: ReportContents) -> str:

@@ -18,12 +18,13 @@ from eval.verdict import cautions, sentences, speed_sentence, verdict
 
 
 def test_sentences_when_it_wins():
-    assert sentences(make()) == (
-        "Switch is better than mT5 in these runs; other seeds may differ. The mean gain is +0.433 "
-        "nats per token (95% interval +0.429 to +0.438, over pages only). "
+    made = make(runs=(2, 2))
+    assert sentences(made) == (
+        "Switch is better than mT5. The mean gain is +0.433 "
+        "nats per token (95% interval +0.429 to +0.438, over pages and runs). "
         "Switch is better than mT5 in 2 of 3 languages (2 beyond noise) and worse in 1 (1 beyond "
         "noise). It reaches mT5’s final quality in 2 of 3; the mean step speed-up is 1.16 (95% "
-        "interval 1.15 to 1.16, over pages only)."
+        "interval 1.15 to 1.16, over pages and runs)."
     )
 
 
@@ -35,10 +36,26 @@ def test_sentences_when_it_wins():
     ],
 )
 def test_sentences_when_it_loses(final, ending):
-    found = sentences(make(final))
-    assert found.startswith("Switch is worse than mT5 in these runs; other seeds may differ.")
+    found = sentences(make(final, (2, 2)))
+    assert found.startswith("Switch is worse than mT5.")
     assert ending in found
     assert "Switch is better than mT5 in" in found
+
+
+@pytest.mark.parametrize(
+    "final, runs, said",
+    [
+        (2.5, (1, 1), "is +0.500 nats per token; one seed: no verdict."),
+        (3.5, (1, 1), "is \N{MINUS SIGN}0.500 nats per token; one seed: no verdict."),
+        (3.0, (1, 1), "is +0.000 nats per token; one seed: no verdict."),
+        (2.5, (1, 2), "is +0.500 nats per token; one seed of mT5: no verdict."),
+        (2.5, (2, 1), "is +0.500 nats per token; one seed of Switch: no verdict."),
+    ],
+)
+def test_one_seed_has_a_number_and_no_verdict(final, runs, said):
+    made = make((final,) * 4, runs)
+    assert verdict(made) == f"The mean gain of Switch over mT5 {said}"
+    assert f"<h1>{verdict(made)}</h1>" in to_html(made)
 
 
 @pytest.mark.parametrize(
@@ -47,15 +64,15 @@ def test_sentences_when_it_loses(final, ending):
 )
 def test_a_verdict_on_runs_that_differ_in_more_names_it(fields, named):
     differences = tuple(Difference(field, ("1",), ("2",)) for field in fields)
-    found = verdict(make(differences=differences))
-    assert found == (
-        f"Switch is better than mT5 in these runs, which differ in {named} too; other seeds may "
-        "differ."
+    alone, twice = (make(runs=runs, differences=differences) for runs in ((1, 1), (2, 2)))
+    assert f" per token, in runs that differ in {named} too; one seed:" in verdict(alone)
+    assert verdict(twice) == (
+        f"Switch is better than mT5 in these runs, which differ in {named} too."
     )
 
 
 def test_no_difference_is_no_count_of_languages():
-    made = make((3.001, 2.999, 3.001, 1.0))
+    made = make((3.001, 2.999, 3.001, 1.0), (2, 2))
     assert verdict(made) == "No difference between mT5 and Switch was detected."
     assert "languages and worse in 1, nowhere beyond noise." in sentences(made)
 
@@ -63,6 +80,7 @@ def test_no_difference_is_no_count_of_languages():
 def test_runs_that_disagree_leave_no_verdict():
     """The same pages; two candidate runs, one far better and one far worse."""
     baseline = side("mT5", (3.0,) * 4, 1)
+    baseline = dataclasses.replace(baseline, pages=baseline.pages * 2)
     both = [side("Switch", (level,) * 4, 2) for level in (2.5, 3.4)]
     candidate = dataclasses.replace(both[0], pages=tuple(one.pages[0] for one in both))
     made = made_of(baseline, candidate)

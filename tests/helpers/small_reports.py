@@ -79,8 +79,11 @@ def facts(name):
     )
 
 
-def make(final=(2.0, 2.5, 3.2, 1.0), **changes):
-    return made_of(side("mT5", (3.0, 3.0, 3.0, 3.0), 1), side("Switch", final, 2), **changes)
+def make(final=(2.0, 2.5, 3.2, 1.0), runs=(1, 1), **changes):
+    """Returns a report on two sides, of so many runs, which are equal within a side."""
+    both = side("mT5", (3.0, 3.0, 3.0, 3.0), 1), side("Switch", final, 2)
+    pairs = zip(both, runs, strict=True)
+    return made_of(*(dataclasses.replace(one, pages=one.pages * n) for one, n in pairs), **changes)
 
 
 def imported(one):
