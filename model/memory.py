@@ -1,9 +1,10 @@
 """A lower bound on the memory of a training step, from shapes alone, to refuse what cannot fit.
 
-Counted: parameters and the optimizer's moments, and beside them the larger of gradients (as many
-bytes as parameters) and the loss: a chunk's logits, and the output matrix gathered in the type of
-the activations with its gradient in float32. Not counted: activations, which depend on
-rematerialization and on the compiler's fusions, and the compiler's scratch memory.
+Counted: parameters and the optimizer's moments, and beside them the largest of three: gradients (as
+many bytes as parameters), the loss (a chunk's logits, and the output matrix gathered in the type of
+the activations with its gradient in float32), and the activations that the forward pass keeps for
+the backward pass. Of several microbatches the sum of gradients stays beside all activations. Not
+counted: what experts keep, what a fusion writes beside it, and the compiler's scratch memory.
 
 Scoring during a run needs less than a step: the same without any gradient.
 """
@@ -17,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding
 
-from model.config import MeshShape, ModelConfig, OptimizerConfig
+from model.config import MeshShape, ModelConfig, OptimizerConfig, Remat
 from model.optimizer import make_optimizer
 from model.sharding.layouts import parameter_shardings
 from model.sharding.mesh import abstract_mesh
@@ -31,8 +32,11 @@ def bytes_per_device(
     shape: MeshShape,
     *,
     rows: int,
+    inputs: int,
     targets: int,
     logits_bytes: int,
+    remat: Remat,
+    accumulates: bool,
 ) -> int:
     """Returns a lower bound on the bytes per device of a training step.
 
@@ -41,8 +45,10 @@ def bytes_per_device(
         optimizer: the update rule.
         shape: shape of the mesh; its devices need not exist.
         rows: rows per microbatch, over all devices.
-        targets: target tokens per row.
+        inputs, targets: tokens per row.
         logits_bytes: largest size of the logits that a device holds at one time.
+        remat: what the backward pass keeps of a block.
+        accumulates: whether the gradients of several microbatches are added up.
     """
     mesh = abstract_mesh(shape)
     arrays, moments = _shapes(config, optimizer)
@@ -58,7 +64,37 @@ def bytes_per_device(
     logits = 4 * rows * targets * config.vocabulary_rows // mesh.size
     matrix = config.vocabulary_rows * config.embed // shape.model
     loss = min(logits, logits_bytes) + matrix * (4 + jnp.dtype(config.activation_dtype).itemsize)
-    return parameters + moments_bytes + max(parameters, loss)
+    lengths = rows * shape.model // mesh.size * inputs, rows * shape.model // mesh.size * targets
+    kept = activation_bytes(config, remat, *lengths, parts=shape.model)
+    state = parameters + moments_bytes
+    return state + (parameters + kept if accumulates else max(parameters, loss, kept))
+
+
+def activation_bytes(
+    config: ModelConfig, remat: Remat, inputs: int, targets: int, *, parts: int = 1
+) -> int:
+    """Returns the least bytes of activations that one device keeps for the backward pass.
+
+    A block keeps its input. By policy, each layer keeps queries, keys, values and the result of
+    attention; the sums after attention and a dense feed-forward's inner products come on top.
+
+    Args:
+        config: the network.
+        remat: what the backward pass keeps of a block.
+        inputs, targets: tokens of the device's rows in encoder and decoder.
+        parts: number of devices that share the heads and the inner width.
+    """
+    width, mlp = config.heads * config.head // parts, config.mlp // parts
+    dense = config.layers if config.switch is None else config.layers - config.blocks
+    values = config.blocks * config.embed * (inputs + targets)
+    if remat not in ("full", "exchanges"):
+        values += config.layers * width * (4 * inputs + 6 * targets + 2 * inputs)
+    if remat in ("products", "none"):
+        values += config.layers * config.embed * (inputs + 2 * targets)
+        values += (
+            dense * mlp * (inputs + targets) * (2 if config.feed_forward == "gated-gelu" else 1)
+        )
+    return values * jnp.dtype(config.activation_dtype).itemsize
 
 
 def checkpoint_bytes(config: ModelConfig, optimizer: OptimizerConfig) -> int:

@@ -41,7 +41,7 @@ from pipeline.planning.roofline import Roofline, roofline
 from pipeline.planning.topology import Topology, topology
 from pipeline.planning.verdict import design_figures, faults, remedies
 from pipeline.recipe import named
-from pipeline.recipe.fits import check_divides, with_mesh
+from pipeline.recipe.fits import FILLED, check_divides, with_less_memory, with_mesh
 from pipeline.recipe.overrides import override, settings_between
 from pipeline.recipe.recipe import Recipe, recipe_to_json
 from pipeline.stage import check_writable
@@ -256,9 +256,10 @@ def verdict_of(step: CompiledStep, bounds: Roofline | None) -> str:
     need, has = gibibytes(step.needs), gibibytes(devices.memory)
     if not step.fits:
         least = "" if step.program is not None else "at least "
+        helps = with_less_memory(recipe, int(FILLED * devices.memory)) is not None
         return (
             f"{recipe.name} does not fit: it needs {least}{need:.1f} GiB of {has:.1f} per device; "
-            "take a larger slice, remat=full or a larger accumulate."
+            f"take a larger slice{', remat=full or a larger accumulate' if helps else ''}."
         )
     if bounds is None or bounds.seconds is None:
         return f"{recipe.name} fits: it needs {need:.1f} GiB of {has:.1f} per device."

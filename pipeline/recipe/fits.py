@@ -2,8 +2,8 @@
 
 Sizes must divide over the mesh, and a lower bound of the memory must fit the devices. Both are
 computed from shapes alone. The lower bound is that of the training step (parameters, moments,
-gradients, one chunk of logits), which scoring never exceeds. All other buffers depend on the
-compiler, whose numbers `mswitch plan` prints.
+gradients, activations, one chunk of logits), which scoring never exceeds. All other buffers depend
+on the compiler, whose numbers `mswitch plan` prints.
 
 A mesh is chosen to train or to read a run. First the `model` axis is as small as possible, as
 splitting matrices costs reductions in every layer. Then the `expert` axis is as large as possible:
@@ -26,10 +26,12 @@ import jax
 from model.config import ConfigurationError, MeshShape
 from model.memory import bytes_per_device
 from model.sharding.mesh import abstract_mesh, check_fit
+from pipeline.recipe.overrides import settings_between
 from pipeline.recipe.recipe import Recipe
 
 CGROUP = Path("/sys/fs/cgroup/memory.max")  # of version 2, as a container sees its own
 GIB = 2**30
+FILLED = 0.8  # of a device's memory by the least bytes of an advised change: others come on top
 
 
 def check_sizes(recipe: Recipe) -> None:
@@ -114,13 +116,38 @@ def check_memory(recipe: Recipe) -> None:
     devices = len(jax.local_devices()) if device.platform == "cpu" else 1
     needs = least_memory(recipe)
     if needs * devices > has:
-        more = "" if device.platform == "cpu" else "use more devices, "
+        changed = with_less_memory(recipe, int(FILLED * has / devices))
+        if changed is None:
+            state = least_memory(replace(recipe, rows=1, accumulate=1, remat="full"))
+            remedy = f"{state * devices / GIB:.1f} GiB without any text: take a smaller recipe"
+        else:
+            settings = " ".join(settings_between(recipe, changed))
+            remedy = f"--set {settings} needs {least_memory(changed) * devices / GIB:.1f} at least"
         raise ConfigurationError(
             f"{recipe.name} needs at least {needs * devices / GIB:.1f} GiB on "
             f"{f'{devices} devices of ' if devices > 1 else ''}{device.device_kind} (parameters, "
-            f"moments, gradients, loss), which has {has / GIB:.1f} GiB; {more}"
-            "raise accumulate, or lower rows."
+            f"moments, gradients, activations, loss), which has {has / GIB:.1f} GiB; {remedy}"
+            f"{'' if device.platform == 'cpu' else ', or use more devices'}."
         )
+
+
+def with_less_memory(recipe: Recipe, room: int) -> Recipe | None:
+    """Returns the recipe with the first change by which its least memory fits; None for no change.
+
+    Microbatches and rematerialization, which come first, change no result.
+    """
+    parts = _divisors(recipe.rows // recipe.accumulate)
+    full = replace(recipe, remat="full")
+    changes = [
+        replace(kind, accumulate=n * kind.accumulate) for kind in (recipe, full) for n in parts
+    ]
+    changes += [replace(full, rows=recipe.rows // n) for n in parts]
+    for change in changes:
+        with contextlib.suppress(ConfigurationError):
+            check_divides(change)
+            if least_memory(change) <= room:
+                return change
+    return None
 
 
 def least_memory(recipe: Recipe) -> int:
@@ -130,8 +157,11 @@ def least_memory(recipe: Recipe) -> int:
         recipe.optimizer,
         recipe.mesh,
         rows=recipe.rows // recipe.accumulate,
+        inputs=recipe.lengths.inputs,
         targets=recipe.lengths.targets,
         logits_bytes=recipe.logits_bytes,
+        remat=recipe.remat,
+        accumulates=recipe.accumulate > 1,
     )
 
 

@@ -17,6 +17,7 @@ from data.examples.pretraining_examples import Examples, Exposure
 from data.files.atomic import write_bytes
 from data.files.json_files import read_json, write_json
 from data.files.paths import Place, exists, read_bytes
+from data.tokens.blocks import TokenBlocks
 from data.tokens.tokenizer import MODEL_FILE
 from model import NUMERICS_VERSION
 from model.flops import forward_flops
@@ -30,6 +31,7 @@ from pipeline.training.changes import mixtures_in_words
 
 # What computes a run's numbers.
 PACKAGES = "jax", "jaxlib", "equinox", "numpy"
+MOST_EPOCHS = 40
 SHOWN = 5  # number of languages at each end of the printed table
 
 
@@ -106,6 +108,21 @@ def describe_data(out: Place, recipe: Recipe, examples: ExampleSource, console: 
             console.print(f"{recipe.stage}: {line}", highlight=False)
     write_json(out / "mixture.json", {"languages": named, **later})
     print_exposure(languages, console)
+
+
+def epochs_caution(recipe: Recipe, blocks: TokenBlocks) -> str:
+    """Returns how often a run reads all its tokens; "" for at most `MOST_EPOCHS` times."""
+    tokens = sum(blocks.counts("train", "tokens").values())
+    per_step = recipe.rows * recipe.lengths.raw
+    epochs = recipe.steps * per_step / max(tokens, 1)
+    if epochs <= MOST_EPOCHS or recipe.mixture_from:
+        return ""
+    steps = -(-4 * tokens // per_step)
+    return (
+        f"{recipe.steps:,} steps read these {tokens:,} training tokens {epochs:,.0f} times; after "
+        "4 times a network learns less from the same text, and from 40 on nothing (Muennighoff et "
+        f"al. 2023). --set steps={steps} reads them 4 times."
+    )
 
 
 def segments_to_json(recipe: Recipe, examples: Examples) -> list[dict[str, Any]]:

@@ -37,7 +37,12 @@ from pipeline.terminal import print_end
 from pipeline.tokens.opened_blocks import training_sizes
 from pipeline.training.begin import PreparedRun
 from pipeline.training.changes import agreement_of, later_mixtures
-from pipeline.training.description import check_numerics, describe_data, describe_run
+from pipeline.training.description import (
+    check_numerics,
+    describe_data,
+    describe_run,
+    epochs_caution,
+)
 from pipeline.training.evaluation import GapFiller, HeldOut, PageEvaluator
 from pipeline.training.log.live_view import duration
 from pipeline.training.log.summary import result_in_words
@@ -75,10 +80,16 @@ def intent_of(
         identity=None if agreement else prepared.identity,  # the claim has the settings before
         work="; ".join([remaining_work(recipe, done), *map(str, changes)]),
         time=expected_time(recipe, out, done),
+        finds=[f"caution: {caution}"] if (caution := caution_of(prepared)) else [],
     )
     if look(intent) is Claim.UNFINISHED or agreement:
         check_numerics(out)
     return intent
+
+
+def caution_of(prepared: PreparedRun) -> str:
+    """Returns what to know about a run's length; "" where there is nothing, or no text."""
+    return epochs_caution(prepared.recipe, prepared.blocks) if prepared.blocks else ""
 
 
 def tokens_read(blocks: TokenBlocks, place: str) -> Reading:
@@ -173,6 +184,8 @@ def carry_out(
         if is_first():
             describe_run(out, prepared.recipe, training.trainer, prepared.inputs, more)
             describe_data(out, prepared.recipe, training.examples, prepared.console)
+            if caution := caution_of(prepared):
+                prepared.announce(f"caution: {caution}")
         with training.tracking as tracking:
             result = train(training)
             tracking.state = "finished" if result.finished else "stopped"

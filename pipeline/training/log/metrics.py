@@ -89,6 +89,7 @@ class EventFile:
         self._writer.write_event(event)
 
 
+DAYS = 2  # left, of which a caution tells
 ROUTING = ("balance_loss", "router_z_loss", "dropped_share", "wasted_share", "router_entropy_nats")
 
 
@@ -162,6 +163,17 @@ def curves(line: Mapping[str, Any], *, sparse: bool) -> Iterator[str]:
             yield name
 
 
+def long_run_caution(recipe: Recipe, step: int, seconds: float) -> str:
+    """Returns how many days the other steps take at a step's pace; "" for fewer than `DAYS`."""
+    left = (recipe.steps - step) * seconds
+    if left < DAYS * 86_400:
+        return ""
+    return (
+        f"{left / 86_400:,.0f} days are left at the first step's {seconds:.3g} s per step; "
+        f"--set steps={step + int(86_400 / seconds)} ends within one."
+    )
+
+
 class MetricsLog:
     """Writes the log of one start of a run; a context manager.
 
@@ -224,11 +236,26 @@ class MetricsLog:
         """
         self.waiting.append(metrics)
         self.watch.add(metrics)
+        if step == self.first + 1 and step % self.recipe.log_every:
+            self.show_first(step, metrics)
         if step % EVERY == 0:
             with self.account.spend("logging"):
                 self.view.faults = self.watch.look(step - 1, in_flight=1)
         if step % self.recipe.log_every == 0:
             self.write_line(step)
+
+    def show_first(self, step: int, metrics: StepMetrics) -> None:
+        """Shows this start's first step once it is made, which may be long before a line is due."""
+        with self.account.spend("stepping"):
+            jax.block_until_ready(metrics)
+        if not is_first():
+            return
+        seconds = self._seconds() - self._taken
+        numbers = summary([jax.device_get(metrics._replace(trace=None))])  # pyright: ignore[reportArgumentType]
+        line = {"step": step} | numbers | speed(self.recipe, seconds)
+        self.view.show(line | self.held_out, self.account.shares())
+        if caution := long_run_caution(self.recipe, step, seconds):
+            self.view.print_line(f"{self.recipe.stage}: caution: {caution}")
 
     def write_line(self, step: int) -> None:
         """Writes the line of the steps since the last line.

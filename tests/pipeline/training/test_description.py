@@ -1,13 +1,18 @@
 """A run's directory says with which numerics and commits it was trained."""
 
 import json
+import re
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from model import NUMERICS_VERSION
 from pipeline.errors import ArtifactError
+from pipeline.recipe import named
+from pipeline.recipe.overrides import override
 from pipeline.training import description
-from pipeline.training.description import check_numerics
+from pipeline.training.description import check_numerics, epochs_caution
 
 DENSE = {"name": "x", "seed": 0, "steps": 1, "model": {"switch": None}}
 
@@ -53,3 +58,16 @@ def test_a_run_whose_slope_was_in_its_learned_biases_is_not_resumed(tmp_path):
     check_numerics(begun_with(tmp_path, recipe=sloped, numerics_version=4))
     with pytest.raises(ArtifactError, match=r"version 4 and was begun with version 3"):
         check_numerics(begun_with(tmp_path, recipe=sloped, numerics_version=3))
+
+
+def test_tokens_that_are_read_too_often_are_a_caution_with_the_steps_of_four_times():
+    recipe = override(named.get("mt5-demo"), ["steps=1000", "rows=10"])
+    per_step = 10 * recipe.lengths.raw
+    for tokens, said in (
+        (per_step * 1000 // 40, ""),
+        (per_step * 5, "200 times; .* steps=20 reads"),
+    ):
+        blocks: Any = SimpleNamespace(counts=lambda *_, tokens=tokens: {"sw": tokens})
+        caution = epochs_caution(recipe, blocks)
+        assert bool(caution) == bool(said)
+        assert re.search(said, caution)

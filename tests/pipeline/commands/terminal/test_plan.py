@@ -16,6 +16,7 @@ from pipeline.commands import recipes
 from pipeline.errors import ArtifactError
 from pipeline.planning.figures import Figure
 from pipeline.recipe import named
+from pipeline.recipe.overrides import override
 from pipeline.terminal import Terminal
 
 needs_compiler = pytest.mark.skipif(
@@ -307,7 +308,7 @@ def test_other_commands_print_nothing_about_an_installed_compiler():
 )
 def test_a_plan_begins_with_its_verdict(memory, seconds, said):
     step: Any = SimpleNamespace(
-        recipe=SimpleNamespace(name="mt5-demo", steps=400),
+        recipe=override(named.get("mt5-demo"), ["steps=400", "model.vocabulary_rows=384"]),
         topology=SimpleNamespace(name="v5e:2x2", memory=memory),
         needs=3 * 2**30, fits=memory == 2**32, program=object(),
     )  # fmt: skip

@@ -113,6 +113,23 @@ def run(tmp_path, count, first=0, **settings):
             log.step(step, step_metrics(**settings))
 
 
+def test_the_first_step_of_a_start_is_shown_before_a_line_is_due(tmp_path, monkeypatch):
+    shown = []
+    with metrics_log(tmp_path, first=3, log_every=10) as log:
+        monkeypatch.setattr(log.view, "show", lambda line, *_: shown.append(line["step"]))
+        for step in range(4, 12):
+            log.step(step, step_metrics())
+    assert shown == [4, 10]
+    assert [line["step"] for line in lines(tmp_path)] == [10]
+
+
+def test_days_that_are_left_are_a_caution_with_the_steps_of_one_day():
+    recipe = override(named.get("mt5-demo"), ["steps=1000000"])
+    assert metrics.long_run_caution(recipe, 1, 0.1) == ""
+    assert metrics.long_run_caution(recipe, 1, 2.7).startswith("31 days are left at the first ")
+    assert "--set steps=32000 ends" in metrics.long_run_caution(recipe, 1, 2.7)
+
+
 def lines(tmp_path, name="metrics.jsonl"):
     return [json.loads(line) for line in (tmp_path / name).read_text().splitlines()]
 
