@@ -378,7 +378,8 @@ def _refusal(directory: Path | str, there: Mapping[str, Any], requested: Mapping
 def _other_inputs(former: Mapping[str, str], requested: Mapping[str, str]) -> Iterator[str]:
     for name in sorted(former.keys() | requested.keys()):
         there, asked = former.get(name), requested.get(name)
-        if there != asked and there and asked and DIGEST(there) and DIGEST(asked):
-            yield f"{name}: another, or changed since"
+        if there != asked and all(DIGEST(value) for value in (there, asked) if value):
+            which = "new" if not there else "gone" if not asked else "another, or changed since"
+            yield f"{name}: {which}"
         else:
             yield from json_differences(there, asked, name)

@@ -1,18 +1,41 @@
-"""SHA-256 of contents, values and directories; of names and sizes where contents are terabytes."""
+"""SHA-256 of contents, values and directories; of places and sizes where contents are terabytes."""
 
 import hashlib
 import json
-from collections.abc import Iterable
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from data.files.paths import local_copy, open_file
+from data.files.paths import is_remote, local_copy, open_file
+
+MOST_NAMED = 1_000  # files with a digest each; more have one together
 
 
-def digest_of_files(files: Iterable[tuple[str, int]]) -> str:
-    """Returns a digest of names and sizes: enough to notice other inputs, cheap for terabytes."""
-    listing = sorted((path.rsplit("/", 1)[-1], size) for path, size in files)
-    return digest_of_value(listing)
+def digests_of_files(files: Sequence[tuple[str, int]]) -> dict[str, str]:
+    """Returns digests of places and sizes: enough to notice other inputs, cheap for terabytes.
+
+    A digest has the name of its file, so that one that changed can be named.
+    """
+    if len(files) > MOST_NAMED:
+        return {"files": digest_of_value(sorted(files))}
+    names = names_below([path for path, _ in files])
+    return {f"file {name}": digest_of_value(file) for name, file in zip(names, files, strict=True)}
+
+
+def names_below(paths: Sequence[str | Path]) -> list[str]:
+    """Returns each file's path below the directory that all are in, however it was spelled."""
+    whole = [one_spelling(str(path)) for path in paths]
+    directory = os.path.commonprefix(whole).rpartition("/")[0]  # noqa:   - of addresses too
+    return [path[len(directory) :].removeprefix("/") for path in whole]
+
+
+def one_spelling(path: str) -> str:
+    """Returns the same path for every spelling of a file's directory; the file keeps its name."""
+    if is_remote(path):
+        return path
+    directory, name = os.path.split(os.path.abspath(path))
+    return os.path.join(os.path.realpath(directory), name)
 
 
 def digest_of_directory(directory: Path) -> str:

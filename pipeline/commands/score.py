@@ -18,7 +18,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from data.corpus_manifest import CorpusManifest
 from data.curation.leakage import absolute_place, digest_of
-from data.files.digests import digest_of_contents
+from data.files.digests import digest_of_contents, names_below
 from data.files.paths import absolute, join_path, local_copy
 from data.language_id.fasttext import try_to_load
 from data.rules.rule_sets import mswitch_web
@@ -72,7 +72,9 @@ def checked_request(arguments: Score) -> ScoreRequest:
     pages = sum(entry.kept for entry in corpus.languages.values())
     files = corpus_files(arguments.corpus)
     inputs = {"corpus": digest_of_manifest(arguments.corpus)}
-    inputs |= {f"benchmark {path}": digest_of(path) for path in arguments.benchmarks}
+    names = names_below(arguments.benchmarks)
+    for name, path in zip(names, arguments.benchmarks, strict=True):
+        inputs[f"benchmark {name}"] = digest_of(path)
     size = sum(file.size for file in files)
     reads = [Reading("corpus", arguments.corpus, len(files), size, f"{pages:,} pages")]
     if arguments.benchmarks:

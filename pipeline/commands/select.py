@@ -21,7 +21,7 @@ from msgspec.structs import asdict
 from data.corpus_manifest import CorpusManifest
 from data.curation.block_lists import BLOCKED
 from data.curation.robots import PRODUCT_TOKEN, check_robots_file
-from data.files.digests import digest_of_contents, digest_of_value
+from data.files.digests import digest_of_contents, digest_of_value, names_below
 from data.files.json_files import read_json
 from data.files.paths import absolute, join_path
 from eval.funnel import uneven_rules
@@ -198,7 +198,8 @@ def intent_of(
 def digests_of_lists(arguments: Select) -> dict[str, str]:
     """Returns the digest of each list, and one of all files with robots.txt."""
     lists = (*arguments.blocked, *arguments.opted_out)
-    digests = {f"list {path}": digest_of_contents(path) for path in lists}
+    named = zip(names_below(lists), lists, strict=True)
+    digests = {f"list {name}": digest_of_contents(path) for name, path in named}
     if arguments.robots:  # those of a crawl are tens of thousands of files
         with ThreadPoolExecutor(THREADS) as threads:
             contents = [*threads.map(digest_of_contents, arguments.robots)]
@@ -215,9 +216,9 @@ def settings_of(arguments: Select, rules: LateRules) -> Mapping[str, Any]:
         "benchmarks": arguments.benchmarks,
         "quality": arguments.quality,
         "thresholds": digest_of_value(thresholds),
-        "blocked": arguments.blocked,
-        "opted_out": arguments.opted_out,
-        "robots": arguments.robots,
+        "blocked": names_below(arguments.blocked),
+        "opted_out": names_below(arguments.opted_out),
+        "robots": names_below(arguments.robots),
         "robot": arguments.robot if arguments.robots else None,
         "mask": arguments.mask,
     }

@@ -44,8 +44,8 @@ import pyarrow.parquet as pq
 
 from data.dedup.newest_per_url import PageVersion, newest, version_of
 from data.errors import DataError
+from data.files.digests import one_spelling
 from data.files.paths import (
-    absolute,
     exists,
     files_below,
     is_remote,
@@ -440,7 +440,7 @@ def _globbed(pattern: str) -> Iterator[InputFile]:
         is_file = os.path.isfile(pattern)  # as a[1].jsonl, which as a glob is another file
         for name in [pattern] if is_file else glob.glob(pattern, recursive=True):
             if Path(name).is_file():
-                path = absolute(_in_unicode(name))  # workers may run in another directory
+                path = one_spelling(_in_unicode(name))  # workers may run in another directory
                 status = Path(name).stat()
                 yield InputFile(path, status.st_size, str(status.st_mtime_ns))
     else:

@@ -320,7 +320,6 @@ def settings_of(
             "rules": rules.name,
             "held_out": str(rules.held_out),
             "languages": languages,
-            "input": arguments.input,
         }
         | base
         | ({"growable": True} if arguments.growable else {})
@@ -329,13 +328,14 @@ def settings_of(
 
 
 def input_digests(arguments: Clean, files: Sequence[InputFile]) -> dict[str, str]:
-    """Returns the digests of the input's names and sizes, of bad words and of the identifier.
+    """Returns the digests of the input's places and sizes, of bad words and of the identifier.
 
-    Files of a crawl have no size yet, and other files may have the same name, so their addresses
-    count.
+    Files of a crawl have no size yet.
     """
-    inputs = {"files": digests.digest_of_files((file.path, file.size) for file in files)}
-    if listed := from_crawl(files):
+    listed = from_crawl(files)
+    here = [(file.path, file.size) for file in files if file.path not in listed]
+    inputs = digests.digests_of_files(here)
+    if listed:
         inputs["crawl"] = digests.digest_of_value(listed)
     if arguments.onto is not None:
         inputs["onto"] = digest_of_manifest(arguments.onto)

@@ -6,7 +6,7 @@ import pytest
 
 from data.errors import DataError
 from data.files.atomic import TEMPORARY
-from data.files.digests import digest_of_files, digest_of_value
+from data.files.digests import digest_of_value, digests_of_files, names_below
 from pipeline import artifacts
 from pipeline.artifacts import SCHEMA_VERSION, Claim, claim, finish, json_differences, read_manifest
 from pipeline.errors import ArtifactError
@@ -94,6 +94,9 @@ def test_other_inputs_are_refused_by_their_names(tmp_path):
     says = r"was made from other inputs \(files: another, or changed since; teacher: there seed 0"
     with pytest.raises(ArtifactError, match=says):
         claim(tmp_path / "out", "clean", {"rules": "mc4"}, {"files": digests[1]})
+    says = r"other inputs \(files: gone; list a: new; teacher: there seed 0, asked not set\)"
+    with pytest.raises(ArtifactError, match=says):
+        claim(tmp_path / "out", "clean", {"rules": "mc4"}, {"list a": digests[0]})
     says = r"with other settings \(rules: there mc4, asked demo\) and from other inputs \(teacher: "
     with pytest.raises(ArtifactError, match=says):
         claim(tmp_path / "out", "clean", {"rules": "demo"}, {"files": digests[0]})
@@ -130,10 +133,23 @@ def test_differences_are_named_by_their_path():
     assert json_differences(found, found) == []
 
 
-def test_files_are_known_by_name_and_size():
-    first = digest_of_files([("here/a", 3)])
-    assert digest_of_files([("s3://there/a", 3)]) == first
-    assert first not in (digest_of_files([("here/a", 5)]), digest_of_files([("here/b", 3)]))
+def test_files_are_known_by_place_and_size():
+    two = digests_of_files([("/here/a", 3), ("/here/in/b", 4)])
+    assert list(two) == ["file a", "file in/b"]
+    changed = digests_of_files([("/here/a", 3), ("/here/in/b", 5)])
+    assert [name for name in two if two[name] != changed[name]] == ["file in/b"]
+    assert list(digests_of_files([("s3://there/a", 3)])) == ["file a"]
+    assert list(digests_of_files([(f"/here/{number}", 1) for number in range(1_001)])) == ["files"]
+
+
+def test_a_name_is_that_of_the_place_however_it_is_spelled(tmp_path, monkeypatch):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    (tmp_path / "real/a.txt").symlink_to(tmp_path / "b.bin")  # the file keeps its own name
+    monkeypatch.chdir(tmp_path)
+    spellings = ["real/a.txt", "./link//a.txt", str(tmp_path / "real/../link/a.txt")]
+    assert names_below(spellings) == ["a.txt"] * 3
+    assert names_below([]) == []
 
 
 def test_a_stage_that_no_command_has_is_one_sentence(tmp_path):

@@ -21,11 +21,13 @@ from data.files import stores
 from data.reading.page import Page
 from data.rules import rule_sets
 from pipeline.arguments import Clean, Inspect
+from pipeline.artifacts import Claim, claim, look
 from pipeline.beam.options import pipeline_options
 from pipeline.commands import clean, inspect
 from pipeline.corpus import job as new_job
 from pipeline.corpus import submission
 from pipeline.corpus.read import READERS, input_files
+from pipeline.corpus.request import CleaningRequest, cleaning_request
 from pipeline.corpus.submission import total_of
 from pipeline.errors import ArtifactError
 
@@ -305,6 +307,28 @@ def test_another_server_or_list_is_another_corpus(crawl, tmp_path):
     with pytest.raises(ArtifactError, match=r"made from other inputs .*crawl"):
         run(tmp_path / "out", [paths], crawl_base=base)
     assert len(asked) == 1
+
+
+def test_another_spelling_is_the_same_input_and_a_changed_file_is_named(tmp_path, monkeypatch):
+    (tmp_path / "web").mkdir()
+    (tmp_path / "link").symlink_to("web")
+    for name in ("a", "b"):
+        (tmp_path / f"web/{name}.jsonl").write_text(json.dumps({"text": TEXT}))
+    monkeypatch.chdir(tmp_path)
+
+    def requested(*spelling: str) -> CleaningRequest:
+        return cleaning_request(Clean(input=spelling, rules="none", out="out"))
+
+    first = requested("web/*.jsonl")
+    claim("out", "clean", *first.identity)
+    for spelling in (["./web/./*.jsonl"], [f"{tmp_path}/web/?.jsonl"], ["link/b.jsonl", "web/a*"]):
+        again = requested(*spelling)
+        assert again.files == first.files
+        assert look("out", "clean", *again.identity) is Claim.UNFINISHED
+    (tmp_path / "web/b.jsonl").write_text(json.dumps({"text": TEXT * 2}))
+    says = r"made from other inputs \(file b\.jsonl: another, or changed since\)"
+    with pytest.raises(ArtifactError, match=says):
+        look("out", "clean", *requested("web/*.jsonl").identity)
 
 
 def test_one_file_under_two_names_is_read_once(tmp_path, monkeypatch):
