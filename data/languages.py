@@ -127,6 +127,12 @@ def codes(names: Iterable[str] | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(language.code for language in languages))
 
 
+def iso639_3_codes(names: Iterable[str]) -> list[str]:
+    """Returns the sorted ISO 639-3 codes of names that are known, of `hi-Latn` that of Hindi."""
+    languages = (find(name.partition("-")[0]) for name in names)
+    return sorted({known.iso639_3 for known in languages if known and known.iso639_3})
+
+
 def declared(header: str | None) -> str | None:
     """Returns the code of a page's declared language.
 

@@ -30,7 +30,7 @@ from data.files.digests import digest_of_contents
 from data.files.json_files import read_json, write_json
 from data.files.parquet_files import read_table
 from data.files.paths import Place, exists, read_bytes
-from data.languages import find
+from data.languages import iso639_3_codes
 from data.tokens.tokenizer import MODEL_FILE, Tokenizer, load, sentinel_pieces, tokenizer_json
 from eval import losses
 from eval.losses import LanguageLosses, Unit
@@ -108,8 +108,7 @@ def header_of(
     languages: list[str], config: Mapping[str, Any], license_name: str
 ) -> Mapping[str, Any]:
     """Returns the fields of the card's header; a fine-tuned run's languages are `TASK/LANGUAGE`."""
-    known = (find(name.rpartition("/")[2].partition("-")[0]) for name in languages)
-    codes = sorted({language.iso639_3 for language in known if language and language.iso639_3})
+    codes = iso639_3_codes(name.rpartition("/")[2] for name in languages)
     return {
         **({"language": codes} if codes else {}),
         "license": license_name,
@@ -132,12 +131,13 @@ def description(about: RunRecord, step: int, config: Mapping[str, Any]) -> Itera
 
 
 def loading(config: Mapping[str, Any]) -> str:
-    """Returns the lines that load the model."""
+    """Returns the lines that load and publish the model."""
     trust = ", trust_remote_code=True" if "auto_map" in config else ""
     return (
         "```python\nfrom transformers import AutoModelForSeq2SeqLM, AutoTokenizer\n\n"
         f'model = AutoModelForSeq2SeqLM.from_pretrained("DIRECTORY"{trust})\n'
-        'tokenizer = AutoTokenizer.from_pretrained("DIRECTORY")\n```'
+        'tokenizer = AutoTokenizer.from_pretrained("DIRECTORY")\n```\n\n'
+        "```sh\nhf upload OWNER/NAME DIRECTORY\n```"
     )
 
 

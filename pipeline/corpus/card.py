@@ -17,7 +17,7 @@ import yaml
 from data.files.atomic import write_text
 from data.files.json_files import write_json
 from data.files.paths import join_path
-from data.languages import UNDETERMINED, find
+from data.languages import UNDETERMINED, iso639_3_codes
 from eval.report.markdown import bullets, escape, paragraph
 from pipeline.artifacts import code_version
 from pipeline.errors import ArtifactError
@@ -92,7 +92,7 @@ def croissant(
         "description": description,
         "license": license_name,
         "version": version,
-        "inLanguage": list(languages),
+        "inLanguage": iso639_3_codes(languages),
         "distribution": list(map(_file_set, languages)),
         "recordSet": list(map(_record_set, languages)),
     }
@@ -138,6 +138,11 @@ SIZES = (1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_0
 NAMES = ("1K", "10K", "100K", "1M", "10M", "100M", "1B", "10B", "100B")
 MOST_REASONS = 5  # of a language, in the table
 
+# Rejected and broken pages, which keep their text, stay here.
+UPLOAD = (
+    "hf upload OWNER/NAME DIRECTORY --repo-type dataset "
+    f"--include 'pages/*' --include {README} --include {METADATA}"
+)
 PERSONAL_DATA = """Pages of the web name people. Nothing here removes all personal data; \
 `mswitch select --mask` masks addresses and numbers that it finds, and `mswitch withdraw` removes \
 sites and pages."""
@@ -193,7 +198,7 @@ def header_of(
 ) -> Mapping[str, Any]:
     """Returns the fields of the card's header."""
     pages = sum(entry["kept"] for entry in body["languages"].values())
-    languages = sorted({three for code in codes if (three := _iso639_3(code))})
+    languages = iso639_3_codes(codes)
     return {
         "pretty_name": f"Web pages in {len(codes)} languages",
         **({"language": languages} if languages else {}),
@@ -206,11 +211,11 @@ def header_of(
 
 
 def example(codes: Sequence[str]) -> str:
-    """Returns the lines that load one language; "" if there is none."""
+    """Returns the lines that load one language and publish all; "" if there is none."""
     if not codes:
         return ""
     load = f'pages = datasets.load_dataset("DIRECTORY", {json.dumps(codes[0])})'
-    return f"```python\nimport datasets\n\n{load}\n```\n"
+    return f"```python\nimport datasets\n\n{load}\n```\n\n```sh\n{UPLOAD}\n```\n"
 
 
 def late_rules(selections: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -315,8 +320,3 @@ def _files(code: str, entry: Mapping[str, Any]) -> Iterator[Mapping[str, str]]:
         yield {"split": "train", "path": f"pages/{code}/train-*.parquet"}
     if entry["held_out"]:
         yield {"split": "validation", "path": f"pages/{code}/validation-*.parquet"}
-
-
-def _iso639_3(code: str) -> str | None:
-    language = find(code.partition("-")[0])
-    return language.iso639_3 if language else None

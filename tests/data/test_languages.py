@@ -1,7 +1,8 @@
+import iso639
 import pytest
 
 from data.errors import DataError
-from data.languages import all_languages, codes, declared, find, get
+from data.languages import all_languages, codes, declared, find, get, iso639_3_codes
 
 
 def test_there_are_101_languages_and_6_variants():
@@ -42,6 +43,13 @@ def test_codes_are_found_by_english_names_and_between_commas():
     for nothing in ([], [""], [",", " "]):
         with pytest.raises(DataError, match="No language was named"):
             codes(nothing)
+
+
+def test_codes_of_iso_639_stand_for_all_but_script_variants():
+    found = iso639_3_codes(codes(None))
+    assert len(found) == 101
+    assert all(iso639.is_language(code, "pt3") for code in found)
+    assert iso639_3_codes(["iw", "he", "hi-Latn", "und", "x/y"]) == ["heb", "hin"]
 
 
 def test_codes():

@@ -1,10 +1,13 @@
 """A page table is used only if it is the one that the manifest counts.
 
-Skipped pages: readers see blocks without them as blocks that were written without them.
+Skipped pages: readers see blocks without them as blocks that were written without them. So does the
+reader that docs/files.md prints.
 """
 
+import re
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -29,6 +32,7 @@ from data.tokens.shards import (
     TokenizedPage,
     manifest_entry,
     read_page_table,
+    token_dtype,
     write_shard,
 )
 
@@ -165,6 +169,26 @@ def test_windows_stay_where_they_were_when_more_pages_are_skipped(tmp_path_facto
         assert ring.read(start, raw).tolist() == kept[into : into + raw]
     shown = Counter(t for start in range(0, len(left), raw) for t in ring.read(start, raw).tolist())
     assert not Counter({token: 1 for token, gone in left if not gone}) - shown
+
+
+@pytest.mark.parametrize("ids", [1024, 2**16 + 1])
+def test_the_reader_in_the_documents_reads_what_is_left(tmp_path, monkeypatch, ids):
+    document = (Path(__file__).parents[3] / "docs/files.md").read_text(encoding="utf-8")
+    (reader,) = re.findall(r"```python\n(.*?)```", document, re.DOTALL)
+    pages = [[page(0, 5000), page(1, 0), page(2, 7)], [page(3, 9), page(4, 1)]]
+    (tmp_path / "tokens/sw").mkdir(parents=True)
+    shards = [
+        write_shard(tmp_path / "tokens", f"sw/train-{number}", some, token_dtype(ids))
+        for number, some in enumerate(pages)
+    ]
+    without(blocks_of(tmp_path / "tokens", shards), shards[1], [True, False])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    here: dict[str, Any] = {}
+    exec(reader, here)
+    left = [page for page in pages[0] + pages[1] if page.url != "https://3.example/"]
+    assert here["rows"]["url"] == [page.url for page in left]
+    assert here["rows"]["input_ids"] == [page.tokens.tolist() for page in left]
 
 
 def test_a_damaged_list_is_named(tmp_path):

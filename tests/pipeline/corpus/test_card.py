@@ -1,6 +1,8 @@
 """The card of a corpus: what a hub reads of it, and the numbers in its table."""
 
 import json
+import re
+import shlex
 
 import datasets
 import pyarrow as pa
@@ -8,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from huggingface_hub import DatasetCard
+from huggingface_hub.utils import filter_repo_objects
 from markdown_reader import HOSTILE, markup_of
 
 from data.reading.page import WRITTEN
@@ -79,6 +82,20 @@ def test_metadata_names_each_languages_files(corpus):
     assert [one["@id"] for one in found["recordSet"]] == list(CODES)
     for one in found["distribution"]:
         assert list(corpus.glob(one["includes"]))
+    assert found["inLanguage"] == sorted(CODES.values())
+
+
+def test_the_line_that_uploads_a_corpus_takes_pages_and_cards_alone(corpus):
+    (words,) = re.findall("^hf upload .*", (corpus / README).read_text(encoding="utf-8"), re.M)
+    for name in ("rejected/sw/rejected-00000-of-00001.parquet", "lock/1.json", "manifest.json"):
+        (corpus / name).parent.mkdir(parents=True, exist_ok=True)
+        (corpus / name).touch()
+    words = shlex.split(words)
+    patterns = [words[at + 1] for at, word in enumerate(words) if word == "--include"]
+    files = [path.relative_to(corpus).as_posix() for path in corpus.rglob("*") if path.is_file()]
+    taken = set(filter_repo_objects(files, allow_patterns=patterns))
+    assert {name.split("/")[0] for name in taken} == {"pages", README, METADATA}
+    assert len(taken) == len([*(corpus / "pages").rglob("*.parquet")]) + 2
 
 
 def test_without_a_declared_licence_the_card_says_unknown(corpus):
