@@ -352,7 +352,8 @@ class Finetune(StageArguments):
     out: RunPlace
     """The fine-tuned run's directory: the files of `pretrain`, tasks/ and best.json."""
     languages: tuple[str, ...] = ()
-    """Languages of the training examples; all if left out. One alone is the zero-shot mode."""
+    """Languages of the training examples; all if left out. Several are also those of the scores;
+    one alone is the zero-shot mode, in which all are scored."""
     each_language: bool = False
     """One run per language, on its examples alone, in OUT-LANGUAGE each."""
     tokens: str = ""

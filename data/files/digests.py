@@ -26,7 +26,7 @@ def digests_of_files(files: Sequence[tuple[str, int]]) -> dict[str, str]:
 def names_below(paths: Sequence[str | Path]) -> list[str]:
     """Returns each file's path below the directory that all are in, however it was spelled."""
     whole = [one_spelling(str(path)) for path in paths]
-    directory = os.path.commonprefix(whole).rpartition("/")[0]  # noqa:   - of addresses too
+    directory = os.path.commonprefix(whole).rpartition("/")[0]  # noqa: RUF071
     return [path[len(directory) :].removeprefix("/") for path in whole]
 
 

@@ -4,7 +4,6 @@ import functools
 import gc
 from collections.abc import Callable
 from dataclasses import replace
-from statistics import fmean
 from typing import Any, NamedTuple
 
 import jax
@@ -35,7 +34,7 @@ from pipeline.training.profile import Profile, check_profile
 from pipeline.training.run import make_examples, make_tracking
 from pipeline.training.tasks.given_tasks import Finetuning, overlaps_with
 from pipeline.training.tasks.predictor import Predictor
-from pipeline.training.tasks.scoring import TEST, TaskEvaluator
+from pipeline.training.tasks.scoring import TEST, TaskEvaluator, score_in_words
 from pipeline.training.teacher import Teacher, check_fills_groups, check_student
 
 PRETRAINING_MIXTURE = "temperature:0.3"  # of pretraining mixed in; mT5's
@@ -154,10 +153,8 @@ def predict_test(training: Training, evaluator: TaskEvaluator, corpus: str | Non
                 scores = evaluator.predict(training.trainer, arrays, data, TEST, step, shared)
                 assert scores is not None  # it was not stopped
                 if is_first():
-                    training.announce(
-                        f"{data.task.name}: {fmean(scores.values()):.1f} % on test data, mean of "
-                        f"{len(scores)} languages, at step {step:,}, the best on development data."
-                    )
+                    said = score_in_words(data, scores, data.test, " on test data")
+                    training.announce(f"{said}, at step {step:,}, the best on development data.")
 
 
 def finetuning_checks(

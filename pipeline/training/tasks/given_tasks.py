@@ -214,7 +214,8 @@ def read_tasks(words: Sequence[str], languages: Sequence[str], own: bool) -> tup
     Args:
         words: tasks as the user names them.
         languages: languages to train on; all if empty.
-        own: whether development and test data have these languages only, too.
+        own: whether development and test data have these languages only, too; always so of
+            several, as one alone is the zero-shot mode.
 
     Raises:
         DataError: if a task cannot be read, two have one name, or there is nothing to train on.
@@ -224,6 +225,7 @@ def read_tasks(words: Sequence[str], languages: Sequence[str], own: bool) -> tup
     if len(set(names)) < len(names):
         raise DataError(f"--task names {', '.join(names)}; name each task once.")
     codes = {get(code).code for code in languages}
+    own = own or len(codes) > 1
     return tuple(_of_languages(data, codes, own) for data in tasks) if codes else tasks
 
 
@@ -245,7 +247,9 @@ def _of_languages(data: TaskData, codes: set[str], own: bool) -> TaskData:
     chosen = data._replace(train=some(data.train))
     if not own:
         return chosen
-    return chosen._replace(development=some(data.development), test=some(data.test))
+    # A task may have development data in English alone, by which each step is then chosen.
+    development = some(data.development) or data.development
+    return chosen._replace(development=development, test=some(data.test))
 
 
 def trainable(tasks: Sequence[TaskData], languages: Sequence[str]) -> tuple[str, ...]:

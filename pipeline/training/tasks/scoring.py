@@ -17,6 +17,7 @@ docs/tasks.md).
 """
 
 import functools
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -203,6 +204,20 @@ def file_of(run: Place, data: TaskData, split: str, step: int, beams: int) -> Pl
     return predictions_file(run, data.task.name, name, step)
 
 
+def score_in_words(
+    data: TaskData, scores: Mapping[str, float], examples: Sequence[TaskExample], of: str = ""
+) -> str:
+    """Returns a task's mean score; of a classification also that of always the commonest label."""
+    said = f"{data.task.name}: {fmean(scores.values()):.1f} %{of}, mean of {len(scores)} languages"
+    if not data.task.labels:
+        return said
+    labels = {code: Counter[str]() for code in scores}
+    for example in examples:
+        labels[example.language][example.target] += 1
+    largest = fmean(100 * max(counts.values()) / counts.total() for counts in labels.values())
+    return f"{said} (always the largest class: {largest:.1f} %)"
+
+
 SPAN = 3  # tokens, as spans have on average in training
 EXAMPLES = 7  # of a long sentence: 1/7 of the spans are 14 % of the tokens
 LONGEST = SPAN * EXAMPLES * SENTINELS  # tokens: an example marks each of its spans by a sentinel
@@ -356,10 +371,8 @@ class TaskScoring:
             )
             assert scores is not None  # it was not stopped
             said += rows_set_aside(data)
-            said.append(
-                f"{data.task.name}: {fmean(scores.values()):.1f} %, mean of {len(scores)} "
-                f"languages, in {evaluator.file(data, TEST, self.step)}"
-            )
+            path = evaluator.file(data, TEST, self.step)
+            said.append(f"{score_in_words(data, scores, data.test)}, in {path}")
         return said
 
     def evaluator(self, data: TaskData, beams: int) -> TaskEvaluator:

@@ -34,12 +34,13 @@ from pipeline.runs.directory import (
 from pipeline.runs.opened_run import load_run, restore
 from pipeline.runs.tasks import check_metric, read_predictions, read_task_of
 from pipeline.training.tasks.finetuning import Programs, check_mixed_pretraining
-from pipeline.training.tasks.given_tasks import Finetuning
+from pipeline.training.tasks.given_tasks import Finetuning, read_tasks
 from pipeline.training.tasks.scoring import (
     SentenceScorer,
     TaskEvaluator,
     TaskScoring,
     check_may_replace,
+    score_in_words,
 )
 
 ROOT = Path(__file__).parents[4]
@@ -421,6 +422,26 @@ def test_an_evaluation_counts_once_its_score_is_recorded(tmp_path):
     record_score(tmp_path, 400, 40.0)
     assert best_step(tmp_path) == 200  # of equal scores the first
     assert not evaluator.is_written(400)  # its predictions are not there
+
+
+@pytest.mark.parametrize(
+    ("languages", "scored"), [((), "en sw zh"), (("en",), "en sw zh"), (("sw", "en"), "en sw")]
+)
+def test_several_languages_are_those_of_the_scores_too(languages, scored):
+    (data,) = read_tasks([str(TOPICS)], languages, own=False)
+    for part in (data.development, data.test):
+        assert sorted({example.language for example in part}) == scored.split()
+
+
+def test_the_score_of_the_largest_class_stands_beside_accuracy():
+    data = read_task(str(TOPICS))
+    example = data.test[0]
+    test = [example._replace(language="sw", target=topic) for topic in ("food", "food", "animal")]
+    test += [example._replace(language="en", target="animal")]
+    said = score_in_words(data, {"sw": 50.0, "en": 70.0}, test, " on test data")
+    assert said == (
+        "topics: 60.0 % on test data, mean of 2 languages (always the largest class: 83.3 %)"
+    )
 
 
 @pytest.mark.parametrize(
