@@ -1,5 +1,7 @@
 """The terminal of a run: a panel, updated with every line of `metrics.jsonl`, with routers' faults.
 
+Filled gaps are lines above the panel, in which no text of a corpus stands.
+
 If the output is not a terminal, every line is printed as text, so that a log can be searched.
 
 A sparse network whose router has collapsed trains on as a smaller dense one, and its loss looks
@@ -183,7 +185,6 @@ class LiveView:
 
     def __init__(self, name: str, steps: int, console: Console, layers: Sequence[str] = ()):
         self.name, self.steps, self.console, self.layers = name, steps, console, layers
-        self.gaps: Sequence[FilledGap] = ()
         self.faults: Sequence[RouterFault] = ()
         self.live = Live(console=console, refresh_per_second=2, transient=False)
 
@@ -200,11 +201,16 @@ class LiveView:
         self.console.print(text, highlight=False)
 
     def show_gaps(self, step: int, gaps: Sequence[FilledGap]) -> None:
-        """Shows the gaps that a step's evaluation filled, in the panel or as lines."""
-        self.gaps = gaps
-        if not self.console.is_terminal:
-            for gap in gaps:
-                self.print_line(f"{self.name}: step {step:,} fills {gap_in_words(gap)}")
+        """Prints the gaps that a step's evaluation filled as lines, cut to a terminal's width.
+
+        They are no part of the panel. Terminals differ in the widths of Hindi, Thai or Japanese,
+        and a row of the panel that is wider than computed would shift all others at each update.
+        """
+        words = f"{self.name}: step {step:,} fills "
+        cells = self.console.width - len(words) if self.console.is_terminal else None
+        for gap in gaps:
+            text = words + gap_in_words(gap, cells)
+            self.console.print(text, highlight=False, soft_wrap=True)
 
     def show(
         self, line: Mapping[str, Any], shares: Mapping[str, float], activity: str = ""
@@ -236,7 +242,7 @@ class LiveView:
         shares: Mapping[str, float],
         activity: str,
     ) -> Group:
-        """Returns the panel's bar, numbers, time, faults and gaps, within the console's width."""
+        """Returns the panel's bar, numbers, time and faults, within the console's width."""
         inner = self.console.width - BORDERS
         bar = Table.grid(expand=True)  # a bare bar does not end its line and hides the next
         bar.add_row(ProgressBar(total=self.steps, completed=line["step"]))
@@ -244,9 +250,8 @@ class LiveView:
             f"{name.replace('_', ' ')} {share:.1%}" for name, share in shares.items() if share
         )
         time = Text.assemble(("time ", "dim"), spent, "  ", (activity, "yellow"))
-        gaps = [Text(gap_in_words(gap, inner), no_wrap=True, overflow="crop") for gap in self.gaps]
         faults = [Text(fault.sentence(), style="bold red") for fault in self.faults]
-        return Group(bar, cells_table(cells, inner), time, *faults, *gaps)
+        return Group(bar, cells_table(cells, inner), time, *faults)
 
 
 def cells_table(cells: Sequence[tuple[str, str]], width: int) -> Table:
