@@ -11,6 +11,8 @@ from recompute_speedups import is_bound, log_speedup, mean_speedup
 from recompute_statistics import adjusted, same
 from scipy import stats
 
+FEWEST_RANKED = 8  # languages of a rank correlation
+
 
 def compare_languages(languages: dict[str, dict], sides: list[Side], unit: Unit) -> pd.DataFrame:
     """Compares losses, gains, speed-ups and intervals of each language; returns what was found."""
@@ -117,7 +119,7 @@ def compare_summary(table: pd.DataFrame, summary: dict[str, float], languages: i
         "script_variants": int(table.variant.sum()),
     }
     known = counted[counted.tokens.fillna(0).astype(float) > 0]
-    if min(known.gain.nunique(), known.tokens.nunique()) > 1:
+    if len(known) >= FEWEST_RANKED and min(known.gain.nunique(), known.tokens.nunique()) > 1:
         tokens = known.tokens.astype(float)
         exact["gain_tokens_rank_correlation"] = stats.spearmanr(known.gain, tokens).statistic
     if counted.speedup.notna().all():

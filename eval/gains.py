@@ -33,6 +33,8 @@ from eval.sides import Side
 from eval.speed_up import LogRatio, SpeedupSummary, StepSpeedup
 from eval.statistics import Contributions, GainInterval, StandardError, standard_error
 
+FEWEST_RANKED = 8  # languages of a rank correlation: with fewer, chance alone often makes 0.7
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingText:
@@ -113,10 +115,16 @@ class LanguageGain:
 
     @property
     def verdict(self) -> str:
-        """`better`, `worse` (both beyond noise) or `unclear`."""
-        p_value = self.p_value_adjusted
-        if p_value is None or p_value >= statistics.FALSE_DISCOVERY_RATE or self.gain == 0:
+        """`better` or `worse` beyond noise, `uncorrected` or `unclear`.
+
+        `uncorrected` is a language whose interval excludes 0, but which the correction for many
+        languages does not count beyond noise.
+        """
+        p_value, low, high = self.p_value_adjusted, self.low, self.high
+        if p_value is None or low is None or high is None or low <= 0 <= high:
             return "unclear"
+        if p_value >= statistics.FALSE_DISCOVERY_RATE:
+            return "uncorrected"
         return "better" if self.gain > 0 else "worse"
 
 
@@ -132,7 +140,8 @@ class Summary:
       speed-up is a bound.
     * `mean_step_speedup` is the geometric mean over all languages, with a 95% interval.
     * Speed-ups are None where a side was not trained here or has a single evaluation after step 0.
-    * `gain_tokens_rank_correlation` is Spearman's, between gain and training tokens.
+    * `gain_tokens_rank_correlation` is Spearman's, between gain and training tokens; None for
+      fewer than `FEWEST_RANKED` languages.
     """
 
     languages: int
@@ -332,10 +341,13 @@ def _improved_in_every_run(baseline: Side, candidate: Side, unit: Unit) -> int:
 
 
 def _rank_correlation(rows: Sequence[LanguageGain]) -> float | None:
-    """Returns Spearman's correlation of gain and training tokens; None if either is constant."""
+    """Returns Spearman's correlation of gain and training tokens.
+
+    None if either is constant or fewer than `FEWEST_RANKED` languages are known.
+    """
     rows = [row for row in rows if row.training_tokens]
     gains, tokens = [row.gain for row in rows], [row.training_tokens for row in rows]
-    if len(set(gains)) < 2 or len(set(tokens)) < 2:
+    if len(rows) < FEWEST_RANKED or len(set(gains)) < 2 or len(set(tokens)) < 2:
         return None
     from scipy import stats  # imported where it computes, as in `eval.statistics`
 

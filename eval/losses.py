@@ -2,8 +2,9 @@
 
 The unit of `loss_nats` is the nat (natural logarithm). Two numbers describe a language:
 
-* nats per target token = loss_nats ÷ target_tokens, the negated *negative log perplexity* of the
-  Switch and mT5 papers. It compares models of one vocabulary only.
+* nats per target token = loss_nats ÷ target_tokens, the mean negative log likelihood. The papers
+  of Switch and mT5 give it with a minus sign, as "negative log perplexity". It compares models of
+  one vocabulary only.
 * bits per byte = loss_nats ÷ ln 2 ÷ text_bytes. It also compares models of different vocabularies.
   The numerator includes the sentinels of the targets; the denominator counts only the UTF-8 bytes
   of the hidden text. So it is a little above the compression rate of the text, by the same amount

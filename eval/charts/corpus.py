@@ -39,9 +39,11 @@ def probability_pictures(funnel: Funnel | None) -> dict[str, Picture]:
 def _wide(rows: tuple[FunnelRow, ...]) -> Picture:
     """Returns the chart with one column per language, least certain first."""
     share = alt.Y("from:Q", title="↓ surer · share of kept pages", scale=alt.Scale(domain=[0, 1]))
-    bars = _bars(rows).encode(x=names_across(), y=share.axis(format=".0%", tickCount=4), y2="to:Q")
+    bars = _bars(rows).encode(
+        x=names_across(row.name for row in rows), y=share.axis(format=".0%", tickCount=4), y2="to:Q"
+    )
     return alt.layer(bars, line_at(0.5, "y", strokeDash=[3, 3])).properties(
-        width="container", height=320
+        width="container", height=240
     )
 
 
@@ -49,9 +51,9 @@ def _tall(rows: tuple[FunnelRow, ...]) -> Picture:
     """Returns the chart with one row per language, least certain first."""
     share = alt.X("from:Q", title="← surer · share of kept pages", scale=alt.Scale(domain=[0, 1]))
     axis = alt.Axis(format=".0%", tickCount=4, orient="top")
-    bars = _bars(rows).encode(y=names_down(), x=share.axis(axis), x2="to:Q")
+    bars = _bars(rows).encode(y=names_down(row.name for row in rows), x=share.axis(axis), x2="to:Q")
     return alt.layer(bars, line_at(0.5, "x", strokeDash=[3, 3])).properties(
-        width="container", height=ROW_PIXELS * len(rows) + 60
+        width="container", height=ROW_PIXELS * len(rows)
     )
 
 
@@ -116,5 +118,5 @@ def fertility_chart(gains: Mapping[str, LanguageGain]) -> Picture:
                 alt.Tooltip("page:Q", title="tokens per page", format=",.0f"),
             ),
         )
-        .properties(width="container", height=ROW_PIXELS * len(order) + 20)
+        .properties(width="container", height=ROW_PIXELS * len(order))
     )

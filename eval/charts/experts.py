@@ -71,14 +71,14 @@ def _pictures(sharing: ExpertSharing) -> dict[str, alt.Chart]:
         ),
         y=alt.Y("expert:N", sort=None, title="expert").axis(labelFontSize=10, **numbers),
         **_HEAT,
-    ).properties(width="container", height=row * experts + 110)
+    ).properties(width="container", height=row * experts)
     tall = heat.encode(
         y=alt.Y("language:N", sort=None, title=None).axis(labelFontSize=9, **languages),
         x=alt.X("expert:N", sort=None, title="expert").axis(
             orient="top", labelAngle=0, labelFontSize=9, **numbers
         ),
         **_HEAT,
-    ).properties(width="container", height=_TALL_ROW_PIXELS * len(sharing.languages) + 50)
+    ).properties(width="container", height=_TALL_ROW_PIXELS * len(sharing.languages))
     return {"wide": wide, "tall": tall}
 
 

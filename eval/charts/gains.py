@@ -34,15 +34,17 @@ from eval.tasks.comparison import Compared, MetricScores, shown
 
 VERDICTS = {
     "better": "better beyond noise",
+    "uncorrected": "interval excludes 0, but not beyond noise among so many languages",
     "unclear": "within noise",
     "worse": "worse beyond noise",
 }
 _VERDICTS = list(VERDICTS.values())
 _COLOUR = alt.Color("verdict:N", legend=None).scale(
-    domain=_VERDICTS, range=["var(--candidate)", "var(--quiet)", "var(--baseline)"]
+    domain=_VERDICTS, range=["var(--candidate)", "var(--ink)", "var(--quiet)", "var(--baseline)"]
 )
+_RING = "M1,0A1,1,0,0,1,-1,0A1,1,0,0,1,1,0M.5,0A.5,.5,0,0,0,-.5,0A.5,.5,0,0,0,.5,0"
 _SHAPE = alt.Shape("verdict:N", legend=None).scale(
-    domain=_VERDICTS, range=["circle", "circle", "diamond"]
+    domain=_VERDICTS, range=["circle", _RING, "circle", "diamond"]
 )
 _VERDICT = {"color": _COLOUR, "shape": _SHAPE}
 _TOOLTIP = language_tooltip(
@@ -56,9 +58,6 @@ _INTERVALS = alt.Chart().mark_rule(strokeWidth=2, opacity=0.45)
 _DOTS = alt.Chart().mark_point(filled=True, size=44, opacity=1, cursor="pointer")
 _NAMED_AT_EACH_END = 3
 COLOURS = ("candidate", "further-0", "further-1", "further-2", "further-3")  # of modes of a task
-# Height of the legend and the axis.
-_MODELS_PIXELS = 60
-_TASKS_PIXELS = 110
 
 
 def estimates(gains: Mapping[str, LanguageGain]) -> list[GainEstimate]:
@@ -71,16 +70,21 @@ def wide(report: ReportContents, gains: Mapping[str, LanguageGain]) -> Picture:
     if len(gains) < FEWEST_COLUMNS:
         return tall(report, gains)
     title = f"↑ {report.candidate.name} better · gain, {report.unit.value}"
-    layers = _layers(report, gains, "y", partial(alt.Y, title=title), x=names_across())
-    return layers.properties(width="container", height=360)
+    layers = _layers(report, gains, "y", partial(alt.Y, title=title), x=names_across(_names(gains)))
+    return layers.properties(width="container", height=280)
 
 
 def tall(report: ReportContents, gains: Mapping[str, LanguageGain]) -> Picture:
     """Returns the chart for a phone: one row per language, best first."""
     title = f"gain, {report.unit.value} · {report.candidate.name} better →"
     axis = alt.Axis(orient="top", tickCount=4)
-    layers = _layers(report, gains, "x", partial(alt.X, title=title, axis=axis), y=names_down())
-    return layers.properties(width="container", height=ROW_PIXELS * len(gains) + 60)
+    value = partial(alt.X, title=title, axis=axis)
+    layers = _layers(report, gains, "x", value, y=names_down(_names(gains)))
+    return layers.properties(width="container", height=ROW_PIXELS * len(gains))
+
+
+def _names(gains: Mapping[str, LanguageGain]) -> list[str]:
+    return [gain.name for gain in gains.values()]
 
 
 def _layers(
@@ -93,8 +97,9 @@ def _layers(
     """Returns intervals and gains along an axis, a line at zero and one per null comparison."""
     rows = _gain_rows(gains)
     interval = {axis: value("from:Q"), f"{axis}2": "to:Q"}
+    known = any(row["from"] is not None for row in rows)  # Vega warns of a layer without values
     return alt.layer(
-        _INTERVALS.encode(**names, **interval, color=_COLOUR),
+        *([_INTERVALS.encode(**names, **interval, color=_COLOUR)] if known else []),
         *_arrows(rows, axis, value, **names),
         line_at(0.0, axis),
         *_nulls(report, gains, axis, value, **names),
@@ -158,7 +163,7 @@ def by_tokens(report: ReportContents, gains: Mapping[str, LanguageGain]) -> Pict
     place = {
         "x": alt.X("tokens:Q", title=[report.training_tokens_are, "logarithmic →"])
         .scale(type="log", nice=False, padding=12)
-        .axis(format="~s", tickCount=5, labelOverlap=True, labelFlush=True, grid=False),
+        .axis(format="~s", tickCount=5, grid=False),
         "y": alt.Y("gain:Q", title=f"↑ {report.candidate.name} better · gain, {report.unit.value}"),
     }
     names = alt.Chart().encode(**place)  # placed towards the middle, so that no name is cut
@@ -169,7 +174,7 @@ def by_tokens(report: ReportContents, gains: Mapping[str, LanguageGain]) -> Pict
         _DOTS.encode(**place, **_VERDICT, tooltip=_TOOLTIP),
         data=alt.Data(values=rows),
     )
-    return layers.properties(width="container", height=340)
+    return layers.properties(width="container", height=270)
 
 
 def _crowded(row: dict[str, Any], before: list[dict[str, Any]]) -> bool:
@@ -208,7 +213,7 @@ def pictures_of_models(report: ReportContents) -> dict[str, Picture]:
     rows, marks = _rows_of_models(report, compared), _marks_of_models(report, compared)
     unit = f"gain, {report.unit.value}"
     better = f"better than {report.baseline.name}"
-    tall = marks_down(rows, marks, f"{unit} · {better} →", _MODELS_PIXELS)
+    tall = marks_down(rows, marks, f"{unit} · {better} →")
     is_wide = len(report.gains) >= FEWEST_COLUMNS
     wide = marks_across(rows, marks, f"↑ {better} · {unit}") if is_wide else tall
     return {"models-wide": wide, "models-tall": tall}
@@ -260,7 +265,7 @@ def pictures_of_tasks(report: ReportContents) -> dict[str, Picture]:
         by_mode = dict(list(task.by(task.labels[0]).items())[: len(COLOURS)])
         rows, marks = _rows_of_tasks(by_mode), _marks_of_tasks(list(by_mode))
         title = f"gain, points · {report.candidate.name} better →"
-        tall = marks_down(rows, marks, title, _TASKS_PIXELS)
+        tall = marks_down(rows, marks, title)
         is_wide = len({row["code"] for row in rows}) >= FEWEST_COLUMNS
         title = f"↑ {report.candidate.name} better · gain, points"
         pictures[f"task-{number}-tall"] = tall

@@ -65,15 +65,19 @@ def gain_tooltip(digits: int) -> list[alt.Tooltip]:
     ]
 
 
-def names_across() -> alt.X:
-    """Returns the axis of a chart with one column per language, in the order of the rows."""
+def names_across(names: Iterable[str]) -> alt.X:
+    """Returns the axis of a chart with one column per language, in this order.
+
+    Without a stated order Vega-Lite lists a language after all others if the first layer leaves it
+    out, as intervals leave out languages with a single page.
+    """
     axis: dict[str, Any] = _NAMES | {"labelAngle": -90, "labelFontSize": 10, "labelLimit": 120}
-    return alt.X("name:N", sort=None, title=None).axis(**axis)
+    return alt.X("name:N", sort=list(dict.fromkeys(names)), title=None).axis(**axis)
 
 
-def names_down() -> alt.Y:
-    """Returns the axis of a chart with one row per language, in their order."""
-    return alt.Y("name:N", sort=None, title=None).axis(**_NAMES)
+def names_down(names: Iterable[str]) -> alt.Y:
+    """Returns the axis of a chart with one row per language, in this order."""
+    return alt.Y("name:N", sort=list(dict.fromkeys(names)), title=None).axis(**_NAMES)
 
 
 def line_at(value: float, axis: str, **look: Any) -> alt.Chart:
@@ -104,26 +108,19 @@ class Marks(NamedTuple):
 
 def marks_across(rows: Sequence[Mapping[str, Any]], marks: Marks, title: str) -> Picture:
     """Returns the picture with a column per language."""
-    place = {"x": names_across(), "xOffset": _offset(alt.XOffset, marks)}
+    place = {"x": names_across(row["name"] for row in rows), "xOffset": _offset(alt.XOffset, marks)}
     ends = {"y": alt.Y("from:Q"), "y2": "to:Q"}
     layers = _layers(rows, marks, place, {"y": alt.Y("gain:Q", title=title)}, ends, "y")
-    return layers.properties(width="container", height=360)
+    return layers.properties(width="container", height=250)
 
 
-def marks_down(rows: Sequence[Mapping[str, Any]], marks: Marks, title: str, around: int) -> Picture:
-    """Returns the picture with a line per language, for a phone.
-
-    Args:
-        rows: the gains.
-        marks: the marks.
-        title: title of the axis.
-        around: pixels of the legend and the axis.
-    """
-    place = {"y": names_down(), "yOffset": _offset(alt.YOffset, marks)}
+def marks_down(rows: Sequence[Mapping[str, Any]], marks: Marks, title: str) -> Picture:
+    """Returns the picture with a line per language, for a phone."""
+    place = {"y": names_down(row["name"] for row in rows), "yOffset": _offset(alt.YOffset, marks)}
     x = alt.X("gain:Q", title=title, axis=alt.Axis(orient="top", tickCount=4))
     layers = _layers(rows, marks, place, {"x": x}, {"x": alt.X("from:Q"), "x2": "to:Q"}, "x")
     row_pixels = max(ROW_PIXELS, MARK_PIXELS * len(marks.colours))
-    height = row_pixels * len({row["code"] for row in rows}) + around
+    height = row_pixels * len({row["code"] for row in rows})
     return layers.properties(width="container", height=height)
 
 

@@ -85,7 +85,7 @@ def curves_chart(report: ReportContents) -> Picture:
         *thin,
         means.mark_line(strokeWidth=2).encode(strokeDash=dashes),
         means.mark_point(size=26, filled=True, opacity=1),
-    ).properties(width="container", height=320)
+    ).properties(width="container", height=240)
 
 
 _COLOUR = alt.condition("datum.slower", alt.value("var(--baseline)"), alt.value("var(--candidate)"))
@@ -129,7 +129,7 @@ def _bars(gains: Mapping[str, LanguageGain], nulls: Sequence[NullComparison]) ->
         x=alt.X("speedup:Q", title="step speed-up, logarithmic (→ faster)")
         .scale(type="log", domain=domain, nice=False)
         .axis(format="~g", tickCount=6),
-        y=names_down(),
+        y=(names := names_down(gain.name for gain in gains.values())),
         tooltip=language_tooltip(alt.Tooltip("speedup:Q", title="step speed-up", format=".3f")),
     )
     bars = base.mark_bar(cornerRadius=2, height=14, cursor="pointer").encode(
@@ -143,9 +143,9 @@ def _bars(gains: Mapping[str, LanguageGain], nulls: Sequence[NullComparison]) ->
         if any(row["slower"] is slower for row in rows)  # Vega warns of a layer without rows
     ]
     ticks = alt.Chart(alt.Data(values=between_seeds)).mark_tick(thickness=2, color="var(--ink)")
-    null = [ticks.encode(x="null:Q", y=names_down())] if between_seeds else []
+    null = [ticks.encode(x="null:Q", y=names)] if between_seeds else []
     layers = [bars, line_at(1.0, "x"), *null, *numbers]
-    return alt.layer(*layers).properties(width="container", height=_ROW_PIXELS * len(rows) + 20)
+    return alt.layer(*layers).properties(width="container", height=_ROW_PIXELS * len(rows))
 
 
 def _histogram(gains: Mapping[str, LanguageGain], nulls: Sequence[NullComparison]) -> Picture:
@@ -175,7 +175,7 @@ def _histogram(gains: Mapping[str, LanguageGain], nulls: Sequence[NullComparison
     counts = base.mark_text(dy=-7, color="var(--ink-soft)").encode(text="label:N")
     null = base.mark_tick(thickness=2, color="var(--ink)").encode(y="null:Q")
     layers = [bars, *([null] if between_seeds else []), counts, *_papers_mean(rows)]
-    return alt.layer(*layers).properties(width="container", height=260)
+    return alt.layer(*layers).properties(width="container", height=190)
 
 
 def _papers_mean(rows: list[dict[str, Any]]) -> list[alt.Chart]:
@@ -263,7 +263,7 @@ def distillation_picture(students: Sequence[Student]) -> dict[str, Picture]:
     if not rows:
         return {}
     layers = alt.layer(*_paper(), *_students(rows))
-    return {"distillation": layers.properties(width="container", height=300)}
+    return {"distillation": layers.properties(width="container", height=240)}
 
 
 def _paper() -> list[alt.Chart]:

@@ -36,6 +36,7 @@ from eval.funnel import (
     rows_by_certainty,
     uneven_rules,
 )
+from eval.gains import FEWEST_RANKED
 from eval.losses import LanguageLosses, Unit
 from eval.report import contents, tables
 from eval.report.contents import ReportContents
@@ -126,16 +127,20 @@ def _finished(chart: Picture) -> Spec:
         "gridColor": "var(--line)", "tickColor": "var(--line)", "labelFontSize": 11,
         "titleFontSize": 12, "titleFontWeight": "normal", "titlePadding": 10,
     }  # fmt: skip
+    # Labels neither touch each other nor reach beyond the picture.
+    values = {"labelOverlap": "greedy", "labelSeparation": 6, "labelFlush": 18}
     legend = {
         "orient": "top", "labelColor": "var(--ink-soft)", "labelFontSize": 12, "symbolSize": 70,
         "symbolOpacity": 1, "columnPadding": 24,
     }  # fmt: skip
-    config = {"font": _FONT, "axis": axis, "legend": legend, "view": {"stroke": None}}
+    config = {"font": _FONT, "axis": axis, "axisXQuantitative": values, "legend": legend}
+    config |= {"view": {"stroke": None}}
     spec = chart.to_dict()
     return spec | {
         "config": config,
         "background": None,
-        "autosize": {"type": "fit", "contains": "padding"},
+        # The height is that of the rows or marks; labels and legend stand above and below them.
+        "autosize": {"type": "fit-x", "contains": "padding"},
     }
 
 
@@ -189,7 +194,8 @@ def _pictures(report: ReportContents) -> dict[str, Any]:
 def _languages(report: ReportContents) -> dict[str, Any]:
     return dict(
         languages_csv=tables.languages_csv(report),
-        verdicts=gains.VERDICTS,
+        verdicts=_verdicts(report),
+        fewest_ranked=FEWEST_RANKED,
         interval_in_words=speed_up.interval_in_words,
         speedup_text=contents.speedup_text,
         speedup_meaning=contents.speedup_meaning,
@@ -197,6 +203,16 @@ def _languages(report: ReportContents) -> dict[str, Any]:
         scripts=sorted({gain.script for gain in report.gains.values()}),
         families=sorted({gain.family for gain in report.gains.values()}),
     )
+
+
+def _verdicts(report: ReportContents) -> dict[str, str]:
+    """Returns the words for each verdict; `uncorrected` only where a language has it."""
+    given = {gain.verdict for gain in report.gains.values()}
+    return {
+        verdict: words
+        for verdict, words in gains.VERDICTS.items()
+        if verdict != "uncorrected" or verdict in given
+    }
 
 
 def _models(report: ReportContents) -> dict[str, Any]:

@@ -174,7 +174,23 @@ def test_languages_that_gain_in_every_run_are_counted():
     assert english.loss_nats_candidate == pytest.approx(np.mean(english.loss_nats_candidate_runs))
 
 
-def test_the_rank_correlation_is_spearmans():
+@pytest.mark.parametrize(
+    ("p_value", "low", "high", "verdict"),
+    [
+        (0.04, 0.1, 0.3, "better"),
+        (0.2, 0.1, 0.3, "uncorrected"),
+        (0.2, -0.3, -0.1, "uncorrected"),
+        (0.2, -0.1, 0.3, "unclear"),
+        (None, 0.1, 0.3, "unclear"),  # a script variant, which is not tested
+        (None, None, None, "unclear"),  # one page
+    ],
+)
+def test_an_interval_that_excludes_zero_is_not_beyond_noise_by_itself(p_value, low, high, verdict):
+    numbers = dict(p_value_adjusted=p_value, gain_nats_low=low, gain_nats_high=high)
+    assert dataclasses.replace(make().gains["sw"], **numbers).verdict == verdict
+
+
+def test_the_rank_correlation_is_spearmans(monkeypatch):
     sides = side("mT5", (3.0,) * 4, 1), side("Switch", (2.0, 2.5, 3.2, 1.0), 2)
 
     def correlation(**tokens):
@@ -182,6 +198,8 @@ def test_the_rank_correlation_is_spearmans():
         gains = comparison.language_gains(*sides, text)
         return comparison.summarise(gains, *sides).gain_tokens_rank_correlation
 
+    assert correlation(sw=5, en=50, ru=7) is None  # too few to tell
+    monkeypatch.setattr(comparison, "FEWEST_RANKED", 3)
     # Ranks of gains 3, 2, 1 and of tokens 1, 3, 2: 1 - 6 (4 + 1 + 1) / (3 (9 - 1)).
     assert correlation(sw=5, en=50, ru=7) == pytest.approx(-0.5)
     assert correlation(sw=5, en=5, ru=5) is None

@@ -10,7 +10,9 @@ from chromium import Browser
 from small_reports import CODES, imported, made_of, make, side
 from task_predictions import classified, read
 
+from data.languages import all_languages
 from eval import distillation
+from eval.report.contents import ReportContents
 from eval.report.html import to_html
 from eval.tasks.comparison import TaskComparison, mode_scores
 from eval.tasks.metrics import ACCURACIES
@@ -20,6 +22,89 @@ def open_page(browser: Browser, report, directory: Path) -> None:
     page = directory / "index.html"
     page.write_text(to_html(report))
     browser.open(page, width=1280)
+
+
+def of_languages(count: int, **changes: object) -> ReportContents:
+    """Returns a report on as many languages, best first; every fifth has a single page."""
+    report = make()
+    counted = [one for one in all_languages() if not one.is_script_variant][:count]
+    gains = {
+        one.code: replace(
+            report.gains["sw"],
+            name=one.name,
+            script=one.script,
+            family=one.family,
+            gain_nats=0.4 - 0.005 * number,
+            gain_nats_low=None if number % 5 == 0 else 0.1 - 0.005 * number,
+            gain_nats_high=None if number % 5 == 0 else 0.7 - 0.005 * number,
+            training_tokens=12_000_000 * 0.93**number,
+            bytes_per_token=2.5 + number % 7 / 3,
+            tokens_per_page=500.0,
+            **changes,
+        )
+        for number, one in enumerate(counted)
+    }
+    return replace(report, gains=gains, summary=replace(report.summary, languages=count))
+
+
+# What is wrong with each chart: words cut off or upon each other, and pixels of nothing below.
+FAULTS = """[...document.querySelectorAll('.chart')].flatMap((chart) => {
+  const drawn = chart.querySelector('svg');
+  const whole = drawn.getBoundingClientRect();
+  const seen = (one) => one.getAttribute('opacity') !== '0' && one.getBoundingClientRect().width;
+  const words = [...drawn.querySelectorAll('text')].filter(seen);
+  const boxes = words.map((one) => [one.textContent, one.getBoundingClientRect()]);
+  const cut = boxes.filter(([, box]) => box.left < whole.left - 1 || box.right > whole.right + 1);
+  const tick = (word) => /^[\\d.,−]+[kMG]?$/.test(word);
+  const meet = ([word, a], [other, b]) =>
+    Math.min(a.right, b.right) - Math.max(a.left, b.left) > (tick(word) && tick(other) ? -2 : 3) &&
+    Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 3;
+  const touching = boxes.flatMap((one, at) =>
+    boxes.slice(at + 1).filter((other) => meet(one, other)).map(([word]) => [one[0], word]));
+  const lowest = Math.max(...boxes.map(([, box]) => box.bottom));
+  const blank = chart.getBoundingClientRect().bottom - lowest;
+  const faults = [...cut.map(([word]) => ['cut', word]), ...touching];
+  if (blank > 20) faults.push(['blank', blank]);
+  return faults.map((fault) => [chart.dataset.wide, ...fault]);
+})"""
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("languages", [1, 3, 33, 101])
+def test_charts_of_few_and_many_languages_are_legible(browser, tmp_path, languages, width):
+    page = tmp_path / "index.html"
+    page.write_text(to_html(of_languages(languages)))
+    browser.open(page, width=width)
+    assert browser.evaluate(FAULTS) == []
+    names = """[...document.querySelectorAll('#gains .role-axis-label text')]
+      .map((one) => one.textContent).filter((word) => /^[A-Z]/.test(word))"""
+    expected = [gain.name for gain in of_languages(languages).gains.values()]
+    assert browser.evaluate(names) == expected  # best first, those of one page too
+    said = browser.evaluate("document.getElementById('gains').textContent")
+    assert "A dot without a bar is a language with one page" in said
+    said = browser.evaluate("document.getElementById('tokens').textContent")
+    assert ("A rank correlation is given from 8 languages on." in said) == (languages < 8)
+    table = "document.querySelector('#languages .scroll')"
+    beyond = browser.evaluate(f"{table}.scrollWidth - {table}.clientWidth")
+    assert (beyond > 0) == (width == 390)
+    document = "document.documentElement"
+    assert browser.evaluate(f"{document}.scrollWidth - {document}.clientWidth") == 0
+    assert browser.complaints() == []
+
+
+def test_an_interval_that_excludes_zero_alone_is_not_called_noise(browser, tmp_path):
+    open_page(browser, of_languages(3, p_value_adjusted=0.2), tmp_path)
+    words = "interval excludes 0, but not beyond noise among so many languages"
+    assert (
+        browser.evaluate("document.querySelector('#gains .key .uncorrected').textContent") == words
+    )
+    gain = "document.querySelector('tr.uncorrected .gain .hidden').textContent.trim()"
+    assert browser.evaluate(gain) == words
+    point = "document.querySelectorAll(`#gains [aria-roledescription='point']`)[1]"
+    colours = f"[getComputedStyle({point}).fill, getComputedStyle(document.body).color]"
+    assert len(set(browser.evaluate(colours))) == 1
+    open_page(browser, make(), tmp_path)
+    assert not browser.evaluate("document.querySelector('.key .uncorrected')")
 
 
 def student(name: str, **kept: float):

@@ -67,7 +67,7 @@ def test_opens_whole_at_every_width(browser, finished, width, dark):
         " one.dataset.more])"
     )
     assert [beyond for beyond, _, _ in hints] == [shown for _, shown, _ in hints]
-    assert {more for beyond, _, more in hints if beyond} == {"right"}  # a shadow at that side
+    assert {more for beyond, _, more in hints if beyond} <= {"right"}  # a shadow at that side
     _is_quiet(browser, page)
 
 
