@@ -4,7 +4,7 @@ For mT5, T5 1.0, Switch and Switch with gated experts, whose code lies in the fo
 `save_pretrained` wrote is imported, exported again, and loaded by `from_pretrained`. Every array
 must have the bits that it had; `generate` must give the tokens that our decoding with a cache
 gives; the exported tokenizer must give the ids of our vocabulary on texts with gaps and, where
-../shared/data/corpus is beside the checkout, on 99 % of real texts in 103 codes
+../shared/data/corpus is beside the checkout, on 99.5 % of 10,000 real lines in 101 languages
 (`data/tokens/tokenizer.py` lists what differs). Of mswitch-base, 29 GiB in float32, names and
 shapes are compared. Exits with 1 otherwise.
 
@@ -13,6 +13,7 @@ theirs drops them only in the encoder.
 """
 
 import gzip
+import itertools
 import json
 import sys
 import tempfile
@@ -43,25 +44,35 @@ from pipeline.runs.opened_run import load_run, restore
 CORPUS = Path(__file__).parents[1].parent / "shared/data/corpus"
 WRITTEN = 24
 CASES = ("mt5", "t5", "switch", "gated-switch")
-SMALLEST_SHARE = 0.99
+SMALLEST_SHARE = 0.995
+LINES = 10_000
 MT5_ROWS = 250_112
 SENTENCE = "alle Menschen sind frei und gleich an Würde und Rechten geboren "
 
 
 def vocabulary_model() -> bytes:
     """A small vocabulary, of real text where there is some, as large as the cases' embedding."""
-    text = [SENTENCE * 3] * 20 + [text for text, _ in zip(texts(), range(2000), strict=False)]
-    lines = (line[:4000] for part in text for line in part.split("\n") if line)
+    text = [SENTENCE * 3] * 20 + [line[:4000] for _, line in lines()]
     size = 8000 if CORPUS.is_dir() else 256 + 3 + 100 + 30
-    return vocabulary.train(iter(list(lines)), size, 0.99)
+    return vocabulary.train(iter(text), size, 0.99)
 
 
-def texts() -> Iterator[str]:
-    """Yields real texts, languages in turn."""
-    for path in sorted(CORPUS.glob("*/*.jsonl.gz")):
+def lines() -> list[tuple[str, str]]:
+    """Returns codes and real lines, as many of each language where it has so many."""
+    files = {folder.name: sorted(folder.glob("*.gz")) for folder in CORPUS.glob("*")}
+    codes = [code for code in sorted(files) if code != "und" and not code.endswith("-Latn")]
+    each = [lines_of(files[code]) for code in codes]
+    rounds = itertools.zip_longest(*each)
+    found = ((code, line) for row in rounds for code, line in zip(codes, row, strict=True) if line)
+    return list(itertools.islice(found, LINES))
+
+
+def lines_of(files: list[Path]) -> Iterator[str]:
+    """Yields the lines of a language's texts, of at most twenty texts per file."""
+    for path in files:
         with gzip.open(path, "rt", encoding="utf-8") as file:
-            for line, _ in zip(file, range(20), strict=False):
-                yield json.loads(line)["text"][:2000]
+            for text in itertools.islice(file, 20):
+                yield from filter(str.strip, json.loads(text)["text"].split("\n"))
 
 
 def theirs_on_disk(case: str, directory: Path, model: bytes) -> Any:
@@ -125,8 +136,8 @@ def written_by_ours(run: Path, inputs: np.ndarray) -> np.ndarray:
     )
 
 
-def compare_tokenizers(directory: Path, run: Path) -> tuple[int, int, int]:
-    """Returns texts, texts whose ids are the same, and gapped sentences whose ids are the same."""
+def compare_tokenizers(directory: Path, run: Path) -> tuple[int, list[str], int]:
+    """Returns the number of lines, the codes of those whose ids differ, and equal gapped ones."""
     theirs, ours = (
         transformers.AutoTokenizer.from_pretrained(directory, trust_remote_code=True),
         load(run / MODEL_FILE),
@@ -141,11 +152,11 @@ def compare_tokenizers(directory: Path, run: Path) -> tuple[int, int, int]:
         ids = theirs(sentence).input_ids
         padded = encode_with_gaps(sentence, ours, 512).tolist()
         gaps += ids == padded[: len(ids)] and not any(padded[len(ids) :])
-    read = equal = 0
-    for text in texts():
-        read += 1
-        equal += theirs(text).input_ids == [*ours.encode(text).tolist(), EOS]
-    return read, equal, gaps
+    real = lines()
+    different = [
+        code for code, line in real if theirs(line).input_ids != [*ours.encode(line).tolist(), EOS]
+    ]
+    return len(real), different, gaps
 
 
 def compare(case: str, folder: Path, model: bytes) -> bool:
@@ -157,14 +168,14 @@ def compare(case: str, folder: Path, model: bytes) -> bool:
     back = transformers.AutoModelForSeq2SeqLM.from_pretrained(second, trust_remote_code=True)
     bits, inputs = same_bits(theirs, back), cases.rows().inputs
     expected, found = written(theirs, inputs), written_by_ours(run, inputs)
-    read, equal, gaps = compare_tokenizers(second, run)
+    read, different, gaps = compare_tokenizers(second, run)
     print(
         f"{case}: arrays {'bit-identical' if bits else 'DIFFER'} after import and export; greedy "
         f"tokens {(expected == found).sum()} of {found.size} the same "
-        f"({len(np.unique(found))} different ones); ids of {equal} of {read} texts and {gaps} of 2 "
-        "sentences with gaps the same"
+        f"({len(np.unique(found))} different ones); ids of {gaps} of 2 sentences with gaps and of "
+        f"{read - len(different)} of {read} lines the same, others in {' '.join(different)}"
     )
-    enough = gaps == 2 and equal >= SMALLEST_SHARE * read
+    enough = gaps == 2 and len(different) <= (1 - SMALLEST_SHARE) * read
     return bits and np.array_equal(expected, found) and enough
 
 
