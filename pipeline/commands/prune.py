@@ -165,6 +165,7 @@ def pruned_state(pruning: NetworkPruning, text: Sequence[Batch]) -> TrainState:
     trainer = pruning.pruned
     network = _read(pruning)
     if text:
+        network = jax.device_put(network, trainer.shardings.arrays)
         whole, _ = restore(pruning.run, pruning.whole, pruning.step)
         network = refitted_network(
             pruning.whole.model(whole), trainer.model(network), text, trainer.mesh
@@ -178,14 +179,13 @@ def pruned_state(pruning: NetworkPruning, text: Sequence[Batch]) -> TrainState:
 
 
 def _read(pruning: NetworkPruning) -> Transformer:
-    """Returns the arrays of the pruned network with all rows of its vocabulary, on its device."""
+    """Returns the arrays of the pruned network with all rows of its vocabulary, on the host."""
     by_name = dict(
         read_pruned(pruning.run, pruning.whole, pruning.step, pruning.kept, pruning.load)
     )
     shapes = pruning.pruned.shapes
     in_order = [by_name.pop(name) for name in by_path(shapes)]
-    arrays = jax.tree.unflatten(jax.tree.structure(shapes), in_order)
-    return jax.device_put(arrays, pruning.pruned.shardings.arrays)
+    return jax.tree.unflatten(jax.tree.structure(shapes), in_order)
 
 
 class PruneRequest(NamedTuple):

@@ -204,13 +204,13 @@ def read_pruned(
 def _read_together(
     shapes: Transformer, axes: dict[str, int], *, merging: bool
 ) -> Iterator[list[str]]:
-    """Yields the names of arrays to read at one time: all that stay whole, then those of experts.
+    """Yields the names of arrays to read at one time: each alone.
 
-    Arrays of experts are read one at a time. To merge experts, all such arrays of a stack are read
-    together; their names differ only after the last dot.
+    To merge experts, all arrays of a stack's experts are read together; their names differ only
+    after the last dot.
     """
     groups: dict[str, list[str]] = {}
     for name in by_path(shapes):
-        group = "whole" if name not in axes else name.rpartition(".")[0] if merging else name
+        group = name.rpartition(".")[0] if merging and name in axes else name
         groups.setdefault(group, []).append(name)
     yield from groups.values()
