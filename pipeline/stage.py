@@ -128,13 +128,13 @@ class Outcome(NamedTuple):
         body: what the manifest records beside settings and inputs.
         made: what was made and where, in words.
         cautions: sentences on what to know about it; read once the directory is finished.
-        following: words of the next command.
+        following: words of the next command; read like `cautions`.
     """
 
     body: Mapping[str, Any]
     made: str
     cautions: Iterable[str] = ()
-    following: Sequence[object] = ()
+    following: Iterable[object] = ()
 
 
 def run_stage(

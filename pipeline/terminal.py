@@ -19,7 +19,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -191,7 +191,7 @@ def print_lines(*lines: str) -> None:
 
 
 def print_end(
-    stage: str, made: str, cautions: Iterable[str] = (), following: Sequence[object] = ()
+    stage: str, made: str, cautions: Iterable[str] = (), following: Iterable[object] = ()
 ) -> None:
     """Prints on standard error what a stage made, what to know about it, and the next command.
 
@@ -199,13 +199,15 @@ def print_end(
         stage: name of the command.
         made: what it made, and where.
         cautions: sentences, one per line.
-        following: words of the next command after `mswitch`.
+        following: words of the next command after `mswitch`. Where they cannot be found, none is
+            printed: the work is done.
     """
     print_message(f"{stage}: {made}")
     for caution in cautions:
         print_message(f"{stage}: caution: {caution}")
-    if following:
-        print_next(stage, *following)
+    with suppress(DataError, OSError):
+        if words := [*following]:
+            print_next(stage, *words)
 
 
 def print_next(stage: str, *following: object) -> None:

@@ -113,7 +113,7 @@ def header_of(
         **({"language": codes} if codes else {}),
         "license": license_name,
         "library_name": "transformers",
-        "tags": ["mswitch", config["model_type"], "span-corruption"],
+        "tags": [*dict.fromkeys(["mswitch", config["model_type"], "span-corruption"])],
     }
 
 
@@ -136,7 +136,7 @@ def loading(config: Mapping[str, Any]) -> str:
     return (
         "```python\nfrom transformers import AutoModelForSeq2SeqLM, AutoTokenizer\n\n"
         f'model = AutoModelForSeq2SeqLM.from_pretrained("DIRECTORY"{trust})\n'
-        'tokenizer = AutoTokenizer.from_pretrained("DIRECTORY")\n```\n\n'
+        f'tokenizer = AutoTokenizer.from_pretrained("DIRECTORY"{trust})\n```\n\n'
         "```sh\nhf upload OWNER/NAME DIRECTORY\n```"
     )
 

@@ -208,8 +208,8 @@ def training_intent(arguments: Vocabulary, files: Sequence[PageFile]) -> Intent:
     )
 
 
-def advised_command(corpus: str, languages: Mapping[str, Any]) -> list[str]:
-    """Returns the words of a first training on a corpus; none if it has no page to train on.
+def advised_command(corpus: str, languages: Mapping[str, Any]) -> Iterator[str]:
+    """Yields the words of a first training on a corpus; none if it has no page to train on.
 
     The size has room for every character of a sample. The sample repeats a small text at most ten
     times, so where the size is too large for its pieces, `vocabulary` names one within seconds.
@@ -224,7 +224,7 @@ def advised_command(corpus: str, languages: Mapping[str, Any]) -> list[str]:
         if counts["kept"] > counts["held_out"] and code != UNDETERMINED
     }
     if not trained:
-        return []
+        return
     sizes = TextSizes(
         {code: counts["kept"] - counts["held_out"] for code, counts in trained.items()},
         {code: counts["characters"] for code, counts in trained.items()},
@@ -234,10 +234,10 @@ def advised_command(corpus: str, languages: Mapping[str, Any]) -> list[str]:
     least = least_size(mixed_sample(str(corpus), sizes), Vocabulary.character_coverage)
     while size < ROOM * least:
         size *= 2
-    words = ["vocabulary", "--corpus", corpus, "--size", str(size)]
+    yield from ("vocabulary", "--corpus", corpus, "--size", str(size))
     if characters * REPETITIONS < Vocabulary.sample_characters:
-        words += ["--sample-characters", str(characters * REPETITIONS)]
-    return [*words, "--out", "vocabulary"]
+        yield from ("--sample-characters", str(characters * REPETITIONS))
+    yield from ("--out", "vocabulary")
 
 
 def mixed_sample(corpus: str, sizes: TextSizes) -> Iterator[str]:

@@ -2,11 +2,13 @@
 
 import itertools
 import json
+from collections.abc import Iterator
 from contextlib import closing
 
 import fsspec
 import pytest
 
+from data.errors import DataError
 from data.files.atomic import create, write_text
 from data.files.growing_files import GrowingFile, WorkingFolder
 from data.files.locks import Holder, LockLost, ProcessIdentity, entry_path
@@ -16,7 +18,7 @@ from pipeline.beam.workspace import Workspace
 from pipeline.runs.checkpoints import Checkpoints
 from pipeline.runs.directory import CheckpointRecord
 from pipeline.runs.finished import forget_evaluations
-from pipeline.stage import output_lock
+from pipeline.stage import Identity, Intent, Outcome, output_lock, run_stage
 
 FAR = Holder("clean", ProcessIdentity("far", "another machine", 7, 7), "other")
 number = itertools.count()
@@ -65,3 +67,17 @@ def test_what_others_rely_on_is_published_by_the_holder_alone(name, is_lost):
             PUBLISHED[name](out)
         after = {path for path in files.find(out) if "/lock/" not in path}
         assert (after == before) == is_lost
+
+
+def test_a_hint_that_cannot_be_found_ends_no_work_that_is_whole(tmp_path, capsys):
+    """The next command is looked for once the manifest is written."""
+
+    def words() -> Iterator[str]:
+        assert artifacts.is_finished(tmp_path / "out")
+        yield "vocabulary"
+        raise DataError("a damaged page")
+
+    identity = Identity({}, {})
+    intent = Intent(stage="clean", reads=[], writes="", out=tmp_path / "out", identity=identity)
+    assert run_stage(intent, lambda: Outcome({}, "pages", following=words())) is not None
+    assert capsys.readouterr().err.splitlines() == ["clean: pages"]

@@ -25,7 +25,7 @@ def test_a_small_corpus_is_told_a_size_that_fits(tmp_path):
     corpus = write_corpus(tmp_path / "corpus", {"sw": texts_of("sw", 40), "en": texts_of("en", 9)})
     entries = read_corpus(corpus).languages
     counts = counts_of(**{code: entry.characters for code, entry in entries.items()})
-    asked = parse(advised_command(str(corpus), counts))
+    asked = parse([*advised_command(str(corpus), counts)])
     asked = replace(asked, out=tmp_path / "vocabulary")
     assert asked.sample_characters == 10 * sum(entry.characters for entry in entries.values())
     with pytest.raises(DataError, match="the text has pieces for at most") as told:
@@ -42,12 +42,12 @@ def test_a_corpus_of_many_characters_is_told_a_size_with_room_for_them(tmp_path)
     ]
     corpus = write_corpus(tmp_path / "corpus", {"zh": han * 4})
     counts = counts_of(zh=12_000, und=10)
-    asked = parse(advised_command(str(corpus), counts))
+    asked = parse([*advised_command(str(corpus), counts)])
     assert asked.size == 4096  # of 2048 and 4096 the first above 1.1 x (3,000 + 359)
     vocabulary.intents(replace(asked, out=tmp_path / "vocabulary"))
     with pytest.raises(DataError, match=r"its characters alone need 33[0-9][0-9]: give --size"):
         vocabulary.intents(replace(asked, size=2048, out=tmp_path / "vocabulary"))
-    assert not advised_command("a", counts_of(und=10))
+    assert not [*advised_command("a", counts_of(und=10))]
 
 
 def test_the_least_size_is_sentencepieces_own():
