@@ -2,8 +2,9 @@
 
 What has no form on the other side is refused:
 
-* Their experts are ReLU networks. Gated ones are of a type of our own, `mswitch`, whose code is in
-  the exported folder (`modeling_mswitch.py`).
+* Their experts are ReLU networks, and with untied logits Transformers 5 trains three embeddings
+  apart. Gated experts and untied logits are of a type of our own, `mswitch`, whose code is in the
+  exported folder (`modeling_mswitch.py`).
 * Their routing is top-1: a larger top-k cannot be exported. Nor can biases of experts or a shared
   expert, which have no place in their layer.
 * Their sparse layers are those with i % step == 1, ours the last of each `every`: the same for
@@ -42,7 +43,11 @@ AUTO_MAP = {
     "AutoConfig": f"{MODELING}.MSwitchConfig",
     "AutoModelForSeq2SeqLM": f"{MODELING}.{ARCHITECTURES['mswitch']}",
 }
-SPARSE_ACTIVATIONS = {"switch_transformers": "relu", "mswitch": "gelu_new"}
+# Of each sparse type, our name of an activation by theirs; the first is the type's usual one.
+SPARSE_ACTIVATIONS = {
+    "switch_transformers": {"relu": "relu"},
+    "mswitch": {"gelu_new": "gated-gelu", "relu": "relu"},
+}
 # Fields with a single supported value, which is also Transformers' default.
 FIXED: dict[str, Any] = {
     "relative_attention_num_buckets": BUCKETS,
@@ -106,10 +111,10 @@ def export_config(config: ModelConfig, inputs: int, targets: int) -> dict[str, A
     switch: dict[str, Any]
     if config.switch is not None:
         gated = config.feed_forward != "relu"
-        kind = "mswitch" if gated else "switch_transformers"
+        kind = "mswitch" if gated or not config.tied_logits else "switch_transformers"
         switch = _export_switch(config, config.switch, inputs, targets)
-        switch["dense_act_fn"] = SPARSE_ACTIVATIONS[kind]
-        if gated:
+        switch["dense_act_fn"] = "gelu_new" if gated else "relu"
+        if kind == "mswitch":
             switch["auto_map"] = AUTO_MAP
     else:
         switch = {"feed_forward_proj": config.feed_forward}
@@ -225,11 +230,9 @@ def _activation(kind: str, theirs: Mapping[str, Any]) -> str:
     """Returns the feed-forward as we name it, or their name of one that is not ours."""
     if kind not in SPARSE_ACTIVATIONS:
         return theirs.get("feed_forward_proj") or ("gated-gelu" if kind == "mt5" else "relu")
-    expected = SPARSE_ACTIVATIONS[kind]
-    activation = theirs.get("dense_act_fn") or expected
-    if activation != expected:
-        return f"{activation} for {kind}"
-    return "gated-gelu" if kind == "mswitch" else "relu"
+    known = SPARSE_ACTIVATIONS[kind]
+    activation = theirs.get("dense_act_fn") or next(iter(known))
+    return known.get(activation, f"{activation} for {kind}")
 
 
 def _check_complete(kind: str, theirs: Mapping[str, Any], names: tuple[str, ...]) -> None:

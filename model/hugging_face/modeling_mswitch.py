@@ -3,8 +3,10 @@
     AutoModelForSeq2SeqLM.from_pretrained(DIR, trust_remote_code=True)
 
 `mswitch export-hf` copies this file into DIR, because Transformers' SwitchTransformers has ReLU
-feed-forwards only. This is that network with mT5's feed-forward, gelu(x wi_0) * (x wi_1), then wo,
-in dense layers and in experts. It imports PyTorch and Transformers, and nothing of mswitch.
+feed-forwards only, and trains three embeddings apart where logits have a matrix of their own. This
+is that network with one embedding and, where `dense_act_fn` is not ReLU, with mT5's feed-forward,
+gelu(x wi_0) * (x wi_1), then wo, in dense layers and in experts. It imports PyTorch and
+Transformers, and nothing of mswitch.
 """
 # pyright: reportMissingImports=false
 
@@ -17,7 +19,7 @@ from transformers.models.switch_transformers.modeling_switch_transformers import
 
 
 class MSwitchConfig(SwitchTransformersConfig):
-    """The settings of SwitchTransformers; `dense_act_fn` is that of the gate."""
+    """The settings of SwitchTransformers; `dense_act_fn` is the gate's, "relu" for no gate."""
 
     model_type = "mswitch"
 
@@ -40,14 +42,19 @@ class GatedFeedForward(nn.Module):
 
 
 class MSwitchForConditionalGeneration(SwitchTransformersForConditionalGeneration):
-    """SwitchTransformers with a gated feed-forward in the place of each of its own."""
+    """SwitchTransformers with gated feed-forwards, and one embedding also with untied logits."""
 
     config_class = MSwitchConfig
 
     def __init__(self, config):
         super().__init__(config)
-        for module in list(self.modules()):
+        for module in list(self.modules()) if config.dense_act_fn != "relu" else ():
             for name, child in list(module.named_children()):
                 if isinstance(child, SwitchTransformersDenseActDense):
                     setattr(module, name, GatedFeedForward(config))
         self.post_init()
+
+    def get_expanded_tied_weights_keys(self, all_submodels=False):
+        """Returns the names of parameters that are others': both stacks share the embedding."""
+        stacks = {f"{name}.embed_tokens.weight": "shared.weight" for name in ("encoder", "decoder")}
+        return stacks | super().get_expanded_tied_weights_keys(all_submodels)

@@ -32,7 +32,7 @@ WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 MOST_BYTES = 5 * 10**9  # of a file, and so of the weights that a host holds at one time
 FLOAT32_BYTES = 4
 
-# Copies of the embedding, which only SwitchTransformers with untied logits reads.
+# Copies of the embedding, which SwitchTransformers with untied logits has in its files.
 COPIES = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
 MORE_NAMES = 100_000  # than there are arrays: all that are missing are counted up to this
 # Present in old T5 files; never read.
