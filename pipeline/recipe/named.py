@@ -20,6 +20,7 @@ from pipeline.recipe.overrides import near_matches
 from pipeline.recipe.recipe import Recipe, recipe_from_json, sparse
 
 MT5_ROWS = 250_112  # 250,000 pieces and 100 sentinels, padded
+MIDDLE_ROWS = 64_128  # 64,000 pieces and 100 sentinels, padded
 T5_ROWS = 32_128  # 32,000 pieces and 100 sentinels, padded
 # A tenth of T5's (Fedus et al. 2022, section 2.4), for the dense recipes as well, so that they
 # differ in the feed-forward only (docs/decisions/first-weights.md).
@@ -252,6 +253,36 @@ def switch_laptop() -> Recipe:
     return sparse(dense, "switch-laptop", switch)
 
 
+def mt5_middle() -> Recipe:
+    """mT5-Small with 64,000 pieces, 110M parameters: about a day on one GPU of 24 GB, by plan.
+
+    A step has 2^17 input tokens, all steps 6.6 billion. docs/commands.md has the settings for one
+    GPU of 24 or 80 GB and for eight TPUs.
+    """
+    small = mt5_small()
+    return replace(
+        small,
+        name="mt5-middle",
+        model=replace(small.model, vocabulary_rows=MIDDLE_ROWS),
+        rows=256,
+        inputs=512,
+        steps=50_000,
+        optimizer=OptimizerConfig(decay_from=0.8),
+    )
+
+
+def switch_middle() -> Recipe:
+    """mt5-middle with 16 experts at every other feed-forward, 299M parameters, equal FLOPs."""
+    lengths = mt5_middle().lengths
+    switch = SwitchConfig(
+        experts=16,
+        every=2,
+        encoder_group_tokens=lengths.inputs * 16,
+        decoder_group_tokens=lengths.targets * 16,
+    )
+    return sparse(mt5_middle(), "switch-middle", switch)
+
+
 def mt5_multilingual() -> Recipe:
     """mT5 of the multilingual experiment: 158M tokens of 101 languages; 40 minutes on one core.
 
@@ -354,6 +385,8 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
         switch_demo,
         mt5_laptop,
         switch_laptop,
+        mt5_middle,
+        switch_middle,
         mt5_multilingual,
         switch_multilingual,
         mt5_experiment,

@@ -57,6 +57,7 @@ def test_a_slope_of_position_biases_is_written_only_if_it_is_set():
     ("baseline", "candidate"),
     [
         ("mt5-demo", "switch-demo"),
+        ("mt5-middle", "switch-middle"),
         ("mt5-multilingual", "switch-multilingual"),
         ("mt5-experiment", "switch-experiment"),
         ("t5-english", "switch-english"),
@@ -73,6 +74,13 @@ def test_compared_recipes_differ_in_the_feed_forward_only(baseline, candidate):
     assert dataclasses.replace(sparse, name=dense.name, model=sparse_model) == dense
     lines = json_differences(recipe_to_json(dense), recipe_to_json(sparse))
     assert {line.split(":")[0] for line in lines} == {"name", "model.switch"}
+
+
+def test_middle_recipes_lie_between_the_laptops_and_the_papers():
+    dense, sparse = (named.get(name).model for name in ("mt5-middle", "switch-middle"))
+    assert list_recipes.count(dense) == by_hand(dense) == 109_729_152
+    assert list_recipes.count(sparse) == by_hand(sparse) == 298_538_368
+    assert sum(forward_flops_by_part(dense, 512, 114)) == pytest.approx(3.9e10, rel=0.01)
 
 
 def test_groups_divide_the_batch_of_every_sparse_recipe():
