@@ -203,7 +203,7 @@ class LiveView:
     def show_gaps(self, step: int, gaps: Sequence[FilledGap]) -> None:
         """Prints the gaps that a step's evaluation filled as lines, cut to a terminal's width.
 
-        They are no part of the panel. Terminals differ in the widths of Hindi, Thai or Japanese,
+        The panel holds none of them. Terminals differ in the widths of Hindi, Thai or Japanese,
         and a row of the panel that is wider than computed would shift all others at each update.
         """
         words = f"{self.name}: step {step:,} fills "
