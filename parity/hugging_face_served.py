@@ -39,7 +39,7 @@ ROOT = Path(__file__).parents[1]
 DEMO = ROOT / "runs/demo"
 LANGUAGES = ("sw", "fr", "cs", "ru", "ar", "hi", "th", "ja", "ko", "en")
 INPUTS, WRITTEN = 20, 24
-WORDS = 24  # of an input, around its gap
+WORDS = 16  # pieces of an input, around its gap
 TIE, BEAMS, SAME_BEAMS = 1e-4, 4, 0.95
 PORT = 8765
 
