@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import tyro
 
@@ -136,9 +136,10 @@ def check_values(argv: list[str]) -> None:
 
 
 def check_words(argv: list[str]) -> None:
-    """Checks that each option is the command's, each word has an option, each number is one.
+    """Checks that each option is the command's, each word has an option, each value is of its kind.
 
-    Options of other tools, and a word where an option belongs, are answered with what to write.
+    Options of other tools, mistyped ones, and a word where an option belongs, are answered with
+    what to write.
 
     Raises:
         ArtifactError: if a word is one of these.
@@ -158,11 +159,27 @@ def check_words(argv: list[str]) -> None:
                 f"{command} was given --{name.replace('_', '-')}, which a recipe sets; write "
                 f"--set {SYNONYMS[name]}."
             )
+        if name and name not in known and (near := difflib.get_close_matches(name, known, 1, 0.75)):
+            raise ArtifactError(
+                f"{command} has no option --{name.replace('_', '-')}. Did you mean "
+                f"--{near[0].replace('_', '-')}?"
+            )
+        if (choices := _choices(known.get(name))) and value not in choices:
+            raise ArtifactError(
+                f"{command} was given --{name.replace('_', '-')} {value}; write one of "
+                f"{', '.join(choices)}."
+            )
         if known.get(name) in (int, int | None) and not WHOLE_NUMBER.fullmatch(value):
             raise ArtifactError(
                 f"{command} was given --{name.replace('_', '-')} {value}; write a whole number"
                 f"{_in_digits(value)}."
             )
+
+
+def _choices(kind: Any) -> tuple[str, ...]:
+    """Returns the values of an option of one value that takes a few words only; else nothing."""
+    kinds = [part for part in (kind, *get_args(kind)) if get_origin(part) is Literal]
+    return get_args(kinds[0]) if kinds and get_origin(kind) is not tuple else ()
 
 
 def _marks(kind: type) -> set[Any]:
