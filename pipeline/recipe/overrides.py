@@ -14,6 +14,8 @@ from pipeline.artifacts import json_leaves
 from pipeline.errors import ArtifactError
 from pipeline.recipe.recipe import Recipe
 
+NOUNS = {int: "a whole number", float: "a number"}
+
 
 def override(recipe: Recipe, settings: Sequence[str]) -> Recipe:
     """Returns the recipe with `field=value` settings applied, such as `model.switch.capacity=16`.
@@ -95,7 +97,7 @@ def _parse(text: str, current: Any, whole: str, hint: Any) -> Any:
         return kind(text.replace("_", "") if kind is int else text)
     except ValueError as error:
         raise ArtifactError(
-            f"--set {whole}={text} was given; {whole} is {kind.__name__}, for example {current}."
+            f"--set {whole}={text} was given; write {NOUNS[kind]}, for example {current}."
         ) from error
 
 

@@ -194,7 +194,7 @@ def test_overrides_are_typed():
     [
         ("stepz=3", "Did you mean steps"),
         ("model.swich.experts=3", "Did you mean switch"),
-        ("steps=many", "steps is int"),
+        ("steps=10k", "steps=10k was given; write a whole number, for example"),
         ("steps", "write field=value"),
         ("model=3", "not a single value"),
         ("model.embed.size=3", "no field .size.. Known: none"),
