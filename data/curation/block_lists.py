@@ -189,7 +189,9 @@ class _ReadEntries:
 
 def _lines(path: str) -> Iterator[bytes]:
     if not exists(path):
-        raise DataError(f"The list {path} does not exist; check its path.")
+        raise DataError(
+            f"The list {path} does not exist; name a file, with one domain or address per line."
+        )
     with local_copy(path) as here:
         for line in records.read_lines(here):
             if isinstance(line, BrokenRecord):

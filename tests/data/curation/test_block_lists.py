@@ -251,7 +251,7 @@ def test_a_list_without_entries_is_refused(tmp_path, text):
 
 
 def test_a_missing_or_damaged_list_is_refused(tmp_path):
-    with pytest.raises(DataError, match="does not exist"):
+    with pytest.raises(DataError, match="does not exist; name a file, with one"):
         BlockList.read([str(tmp_path / "list.txt")])
     (tmp_path / "list.gz").write_bytes(gzip.compress(b"example.org\n" * 999)[:-20])
     with pytest.raises(DataError, match="truncated"):
