@@ -309,8 +309,10 @@ def _disturbed(report: ReportContents) -> str:
 
 
 def _missing(report: ReportContents) -> str:
-    missing = len(report.summary.languages_missing)
-    return f"{missing} of mC4’s 101 languages were not evaluated." if missing else ""
+    summary = report.summary
+    if not summary.languages_missing:
+        return ""
+    return f"These are {summary.languages} of mC4’s 101 languages; the claim is about all of them."
 
 
 def _unscored(report: ReportContents) -> str:

@@ -131,7 +131,7 @@ def checked_request(arguments: Withdraw) -> WithdrawRequest:
     pages = sum(entry.kept for entry in manifest.languages.values())
     size = sum(file.size for file in files)
     entries = listed(sites, BLOCKED)  # refused here, not by a worker
-    holds = f"{len(entries.domains):,} domains and {len(entries.urls):,} addresses"
+    holds = f"domains: {len(entries.domains):,}, addresses: {len(entries.urls):,}"
     intent = Intent(
         stage=STAGE,
         reads=[

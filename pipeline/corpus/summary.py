@@ -331,5 +331,6 @@ REMEDIES = {
 
 
 def _listed(codes: Sequence[str]) -> str:
-    rest = f" and {len(codes) - NAMED} more languages" if len(codes) > NAMED else ""
+    more = len(codes) - NAMED
+    rest = f" and {more} more language{'' if more == 1 else 's'}" if more > 0 else ""
     return ", ".join(codes[:NAMED]) + rest

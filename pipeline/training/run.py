@@ -229,7 +229,8 @@ def following(recipe: Recipe, out: Place, tokens: object | None = None) -> tuple
         place = out.parent / sparse
         return "pretrain", "--recipe", sparse, "--tokens", tokens, "--out", place
     sides = ("RUN", out) if recipe.model.switch else (out, "RUN")
-    return "report", "--baseline", sides[0], "--candidate", sides[1], "--out", "report"
+    read = ("--tokens", tokens) if tokens is not None else ()
+    return "report", "--baseline", sides[0], "--candidate", sides[1], *read, "--out", "report"
 
 
 def make_examples(

@@ -146,7 +146,7 @@ class SkippedStep:
         more = len(self.languages) - NAMED
         return (
             f"Update {self.step} was skipped: {self.where}; its {self.rows} rows were in {named}"
-            f"{f' and {more} more languages' if more > 0 else ''}."
+            f"{f' and {more} more' if more > 0 else ''}."
         )
 
 
