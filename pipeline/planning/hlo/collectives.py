@@ -19,6 +19,7 @@ XLA:TPU prints a reduce-scatter as a fusion of an all-reduce with the slice of i
 keeps. It moves what a reduce-scatter moves.
 """
 
+import itertools
 import math
 import re
 from collections.abc import Iterator
@@ -258,6 +259,16 @@ def _operation(instruction: Instruction, values: Computation) -> str:
     return instruction.operation
 
 
+def arguments_of(call: Instruction, values: Computation) -> tuple[str, ...]:
+    """Returns the names of a call's arguments; calls on SparseCores have them at their update."""
+    updates = (
+        value.operands[1:]
+        for value in values.values()
+        if value.opcode == "call-update" and value.operands[0] == call.name
+    )
+    return call.operands + tuple(itertools.chain.from_iterable(updates))
+
+
 class _Trace:
     """A trace of a value back to those of the step's arguments that reach it unchanged.
 
@@ -300,7 +311,7 @@ class _Trace:
             yield number
             return
         calls = [
-            (caller, call.operands[number])
+            (caller, arguments_of(call, self._program.computations[caller])[number])
             for caller, call in self._program.callers.get(computation, [])
             if call.opcode in CALLS
         ]
