@@ -35,6 +35,7 @@ limit of a JSON line; all values of a file together have that of `parquet_files`
 import codecs
 import gzip
 import hashlib
+import itertools
 import json
 import re
 import zlib
@@ -66,6 +67,7 @@ MOST_VALUES = 500_000  # at most 130 bytes each, so 64 MB
 MARKS = (b"{", b"[", b",")  # one before each value but the first
 # Possessive, and to the end of the line if no quote ends it: the time is that of reading the line.
 STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+LOOKED_AT = 100  # lines of a file and files, for a caution
 JSON_LINES_SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz")
 PARQUET_SUFFIXES = (".parquet",)
 FIELDS = ("text", "url", "timestamp", "lang", "language", "split")
@@ -180,6 +182,15 @@ def _skip_line(stream: BinaryIO) -> int:
         if part.endswith(b"\n"):
             break
     return skipped
+
+
+def unknown_languages(path: Path) -> Iterator[str]:
+    """Yields languages that the first lines of a file of JSON declare and the table lacks."""
+    for row in itertools.islice(values(path), LOOKED_AT):
+        if isinstance(row, JsonValue) and isinstance(row.value, Mapping):
+            language = _string(row.value.get("lang") or row.value.get("language"))
+            if language and declared(language) is None:
+                yield language
 
 
 def read_parquet(path: Path) -> Iterator[Page | BrokenRecord]:

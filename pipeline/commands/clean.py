@@ -12,13 +12,17 @@ packed. A job that was killed resumes after its last finished work item.
 
 import time
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from data.errors import DataError
+from data.files.paths import is_remote
+from data.reading.records import JSON_LINES_SUFFIXES, LOOKED_AT, unknown_languages
 from pipeline.arguments import Clean
 from pipeline.beam.options import pipeline_options, runs_here
 from pipeline.beam.workspace import check_files, clear
@@ -34,7 +38,7 @@ from pipeline.corpus.onto.summary import (
     write_facts,
 )
 from pipeline.corpus.pages import lineage_of, read_corpus
-from pipeline.corpus.read import DEFAULT_CUT, Cut
+from pipeline.corpus.read import DEFAULT_CUT, Cut, InputFile
 from pipeline.corpus.request import CleaningRequest, cleaning_request, intent_of
 from pipeline.corpus.submission import output_paths, progress_shown, run_job, total_of
 from pipeline.corpus.summary import cautions, languages_with_pages, manifest_of, print_summary
@@ -80,9 +84,22 @@ def clean(request: CleaningRequest, cut: Cut, started: float) -> Outcome:
     return Outcome(
         body,
         f"pages of {count} {'language' if count == 1 else 'languages'} in {arguments.out}",
-        cautions(body, rules.held_out, request.languages, declared=trusts_declarations(rules)),
+        cautions(
+            body,
+            rules.held_out,
+            request.languages,
+            declared=trusts_declarations(rules),
+            unknown=undeclared(request.files),
+        ),
         advised_command(arguments.out, body["languages"]),
     )
+
+
+def undeclared(files: Sequence[InputFile]) -> Iterator[str]:
+    """Yields languages that the table lacks, from the first lines of the first files on disk."""
+    for file in files[:LOOKED_AT]:
+        if file.path.endswith(JSON_LINES_SUFFIXES) and not is_remote(file.path):
+            yield from unknown_languages(Path(file.path))
 
 
 def body_of(job: CleaningJob, request: CleaningRequest, tally: Tally) -> dict[str, Any]:

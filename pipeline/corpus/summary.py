@@ -16,6 +16,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from data.errors import listed
 from data.files.parquet_files import row_count
 from data.languages import UNDETERMINED, all_languages
 from data.rules import rule_sets
@@ -213,6 +214,7 @@ def cautions(
     requested: Sequence[str] | None = None,
     *,
     declared: bool = False,
+    unknown: Iterable[str] = (),
 ) -> Iterator[str]:
     """Yields the cautions about a corpus, the gravest first.
 
@@ -221,6 +223,7 @@ def cautions(
         rule: rule of the held-out pages.
         requested: languages that the user named; None for all.
         declared: whether languages are those that pages declare.
+        unknown: some of the declared codes that are not in the table.
     """
     languages = body["languages"]
     kept = {code: entry["kept"] for code, entry in languages.items() if entry["kept"]}
@@ -234,9 +237,11 @@ def cautions(
             '"language" that is in data/languages.tsv, or choose rules that identify languages.'
         )
     elif declared and (without := kept.get(UNDETERMINED)):
+        codes = listed(dict.fromkeys(unknown))
+        such = f" ({codes})" if codes else ""
         yield (
             f"{without:,} of {sum(kept.values()):,} kept pages declare no language or a code that "
-            "is not in data/languages.tsv; they are in pages/und and are not trained on."
+            f"is not in data/languages.tsv{such}; they are in pages/und and are not trained on."
         )
     without = [c for c in kept if c != UNDETERMINED and not languages[c]["held_out"]]
     if without and len(without) == len(kept.keys() - {UNDETERMINED}):

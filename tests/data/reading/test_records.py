@@ -395,3 +395,12 @@ def test_damage_never_raises(tmp_path_factory, at, flip, cut):
         whole[:at] if cut else whole[:at] + bytes([whole[at] ^ flip]) + whole[at + 1 :]
     )
     assert all(isinstance(one, Page | BrokenRecord) for one in read_parquet_pages(path))
+
+
+def test_declared_languages_that_the_table_lacks_are_named(tmp_path):
+    rows = [{"language": "sw"}, {"lang": "pol_Latnx"}, {"language": ""}, {"language": 3}, ["x"], {}]
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(map("{}\n".format, map(json.dumps, rows))) + "not JSON\n")
+    assert list(records.unknown_languages(path)) == ["pol_Latnx"]
+    path.write_text(json.dumps({"lang": "xx"}) + "\n" + json.dumps({"lang": "yy"}) * 2 + "\n")
+    assert list(records.unknown_languages(path)) == ["xx"]

@@ -67,8 +67,12 @@ def test_what_is_odd_about_a_corpus_is_said(made, requested, said):
 
 def test_pages_with_an_unknown_code_are_counted_where_languages_are_declared():
     made = body(sw=(9, 1, {}), und=(4, 0, {}))
-    (said,) = cautions(made, "one in 1000", declared=True)
+    codes = ["pol_Latnx", "pol_Latnx", "x\x1b"]
+    (said,) = cautions(made, "one in 1000", declared=True, unknown=codes)
     assert said.startswith("4 of 13 kept pages declare no language or a code")
+    assert "data/languages.tsv (pol_Latnx, x\\x1b); they are in pages/und" in said
+    (said,) = cautions(made, "one in 1000", declared=True)
+    assert "data/languages.tsv; they are" in said
     assert list(cautions(made, "one in 1000")) == []
 
 
