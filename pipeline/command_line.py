@@ -159,7 +159,9 @@ def check_words(argv: list[str]) -> None:
                 f"{command} was given --{name.replace('_', '-')}, which a recipe sets; write "
                 f"--set {SYNONYMS[name]}."
             )
-        if name and name not in known and (near := difflib.get_close_matches(name, known, 1, 0.75)):
+        # `--no-remedies` takes an option back, and `--cache.directory` is a field of a field.
+        is_known = name.removeprefix("no_").partition(".")[0] in known
+        if name and not is_known and (near := difflib.get_close_matches(name, known, 1, 0.75)):
             raise ArtifactError(
                 f"{command} has no option --{name.replace('_', '-')}. Did you mean "
                 f"--{near[0].replace('_', '-')}?"

@@ -1,3 +1,4 @@
+import contextlib
 import errno
 import os
 import re
@@ -13,6 +14,7 @@ import pytest
 from pipeline import cli, command_line
 from pipeline.arguments import Tokenize
 from pipeline.commands import recipes
+from pipeline.errors import ArtifactError
 
 
 @pytest.mark.parametrize(
@@ -143,3 +145,21 @@ def test_output_that_nobody_reads_on_ends_without_a_message():
     )
     os.close(write)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.parametrize("command", command_line.COMMANDS)
+def test_every_option_that_help_names_is_known(command, capsys):
+    with contextlib.suppress(SystemExit):
+        cli.run([command, "--help"])
+    options = set(re.findall(r"--[a-z][\w.-]*[a-z]", capsys.readouterr().out))
+    assert "--help" in options
+    refusals = [refusal([command, option, "1"]) for option in options]
+    assert not [said for said in refusals if "has no option" in said]
+
+
+def refusal(words):
+    try:
+        command_line.check_words(words)
+    except ArtifactError as error:
+        return str(error)
+    return ""
