@@ -294,6 +294,8 @@ class _Trace:
             yield from self._element_sources(computation, value)
         elif value.opcode == "fusion":
             yield from self._fusion_sources(value, 0)
+        elif value.opcode == "call-done":
+            yield from self._call_sources(value, values)
         elif value.opcode == "recv":
             sent = sender(value, values)
             yield from [None] if sent is None else self.sources(computation, sent.operands[0])
@@ -340,6 +342,14 @@ class _Trace:
             yield from self.sources(computation, whole.name)
         else:
             yield None
+
+    def _call_sources(self, done: Instruction, values: Computation) -> Iterator[int | None]:
+        """Yields the sources of the result of an asynchronous call."""
+        call = done
+        while call.operands and not call.called:
+            call = values[call.operands[0]]
+        for called in call.called:
+            yield from self.sources(called, root_of(self._program.computations[called]).name)
 
     def _fusion_sources(self, fusion: Instruction, index: int) -> Iterator[int | None]:
         """Yields the sources of one result of a fusion."""

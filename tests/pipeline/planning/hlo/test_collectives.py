@@ -294,6 +294,17 @@ def test_a_parameter_gathered_in_a_called_computation_is_a_parameter(call):
     assert (gathered.kind, gathered.origin) == ("all-gather", "parameters")
 
 
+AGAIN = """  %done = f32[6]{0} call-done(%start)
+  ROOT %whole = f32[12]{0} all-gather(%done), replica_groups={{0,1}}
+"""
+
+
+def test_what_a_called_computation_gathers_in_part_is_a_parameter_when_it_is_whole():
+    program = parse(CALLED.replace("  ROOT %done = f32[6]{0} call-done(%start)\n", AGAIN))
+    found = collectives(program, {"data": 2, "expert": 2, "model": 1}, 1, ROWS)
+    assert [gathered.origin for gathered in found] == ["parameters"] * 2
+
+
 # As XLA for TPUs prints each row's loss and its language, gathered for the step's results.
 REPORTED = """HloModule step
 
