@@ -232,7 +232,7 @@ def cell(found: dict[str, Any], title: str, name: str, form: str) -> str:
     if name == "mesh":
         return " x ".join(str(value[axis]) for axis in ("data", "expert", "model"))
     text = "-" if value is None else form.format(value)
-    return f"**{text}: does not fit**" if name == "total" and not found["fits"] else text
+    return f"**{text}: does not fit**" if name == "total" and found["fits"] != "yes" else text
 
 
 def comparison(results: dict[str, Any]) -> dict[str, str]:
