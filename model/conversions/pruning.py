@@ -128,12 +128,15 @@ def pruned_arrays(
 
 
 def with_rows(network: Transformer, rows: Int[np.ndarray, " rows"]) -> Transformer:
-    """Returns a network with some rows of its vocabulary, whose logits stay what they were."""
+    """Returns a network with some rows of its vocabulary, whose logits stay what they were.
+
+    Its arrays may lie on the host, as those that are cut need not fit a device.
+    """
     return Transformer(
-        embedding=network.embedding[rows],
+        embedding=jnp.asarray(network.embedding[rows]),
         encoder=network.encoder,
         decoder=network.decoder,
-        logits=None if network.logits is None else network.logits[:, rows],
+        logits=None if network.logits is None else jnp.asarray(network.logits[:, rows]),
         config=replace(network.config, vocabulary_rows=len(rows)),
     )
 

@@ -159,7 +159,7 @@ def test_a_resumed_run_has_the_bits_of_an_uninterrupted_one(tuned, pretrained, t
 def test_a_finished_run_is_not_said_to_have_looked_into_a_corpus(pretrained, tuned, capsys):
     assert finetune(pretrained / "switch", tuned) == 0
     assert finetune(pretrained / "switch", tuned, "--corpus", pretrained / "corpus") == 2
-    assert "(corpus: there not set" in " ".join(capsys.readouterr().err.split())
+    assert "was made from other inputs (corpus: new)" in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.slow
