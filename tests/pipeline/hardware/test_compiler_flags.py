@@ -1,8 +1,10 @@
 """Flags are added to what the user set, for tested versions only; compilers accept them.
 
-The soft limit of open files rises to the hard one, and no further than `MOST_FILES`.
+The soft limit of open files rises to the hard one, and no further than `MOST_FILES`. glibc keeps
+what a thread frees, where the user's environment does not say otherwise.
 """
 
+import ctypes
 import importlib.util
 import os
 import re
@@ -226,3 +228,37 @@ def test_the_limit_rises_to_what_is_allowed(monkeypatch, soft, hard, expected):
     )
     allow_open_files()
     assert asked == expected
+
+
+ALLOCATING = """
+import os, resource, threading
+from pipeline.hardware.compiler_flags import keep_freed_memory
+keep_freed_memory(os.environ)
+import numpy as np
+
+def new_pages():
+    for number in range(6):
+        if number == 3:  # what the first ones freed is there
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        np.ones(100_000_000, np.uint8)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+
+thread = threading.Thread(target=new_pages)
+thread.start()
+thread.join()
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="the C library is not glibc")
+def test_a_large_array_is_allocated_where_the_last_one_was_freed():
+    environment = {name: value for name, value in os.environ.items() if "MALLOC" not in name}
+
+    def new_pages(**variables: str) -> int:
+        command = [sys.executable, "-c", ALLOCATING]
+        run = subprocess.run(
+            command, cwd=ROOT, env=environment | variables, capture_output=True, check=True
+        )
+        return int(run.stdout)
+
+    assert new_pages() < 20  # 24,000 of 4 KiB per array, fewer where the kernel gives large ones
+    assert new_pages(MALLOC_ARENA_MAX="4") > 100  # the user's
