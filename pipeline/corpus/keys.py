@@ -17,11 +17,10 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, Int64, Shaped, UInt32, UInt64
 
-from data.errors import DataError
 from pipeline.beam.workspace import Exchange, Wave, Workspace, verdict_paths
 from pipeline.corpus import spills
 
-NUMBERS = 2**32
+NUMBERS = 2**32  # of a shard's lines, and so of its pages; `read` sets aside what has more
 MASKS = pa.schema([("partition", pa.uint32()), ("mask", pa.binary())])
 
 
@@ -50,22 +49,13 @@ def ends_of(
     ).astype(np.int64)
 
 
-def numbers_from(first: int, count: int, what: str) -> UInt32[np.ndarray, " count"]:
-    """Returns the numbers of a chunk's lines or rows within its shard.
+def numbers_from(first: int, count: int) -> UInt32[np.ndarray, " count"]:
+    """Returns the numbers of a chunk's lines or pages within its shard, below `NUMBERS`.
 
     Args:
         first: number of the first.
         count: how many there are.
-        what: what is numbered, for the message.
-
-    Raises:
-        DataError: if a number does not fit the 32 bits that it has in the keys.
     """
-    if first + count > NUMBERS:
-        raise DataError(
-            f"A shard of the input has more than {NUMBERS:,} {what}, which is what 32 bits can "
-            "number; divide its files into smaller ones."
-        )
     return np.arange(first, first + count, dtype=np.int64).astype(np.uint32)
 
 

@@ -120,18 +120,14 @@ def line_keys(workspace: Workspace, shard: int, partitions: int) -> Iterator[Lin
 def line_keys_of(
     pages: Sequence[Page], line_hashes: LineHashes, first_line: int
 ) -> Shaped[np.ndarray, " lines"]:
-    """Returns the key of each line of a chunk's pages.
-
-    Raises:
-        DataError: if a line's number does not fit 32 bits.
-    """
+    """Returns the key of each line of a chunk's pages."""
     by_page = [line_hashes(page.text) for page in pages]
     hashes = line_dedup.as_numbers([digest for digests in by_page for digest in digests])
     ranks = np.array([line_dedup.rank_of(page.url) for page in pages], np.uint64)
     keys = np.empty(len(hashes), LINE_KEY)
     keys["first"], keys["second"] = hashes.T
     keys["rank"] = np.repeat(ranks, list(map(len, by_page)))
-    keys["line"] = numbers_from(first_line, len(hashes), "lines")
+    keys["line"] = numbers_from(first_line, len(hashes))
     return keys
 
 

@@ -24,7 +24,8 @@ address that a crawl repeats fifty thousand times is spilled once per chunk.
 or to see what a crawl lost, all are needed. Each shard spills its own, one batch per chunk. One
 file of the corpus is written from them batch by batch, in the order of the input, so they never
 have to fit in memory. A file that the system refuses to open or to read ends the job, because its
-content is unknown.
+content is unknown. Lines of a shard are numbered in 32 bits: the rest of a file with more is a
+broken record.
 """
 
 import contextlib
@@ -62,7 +63,7 @@ from pipeline.beam.workspace import Workspace, packed
 from pipeline.corpus import spills
 from pipeline.corpus.counts import Tally
 from pipeline.corpus.judgements import Judgement, judged
-from pipeline.corpus.keys import numbers_from
+from pipeline.corpus.keys import NUMBERS, numbers_from
 from pipeline.corpus.spills import page_spill
 from pipeline.errors import no_such_input
 
@@ -211,6 +212,7 @@ VERSIONS = pa.schema(
     ]
 )
 DUPLICATE_URL = "duplicate_url"
+TOO_MANY_LINES = "too_many_lines"
 
 
 @dataclass(frozen=True)
@@ -252,7 +254,7 @@ class ReadShard:
                 if self.one_page_per_address:
                     passed, versions, older = _newest(passed)
                     dropped += older
-                rows = numbers_from(row, len(passed), "pages")
+                rows = numbers_from(row, len(passed))
                 if self.one_page_per_address:
                     columns = [*zip(*versions, strict=True)] or [[], [], []]
                     versions_file.write_batch(spills.arrow_batch(VERSIONS, [*columns, rows]))
@@ -261,10 +263,18 @@ class ReadShard:
         return files.tally
 
     def _records(self, number: int, tally: Tally) -> Iterator[Page | BrokenRecord]:
+        lines = 0
         for path in self.workspace.shards(list[list[str]])[number]:
             with _local(path, self.crawl_cache) as local, _reading(local):
                 tally.add("bytes", number=local.stat().st_size)
-                yield from _reader(path)(local)
+                for record in _reader(path)(local):
+                    if isinstance(record, Page):
+                        lines += record.text.count("\n") + 1
+                        if lines > NUMBERS:
+                            detail = f"from {record.url} on; divide the file"
+                            yield BrokenRecord.at(local, 0, TOO_MANY_LINES, detail)
+                            break
+                    yield record
 
 
 def _newest(pages: Sequence[Page]) -> tuple[list[Page], list[PageVersion], list[Rejected]]:

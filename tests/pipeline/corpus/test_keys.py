@@ -7,9 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.dedup.line_dedup import unicode_line_hashes
-from data.errors import DataError
-from data.reading.page import Page
 from pipeline.beam.workspace import Wave, Waves, Workspace, verdict_path
 from pipeline.corpus import spills
 from pipeline.corpus.addresses import FindNewest
@@ -25,7 +22,6 @@ from pipeline.corpus.keys import (
     parts_of,
     sub_ranges,
 )
-from pipeline.corpus.lines import line_keys_of
 
 KEY = np.dtype([("first", "<u8"), ("line", "<u4")])
 POWERS = st.integers(0, 6).map(lambda bits: 1 << bits)
@@ -94,19 +90,10 @@ def test_waves_read_every_key_once_in_its_partition(tmp_path, partitions, at_onc
         assert numbers.tolist() == [int(one) // width for one in first]
 
 
-def test_line_numbers_end_at_32_bits():
+def test_line_numbers_reach_32_bits():
     """NumPy's arange begins again at 0 within a chunk."""
-    assert numbers_from(2**32 - 3, 3, "lines").tolist() == [2**32 - 3, 2**32 - 2, 2**32 - 1]
-    assert numbers_from(2**32, 0, "lines").tolist() == []
-    with pytest.raises(DataError, match=r"more than 4,294,967,296 lines, .* divide its files"):
-        numbers_from(2**32 - 3, 4, "lines")
-
-
-@pytest.mark.parametrize("first", [2**32 - 1, 2**32])
-def test_no_line_of_a_shard_has_the_number_of_another(first):
-    page = Page("https://a.example", "one\ntwo\nthree", "2020-01-01T00:00:00Z")
-    with pytest.raises(DataError, match="32 bits"):
-        line_keys_of([page], unicode_line_hashes, first)
+    assert numbers_from(2**32 - 3, 3).tolist() == [2**32 - 3, 2**32 - 2, 2**32 - 1]
+    assert numbers_from(2**32, 0).tolist() == []
 
 
 def test_a_wave_has_verdicts_of_its_own(tmp_path):

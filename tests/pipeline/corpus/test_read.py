@@ -1,5 +1,6 @@
 """ """
 
+import json
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,13 +10,15 @@ from hypothesis import strategies as st
 
 from data.errors import DataError
 from data.reading.page import BrokenRecord, Page
-from pipeline.beam.workspace import packed
+from pipeline.beam.workspace import Workspace, packed
+from pipeline.corpus import read
 from pipeline.corpus.read import (
     DEFAULT_CUT,
     MOST_PARTITIONS,
     MOST_SHARDS,
     Cut,
     InputFile,
+    ReadShard,
     chunks,
     files_named,
     input_files,
@@ -125,3 +128,17 @@ def test_a_base_that_names_no_server_or_holds_a_password_is_refused(base):
     with pytest.raises(DataError, match="begins with https:// or http://") as refused:
         input_files([], base)
     assert "pw" not in str(refused.value)
+
+
+def test_the_rest_of_a_file_with_too_many_lines_is_a_broken_record(tmp_path, monkeypatch):
+    monkeypatch.setattr(read, "NUMBERS", 5)  # not 2**32
+    for name, texts in {"a": ["1\n2\n3", "4\n5", "6"], "b": ["7"]}.items():
+        pages = [json.dumps({"url": f"http://{name}/{text}", "text": text}) for text in texts]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(pages))
+    space = Workspace(str(tmp_path / "work"), "key")
+    space.write_shards([[str(tmp_path / "a.jsonl"), str(tmp_path / "b.jsonl")]])
+    step = ReadShard(space, (), one_page_per_address=False, cut=DEFAULT_CUT, crawl_cache=None)
+    tally = step(0)
+    assert tally.number("read") == 2
+    files = [Path(file).name for file, _ in tally.broken["too_many_lines"]]
+    assert files == ["a.jsonl", "b.jsonl"]
