@@ -56,6 +56,7 @@ def numbers_from(first: int, count: int) -> UInt32[np.ndarray, " count"]:
         first: number of the first.
         count: how many there are.
     """
+    assert first + count <= NUMBERS  # `read` sees to it
     return np.arange(first, first + count, dtype=np.int64).astype(np.uint32)
 
 

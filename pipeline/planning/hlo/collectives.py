@@ -22,12 +22,19 @@ keeps. It moves what a reduce-scatter moves.
 import itertools
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
 
-from pipeline.planning.hlo.program import CALLS, Computation, Instruction, Program, root_of
+from pipeline.planning.hlo.program import (
+    CALLS,
+    Computation,
+    Instruction,
+    Program,
+    ResultArray,
+    root_of,
+)
 
 RAGGED = "ragged-all-to-all"
 KINDS = ("all-to-all", RAGGED, "all-gather", "all-reduce", "reduce-scatter", "collective-permute")
@@ -59,6 +66,7 @@ MOVES = {
     "tuple",
 }
 STACK = "dynamic-update-slice"
+CALLS_DONE = ("async-done", "call-done", "fusion-done")
 TRANSFER = re.compile(r'_xla_megascale_transfer_type="(\w+)"')
 SLICES = re.compile(r'_xla_megascale_target="?\{([\d,]+)\}x')  # numbers of slices, and devices
 DEVICES = re.compile(r'_xla_megascale_target="?\{\{([\d,]+)\}')  # slice * 100,000 + device
@@ -129,7 +137,8 @@ def collectives(
         group = _group(instruction, math.prod(mesh.values()))
         if len(group) == 1:
             continue
-        values, size = program.computations[computation], _result_size(instruction)
+        values = program.computations[computation]
+        size = sum(array.size for array in _result_arrays(instruction))
         if kind == RAGGED:
             size = min(size, values[instruction.operands[0]].size)
         place = computation, instruction
@@ -193,12 +202,12 @@ def _integers(text: str) -> list[int]:
     return [int(number) for number in text.split(",") if number]
 
 
-def _result_size(instruction: Instruction) -> int:
-    """Returns the bytes of the results; a `-start` lists its operands before them."""
+def _result_arrays(instruction: Instruction) -> Sequence[ResultArray]:
+    """Returns the arrays of the results; a `-start` lists its operands before them."""
     arrays = [array for array in instruction.results if (array.kind, array.shape) != ("u32", ())]
     if instruction.opcode.endswith("-start") and instruction.opcode != "all-reduce-start":
-        arrays = arrays[len(arrays) // 2 :]
-    return sum(array.size for array in arrays)
+        return arrays[len(arrays) // 2 :]
+    return arrays
 
 
 def _axes(group: tuple[int, ...], mesh: dict[str, int]) -> tuple[str, ...]:
@@ -231,7 +240,7 @@ def _origin(
             as activations are not scattered across these axes.
         axes: mesh axes that the collective crosses.
     """
-    per_row = all(math.prod(array.shape) == rows for array in instruction.results)
+    per_row = all(math.prod(array.shape) == rows for array in _result_arrays(instruction))
     if instruction.opcode.startswith("all-gather") and per_row and computation == program.entry:
         return "reports"
     has_floats = any("f" in array.kind for array in instruction.results)
@@ -294,8 +303,8 @@ class _Trace:
             yield from self._element_sources(computation, value)
         elif value.opcode == "fusion":
             yield from self._fusion_sources(value, 0)
-        elif value.opcode == "call-done":
-            yield from self._call_sources(value, values)
+        elif value.opcode in CALLS_DONE:
+            yield from self._call_sources(value, values, 0)
         elif value.opcode == "recv":
             sent = sender(value, values)
             yield from [None] if sent is None else self.sources(computation, sent.operands[0])
@@ -335,6 +344,8 @@ class _Trace:
             yield from self._variable_sources(whole.attribute("body") or "", index)
         elif whole.opcode == "fusion":
             yield from self._fusion_sources(whole, index)
+        elif whole.opcode in CALLS_DONE:
+            yield from self._call_sources(whole, values, index)
         elif whole.opcode in ("all-gather", "all-gather-done"):  # of several arrays at once
             start = values[whole.operands[0]] if whole.opcode == "all-gather-done" else whole
             yield from self.sources(computation, start.operands[index])
@@ -343,20 +354,25 @@ class _Trace:
         else:
             yield None
 
-    def _call_sources(self, done: Instruction, values: Computation) -> Iterator[int | None]:
-        """Yields the sources of the result of an asynchronous call."""
+    def _call_sources(
+        self, done: Instruction, values: Computation, index: int
+    ) -> Iterator[int | None]:
+        """Yields the sources of one result of an asynchronous call."""
         call = done
         while call.operands and not call.called:
             call = values[call.operands[0]]
         for called in call.called:
-            yield from self.sources(called, root_of(self._program.computations[called]).name)
+            yield from self._result_sources(called, index)
 
     def _fusion_sources(self, fusion: Instruction, index: int) -> Iterator[int | None]:
         """Yields the sources of one result of a fusion."""
-        called = fusion.attribute("calls") or ""
+        yield from self._result_sources(fusion.attribute("calls") or "", index)
+
+    def _result_sources(self, called: str, index: int) -> Iterator[int | None]:
+        """Yields the sources of one result of a computation."""
         root = root_of(self._program.computations[called])
-        name = root.operands[index] if root.opcode == "tuple" else root.name
-        yield from self.sources(called, name)
+        several = root.opcode in ("tuple", "all-gather")  # of several arrays at once
+        yield from self.sources(called, root.operands[index] if several else root.name)
 
     def _variable_sources(self, body: str, index: int) -> Iterator[int | None]:
         """Yields the sources of a loop's variable: before the loop, and after the loop's body."""

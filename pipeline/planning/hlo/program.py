@@ -26,7 +26,8 @@ INDEX = re.compile(r"/\*index=\d+\*/")
 TRIP_COUNT = re.compile(r'known_trip_count":\{"n":"(\d+)"')
 BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")  # of a number
 TWO_BRANCHES = re.compile(r"(?:true|false)_computation=%?([^,\s]+)")  # of a truth value
-CALLS = ("fusion", "call", "async-start", "call-start")
+FUSIONS = ("fusion", "fusion-start")  # the latter on GPUs, beside other work
+CALLS = (*FUSIONS, "call", "async-start", "call-start")
 MOVES_OF_COUNTERS = ("bitcast", "convert", "copy", "reshape")
 
 
@@ -138,7 +139,7 @@ class Program:
     def fusion_of(self, computation: str) -> tuple[str, Instruction] | None:
         """Returns the fusion that executes a computation, after the name of its own, or None."""
         callers = self.callers.get(computation, [])
-        return next((caller for caller in callers if caller[1].opcode == "fusion"), None)
+        return next((caller for caller in callers if caller[1].opcode in FUSIONS), None)
 
     @functools.cached_property
     def executions(self) -> dict[str, int]:

@@ -29,7 +29,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.planning.hlo.program import Computation, Instruction, Program, root_of
+from pipeline.planning.hlo.program import FUSIONS, Computation, Instruction, Program, root_of
 
 TARGET = re.compile(r'custom_call_target="([^"]+)"')
 QUOTE = r'(?:"|\\22)'  # for GPUs the metadata is a string within a string
@@ -242,7 +242,7 @@ def _moves(program: Program) -> Iterator[Move]:
 
 def _bytes(instruction: Instruction, computation: Computation, program: Program) -> int:
     operands = [computation[name] for name in instruction.operands if name in computation]
-    if instruction.opcode == "fusion":
+    if instruction.opcode in FUSIONS:
         return _fusion_bytes(instruction, operands, program)
     if instruction.opcode == UPDATE:
         return 2 * _in_memory([operands[1]])
@@ -276,6 +276,8 @@ def _fusion_bytes(fusion: Instruction, operands: list[Instruction], program: Pro
         if number in parameters and _in_memory([operand])
     )
     written = _bytes_written(fusion, program)
+    if fusion.opcode == "fusion-start":  # its results hold its operands, too
+        return read + sum(written)
     if len(written) != len(fusion.results):
         return read + _in_memory([fusion])
     return read + sum(
@@ -320,6 +322,8 @@ def _bytes_written(fusion: Instruction, program: Program) -> list[int]:
     """Returns the bytes written per result of a fusion; of an update in place, only the update."""
     called = program.computations[fusion.attribute("calls") or ""]
     root = root_of(called)
+    if LIBRARY in target(root):  # a product; its other results are scratch
+        return [root.results[0].size, *(0 for _ in root.results[1:])]
     results = [called[name] for name in root.operands] if root.opcode == "tuple" else [root]
     return [_bytes_of_result(result, called, program) for result in results]
 

@@ -16,7 +16,7 @@ from pipeline.planning.hlo.collectives import (
     Collective,
     SliceTransfer,
     _group,
-    _result_size,
+    _result_arrays,
     collectives,
     sender,
     slice_transfers,
@@ -305,6 +305,37 @@ def test_what_a_called_computation_gathers_in_part_is_a_parameter_when_it_is_who
     assert [gathered.origin for gathered in found] == ["parameters"] * 2
 
 
+# As XLA for GPUs prints a slice of a stack that is taken beside other work, gathers over two axes
+# in turn, and each row's loss and its language at once.
+ON_GPUS = """HloModule step
+
+%sliced (stack: f32[4,3]) -> f32[1,3] {
+  %stack = f32[4,3]{1,0} parameter(0)
+  ROOT %slice = f32[1,3]{1,0} slice(%stack), slice={[0:1],[0:3]}
+}
+
+ENTRY %main (a: f32[4,3], b: s32[2]) -> f32[48] {
+  %a = f32[4,3]{1,0} parameter(0)
+  %b = s32[2]{0} parameter(1)
+  %begun = ((f32[4,3]{1,0}), f32[1,3]{1,0}, u32[]) fusion-start(%a), kind=kLoop, calls=%sliced
+  %layer = f32[1,3]{1,0} fusion-done(%begun)
+  %part = f32[3]{0} bitcast(%layer)
+  %start = (f32[3]{0}, f32[6]{0}) all-gather-start(%part), replica_groups={{0,1},{2,3}}
+  %done = f32[6]{0} all-gather-done(%start)
+  %again = f32[24]{0} all-gather(%done), replica_groups={{0,1,2,3}}
+  %loss = f32[2]{0} negate(%again)
+  %start.2 = ((f32[2]{0}, s32[2]{0}), (f32[8]{0}, s32[8]{0})) all-gather-start(%loss, %b), replica_groups={{0,1,2,3}}, metadata={op_name="jit(step)/jvp()/shard_map"}
+  %done.2 = (f32[8]{0}, s32[8]{0}) all-gather-done(%start.2)
+  ROOT %out = f32[48]{0} copy(%again)
+}
+"""  # noqa: E501
+
+
+def test_asynchronous_gathers_on_gpus_are_of_parameters_and_reports():
+    gathered = collectives(parse(ON_GPUS), {"data": 2, "expert": 2, "model": 1}, 1, 8)
+    assert [one.origin for one in gathered] == ["parameters", "parameters", "reports"]
+
+
 # As XLA for TPUs prints each row's loss and its language, gathered for the step's results.
 REPORTED = """HloModule step
 
@@ -342,4 +373,4 @@ def test_a_number_per_row_is_a_report_whatever_its_tiles(rows, origins):
 def test_the_result_of_an_asynchronous_collective_is_without_its_operands(result, opcode, size):
     text = f"ENTRY %m (p: f32[2]) -> f32[2] {{\n  ROOT %a = {result} {opcode}(%p)\n}}\n"
     (instruction,) = parse(text).computations["m"].values()
-    assert _result_size(instruction) == size
+    assert sum(array.size for array in _result_arrays(instruction)) == size

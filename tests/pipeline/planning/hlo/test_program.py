@@ -1,6 +1,8 @@
 """Programs are parsed from XLA's text: loops, memory spaces, products, bytes."""
 # ruff: noqa: E501
 
+import re
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -88,6 +90,40 @@ def test_only_slices_and_only_main_memory_are_counted():
     """256 bytes each: 15 slices of the stack are read, with a 4-byte index each; b and the result
     move once; each of 15 + 3 trips reads the counter and its step."""
     assert traffic_bytes(parse(NESTED)) == 15 * (256 + 4) + 2 * 256 + (15 + 3) * 8
+
+
+# XLA for GPUs: a product of a slice, and the library's space for intermediate results.
+LIBRARY_CALL = """
+%product (a: f32[6,2,4], b: s32[], c: f32[4,8]) -> (f32[2,8], s8[33554432]) {
+  %a = f32[6,2,4]{2,1,0} parameter(0)
+  %b = s32[] parameter(1)
+  %c = f32[4,8]{1,0} parameter(2)
+  %slice = f32[1,2,4]{2,1,0} dynamic-slice(%a, %b), dynamic_slice_sizes={1,2,4}
+  %rows = f32[2,4]{1,0} bitcast(%slice)
+  ROOT %call = (f32[2,8]{1,0}, s8[33554432]{0}) custom-call(%rows, %c), custom_call_target="__cublas$lt$matmul", backend_config={"lhs_contracting_dimensions":["1"]}
+}
+
+ENTRY %main (x: f32[6,2,4], i: s32[], c: f32[4,8]) -> f32[2,8] {
+  %x = f32[6,2,4]{2,1,0} parameter(0)
+  %i = s32[] parameter(1)
+  %c.1 = f32[4,8]{1,0} parameter(2)
+  %fusion = (f32[2,8]{1,0}, s8[33554432]{0}) fusion(%x, %i, %c.1), kind=kCustom, calls=%product
+  %result = f32[2,8]{1,0} get-tuple-element(%fusion), index=0
+  ROOT %out = f32[2,8]{1,0} copy(%result)
+}
+"""
+BEGUN = """  %begun = ((f32[6,2,4]{2,1,0}, s32[], f32[4,8]{1,0}), (f32[2,8]{1,0}, s8[33554432]{0}), u32[]) fusion-start(%x, %i, %c.1), kind=kCustom, calls=%product
+  %fusion = (f32[2,8]{1,0}, s8[33554432]{0}) fusion-done(%begun)
+"""
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_librarys_space_for_intermediate_results_is_no_traffic(asynchronous):
+    """Read are the slice, its index and the matrix; the product is written, and copied."""
+    (line,) = re.findall(r"  %fusion = .*\n", LIBRARY_CALL)
+    program = parse(LIBRARY_CALL.replace(line, BEGUN) if asynchronous else LIBRARY_CALL)
+    assert traffic_bytes(program) == 4 * (8 + 1 + 32 + 16) + 2 * 4 * 16
+    assert products(program).flops == 2 * 2 * 8 * 4
 
 
 @pytest.mark.parametrize(
