@@ -27,7 +27,7 @@ from data.reading.page import Page
 from pipeline.beam.workspace import Parts, Wave, Waves, Workspace, verdict_path
 from pipeline.corpus import spills
 from pipeline.corpus.counts import Tally
-from pipeline.corpus.judgements import Judgement, SpilledPages
+from pipeline.corpus.judgements import Judgement, Rows, SpilledPages
 from pipeline.corpus.keys import (
     PartitionKeys,
     SortedKeys,
@@ -41,12 +41,14 @@ from pipeline.corpus.keys import (
     sub_ranges,
     write_masks,
 )
-from pipeline.corpus.spills import page_spill
+from pipeline.corpus.spills import ROW, page_spill
 
 LINE_KEY = np.dtype([("first", "u8"), ("second", "u8"), ("rank", "u8"), ("line", "u4")])
 LINE_KEYS = pa.schema(
     [(name, pa.from_numpy_dtype(LINE_KEY[name])) for name in LINE_KEY.names or ()]
 )
+# A page whose lines are compared, with the number of its first line and of its lines.
+CLAIMED = pa.schema([(ROW, pa.uint32()), ("first", pa.uint32()), ("lines", pa.uint32())])
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,6 @@ class SpillLineKeys:
 
     def __call__(self, number: int) -> Tally:
         """Processes one shard."""
-        line = 0
         with (
             page_spill(self.workspace, self.name, number) as files,
             line_keys(self.workspace, number, self.partitions) as keys,
@@ -72,17 +73,31 @@ class SpillLineKeys:
                 self.workspace, number, self.judgements
             ):
                 files.write(passed, dropped, rows)
-                of_chunk = line_keys_of(passed, self.line_hashes, line)
-                keys.add(of_chunk)
-                line += len(of_chunk)
+                keys.claim(passed, rows, self.line_hashes)
         return files.tally
 
 
 class LineKeys:
-    """Takes the keys of a shard's lines; each line's first key stays, the others are repeats."""
+    """Takes the keys of a shard's lines; each line's first key stays, the others are repeats.
+
+    Attributes:
+        claims: pages that claim lines, in the order of their lines: the columns of `CLAIMED`.
+        line: number of the next line.
+    """
 
     def __init__(self, kept: SortedKeys, repeats: pa.RecordBatchFileWriter):
         self._kept, self._repeats = kept, repeats
+        self.claims: list[list[np.ndarray]] = [[np.empty(0, np.uint32)] * len(CLAIMED)]
+        self.line = 0
+
+    def claim(self, pages: Sequence[Page], rows: Rows, line_hashes: LineHashes) -> None:
+        """Takes the lines of pages, which have these rows."""
+        keys = line_keys_of(pages, line_hashes, self.line)
+        lines = np.array([page.text.count("\n") + 1 for page in pages], np.uint32)
+        first = (self.line + np.cumsum(lines) - lines).astype(np.uint32)
+        self.add(keys)
+        self.claims.append([rows, first, lines])
+        self.line += len(keys)
 
     def add(self, keys: Shaped[np.ndarray, " lines"]) -> None:
         """Takes more keys. Equal ones leave at once: all empty lines would be one range."""
@@ -105,7 +120,10 @@ def _batch(keys: Shaped[np.ndarray, " lines"]) -> pa.RecordBatch:
 
 @contextmanager
 def line_keys(workspace: Workspace, shard: int, partitions: int) -> Iterator[LineKeys]:
-    """Takes keys within the block, and then writes them: one per line, and apart the repeats."""
+    """Takes keys within the block, and then writes them: one per line, and apart the repeats.
+
+    Writes the pages that claim these lines, too.
+    """
     with (
         temporary_folder() as scratch,
         spills.writer(workspace, repeats_path(workspace, shard), LINE_KEYS) as repeats,
@@ -115,6 +133,8 @@ def line_keys(workspace: Workspace, shard: int, partitions: int) -> Iterator[Lin
         with spills.writer(workspace, line_keys_path(workspace, shard), LINE_KEYS) as file:
             for batch in keys.ranges():
                 file.write_batch(_batch(batch))
+        claims = map(np.concatenate, zip(*keys.claims, strict=True))
+        spills.write(workspace, claims_path(workspace, shard), CLAIMED, claims)
 
 
 def line_keys_of(
@@ -139,6 +159,11 @@ def line_keys_path(workspace: Workspace, shard: int) -> str:
 def repeats_path(workspace: Workspace, shard: int) -> str:
     """Returns the path of the keys of lines that another line of the shard represents."""
     return workspace.spill(SpillLineKeys.name, shard, ".repeats")
+
+
+def claims_path(workspace: Workspace, shard: int) -> str:
+    """Returns the path of the pages of a shard whose lines are compared."""
+    return workspace.spill(SpillLineKeys.name, shard, ".claims")
 
 
 CLAIM = np.dtype([("first", "<u8"), ("third", "<u4"), ("rank", "<u8")])  # 20 bytes

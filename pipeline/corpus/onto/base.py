@@ -24,7 +24,7 @@ from pipeline.corpus.judgements import (
     collected_thresholds,
 )
 from pipeline.corpus.keys import SortedKeys, collected_numbers, spilled_keys
-from pipeline.corpus.lines import LINE_KEY, LineKeys, SpillLineKeys, line_keys, line_keys_of
+from pipeline.corpus.lines import CLAIMED, LINE_KEY, SpillLineKeys, line_keys
 from pipeline.corpus.near_duplicates import (
     MINHASH_KEY,
     PACKED,
@@ -39,11 +39,9 @@ from pipeline.corpus.near_duplicates import (
 from pipeline.corpus.onto import verdicts
 from pipeline.corpus.onto.verdicts import (
     ANSWERED,
-    CLAIMED,
     Columns,
     Exchanges,
     GrowthFiles,
-    claims_path,
     columns_of,
     languages,
 )
@@ -144,16 +142,16 @@ class BaseShards:
         was = columns_of(growth.path(verdicts.CLAIMS, shard), CLAIMED)
         rows = self._claiming_rows(shard, was)
         stays = is_among(was[ROW], rows)
-        claims = [{name: column[stays] for name, column in was.items()}]
+        new = np.setdiff1d(rows, was[ROW])
         with line_keys(space, shard, step.partitions) as keys:
+            keys.claims.append([was[name][stays] for name in CLAIMED.names])
             for kind in (verdicts.LINES, verdicts.REPEATS):
                 for batch in spilled_keys(growth.path(kind, shard), LINE_KEY):
                     at = np.searchsorted(was["first"], batch["line"], side="right") - 1
                     keys.add(batch[stays[at]])
-            new = np.setdiff1d(rows, was[ROW])
-            claims = [*claims, *self._new_claims(step, shard, new, was, keys)]
-        columns = [np.concatenate([claim[name] for claim in claims]) for name in CLAIMED.names]
-        spills.write(space, claims_path(space, shard), CLAIMED, columns)
+            keys.line = int((was["first"] + was["lines"]).max(initial=0))
+            for pages, numbers in self._described_pages(shard, new) if len(new) else ():
+                keys.claim(pages, numbers, step.line_hashes)
         return Tally()
 
     def _answers(self, shard: int) -> Columns:
@@ -210,18 +208,3 @@ class BaseShards:
             return np.sort(was[ROW][~is_among(was[ROW], older)])
         asked = np.array(sorted(self._languages_of_pages(shard)), np.uint32)
         return np.setdiff1d(asked, collected_numbers(self.exchanges.chosen, shard))
-
-    def _new_claims(
-        self, step: SpillLineKeys, shard: int, rows: Rows, was: Columns, keys: LineKeys
-    ) -> Iterator[Columns]:
-        """Adds the keys of pages that newly claim lines; yields these pages."""
-        line = int((was["first"] + was["lines"]).max(initial=0))
-        if not len(rows):
-            return
-        for pages, numbers in self._described_pages(shard, rows):
-            new = line_keys_of(pages, step.line_hashes, line)
-            lines = np.array([page.text.count("\n") + 1 for page in pages], np.uint32)
-            first = (line + np.cumsum(lines) - lines).astype(np.uint32)
-            keys.add(new)
-            yield {ROW: numbers, "first": first, "lines": lines}
-            line += len(new)

@@ -7,9 +7,6 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-import numpy as np
-import pyarrow.compute as pc
-
 from data.files.atomic import copy_file
 from data.files.digests import digest_of_contents
 from data.files.paths import size_of
@@ -17,23 +14,18 @@ from pipeline.beam.workspace import Workspace
 from pipeline.corpus import spills
 from pipeline.corpus.counts import Tally, tally_of, total
 from pipeline.corpus.judgements import CLUSTER_SIZES, DescribePages
-from pipeline.corpus.lines import SpillLineKeys, line_keys_path, repeats_path
+from pipeline.corpus.lines import claims_path, line_keys_path, repeats_path
 from pipeline.corpus.near_duplicates import PAIRS, minhash_keys_path
 from pipeline.corpus.onto import delta, verdicts
 from pipeline.corpus.onto.base import Base
 from pipeline.corpus.onto.delta import GONE_ROWS
 from pipeline.corpus.onto.verdicts import (
     ANSWERED,
-    CLAIMED,
     KINDS,
-    Columns,
     Exchanges,
     GrowthFiles,
-    claims_path,
-    columns_of,
 )
 from pipeline.corpus.read import ReadShard, broken_path, versions_path
-from pipeline.corpus.spills import ROW
 
 KEPT_BYTES = "kept_bytes"  # kind of count: size of what is kept beside the corpus, by kind
 OF_JOB = (*delta.KINDS, GONE_ROWS, PAIRS)  # kinds of counts of this addition alone
@@ -101,13 +93,13 @@ class KeepShard:
         yield verdicts.VERSIONS, versions_path(space, number)
         yield verdicts.LINES, line_keys_path(space, number)
         yield verdicts.REPEATS, repeats_path(space, number)
+        yield verdicts.CLAIMS, claims_path(space, number)
         yield verdicts.OUTCOMES, spills.outcomes_path(space, number)
         if web:
             yield verdicts.MINHASH, minhash_keys_path(space, number)
         if growth := self._growth(number):
             for kind in verdicts.SAME if web else (verdicts.PAGES,):
                 yield kind, growth.path(kind, number)
-            yield verdicts.CLAIMS, claims_path(space, number)
         else:
             yield verdicts.PAGES, space.spill(ReadShard.name, number)
             if web:
@@ -115,15 +107,9 @@ class KeepShard:
 
     def _keep_verdicts(self, exchanges: Exchanges, number: int) -> None:
         space = self.workspace
-        if self._growth(number):
-            claims = columns_of(claims_path(space, number), CLAIMED)
-        else:
-            claims = claims_of(space, number)
-            columns = [claims[name] for name in CLAIMED.names]
-            spills.write(space, self._path(verdicts.CLAIMS, number), CLAIMED, columns)
-            if exchanges.chosen is not None:
-                self._keep_answers(number)
-        decided = exchanges.verdicts(number, claims)
+        if exchanges.chosen is not None and not self._growth(number):
+            self._keep_answers(number)
+        decided = exchanges.verdicts(number)
         for kind, numbers in (
             (verdicts.DUPLICATES, decided.duplicates),
             (verdicts.LEAVES, decided.leaves),
@@ -148,18 +134,3 @@ class KeepShard:
         with space.publish(self._kept.tally_path(number)) as unfinished:
             value = tally.as_json() | {"digests": digests}
             unfinished.write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")
-
-
-def claims_of(workspace: Workspace, shard: int) -> Columns:
-    """Returns the pages of a new shard whose lines are compared, in the order of their lines."""
-    rows: list[np.ndarray] = [np.empty(0, np.uint32)]
-    lines: list[np.ndarray] = [np.empty(0, np.uint32)]
-    for batch in spills.batches(workspace.spill(SpillLineKeys.name, shard)):
-        rows.append(batch[ROW].to_numpy())
-        breaks = pc.count_substring(  # pyright: ignore[reportAttributeAccessIssue]
-            batch["text"], "\n"
-        )
-        lines.append((breaks.to_numpy(zero_copy_only=False) + 1).astype(np.uint32))
-    counts = np.concatenate(lines)
-    first = (np.cumsum(counts, dtype=np.int64) - counts).astype(np.uint32)
-    return {ROW: np.concatenate(rows), "first": first, "lines": counts}

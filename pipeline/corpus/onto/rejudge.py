@@ -41,13 +41,11 @@ from pipeline.corpus.onto.base import BaseShards
 from pipeline.corpus.onto.delta import Outcomes, judge_added, row_changes
 from pipeline.corpus.onto.verdicts import (
     ANSWERED,
-    CLAIMED,
     Exchanges,
     GrowthFiles,
     Verdicts,
     before,
     changed_rows,
-    claims_path,
     columns_of,
     lines_lost,
 )
@@ -141,7 +139,7 @@ def _outcomes(
     """Yields both outcomes of the changed pages, chunk by chunk."""
     growth, web = shards.base.growth, exchanges.chosen is not None
     was = before(growth, shard, shards.base.thresholds if web else None)
-    now = exchanges.verdicts(shard, columns_of(claims_path(judge.workspace, shard), CLAIMED))
+    now = exchanges.verdicts(shard)
     answers = columns_of(growth.path(verdicts.ANSWERS, shard), ANSWERED) if web else NO_ANSWERS
     changed = changed_rows(was, now, answers)
     recorded = spills.read_outcomes(growth.path(verdicts.OUTCOMES, shard), changed)

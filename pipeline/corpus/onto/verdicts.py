@@ -23,7 +23,7 @@ from data.language_id.thresholds import decide
 from data.numbers import is_among
 from data.reading.page import BROKEN as BROKEN_COLUMNS
 from pipeline.artifacts import MANIFEST
-from pipeline.beam.workspace import Workspace, verdict_paths
+from pipeline.beam.workspace import verdict_paths
 from pipeline.corpus import spills
 from pipeline.corpus.addresses import FindNewest
 from pipeline.corpus.counts import Tally, TallyRecord
@@ -35,9 +35,10 @@ from pipeline.corpus.judgements import (
 )
 from pipeline.corpus.keys import collected_numbers
 from pipeline.corpus.lines import (
+    CLAIMED,
     LINE_KEYS,
     FindDuplicateLines,
-    SpillLineKeys,
+    claims_path,
     duplicate_lines,
 )
 from pipeline.corpus.near_duplicates import MINHASH_KEYS, ChoosePages
@@ -66,8 +67,6 @@ LOST = "lost"  # lines that another page keeps
 SAME = (PAGES, DESCRIBED, ANSWERS)  # kinds that an addition keeps of the base corpus
 TALLY = "tally"
 
-# A page whose lines are compared, with the number of its first line and of its lines.
-CLAIMED = pa.schema([(ROW, pa.uint32()), ("first", pa.uint32()), ("lines", pa.uint32())])
 ANSWERED = pa.schema(
     [
         (ROW, pa.uint32()),
@@ -287,8 +286,8 @@ class Exchanges:
     thresholds: DecideThresholds | None = None
     chosen: ChoosePages | None = None
 
-    def verdicts(self, shard: int, claims: Columns) -> Verdicts:
-        """Returns the verdicts on the pages of a shard, of which these claimed lines."""
+    def verdicts(self, shard: int) -> Verdicts:
+        """Returns the verdicts on the pages of a shard."""
         paths = [] if self.chosen is None else verdict_paths(self.chosen, shard, SIZES_OF_CLUSTERS)
         batches = (batch for path in paths for batch in spills.batches(path))
         sizes = pa.Table.from_batches(batches, CLUSTER_SIZES)
@@ -299,7 +298,7 @@ class Exchanges:
             if self.chosen is None
             else collected_numbers(self.chosen, shard),
             {name: sizes[name].to_numpy() for name in CLUSTER_SIZES.names},
-            claims,
+            columns_of(claims_path(self.lines.workspace, shard), CLAIMED),
             duplicate_lines(self.lines, shard),
         )
 
@@ -314,11 +313,6 @@ def before(growth: GrowthFiles, shard: int, thresholds: Mapping[str, float] | No
         columns_of(growth.path(CLAIMS, shard), CLAIMED),
         growth.numbers(LOST, shard),
     )
-
-
-def claims_path(workspace: Workspace, shard: int) -> str:
-    """Returns the path of the pages of a shard of the corpus whose lines are compared."""
-    return workspace.spill(SpillLineKeys.name, shard, ".claims")
 
 
 def changed_rows(was: Verdicts, now: Verdicts, answers: Columns) -> Int[np.ndarray, " changed"]:
