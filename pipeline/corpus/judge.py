@@ -3,10 +3,9 @@
 Kept and rejected pages are spilled in sorted runs for the files of the corpus.
 """
 
-import heapq
 import itertools
-from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +22,7 @@ from pipeline.corpus.counts import Tally
 from pipeline.corpus.judgements import Judgement, Rows, judged
 from pipeline.corpus.lines import FindDuplicateLines, SpillLineKeys, duplicate_lines
 from pipeline.corpus.read import ReadShard
-from pipeline.corpus.spills import ROW, row_of
+from pipeline.corpus.spills import ROW, SortedRunWriter, row_of
 
 DUPLICATE_LINE = "duplicate_line"  # rule of lines that another page keeps
 
@@ -48,10 +47,9 @@ class JudgePages:
     def __call__(self, number: int) -> Tally:
         """Judges one shard."""
         tally, space = Tally(), self.workspace
-        smallest: dict[str, list[bytes]] = defaultdict(list)
         with (
             counts.counted_in(tally),
-            spills.run_writer(space, space.spill(self.name, number), tally) as file,
+            self.run_writer(number, tally) as file,
             spills.outcome_writer(space, number, spills=self.growable) as decided,
         ):
             for chunk, rows in self._chunks(number):
@@ -60,15 +58,14 @@ class JudgePages:
                 decided.write(itertools.compress(outcomes, judged_here), rows[judged_here])
                 for outcome in outcomes:
                     tally.count_outcome(outcome)
-                    if isinstance(outcome, Page):
-                        smallest[outcome.language].append(normalized_hash(outcome.url))
-                for code, digests in smallest.items():
-                    smallest[code] = heapq.nsmallest(self.most_held_out, digests)
                 file.write(row for outcome in outcomes if (row := row_of(outcome)))
-        tally.smallest = {
-            code: [digest.hex() for digest in digests] for code, digests in smallest.items()
-        }
         return tally
+
+    def run_writer(self, shard: int, tally: Tally) -> AbstractContextManager[SortedRunWriter]:
+        """Returns a writer of the shard's kept and rejected pages."""
+        path, held_out = self.workspace.spill(self.name, shard), self.held_out
+        most = held_out.maximum if isinstance(held_out, ShareOfEachLanguage) else 0
+        return spills.run_writer(self.workspace, path, tally, most)
 
     def _chunks(self, number: int) -> Iterator[tuple[list[Page | Rejected], Rows]]:
         if self.lines is None:
@@ -107,11 +104,6 @@ class JudgePages:
         if isinstance(self.held_out, AsPublished):
             return page.split or self.held_out.otherwise.split(normalized_hash(page.url))
         return self.held_out.split(normalized_hash(page.url))
-
-    @property
-    def most_held_out(self) -> int:
-        """Largest number of held-out pages of a language where that depends on all pages."""
-        return self.held_out.maximum if isinstance(self.held_out, ShareOfEachLanguage) else 0
 
 
 def without_duplicate_lines(page: Page, keep: Bool[np.ndarray, " lines"]) -> Page | Rejected:

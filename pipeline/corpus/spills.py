@@ -154,10 +154,14 @@ def content_digest(url: str, timestamp: str, text: str) -> bytes:
 
 
 class SortedRunWriter:
-    """Writes runs to one spilled file, and adds each to the tally."""
+    """Writes runs to one spilled file, and adds each to the tally.
 
-    def __init__(self, file: pa.RecordBatchFileWriter, name: str, tally: Tally):
-        self._file, self._name, self._tally, self._written = file, name, tally, 0
+    Of each language's kept pages the tally gets the smallest digests, as many as may be held out.
+    """
+
+    def __init__(self, file: pa.RecordBatchFileWriter, name: str, tally: Tally, held_out: int):
+        self._file, self._name, self._tally, self._held_out = file, name, tally, held_out
+        self._written = 0
 
     def write(self, pages: Iterable[GroupedPage]) -> None:
         """Writes the pages of a chunk, one run or more per group."""
@@ -165,8 +169,15 @@ class SortedRunWriter:
         for page in pages:
             groups[page.group].append(page)
         for group in sorted(groups):
-            for run in _runs(sorted(groups[group], key=lambda page: page.digest)):
+            rows = sorted(groups[group], key=lambda page: page.digest)
+            if self._held_out and group.startswith("pages/"):
+                self._add_smallest(group.removeprefix("pages/"), rows[: self._held_out])
+            for run in _runs(rows):
                 self._write(group, run)
+
+    def _add_smallest(self, code: str, rows: Iterable[GroupedPage]) -> None:
+        smallest = [*self._tally.smallest.get(code, ()), *(row.digest.hex() for row in rows)]
+        self._tally.smallest[code] = sorted(smallest)[: self._held_out]
 
     def _write(self, group: str, run: list[GroupedPage]) -> None:
         rows = ((*page.values, page.digest) for page in run)
@@ -180,10 +191,12 @@ class SortedRunWriter:
 
 
 @contextlib.contextmanager
-def run_writer(workspace: Workspace, path: str, tally: Tally) -> Iterator[SortedRunWriter]:
-    """Yields a writer of runs."""
+def run_writer(
+    workspace: Workspace, path: str, tally: Tally, held_out: int = 0
+) -> Iterator[SortedRunWriter]:
+    """Yields a writer of runs; `held_out` pages of a language may be held out by their digests."""
     with writer(workspace, path, RUN_SCHEMA) as file:
-        yield SortedRunWriter(file, workspace.name_of(path), tally)
+        yield SortedRunWriter(file, workspace.name_of(path), tally, held_out)
 
 
 def _values(page: Page) -> tuple:

@@ -211,10 +211,9 @@ class RowChanges(NamedTuple):
     delta: pa.RecordBatchFileWriter
     tally: Tally
 
-    def write(self, pairs: Sequence[Outcomes]) -> list[GroupedPage]:
-        """Writes what a chunk changes; returns the rows to write."""
-        new = [row for both in pairs if (row := new_row(both))]
-        self.new.write(new)
+    def write(self, pairs: Sequence[Outcomes]) -> None:
+        """Writes what a chunk changes."""
+        self.new.write(row for both in pairs if (row := new_row(both)))
         gone = [row for both in pairs for row in gone_rows(both)]
         self.gone.write_batch(
             spills.arrow_batch(GONE, zip(*gone, strict=True) if gone else [[]] * 4)
@@ -223,15 +222,14 @@ class RowChanges(NamedTuple):
         self.delta.write_batch(batch(changes))
         count(self.tally, changes)
         self.tally.add(GONE_ROWS, number=len(gone))
-        return new
 
 
 @contextlib.contextmanager
-def row_changes(workspace: Workspace, shard: int, tally: Tally) -> Iterator[RowChanges]:
+def row_changes(judge: JudgePages, shard: int, tally: Tally) -> Iterator[RowChanges]:
     """Yields the spilled files of a shard's changed rows, which appear when the block ends."""
-    new = workspace.spill(JudgePages.name, shard)
+    workspace = judge.workspace
     with (
-        spills.run_writer(workspace, new, tally) as new_file,
+        judge.run_writer(shard, tally) as new_file,
         spills.writer(workspace, gone_path(workspace, shard), GONE) as gone_file,
         spills.writer(workspace, changes_path(workspace, shard), SCHEMA) as delta_file,
     ):

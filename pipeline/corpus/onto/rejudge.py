@@ -9,9 +9,8 @@ together decide, the verdict is looked up.
 """
 
 import functools
-import heapq
 import itertools
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -49,7 +48,6 @@ from pipeline.corpus.onto.verdicts import (
     columns_of,
     lines_lost,
 )
-from pipeline.corpus.pages import PAGES_FOLDER
 from pipeline.corpus.read import DUPLICATE_URL, ReadShard
 from pipeline.corpus.spills import ROW, LastOutcome, OutcomeWriter, with_rows
 
@@ -90,25 +88,18 @@ def over_base(stages: Iterable[Stage], shards: BaseShards) -> Iterator[Stage]:
 
 def judge_changed(shards: BaseShards, judge: JudgePages, shard: int) -> Tally:
     """Judges the pages of a shard of the base corpus on which a verdict has changed."""
-    space, tally, lost = judge.workspace, Tally(), Tally()
-    smallest: dict[str, list[bytes]] = defaultdict(list)
+    tally, lost = Tally(), Tally()
     with (
         counts.counted_in(tally),
-        spills.outcome_writer(space, shard, spills=True) as decided,
-        row_changes(space, shard, tally) as files,
+        spills.outcome_writer(judge.workspace, shard, spills=True) as decided,
+        row_changes(judge, shard, tally) as files,
     ):
         if shards.exchanges is not None:  # else no page meets another
             for pairs in _outcomes(shards, shards.exchanges, judge, shard, decided):
                 for was, now in pairs:
                     lost.count_outcome(was)
                     tally.count_outcome(now)
-                for row in files.write(pairs):
-                    if row.group.startswith(PAGES_FOLDER) and judge.most_held_out:
-                        smallest[row.group.rpartition("/")[2]].append(row.digest)
-    tally.smallest = {
-        code: [digest.hex() for digest in heapq.nsmallest(judge.most_held_out, digests)]
-        for code, digests in smallest.items()
-    }
+                files.write(pairs)
     _correct(tally, shards.base.growth.tally(shard), lost)
     return tally
 
