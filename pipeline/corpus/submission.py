@@ -47,7 +47,6 @@ from pipeline.corpus.onto.delta import EMPTY, FILES, KeepFile, WriteDelta
 from pipeline.corpus.onto.keep import KeepShard
 from pipeline.corpus.write import (
     NO_ADDITION,
-    Addition,
     GroupsOfShard,
     PlanGroup,
     PlannedFile,
@@ -263,10 +262,7 @@ class WriteCorpus(beam.PTransform):
         job, space = self._job, self._job.workspace
         names = tuple(step.name for step in steps(job) if step.name != KeepShard.name)
         groups = in_workers(GroupsOfShard(space, names), input_or_inputs)
-        base = job.base
-        addition = NO_ADDITION
-        if base is not None:
-            addition = Addition(base.generation, base.held_out_up_to, base.pages, base.shards)
+        addition = job.base or NO_ADDITION
         plan = in_workers(PlanGroup(space, job.rules.held_out, addition), input_or_inputs)
         write = in_workers(WriteFile.of(space, job.rules), input_or_inputs)
         return (

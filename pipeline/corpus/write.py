@@ -44,11 +44,12 @@ RUN = np.dtype(
 HeldOutPages = OneIn | ShareOfEachLanguage | AsPublished
 
 
-class Addition(NamedTuple):
-    """The corpus that a job adds to.
+@dataclass(frozen=True)
+class Addition:
+    """What the plan of files must know of the corpus that a job adds to.
 
     Attributes:
-        generation: number of additions, this one included; 0 for a corpus of its own.
+        generation: number of additions, the job's included; 0 for a corpus of its own.
         held_out_up_to: digest of each language up to which pages are held out, in hexadecimal,
             where a share of each language is; below the first training page's where none is.
         pages: number of the corpus's kept pages by language.

@@ -47,29 +47,22 @@ from pipeline.corpus.onto.verdicts import (
 )
 from pipeline.corpus.read import ReadShard, broken_path, versions_path
 from pipeline.corpus.spills import ROW, with_rows
+from pipeline.corpus.write import Addition
 
 
 @dataclass(frozen=True)
-class Base:
+class Base(Addition):
     """The corpus that a job adds to.
 
     Attributes:
         growth: what is kept beside it.
-        shards: number of its shards.
         files: number of its files.
-        generation: number of additions, the job's included.
         thresholds: its thresholds of languages.
-        held_out_up_to: digests up to which its languages' pages are held out, where a share is.
-        pages: number of its kept pages by language.
     """
 
     growth: GrowthFiles
-    shards: int
     files: int
-    generation: int
     thresholds: Mapping[str, float]
-    held_out_up_to: Mapping[str, str]
-    pages: Mapping[str, int]
 
 
 @dataclass(frozen=True)

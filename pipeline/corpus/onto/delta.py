@@ -159,33 +159,27 @@ class Gone(NamedTuple):
     size: int
 
 
-class Outcomes(NamedTuple):
-    """The outcome of a page before and after the addition."""
-
-    was: Page | Dropped
-    now: Page | Dropped
+Outcomes = tuple[Page | Dropped, Page | Dropped]  # of a page, before and after the addition
 
 
-def new_row(both: Outcomes) -> GroupedPage | None:
+def new_row(was: Page | Dropped, now: Page | Dropped) -> GroupedPage | None:
     """Returns the row to write for a page, unless the corpus has it, or has it but for its size."""
-    return None if row_of(both.was) == row_of(both.now) or _resized(both) else row_of(both.now)
+    return None if row_of(was) == row_of(now) or _resized(was, now) else row_of(now)
 
 
-def gone_rows(both: Outcomes) -> Iterator[Gone]:
+def gone_rows(was: Page | Dropped, now: Page | Dropped) -> Iterator[Gone]:
     """Yields the row of the corpus that a page loses, or that has another size."""
-    was, now = both
     if isinstance(was, NotAsked) or row_of(was) == row_of(now):
         return
     if isinstance(was, Page):
-        size = now.cluster_size if isinstance(now, Page) and _resized(both) else 0
+        size = now.cluster_size if isinstance(now, Page) and _resized(was, now) else 0
         yield Gone(f"{PAGES_FOLDER}/{was.language}", was.url, "", size)
     else:
         yield Gone(f"{REJECTED_FOLDER}/{was.page.counted_language}", was.page.url, was.reason, 0)
 
 
-def _resized(both: Outcomes) -> bool:
+def _resized(was: Page | Dropped, now: Page | Dropped) -> bool:
     """Returns whether a page is kept as it was, but stands for another number of pages."""
-    was, now = both
     if not isinstance(was, Page) or not isinstance(now, Page):
         return False
     return row_of(was) == row_of(now._replace(cluster_size=was.cluster_size))
@@ -213,8 +207,8 @@ class RowChanges(NamedTuple):
 
     def write(self, pairs: Sequence[Outcomes]) -> None:
         """Writes what a chunk changes."""
-        self.new.write(row for both in pairs if (row := new_row(both)))
-        gone = [row for both in pairs for row in gone_rows(both)]
+        self.new.write(row for both in pairs if (row := new_row(*both)))
+        gone = [row for both in pairs for row in gone_rows(*both)]
         self.gone.write_batch(
             spills.arrow_batch(GONE, zip(*gone, strict=True) if gone else [[]] * 4)
         )
@@ -256,16 +250,17 @@ class KeepFile:
         source = join_path(self.growth.corpus, file.name)
         target = join_path(self.workspace.out, file.name)
         gone = gone_of(self.workspace, file)
-        table = whole_pages(self.growth.corpus, file.name) if gone else None
-        left = None if table is None else without(table, gone)
-        if left is None or not left.found:
+        left, changed = None, 0
+        if gone:
+            left, changed = without(whole_pages(self.growth.corpus, file.name), gone)
+        if left is None or not changed:
             copy_file(source, target, self.workspace.scratch)
             return _tally(SAME, 0)
-        if not len(left.table):
-            return _tally(EMPTY, left.found)
+        if not len(left):
+            return _tally(EMPTY, changed)
         if not exists(target):
-            write_pages(self.workspace, target, left.table)
-        return _tally(REWRITTEN, left.found)
+            write_pages(self.workspace, target, left)
+        return _tally(REWRITTEN, changed)
 
 
 def _tally(what: str, rows: int) -> Tally:
@@ -300,15 +295,8 @@ def _gone_rows(path: str) -> dict[str, dict[tuple[str, str], int]]:
     return gone
 
 
-class Left(NamedTuple):
-    """The rows that are left of a file, and how many of the rows that leave were in it."""
-
-    table: pa.Table
-    found: int
-
-
-def without(table: pa.Table, gone: dict[tuple[str, str], int]) -> Left:
-    """Returns a table without the rows that leave, with the new sizes of others."""
+def without(table: pa.Table, gone: dict[tuple[str, str], int]) -> tuple[pa.Table, int]:
+    """Returns a table without the rows that leave; returns how many leave or get another size."""
     urls = pa.array([url for url, _ in gone], pa.string())
     is_there = pc.is_in(table["url"], value_set=urls)  # pyright: ignore[reportAttributeAccessIssue]
     rows_there = np.flatnonzero(is_there.to_numpy(zero_copy_only=False))
@@ -322,7 +310,7 @@ def without(table: pa.Table, gone: dict[tuple[str, str], int]) -> Left:
     leave = [at for at, size in sizes_at.items() if size == 0]
     keep = np.ones(len(table), dtype=bool)
     keep[leave] = False
-    return Left(_with_sizes(table, sizes).filter(pa.array(keep)), len(sizes) + len(leave))
+    return _with_sizes(table, sizes).filter(pa.array(keep)), len(sizes) + len(leave)
 
 
 def _with_sizes(table: pa.Table, sizes: dict[int, int]) -> pa.Table:

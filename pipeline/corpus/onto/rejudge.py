@@ -144,14 +144,14 @@ def _outcomes(
         described = rows if web else rows[:0]
         known = _pages_at(growth.path(verdicts.DESCRIBED, shard), chunk, described)
         pairs = [
-            Outcomes(
+            (
                 side_was.outcome(row, texts.get(row), known.get(row)),
                 side_now.outcome(row, texts.get(row), known.get(row)),
             )
             for row in rows.tolist()
         ]
         last = [row in side_now.last for row in rows.tolist()]
-        decided.write(itertools.compress((both.now for both in pairs), last), rows[last])
+        decided.write(itertools.compress((now for _, now in pairs), last), rows[last])
         yield pairs
 
 
