@@ -310,12 +310,9 @@ class SpilledPages:
     def _sizes(self, shard: int) -> dict[int, int]:
         if self.exchange is None or not self.sizes:
             return {}
-        return {
-            row: size
-            for path in verdict_paths(self.exchange, shard, self.sizes)
-            for batch in spills.batches(path)
-            for row, size in zip(batch["row"].to_pylist(), batch["size"].to_pylist(), strict=True)
-        }
+        paths = verdict_paths(self.exchange, shard, self.sizes)
+        columns = spills.columns_of(CLUSTER_SIZES, *paths).values()
+        return dict(zip(*(column.tolist() for column in columns), strict=True))
 
 
 def _with_sizes(pages: Iterable[Page], rows: Rows, sizes: Mapping[int, int]) -> Iterator[Page]:

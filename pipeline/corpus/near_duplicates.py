@@ -207,12 +207,7 @@ def write_pairs(workspace: Workspace, path: str, pairs: Edges) -> None:
 
 def read_pairs(paths: Iterable[str]) -> Edges:
     """Returns the pairs that these files hold together."""
-    pairs = [
-        np.stack([column.to_numpy() for column in batch.columns], axis=1)
-        for path in paths
-        for batch in spills.batches(path)
-    ]
-    return np.concatenate([np.empty((0, 2), np.uint64), *pairs])
+    return np.stack([*spills.columns_of(EDGES, *paths).values()], axis=1)
 
 
 def minhash_keys_path(workspace: Workspace, shard: int) -> str:

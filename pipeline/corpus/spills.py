@@ -15,12 +15,12 @@ import contextlib
 import hashlib
 import textwrap
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import UInt32
+from jaxtyping import Shaped, UInt32
 from numpy import ndarray
 
 from data.errors import DataError, is_system_error
@@ -115,8 +115,16 @@ def write_numbers(workspace: Workspace, path: str, numbers: np.ndarray) -> None:
 
 def read_numbers(paths: Iterable[str]) -> UInt32[np.ndarray, " numbers"]:
     """Returns the numbers in these files, sorted together."""
-    numbers = [batch["number"].to_numpy() for path in paths for batch in batches(path)]
-    return np.sort(np.concatenate([np.empty(0, np.uint32), *numbers]))
+    return np.sort(columns_of(NUMBERS, *paths)["number"])
+
+
+Columns = Mapping[str, Shaped[np.ndarray, " rows"]]
+
+
+def columns_of(schema: pa.Schema, *paths: str) -> Columns:
+    """Returns the columns of the tables in these files, one after the other."""
+    table = pa.Table.from_batches([batch for path in paths for batch in batches(path)], schema)
+    return {name: table[name].to_numpy() for name in schema.names}
 
 
 RUN_BYTES = 2 << 20

@@ -131,11 +131,11 @@ def sentences(path: Path) -> Read:
 
 def columns(path: str) -> int:
     schema = verdicts.KINDS[Path(path).parent.name]
-    return sum(map(len, verdicts.columns_of(path, schema).values()))
+    return sum(map(len, spills.columns_of(schema, path).values()))
 
 
 def answers(path: str) -> int:
-    return len(verdicts.languages(verdicts.columns_of(path, verdicts.ANSWERED), {"sw": 0.5}))
+    return len(verdicts.languages(spills.columns_of(verdicts.ANSWERED, path), {"sw": 0.5}))
 
 
 def numbers(path: str) -> int:

@@ -39,14 +39,12 @@ from pipeline.corpus.near_duplicates import (
 from pipeline.corpus.onto import verdicts
 from pipeline.corpus.onto.verdicts import (
     ANSWERED,
-    Columns,
     Exchanges,
     GrowthFiles,
-    columns_of,
     languages,
 )
 from pipeline.corpus.read import ReadShard, broken_path, versions_path
-from pipeline.corpus.spills import ROW, with_rows
+from pipeline.corpus.spills import ROW, Columns, columns_of, with_rows
 from pipeline.corpus.write import Addition
 
 
@@ -132,7 +130,7 @@ class BaseShards:
     def line_keys(self, step: SpillLineKeys, shard: int) -> Tally:
         """Copies the keys of pages that still claim lines; computes those of new claims."""
         growth, space = self.base.growth, step.workspace
-        was = columns_of(growth.path(verdicts.CLAIMS, shard), CLAIMED)
+        was = columns_of(CLAIMED, growth.path(verdicts.CLAIMS, shard))
         rows = self._claiming_rows(shard, was)
         stays = is_among(was[ROW], rows)
         new = np.setdiff1d(rows, was[ROW])
@@ -148,7 +146,7 @@ class BaseShards:
         return Tally()
 
     def _answers(self, shard: int) -> Columns:
-        return columns_of(self.base.growth.path(verdicts.ANSWERS, shard), ANSWERED)
+        return columns_of(ANSWERED, self.base.growth.path(verdicts.ANSWERS, shard))
 
     def _newest_answers(self, shard: int) -> Columns:
         """Returns the identifier's answers for pages that are still the newest."""

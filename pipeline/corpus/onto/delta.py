@@ -28,7 +28,7 @@ from pipeline.beam.workspace import Workspace
 from pipeline.corpus import spills
 from pipeline.corpus.counts import Tally
 from pipeline.corpus.judge import JudgePages
-from pipeline.corpus.onto.verdicts import GrowthFacts, GrowthFiles
+from pipeline.corpus.onto.verdicts import GrowthFiles, read_facts_once
 from pipeline.corpus.pages import PAGES_FOLDER, REJECTED_FOLDER, whole_pages, write_pages
 from pipeline.corpus.read import write_table
 from pipeline.corpus.spills import GroupedPage, SortedRunWriter, content_digest, row_of
@@ -246,7 +246,7 @@ class KeepFile:
 
     def __call__(self, number: int) -> Tally:
         """Keeps one file."""
-        file = _facts(self.growth).files[number]
+        file = read_facts_once(self.growth).files[number]
         source = join_path(self.growth.corpus, file.name)
         target = join_path(self.workspace.out, file.name)
         gone = gone_of(self.workspace, file)
@@ -268,11 +268,6 @@ def _tally(what: str, rows: int) -> Tally:
     tally.add(FILES, detail=what)
     tally.add(FOUND_ROWS, number=rows)
     return tally
-
-
-@functools.lru_cache(maxsize=1)
-def _facts(growth: GrowthFiles) -> GrowthFacts:
-    return growth.facts()
 
 
 def gone_of(workspace: Workspace, file: PlannedFile) -> dict[tuple[str, str], int]:

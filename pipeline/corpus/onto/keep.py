@@ -4,7 +4,7 @@ Files of the workspace, or of the corpus that was added to, are copied (`data.fi
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from data.files.atomic import copy_file
@@ -13,7 +13,7 @@ from data.files.paths import size_of
 from pipeline.beam.workspace import Workspace
 from pipeline.corpus import spills
 from pipeline.corpus.counts import Tally, tally_of, total
-from pipeline.corpus.judgements import CLUSTER_SIZES, DescribePages
+from pipeline.corpus.judgements import DescribePages
 from pipeline.corpus.lines import claims_path, line_keys_path, repeats_path
 from pipeline.corpus.near_duplicates import PAIRS, minhash_keys_path
 from pipeline.corpus.onto import delta, verdicts
@@ -24,6 +24,7 @@ from pipeline.corpus.onto.verdicts import (
     KINDS,
     Exchanges,
     GrowthFiles,
+    write_verdicts,
 )
 from pipeline.corpus.read import ReadShard, broken_path, versions_path
 
@@ -50,54 +51,40 @@ class KeepShard:
 
     def __call__(self, number: int) -> Tally:
         """Keeps what is left of one shard."""
-        for kind, source in self._sources(number):
-            copy_file(source, self._path(kind, number), self.workspace.scratch)
+        space, kept = self.workspace, GrowthFiles(self.workspace.out)
+        growth = self.base.growth if self.base and number < self.base.shards else None
+        for kind, source in self._sources(number, growth):
+            copy_file(source, kept.path(kind, number), space.scratch)
         if self.exchanges is not None:
-            self._keep_verdicts(self.exchanges, number)
-        sizes = {kind: size_of(self._path(kind, number)) for kind in KINDS}
-        kept = {kind: size for kind, size in sizes.items() if size}
-        self._keep_counts(number, self._digests(number, kept))
-        tally = Tally()
-        for kind, size in kept.items():
-            tally.add(KEPT_BYTES, detail=kind, number=size)
+            if self.exchanges.chosen is not None and growth is None:
+                self._keep_answers(number, kept.path(verdicts.ANSWERS, number))
+            write_verdicts(space, kept, number, self.exchanges.verdicts(number))
+        known = {} if growth is None else growth.kept(number).digests
+        digests, tally = {}, Tally()
+        for kind in KINDS:
+            path = kept.path(kind, number)
+            if size := size_of(path):
+                same = known.get(kind) if kind in verdicts.SAME else None
+                digests[kind] = same or digest_of_contents(path)
+                tally.add(KEPT_BYTES, detail=kind, number=size)
+        self._keep_counts(number, kept.tally_path(number), digests)
         return tally
 
-    def _digests(self, number: int, kinds: Iterable[str]) -> dict[str, str]:
-        """Returns the digests of a shard's files; those of files of the base corpus are known."""
-        known: dict[str, str] = {}
-        if growth := self._growth(number):
-            there = growth.kept(number).digests
-            known = {kind: there[kind] for kind in verdicts.SAME if kind in there}
-        return {
-            kind: known.get(kind) or digest_of_contents(self._path(kind, number)) for kind in kinds
-        }
-
-    def _growth(self, number: int) -> GrowthFiles | None:
-        """Returns what is kept of a shard of the base corpus; None for a new shard."""
-        return self.base.growth if self.base and number < self.base.shards else None
-
-    @property
-    def _kept(self) -> GrowthFiles:
-        return GrowthFiles(self.workspace.out)
-
-    def _path(self, kind: str, number: int) -> str:
-        return self._kept.path(kind, number)
-
-    def _sources(self, number: int) -> Iterator[tuple[str, str]]:
-        """Yields the files to copy: kind and path."""
+    def _sources(self, number: int, growth: GrowthFiles | None) -> Iterator[tuple[str, str]]:
+        """Yields the files to copy: kind and path; some of a shard of the base corpus, as is."""
         space = self.workspace
         yield verdicts.BROKEN, broken_path(space, number)
         if self.exchanges is None:
             return
-        web = self.exchanges.chosen is not None
         yield verdicts.VERSIONS, versions_path(space, number)
         yield verdicts.LINES, line_keys_path(space, number)
         yield verdicts.REPEATS, repeats_path(space, number)
         yield verdicts.CLAIMS, claims_path(space, number)
         yield verdicts.OUTCOMES, spills.outcomes_path(space, number)
+        web = self.exchanges.chosen is not None
         if web:
             yield verdicts.MINHASH, minhash_keys_path(space, number)
-        if growth := self._growth(number):
+        if growth is not None:
             for kind in verdicts.SAME if web else (verdicts.PAGES,):
                 yield kind, growth.path(kind, number)
         else:
@@ -105,32 +92,17 @@ class KeepShard:
             if web:
                 yield verdicts.DESCRIBED, space.spill(DescribePages.name, number)
 
-    def _keep_verdicts(self, exchanges: Exchanges, number: int) -> None:
+    def _keep_answers(self, number: int, path: str) -> None:
         space = self.workspace
-        if exchanges.chosen is not None and not self._growth(number):
-            self._keep_answers(number)
-        decided = exchanges.verdicts(number)
-        for kind, numbers in (
-            (verdicts.DUPLICATES, decided.duplicates),
-            (verdicts.LEAVES, decided.leaves),
-            (verdicts.LOST, decided.lost),
-        ):
-            spills.write_numbers(space, self._path(kind, number), numbers)
-        sizes = [decided.sizes[name] for name in CLUSTER_SIZES.names]
-        spills.write(space, self._path(verdicts.SIZES, number), CLUSTER_SIZES, sizes)
-
-    def _keep_answers(self, number: int) -> None:
-        space = self.workspace
-        path = self._path(verdicts.ANSWERS, number)
         with spills.writer(space, path, ANSWERED) as file:
             for batch in spills.batches(space.spill(DescribePages.name, number)):
                 file.write_batch(batch.select(ANSWERED.names))
 
-    def _keep_counts(self, number: int, digests: dict[str, str]) -> None:
+    def _keep_counts(self, number: int, path: str, digests: dict[str, str]) -> None:
         space = self.workspace
         tally = total(tally_of(space, step, number) for step in self.steps)
         for key in [key for key in tally.counts if key[0] in OF_JOB]:
             del tally.counts[key]
-        with space.publish(self._kept.tally_path(number)) as unfinished:
+        with space.publish(path) as unfinished:
             value = tally.as_json() | {"digests": digests}
             unfinished.write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")

@@ -45,11 +45,10 @@ from pipeline.corpus.onto.verdicts import (
     Verdicts,
     before,
     changed_rows,
-    columns_of,
     lines_lost,
 )
 from pipeline.corpus.read import DUPLICATE_URL, ReadShard
-from pipeline.corpus.spills import ROW, LastOutcome, OutcomeWriter, with_rows
+from pipeline.corpus.spills import ROW, LastOutcome, OutcomeWriter, columns_of, with_rows
 
 
 @dataclass(frozen=True)
@@ -131,7 +130,7 @@ def _outcomes(
     growth, web = shards.base.growth, exchanges.chosen is not None
     was = before(growth, shard, shards.base.thresholds if web else None)
     now = exchanges.verdicts(shard)
-    answers = columns_of(growth.path(verdicts.ANSWERS, shard), ANSWERED) if web else NO_ANSWERS
+    answers = columns_of(ANSWERED, *([growth.path(verdicts.ANSWERS, shard)] if web else []))
     changed = changed_rows(was, now, answers)
     recorded = spills.read_outcomes(growth.path(verdicts.OUTCOMES, shard), changed)
     side_was = Replay.of(was, changed, shards.rules, judge, recorded)
@@ -153,9 +152,6 @@ def _outcomes(
         last = [row in side_now.last for row in rows.tolist()]
         decided.write(itertools.compress((now for _, now in pairs), last), rows[last])
         yield pairs
-
-
-NO_ANSWERS = {name: np.empty(0, object) for name in ANSWERED.names} | {ROW: np.empty(0, np.uint32)}
 
 
 def _chunks(

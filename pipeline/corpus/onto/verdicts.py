@@ -23,7 +23,7 @@ from data.language_id.thresholds import decide
 from data.numbers import is_among
 from data.reading.page import BROKEN as BROKEN_COLUMNS
 from pipeline.artifacts import MANIFEST
-from pipeline.beam.workspace import verdict_paths
+from pipeline.beam.workspace import Workspace, verdict_paths
 from pipeline.corpus import spills
 from pipeline.corpus.addresses import FindNewest
 from pipeline.corpus.counts import Tally, TallyRecord
@@ -44,7 +44,7 @@ from pipeline.corpus.lines import (
 from pipeline.corpus.near_duplicates import MINHASH_KEYS, ChoosePages
 from pipeline.corpus.near_duplicates import SIZES as SIZES_OF_CLUSTERS
 from pipeline.corpus.read import VERSIONS as VERSION_COLUMNS
-from pipeline.corpus.spills import ROW
+from pipeline.corpus.spills import ROW, Columns, columns_of
 from pipeline.corpus.write import PlannedFile
 
 FOLDER = "growth"
@@ -210,7 +210,7 @@ class GrowthFiles:
         Raises:
             DataError: if one differs from what was written, or has other columns than its kind.
         """
-        check_digest(self.tally_path(shard), _tally_digests(self)[shard])
+        check_digest(self.tally_path(shard), read_facts_once(self).tallies[shard])
         for kind, digest in self.kept(shard).digests.items():
             check_digest(self.path(kind, shard), digest)
             spills.check(self.path(kind, shard), KINDS[kind])
@@ -225,8 +225,9 @@ class GrowthFiles:
 
 
 @functools.lru_cache(maxsize=1)
-def _tally_digests(growth: GrowthFiles) -> tuple[Digest, ...]:
-    return growth.facts().tallies
+def read_facts_once(growth: GrowthFiles) -> GrowthFacts:
+    """Returns the settings, which a process reads once."""
+    return growth.facts()
 
 
 def check_digest(path: str, digest: str) -> None:
@@ -240,15 +241,6 @@ def check_digest(path: str, digest: str) -> None:
             f"{path} is damaged: its SHA-256 is not the one that was recorded; restore it, or "
             "clean all input again with --growable."
         )
-
-
-def columns_of(path: str, schema: pa.Schema) -> dict[str, Shaped[np.ndarray, " rows"]]:
-    """Returns the columns of a spilled table of these columns."""
-    table = pa.Table.from_batches([*spills.batches(path)], schema)
-    return {name: table[name].to_numpy() for name in schema.names}
-
-
-Columns = Mapping[str, Shaped[np.ndarray, " rows"]]
 
 
 class Verdicts(NamedTuple):
@@ -288,17 +280,14 @@ class Exchanges:
 
     def verdicts(self, shard: int) -> Verdicts:
         """Returns the verdicts on the pages of a shard."""
-        paths = [] if self.chosen is None else verdict_paths(self.chosen, shard, SIZES_OF_CLUSTERS)
-        batches = (batch for path in paths for batch in spills.batches(path))
-        sizes = pa.Table.from_batches(batches, CLUSTER_SIZES)
+        chosen = self.chosen
+        sizes = verdict_paths(chosen, shard, SIZES_OF_CLUSTERS) if chosen else ()
         return Verdicts(
             collected_numbers(self.newest, shard),
             self.thresholds and collected_thresholds(self.thresholds, shard),
-            spills.read_numbers([])
-            if self.chosen is None
-            else collected_numbers(self.chosen, shard),
-            {name: sizes[name].to_numpy() for name in CLUSTER_SIZES.names},
-            columns_of(claims_path(self.lines.workspace, shard), CLAIMED),
+            spills.read_numbers(verdict_paths(chosen, shard) if chosen else ()),
+            columns_of(CLUSTER_SIZES, *sizes),
+            columns_of(CLAIMED, claims_path(self.lines.workspace, shard)),
             duplicate_lines(self.lines, shard),
         )
 
@@ -309,10 +298,18 @@ def before(growth: GrowthFiles, shard: int, thresholds: Mapping[str, float] | No
         growth.numbers(DUPLICATES, shard),
         thresholds,
         growth.numbers(LEAVES, shard),
-        columns_of(growth.path(SIZES, shard), CLUSTER_SIZES),
-        columns_of(growth.path(CLAIMS, shard), CLAIMED),
+        columns_of(CLUSTER_SIZES, growth.path(SIZES, shard)),
+        columns_of(CLAIMED, growth.path(CLAIMS, shard)),
         growth.numbers(LOST, shard),
     )
+
+
+def write_verdicts(workspace: Workspace, growth: GrowthFiles, shard: int, kept: Verdicts) -> None:
+    """Writes verdicts that are to be kept beside a corpus, but for claims and thresholds."""
+    for kind, numbers in ((DUPLICATES, kept.duplicates), (LEAVES, kept.leaves), (LOST, kept.lost)):
+        spills.write_numbers(workspace, growth.path(kind, shard), numbers)
+    sizes = kept.sizes.values()
+    spills.write(workspace, growth.path(SIZES, shard), CLUSTER_SIZES, sizes)
 
 
 def changed_rows(was: Verdicts, now: Verdicts, answers: Columns) -> Int[np.ndarray, " changed"]:
