@@ -19,7 +19,7 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 import pyarrow as pa
-from jaxtyping import UInt32
+from jaxtyping import Float64, UInt32
 
 from data.errors import concerns_one_page
 from data.language_id import cld3, identifiers
@@ -344,10 +344,20 @@ class DescribePages:
                 self.workspace, number, self.judgements
             ):
                 files.write(passed, dropped, rows)
-                steps = steps_of(np.array([page.language_probability for page in passed], float))
-                for page, step in zip(passed, steps.tolist(), strict=True):
-                    files.tally.add(CERTAINTY, page.identified_language, str(step))
+                count_certainties(
+                    files.tally,
+                    [page.identified_language for page in passed],
+                    np.array([page.language_probability for page in passed], float),
+                )
         return files.tally
+
+
+def count_certainties(
+    tally: Tally, languages: Iterable[str], certainties: Float64[np.ndarray, " pages"]
+) -> None:
+    """Counts pages by identified language and step of its probability."""
+    for code, step in zip(languages, steps_of(certainties).tolist(), strict=True):
+        tally.add(CERTAINTY, code, str(step))
 
 
 @dataclass(frozen=True)

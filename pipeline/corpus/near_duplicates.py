@@ -14,7 +14,7 @@ its group that stays (`data.dedup.near_duplicates`).
 
 import itertools
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -339,9 +339,10 @@ def pairs_left(contracted: ContractPairs, shards: int) -> int:
     return sum(tally.number(PAIRS) for tally in done)
 
 
-def groups_of(
-    workspace: Workspace, shard: int
-) -> tuple[UInt64[np.ndarray, " pages"], UInt64[np.ndarray, " pages"]]:
+Grouped = UInt64[np.ndarray, " pages"]  # numbers of a shard's pages that have a group, ascending
+
+
+def groups_of(workspace: Workspace, shard: int) -> tuple[Grouped, UInt64[np.ndarray, " pages"]]:
     """Returns the numbers of a shard's pages that have a group, ascending, and their groups."""
     number = 0
     while workspace.is_done(f"{CONTRACT}-{number + 1:02d}", shard):
@@ -376,41 +377,33 @@ class SpillCandidates:
 
     def __call__(self, number: int) -> Tally:
         """Processes one shard."""
-        space = self.workspace
-        grouped, groups = groups_of(space, number)
-        with spills.writer(space, space.spill(self.name, number), PACKED) as file:
-            for batch in spills.batches(space.spill(SpillMinHashKeys.name, number)):
+
+        def chunks(grouped: Grouped) -> Iterator[tuple[list[Page], Rows]]:
+            for batch in spills.batches(self.workspace.spill(SpillMinHashKeys.name, number)):
                 rows = batch[ROW].to_numpy()
                 at = np.flatnonzero(is_among(page_numbers(number, rows), grouped))
-                candidates = [*page_table.batch_to_pages(batch.take(pa.array(at, pa.int64())))]
-                places = np.searchsorted(grouped, page_numbers(number, rows[at]))
-                write_candidates(
-                    file, candidates, rows[at], groups[places], (number, self.partitions)
-                )
+                yield [*page_table.batch_to_pages(batch.take(pa.array(at, pa.int64())))], rows[at]
+
+        return self.spill(number, chunks)
+
+    def spill(
+        self, shard: int, chunks: Callable[[Grouped], Iterable[tuple[Sequence[Page], Rows]]]
+    ) -> Tally:
+        """Spills a shard's candidates.
+
+        Args:
+            shard: number of the shard.
+            chunks: yields those of its pages that have these numbers, with their rows.
+        """
+        space, first = self.workspace, np.uint64(shard) << np.uint64(32)
+        grouped, groups = groups_of(space, shard)
+        with spills.writer(space, space.spill(self.name, shard), PACKED) as file:
+            for pages, rows in chunks(grouped):
+                at = np.searchsorted(grouped, page_numbers(shard, rows))
+                candidates = _candidates(pages, groups[at], first | rows.astype(np.uint64))
+                for slice_of_groups in _slices(candidates, min(SLICES, self.partitions)):
+                    file.write_batch(spills.arrow_batch(PACKED, [[packed(slice_of_groups)]]))
         return Tally()
-
-
-def write_candidates(
-    file: pa.RecordBatchFileWriter,
-    pages: Sequence[Page],
-    rows: Rows,
-    groups: np.ndarray,
-    place: tuple[int, int],
-) -> None:
-    """Writes the candidates among a chunk's pages, one batch per slice of the partitions.
-
-    Args:
-        file: spilled file of candidates.
-        pages: the candidates.
-        rows: their rows.
-        groups: their groups.
-        place: number of their shard, and number of partitions of groups.
-    """
-    shard, partitions = place
-    names = (np.uint64(shard) << np.uint64(32)) | rows.astype(np.uint64)
-    candidates = _candidates(pages, groups, names)
-    for slice_of_groups in _slices(candidates, min(SLICES, partitions)):
-        file.write_batch(spills.arrow_batch(PACKED, [[packed(slice_of_groups)]]))
 
 
 def _candidates(pages: Sequence[Page], groups: np.ndarray, names: np.ndarray) -> Candidates:

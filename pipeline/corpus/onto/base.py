@@ -10,30 +10,28 @@ import numpy as np
 
 from data.files.atomic import copy_file
 from data.files.paths import temporary_folder
-from data.language_id.thresholds import decide, steps_of
+from data.language_id.thresholds import decide
 from data.numbers import is_among
 from data.reading import page
 from data.reading.page import Page
 from pipeline.corpus import spills
 from pipeline.corpus.counts import Tally
 from pipeline.corpus.judgements import (
-    CERTAINTY,
     DescribePages,
     PageRules,
     Rows,
     collected_thresholds,
+    count_certainties,
 )
 from pipeline.corpus.keys import SortedKeys, collected_numbers, spilled_keys
 from pipeline.corpus.lines import CLAIMED, LINE_KEY, SpillLineKeys, line_keys
 from pipeline.corpus.near_duplicates import (
     MINHASH_KEY,
-    PACKED,
+    Grouped,
     SpillCandidates,
     SpillMinHashKeys,
-    groups_of,
     minhash_keys_of,
     page_numbers,
-    write_candidates,
     write_keys,
 )
 from pipeline.corpus.onto import verdicts
@@ -96,36 +94,31 @@ class BaseShards:
     def describe(self, _: DescribePages, shard: int) -> Tally:
         """Counts the probabilities of languages, of pages that are still the newest."""
         tally, answers = Tally(), self._newest_answers(shard)
-        steps = steps_of(answers["language_probability"])
-        for code, step in zip(answers["identified_language"], steps.tolist(), strict=True):
-            tally.add(CERTAINTY, code, str(step))
+        count_certainties(tally, answers["identified_language"], answers["language_probability"])
         return tally
 
     def minhash_keys(self, step: SpillMinHashKeys, shard: int) -> Tally:
         """Copies the keys of pages whose language is as before; computes those of the others."""
-        now, growth = self._languages_of_pages(shard), self.base.growth
-        same, other = self._by_language(shard, now)
+        same, other = self._rows_by_change(shard)
+        path = self.base.growth.path(verdicts.MINHASH, shard)
         with temporary_folder() as scratch:
             keys = SortedKeys(MINHASH_KEY, scratch, step.partitions)
-            for batch in spilled_keys(growth.path(verdicts.MINHASH, shard), MINHASH_KEY):
+            for batch in spilled_keys(path, MINHASH_KEY):
                 keys.add(batch[is_among(batch["row"], same)])
-            if len(other):
-                for pages, rows in self._described_pages(shard, other):
-                    keys.add(minhash_keys_of(pages, rows))
+            for pages, rows in self._described_pages(shard, other):
+                keys.add(minhash_keys_of(pages, rows))
             write_keys(step.workspace, shard, keys)
         return Tally()
 
     def candidates(self, step: SpillCandidates, shard: int) -> Tally:
         """Spills the candidates among the described pages."""
-        space = step.workspace
-        grouped, groups = groups_of(space, shard)
-        answers = self._answers(shard)
-        rows = answers[ROW][is_among(page_numbers(shard, answers[ROW]), grouped)]
-        with spills.writer(space, space.spill(step.name, shard), PACKED) as file:
-            for pages, numbers in self._described_pages(shard, rows):
-                at = np.searchsorted(grouped, page_numbers(shard, numbers))
-                write_candidates(file, pages, numbers, groups[at], (shard, step.partitions))
-        return Tally()
+        rows = self._newest_answers(shard)[ROW]
+
+        def chunks(grouped: Grouped) -> Iterator[tuple[list[Page], Rows]]:
+            at = is_among(page_numbers(shard, rows), grouped)
+            return self._described_pages(shard, rows[at])
+
+        return step.spill(shard, chunks)
 
     def line_keys(self, step: SpillLineKeys, shard: int) -> Tally:
         """Copies the keys of pages that still claim lines; computes those of new claims."""
@@ -141,17 +134,14 @@ class BaseShards:
                     at = np.searchsorted(was["first"], batch["line"], side="right") - 1
                     keys.add(batch[stays[at]])
             keys.line = int((was["first"] + was["lines"]).max(initial=0))
-            for pages, numbers in self._described_pages(shard, new) if len(new) else ():
+            for pages, numbers in self._described_pages(shard, new):
                 keys.claim(pages, numbers, step.line_hashes)
         return Tally()
-
-    def _answers(self, shard: int) -> Columns:
-        return columns_of(ANSWERED, self.base.growth.path(verdicts.ANSWERS, shard))
 
     def _newest_answers(self, shard: int) -> Columns:
         """Returns the identifier's answers for pages that are still the newest."""
         assert self.exchanges is not None
-        answers = self._answers(shard)
+        answers = columns_of(ANSWERED, self.base.growth.path(verdicts.ANSWERS, shard))
         newest = ~is_among(answers[ROW], collected_numbers(self.exchanges.newest, shard))
         return {name: column[newest] for name, column in answers.items()}
 
@@ -161,15 +151,21 @@ class BaseShards:
         assert self.exchanges.thresholds is not None
         return collected_thresholds(self.exchanges.thresholds, shard)
 
-    def _languages_of_pages(self, shard: int) -> dict[int, str]:
-        """Returns the language of each page that may be a near-duplicate, by its row."""
+    def _rows_by_change(self, shard: int) -> tuple[Rows, Rows]:
+        """Returns the rows of pages that may be near-duplicates, sorted.
+
+        First those of pages whose language is as before, then those of the others.
+        """
         answers = self._newest_answers(shard)
-        codes = languages(answers, self._thresholds(shard))
-        pairs = zip(answers[ROW].tolist(), codes, strict=True)
-        return {row: code for row, code in pairs if code in self.languages}
+        now = languages(answers, self._thresholds(shard))
+        same = now == languages(answers, self.base.thresholds)
+        compared = np.array([code in self.languages for code in now], bool)
+        return answers[ROW][compared & same], answers[ROW][compared & ~same]
 
     def _described_pages(self, shard: int, rows: Rows) -> Iterator[tuple[list[Page], Rows]]:
         """Yields the described pages with these rows, sorted, in their language, by chunks."""
+        if not len(rows):
+            return
         thresholds = self._thresholds(shard)
         for batch in spills.batches(self.base.growth.path(verdicts.DESCRIBED, shard)):
             chunk = with_rows(batch, rows)
@@ -181,21 +177,10 @@ class BaseShards:
             ]
             yield pages, chunk[ROW].to_numpy()
 
-    def _by_language(self, shard: int, now: dict[int, str]) -> tuple[Rows, Rows]:
-        """Returns the rows of pages with the same language as before, and those of the others."""
-        answers, growth = self._answers(shard), self.base.growth
-        codes = languages(answers, self.base.thresholds)
-        was = dict(zip(answers[ROW].tolist(), codes, strict=True))
-        older = set(growth.numbers(verdicts.DUPLICATES, shard).tolist())
-        same = [row for row, code in now.items() if was[row] == code and row not in older]
-        rows = np.array(sorted(same), np.uint32)
-        return rows, np.setdiff1d(np.array(sorted(now), np.uint32), rows)
-
     def _claiming_rows(self, shard: int, was: Columns) -> Rows:
         """Returns the rows of pages that claim lines now, sorted."""
         assert self.exchanges is not None
         if self.exchanges.chosen is None:
-            older = collected_numbers(self.exchanges.newest, shard)
-            return np.sort(was[ROW][~is_among(was[ROW], older)])
-        asked = np.array(sorted(self._languages_of_pages(shard)), np.uint32)
-        return np.setdiff1d(asked, collected_numbers(self.exchanges.chosen, shard))
+            return np.setdiff1d(was[ROW], collected_numbers(self.exchanges.newest, shard))
+        compared = np.concatenate(self._rows_by_change(shard))
+        return np.setdiff1d(compared, collected_numbers(self.exchanges.chosen, shard))
