@@ -11,8 +11,8 @@ together decide, the verdict is looked up.
 import functools
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -45,7 +45,7 @@ from pipeline.corpus.onto.verdicts import (
     Verdicts,
     before,
     changed_rows,
-    lines_lost,
+    lines_kept,
 )
 from pipeline.corpus.read import DUPLICATE_URL, ReadShard
 from pipeline.corpus.spills import ROW, LastOutcome, OutcomeWriter, columns_of, with_rows
@@ -133,8 +133,8 @@ def _outcomes(
     answers = columns_of(ANSWERED, *([growth.path(verdicts.ANSWERS, shard)] if web else []))
     changed = changed_rows(was, now, answers)
     recorded = spills.read_outcomes(growth.path(verdicts.OUTCOMES, shard), changed)
-    side_was = Replay.of(was, changed, shards.rules, judge, recorded)
-    side_now = Replay.of(now, changed, shards.rules, judge, {})
+    side_was = Replay(was, changed, shards.rules, judge, recorded)
+    side_now = Replay(now, changed, shards.rules, judge, {})
     decided.copy(growth.path(verdicts.OUTCOMES, shard), changed)
     newly_older = np.setdiff1d(now.duplicates, was.duplicates)
     for chunk, rows in _chunks(growth, shard, changed):
@@ -176,57 +176,40 @@ def _pages_at(path: str, chunk: int, rows: np.ndarray) -> dict[int, Page]:
     return dict(zip(changed[ROW].to_pylist(), page.batch_to_pages(changed), strict=True))
 
 
-@dataclass(frozen=True)
 class Replay:
-    """The verdicts on the changed pages, before an addition or after it.
+    """Judges changed pages again, by the verdicts before an addition or after it.
 
     Attributes:
-        duplicates: rows of pages with a newer version.
-        leaves: rows of near-duplicates.
-        sizes: what other candidates stand for, by row.
-        lost: number of lines, and those that another page keeps, by row.
-        first: judgements before languages are decided.
-        languages: judgements of languages by the thresholds of that time.
-        judge: the last judgements.
-        recorded: what the last rules had decided, which is not asked again.
         last: rows of pages that reached the last rules.
     """
 
-    duplicates: frozenset[int]
-    leaves: frozenset[int]
-    sizes: Mapping[int, int]
-    lost: Mapping[int, tuple[int, Sequence[int]]]
-    first: tuple[Judgement, ...]
-    languages: tuple[Judgement, ...]
-    judge: JudgePages
-    recorded: Mapping[int, LastOutcome]
-    last: set[int] = field(default_factory=set)
-
-    @classmethod
-    def of(
-        cls,
+    def __init__(
+        self,
         verdicts: Verdicts,
         changed: np.ndarray,
         rules: PageRules,
         judge: JudgePages,
         recorded: Mapping[int, LastOutcome],
-    ) -> "Replay":
-        """Returns the replay of the pages with these rows, which are sorted."""
-        languages = ()
+    ):
+        """Looks up the verdicts.
+
+        Args:
+            verdicts: verdicts on all pages of a shard.
+            changed: rows of the changed pages, sorted.
+            rules: judgements of the job.
+            judge: the last judgements.
+            recorded: what the last rules had decided, which is not asked again.
+        """
+        self._first, self._judge, self._recorded = rules.first, judge, recorded
+        self._languages: tuple[Judgement, ...] = ()
         if verdicts.thresholds is not None:
-            languages = ApplyThresholds(verdicts.thresholds), *rules.requested
-        rows = frozenset(changed.tolist())
-        sizes = zip(*(verdicts.sizes[name].tolist() for name in (ROW, "size")), strict=True)
-        return cls(
-            duplicates=rows.intersection(verdicts.duplicates.tolist()),
-            leaves=rows.intersection(verdicts.leaves.tolist()),
-            sizes={row: size for row, size in sizes if row in rows},
-            lost=lines_lost(verdicts, changed),
-            first=rules.first,
-            languages=languages,
-            judge=judge,
-            recorded=recorded,
-        )
+            self._languages = ApplyThresholds(verdicts.thresholds), *rules.requested
+        self._duplicates = set(verdicts.duplicates.tolist())
+        self._leaves = set(verdicts.leaves.tolist())
+        sizes = (column.tolist() for column in verdicts.sizes.values())
+        self._sizes = dict(zip(*sizes, strict=True))
+        self._keeps = lines_kept(verdicts, changed)
+        self.last: set[int] = set()
 
     def outcome(self, row: int, read: Page | None, described: Page | None) -> Page | Dropped:
         """Returns a page's outcome.
@@ -239,31 +222,28 @@ class Replay:
         page = self._before_lines(row, read, described)
         if not isinstance(page, Page):
             return page
-        lines, lost = self.lost[row]
-        keep = np.ones(lines, dtype=bool)
-        keep[list(lost)] = False
-        left = without_duplicate_lines(page, keep)
+        left = without_duplicate_lines(page, self._keeps[row])
         if not isinstance(left, Page):
             return left
         self.last.add(row)
-        if row in self.recorded:
-            return self.judge.with_split(self.recorded[row].again(left))
-        return self.judge.outcome(left)
+        if row in self._recorded:
+            return self._judge.with_split(self._recorded[row].again(left))
+        return self._judge.outcome(left)
 
     def _before_lines(self, row: int, read: Page | None, described: Page | None) -> Page | Dropped:
         """Returns a page, or why it is dropped, before lines of other pages are removed."""
-        if row in self.duplicates:
+        if row in self._duplicates:
             assert read is not None
             return Rejected(read, DUPLICATE_URL)
         page = described
         if page is None:
             assert read is not None
-            page = judged(read, self.first)
-        page = judged(page, self.languages) if isinstance(page, Page) else page
+            page = judged(read, self._first)
+        page = judged(page, self._languages) if isinstance(page, Page) else page
         if not isinstance(page, Page):
             return page
-        if row in self.leaves:
+        if row in self._leaves:
             return Rejected(page, NEAR_DUPLICATE)
-        if row in self.sizes:
-            page = page._replace(cluster_size=self.sizes[row])
+        if row in self._sizes:
+            page = page._replace(cluster_size=self._sizes[row])
         return page

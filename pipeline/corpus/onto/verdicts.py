@@ -6,13 +6,13 @@ after it.
 """
 
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Int, Shaped, UInt32
+from jaxtyping import Bool, Int, Shaped, UInt32
 from msgspec import Meta, Struct
 
 from data.errors import DataError
@@ -357,15 +357,14 @@ def _rows_of(lines: UInt32[np.ndarray, " lines"], claims: Columns) -> np.ndarray
     return claims[ROW][at[inside]]
 
 
-def lines_lost(verdicts: Verdicts, rows: Iterable[int]) -> dict[int, tuple[int, Sequence[int]]]:
-    """Returns the number of lines, and the lost ones, of each of these rows that claimed lines."""
-    claims, lost = verdicts.claims, {}
-    order = np.argsort(claims[ROW], kind="stable")
-    wanted = np.array(sorted(rows), np.uint32)
-    claiming = order[is_among(claims[ROW][order], wanted)]
-    for row, first, lines in zip(
-        *(claims[name][claiming].tolist() for name in claims), strict=True
-    ):
-        begin, end = np.searchsorted(verdicts.lost, [first, first + lines])
-        lost[row] = lines, (verdicts.lost[begin:end] - np.uint32(first)).tolist()
-    return lost
+def lines_kept(verdicts: Verdicts, rows: np.ndarray) -> dict[int, Bool[np.ndarray, " lines"]]:
+    """Returns which of its lines each of these pages keeps that claimed lines; rows are sorted."""
+    claiming, lost, kept = is_among(verdicts.claims[ROW], rows), verdicts.lost, {}
+    claims = {name: verdicts.claims[name][claiming].astype(np.int64) for name in CLAIMED.names}
+    begins = np.searchsorted(lost, claims["first"])
+    ends = np.searchsorted(lost, claims["first"] + claims["lines"])
+    columns = (column.tolist() for column in (*claims.values(), begins, ends))
+    for row, first, lines, begin, end in zip(*columns, strict=True):
+        kept[row] = np.ones(lines, dtype=bool)
+        kept[row][lost[begin:end] - np.uint32(first)] = False
+    return kept
