@@ -30,10 +30,10 @@ from pipeline.corpus.card import write_cards
 from pipeline.corpus.counts import Tally
 from pipeline.corpus.graph import steps
 from pipeline.corpus.job import CleaningJob, begin_job, trusts_declarations
+from pipeline.corpus.onto.keep import KEPT_BYTES
 from pipeline.corpus.onto.summary import (
     addition_of,
     held_out_differences,
-    kept_bytes,
     print_addition,
     write_facts,
 )
@@ -114,7 +114,7 @@ def body_of(job: CleaningJob, request: CleaningRequest, tally: Tally) -> dict[st
     body = manifest_of(tally, job, files=files, not_read=not_read)
     body |= {} if license_ is None else {"license": license_}
     if asked.growable:
-        body["kept_beside"] = kept_bytes(tally)
+        body["kept_beside"] = tally.details(KEPT_BYTES)
         inputs = request.identity.inputs
         body["growth_sha256"] = write_facts(asked, job, tally, inputs, request.files)
     if asked.onto is not None:

@@ -294,15 +294,17 @@ class SpilledPages:
         sizes = self._sizes(shard)
         for batch in spills.batches(workspace.spill(self.step, shard)):
             rows = batch[ROW].to_numpy()
-            pages = page_table.batch_to_pages(batch)
-            if sizes:
-                pages = _with_sizes(pages, rows, sizes)
             passed: list[Page] = []
             dropped: list[Dropped] = []
             passes = np.zeros(len(rows), dtype=bool)
             is_duplicate = is_among(rows, duplicates).tolist()
-            for at, (page, duplicate) in enumerate(zip(pages, is_duplicate, strict=True)):
-                outcome = Rejected(page, self.reason) if duplicate else judged(page, judgements)
+            numbered = zip(rows.tolist(), page_table.batch_to_pages(batch), strict=True)
+            for at, (row, page) in enumerate(numbered):
+                if row in sizes:
+                    page = page._replace(cluster_size=sizes[row])
+                outcome = (
+                    Rejected(page, self.reason) if is_duplicate[at] else judged(page, judgements)
+                )
                 passes[at] = isinstance(outcome, Page)
                 passed.append(outcome) if isinstance(outcome, Page) else dropped.append(outcome)
             yield passed, dropped, rows[passes]
@@ -313,11 +315,6 @@ class SpilledPages:
         paths = verdict_paths(self.exchange, shard, self.sizes)
         columns = spills.columns_of(CLUSTER_SIZES, *paths).values()
         return dict(zip(*(column.tolist() for column in columns), strict=True))
-
-
-def _with_sizes(pages: Iterable[Page], rows: Rows, sizes: Mapping[int, int]) -> Iterator[Page]:
-    for row, page in zip(rows.tolist(), pages, strict=True):
-        yield page._replace(cluster_size=sizes[row]) if row in sizes else page
 
 
 CERTAINTY = "certainty"  # kind of count: pages of a language by identified probability

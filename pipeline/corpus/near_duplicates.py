@@ -121,17 +121,10 @@ def write_keys(workspace: Workspace, shard: int, keys: SortedKeys) -> None:
 def minhash_keys_of(pages: Sequence[Page], rows: Rows) -> np.ndarray:
     """Returns the keys of pages, which have these rows."""
     keys = np.empty((len(pages), minhash.BANDS), MINHASH_KEY)
-    keys["first"] = _band_keys(pages)
+    for code, places in rows_by_language(pages).items():  # as a key includes its language
+        keys["first"][places] = minhash.band_keys([pages[at].text for at in places], code)
     keys["row"] = rows[:, None]
     return keys.ravel()
-
-
-def _band_keys(pages: Sequence[Page]) -> UInt64[np.ndarray, "pages 14"]:
-    """Returns each page's keys, in order; computed per language, as a key includes its language."""
-    keys = np.empty((len(pages), minhash.BANDS), np.uint64)
-    for code, rows in rows_by_language(pages).items():
-        keys[rows] = minhash.band_keys([pages[row].text for row in rows], code)
-    return keys
 
 
 def rows_by_language(pages: Sequence[Page]) -> dict[str, list[int]]:

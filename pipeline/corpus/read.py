@@ -160,7 +160,9 @@ def broken_batch(records: Sequence[BrokenRecord]) -> pa.RecordBatch:
 
 def write_broken(workspace: Workspace, table: BrokenFile) -> str:
     """Writes the file, unless it exists; returns its name."""
-    return write_table(workspace, table.name, _batches(workspace, table), BROKEN)
+    paths = map(workspace.path_of, table.spills)
+    batches = (batch for path in paths for batch in spills.batches(path))
+    return write_table(workspace, table.name, batches, BROKEN)
 
 
 def write_table(
@@ -176,11 +178,6 @@ def write_table(
             for group in _row_groups(batches, schema):
                 rows.write_table(group)
     return name
-
-
-def _batches(workspace: Workspace, table: BrokenFile) -> Iterator[pa.RecordBatch]:
-    for name in table.spills:
-        yield from spills.batches(workspace.path_of(name))
 
 
 def _row_groups(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:

@@ -275,7 +275,10 @@ class GroupsOfShard:
         """Reads the records of one shard."""
         for step in self.steps:
             tally = tally_of(self.workspace, step, shard)
-            for (group, file), runs in _by_group_and_file(tally.runs).items():
+            by_file: dict[tuple[str, str], list[SortedRun]] = defaultdict(list)
+            for run in tally.runs:
+                by_file[run.group, run.file].append(run)
+            for (group, file), runs in by_file.items():
                 yield group, ShardOfGroup(shard, file, _packed(runs), b"")
             for code, digests in tally.smallest.items():
                 if digests:
@@ -300,7 +303,9 @@ class PlanGroup:
         """Returns the files."""
         name, parts = group
         if name == read.BROKEN_FOLDER:
-            files: list[FileToWrite | BrokenFile] = [_broken_file(parts)]
+            files: list[FileToWrite | BrokenFile] = [
+                BrokenFile(read.BROKEN_NAME, tuple(file for _, file, *_ in sorted(parts)))
+            ]
         else:
             files = [*files_of(name, parts, self.held_out, self.addition)]
         planned = PlannedGroup(
@@ -319,19 +324,6 @@ def _held_out_up_to(
 ) -> str | None:
     ends = {file.first for file in files if isinstance(file, FileToWrite) and file.split == "train"}
     return next((f"{max((end or smallest_digest(parts)) - 1, 0):032x}" for end in ends), None)
-
-
-def _broken_file(parts: Iterable[tuple[int, str, bytes, bytes]]) -> BrokenFile:
-    return BrokenFile(read.BROKEN_NAME, tuple(file for _, file, *_ in sorted(parts)))
-
-
-def _by_group_and_file(
-    runs: Iterable[SortedRun],
-) -> Mapping[tuple[str, str], list[SortedRun]]:
-    by_group: dict[tuple[str, str], list[SortedRun]] = defaultdict(list)
-    for run in runs:
-        by_group[run.group, run.file].append(run)
-    return by_group
 
 
 def _packed(runs: Iterable[SortedRun]) -> bytes:

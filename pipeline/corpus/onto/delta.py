@@ -138,25 +138,12 @@ def judge_added(judge: JudgePages, shard: int) -> Tally:
 
 
 GONE_ROWS = "gone_rows"  # kind of count: rows of the corpus's files that a judgement changes
+# A row that leaves a file of the corpus, or changes there: the file's folder, the page's address,
+# why it is rejected ("" for a kept page), and the number of near-duplicates that the row stands for
+# from now on (0 if it leaves).
 GONE = pa.schema(
     [("folder", pa.string()), ("url", pa.string()), ("reason", pa.string()), ("size", pa.int32())]
 )
-
-
-class Gone(NamedTuple):
-    """A row that leaves a file of the corpus, or changes there.
-
-    Attributes:
-        folder: folder of the file.
-        url: address of the page.
-        reason: why it is rejected; "" for a kept page.
-        size: number of near-duplicates that the row stands for from now on; 0 if it leaves.
-    """
-
-    folder: str
-    url: str
-    reason: str
-    size: int
 
 
 Outcomes = tuple[Page | Dropped, Page | Dropped]  # of a page, before and after the addition
@@ -167,15 +154,15 @@ def new_row(was: Page | Dropped, now: Page | Dropped) -> GroupedPage | None:
     return None if row_of(was) == row_of(now) or _resized(was, now) else row_of(now)
 
 
-def gone_rows(was: Page | Dropped, now: Page | Dropped) -> Iterator[Gone]:
-    """Yields the row of the corpus that a page loses, or that has another size."""
+def gone_rows(was: Page | Dropped, now: Page | Dropped) -> Iterator[tuple[str, str, str, int]]:
+    """Yields the row of the corpus that a page loses, or that has another size, as in `GONE`."""
     if isinstance(was, NotAsked) or row_of(was) == row_of(now):
         return
     if isinstance(was, Page):
         size = now.cluster_size if isinstance(now, Page) and _resized(was, now) else 0
-        yield Gone(f"{PAGES_FOLDER}/{was.language}", was.url, "", size)
+        yield f"{PAGES_FOLDER}/{was.language}", was.url, "", size
     else:
-        yield Gone(f"{REJECTED_FOLDER}/{was.page.counted_language}", was.page.url, was.reason, 0)
+        yield f"{REJECTED_FOLDER}/{was.page.counted_language}", was.page.url, was.reason, 0
 
 
 def _resized(was: Page | Dropped, now: Page | Dropped) -> bool:

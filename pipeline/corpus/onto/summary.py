@@ -18,11 +18,10 @@ from pipeline.corpus.job import VERSION, CleaningJob
 from pipeline.corpus.judgements import DecideThresholds, collected_thresholds
 from pipeline.corpus.onto import delta
 from pipeline.corpus.onto.delta import FILES, FOUND_ROWS, GONE_ROWS, KeepFile
-from pipeline.corpus.onto.keep import KEPT_BYTES
 from pipeline.corpus.onto.verdicts import GrowthFacts, GrowthFiles, InputRecord, ShareHeldOut
 from pipeline.corpus.read import InputFile
 from pipeline.corpus.submission import kept_files, planned_groups
-from pipeline.corpus.write import PlannedFile, PlannedGroup
+from pipeline.corpus.write import PlannedGroup
 from pipeline.stage import bytes_in_words
 
 CORPUS = ("pages/", "rejected/")
@@ -61,18 +60,16 @@ def write_facts(
             *(base.input if base else ()),
             *(tuple(InputRecord(path, sizes[path]) for path in shard) for shard in new),
         ),
-        files=(*kept_files(job), *new_files(plans)),
+        files=(
+            *kept_files(job),
+            *(file for plan in plans for file in plan.files if file.name.startswith(CORPUS)),
+        ),
         held_out_up_to=(base.held_out_up_to if base else {}) | _held_out(plans),
         thresholds=thresholds,
         tallies=tuple(digest_of_contents(kept.tally_path(shard)) for shard in range(job.shards)),
     )
     write_json(kept.facts_path, to_builtins(facts))
     return digest_of_contents(kept.facts_path)
-
-
-def new_files(plans: Sequence[PlannedGroup]) -> list[PlannedFile]:
-    """Returns the files of pages that a job wrote."""
-    return [file for plan in plans for file in plan.files if file.name.startswith(CORPUS)]
 
 
 def _held_out(plans: Sequence[PlannedGroup]) -> dict[str, str]:
@@ -82,11 +79,6 @@ def _held_out(plans: Sequence[PlannedGroup]) -> dict[str, str]:
         for plan in plans
         if plan.held_out_up_to is not None
     }
-
-
-def kept_bytes(tally: Tally) -> dict[str, int]:
-    """Returns the size of what is kept beside a corpus, by kind."""
-    return tally.details(KEPT_BYTES)
 
 
 def addition_of(job: CleaningJob, tally: Tally, onto: str) -> dict[str, Any]:
