@@ -288,10 +288,13 @@ class SpilledPages:
         self, workspace: Workspace, shard: int, judgements: Sequence[Judgement]
     ) -> Iterator[tuple[list[Page], list[Dropped], Rows]]:
         """Yields per chunk the pages that pass, those that are dropped, and the former's rows."""
-        duplicates = np.empty(0, np.uint32)
+        duplicates, sizes = np.empty(0, np.uint32), {}
         if self.exchange is not None:
             duplicates = collected_numbers(self.exchange, shard)
-        sizes = self._sizes(shard)
+            if self.sizes:
+                paths = verdict_paths(self.exchange, shard, self.sizes)
+                columns = spills.columns_of(CLUSTER_SIZES, *paths).values()
+                sizes = dict(zip(*(column.tolist() for column in columns), strict=True))
         for batch in spills.batches(workspace.spill(self.step, shard)):
             rows = batch[ROW].to_numpy()
             passed: list[Page] = []
@@ -308,13 +311,6 @@ class SpilledPages:
                 passes[at] = isinstance(outcome, Page)
                 passed.append(outcome) if isinstance(outcome, Page) else dropped.append(outcome)
             yield passed, dropped, rows[passes]
-
-    def _sizes(self, shard: int) -> dict[int, int]:
-        if self.exchange is None or not self.sizes:
-            return {}
-        paths = verdict_paths(self.exchange, shard, self.sizes)
-        columns = spills.columns_of(CLUSTER_SIZES, *paths).values()
-        return dict(zip(*(column.tolist() for column in columns), strict=True))
 
 
 CERTAINTY = "certainty"  # kind of count: pages of a language by identified probability

@@ -57,7 +57,9 @@ class KeepShard:
             copy_file(source, kept.path(kind, number), space.scratch)
         if self.exchanges is not None:
             if self.exchanges.chosen is not None and growth is None:
-                self._keep_answers(number, kept.path(verdicts.ANSWERS, number))
+                with spills.writer(space, kept.path(verdicts.ANSWERS, number), ANSWERED) as file:
+                    for batch in spills.batches(space.spill(DescribePages.name, number)):
+                        file.write_batch(batch.select(ANSWERED.names))
             write_verdicts(space, kept, number, self.exchanges.verdicts(number))
         known = {} if growth is None else growth.kept(number).digests
         digests, tally = {}, Tally()
@@ -91,12 +93,6 @@ class KeepShard:
             yield verdicts.PAGES, space.spill(ReadShard.name, number)
             if web:
                 yield verdicts.DESCRIBED, space.spill(DescribePages.name, number)
-
-    def _keep_answers(self, number: int, path: str) -> None:
-        space = self.workspace
-        with spills.writer(space, path, ANSWERED) as file:
-            for batch in spills.batches(space.spill(DescribePages.name, number)):
-                file.write_batch(batch.select(ANSWERED.names))
 
     def _keep_counts(self, number: int, path: str, digests: dict[str, str]) -> None:
         space = self.workspace

@@ -3,7 +3,8 @@
 import numpy as np
 
 from pipeline.corpus.judgements import CLUSTER_SIZES
-from pipeline.corpus.onto.verdicts import CLAIMED, Verdicts, changed_rows
+from pipeline.corpus.lines import CLAIMED
+from pipeline.corpus.onto.verdicts import Verdicts, changed_rows
 from pipeline.corpus.spills import ROW
 
 ANSWERS = {
