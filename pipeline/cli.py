@@ -54,6 +54,7 @@ from pipeline.command_line import (
     check_no_beam_option,
     check_paths,
     check_repeated,
+    check_required,
     check_values,
     check_words,
     merge_repeated,
@@ -143,6 +144,7 @@ def command_of(argv: list[str]) -> Any:
     check_values(own)
     check_words(own)
     check_no_beam_option(own)
+    check_required(own)
     command = parse(own)
     check_paths(own[0], command)
     return with_beam_options(own[0], command, beam) if beam else command

@@ -7,7 +7,7 @@ import itertools
 import operator
 import re
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import MISSING, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -152,7 +152,7 @@ def check_words(argv: list[str]) -> None:
         option = "--recipe" if "recipe" in known else f"its option (`mswitch {command} --help`)"
         raise ArtifactError(f"{command} was given {argv[1]!r} alone; write {option} before it.")
     for word, following in itertools.pairwise([*argv, ""]):
-        name = option_of(word).removeprefix("--").replace("-", "_")
+        name = _field_of(word)
         value = word.partition("=")[2] or following
         if name and name not in known and "overrides" in known and name in SYNONYMS:
             raise ArtifactError(
@@ -176,6 +176,39 @@ def check_words(argv: list[str]) -> None:
                 f"{command} was given --{name.replace('_', '-')} {value}; write a whole number"
                 f"{_in_digits(value)}."
             )
+
+
+def check_required(argv: list[str]) -> None:
+    """Checks that nothing is missing which a command cannot run without, unless help is asked for.
+
+    Raises:
+        ArtifactError: if an option is, or the word that a command takes without one.
+    """
+    kind = COMMANDS.get(argv[0]) if argv else None
+    if kind is None or not {"-h", "--help"}.isdisjoint(argv):
+        return
+    flags = {field.name for field in fields(kind) if field.type is bool}
+    words = [word for word in argv if _field_of(word).removeprefix("no_") not in flags]
+    is_word_alone = any(
+        not option_of(following) and (not option_of(word) or "=" in word)
+        for word, following in itertools.pairwise(words)
+    )
+    given, missing = {_field_of(word) for word in words}, []
+    for field in fields(kind):
+        is_optional = field.default is not MISSING or field.default_factory is not MISSING
+        if tyro.conf.Positional in getattr(field.type, "__metadata__", ()):
+            missing += [] if is_optional or is_word_alone else [field.name.upper()]
+        elif not (is_optional or field.name in given):
+            missing.append(f"--{field.name.replace('_', '-')}")
+    if missing:
+        raise ArtifactError(
+            f"{argv[0]} needs {', '.join(missing)}; `mswitch {argv[0]} --help` shows what to give."
+        )
+
+
+def _field_of(word: str) -> str:
+    """Returns the field that a word's option sets, such as `crawl_cache`; "" for a value."""
+    return option_of(word).removeprefix("--").replace("-", "_")
 
 
 def _choices(kind: Any) -> tuple[str, ...]:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.command_line import COMMANDS
+
 SLOW = ("apache_beam", "jax", "pyarrow", "scipy", "tensorflow")
 # Prints each command line's status, its message, and the slow libraries that are in memory then.
 PROGRAM = """
@@ -32,6 +34,31 @@ NO_TOKENS = "tokenize output was expected in none, which does not exist; run tok
 NO_RECIPE = "Recipe 'mt5-dmo' is unknown. Did you mean mt5-demo"
 NO_INPUT = "Input 'none' names no file; give existing files, or a quoted glob"
 UNKNOWN_OPTION = "Unrecognized options: --colour"
+NEEDED = {
+    "clean": "--input, --out",
+    "estimate": "--input, --rules",
+    "score": "--corpus, --out",
+    "select": "--corpus, --scores, --out",
+    "withdraw": "--corpus, --sites, --reason",
+    "vocabulary": "--out",
+    "tokenize": "--corpus, --vocabulary, --out",
+    "pretrain": "--tokens, --out",
+    "finetune": "--run, --task, --out",
+    "distill": "--teacher, --tokens, --out",
+    "prune": "--run, --languages, --out",
+    "evaluate": "--run",
+    "time": "--baseline, --candidate, --tokens, --out",
+    "report": "--baseline, --candidate, --out",
+    "fill": "TEXT, --run",
+    "import-hf": "DIRECTORY, --out",
+    "export-hf": "--run, --out",
+    "plan": "--recipe, --topology",
+    "inspect": "DIRECTORY",
+    "prune --languages sw --out=o": "--run",
+    "fill --tokens 3 --run r": "TEXT",
+    "inspect --json": "DIRECTORY",
+    "clean --rules mc4 --out o --no-growable -- --runner=X": "--input",
+}
 MISTAKES = {
     "pretrian --out o": "There is no command 'pretrian'. Did you mean pretrain?",
     "pretrian --help": "There is no command 'pretrian'. Did you mean pretrain?",
@@ -77,6 +104,8 @@ MISTAKES = {
     "plan --recipe mt5-dmo --topology cpu:1": NO_RECIPE,
     "recipes mt5-dmo": NO_RECIPE,
     "inspect none": "An artifact was expected in none, which does not exist",
+    "inspect --json none": "An artifact was expected in none, which does not exist",
+    **{line: f"{line.split()[0]} needs {missing}; `mswitch " for line, missing in NEEDED.items()},
     **{
         line: f"{line.split()[0]} was given gs://bucket/x where it reads or writes on this machine"
         for line in (
@@ -91,7 +120,7 @@ MISTAKES = {
 USAGE = {  # tyro's own boxes
     "clean --input none --rules mc4 --out o --colour red": UNKNOWN_OPTION,
     "recipes --colour red": UNKNOWN_OPTION,
-    "pretrain --tokens t --hosts.count 1 --hosts.count 2": "Required options",
+    "pretrain --tokens t --out o --hosts.count 1 --hosts.count 2": "Unrecognized options: 2",
 }
 LATER = {  # found by what the commands load
     "report --baseline a b --candidate c ./a --out o": "/a; a run against itself",
@@ -128,6 +157,10 @@ def test_a_mistake_is_one_sentence(line, answers):
     sentence = re.escape((MISTAKES | LATER)[line])
     assert status == 2
     assert re.fullmatch(rf"mswitch: .*{sentence}.*\n", printed), printed
+
+
+def test_each_command_with_an_option_that_it_needs_is_among_the_mistakes():
+    assert {*COMMANDS} - {*NEEDED} == {"demo", "doctor", "recipes"}
 
 
 @pytest.mark.parametrize("line", USAGE)
