@@ -3,10 +3,10 @@
 The sample has a number of characters per language, in lines.
 """
 
-from collections import Counter
+import math
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +37,11 @@ STAGE = "vocabulary"
 LONGEST_SENTENCE_BYTES = 16_384  # SentencePiece skips longer ones, so they are cut
 ADVISED, ADVISED_OF_LITTLE = 4096, 2048  # least number of ids for a first training
 LITTLE = 1_000_000  # characters of a corpus that may have fewer pieces than ADVISED
+MOST_COUNTED = 4_000_000  # characters that are counted beforehand, in some tenths of a second
+FILES_COUNTED = 4  # of a language, for the advice
 ROOM = 1.1  # ids of a first training per id that the characters alone need
-MOST_COUNTED = 4_000_000  # characters of a sample whose kinds are counted beforehand, in a second
-FILES_COUNTED = 8  # of a language in that sample
-REPETITIONS = 10  # of a small text in the sample that is advised
+ROOM_OF_PART = 1.5  # the same if more than MOST_COUNTED are trained on: 101 languages need 1.39
+LINES_NORMALIZED = 1_000  # at once
 
 
 def sample(
@@ -152,10 +153,12 @@ def least_size(lines: Iterable[str], character_coverage: float) -> int:
     the normalized text is reached (`trainer_interface.cc`).
     """
     normalizer: Any = sentencepiece.SentencePieceNormalizer(rule_name="nmt_nfkc")  # pyright: ignore[reportCallIssue]
-    counts: Counter[str] = Counter()
-    for line in lines:
-        counts.update("\u2581" + normalizer.normalize(line).replace(" ", "\u2581"))
-    covered = np.cumsum([0, *(count for _, count in counts.most_common())])
+    rest = iter(lines)
+    chunks = iter(lambda: "\n".join(islice(rest, LINES_NORMALIZED)), "")
+    text = "".join(f" {normalizer.normalize(chunk)}" for chunk in chunks)  # "\n" becomes a space
+    code_points = np.frombuffer(text.replace(" ", "\u2581").encode("utf-32-le"), "<u4")
+    counts = np.bincount(code_points)
+    covered = np.cumsum([0, *np.sort(counts[counts > 0])[::-1]])
     shares = covered[:-1] / max(covered[-1], 1)  # which SentencePiece compares in 32 bits
     below = shares.astype(np.float32) < np.float32(character_coverage)
     return LEAST_IDS - 1 + int(below.sum())
@@ -211,8 +214,9 @@ def training_intent(arguments: Vocabulary, files: Sequence[PageFile]) -> Intent:
 def advised_command(corpus: str, languages: Mapping[str, Any]) -> Iterator[str]:
     """Yields the words of a first training on a corpus; none if it has no page to train on.
 
-    The size has room for every character of a sample. The sample repeats a small text at most ten
-    times, so where the size is too large for its pieces, `vocabulary` names one within seconds.
+    The sample is the smallest one that has the whole text of every language, if this is less than
+    usual: a larger one would only repeat it. The size has room for every character of the sample;
+    where it is too large for its pieces, `vocabulary` names one within seconds.
 
     Args:
         corpus: directory of the corpus.
@@ -229,23 +233,18 @@ def advised_command(corpus: str, languages: Mapping[str, Any]) -> Iterator[str]:
         {code: counts["kept"] - counts["held_out"] for code, counts in trained.items()},
         {code: counts["characters"] for code, counts in trained.items()},
     )
-    characters = sum(sizes.characters.values())
-    size = ADVISED if characters > LITTLE else ADVISED_OF_LITTLE
-    least = least_size(mixed_sample(str(corpus), sizes), Vocabulary.character_coverage)
-    while size < ROOM * least:
+    weights = parse(Vocabulary.mixture, sizes)
+    whole = math.ceil(max(sizes.characters[code] / weight for code, weight in weights.items()))
+    sampled = min(whole, Vocabulary.sample_characters)
+    # Of the first files of each language: a crawl has thousands, and each is opened.
+    files = {code: page_files([corpus], code, "train")[:FILES_COUNTED] for code in weights}
+    counted = min(sampled, MOST_COUNTED)
+    lines = sample(files, {code: round(weight * counted) for code, weight in weights.items()})
+    least = least_size(lines, Vocabulary.character_coverage)
+    size = ADVISED if sum(sizes.characters.values()) > LITTLE else ADVISED_OF_LITTLE
+    while size < (ROOM if counted == sampled else ROOM_OF_PART) * least:
         size *= 2
     yield from ("vocabulary", "--corpus", corpus, "--size", str(size))
-    if characters * REPETITIONS < Vocabulary.sample_characters:
-        yield from ("--sample-characters", str(characters * REPETITIONS))
+    if sampled < Vocabulary.sample_characters:
+        yield from ("--sample-characters", str(sampled))
     yield from ("--out", "vocabulary")
-
-
-def mixed_sample(corpus: str, sizes: TextSizes) -> Iterator[str]:
-    """Yields lines of a sample by the usual mixture, of at most `MOST_COUNTED` characters.
-
-    It is of the first files of each language: a crawl has thousands, and each is opened.
-    """
-    weights = parse(Vocabulary.mixture, sizes)
-    characters = min(MOST_COUNTED, REPETITIONS * sum(sizes.characters.values()))
-    files = {code: page_files([corpus], code, "train")[:FILES_COUNTED] for code in weights}
-    return sample(files, {code: round(weight * characters) for code, weight in weights.items()})

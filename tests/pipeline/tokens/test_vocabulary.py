@@ -1,9 +1,11 @@
 """"""
 
 import re
+from collections import Counter
 from dataclasses import replace
 
 import pytest
+from msgspec import to_builtins
 from small_corpora import texts_of, write_corpus
 
 from data.errors import DataError
@@ -11,7 +13,13 @@ from data.tokens.tokenizer import LEAST_IDS
 from pipeline.command_line import parse
 from pipeline.commands import vocabulary
 from pipeline.corpus.pages import read_corpus
-from pipeline.tokens.vocabulary import advised_command, least_size
+from pipeline.tokens import vocabulary as checks
+from pipeline.tokens.vocabulary import (
+    advised_command,
+    least_size,
+    requested_training,
+    sample,
+)
 
 
 def counts_of(**characters: int) -> dict[str, dict[str, int]]:
@@ -21,13 +29,17 @@ def counts_of(**characters: int) -> dict[str, dict[str, int]]:
     }
 
 
-def test_a_small_corpus_is_told_a_size_that_fits(tmp_path):
-    corpus = write_corpus(tmp_path / "corpus", {"sw": texts_of("sw", 40), "en": texts_of("en", 9)})
-    entries = read_corpus(corpus).languages
-    counts = counts_of(**{code: entry.characters for code, entry in entries.items()})
-    asked = parse([*advised_command(str(corpus), counts)])
+def test_a_small_corpus_is_told_a_size_that_fits_and_a_sample_with_all_of_its_text(tmp_path):
+    texts = {"sw": texts_of("sw", 40), "en": texts_of("en", 9)}
+    corpus = write_corpus(tmp_path / "corpus", texts)
+    asked = parse([*advised_command(str(corpus), to_builtins(read_corpus(corpus).languages))])
     asked = replace(asked, out=tmp_path / "vocabulary")
-    assert asked.sample_characters == 10 * sum(entry.characters for entry in entries.values())
+    training = requested_training(asked)
+    lines = Counter(sample(training.files, training.quotas))
+    assert {*lines} == {
+        line for some in texts.values() for text in some[:-1] for line in text.split("\n")
+    }
+    assert min(lines.values()) == 1  # what need not be repeated is not
     with pytest.raises(DataError, match="the text has pieces for at most") as told:
         vocabulary.run(asked)
     (size,) = re.findall("give --size ([0-9]+) or less", str(told.value))
@@ -35,7 +47,7 @@ def test_a_small_corpus_is_told_a_size_that_fits(tmp_path):
     assert (tmp_path / "vocabulary/manifest.json").exists()
 
 
-def test_a_corpus_of_many_characters_is_told_a_size_with_room_for_them(tmp_path):
+def test_a_corpus_of_many_characters_is_told_a_size_with_room_for_them(tmp_path, monkeypatch):
     han = [
         "".join(map(chr, range(0x4E00 + 500 * part, 0x4E00 + 500 * part + 500)))
         for part in range(6)
@@ -48,6 +60,8 @@ def test_a_corpus_of_many_characters_is_told_a_size_with_room_for_them(tmp_path)
     with pytest.raises(DataError, match=r"its characters alone need 33[0-9][0-9]: give --size"):
         vocabulary.intents(replace(asked, size=2048, out=tmp_path / "vocabulary"))
     assert not [*advised_command("a", counts_of(und=10))]
+    monkeypatch.setattr(checks, "MOST_COUNTED", 11_000)  # of 12,000: the rest may hold others
+    assert parse([*advised_command(str(corpus), counts)]).size == 8192  # above 1.5 x 3,359
 
 
 def test_the_least_size_is_sentencepieces_own():
