@@ -212,7 +212,8 @@ def misfit(reported: str) -> str:
         most = int(bound[1]) + SENTINELS
         return f"the text has pieces for at most {most}: give --size {most} or less, or more text"
     if bound := TOO_SMALL.search(reported):
-        return too_small(int(bound[1]) + SENTINELS)
+        least = int(bound[1]) + SENTINELS
+        return too_small(least, least)
     reason = reported.split("] ")[-1].rstrip(". ") or reported
     return f"SentencePiece reports: {reason}. Change --size or --character-coverage, or the text"
 

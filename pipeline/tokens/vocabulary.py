@@ -17,7 +17,7 @@ from data.errors import DataError
 from data.examples.mixture import TextSizes, parse, weights_file
 from data.files.digests import digest_of_contents
 from data.files.parquet_files import row_count
-from data.files.paths import local_copy
+from data.files.paths import is_remote, local_copy
 from data.languages import UNDETERMINED
 from data.tokens.tokenizer import LEAST_IDS, MODEL_FILE
 from pipeline.arguments import Vocabulary
@@ -38,7 +38,7 @@ LONGEST_SENTENCE_BYTES = 16_384  # SentencePiece skips longer ones, so they are 
 ADVISED, ADVISED_OF_LITTLE = 4096, 2048  # least number of ids for a first training
 LITTLE = 1_000_000  # characters of a corpus that may have fewer pieces than ADVISED
 MOST_COUNTED = 4_000_000  # characters that are counted beforehand, in some tenths of a second
-FILES_COUNTED = 4  # of a language, for the advice
+FILES_COUNTED = 4  # of a language, where a part is counted
 ROOM = 1.1  # ids of a first training per id that the characters alone need
 ROOM_OF_PART = 1.5  # the same if more than MOST_COUNTED are trained on: 101 languages need 1.39
 LINES_NORMALIZED = 1_000  # at once
@@ -134,10 +134,8 @@ def requested_training(arguments: Vocabulary) -> VocabularyTraining:
     """
     weights = parse(arguments.mixture, training_sizes(arguments.corpus))
     files = {code: page_files(arguments.corpus, code, "train") for code in weights}
-    quotas = {code: round(weight * arguments.sample_characters) for code, weight in weights.items()}
-    if arguments.sample_characters <= MOST_COUNTED:
-        lines = sample(files, quotas, training_pages(arguments.corpus))
-        check_size(arguments, least_size(lines, arguments.character_coverage))
+    quotas = quotas_of(weights, arguments.sample_characters)
+    check_size(arguments, files, weights)
     return VocabularyTraining(
         arguments=arguments,
         files=files,
@@ -164,23 +162,57 @@ def least_size(lines: Iterable[str], character_coverage: float) -> int:
     return LEAST_IDS - 1 + int(below.sum())
 
 
-def check_size(arguments: Vocabulary, least: int) -> None:
-    """Checks that a size has room for the characters of the text.
+def check_size(
+    arguments: Vocabulary, files: Mapping[str, Sequence[PageFile]], weights: Mapping[str, float]
+) -> None:
+    """Checks that a size has room for the characters of the sample.
+
+    Of a large sample a part is counted, and only a size that is clearly too small is refused; of
+    one in an object store none, as a store answers slowly.
 
     Raises:
+        ArtifactError: if files hold other pages than the manifest counts.
         DataError: if it has not.
     """
-    if arguments.size < least:
+    coverage, sampled = arguments.character_coverage, arguments.sample_characters
+    if sampled <= MOST_COUNTED:
+        lines = sample(files, quotas_of(weights, sampled), training_pages(arguments.corpus))
+        least = refused_below = enough = least_size(lines, coverage)
+    elif not any(map(is_remote, arguments.corpus)):
+        least = least_of_part(files, weights, MOST_COUNTED, coverage)
+        refused_below, enough = least / ROOM, math.ceil(least * ROOM_OF_PART)
+    else:
+        return
+    if arguments.size < refused_below:
         raise DataError(
-            f"A vocabulary of {arguments.size} ids at character coverage "
-            f"{arguments.character_coverage} was asked; {too_small(least)}."
+            f"A vocabulary of {arguments.size} ids at character coverage {coverage} was asked; "
+            f"{too_small(least, enough)}."
         )
 
 
-def too_small(least: int) -> str:
+def least_of_part(
+    files: Mapping[str, Sequence[PageFile]],
+    weights: Mapping[str, float],
+    characters: int,
+    character_coverage: float,
+) -> int:
+    """Returns `least_size` of a sample of each language's first files.
+
+    A crawl has thousands of files, and each is opened.
+    """
+    first = {code: files[code][:FILES_COUNTED] for code in weights}
+    return least_size(sample(first, quotas_of(weights, characters)), character_coverage)
+
+
+def quotas_of(weights: Mapping[str, float], characters: int) -> dict[str, int]:
+    """Returns the characters of each language in a sample."""
+    return {code: round(weight * characters) for code, weight in weights.items()}
+
+
+def too_small(least: int, enough: int) -> str:
     """Returns what to do about a size below the least one, without a full stop."""
     return (
-        f"its characters alone need {least}: give --size {least} or more, or lower "
+        f"its characters alone need {least}: give --size {enough} or more, or lower "
         "--character-coverage (rare characters fall back to bytes)"
     )
 
@@ -236,11 +268,9 @@ def advised_command(corpus: str, languages: Mapping[str, Any]) -> Iterator[str]:
     weights = parse(Vocabulary.mixture, sizes)
     whole = math.ceil(max(sizes.characters[code] / weight for code, weight in weights.items()))
     sampled = min(whole, Vocabulary.sample_characters)
-    # Of the first files of each language: a crawl has thousands, and each is opened.
-    files = {code: page_files([corpus], code, "train")[:FILES_COUNTED] for code in weights}
     counted = min(sampled, MOST_COUNTED)
-    lines = sample(files, {code: round(weight * counted) for code, weight in weights.items()})
-    least = least_size(lines, Vocabulary.character_coverage)
+    files = {code: page_files([corpus], code, "train") for code in weights}
+    least = least_of_part(files, weights, counted, Vocabulary.character_coverage)
     size = ADVISED if sum(sizes.characters.values()) > LITTLE else ADVISED_OF_LITTLE
     while size < (ROOM if counted == sampled else ROOM_OF_PART) * least:
         size *= 2

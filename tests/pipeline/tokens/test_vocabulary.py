@@ -62,6 +62,9 @@ def test_a_corpus_of_many_characters_is_told_a_size_with_room_for_them(tmp_path,
     assert not [*advised_command("a", counts_of(und=10))]
     monkeypatch.setattr(checks, "MOST_COUNTED", 11_000)  # of 12,000: the rest may hold others
     assert parse([*advised_command(str(corpus), counts)]).size == 8192  # above 1.5 x 3,359
+    vocabulary.intents(replace(asked, size=3300, out=tmp_path / "vocabulary"))
+    with pytest.raises(DataError, match=r"alone need 33[0-9][0-9]: give --size 50[0-9][0-9] or"):
+        vocabulary.intents(replace(asked, size=2048, out=tmp_path / "vocabulary"))
 
 
 def test_the_least_size_is_sentencepieces_own():
