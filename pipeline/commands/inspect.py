@@ -57,7 +57,7 @@ FERTILITY = (
     "tokens per byte",
     "tokens per page",
     "unknown %",
-    "byte fallback %",
+    "bytes %",
 )
 NOTHING = SplitTokens(
     pages=0, tokens=0, text_bytes=0, characters=0, unknown_tokens=0, byte_tokens=0, shards=()
@@ -68,8 +68,8 @@ def print_blocks(blocks: TokenBlocks, console: Console) -> None:
     """Checks every shard against its checksum and prints the tokenizer's fertility per language."""
     verify_contents(blocks)
     verify_model(blocks)
-    numbers = *FERTILITY[1:], "held-out pages", "held-out tokens"
-    table = Table(FERTILITY[0], *(Column(name, justify="right") for name in numbers))
+    numbers = *FERTILITY[1:], "held out pages", "held out tokens"
+    table = Table(FERTILITY[0], *(Column(name, justify="right") for name in numbers), box=None)
     for code, splits in blocks.manifest.languages.items():
         train, held_out = splits.get("train", NOTHING), splits.get("validation", NOTHING)
         table.add_row(code, *fertility(train), f"{held_out.pages:,}", f"{held_out.tokens:,}")

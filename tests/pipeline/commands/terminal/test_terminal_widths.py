@@ -51,6 +51,16 @@ def test_every_artifact_is_inspected_whole(tokens, finished):
         check(captures(["inspect", str(directory)]))
 
 
+def test_tables_in_a_pipe_have_80_columns_and_say_what_they_count(tokens, capsys):
+    for directory, heads in (
+        (tokens, "tokens per byte, tokens per page, unknown %, bytes %, held out pages"),
+    ):
+        assert cli.run(["inspect", str(directory)]) == 0
+        printed = capsys.readouterr().out
+        assert {*re.findall(r"\w+|≥", heads)} <= {*re.findall(r"\w+|≥", printed)}
+        assert max(cell_len(row) for row in printed.splitlines() if not row.endswith(".")) <= 80
+
+
 def test_the_steps_of_a_run_and_its_gaps_are_shown_whole(finished, tmp_path):
     shutil.copytree(finished / "dense0", tmp_path / "run")
     text = "人人生而自由在尊严和权利上"
