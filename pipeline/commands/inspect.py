@@ -25,7 +25,7 @@ from data.files.paths import Place, exists, join_path, names_in, place
 from data.tokens.blocks import TokenBlocks, verify_contents, verify_model
 from data.tokens.manifest import SplitTokens, VocabularyManifest
 from data.tokens.tokenizer import MODEL_FILE, load
-from eval.funnel import Funnel, certain_share, certainty_sentence, rows_by_certainty
+from eval.funnel import LAST_BIN, Funnel, certain_share, certainty_sentence, rows_by_certainty
 from pipeline.arguments import Inspect
 from pipeline.artifacts import (
     CLAIM,
@@ -188,7 +188,7 @@ def _reasons(funnel: Funnel) -> Table:
 
 
 def _languages(funnel: Funnel) -> Table:
-    headers = ("pages", "kept", "held out", "characters", "≥ 0.95 %")
+    headers = ("pages", "kept", "held out", "characters", f"% with probability ≥ {LAST_BIN}")
     table = _table("language", headers, ("rejected",))
     for row in funnel.rows:
         sure = f"{100 * certain_share(row):.1f}" if sum(row.confidence) else "–"
@@ -209,7 +209,7 @@ def _table(names: str, numbers: Sequence[str], words: Sequence[str]) -> Table:
     table = Table(expand=True)
     table.add_column(names, no_wrap=True)
     for header in numbers:
-        table.add_column(header, justify="right", no_wrap=True)
+        table.add_column(header, justify="right")
     for header in words:
         table.add_column(header, no_wrap=True, ratio=1)
     return table

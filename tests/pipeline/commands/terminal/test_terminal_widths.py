@@ -7,6 +7,7 @@ import shutil
 import pytest
 from captured_terminal import terminal
 from rich.cells import cell_len
+from small_corpora import texts_of, write_corpus
 from synthetic_runs import STEPS
 
 from pipeline import cli
@@ -51,9 +52,11 @@ def test_every_artifact_is_inspected_whole(tokens, finished):
         check(captures(["inspect", str(directory)]))
 
 
-def test_tables_in_a_pipe_have_80_columns_and_say_what_they_count(tokens, capsys):
+def test_tables_in_a_pipe_have_80_columns_and_say_what_they_count(tokens, tmp_path, capsys):
+    corpus = write_corpus(tmp_path, {"sw": texts_of("sw", 12), "ja": texts_of("ja", 4)})
     for directory, heads in (
         (tokens, "tokens per byte, tokens per page, unknown %, bytes %, held out pages"),
+        (corpus, "pages kept held out characters % with probability ≥ 0.95"),
     ):
         assert cli.run(["inspect", str(directory)]) == 0
         printed = capsys.readouterr().out
