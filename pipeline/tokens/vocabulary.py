@@ -269,7 +269,7 @@ def advised_command(corpus: str, languages: Mapping[str, Any]) -> Iterator[str]:
     whole = math.ceil(max(sizes.characters[code] / weight for code, weight in weights.items()))
     sampled = min(whole, Vocabulary.sample_characters)
     counted = min(sampled, MOST_COUNTED)
-    files = {code: page_files([corpus], code, "train") for code in weights}
+    files = {code: page_files([str(corpus)], code, "train") for code in weights}
     least = least_of_part(files, weights, counted, Vocabulary.character_coverage)
     size = ADVISED if sum(sizes.characters.values()) > LITTLE else ADVISED_OF_LITTLE
     while size < (ROOM if counted == sampled else ROOM_OF_PART) * least:
