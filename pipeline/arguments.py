@@ -436,7 +436,8 @@ class Prune(StageArguments):
     all stay if left out."""
     trim: int | None = None
     """Trim the vocabulary: number of times that a piece of text has to occur in the training tokens
-    of the languages (--tokens) to stay, 1 or more. Text whose pieces stay is cut as before."""
+    of the languages (--tokens) to stay; 0 for all pieces in characters that occur. Text whose
+    pieces stay is cut as before."""
     merge: bool = False
     """Merge dropped experts into the kept ones, weighted by load (MC-SMoE)."""
     tokens: str = ""

@@ -4,8 +4,9 @@
 
 A vocabulary of 32,000 pieces is trained on text of all languages there, of which every tenth
 document is held out. For pairs of languages, with all of their training text and with a tenth of
-it, pieces that it has at least 1, 2, 5 or 10 times are kept, as `mswitch prune --trim` does.
-Counted are the held-out lines (sentences) that the trimmed vocabulary cuts into other pieces.
+it, pieces that it has at least 1, 2, 5 or 10 times are kept, as `mswitch prune --trim` does, or all
+in characters that it has (`--trim 0`). Counted are the held-out lines (sentences) that the trimmed
+vocabulary cuts into other pieces.
 
 Then mT5-Small's shape, random weights and a made vocabulary of as many pieces
 (`tests/helpers/made_mt5.py`), is imported and trimmed to two made languages by the command, in a
@@ -36,7 +37,7 @@ from pipeline.commands.vocabulary import train
 RESULT = Path(__file__).parents[1] / "results" / "trimming.json"
 PIECES, CHARACTERS = 32_000, 100_000  # of each language for the vocabulary
 PAIRS = ("sw yo", "de fr", "es pt", "ru uk", "ar fa", "hi bn", "ta te", "zh ja", "ko vi", "am so")
-LEAST = (1, 2, 5, 10)
+LEAST = (0, 1, 2, 5, 10)
 HELD_OUT = 10  # one document of so many
 
 
@@ -134,7 +135,7 @@ def main() -> None:
     pairs = []
     for pair in PAIRS:
         pairs += of_pair(pair, [text_of(corpus / code) for code in pair.split()], model)
-        print(*pairs[-8:], sep="\n", flush=True)
+        print(*pairs[-2 * len(LEAST) :], sep="\n", flush=True)
     result = {"mt5_small": width, "vocabulary": PIECES, "pairs": pairs}
     RESULT.write_text(json.dumps(result, indent=1) + "\n")
 

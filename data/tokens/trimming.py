@@ -1,6 +1,8 @@
 """A trimmed vocabulary: the pieces that the text of some languages has, in their old order.
 
-A piece of text stays if the training tokens of the languages have it often enough. All that is not
+A piece of text stays if the training tokens of the languages have it often enough; or, if none has
+to be there, all pieces that the characters of those tokens spell: more pieces, but other text in
+these characters is cut as before, too. All that is not
 a piece of text stays: padding, EOS, unknown, bytes, control pieces, and the sentinels as last ids.
 The multiple of 128 that an embedding has leaves rows over. They go to the next pieces in count, so
 no row is without a piece, unless the vocabulary has no more pieces.
@@ -69,7 +71,8 @@ def trimmed(model: bytes, counts: Int[np.ndarray, " ids"], least: int) -> Trimmi
     Args:
         model: serialized SentencePiece model.
         counts: occurrences of each id.
-        least: smallest number of occurrences of a piece that stays.
+        least: smallest number of occurrences of a piece that stays; 0 for all pieces in characters
+            that occur.
 
     Raises:
         DataError: if the model does not choose its pieces by score (BPE, words, characters).
@@ -93,7 +96,11 @@ def trimmed(model: bytes, counts: Int[np.ndarray, " ids"], least: int) -> Trimmi
 def _kept(whole: Any, counts: Int[np.ndarray, " ids"], least: int) -> Int[np.ndarray, " kept"]:
     is_text = np.array([piece.type == piece.NORMAL for piece in whole.pieces])
     scores = np.array([piece.score for piece in whole.pieces])
-    stays = ~is_text | (counts >= least)
+    stays = ~is_text | (counts >= max(least, 1))
+    if least == 0:
+        texts = [piece.piece for piece in whole.pieces]
+        characters = set().union(*(texts[at] for at in np.flatnonzero(stays & is_text)))
+        stays |= [characters.issuperset(text) for text in texts]
     stays[np.argmin(np.where(is_text, scores, np.inf))] = True
     stays[np.argmax(np.where(is_text, scores, -np.inf))] = True
     dropped = np.flatnonzero(~stays)

@@ -324,9 +324,9 @@ def requested_count(arguments: Prune, switch: SwitchConfig | None) -> int:
             token's choices stay, or a vocabulary is to be trimmed without text.
     """
     run, keep, trim = arguments.run, arguments.keep, arguments.trim
-    if trim is not None and (trim < 1 or not arguments.tokens):
+    if trim is not None and (trim < 0 or not arguments.tokens):
         raise ArtifactError(
-            f"--trim {trim} keeps the pieces that training tokens have so often; give 1 or more, "
+            f"--trim {trim} keeps the pieces that training tokens have so often; give 0 or more, "
             "and the tokens (--tokens DIR)."
         )
     if keep is None and (trim is None or arguments.merge):

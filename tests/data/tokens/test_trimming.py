@@ -56,6 +56,16 @@ def test_text_whose_pieces_all_stay_is_cut_as_before(model, ours, text):
     assert small.decode(small.encode(text)) == whole.decode(before)
 
 
+@settings(max_examples=200, deadline=None)
+@given(st.text(alphabet=[*sorted(set("".join(OURS[:3]))), " "], max_size=30))
+def test_all_text_in_characters_that_occur_is_cut_as_before_if_no_piece_has_to_occur(model, text):
+    whole = Tokenizer(model)
+    by_count, by_character = (trimmed(model, counted(whole, OURS[:3]), least) for least in (1, 0))
+    ids = by_character.kept[Tokenizer(by_character.model).encode(text)]
+    assert np.array_equal(whole.encode(text), ids)
+    assert set(by_count.kept) < set(by_character.kept) < set(range(whole.size))
+
+
 def test_what_is_no_text_stays_in_its_order_and_rows_are_full(model, ours, tmp_path):
     (tmp_path / "small.model").write_bytes(ours.model)
     whole, small = Tokenizer(model), load(tmp_path / "small.model")

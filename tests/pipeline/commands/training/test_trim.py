@@ -176,7 +176,7 @@ def test_mt5_for_two_languages(tmp_path, capsys):
         ("mt5", [], "without a share of experts to keep"),
         ("mt5", ["--keep", "0.5"], "has no experts"),
         ("mt5", ["--trim", "1"], "the tokens (--tokens DIR)"),
-        ("mt5", ["--trim", "0", "--tokens", "tokens"], "give 1 or more"),
+        ("mt5", ["--trim", "-1", "--tokens", "tokens"], "give 0 or more"),
         ("switch", ["--trim", "1", "--tokens", "tokens", "--merge"], "with --merge"),
     ],
 )
