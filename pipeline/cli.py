@@ -50,6 +50,7 @@ from typing import Any
 
 from pipeline.artifacts import code_version
 from pipeline.command_line import (
+    COMMANDS,
     check_command,
     check_no_beam_option,
     check_paths,
@@ -72,6 +73,7 @@ from pipeline.errors import (
 )
 from pipeline.hardware.compiler_flags import (
     allow_open_files,
+    keep_freed_memory,
     leave_alone_without_chips,
     set_compiler_flags,
 )
@@ -84,6 +86,8 @@ def main(argv: list[str] | None = None) -> None:
     argv = sys.argv[1:] if argv is None else argv
     name = argv[0] if argv else "mswitch"
     replace_unknown_characters()
+    if hasattr(COMMANDS.get(name), "deterministic"):  # it computes with JAX
+        keep_freed_memory(os.environ)
     try:
         with stoppable(name):
             status = run(argv)

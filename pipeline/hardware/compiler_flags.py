@@ -13,6 +13,7 @@ alone, in several processes at a time and without queries to Google Cloud's meta
 import ctypes
 import importlib.util
 import os
+import re
 import resource
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from pipeline.terminal import print_message
 
 # glibc's mallopt(3): one heap for all threads, no mapping of its own for a large array, and no end
 # of the heap given back before 2 GiB of it are free.
+MALLOC = re.compile("MALLOC_")  # glibc's variables
 KEPT_BY_MALLOC = {
     "M_ARENA_MAX": (-8, 1),
     "M_MMAP_MAX": (-4, 0),
@@ -139,14 +141,12 @@ TESTED = {"jaxlib": ("0.10.2", "0.12.0.1"), "libtpu": ("0.0.42.1", "0.0.50.1")}
 
 
 def set_compiler_flags(*, deterministic: bool) -> None:
-    """Sets flags and memory for this machine's accelerators or CPUs; call before importing JAX.
+    """Sets the flags and the memory for this machine's accelerators; call before importing JAX.
 
     Raises:
         ArtifactError: if `deterministic` is given and its flags cannot be set.
     """
     kind = accelerator()
-    if kind is None:
-        keep_freed_memory(os.environ)
     if kind == "gpu" and not any(name in os.environ for name in MEMORY_SHARES):
         os.environ[MEMORY_SHARES[0]] = f"{GPU_MEMORY_SHARE}"
     sets = [OVERLAP[kind]] if kind in OVERLAP else []
@@ -167,12 +167,14 @@ def set_compiler_flags(*, deterministic: bool) -> None:
 
 
 def keep_freed_memory(environment: Mapping[str, str]) -> None:
-    """Makes glibc keep what is freed; call before the process has threads.
+    """Makes glibc keep what is freed, on machines without accelerators.
 
-    XLA allocates a program's intermediate arrays at each call. glibc maps them anew each time and
-    the kernel clears every page: a third of a training step of `mt5-multilingual` on a CPU.
+    Call it before the process has a second thread, which would get a heap of its own. XLA
+    allocates a program's intermediate arrays at each call. glibc maps them anew each time and the
+    kernel clears every page: a third of a training step of `mt5-multilingual` on a CPU.
     """
-    if "GLIBC_TUNABLES" in environment or any(name.startswith("MALLOC_") for name in environment):
+    users = "GLIBC_TUNABLES" in environment or any(map(MALLOC.match, environment))
+    if users or accelerator() is not None:
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other C libraries have none
     if mallopt is not None:
