@@ -71,7 +71,7 @@ def sample(
                 f"manifest, and its files hold {pages[-1]:,}; restore the files below pages/, and "
                 "run the same command again."
             )
-        parts = np.diff(quota * pages // pages[-1])
+        parts = np.diff(quota * pages // max(pages[-1], 1))
         for path, part in zip(paths, parts.tolist(), strict=True):
             yield from _sample_of_file(path, part)
 
