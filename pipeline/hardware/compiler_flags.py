@@ -13,7 +13,6 @@ alone, in several processes at a time and without queries to Google Cloud's meta
 import ctypes
 import importlib.util
 import os
-import re
 import resource
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
@@ -25,12 +24,8 @@ from pipeline.terminal import print_message
 
 # glibc's mallopt(3): one heap for all threads, no mapping of its own for a large array, and no end
 # of the heap given back before 2 GiB of it are free.
-MALLOC = re.compile("MALLOC_")  # glibc's variables
-KEPT_BY_MALLOC = {
-    "M_ARENA_MAX": (-8, 1),
-    "M_MMAP_MAX": (-4, 0),
-    "M_TRIM_THRESHOLD": (-1, 2**31 - 1),
-}
+M_ARENA_MAX, M_MMAP_MAX, M_TRIM_THRESHOLD = -8, -4, -1
+KEPT = ((M_ARENA_MAX, 1), (M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, 2**31 - 1))
 MOST_FILES = 2**16  # a container's limit may be 2^30, and some libraries prepare for as many
 GOOGLE = "0x1ae0"  # PCI vendor; Google's network cards have it too
 AS_COMPILER = {
@@ -173,12 +168,12 @@ def keep_freed_memory(environment: Mapping[str, str]) -> None:
     allocates a program's intermediate arrays at each call. glibc maps them anew each time and the
     kernel clears every page: a third of a training step of `mt5-multilingual` on a CPU.
     """
-    users = "GLIBC_TUNABLES" in environment or any(map(MALLOC.match, environment))
-    if users or accelerator() is not None:
+    is_set = any(name.startswith(("GLIBC_TUNABLES", "MALLOC_")) for name in environment)
+    if is_set or accelerator() is not None:
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other C libraries have none
     if mallopt is not None:
-        for parameter, value in KEPT_BY_MALLOC.values():
+        for parameter, value in KEPT:
             mallopt(parameter, value)
 
 
