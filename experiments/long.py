@@ -117,7 +117,7 @@ def chain(out: Path, side: str, seed: int, scale: float) -> Sequence[Task]:
         f"{side}-{seed}/trunk",
         recipe,
         *(*settings, "optimizer.decay_from=1", f"steps={branch_at(LENGTHS[-1])}"),
-        *(f"keep_every={branch_at(LENGTHS[0])}", "evaluate_every=992"),
+        *(f"keep_every={branch_at(LENGTHS[0])}", f"evaluate_every={branch_at(LENGTHS[0])}"),
     )
     return [trunk, *(branch(out, side, seed, length, *settings) for length in LENGTHS)]
 
