@@ -11,7 +11,8 @@ more. Web pages are scored too, whole and mixed as they are, by the languages th
 declare.
 
 CPU seconds are those of this process, on the web pages, in turns; the ratio is the median of the
-rounds' ratios. `--model` adds a fastText model, which also decides, as a fourth column.
+rounds' ratios; of the pages in English they are given apart. `--model` adds a fastText model, which
+also decides, as a fourth column.
 """
 
 import argparse
@@ -68,6 +69,7 @@ def main() -> None:
         "web_pages": {name: of_pages(labelled, one) for name, one in asked.items()},
         "no_language": no_language(texts),
         "cpu": cpu(pages, arguments.model),
+        "cpu_on_english": cpu([page.text for page in labelled if page.language == "en"], None),
     }
     RESULT.write_text(lines(result) + "\n", encoding="utf-8")
     print(table(result))
@@ -234,7 +236,8 @@ def table(result: dict[str, Any]) -> str:
         for name, side in sides.items():
             wrong = {code: side["confused"].get(code) for code in group.split()}
             printed.append(f"  {name:24}{ {code: some for code, some in wrong.items() if some} }")
-    printed += [json.dumps(result[part], indent=2) for part in ("web_pages", "no_language", "cpu")]
+    parts = ("web_pages", "no_language", "cpu", "cpu_on_english")
+    printed += [json.dumps(result[part], indent=2) for part in parts]
     return "\n".join(printed)
 
 

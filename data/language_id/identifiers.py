@@ -67,10 +67,12 @@ class CLD2Answer(NamedTuple):
     Attributes:
         shares: mC4's codes, or CLD2's own, with their shares of the bytes of text, largest first.
         is_reliable: CLD2's own judgement of the first.
+        score: how strongly each kilobyte of the first's text speaks for it; prose has about 1,200.
     """
 
     shares: tuple[tuple[str, float], ...]
     is_reliable: bool
+    score: float = 0.0
 
     @property
     def language(self) -> str:
@@ -124,11 +126,14 @@ def _characters_before(text: bytes) -> Int64[np.ndarray, " bytes_and_end"]:
 
 def _answer(is_reliable: bool, details: tuple) -> CLD2Answer:
     shares: dict[str, float] = {}
-    for _, code, percent, _ in details:
+    scores: dict[str, float] = {}
+    for _, code, percent, score in details:
         if (language := _code(code)) != UNDETERMINED:
             shares[language] = shares.get(language, 0.0) + percent / 100
+            scores.setdefault(language, score)
     largest_first = sorted(shares.items(), key=lambda item: -item[1])
-    return CLD2Answer(tuple(largest_first), is_reliable)
+    first = scores[largest_first[0][0]] if shares else 0.0
+    return CLD2Answer(tuple(largest_first), is_reliable, first)
 
 
 def _code(code: str) -> str:

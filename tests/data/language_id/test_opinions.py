@@ -145,6 +145,15 @@ def test_cld2_settles_reliable_pages_in_one_language(shares, is_reliable, settle
     assert is_settled(opinion_of_cld2(answer, ("Grek",)), answer) == settled
 
 
+@pytest.mark.parametrize(
+    ("share", "score", "settled"), [(0.97, 800.0, True), (0.96, 800.0, False), (1.0, 799.0, False)]
+)
+def test_cld2_settles_english_where_its_score_leaves_no_doubt(share, score, settled):
+    """Below the bounds it may be Hindi in Latin script, whose scores end at 644."""
+    answer = CLD2Answer((("en", share),), True, score)
+    assert is_settled(opinion_of_cld2(answer, ("Latn",)), answer) == settled
+
+
 def test_cld2_does_not_settle_what_it_confuses():
-    answer = CLD2Answer((("ms", 0.99),), True)
+    answer = CLD2Answer((("ms", 0.99),), True, 1200.0)
     assert not is_settled(opinion_of_cld2(answer, ("Latn",)), answer)
