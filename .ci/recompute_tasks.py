@@ -193,6 +193,13 @@ def compare_tasks(report: dict, baseline: list[Path], candidate: list[Path]) -> 
                     f"{task['name']}: scores without overlaps are missing or in excess"
                 )
         compare_experts(task, candidate)
+        run = next(iter(sides[0].values()))[0]
+        if run.likeliest_label.notna().all():
+            shares = run.groupby("language").target.agg(
+                lambda targets: targets.value_counts(normalize=True).max()
+            )
+            same(f"{task['name']} largest class", task["largest_class"], 100 * shares.mean())
+            same(f"{task['name']} random label", task["random_label"], 100 / len(run.label_nats[0]))
         print(f"{task['name']}: scores and gains of {len(modes)} modes equal to 1e-9")
 
 

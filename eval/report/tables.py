@@ -75,7 +75,7 @@ def task_to_json(task: TaskComparison) -> dict[str, Any]:
         for mode in task.modes
     ]
     experts = None if task.experts is None else experts_to_json(task.experts)
-    return {"name": task.name, "split": task.split, "modes": modes, "experts": experts}
+    return asdict(task) | {"modes": modes, "experts": experts}
 
 
 def sentences_to_json(text: SentenceComparison) -> dict[str, Any]:

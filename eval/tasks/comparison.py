@@ -144,12 +144,17 @@ class TaskComparison:
         name: name of the task.
         split: split that was predicted.
         modes: its modes.
+        largest_class: accuracy of always the commonest label, in percent, mean over languages; None
+            without labels.
+        random_label: accuracy of a random label, in percent; None without labels.
         experts: expert use of one candidate run on its examples; None where none is recorded.
     """
 
     name: str
     split: str
     modes: tuple[Mode, ...]
+    largest_class: float | None = None
+    random_label: float | None = None
     experts: ExpertSharing | None = None
 
     @property
@@ -400,12 +405,18 @@ def _clipped(number: ScoreInterval, least: float, most: float) -> ScoreInterval:
 
 def about(task: TaskComparison) -> str:
     """Returns what the numbers of a task are."""
+    without_reading = (
+        f" Always the largest class has {task.largest_class:.1f}, a random label "
+        f"{task.random_label:.1f}."
+        if task.largest_class is not None
+        else ""
+    )
     return (
-        f"{task.name}, {task.split} data, {task.modes[0].examples:,} examples. MetricScores are in "
+        f"{task.name}, {task.split} data, {task.modes[0].examples:,} examples. Scores are in "
         "percent, means over languages and seeds; gains are in percentage points, candidate minus "
         "baseline, with 95% intervals in which all translations of a sentence are one draw. "
         "Intervals are shown up to 0 and 100; report.json has them whole. "
-        "“Beyond noise” is corrected for the number of languages."
+        "“Beyond noise” is corrected for the number of languages." + without_reading
     )
 
 

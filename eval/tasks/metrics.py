@@ -34,6 +34,7 @@ import string
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from statistics import fmean
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -192,6 +193,14 @@ def task_metrics(metric: str, has_labels: bool, has_text: bool = True) -> tuple[
         "squad_f1": (SQUAD_F1, SQUAD_EXACT_MATCH),
         "chrf": (CHRF,),
     }[metric]
+
+
+def largest_class(languages: Iterable[str], targets: Iterable[str]) -> float:
+    """Returns the accuracy of always the commonest target, in percent, mean over languages."""
+    counts: dict[str, Counter[str]] = {}
+    for language, target in zip(languages, targets, strict=True):
+        counts.setdefault(language, Counter())[target] += 1
+    return fmean(100 * max(labels.values()) / labels.total() for labels in counts.values())
 
 
 def best_f1(prediction: Sequence[str], answers: Sequence[Sequence[str]]) -> float:

@@ -13,7 +13,7 @@ from data.files.paths import Place, exists
 from data.tasks.description import Task
 from eval.experts import SCHEMA, ExpertSharing, expert_sharing
 from eval.tasks.comparison import Mode, TaskComparison, mode_scores
-from eval.tasks.metrics import task_metrics
+from eval.tasks.metrics import largest_class, task_metrics
 from eval.tasks.predictions import Predictions, from_table
 from pipeline.errors import ArtifactError
 from pipeline.runs.directory import best_step, routing_beside
@@ -182,9 +182,14 @@ def _comparison(task: str, baseline: Cells, candidate: Cells) -> TaskComparison:
         (mode for name, mode in baseline if name == task),
         key=lambda mode: (0 if mode == ALL else 2 if mode == ALONE else 1, mode),
     )
+    cell = baseline[task, modes[0]]
+    labels, predicted = cell.task.labels, next(iter(cell.predictions.values()))
+    targets = [answers[0] for answers in predicted.answers]
     return TaskComparison(
         name=task,
-        split=baseline[task, modes[0]].split,
+        split=cell.split,
+        largest_class=largest_class(predicted.language, targets) if labels else None,
+        random_label=100 / len(labels) if labels else None,
         modes=tuple(_mode(mode, baseline[task, mode], candidate[task, mode]) for mode in modes),
         experts=next((use for mode in modes if (use := candidate[task, mode].experts)), None),
     )

@@ -17,7 +17,6 @@ docs/tasks.md).
 """
 
 import functools
-from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -41,6 +40,7 @@ from data.tasks.description import Task
 from data.tasks.examples import TaskData, TaskExample
 from data.tokens.tokenizer import MODEL_FILE, SENTINELS, Tokenizer, load
 from eval.tasks.comparison import SENTENCES_SCHEMA
+from eval.tasks.metrics import largest_class
 from eval.tasks.predictions import from_table, table_of
 from model.batch import Batch, Call
 from model.decoding.generation import never_dropping
@@ -207,15 +207,14 @@ def file_of(run: Place, data: TaskData, split: str, step: int, beams: int) -> Pl
 def score_in_words(
     data: TaskData, scores: Mapping[str, float], examples: Sequence[TaskExample], of: str = ""
 ) -> str:
-    """Returns a task's mean score; of a classification also that of always the commonest label."""
+    """Returns a task's mean score; of a classification also what needs no reading."""
     said = f"{data.task.name}: {fmean(scores.values()):.1f} %{of}, mean of {len(scores)} languages"
     if not data.task.labels:
         return said
-    labels = {code: Counter[str]() for code in scores}
-    for example in examples:
-        labels[example.language][example.target] += 1
-    largest = fmean(100 * max(counts.values()) / counts.total() for counts in labels.values())
-    return f"{said} (always the largest class: {largest:.1f} %)"
+    scored = [example for example in examples if example.language in scores]
+    largest = largest_class(*zip(*((each.language, each.target) for each in scored), strict=True))
+    random = 100 / len(data.task.labels)
+    return f"{said} (always the largest class: {largest:.1f} %, a random label: {random:.1f} %)"
 
 
 SPAN = 3  # tokens, as spans have on average in training

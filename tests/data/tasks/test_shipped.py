@@ -22,6 +22,13 @@ def squad(identity: str, context: str, question: str, *answers: str) -> str:
 
 QUESTION = squad("q1", "Daudi anaishi Dodoma.", "Daudi anaishi wapi?", "Dodoma")
 PUBLISHED = {
+    "sib200_tsv": (
+        {
+            f"swh_Latn/{split}.tsv": table("index_id|category|text", "4|geography|Mto unapita.")
+            for split in ("train", "dev", "test")
+        },
+        ("sw", "topic: Mto unapita.", "geography", "4"),
+    ),
     "xnli": (
         {
             f"xnli.{split}.tsv": table(

@@ -135,6 +135,7 @@ def test_markdown_and_page_show_modes_side_by_side(made):
     head = "| language | code | all languages: mT5 | all languages: Switch | all languages: gain | "
     assert head + "English only: mT5" in text
     assert "18 of 120 examples share text with the pretraining corpus" in text
+    assert "Always the largest class has " in text
     assert "| Swahili | sw | " in text
     assert [one.type for one in MARKDOWN.parse(text)].count("table_open") >= 9
     page = (made.out / "index.html").read_text()

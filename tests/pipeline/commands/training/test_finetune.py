@@ -440,7 +440,8 @@ def test_the_score_of_the_largest_class_stands_beside_accuracy():
     test += [example._replace(language="en", target="animal")]
     said = score_in_words(data, {"sw": 50.0, "en": 70.0}, test, " on test data")
     assert said == (
-        "topics: 60.0 % on test data, mean of 2 languages (always the largest class: 83.3 %)"
+        "topics: 60.0 % on test data, mean of 2 languages (always the largest class: 83.3 %, "
+        "a random label: 50.0 %)"
     )
 
 
