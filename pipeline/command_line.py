@@ -43,6 +43,8 @@ COMMANDS: dict[str, type] = {
 }
 
 HOME = re.compile(r"(^|=|:)~(?=/|$)")
+HOME_OF_SENTENCE = re.compile(r"^(--[\w.-]+=)?~(?=/|$)")  # a word with spaces: its beginning alone
+WHOLE, SEVERAL_WHOLE = (int, int | None), (tuple[int, ...], tuple[int, int] | None)
 WHOLE_NUMBER = re.compile(r"[+-]?[0-9][0-9_]*")
 SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:")  # first part of an address parsed as a path
 
@@ -151,9 +153,11 @@ def check_words(argv: list[str]) -> None:
     if len(argv) > 1 and not argv[1].startswith("-") and tyro.conf.Positional not in _marks(kind):
         option = "--recipe" if "recipe" in known else f"its option (`mswitch {command} --help`)"
         raise ArtifactError(f"{command} was given {argv[1]!r} alone; write {option} before it.")
+    option = ""  # whose value a word without one is
     for word, following in itertools.pairwise([*argv, ""]):
         name = _field_of(word)
-        value = word.partition("=")[2] or following
+        option = name or option
+        value = (word.partition("=")[2] or following) if name else word
         if name and name not in known and "overrides" in known and name in SYNONYMS:
             raise ArtifactError(
                 f"{command} was given --{name.replace('_', '-')}, which a recipe sets; write "
@@ -171,9 +175,10 @@ def check_words(argv: list[str]) -> None:
                 f"{command} was given --{name.replace('_', '-')} {value}; write one of "
                 f"{', '.join(choices)}."
             )
-        if known.get(name) in (int, int | None) and not WHOLE_NUMBER.fullmatch(value):
+        numbers = WHOLE if name else SEVERAL_WHOLE
+        if _type_of(kind, option) in numbers and not WHOLE_NUMBER.fullmatch(value):
             raise ArtifactError(
-                f"{command} was given --{name.replace('_', '-')} {value}; write a whole number"
+                f"{command} was given --{option.replace('_', '-')} {value}; write a whole number"
                 f"{_in_digits(value)}."
             )
 
@@ -211,6 +216,17 @@ def _field_of(word: str) -> str:
     return option_of(word).removeprefix("--").replace("-", "_")
 
 
+def _type_of(kind: Any, option: str) -> Any:
+    """Returns the type of an option's value, such as that of `hosts.count`; None if unknown."""
+    for name in option.split("."):
+        kind = (
+            {field.name: field.type for field in fields(kind)}.get(name)
+            if is_dataclass(kind)
+            else None
+        )
+    return kind
+
+
 def _choices(kind: Any) -> tuple[str, ...]:
     """Returns the values of an option of one value that takes a few words only; else nothing."""
     kinds = [part for part in (kind, *get_args(kind)) if get_origin(part) is Literal]
@@ -232,7 +248,10 @@ def _in_digits(value: str) -> str:
 def with_home(argv: list[str]) -> list[str]:
     """Returns the words with `~` as the home directory where a shell leaves it, as in --out=~/x."""
     home = str(Path.home())
-    return [word if " " in word else HOME.sub(rf"\g<1>{home}", word) for word in argv]
+    return [
+        (HOME_OF_SENTENCE if " " in word else HOME).sub(lambda found: (found[1] or "") + home, word)
+        for word in argv
+    ]
 
 
 def check_paths(name: str, command: Any) -> None:

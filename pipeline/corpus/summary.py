@@ -244,20 +244,17 @@ def cautions(
             f"is not in data/languages.tsv{such}; they are in pages/und and are not trained on."
         )
     without = [c for c in kept if c != UNDETERMINED and not languages[c]["held_out"]]
-    if without and len(without) == len(kept.keys() - {UNDETERMINED}):
+    single = [code for code in without if kept[code] == 1]
+    several = [code for code in without if code not in single]
+    if several and len(without) == len(kept.keys() - {UNDETERMINED}):
         yield f"No page is held out ({rule}), so no run can be evaluated; {HOLD_OUT}."
-    elif without:
-        single = [code for code in without if kept[code] == 1]
-        several = [code for code in without if code not in single]
-        if several:
-            yield (
-                f"No page is held out in {_listed(several)} ({rule}); {HOLD_OUT}, or go on without."
-            )
-        if single:
-            yield (
-                f"Of {_listed(single)} there is one page only, which is trained on; give more text "
-                "for an evaluation there."
-            )
+    elif several:
+        yield f"No page is held out in {_listed(several)} ({rule}); {HOLD_OUT}, or go on without."
+    if single:
+        yield (
+            f"Of {_listed(single)} there is one page only, which is trained on; give more text for "
+            "an evaluation there."
+        )
     held_out = {code: languages[code]["held_out"] for code in kept if code != UNDETERMINED}
     pages = sum(kept[code] for code in held_out)
     if sum(held_out.values()) > MOST_HELD_OUT * pages:

@@ -84,6 +84,8 @@ MISTAKES = {
     "vocabulary --model none --out o": "A vocabulary was expected at none, which does not exist",
     "tokenize --corpus none --vocabulary none --out o": "vocabulary output was expected in none",
     "tokenize --corpus c --vocabulary v/sentencepiece.model --out o": "name its directory, v.",
+    "pretrain --recipe r --tokens t --out o --hosts.count two": "--hosts.count two; write a whole",
+    "finetune --run r --task t --out o --seeds 1 x": "given --seeds x; write a whole number",
     "pretrain --recipe mt5-dmo --tokens none --out o": NO_RECIPE,
     "pretrain --recipe mt5-demo --tokens none --out o": NO_TOKENS,
     "pretrain --recipe mt5-demo --tokens none --out o --set stpes=1": "steps",

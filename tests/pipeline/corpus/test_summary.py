@@ -46,6 +46,7 @@ def body(*, broken=0, why="no_text", **languages) -> dict:
         (body(sw=(9, 0, {})), None, [r"held out \(one in 1000\), so .*--validation-minimum 10"]),
         (body(sw=(9, 0, {}), fr=(9, 1, {})), None, ["No page is held out in sw"]),
         (body(sw=(1, 0, {}), fr=(9, 1, {})), None, ["Of sw there is one page only"]),
+        (body(sw=(1, 0, {})), None, ["Of sw there is one page only, .* give more text"]),
         (
             body(sw=(9, 5, {})),
             None,

@@ -31,6 +31,23 @@ def test_an_option_given_twice_keeps_both_values(given, means):
     assert command_line.merge_repeated(given.split()) == means.split()
 
 
+@pytest.mark.parametrize(
+    ("word", "means"),
+    [
+        ("~/x", "HOME/x"),
+        ("--out=~/x", "--out=HOME/x"),
+        ("--out=~/a b", "--out=HOME/a b"),
+        ("~/a b/*.jsonl", "HOME/a b/*.jsonl"),
+        ("weights:~/w.json", "weights:HOME/w.json"),
+        ("as in ~/x or =~/y", "as in ~/x or =~/y"),
+        ("~other/x", "~other/x"),
+    ],
+)
+def test_the_home_directory_is_meant_where_a_path_begins(word, means):
+    expected = means.replace("HOME", str(Path.home()))
+    assert command_line.with_home([word]) == [expected]
+
+
 def test_everything_after_two_dashes_is_for_beam():
     own, beam = command_line.split_beam_options(
         ["clean", "--out", "o", "--", "--runner=X", "--", "y"]
