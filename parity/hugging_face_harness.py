@@ -4,10 +4,10 @@
 
 Task file and program are those of docs/tasks.md, for SIB-200. For each sentence the most likely of
 the seven labels must be the same, and the labels' log-probabilities within 1e-3. Sentences longer
-than the run's inputs are left out: they are cut at different ends. Without a run it compares an mT5
-and a Switch with gated experts with random weights on two sentences per language, or where
-../shared/data/tasks/sib200 is not beside the checkout, on sentences of shuffled words. Exits with 1
-if a label differs.
+than the run's inputs are left out: they are cut at different ends. Two sentences per language are
+scored, or where ../shared/data/tasks/sib200 is not beside the checkout, sentences of shuffled
+words. Without a run it compares an mT5 and a Switch with gated experts with random weights. Exits
+with 1 if a label differs.
 """
 
 import argparse
@@ -80,7 +80,7 @@ def main() -> None:
         folder = Path(name)
         os.environ["HF_DATASETS_CACHE"] = str(folder / "cache")
         runs = random_runs(folder) if given.run is None else [given.run]
-        task, examples = sentences(given.data, SENTENCES if given.run is None else None)
+        task, examples = sentences(given.data, SENTENCES)
         equal = [compare(run, task, examples, folder / f"{run.name}-scored") for run in runs]
     sys.exit(not all(equal))
 

@@ -23,7 +23,7 @@ from language_id import identifiers, per_language
 from data.language_id.fasttext import ModelTrainingText
 
 TEXT = ROOT.parent / "shared/data"
-PYTHON = ROOT / ".venv-parity-commonlid/bin/python"
+PYTHON = Path(f"{sys.prefix}-commonlid/bin/python")  # beside this one: `make parity`
 AS_OPENLID = ModelTrainingText(labels=(), is_lower_case=True, has_digits=False, has_marks=False)
 EXACT = 1e-12
 
