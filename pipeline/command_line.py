@@ -249,7 +249,7 @@ def with_home(argv: list[str]) -> list[str]:
     """Returns the words with `~` as the home directory where a shell leaves it, as in --out=~/x."""
     home = str(Path.home())
     return [
-        (HOME_OF_SENTENCE if " " in word else HOME).sub(lambda found: (found[1] or "") + home, word)
+        (HOME_OF_SENTENCE if " " in word else HOME).sub(lambda match: (match[1] or "") + home, word)
         for word in argv
     ]
 
