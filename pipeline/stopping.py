@@ -1,7 +1,8 @@
 """Signals that stop a command: Ctrl-C (SIGINT), a closed terminal (SIGHUP), and SIGTERM.
 
 The first interrupts the command, which releases its lock and ends with one sentence; training saves
-instead (`training/loop.py`). A second one ends the process at once. A thread reads the
+instead (`training/loop.py`). A second one ends the process at once, but not a SIGTERM within a
+second of another: `timeout` sends it to the process and to its group. A thread reads the
 signals from a wake-up socket, because a handler in Python waits for the main thread, which may be
 compiling. A signal that the parent process ignores, as `nohup` does, stays ignored.
 
@@ -9,11 +10,13 @@ An import or a callback of a library may swallow the interruption, or turn it in
 own. So a signal that came is also looked for after imports, before training and at every error.
 """
 
+import math
 import os
 import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from types import TracebackType
@@ -22,6 +25,7 @@ from pipeline.terminal import print_message
 
 STOPPING = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)
 NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGHUP: "SIGHUP", signal.SIGTERM: "SIGTERM"}
+COPY_SECONDS = 1.0  # between a SIGTERM to a process and that to its group, at most
 PATIENCE_SECONDS = 2.0  # until a command that cannot be interrupted says so
 
 _came: list[int] = []  # numbers of the signals that stop this command
@@ -44,7 +48,7 @@ class Signals:
     Args:
         first: called in a thread with the first signal.
         second: called in a thread with every later one.
-        interrupt: called in the main thread with every signal, as soon as Python can.
+        interrupt: called in the main thread with the first signal, as soon as Python can.
     """
 
     def __init__(
@@ -54,14 +58,13 @@ class Signals:
         interrupt: Callable[[int], None] = lambda _: None,
     ):
         self._first, self._second, self._interrupt = first, second, interrupt
+        self._interrupted = False
 
     def __enter__(self) -> "Signals":
         self._read, self._write = socket.socketpair()
         self._write.setblocking(False)
         heard = [number for number in STOPPING if signal.getsignal(number) is not signal.SIG_IGN]
-        self._former = {
-            number: signal.signal(number, lambda came, _: self._interrupt(came)) for number in heard
-        }
+        self._former = {number: signal.signal(number, self._handle) for number in heard}
         self._former_wakeup = signal.set_wakeup_fd(self._write.fileno(), warn_on_full_buffer=False)
         threading.Thread(target=self._watch, daemon=True).start()
         return self
@@ -72,12 +75,21 @@ class Signals:
             signal.signal(number, handler)
         self._write.close()
 
+    def _handle(self, number: int, _: object) -> None:
+        if not self._interrupted:
+            self._interrupted = True
+            self._interrupt(number)
+
     def _watch(self) -> None:
-        received = 0
+        answer, terminated = self._first, -math.inf
         while byte := self._read.recv(1):
-            if byte[0] in self._former:
-                received += 1
-                (self._first if received == 1 else self._second)(byte[0])
+            number, now = byte[0], time.monotonic()
+            is_copy = number == signal.SIGTERM and now - terminated < COPY_SECONDS
+            if number == signal.SIGTERM:
+                terminated = now
+            if number in self._former and not is_copy:
+                answer(number)
+                answer = self._second
         self._read.close()
 
 

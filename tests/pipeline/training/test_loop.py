@@ -123,6 +123,16 @@ def test_ctrl_c_saves_too_and_a_second_one_quits():
     assert "pretrain: quits at once (Ctrl-C again); the same command resumes" in printed
 
 
+def test_a_sigterm_to_the_process_and_to_its_group_is_one():
+    """As `timeout` sends it; a second one a second later quits."""
+    status, printed = ended("os.kill(os.getpid(), 15); threading.Event().wait()")
+    assert status == 128 + signal.SIGTERM
+    assert "could not save within 0.2 s" in printed
+    later = "time.sleep(1.1); os.kill(os.getpid(), 15); threading.Event().wait()"
+    _, printed = ended(f"loop.GRACE_SECONDS = 99; listening._patience.cancel(); {later}")
+    assert "pretrain: quits at once (SIGTERM again)" in printed
+
+
 def nothing(*_):
     return None
 

@@ -60,6 +60,8 @@ def test_the_card_has_the_recipe_the_data_and_a_loss_per_language(pretrained, tm
     assert card.data.license == "apache-2.0"
     languages = read_json(pretrained / "mixture.json", MixtureRecord).languages
     assert len(card.data.language) == len(languages)
+    assert all(len(code) == 3 for code in card.data.language)  # ISO 639-3
+    assert "\nhf upload OWNER/NAME DIRECTORY\n" in card.text
     for name, digest in about.inputs.items():
         assert f"| {name} | {digest} |" in card.text
     for code, nats in zip(losses.languages, losses.nats_per_token(), strict=True):
