@@ -1,13 +1,23 @@
-"""Web pages by the gigabyte: copies of real ones with their own addresses and lines.
+"""Web pages by the gigabyte: copies of real ones with their own addresses, lines and word order.
 
-Each line of a copy begins with one character that is not seen (a tag, U+E0020 and on). It is not
-white space, so that equal lines of two copies differ; and it is in no word and at no line's end,
-where rules look. Of 180 pages, each with and without it, `mswitch-web` decides all the same, and
-`mc4` all but one language. Words are the same, so near-duplicates are found. The vocabulary does
+Each line of a copy begins with two characters that are not seen (tags, U+E0020 and on). They are
+not white space, so that equal lines of two copies differ; and they are in no word and at no line's
+end, where rules look. The words of a line, but the last, are put into another order, in blocks of
+eight, the same one for all lines of a copy: two copies of a page have few shingles in common, and
+what repeats in a page or on two pages of a copy still does. Where spaces do not separate words,
+three characters count as one word.
+
+The real pages, of documentation, have few near-duplicates. In a large input, whose pages are spread
+over fewer files, the text of every fifth copy is that of the one before, as if a fifth of a crawl
+stood at other addresses too. It is an assumption.
+
+`large.py` counts the pages that the rules decide as they decide the real ones. The vocabulary does
 not grow as the web's. One copy is 19.6 MB of text without the marks.
 """
 
-import re
+import random
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from data.demo import member_of
@@ -17,24 +27,63 @@ from data.reading.web_archive import read
 WEB = Path(__file__).parents[2].parent / "shared/data/web"
 TEXT_BYTES_A_COPY = 19_600_000
 FIRST_TAG, TAGS = 0xE0020, 95
+REPEATED = 5  # copies of which one is another's text, in a large input
+BLOCK = 8  # words that change places
+LONG_WORDS = 16  # characters per word from which on spaces do not separate words
+UNIT = 3  # characters, where they do not
 
 
-def grow(copies: int, directory: Path) -> list[Path]:
-    """Writes copies of the web pages, one WET file per copy; returns the files."""
-    assert copies <= TAGS
-    pages = [
-        one
-        for file in sorted(WEB.glob("*.warc.wet.gz"))
-        for one in read(file)
-        if isinstance(one, Page)
-    ]
-    paths = [directory / f"copy-{copy:03d}.warc.wet.gz" for copy in range(copies)]
-    for copy, path in enumerate(paths):
-        path.write_bytes(b"".join(member_of(copied(page, copy)) for page in pages))
+def grow(copies: int, directory: Path, *, files: int = 0) -> list[Path]:
+    """Writes copies of the web pages as WET files and returns these.
+
+    Args:
+        copies: number of copies.
+        directory: where the files go.
+        files: their number, over which the pages of each copy are spread; a file per copy if 0.
+    """
+    files = files or copies
+    paths = [directory / f"copy-{number:03d}.warc.wet.gz" for number in range(files)]
+    pages, orders, large = real_pages(), list(map(orders_of, range(copies))), files < copies
+    with ExitStack() as opened:
+        written = [opened.enter_context(path.open("wb")) for path in paths]
+        for number, page in enumerate(pages):
+            for copy in range(copies):
+                text_of = copy - 1 if large and copy % REPEATED == REPEATED - 1 else copy
+                grown = copied(page, text_of, orders[text_of])
+                grown = grown._replace(url=f"{page.url}?copy={copy}")
+                written[(copy + number * large) % files].write(member_of(grown))
     return paths
 
 
-def copied(page: Page, copy: int) -> Page:
+def real_pages() -> list[Page]:
+    """Returns the pages that are copied."""
+    files = sorted(WEB.glob("*.warc.wet.gz"))
+    return [page for file in files for page in read(file) if isinstance(page, Page)]
+
+
+def orders_of(copy: int) -> list[list[int]]:
+    """Returns the order of a copy's words, by the length of a block."""
+    drawn = random.Random(copy)
+    return [drawn.sample(range(length), length) for length in range(BLOCK + 1)]
+
+
+def copied(page: Page, copy: int, orders: Sequence[Sequence[int]]) -> Page:
     """Returns a page whose address and lines are no other copy's."""
-    text = re.sub("^(?=.)", chr(FIRST_TAG + copy), page.text, flags=re.MULTILINE)
-    return page._replace(url=f"{page.url}?copy={copy}", text=text)
+    mark = chr(FIRST_TAG + copy // TAGS) + chr(FIRST_TAG + copy % TAGS)
+    lines = [mark + reordered(line, orders) if line else "" for line in page.text.split("\n")]
+    return page._replace(url=f"{page.url}?copy={copy}", text="\n".join(lines))
+
+
+def reordered(line: str, orders: Sequence[Sequence[int]]) -> str:
+    """Returns a line with its words, but the last and what is left of a block, in another order."""
+    words, space = line.split(" "), " "
+    if len(line) > LONG_WORDS * len(words):
+        words, space = [line[at : at + UNIT] for at in range(0, len(line), UNIT)], ""
+    block = min(BLOCK, len(words) - 1)
+    if block < 2:
+        return line
+    whole = (len(words) - 1) // block * block
+    moved = words[:whole]
+    for to, place in enumerate(orders[block]):
+        moved[to::block] = words[place:whole:block]
+    return space.join(moved + words[whole:])
