@@ -143,7 +143,7 @@ UPLOAD = (
     "hf upload OWNER/NAME DIRECTORY --repo-type dataset "
     f"--include 'pages/*' --include {README} --include {METADATA}"
 )
-PERSONAL_DATA = """Pages of the web name people. Nothing here removes all personal data; \
+PERSONAL_DATA = """Pages name people. Nothing here removes all personal data; \
 `mswitch select --mask` masks addresses and numbers that it finds, and `mswitch withdraw` removes \
 sites and pages."""
 
@@ -176,7 +176,7 @@ def card(body: Mapping[str, Any], codes: Sequence[str], license_name: str) -> st
     rules = body["rules"]
     parts = [
         f"---\n{header}---\n",
-        f"# Web pages in {len(codes)} languages\n",
+        f"# Text in {len(codes)} languages\n",
         description(body, codes) + "\n",
         example(codes),
         "## Rules\n",
@@ -200,7 +200,7 @@ def header_of(
     pages = sum(entry["kept"] for entry in body["languages"].values())
     languages = iso639_3_codes(codes)
     return {
-        "pretty_name": f"Web pages in {len(codes)} languages",
+        "pretty_name": f"Text in {len(codes)} languages",
         **({"language": languages} if languages else {}),
         "license": license_name,
         "multilinguality": "multilingual" if len(codes) > 1 else "monolingual",
@@ -249,7 +249,7 @@ def description(body: Mapping[str, Any], codes: Sequence[str]) -> str:
     share = rejected_share(body, body["languages"])
     before = " before withdrawals" if _own_withdrawals(body) else ""
     return (
-        f"{kept:,} web pages with {characters:,} characters in {len(codes)} languages, one per "
+        f"{kept:,} pages with {characters:,} characters in {len(codes)} languages, one per "
         f"row. {rejected:,} pages ({share:.1%}{before}) were rejected, each for one reason."
     )
 
@@ -304,9 +304,9 @@ def table(body: Mapping[str, Any]) -> Iterator[str]:
 def licence(name: str) -> str:
     """Returns what is known about the right to use the pages."""
     if name == UNDECLARED:
-        return "No licence was declared. The text of each page belongs to its site's owners."
+        return "No licence was declared. The text of each page belongs to its authors."
     return paragraph(
-        f"Declared licence: {name}. The text of each page belongs to its site's owners."
+        f"Declared licence: {name}. The text of each page belongs to its authors."
     )
 
 

@@ -76,7 +76,7 @@ function meeting(language) {
 
 function curveText(language, { faster, slower, step, isBound }) {
   const ends = curves.sides.map((one) => `${one.name} ${one.losses[language].at(-1).toFixed(3)}`);
-  const first = `Final losses: ${ends.join(", ")}.`;
+  const first = `Final losses${language === "all" ? " over all tokens" : ""}: ${ends.join(", ")}.`;
   if (step === null) return first;
   const of = faster.steps.at(-1);
   const extrapolated = step < faster.steps.find((one) => one > 0);

@@ -74,7 +74,7 @@ def test_datasets_loads_one_language_with_both_splits(corpus, tmp_path):
 def test_the_table_counts_each_language(corpus):
     text = (corpus / README).read_text(encoding="utf-8")
     assert "| sw | 5 | 2 | 5 | 75.0% | too_short 15 |" in text.splitlines()
-    assert "20 web pages" in text
+    assert "20 pages" in text
 
 
 def test_metadata_names_each_languages_files(corpus):
