@@ -2,13 +2,13 @@
 
 mT5, T5 1.0, Switch and Switch with gated experts with random weights, of which the embedding of EOS
 is widened until targets end at many lengths. Of 48 inputs, the targets of four beams must be the
-same for each length penalty, as must those of one beam and of greedy decoding. Exits with 1
-otherwise, or if the targets' lengths vary too little to decide.
+same for each length penalty, among them T5's, which `mswitch evaluate --beams` uses, as must those
+of one beam and of greedy decoding. Exits with 1 otherwise, or if the targets' lengths vary too
+little to decide.
 
 Switch has enough capacity that its encoder drops nothing (`hugging_face_files.py`).
 """
 
-import itertools
 import sys
 from typing import Any
 
@@ -31,8 +31,17 @@ from model.transformer import Transformer
 CASES = ("mt5", "t5", "switch", "gated-switch")
 LENGTH = 16
 SEEDS = 16  # of three inputs each
-PENALTIES = (0.0, 1.0, 2.0)
+PENALTIES = ((0.0, 0.0), (1.0, 0.0), (2.0, 0.0), (0.6, 5.0))  # exponent, offset of lengths
 LEAST_LENGTHS = 4  # different lengths of the targets of a case
+
+
+class LengthPenalty(float):
+    """A penalty that Transformers' `length ** penalty` makes ((offset + length) / (offset + 1)) ^ x."""
+
+    offset = 0.0
+
+    def __rpow__(self, length: int) -> float:
+        return ((self.offset + length) / (self.offset + 1)) ** float(self)
 
 
 def inputs() -> np.ndarray:
@@ -51,9 +60,10 @@ def network(case: str) -> Any:
     return model
 
 
-def theirs(model: Any, ids: np.ndarray, beams: int, penalty: float) -> np.ndarray:
+def theirs(model: Any, ids: np.ndarray, beams: int, alpha: float, offset: float) -> np.ndarray:
     """Their targets, without the first token, which is padding."""
-    tensor = torch.from_numpy(ids.astype(np.int64))
+    tensor, penalty = torch.from_numpy(ids.astype(np.int64)), LengthPenalty(alpha)
+    penalty.offset = offset
     scored = {"length_penalty": penalty, "early_stopping": False} if beams > 1 else {}
     out = model.generate(
         input_ids=tensor,
@@ -89,11 +99,11 @@ def compare(case: str) -> bool:
     state = {name: p.detach().numpy() for name, p in model.named_parameters()}
     config = import_config(cases.config(case), cases.SOURCE, cases.TARGET)
     imported = jax.tree.map(jnp.asarray, import_state(config, state))
-    settings = [(1, 1.0), *itertools.product([4], PENALTIES)]
+    settings = [(1, 1.0, 0.0), *((4, *penalty) for penalty in PENALTIES)]
     same, lengths = 0, []
-    for number, penalty in settings:
-        expected = theirs(model, ids, number, penalty)
-        found = ours(imported, ids, Beams(number=number, alpha=penalty, offset=0.0))
+    for number, alpha, offset in settings:
+        expected = theirs(model, ids, number, alpha, offset)
+        found = ours(imported, ids, Beams(number=number, alpha=alpha, offset=offset))
         same += int(np.all(expected == found, axis=1).sum())
         ends = np.where((found == EOS).any(axis=1), (found == EOS).argmax(axis=1) + 1, LENGTH)
         lengths.append(np.unique(ends))

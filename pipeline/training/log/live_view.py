@@ -227,9 +227,8 @@ class LiveView:
             self.print_line(f"{self.name}: " + ", ".join(f"{name} {text}" for name, text in cells))
             return
         contents = self.group(line, cells, shares, activity)
-        # The terminal's own ^C takes two columns behind the panel, and must not begin a line.
-        width = self.console.width - len("^C")
-        self.live.update(Panel(contents, title=Text(self.name), title_align="left", width=width))
+        panel = Panel(contents, title=Text(self.name), title_align="left")
+        self.live.update(Group(panel, ""))  # a line for the terminal's own ^C
 
     def with_layer_name(self, line: Mapping[str, Any]) -> Mapping[str, Any]:
         """Returns a line with the name of its worst layer, if names are known, for the number."""

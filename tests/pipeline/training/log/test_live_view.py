@@ -137,7 +137,7 @@ def test_nothing_is_cut_or_beyond_the_terminal(width):
         view.show(line, shares, "evaluating")
     shown = Text.from_ansi(console.file.getvalue()).plain  # pyright: ignore[reportAttributeAccessIssue]
     rows = [row for row in shown.splitlines() if "│" in row]
-    assert {cell_len(row) for row in rows} == {width - 2}
+    assert {cell_len(row) for row in rows} == {width}
     assert all(row.replace("│", "").replace("━", "").replace("╸", "").isascii() for row in rows)
     assert max(map(cell_len, shown.splitlines())) <= width
     for name, value in numbers(view.with_layer_name(line), 1_000_000):
