@@ -22,7 +22,6 @@ import math
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
@@ -31,7 +30,7 @@ from eval import sides, speed_up, statistics
 from eval.losses import PageLosses, Unit
 from eval.sides import Side
 from eval.speed_up import LogRatio, SpeedupSummary, StepSpeedup
-from eval.statistics import Contributions, GainInterval, StandardError, standard_error
+from eval.statistics import Contributions, GainInterval, Interval, StandardError, standard_error
 
 FEWEST_RANKED = 8  # languages of a rank correlation: with fewer, chance alone often makes 0.7
 
@@ -167,27 +166,12 @@ class Summary:
     gain_tokens_rank_correlation: float | None
 
 
-class MeanGain(NamedTuple):
-    """A mean over languages, in the unit of the comparison, and its 95% interval.
-
-    Attributes:
-        mean: mean gain.
-        low, high: ends of the interval.
-        languages: number of languages, those with two scored pages or more.
-    """
-
-    mean: float
-    low: float
-    high: float
-    languages: int
-
-
 def mean_gain(
     baseline: Side, candidate: Side, unit: Unit, codes: Collection[str] | None = None
-) -> MeanGain | None:
+) -> Interval | None:
     """Returns the mean gain of these languages, or of all without script variants.
 
-    None where no language has two pages that all runs score.
+    Languages without two pages that all runs score are left out; None where all are.
     """
     final_pages = baseline.final_pages[0], candidate.final_pages[0]
     pages, languages = counted_pages(*final_pages, unit, codes)
@@ -197,8 +181,7 @@ def mean_gain(
     ours, from_ours = mean_losses(candidate, unit, pages, languages)
     error = standard_error([from_theirs, from_ours.times(-1.0)])
     assert error is not None  # every language has two pages
-    mean = float((theirs - ours).mean())
-    return MeanGain(mean, mean - error.half_width, mean + error.half_width, theirs.size)
+    return error.around(float((theirs - ours).mean()))
 
 
 def counted_pages(
@@ -281,10 +264,10 @@ def summarise(
         languages_improved_in_every_run=_improved_in_every_run(baseline, candidate, unit),
         languages_worse=sum(row.gain < 0 for row in rows),
         languages_worse_significantly=sum(row.verdict == "worse" for row in rows),
-        mean_gain=mean and mean.mean,
+        mean_gain=mean and mean.value,
         mean_gain_low=mean and mean.low,
         mean_gain_high=mean and mean.high,
-        mean_gain_languages=mean.languages if mean else 0,
+        mean_gain_languages=sum(row.held_out_pages > 1 for row in rows),
         languages_not_reached=None if speedups is None else sum(row.gain < 0 for row in rows),
         languages_speedup_is_bound=speedups and speedups.at_bound,
         median_step_speedup=speedups and speedups.median,
@@ -489,7 +472,7 @@ def _script_gain(
         languages_improved_significantly=verdicts.count("better"),
         languages_worse=sum(row.gain < 0 for row in rows),
         languages_worse_significantly=verdicts.count("worse"),
-        mean_gain=mean and mean.mean,
+        mean_gain=mean and mean.value,
         mean_gain_low=mean and mean.low,
         mean_gain_high=mean and mean.high,
         mean_gain_languages=len(bits),

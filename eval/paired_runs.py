@@ -101,7 +101,7 @@ def compare_runs(
     if paired:
         error = paired_error(from_theirs, from_ours.times(-1.0))
         assert error is not None  # every language has two pages
-        low, high = gain - error.half_width, gain + error.half_width
+        _, low, high = error.around(gain)
     return RunComparison(
         mean_gain_paired_low=low,
         mean_gain_paired_high=high,

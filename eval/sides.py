@@ -31,7 +31,7 @@ from eval.losses import (
     total,
 )
 from eval.speed_up import Curves
-from eval.statistics import PageScores, standard_error
+from eval.statistics import Interval, PageScores, standard_error
 
 
 class Difference(NamedTuple):
@@ -198,19 +198,11 @@ def common_unit(baseline: Side, candidate: Side) -> Unit:
     return Unit.BITS_PER_BYTE
 
 
-class LossInterval(NamedTuple):
-    """A loss with its 95% interval; None for the ends over a single page."""
-
-    loss: float
-    low: float | None
-    high: float | None
-
-
 class LanguageLoss(NamedTuple):
     """The loss of a model in one language, in both units."""
 
-    nats_per_token: LossInterval
-    bits_per_byte: LossInterval
+    nats_per_token: Interval
+    bits_per_byte: Interval
 
 
 def language_losses(side: Side) -> dict[str, LanguageLoss]:
@@ -221,13 +213,12 @@ def language_losses(side: Side) -> dict[str, LanguageLoss]:
     }
 
 
-def loss_interval(side: Side, code: str, unit: Unit) -> LossInterval:
+def loss_interval(side: Side, code: str, unit: Unit) -> Interval:
     """Returns a side's final loss in a language, with its interval over pages and runs."""
     scores = side.scores(code, unit)
     (scored,) = statistics.scored([scores])
     if scored.sizes.size < 2:
-        return LossInterval(scores.loss(), None, None)
+        return Interval(scores.loss())
     error = standard_error([scored.contributions()])
     assert error is not None  # there are two pages
-    half = error.half_width
-    return LossInterval(scores.loss(), scores.loss() - half, scores.loss() + half)
+    return error.around(scores.loss())

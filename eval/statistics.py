@@ -50,6 +50,7 @@ refuses its arguments does not have.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -82,6 +83,18 @@ class Contributions:
         return replace(self, values=factor * self.values)
 
 
+class Interval(NamedTuple):
+    """An estimate with its 95% interval; None for the ends where it rests on a single page."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+    def named(self, name: str) -> dict[str, float | None]:
+        """Returns the three numbers under the names of a report's fields and columns."""
+        return {name: self.value, f"{name}_low": self.low, f"{name}_high": self.high}
+
+
 @dataclass(frozen=True)
 class StandardError:
     """The standard error of an estimate.
@@ -105,6 +118,11 @@ class StandardError:
         from scipy import stats
 
         return float(stats.t.isf(TAIL, self.degrees_of_freedom))
+
+    def around(self, estimate: float) -> Interval:
+        """Returns an estimate with its interval."""
+        half = self.half_width
+        return Interval(estimate, estimate - half, estimate + half)
 
     def p_value(self, estimate: float) -> float:
         """Returns the two-sided p-value of an estimate whose true value is 0."""
@@ -257,8 +275,8 @@ def gain_interval(baseline: PageScores, candidate: PageScores) -> GainInterval:
         return GainInterval(gain, pages, None, None, None)
     error = standard_error([baseline.contributions(), candidate.contributions().times(-1.0)])
     assert error is not None  # there are two pages
-    half = error.half_width
-    return GainInterval(gain, pages, gain - half, gain + half, error.p_value(gain))
+    _, low, high = error.around(gain)
+    return GainInterval(gain, pages, low, high, error.p_value(gain))
 
 
 def scored(sides: Sequence[PageScores]) -> list[PageScores]:

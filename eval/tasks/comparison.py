@@ -24,7 +24,7 @@ from jaxtyping import Bool
 from data.languages import get
 from eval.experts import ExpertSharing
 from eval.statistics import FALSE_DISCOVERY_RATE
-from eval.tasks.metrics import Metric
+from eval.tasks.metrics import Metric, mean_metric, mean_statistics
 from eval.tasks.predictions import Predictions, check_same_examples
 from eval.tasks.scores import (
     Runs,
@@ -219,7 +219,7 @@ def mode_scores(
     overlapping = _overlapping([*sides[0], *sides[1]])
     kept: list[tuple[Runs, ...]] = [sides]
     if overlapping is not None and overlapping.any():
-        kept.append(_without(sides, overlapping))
+        kept.append(tuple([run.only(~overlapping) for run in runs] for runs in sides))
     languages, of_example = sides[0][0].by_language
     counts = None if overlapping is None else np.bincount(of_example, overlapping, len(languages))
     return Mode(
@@ -298,10 +298,6 @@ def _overlapping(runs: Sequence[Predictions]) -> Bool[np.ndarray, " examples"] |
     return np.any([run.overlaps for run in runs], axis=0)
 
 
-def _without(sides: tuple[Runs, Runs], left_out: Bool[np.ndarray, " examples"]):
-    return tuple([run.only(~left_out) for run in runs] for runs in sides)
-
-
 @dataclass(frozen=True, kw_only=True)
 class SentenceComparison:
     """A parallel text as a report shows it.
@@ -353,16 +349,8 @@ def sentence_comparison(
 
 def _nats(runs: Sequence[Predictions], losses: Sequence[np.ndarray]) -> Metric:
     """Returns the mean loss as a metric of these runs."""
-    by_run = {
-        id(run): np.stack([of_run, np.ones_like(of_run)], axis=1)
-        for run, of_run in zip(runs, losses, strict=True)
-    }
-    return Metric(
-        name="nats per sentence",
-        statistics=lambda run: by_run[id(run)],
-        score=lambda sums: float(sums[0] / sums[1]),
-        gradient=lambda sums: np.array([1 / sums[1], -sums[0] / sums[1] ** 2]),
-    )
+    by_run = {id(run): mean_statistics(of_run) for run, of_run in zip(runs, losses, strict=True)}
+    return mean_metric("nats per sentence", lambda run: by_run[id(run)], scale=1.0)
 
 
 def _sentences(table: pa.Table) -> Predictions:

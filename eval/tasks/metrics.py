@@ -224,7 +224,7 @@ def _by_words(
 ) -> Callable[[Predictions], np.ndarray]:
     def statistics(predictions: Predictions) -> np.ndarray:
         rows = zip(predictions.prediction, predictions.answers, predictions.language, strict=True)
-        return _mean_statistics(
+        return mean_statistics(
             score(words(prediction, code), [words(answer, code) for answer in answers])
             for prediction, answers, code in rows
         )
@@ -237,43 +237,43 @@ def _squad_words(text: str, _: str) -> list[str]:
 
 
 def _by_likelihood(predictions: Predictions) -> Float[np.ndarray, "examples 2"]:
-    return _mean_statistics(
+    return mean_statistics(
         label in answers
         for label, answers in zip(predictions.likeliest_label, predictions.answers, strict=True)
     )
 
 
 def _by_generation(predictions: Predictions) -> Float[np.ndarray, "examples 2"]:
-    return _mean_statistics(
+    return mean_statistics(
         as_decoded(text) in map(as_decoded, answers)
         for text, answers in zip(predictions.prediction, predictions.answers, strict=True)
     )
 
 
-def _mean_statistics(values: Iterable[float]) -> Float[np.ndarray, "examples 2"]:
+def mean_statistics(values: Iterable[float]) -> Float[np.ndarray, "examples 2"]:
     """Returns the statistics of a mean: each value, and 1 to count it."""
     column = np.array(list(values), float)
     return np.stack([column, np.ones_like(column)], axis=1)
 
 
-def _mean(sums: Sums) -> float:
-    return float(PERCENT * sums[0] / sums[1])
-
-
-def _mean_gradient(sums: Sums) -> Sums:
-    return PERCENT * np.array([1 / sums[1], -sums[0] / sums[1] ** 2])
-
-
-def _mean_metric(name: str, statistics: Callable[[Predictions], np.ndarray]) -> Metric:
-    return Metric(name, statistics, _mean, _mean_gradient)
+def mean_metric(
+    name: str, statistics: Callable[[Predictions], np.ndarray], scale: float = PERCENT
+) -> Metric:
+    """Returns the mean, times a scale, of values with these `mean_statistics`."""
+    return Metric(
+        name,
+        statistics,
+        score=lambda sums: float(scale * sums[0] / sums[1]),
+        gradient=lambda sums: scale * np.array([1 / sums[1], -sums[0] / sums[1] ** 2]),
+    )
 
 
 ACCURACIES = (
-    _mean_metric("accuracy by likelihood", _by_likelihood),
-    _mean_metric("accuracy by generation", _by_generation),
+    mean_metric("accuracy by likelihood", _by_likelihood),
+    mean_metric("accuracy by generation", _by_generation),
 )
-F1 = _mean_metric("F1", _by_words(best_f1, mlqa_words))
-EXACT_MATCH = _mean_metric("exact match", _by_words(best_exact_match, mlqa_words))
-SQUAD_F1 = _mean_metric("F1 (SQuAD)", _by_words(best_f1, _squad_words))
-SQUAD_EXACT_MATCH = _mean_metric("exact match (SQuAD)", _by_words(best_exact_match, _squad_words))
+F1 = mean_metric("F1", _by_words(best_f1, mlqa_words))
+EXACT_MATCH = mean_metric("exact match", _by_words(best_exact_match, mlqa_words))
+SQUAD_F1 = mean_metric("F1 (SQuAD)", _by_words(best_f1, _squad_words))
+SQUAD_EXACT_MATCH = mean_metric("exact match (SQuAD)", _by_words(best_exact_match, _squad_words))
 CHRF = Metric("chrF", character_statistics, character_score, character_gradient)

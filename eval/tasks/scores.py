@@ -31,6 +31,7 @@ from jaxtyping import Float
 from data.languages import get
 from eval.statistics import (
     Contributions,
+    Interval,
     StandardError,
     adjusted_p_values,
     retained_set,
@@ -202,11 +203,11 @@ def _contributions(parts: Sequence[_Part]) -> list[Contributions]:
 def _estimate(value: float, error: StandardError | None, examples: int) -> ScoreInterval:
     # Seeds with 51 and 55 of 204 right tie with 54 and 52, but their means differ by 3.6e-15.
     value = 0.0 if abs(value) < TIE else value
-    half = None if error is None else error.half_width
+    _, low, high = Interval(value) if error is None else error.around(value)
     return ScoreInterval(
         value=value,
-        low=None if half is None else value - half,
-        high=None if half is None else value + half,
+        low=low,
+        high=high,
         p_value=None if error is None else error.p_value(value),
         examples=examples,
     )

@@ -39,7 +39,7 @@ def test_one_language_has_the_interval_of_that_language(monkeypatch):
     found = mean_gain(sides[0], sides[1], Unit.NATS_PER_TOKEN)
     assert found is not None
     row = made_of(*sides).gains["sw"]
-    assert found == pytest.approx((row.gain, row.low, row.high, 1))
+    assert found == pytest.approx((row.gain, row.low, row.high))
 
 
 def test_mean_of_languages_and_jackknife_over_pages():
