@@ -90,10 +90,6 @@ class Interval(NamedTuple):
     low: float | None = None
     high: float | None = None
 
-    def named(self, name: str) -> dict[str, float | None]:
-        """Returns the three numbers under the names of a report's fields and columns."""
-        return {name: self.value, f"{name}_low": self.low, f"{name}_high": self.high}
-
 
 @dataclass(frozen=True)
 class StandardError:

@@ -193,7 +193,7 @@ def _pictures(report: ReportContents) -> dict[str, Any]:
 
 def _languages(report: ReportContents) -> dict[str, Any]:
     return dict(
-        languages_csv=tables.languages_csv(report),
+        csv_files=tables.csv_files(report),
         verdicts=_verdicts(report),
         fewest_ranked=FEWEST_RANKED,
         interval_in_words=speed_up.interval_in_words,
@@ -216,15 +216,11 @@ def _verdicts(report: ReportContents) -> dict[str, str]:
 
 
 def _models(report: ReportContents) -> dict[str, Any]:
-    return dict(
-        models_csv=tables.models_csv(report),
-        pictured=gains.models(report),
-    )
+    return dict(pictured=gains.models(report))
 
 
 def _tasks(report: ReportContents) -> dict[str, Any]:
     return dict(
-        tasks_csv=tables.tasks_csv(report),
         task_words=comparison,
         language_codes=language_codes,
         most_drawn=len(gains.COLOURS),
@@ -236,7 +232,6 @@ def _experts(report: ReportContents) -> dict[str, Any]:
     return dict(
         experts=report.experts,
         expert_shares=shares,
-        expert_csvs=tables.expert_csvs(report),
         by_stack=by_stack,
         darkest=experts.DARKEST,
     )

@@ -21,7 +21,6 @@ from eval.sides import Side
 from eval.tasks.comparison import MetricScores, SentenceComparison, TaskComparison
 from eval.verdict import cautions, sentences, verdict
 
-_ENDS = ("", "_low", "_high")
 _FORMULA = re.compile(r"[=@]|[+-](?![\d.]+$)")  # a number may have a sign
 
 
@@ -53,19 +52,6 @@ def _layer(layer: LayerSharing, languages: tuple[str, ...]) -> dict[str, Any]:
             for at, code in enumerate(languages)
         },
     }
-
-
-def experts_to_rows(sharing: ExpertSharing) -> list[dict[str, Any]]:
-    """Returns one row per switch layer and language, with a column per expert."""
-    return [
-        {"run": sharing.run, "step": sharing.step, "stack": layer.stack, "layer": layer.layer}
-        | {"code": code, "tokens": int(layer.tokens[at])}
-        | {f"share_of_expert_{number}": share for number, share in enumerate(shares)}
-        for layer in sharing.layers
-        for at, (code, shares) in enumerate(
-            zip(sharing.languages, layer.load_share.round(5).tolist(), strict=True)
-        )
-    ]
 
 
 def task_to_json(task: TaskComparison) -> dict[str, Any]:
@@ -143,15 +129,10 @@ def _further(model: FurtherModel) -> dict[str, Any]:
 
 def _losses(report: ReportContents) -> dict[str, Any]:
     """Returns each model's final losses by language, with the ends of their intervals."""
-    units = {"nats_per_token": "loss_nats", "bits_per_byte": "bits_per_byte"}
     return {
         model: {
-            code: {
-                f"{units[unit]}{end}": value
-                for unit, interval in loss._asdict().items()
-                for end, value in zip(_ENDS, interval, strict=True)
-            }
-            for code, loss in losses.items()
+            code: _with_ends("loss_nats", *nats) | _with_ends("bits_per_byte", *bits)
+            for code, (nats, bits) in losses.items()
         }
         for model, losses in report.losses.items()
     }
@@ -190,33 +171,21 @@ def _curves(side: Side, unit: Unit) -> dict[str, Any]:
     }
 
 
-def languages_csv(report: ReportContents) -> str:
-    """Returns the losses and gains of both sides by language."""
-    return _csv(
-        [
+def csv_files(report: ReportContents) -> dict[str, str]:
+    """Returns the tables that have rows, by the names of their files."""
+    tables = {
+        "languages.csv": [
             {"code": code, **asdict(gain), "verdict": gain.verdict}
             for code, gain in report.gains.items()
-        ]
-    )
-
-
-def models_csv(report: ReportContents) -> str:
-    """Returns the losses and gains of all models by language; empty without further models."""
-    return _csv(_model_rows(report)) if report.further else ""
-
-
-def tasks_csv(report: ReportContents) -> str:
-    """Returns the scores of all tasks; empty without tasks."""
-    return _csv([row for task in report.tasks for row in task.rows]) if report.tasks else ""
-
-
-def expert_csvs(report: ReportContents) -> dict[str, str]:
-    """Returns the expert use of each task that has one."""
-    return {task.name: _csv(experts_to_rows(task.experts)) for task in report.tasks if task.experts}
+        ],
+        "models.csv": _model_rows(report) if report.further else [],
+        "tasks.csv": [row for task in report.tasks for row in _task_rows(task)],
+    } | {f"{task.name}-experts.csv": _expert_rows(task.experts) for task in report.tasks}
+    return {name: _csv(rows) for name, rows in tables.items() if rows}
 
 
 def _model_rows(report: ReportContents) -> list[dict[str, Any]]:
-    """Returns one row per model and language: losses and gain, with the ends of intervals.
+    """Returns one row per model and language.
 
     `unit` is that of the gain, which has bits per byte where a vocabulary is not the baseline's.
     """
@@ -226,14 +195,52 @@ def _model_rows(report: ReportContents) -> list[dict[str, Any]]:
     for model, losses in report.losses.items():
         for code, (nats, bits) in losses.items():
             gain = gains.get(model, {}).get(code)
-            row = {"model": model, "code": code, "language": report.gains[code].name}
-            row |= {f"nats_per_token{end}": x for end, x in zip(_ENDS, nats, strict=True)}
-            row |= {f"bits_per_byte{end}": x for end, x in zip(_ENDS, bits, strict=True)}
-            ends = (gain.gain, gain.low, gain.high) if gain else (None,) * 3
-            row |= {f"gain{end}": x for end, x in zip(_ENDS, ends, strict=True)}
-            row |= {"unit": units[model].value if gain else ""}
-            rows.append(row | {"verdict": gain.verdict if gain else ""})
+            rows.append(
+                {"model": model, "code": code, "language": report.gains[code].name}
+                | _with_ends("nats_per_token", *nats)
+                | _with_ends("bits_per_byte", *bits)
+                | _with_ends("gain", *((gain.gain, gain.low, gain.high) if gain else (None,) * 3))
+                | {"unit": units[model].value if gain else ""}
+                | {"verdict": gain.verdict if gain else ""}
+            )
     return rows
+
+
+def _task_rows(task: TaskComparison) -> list[dict[str, Any]]:
+    """Returns one row per mode, metric and language."""
+    return [
+        {"task": task.name, "trained_on": mode.name, "metric": scores.metric}
+        | {"without_overlaps": scores.without_overlaps, "code": code}
+        | _with_ends("baseline", *compared.baseline.ends)
+        | _with_ends("candidate", *compared.candidate.ends)
+        | _with_ends("gain", *compared.gain.ends)
+        | {"examples": compared.gain.examples, "verdict": compared.verdict}
+        | {"overlapping": (mode.overlapping_by_language or {}).get(code)}
+        for mode in task.modes
+        for scores in mode.scores
+        for code, compared in scores.languages.items()
+    ]
+
+
+def _expert_rows(sharing: ExpertSharing | None) -> list[dict[str, Any]]:
+    """Returns one row per switch layer and language, with a column per expert."""
+    if sharing is None:
+        return []
+    return [
+        {"run": sharing.run, "step": sharing.step, "stack": layer.stack, "layer": layer.layer}
+        | {"code": code, "tokens": int(layer.tokens[at])}
+        | {f"share_of_expert_{number}": share for number, share in enumerate(shares)}
+        for layer in sharing.layers
+        for at, (code, shares) in enumerate(
+            zip(sharing.languages, layer.load_share.round(5).tolist(), strict=True)
+        )
+    ]
+
+
+def _with_ends(
+    name: str, value: float | None, low: float | None, high: float | None
+) -> dict[str, Any]:
+    return {name: value, f"{name}_low": low, f"{name}_high": high}
 
 
 def _csv(rows: list[dict[str, Any]]) -> str:

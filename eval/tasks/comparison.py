@@ -15,7 +15,6 @@ The words for both, on the page and in Markdown, stand at the end.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -168,18 +167,6 @@ class TaskComparison:
         by_mode = (mode.overlapping_by_language for mode in self.modes)
         return next((overlapping for overlapping in by_mode if overlapping is not None), None)
 
-    @property
-    def rows(self) -> list[dict[str, Any]]:
-        """One row per mode, metric and language, with the ends of intervals."""
-        return [
-            {"task": self.name, "trained_on": mode.name, "metric": scores.metric}
-            | {"without_overlaps": scores.without_overlaps, "code": code, **_cells(compared)}
-            | {"overlapping": (mode.overlapping_by_language or {}).get(code)}
-            for mode in self.modes
-            for scores in mode.scores
-            for code, compared in scores.languages.items()
-        ]
-
     def by(self, label: str) -> dict[str, MetricScores]:
         """Returns the scores by one metric of each mode that has it."""
         return {
@@ -271,16 +258,6 @@ def compare_scores(
             for code, gain in language_gains(*sides, metric).items()
         },
     )
-
-
-def _cells(compared: Compared) -> dict[str, Any]:
-    estimates = {name: getattr(compared, name) for name in ("baseline", "candidate", "gain")}
-    cells = {
-        f"{name}{end}": value
-        for name, number in estimates.items()
-        for end, value in (("", number.value), ("_low", number.low), ("_high", number.high))
-    }
-    return cells | {"examples": compared.gain.examples, "verdict": compared.verdict}
 
 
 def _compared_means(

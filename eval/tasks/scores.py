@@ -64,6 +64,11 @@ class ScoreInterval:
     examples: int
     languages: int = 1
 
+    @property
+    def ends(self) -> Interval:
+        """The value with the ends of its interval."""
+        return Interval(self.value, self.low, self.high)
+
 
 def language_scores(runs: Runs, metric: Metric) -> dict[str, ScoreInterval]:
     """Returns the score of each language, mean over runs, ordered by code.
