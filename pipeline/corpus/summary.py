@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from data.errors import listed
 from data.files.parquet_files import row_count
@@ -65,24 +65,26 @@ def manifest_of(
 
 def print_summary(console: Console, body: Mapping[str, Any], seconds: float) -> None:
     """Prints the numbers of pages read, kept and rejected, by reason."""
-    languages = body["languages"]
-    rejected = sum((Counter(entry["rejected"]) for entry in languages.values()), Counter())
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_row("pages read", f"{body['input']['records']:,}")
-    table.add_row("kept", f"{sum(entry['kept'] for entry in languages.values()):,}")
-    table.add_row(
-        "  of them held out", f"{sum(entry['held_out'] for entry in languages.values()):,}"
-    )
-    for reason, count in rejected.most_common():
-        table.add_row(f"rejected: {reason}", f"{count:,}")
-    for what, by_language in body["not_asked"].items():
-        if by_language:
-            table.add_row(f"{what} not requested", f"{sum(by_language.values()):,}")
-    for reason, broken in body["broken_records"].items():
-        table.add_row(f"broken: {reason}", f"{broken['count']:,}")
-    table.add_row("languages with pages", f"{languages_with_pages(body)}")
+    entries = list(body["languages"].values())
+    rejected = sum((Counter(entry["rejected"]) for entry in entries), Counter())
+    counts = {
+        "pages read": body["input"]["records"],
+        "kept": sum(entry["kept"] for entry in entries),
+        "  of them held out": sum(entry["held_out"] for entry in entries),
+        **{f"rejected: {reason}": count for reason, count in rejected.most_common()},
+        **{f"{what} not requested": sum(n.values()) for what, n in body["not_asked"].items() if n},
+        **{f"broken: {name}": record["count"] for name, record in body["broken_records"].items()},
+        "languages with pages": languages_with_pages(body),
+    }
+    print_counts(console, counts, seconds)
+
+
+def print_counts(console: Console, counts: Mapping[str, int], seconds: float) -> None:
+    """Prints the numbers of a job, one per line, and its seconds."""
+    table = Table("", Column(justify="right"), box=None, show_header=False, pad_edge=False)
+    for name, count in counts.items():
+        table.add_row(name, f"{count:,}")
     table.add_row("seconds", f"{seconds:.1f}")
-    table.columns[1].justify = "right"
     console.print(table)
 
 

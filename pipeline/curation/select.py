@@ -27,7 +27,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from rich.console import Console
-from rich.table import Table
 
 from data.corpus_manifest import CorpusManifest, interval
 from data.curation import quality_rules
@@ -56,6 +55,7 @@ from pipeline.corpus.pages import (
     whole_pages,
     write_pages,
 )
+from pipeline.corpus.summary import print_counts
 from pipeline.curation.robots import AskRobots, disallowed_rows
 from pipeline.curation.score import read_score_table
 from pipeline.errors import ArtifactError
@@ -412,22 +412,16 @@ def _language(counts: Tally, code: str, before: Any) -> dict[str, Any]:
 def print_summary(console: Console, body: Mapping[str, Any], seconds: float) -> None:
     """Prints the numbers of pages kept and rejected, by reason, and of passages masked."""
     entries = list(body["languages"].values())
-    kinds = dict.fromkeys(
-        body["rules"]["late"][-1]["mask"], 0
-    )  # a kind that no page has is shown as 0
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_row("pages", f"{body['input']['records']:,}")
-    table.add_row("kept", f"{sum(entry['kept'] for entry in entries):,}")
-    for field, total in (("rejected", Counter()), ("masked", Counter(kinds))):
-        for entry in entries:
-            total.update(entry[field])
-        for name, number in total.most_common():
-            table.add_row(f"{field}: {name}", f"{number:,}")
-    table.add_row(
-        "lines that no page has now", f"{sum(entry['lines_gone'] for entry in entries):,}"
-    )
-    copies = sum(entry["copies_gone"] for entry in entries)
-    table.add_row("near-duplicates that are gone too", f"{copies:,}")
-    table.add_row("seconds", f"{seconds:.1f}")
-    table.columns[1].justify = "right"
-    console.print(table)
+    rejected, masked = Counter[str](), Counter(dict.fromkeys(body["rules"]["late"][-1]["mask"], 0))
+    for entry in entries:
+        rejected.update(entry["rejected"])
+        masked.update(entry["masked"])  # a kind that no page has is shown as 0
+    counts = {
+        "pages": body["input"]["records"],
+        "kept": sum(entry["kept"] for entry in entries),
+        **{f"rejected: {name}": number for name, number in rejected.most_common()},
+        **{f"masked: {name}": number for name, number in masked.most_common()},
+        "lines that no page has now": sum(entry["lines_gone"] for entry in entries),
+        "near-duplicates that are gone too": sum(entry["copies_gone"] for entry in entries),
+    }
+    print_counts(console, counts, seconds)
