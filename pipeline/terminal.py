@@ -18,9 +18,8 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from rich.cells import cell_len
@@ -104,20 +103,12 @@ class Terminal(Console):
         tables = [item for item in objects if isinstance(item, Table)]
         if not self.is_terminal and all(isinstance(item, str) for item in objects):
             settings.setdefault("soft_wrap", True)
-        with self._at_least(max(map(least_width, tables), default=0)):
-            for table in tables:
-                hold_numbers(table, self.width)
-            super().print(*objects, **settings)
-
-    @contextmanager
-    def _at_least(self, width: int) -> Iterator[None]:
-        before = self._width
-        if width > self.width:
-            self._width = width
-        try:
-            yield
-        finally:
-            self._width = before
+        for table in tables:
+            if (width := least_width(table)) > self.width:
+                table.width = width
+                settings["crop"] = False
+            hold_numbers(table, max(width, self.width))
+        super().print(*objects, **settings)
 
     def render_str(self, text: str, **settings: Any) -> Text:
         """Returns a string as rich shows it: called for each one printed or put in a table."""
@@ -178,9 +169,10 @@ def parts_of(table: Table, width: int) -> list[Table]:
 
 def _with_columns(table: Table, columns: list[Column]) -> Table:
     part = copy.copy(table)
-    part.columns = [replace(column, _index=at) for at, column in enumerate(columns)]
-    for column, before in zip(part.columns, columns, strict=True):
-        column._cells = list(before.cells)
+    part.columns, part.rows = Table(*(column.copy() for column in columns)).columns, []
+    rows = zip(*(column.cells for column in columns), strict=True)
+    for row, cells in zip(table.rows, rows, strict=True):
+        part.add_row(*cells, style=row.style, end_section=row.end_section)
     return part
 
 
