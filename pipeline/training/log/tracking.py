@@ -23,6 +23,7 @@ from pipeline.errors import ArtifactError
 from pipeline.terminal import redacted
 
 FILE = "tracking.json"
+WRITING = Lock()  # a thread reads and writes the file of all trackers
 NAMES: dict[TrackerName, str] = {"wandb": "Weights & Biases", "mlflow": "MLflow"}
 PROJECT = "mswitch"  # unless the tracker's own environment variable names another
 LONGEST_REASON = 200  # characters of a library's error
@@ -107,13 +108,8 @@ class Tracking:
         recipe: Mapping[str, Any],
         announce: Callable[[str], None],
     ):
-        identities = _Identities(directory / FILE)
-        self.threads = [
-            _TrackerThread(
-                name, TrackedRun(directory=directory, recipe=recipe), identities, announce
-            )
-            for name in names
-        ]
+        tracked = TrackedRun(directory=directory, recipe=recipe)
+        self.threads = [_TrackerThread(name, tracked, announce) for name in names]
         self.state = "failed"
 
     def __enter__(self) -> "Tracking":
@@ -135,52 +131,33 @@ class Tracking:
                 thread.waiting.put((dict(numbers), step))
 
 
-class _Identities:
-    """`tracking.json`: the name of the tracked run, by tracker."""
-
-    def __init__(self, path: Place):
-        self.path, self.lock = path, Lock()
-
-    def read(self) -> dict[str, str]:
-        return read_json(self.path, dict[str, str]) if exists(self.path) else {}
-
-    def keep(self, name: str, identity: str) -> None:
-        with self.lock:
-            if (kept := self.read()).get(name) != identity:
-                write_json(self.path, kept | {name: identity})
+def _identities(path: Place) -> dict[str, str]:
+    return read_json(path, dict[str, str]) if exists(path) else {}
 
 
 class _TrackerThread(Thread):
     """Starts one tracker and gives it what waits; ends at its first failure."""
 
-    def __init__(
-        self,
-        name: TrackerName,
-        run: TrackedRun,
-        identities: _Identities,
-        announce: Callable[[str], None],
-    ):
+    def __init__(self, name: TrackerName, run: TrackedRun, announce: Callable[[str], None]):
         super().__init__(daemon=True)
         self.tracker_name: TrackerName = name
-        self.tracked, self.identities, self.announce = run, identities, announce
+        self.tracked, self.announce = run, announce
         self.waiting: SimpleQueue[tuple[dict[str, float], int] | str] = SimpleQueue()
 
     def run(self) -> None:
+        name, path = self.tracker_name, self.tracked.directory / FILE
         try:
-            self._track()
+            module = importlib.import_module(f"pipeline.training.log.{name}_run")
+            earlier = _identities(path).get(name)
+            tracker: Tracker = module.start(replace(self.tracked, identity=earlier))
+            with WRITING:
+                if (kept := _identities(path)).get(name) != tracker.identity:
+                    write_json(path, kept | {name: tracker.identity})
+            while not isinstance(item := self.waiting.get(), str):
+                tracker.add(*item)
+            tracker.end(item)
         except (Exception, SystemExit) as error:
             self._warn(f"failed ({_reason(error)})")
-
-    def _track(self) -> None:
-        name = self.tracker_name
-        tracked = replace(self.tracked, identity=self.identities.read().get(name))
-        tracker: Tracker = importlib.import_module(f"pipeline.training.log.{name}_run").start(
-            tracked
-        )
-        self.identities.keep(name, tracker.identity)
-        while not isinstance(item := self.waiting.get(), str):
-            tracker.add(*item)
-        tracker.end(item)
 
     def end(self, deadline: float) -> None:
         """Waits for the tracker to end, until the deadline on the monotonic clock."""
