@@ -90,17 +90,11 @@ class LanguageLosses:
     text_bytes: Int[np.ndarray, " languages"]
     pages: Int[np.ndarray, " languages"]
 
-    def nats_per_token(self) -> Float[np.ndarray, " languages"]:
-        """Returns the loss per target token: lower is better."""
-        return self.loss_nats / self.target_tokens
-
-    def bits_per_byte(self) -> Float[np.ndarray, " languages"]:
-        """Returns bits per UTF-8 byte of hidden text: lower is better."""
-        return self.loss_nats / NATS_PER_BIT / self.text_bytes
-
     def losses(self, unit: Unit) -> Float[np.ndarray, " languages"]:
         """Returns the loss in a unit: lower is better."""
-        return self.bits_per_byte() if unit is Unit.BITS_PER_BYTE else self.nats_per_token()
+        if unit is Unit.BITS_PER_BYTE:
+            return self.loss_nats / NATS_PER_BIT / self.text_bytes
+        return self.loss_nats / self.target_tokens
 
 
 def from_table(table: pa.Table, origin: str) -> PageLosses:

@@ -149,7 +149,7 @@ def context(report: ReportContents) -> dict[str, Any]:
     return {
         **_everywhere(report),
         **_languages(report),
-        **_models(report),
+        "pictured": gains.models(report),
         **_tasks(report),
         **_experts(report),
         **_corpus(report),
@@ -213,10 +213,6 @@ def _verdicts(report: ReportContents) -> dict[str, str]:
         for verdict, words in gains.VERDICTS.items()
         if verdict != "uncorrected" or verdict in given
     }
-
-
-def _models(report: ReportContents) -> dict[str, Any]:
-    return dict(pictured=gains.models(report))
 
 
 def _tasks(report: ReportContents) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from eval.losses import Unit
 from eval.null_comparison import NullComparison
 from eval.report.contents import ReportContents, shared_total
 from eval.sides import Side
-from eval.tasks.comparison import MetricScores, SentenceComparison, TaskComparison
+from eval.tasks.comparison import MetricScores, TaskComparison
 from eval.verdict import cautions, sentences, verdict
 
 _FORMULA = re.compile(r"[=@]|[+-](?![\d.]+$)")  # a number may have a sign
@@ -64,11 +64,6 @@ def task_to_json(task: TaskComparison) -> dict[str, Any]:
     return asdict(task) | {"modes": modes, "experts": experts}
 
 
-def sentences_to_json(text: SentenceComparison) -> dict[str, Any]:
-    """Returns a parallel text; its gain is the baseline's nats minus the candidate's."""
-    return asdict(text) | {"scores": scores_to_json(text.scores)}
-
-
 def scores_to_json(scores: MetricScores) -> dict[str, Any]:
     """Returns scores with the counts of languages."""
     return asdict(scores) | scores.counts
@@ -109,7 +104,9 @@ def to_json(report: ReportContents) -> dict[str, Any]:
         "pruned": [model._asdict() for model in report.pruned],
         "losses": _losses(report) if report.further else {},
         "tasks": [task_to_json(task) for task in report.tasks],
-        "sentences": [sentences_to_json(text) for text in report.sentences],
+        "sentences": [
+            asdict(text) | {"scores": scores_to_json(text.scores)} for text in report.sentences
+        ],
         "corpus": None if report.funnel is None else asdict(report.funnel),
         "written": report.written._asdict(),
     }

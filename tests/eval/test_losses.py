@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from data.errors import DataError
 from eval import losses as language_loss
+from eval.losses import Unit
 
 ROWS = [
     {"language": "sw", "url": "b", "loss_nats": 6.0, "target_tokens": 3, "text_bytes": 10},
@@ -25,15 +26,17 @@ def pages(rows=ROWS):
 def test_hand_computed():
     losses = language_loss.by_language(pages())
     assert losses.languages == ("en", "sw")
-    np.testing.assert_allclose(losses.nats_per_token(), [2.0, 2.0])
-    np.testing.assert_allclose(losses.bits_per_byte(), [4 / math.log(2) / 5, 8 / math.log(2) / 16])
+    np.testing.assert_allclose(losses.losses(Unit.NATS_PER_TOKEN), [2.0, 2.0])
+    np.testing.assert_allclose(
+        losses.losses(Unit.BITS_PER_BYTE), [4 / math.log(2) / 5, 8 / math.log(2) / 16]
+    )
     assert losses.pages.tolist() == [1, 2]
 
 
 def test_total_is_a_sum_not_a_mean_of_languages():
     rows = [*ROWS, ROWS[1] | {"url": "long", "loss_nats": 90.0, "target_tokens": 9}]
     total = language_loss.total(language_loss.by_language(pages(rows)))
-    np.testing.assert_allclose(total.nats_per_token(), [102 / 15])
+    np.testing.assert_allclose(total.losses(Unit.NATS_PER_TOKEN), [102 / 15])
     assert total.pages.tolist() == [4]
 
 
@@ -74,7 +77,7 @@ def test_mean_of_runs_averages_losses_and_keeps_counts():
     one = language_loss.by_language(pages())
     other = language_loss.by_language(pages([row | {"loss_nats": 0.0} for row in ROWS]))
     mean = language_loss.mean_of_runs((one, other))
-    np.testing.assert_allclose(mean.nats_per_token(), [1.0, 1.0])
+    np.testing.assert_allclose(mean.losses(Unit.NATS_PER_TOKEN), [1.0, 1.0])
     assert mean.target_tokens.tolist() == one.target_tokens.tolist()
 
 

@@ -11,6 +11,7 @@ import pytest
 from huggingface_hub import ModelCard
 
 from data.files.json_files import read_json
+from eval.losses import Unit
 from model.hugging_face import config
 from pipeline import cli
 from pipeline.arguments import ExportHf, ImportHf
@@ -64,7 +65,7 @@ def test_the_card_has_the_recipe_the_data_and_a_loss_per_language(pretrained, tm
     assert "\nhf upload OWNER/NAME DIRECTORY\n" in card.text
     for name, digest in about.inputs.items():
         assert f"| {name} | {digest} |" in card.text
-    for code, nats in zip(losses.languages, losses.nats_per_token(), strict=True):
+    for code, nats in zip(losses.languages, losses.losses(Unit.NATS_PER_TOKEN), strict=True):
         row = next(line for line in card.text.splitlines() if line.startswith(f"| {code} |"))
         assert f" {nats:.4f} " in row
 
