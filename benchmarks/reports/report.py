@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from synthetic_runs import VOCABULARY
+from synthetic_runs import VOCABULARY, recipe_in_json
 
 from data.files.json_files import write_json
 from data.languages import all_languages
@@ -36,8 +36,7 @@ LIMIT_SECONDS = 20
 
 def write_run(directory: Path, pages: int, experts: int | None, seed: int, tokens: Path) -> Path:
     (directory / "evaluation").mkdir(parents=True)
-    switch = None if experts is None else {"experts": experts}
-    recipe = {"name": "synthetic", "steps": STEPS, "seed": seed, "model": {"switch": switch}}
+    recipe = recipe_in_json(experts, steps=STEPS, seed=seed)
     inputs = {"tokens": artifacts.digest_of_manifest(tokens)}
     write_json(directory / "recipe.json", {"recipe": recipe, "devices": ["cpu"], "inputs": inputs})
     rng, same = np.random.default_rng([seed, experts or 0]), np.random.default_rng(0)

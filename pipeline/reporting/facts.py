@@ -294,8 +294,8 @@ def bill(baseline: Sequence[FinishedRun], candidate: Sequence[FinishedRun]) -> B
 
 def training_flops(run: FinishedRun, steps: int) -> int | None:
     """Returns the training FLOPs of steps of a run; None if not recorded."""
-    forward, rows = run.about.flops_per_sequence, run.recipe.get("rows")
-    return None if forward is None or rows is None else 3 * forward * rows * steps
+    forward = run.about.flops_per_sequence
+    return None if forward is None else 3 * forward * run.recipe["rows"] * steps
 
 
 def _beginning(dense: RecordedDense | None) -> str:

@@ -14,8 +14,8 @@ A change has the step of the checkpoint that the run went on from. The best chec
 and every command that opens the run without a step opens that one.
 
 Every command that reads a run uses these functions, so each fault has one message. No JAX is
-imported: a report compares the recipe's settings as JSON values. Whoever trains or loads the
-network makes a `Recipe` of them, which checks every field.
+imported. A recipe has the types and ranges of `Recipe`, and stays as JSON values: a report names
+the settings that an earlier version did not record.
 """
 
 import json
@@ -50,6 +50,7 @@ from model import (
 )
 from pipeline.artifacts import head_in, held_instead, is_finished
 from pipeline.errors import ArtifactError
+from pipeline.recipe.recipe import Recipe
 from pipeline.stage import Reading, files_of
 
 if TYPE_CHECKING:
@@ -130,32 +131,11 @@ class RecordedDense(Struct, frozen=True, kw_only=True):
     noise: float = 0.0
 
 
-class SwitchFacts(Struct, frozen=True):
-    """The settings in `model.switch` that every reader needs."""
-
-    experts: Count
-
-
-class ModelFacts(Struct, frozen=True):
-    """The settings in `model` that every reader needs."""
-
-    switch: SwitchFacts | None
-
-
-class RecipeFacts(Struct, frozen=True):
-    """The settings of a recipe that every reader needs."""
-
-    name: str
-    seed: Seed
-    steps: Count
-    model: ModelFacts
-
-
 class RunRecord(Struct, frozen=True, kw_only=True):
     """recipe.json.
 
     Attributes:
-        recipe: settings of the run; at least those of `RecipeFacts`.
+        recipe: settings of the run, those of a `Recipe`, without those that were added later.
         parameters: number of weights; None if not recorded.
         flops_per_sequence: FLOPs per sequence of the forward pass; None if not recorded.
         devices: kind of each device.
@@ -179,7 +159,7 @@ class RunRecord(Struct, frozen=True, kw_only=True):
     upcycled: RecordedDense | None = None
 
     def __post_init__(self):
-        msgspec.convert(self.recipe, RecipeFacts)
+        msgspec.convert(self.recipe, Recipe)
 
     @property
     def has_todays_steps(self) -> bool:

@@ -91,7 +91,7 @@ class FinishedRun:
     @property
     def experts(self) -> int | None:
         """Number of experts per switch layer; None for a dense run."""
-        return None if self.switch is None else self.switch.get("experts")
+        return None if self.switch is None else self.switch["experts"]
 
     @property
     def devices(self) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import math
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -60,6 +61,15 @@ def write_report(root: Path) -> Path:
     return root
 
 
+def recipe_in_json(experts: int | None, **settings: object) -> dict[str, Any]:
+    """Returns what every recipe records, as JSON values."""
+    sizes = {"vocabulary_rows": 1024, "embed": 64, "heads": 4, "head": 16, "mlp": 128, "layers": 2}
+    groups = {"every": 1, "encoder_group_tokens": 64, "decoder_group_tokens": 64}
+    switch = None if experts is None else {"experts": experts} | groups
+    recipe = {"name": "synthetic", "steps": 1, "seed": 0, "rows": 8, "inputs": 64}
+    return recipe | {"model": sizes | {"switch": switch}} | settings
+
+
 def write_run(
     directory: Path,
     *,
@@ -77,16 +87,8 @@ def write_run(
     `pieces_per_token` pieces gives the same bits to the same bytes. `made_from` holds digests of
     inputs beside the tokens.
     """
-    switch = None if experts is None else {"experts": experts}
-    recipe = {
-        "name": "synthetic",
-        "steps": STEPS[-1],
-        "batch": 32,
-        "seed": seed,
-        "model": {"embed": 64, "switch": switch},
-    }
     about = {
-        "recipe": recipe | changes,
+        "recipe": recipe_in_json(experts, steps=STEPS[-1], seed=seed, batch=32) | changes,
         "parameters": parameters,
         "flops_per_sequence": 98_765_432,
         "devices": ["cpu", "cpu"],

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from synthetic_runs import recipe_in_json
 from task_predictions import CLASSIFICATION, QUESTIONS, answered, classified
 
 from data.files.json_files import write_json
@@ -41,13 +42,10 @@ def write_finetuned(
     tables = [(CLASSIFICATION, classified(draw, tuple(codes), sentences))]
     if questions:
         tables.append((QUESTIONS, answered(draw)))
-    recipe = {
-        "name": "synthetic-topics",
-        "steps": 400,
-        "seed": seed,
-        "model": {"embed": 64, "switch": None if experts is None else {"experts": experts}},
-        "finetuning": {"tasks": [task.name for task, _ in tables], "languages": list(languages)},
-    }
+    learned = {"tasks": [task.name for task, _ in tables], "languages": list(languages)}
+    recipe = recipe_in_json(
+        experts, name="synthetic-topics", steps=400, seed=seed, finetuning=learned
+    )
     directory.mkdir(parents=True)
     write_json(directory / "recipe.json", {"recipe": recipe, "inputs": {"start": start}})
     for task, table in tables:

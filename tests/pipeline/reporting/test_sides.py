@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 from msgspec import structs
-from synthetic_runs import write_run
+from synthetic_runs import recipe_in_json, write_run
 
 from eval.sides import Difference, Points
 from pipeline.errors import ArtifactError
 from pipeline.reporting.sides import check_students, differences, side
 from pipeline.runs.finished import FinishedRun, read_run
+
+WIDER = recipe_in_json(8)["model"] | {"embed": 128}
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +64,7 @@ def sparse(tmp_path_factory) -> FinishedRun:
     "changes, message",
     [
         ({"batch": 64}, "batch: there 32, here 64"),
-        ({"model": {"embed": 128, "switch": {"experts": 8}}}, "model.embed: there 64, here 128"),
+        ({"model": WIDER}, "model.embed: there 64, here 128"),
     ],
 )
 def test_unfair_comparisons_are_refused(dense, tmp_path, changes, message):

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from synthetic_runs import recipe_in_json
 
 from model import NUMERICS_VERSION
 from pipeline.errors import ArtifactError
@@ -14,7 +15,7 @@ from pipeline.recipe.overrides import override
 from pipeline.training import description
 from pipeline.training.description import check_numerics, epochs_caution
 
-DENSE = {"name": "x", "seed": 0, "steps": 1, "model": {"switch": None}}
+DENSE = recipe_in_json(None)
 
 
 def begun_with(out, **fields):
@@ -42,9 +43,9 @@ def test_every_commit_that_trained_a_run_is_recorded_once(tmp_path, monkeypatch)
 @pytest.mark.parametrize("version", [None, 2])
 def test_a_run_resumes_where_only_first_weights_changed(tmp_path, version):
     """Version 2 changed a sparse network's loss, version 3 only position biases' first weights."""
-    dense, sparse = (DENSE | {"model": {"switch": one}} for one in (None, {"experts": 2}))
+    sparse = recipe_in_json(2)
     recorded = {} if version is None else {"numerics_version": version}  # 0.1.0 recorded none
-    check_numerics(begun_with(tmp_path, recipe=dense, **recorded))
+    check_numerics(begun_with(tmp_path, **recorded))
     begun_with(tmp_path, recipe=sparse, **recorded)
     if version == 2:
         check_numerics(tmp_path)
@@ -54,7 +55,7 @@ def test_a_run_resumes_where_only_first_weights_changed(tmp_path, version):
 
 
 def test_a_run_whose_slope_was_in_its_learned_biases_is_not_resumed(tmp_path):
-    sloped = DENSE | {"model": {"switch": None, "distance_slope": 0.5}}
+    sloped = DENSE | {"model": DENSE["model"] | {"distance_slope": 0.5}}
     check_numerics(begun_with(tmp_path, recipe=sloped, numerics_version=4))
     with pytest.raises(ArtifactError, match=r"version 4 and was begun with version 3"):
         check_numerics(begun_with(tmp_path, recipe=sloped, numerics_version=3))
