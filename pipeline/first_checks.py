@@ -10,6 +10,7 @@ of Beam are checked before anything else, by Beam.
 
 import glob
 import itertools
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -31,6 +32,7 @@ from pipeline.artifacts import (
     read_manifest,
 )
 from pipeline.errors import ArtifactError, no_such_input
+from pipeline.planning.topology import check_name
 from pipeline.recipe import named
 from pipeline.recipe.overrides import check_seeds, override
 from pipeline.recipe.recipe import SEEDS, Recipe
@@ -115,6 +117,7 @@ def check_first(command: object) -> None:
             weight_files(command.directory)
         case arguments.Plan():
             requested_recipe(command)
+            check_plan(command)
         case arguments.Recipes():
             if command.name:
                 named.get(command.name)
@@ -190,6 +193,18 @@ def check_estimate(command: arguments.Estimate) -> None:
         raise ConfigurationError(
             f"--price-per-core-hour was {command.price_per_core_hour:g}; give 0 or more."
         )
+
+
+def check_plan(command: arguments.Plan) -> None:
+    """Checks the topology's name and the price.
+
+    Raises:
+        ArtifactError: if there is no such topology.
+        ConfigurationError: if the price is negative.
+    """
+    check_name(command.topology)
+    if not 0 <= command.price < math.inf:
+        raise ConfigurationError(f"--price was {command.price:g}; give 0 or more.")
 
 
 def check_training(command: arguments.Vocabulary) -> None:

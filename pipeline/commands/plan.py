@@ -8,7 +8,6 @@ not fit, changes are compiled until one does. The plan is printed as a table, or
 
 import dataclasses
 import json
-import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +20,7 @@ from data.files.atomic import write_text
 from model.config import ConfigurationError
 from pipeline.arguments import Plan
 from pipeline.errors import ArtifactError
-from pipeline.first_checks import requested_recipe
+from pipeline.first_checks import check_plan, requested_recipe
 from pipeline.planning.compiled_step import (
     Aborted,
     CompiledStep,
@@ -190,8 +189,7 @@ def run(arguments: Plan) -> None:
             program is not as designed.
         ConfigurationError: if the recipe's sizes do not divide, or the price is negative.
     """
-    if not 0 <= arguments.price < math.inf:
-        raise ConfigurationError(f"--price was {arguments.price:g}; give 0 or more.")
+    check_plan(arguments)
     if arguments.out is not None:
         check_writable(arguments.out.parent)
     try:

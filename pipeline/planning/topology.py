@@ -9,20 +9,19 @@ compiles without a driver if it is given the properties that it would read from 
 multiprocessors, memory sizes and so on. The numbers are from openxla/xla,
 `xla/backends/gpu/target_config/specs` (a100_sxm_80, h100_sxm, h200). All hosts of a cluster are
 alike, so any number of hosts can be described.
+
+JAX is imported for a topology's devices only, because a wrong name is refused without it.
 """
 
 import contextlib
 import importlib.util
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.experimental import topologies
-from jax.sharding import SingleDeviceSharding
 
 from pipeline.errors import ArtifactError
 from pipeline.hardware.compiler_flags import GPU_MEMORY_SHARE, use_as_compiler
@@ -117,21 +116,46 @@ def topology(name: str, slices: int = 1) -> Topology:
     Raises:
         ArtifactError: if the name is unknown or its compiler is not installed.
     """
+    check_name(name)
     generation, _, sizes = name.partition(":")
-    if generation == "cpu" and re.fullmatch(r"\d+", sizes) and int(sizes):
+    if generation == "cpu":
         return _simulated_topology(name, int(sizes))
     if cluster := gpu_cluster(name):
         devices, memory = gpu_devices(*cluster), int(GPU_MEMORY_SHARE * cluster[0].memory)
         return Topology(name, tuple(devices), len(devices), memory, ())
+    return _tpu_topology(name, generation, _shape(sizes), slices)
+
+
+def check_name(name: str) -> None:
+    """Checks the name of a topology.
+
+    Raises:
+        ArtifactError: if it is unknown, or a slice of other dimensions or of too many chips.
+    """
+    generation, _, sizes = name.partition(":")
+    is_simulated = generation == "cpu" and re.fullmatch(r"\d+", sizes) and int(sizes)
+    if is_simulated or gpu_cluster(name):
+        return
     if generation not in LARGEST or not re.fullmatch(r"\d+(x\d+){1,2}", sizes):
         raise ArtifactError(
             f"--topology {name} is unknown; known are {', '.join((*LARGEST, *GPUS))} and cpu: "
             f"write for example {EXAMPLES}."
         )
-    return _tpu_topology(name, generation, tuple(int(size) for size in sizes.split("x")), slices)
+    shape, dimensions = _shape(sizes), 2 if generation in FLAT else 3
+    if math.prod(shape) > LARGEST[generation] or len(shape) != dimensions:
+        raise ArtifactError(
+            f"--topology {name} was asked; name a slice of {generation} with {dimensions} "
+            f"dimensions and at most {LARGEST[generation]:,} chips."
+        )
+
+
+def _shape(sizes: str) -> tuple[int, ...]:
+    return tuple(int(size) for size in sizes.split("x"))
 
 
 def _simulated_topology(name: str, count: int) -> Topology:
+    import jax
+
     with contextlib.suppress(RuntimeError):  # JAX already has its devices, as in tests
         jax.config.update("jax_num_cpu_devices", count)
     devices = jax.devices("cpu")
@@ -144,13 +168,9 @@ def _simulated_topology(name: str, count: int) -> Topology:
 
 
 def _tpu_topology(name: str, generation: str, shape: tuple[int, ...], slices: int) -> Topology:
-    chips = int(np.prod(shape))
-    dimensions = 2 if generation in FLAT else 3
-    if chips > LARGEST[generation] or len(shape) != dimensions:
-        raise ArtifactError(
-            f"--topology {name} was asked; name a slice of {generation} with {dimensions} "
-            f"dimensions and at most {LARGEST[generation]:,} chips."
-        )
+    import jax
+    from jax.experimental import topologies
+
     use_as_compiler()
     options: dict[str, Any] = OPTIONS.get(generation, {})
     if slices > 1:
@@ -161,13 +181,16 @@ def _tpu_topology(name: str, generation: str, shape: tuple[int, ...], slices: in
         raise ArtifactError(
             f"--topology {name} was asked; libtpu rejects it ({error}). Name another shape."
         ) from error
-    return Topology(name, tuple(devices), slices * chips, _memory(devices[0]), shape, slices)
+    chips = slices * math.prod(shape)
+    return Topology(name, tuple(devices), chips, _memory(devices[0]), shape, slices)
 
 
 def _memory(device: Any) -> int:
     """Returns the bytes available to a program, from the compiler's refusal of a larger one."""
-    here = SingleDeviceSharding(device)
-    too_large = jax.ShapeDtypeStruct((2**21, 2**16), jnp.float32)
+    import jax
+
+    here = jax.sharding.SingleDeviceSharding(device)
+    too_large = jax.ShapeDtypeStruct((2**21, 2**16), jax.numpy.float32)
     try:
         jax.jit(lambda x: x + 1, in_shardings=here, out_shardings=here).lower(too_large).compile()
     except jax.errors.JaxRuntimeError as error:
@@ -260,6 +283,8 @@ def gpu_devices(gpu: Gpu, hosts: int, gpus: int) -> Sequence[Any]:
             "`make install EXTRAS=demo,dev,plan-gpu` in the checkout installs it (cpu:8 works "
             "without)."
         )
+    from jax.experimental import topologies
+
     return topologies.get_topology_desc(
         platform="cuda",
         topology_name=gpu.kind,

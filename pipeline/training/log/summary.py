@@ -1,6 +1,7 @@
 """What a run achieved, step by step, from its evaluations and its log: losses, speed and time.
 
-The end of a training and `mswitch inspect` show it. Only files are read, and no JAX is loaded.
+The end of a training and `mswitch inspect` show it. Only files are read, without JAX. The check of
+a finished run's arrays alone needs it: their names, shapes and fingerprints are those of training.
 """
 
 import math
@@ -147,25 +148,22 @@ class PrunedManifest(Struct, frozen=True):
 
 def inspect_run(directory: Place, console: Console) -> None:
     """Checks every array of every checkpoint against its fingerprint, and counts evaluations."""
-    from pipeline.runs.opened_run import (  # JAX, which data artifacts do not need
-        load_run,
-        restore_state,
-    )
-
     evaluations = evaluated_steps(directory)
     if evaluations:
         pages = max(row_count(str(path)) for path in evaluations.values())
         console.print(f"{len(evaluations)} evaluations of {pages:,} held-out pages")
-    _, trainer = load_run(directory)
     steps = saved_steps(directory)
-    for step in steps:
-        restore_state(directory, trainer, step)  # with the optimizer's
     trained_to = read_json(directory / MANIFEST, Trained).steps
     if trained_to not in steps:
         raise ArtifactError(
             f"{directory} was trained to step {trained_to} by its manifest, and its checkpoints "
             f"are {steps}; restore the files of the last, or train the run again."
         )
+    from pipeline.runs.opened_run import load_run, restore_state  # with JAX, to read arrays
+
+    _, trainer = load_run(directory)
+    for step in steps:
+        restore_state(directory, trainer, step)  # with the optimizer's
     print_progress(directory, console)
     console.print(
         f"trained to step {trained_to}; checkpoints at steps {words_of(steps)}, every array "

@@ -1,6 +1,7 @@
 """ """
 
 import json
+import sys
 
 import pytest
 
@@ -9,8 +10,9 @@ from pipeline.artifacts import claim
 from pipeline.commands import inspect
 from pipeline.errors import ArtifactError
 from pipeline.runs.finished import Evaluation, write_evaluation
+from pipeline.terminal import Terminal
 from pipeline.training.log import summary
-from pipeline.training.log.summary import result_in_words, summaries
+from pipeline.training.log.summary import inspect_run, result_in_words, summaries
 
 LINES = [
     {"step": step, "steps": 5, "loss_nats": 9.0 - step / 10, "seconds": 2.0, "tokens_per_second": s}
@@ -90,3 +92,12 @@ def test_what_is_unfinished_and_no_run_cannot_be_inspected(tmp_path):
     claim(tmp_path / "corpus", "clean", {}, {})
     with pytest.raises(ArtifactError, match="holds unfinished clean output; name a directory"):
         inspect.run(Inspect(directory=str(tmp_path / "corpus")))
+
+
+def test_a_finished_run_without_its_last_checkpoint_is_refused_without_jax(tmp_path, monkeypatch):
+    (tmp_path / "manifest.json").write_text('{"steps": 10}')
+    monkeypatch.setitem(sys.modules, "pipeline.runs.opened_run", None)  # its import would fail
+    with pytest.raises(
+        ArtifactError, match=r"to step 10 by its manifest, and its check.* are \[\]"
+    ):
+        inspect_run(tmp_path, Terminal())
