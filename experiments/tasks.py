@@ -20,9 +20,10 @@ from pathlib import Path
 import tyro
 from lanes import Task, run_all
 
-from eval.tasks.metrics import ACCURACIES
+from eval.statistics import retained_set
+from eval.tasks.metrics import ACCURACIES, Metric
 from eval.tasks.predictions import Predictions
-from eval.tasks.scores import RetainedScore, ScoreInterval, retained_score
+from eval.tasks.scores import Runs, ScoreInterval, mean_contributions, mean_gain, mean_score
 from pipeline.runs.directory import best_step
 from pipeline.runs.tasks import predictions_file, read_predictions
 
@@ -104,9 +105,8 @@ def kept(arguments: Arguments) -> str:
     lines = ["| score | baseline | teacher | student | teacher's gain | student's | kept |"]
     lines.append("|---|---|---|---|---|---|---|")
     for metric in ACCURACIES:
-        retained = retained_score(baseline, teacher, student, metric)
-        assert retained is not None  # every language has 204 sentences
-        lines.append(f"| {metric.name} | {' | '.join(cells(retained))} |")
+        row = cells(baseline, teacher, student, metric)
+        lines.append(f"| {metric.name} | {' | '.join(row)} |")
     return "\n".join(lines)
 
 
@@ -117,20 +117,32 @@ def predictions(run: Path) -> Predictions:
     return read_predictions(predictions_file(run, "sib200", "test", step))
 
 
-def cells(retained: RetainedScore) -> list[str]:
-    """Returns scores, gains, and the share kept where the teacher has a gain beyond noise."""
-    scores = [
-        with_interval(score) for score in (retained.baseline, retained.teacher, retained.student)
-    ]
-    gains = [with_interval(score, "+") for score in (retained.gain_teacher, retained.gain_student)]
-    if retained.gain_retained is None:
-        return [*scores, *gains, "–"]
-    ends = f"{retained.gain_retained_low:.0%} to {retained.gain_retained_high:.0%}"
-    return [*scores, *gains, f"{retained.gain_retained:.0%} ({ends})"]
+def cells(baseline: Runs, teacher: Runs, student: Runs, metric: Metric) -> list[str]:
+    """Returns mean scores over languages, gains, and the share of the teacher's gain that is kept.
+
+    The share is student's gain ÷ teacher's, as for losses (`eval/distillation.py`), with Fieller's
+    95% set. There is none where the teacher's gain is not above 0 beyond noise, or where the set is
+    unbounded, because the runs of a side are too few or differ much.
+    """
+    sides = baseline, teacher, student
+    of_teacher, of_student = (mean_gain(baseline, runs, metric) for runs in (teacher, student))
+    assert of_teacher is not None  # every language has 204 sentences
+    assert of_student is not None
+    row = [with_interval(mean_score(runs, metric)) for runs in sides]
+    row += [with_interval(of_teacher, "+"), with_interval(of_student, "+")]
+    bounds = None
+    if of_teacher.low is not None and of_teacher.low > 0:
+        parts = [part for runs in sides if (part := mean_contributions(runs, metric)) is not None]
+        bounds = retained_set(parts, of_student.value, of_teacher.value).bounds
+    if bounds is None:
+        return [*row, "–"]
+    low, high = bounds
+    return [*row, f"{of_student.value / of_teacher.value:.0%} ({low:.0%} to {high:.0%})"]
 
 
-def with_interval(estimate: ScoreInterval, sign: str = "") -> str:
+def with_interval(estimate: ScoreInterval | None, sign: str = "") -> str:
     """Returns `61.3 [55.0, 67.6]`; the value alone where there is no interval."""
+    assert estimate is not None
     if estimate.low is None or estimate.high is None:
         return f"{estimate.value:{sign}.1f}"
     ends = f"{estimate.low:{sign}.1f}, {estimate.high:{sign}.1f}"

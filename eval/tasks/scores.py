@@ -10,15 +10,6 @@ sampling unit. Variances and degrees of freedom: `eval.statistics`.
 
 Script variants are left out of means. A language with one example has no interval, and is left out
 of means as well. Where all examples and runs agree, the interval has no width.
-
-The share of a sparse teacher's gain that a dense student keeps is as for losses
-(`eval/distillation.py`); Fedus et al. 2022 (Switch Transformer), section 4.2 and table 8:
-
-    gain retained = (student's score − baseline's) ÷ (teacher's score − baseline's)
-
-Scores are means over languages. All translations of a sentence are one draw. The ratio is None
-where the teacher's gain is not above 0 beyond noise, or where Fieller's set is unbounded, because
-the runs of a side are too few or differ much.
 """
 
 from collections.abc import Sequence
@@ -34,7 +25,6 @@ from eval.statistics import (
     Interval,
     StandardError,
     adjusted_p_values,
-    retained_set,
     standard_error,
 )
 from eval.tasks.metrics import Metric
@@ -215,59 +205,4 @@ def _estimate(value: float, error: StandardError | None, examples: int) -> Score
         high=high,
         p_value=None if error is None else error.p_value(value),
         examples=examples,
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class RetainedScore:
-    """What a student keeps of its teacher's gain.
-
-    Attributes:
-        baseline, teacher, student: mean scores in percent.
-        gain_teacher, gain_student: gains over the baseline in percentage points.
-        gain_retained: student's gain ÷ teacher's; None where the teacher's gain is not above 0
-            beyond noise or Fieller's set is unbounded.
-        gain_retained_low, gain_retained_high: ends of Fieller's 95% set.
-    """
-
-    baseline: ScoreInterval
-    teacher: ScoreInterval
-    student: ScoreInterval
-    gain_teacher: ScoreInterval
-    gain_student: ScoreInterval
-    gain_retained: float | None
-    gain_retained_low: float | None
-    gain_retained_high: float | None
-
-
-def retained_score(
-    baseline: Runs, teacher: Runs, student: Runs, metric: Metric
-) -> RetainedScore | None:
-    """Returns the gain kept; None where no language has two examples.
-
-    Raises:
-        DataError: if the runs predicted different examples.
-    """
-    sides = baseline, teacher, student
-    means = [mean_score(runs, metric) for runs in sides]
-    gains = [mean_gain(baseline, runs, metric) for runs in (teacher, student)]
-    known = [number for number in (*means, *gains) if number is not None]
-    contributions = [mean_contributions(runs, metric) for runs in sides]
-    parts = [part for part in contributions if part is not None]
-    if len(known) < len(means) + len(gains) or len(parts) < len(sides):
-        return None
-    gain_teacher, gain_student = known[3:]
-    bounds = None
-    if gain_teacher.low is not None and gain_teacher.low > 0:
-        bounds = retained_set(parts, gain_student.value, gain_teacher.value).bounds
-    low, high = bounds or (None, None)
-    return RetainedScore(
-        baseline=known[0],
-        teacher=known[1],
-        student=known[2],
-        gain_teacher=gain_teacher,
-        gain_student=gain_student,
-        gain_retained=None if bounds is None else gain_student.value / gain_teacher.value,
-        gain_retained_low=low,
-        gain_retained_high=high,
     )
