@@ -109,8 +109,9 @@ def measured(job: CleaningJob) -> dict[str, Any]:
     rounds = 0
     for stages in graphs(job):
         rounds += not isinstance(stages[0], tuple)
-        with running(pipeline_options(()), lambda run: add_sizes(run, sums, most)) as pipeline:
+        with running(pipeline_options(())) as pipeline:
             submission.build(job, stages, pipeline)
+        add_sizes(pipeline.result, sums, most)
     return {
         "shards_and_partitions": job.shards,
         "rounds": rounds - 1,

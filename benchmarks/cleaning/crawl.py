@@ -84,9 +84,12 @@ def measure(count: int, directory: Path, out: str) -> dict[str, Any]:
     job = begin_job(f"{out}/{count}", named("mc4"), found, cut=cut, in_waves=False)
     counted: Counter[str] = Counter()
     largest: Counter[str] = Counter()
+    ran: list[Any] = []
     began, cpu = time.monotonic(), time.process_time()
     with reads_counted(counted):
-        submission.run_job(job, pipeline_options(()), lambda run: add_sizes(run, counted, largest))
+        submission.run_job(job, pipeline_options(()), ran.append)
+    for graph in ran:
+        add_sizes(graph.result, counted, largest)
     pages = total_of(job).number("read")
     counted["shuffled"] = counted["sent"] + counted["answered"]
     lines = pages * LINES_OF_PAGE

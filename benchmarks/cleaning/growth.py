@@ -101,7 +101,10 @@ def measure(paths: list[str], out: str) -> dict[str, Any]:
 def cleaned(paths: list[str], out: str, exchanged: Counter[str]) -> CleaningJob:
     job = begin_job(out, named("mc4"), input_files(paths))
     options = pipeline_options(("--direct_num_workers=1",))
-    submission.run_job(job, options, lambda run: add_sizes(run, exchanged))
+    ran: list[Any] = []
+    submission.run_job(job, options, ran.append)
+    for graph in ran:
+        add_sizes(graph.result, exchanged)
     return job
 
 

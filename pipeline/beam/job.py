@@ -28,7 +28,7 @@ from apache_beam.runners.runner import PipelineResult
 
 from data.files.stores import StoreOptions, set_options
 from pipeline.beam.failures import hide_reported_errors, user_error
-from pipeline.beam.options import Follow, pipeline_for, store_options
+from pipeline.beam.options import pipeline_for, store_options
 from pipeline.beam.workspace import Exchange, Wave, Workspace
 
 NAMESPACE = "mswitch"
@@ -40,13 +40,11 @@ def add(name: str, value: int) -> None:
 
 
 @contextlib.contextmanager
-def running(options: PipelineOptions, follow: Follow = lambda _: None) -> Iterator[beam.Pipeline]:
+def running(options: PipelineOptions) -> Iterator[beam.Pipeline]:
     """Yields a pipeline that runs when the block ends, on the runner that the options name.
 
-    Args:
-        options: Beam's options of the job.
-        follow: called with the job as soon as it is submitted. With the local runner the job has
-            ended by then; other runners have begun.
+    Beam sets its `result` as soon as the job is submitted. With the local runner the job has ended
+    by then; other runners have begun.
 
     Raises:
         DataError: if a worker met something that its user can repair, such as a full disk, or if
@@ -54,7 +52,7 @@ def running(options: PipelineOptions, follow: Follow = lambda _: None) -> Iterat
     """
     hide_reported_errors()
     try:
-        with pipeline_for(options, follow) as pipeline:
+        with pipeline_for(options) as pipeline:
             yield pipeline
     except Exception as error:  # Beam wraps a worker's exception in a RuntimeError
         raise user_error(error) from error

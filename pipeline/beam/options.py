@@ -56,7 +56,6 @@ from apache_beam.runners.portability.fn_api_runner.fn_runner import (
     ExtendedProvisionInfo,
     FnApiRunner,
 )
-from apache_beam.runners.runner import PipelineResult
 from apache_beam.runners.worker import worker_pool_main
 
 from data.errors import DataError
@@ -337,24 +336,7 @@ def _is_started_here(name: str, options: PipelineOptions) -> bool:
     return local.get(name, False)
 
 
-Follow = Callable[[PipelineResult], None]
-
-
-class FollowedPipeline(beam.Pipeline):
-    """A pipeline that passes its job to `follow` as soon as it is submitted."""
-
-    def __init__(self, follow: Follow, **settings: Any):
-        super().__init__(**settings)
-        self._follow = follow
-
-    def run(self, test_runner_api: Any = "AUTO") -> PipelineResult:
-        """Submits the job; with the local runner it has ended afterwards."""
-        result = super().run(test_runner_api)
-        self._follow(result)
-        return result
-
-
-def pipeline_for(options: PipelineOptions, follow: Follow = lambda _: None) -> beam.Pipeline:
+def pipeline_for(options: PipelineOptions) -> beam.Pipeline:
     """Returns an empty pipeline, and sets this process's store options to the job's.
 
     Servers that Beam starts for it on this machine listen on loopback.
@@ -364,10 +346,8 @@ def pipeline_for(options: PipelineOptions, follow: Follow = lambda _: None) -> b
     """
     use_store_options(options)
     bind_to_loopback()
-    if runs_here(options):
-        return FollowedPipeline(follow, runner=LocalRunner(options), options=options)
     try:
-        return FollowedPipeline(follow, options=options)
+        return beam.Pipeline(LocalRunner(options) if runs_here(options) else None, options)
     except ValueError as error:
         reason = " ".join(str(error).split())
         raise DataError(

@@ -13,7 +13,7 @@ import contextlib
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -33,7 +33,7 @@ from pipeline.beam.job import (
     in_workers,
     running,
 )
-from pipeline.beam.options import Follow, in_process
+from pipeline.beam.options import in_process
 from pipeline.beam.workspace import Exchange, Wave, Workspace, incomplete, is_collected
 from pipeline.corpus import write
 from pipeline.corpus.counts import Tally, tallies, tally_of, total
@@ -76,18 +76,18 @@ class JobProgress:
         self._begun: Counter[str] = Counter()  # by earlier starts
         self._before: Counter[str] = Counter()  # a graph's counters leave out earlier graphs
         self._counts: Counter[str] = Counter()
-        self._job: PipelineResult | None = None
+        self._graph: beam.Pipeline | None = None
 
     def begin(self) -> None:
         """Records the work of earlier starts of the job."""
         self.update()
         self._begun = Counter(self._tallied)
 
-    def follow(self, job: PipelineResult) -> None:
-        """Reads the counters of this graph from here on, while it runs and reports any."""
+    def follow(self, graph: beam.Pipeline) -> None:
+        """Reads the counters of a graph from here on, while it runs and reports any."""
         self._read_tallies()
         self._before = Counter(self._tallied)
-        self._job = job
+        self._graph = graph
 
     def update(self) -> None:
         """Updates the counts."""
@@ -101,10 +101,9 @@ class JobProgress:
 
     def _counted(self) -> dict[str, int]:
         """Returns the graph's counters so far; empty if the runner does not report them."""
-        if self._job is None:
-            return {}
+        job: PipelineResult | None = getattr(self._graph, "result", None)  # once it is submitted
         try:
-            return {} if PipelineState.is_terminal(self._job.state) else counters(self._job)
+            return {} if job is None or PipelineState.is_terminal(job.state) else counters(job)
         except Exception:  # each runner raises its own errors; the display must not end a job
             return {}
 
@@ -182,21 +181,26 @@ OF_GROUP = tuple[str, tuple[int, str, bytes, bytes]]
 GraphStage = Step | tuple[Wave, tuple[Exchange, ...]]
 
 
-def run_job(job: CleaningJob, options: PipelineOptions, follow: Follow = lambda _: None) -> None:
+def run_job(
+    job: CleaningJob,
+    options: PipelineOptions,
+    follow: Callable[[beam.Pipeline], None] = lambda _: None,
+) -> None:
     """Runs the job's graphs, one after the other, where the options place them.
 
     Args:
         job: the job.
         options: Beam's options; a wave takes less time than starting processes for it.
-        follow: called with each running graph.
+        follow: called with each graph before it runs.
 
     Raises:
         DataError: if a worker met a condition that the user can fix, such as a full disk.
     """
     for graph in graphs(job):
         has_steps = any(not isinstance(stage, tuple) for stage in graph)
-        with running(options if has_steps else in_process(options), follow) as pipeline:
+        with running(options if has_steps else in_process(options)) as pipeline:
             build(job, graph, pipeline)
+            follow(pipeline)
 
 
 def graphs(job: CleaningJob) -> Iterator[list[GraphStage]]:

@@ -40,8 +40,12 @@ def noted(run_job, job, options, follow) -> None:
     ended: Counter[str] = Counter()
     seen: list[dict[str, int]] = []
 
-    def follow_and_note(result) -> None:
-        follow(result)
+    def follow_and_note(graph) -> None:
+        follow(graph)
+        graph.run = functools.partial(run_and_note, graph, graph.run)
+
+    def run_and_note(graph, run):
+        graph.result = result = run()
         end = threading.Thread(target=result.wait_until_finish)
         end.start()
         while end.is_alive():
@@ -50,6 +54,7 @@ def noted(run_job, job, options, follow) -> None:
         ended.update(counters(result))
         seen.append(dict(ended))
         Path(os.environ["COUNTERS"]).write_text(json.dumps(seen))
+        return result
 
     run_job(job, options, follow_and_note)
 

@@ -1,6 +1,7 @@
 """Counters are the committed ones where a runner reports them; the display never decreases."""
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 
 from apache_beam.metrics.execution import MetricKey, MetricResult
 from apache_beam.metrics.metricbase import MetricName
@@ -43,7 +44,7 @@ def test_the_view_does_not_go_back_with_an_attempt_that_is_made_again(tmp_path):
     progress = JobProgress(Workspace(str(tmp_path), "key"), {"read": 2})
     progress.begin()
     job = Job(*([("a", "pages_read", None, pages)] for pages in (40, 3, 50)))
-    progress.follow(job)
+    progress.follow(SimpleNamespace(result=job))  # pyright: ignore
     lines = []
     for _ in range(3):
         progress.update()
