@@ -10,7 +10,7 @@ import dataclasses
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -206,20 +206,6 @@ def run(arguments: Plan) -> None:
         ) from error
 
 
-class TriedChange(NamedTuple):
-    """A change that was compiled because a recipe did not fit.
-
-    Attributes:
-        change: the change, in words.
-        step: the compiled programs of the changed recipe.
-        faults: what is not as designed in them.
-    """
-
-    change: str
-    step: CompiledStep
-    faults: list[str]
-
-
 def compile_and_print(arguments: Plan) -> None:
     """Compiles, prints and writes the plan in this process."""
     console = Terminal(highlight=False)
@@ -231,18 +217,17 @@ def compile_and_print(arguments: Plan) -> None:
     figures, wrong = list(figures_of(step, bounds, arguments.price)), wrong_in(step, bounds)
     console.print(verdict_of(step, bounds))
     print_plan(step, figures, arguments.moves, console)
-    wants_remedies = arguments.remedies and not step.fits
-    tried = try_remedies(step, console, arguments.price) if wants_remedies else []
+    chosen, tried = step, []
+    if arguments.remedies and not step.fits:
+        chosen, tried = try_remedies(step, console, arguments.price)
     if arguments.out is not None:
-        as_json = [change_to_json(change) for change in tried]
-        write(arguments.out, plan_to_json(step, bounds, figures, as_json, wrong))
-    chosen = next((change for change in tried if change.step.fits), TriedChange("", step, wrong))
-    check_as_designed(chosen.step, chosen.faults)
-    if chosen.step.fits:
+        write(arguments.out, plan_to_json(step, bounds, figures, tried, wrong))
+    check_as_designed(chosen, wrong if chosen is step else tried[-1]["faults"])
+    if chosen.fits:
         if arguments.topology.startswith("cpu:") and devices.chips > 1:
             simulated = f"XLA_FLAGS=--xla_force_host_platform_device_count={devices.chips}"
             console.print(f"To simulate these devices, put {simulated} before a command.")
-        words = training_command(arguments.recipe, chosen.step.recipe, arguments.upcycle)
+        words = training_command(arguments.recipe, chosen.recipe, arguments.upcycle)
         print_next("plan", *words)
 
 
@@ -342,13 +327,18 @@ def figures_of(step: CompiledStep, bounds: Roofline | None, price: float) -> Ite
     yield from checkpoint_figures(step, bounds)
 
 
-def try_remedies(step: CompiledStep, console: Console, price: float) -> list[TriedChange]:
-    """Compiles changes, prints each result at once, and returns them all.
+def try_remedies(
+    step: CompiledStep, console: Console, price: float
+) -> tuple[CompiledStep, list[dict[str, Any]]]:
+    """Compiles changes until one fits, and prints each result at once.
 
-    The plan of the first that fits is printed in full, time and money included.
+    The plan of the one that fits is printed in full, time and money included.
+
+    Returns:
+        The step that fits, or the one that was given; and all changes, as JSON values.
     """
     console.print("It does not fit. Changes that were compiled:")
-    tried: list[TriedChange] = []
+    tried: list[dict[str, Any]] = []
     for change, changed in remedies(step):
         need, has = gibibytes(changed.needs), gibibytes(changed.topology.memory or 0)
         verdict = "fits" if changed.fits else "does not fit"
@@ -356,19 +346,13 @@ def try_remedies(step: CompiledStep, console: Console, price: float) -> list[Tri
         console.print(f"  {change}: {least}{need:.1f} of {has:.1f} GiB, {verdict}")
         program = changed.program if changed.fits else None
         bounds = None if program is None else roofline(changed, program)
+        wrong = wrong_in(changed, bounds)
+        tried.append({"change": change, "gibibytes": need, "fits": changed.fits, "faults": wrong})
         if changed.fits:
             console.print(table_of(list(figures_of(changed, bounds, price))))
-        tried.append(TriedChange(change, changed, wrong_in(changed, bounds)))
-    if not any(change.step.fits for change in tried):
-        console.print("  none of these fits; lower rows, or plan a larger slice.")
-    return tried
-
-
-def change_to_json(tried: TriedChange) -> dict[str, Any]:
-    """Returns a change that was compiled, as JSON values."""
-    change, step, wrong = tried
-    need = gibibytes(step.needs)
-    return {"change": change, "gibibytes": need, "fits": step.fits, "faults": wrong}
+            return changed, tried
+    console.print("  none of these fits; lower rows, or plan a larger slice.")
+    return step, tried
 
 
 def gibibytes(size: int) -> float:

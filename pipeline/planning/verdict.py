@@ -21,6 +21,7 @@ optimizer alters what a run learns. A recipe whose parameters, moments and gradi
 the memory is not compiled.
 """
 
+import contextlib
 import math
 from collections.abc import Iterator
 from dataclasses import replace
@@ -218,35 +219,26 @@ def remedies(step: CompiledStep) -> Iterator[tuple[str, CompiledStep]]:
 
 
 def _changes(recipe: Recipe, devices: Topology) -> Iterator[tuple[str, Recipe, Topology]]:
-    for changed in _changes_on_the_same_slice(recipe, len(devices.devices)):
-        settings = settings_between(recipe, changed)
-        yield f"--set {' '.join(settings)}", changed, devices
-    for name in larger_slices(devices.name):
-        try:
-            wider = topology(name, devices.slices)
-            changed = with_mesh(replace(recipe, remat="full"), len(wider.devices))
-        except (ArtifactError, ConfigurationError):
-            continue
-        yield f"--topology {name} --set remat=full", changed, wider
-
-
-def _changes_on_the_same_slice(recipe: Recipe, devices: int) -> Iterator[Recipe]:
-    moved = with_mesh(recipe, devices)
-    if recipe.model.switch is not None and moved.mesh.expert > recipe.mesh.expert:
-        yield moved
-    for remat in ("exchanges", "full") if recipe.model.switch else ("full",):
-        if recipe.remat not in (remat, "full"):
-            yield replace(recipe, remat=remat)
+    switch, full = recipe.model.switch, replace(recipe, remat="full")
+    moved = with_mesh(recipe, len(devices.devices))
+    changes = [moved] if switch and moved.mesh.expert > recipe.mesh.expert else []
+    if switch and recipe.remat not in ("exchanges", "full"):
+        changes.append(replace(recipe, remat="exchanges"))
+    if recipe.remat != "full":
+        changes.append(full)
     if recipe.optimizer.rule == "adamw":
         rule = replace(recipe.optimizer, rule="adafactor", weight_decay=0.0)
-        yield replace(recipe, remat="full", optimizer=rule)
-    for microbatches in MICROBATCHES:
-        changed = replace(recipe, remat="full", accumulate=recipe.accumulate * microbatches)
-        try:
+        changes.append(replace(full, optimizer=rule))
+    changes += [replace(full, accumulate=recipe.accumulate * parts) for parts in MICROBATCHES]
+    for changed in changes:
+        with contextlib.suppress(ConfigurationError):
             check_divides(changed)
-        except ConfigurationError:
-            continue
-        yield changed
+            yield f"--set {' '.join(settings_between(recipe, changed))}", changed, devices
+    for name in larger_slices(devices.name):
+        with contextlib.suppress(ArtifactError, ConfigurationError):
+            wider = topology(name, devices.slices)
+            changed = with_mesh(full, len(wider.devices))
+            yield f"--topology {name} --set remat=full", changed, wider
 
 
 def larger_slices(name: str) -> Iterator[str]:
