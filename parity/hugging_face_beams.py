@@ -36,7 +36,7 @@ LEAST_LENGTHS = 4  # different lengths of the targets of a case
 
 
 class LengthPenalty(float):
-    """A penalty that Transformers' `length ** penalty` makes ((offset + length) / (offset + 1)) ^ x."""
+    """An exponent of lengths, of which Transformers' `length ** penalty` is T5's penalty."""
 
     offset = 0.0
 

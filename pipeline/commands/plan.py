@@ -40,11 +40,18 @@ from pipeline.planning.roofline import Roofline, roofline
 from pipeline.planning.topology import Topology, topology
 from pipeline.planning.verdict import design_figures, faults, remedies
 from pipeline.recipe import named
-from pipeline.recipe.fits import FILLED, check_divides, with_less_memory, with_mesh
+from pipeline.recipe.fits import (
+    FILLED,
+    check_divides,
+    usable_bytes,
+    with_less_memory,
+    with_mesh,
+)
 from pipeline.recipe.overrides import override, settings_between
 from pipeline.recipe.recipe import Recipe, recipe_to_json
 from pipeline.stage import check_writable
 from pipeline.terminal import Terminal, print_next
+from pipeline.training.log.live_view import duration
 from pipeline.training.upcycling import SHAPE, check_one_shape
 
 
@@ -235,7 +242,12 @@ def verdict_of(step: CompiledStep, bounds: Roofline | None) -> str:
     """Returns in a sentence whether a recipe fits, its least time, and what to change."""
     recipe, devices = step.recipe, step.topology
     if devices.memory is None:
-        return f"{recipe.name} compiles for {devices.name}, whose memory and speed are not known."
+        needs, has = step.needs * len(devices.devices), usable_bytes()
+        return (
+            f"{recipe.name} {'fits' if needs <= has else 'does not fit'} this machine: as "
+            f"{devices.name} it needs {gibibytes(needs):.1f} GiB of {gibibytes(has):.1f}. Its "
+            "speed is not known; the first steps of a run show it."
+        )
     need, has = gibibytes(step.needs), gibibytes(devices.memory)
     if not step.fits:
         least = "" if step.program is not None else "at least "
@@ -247,10 +259,11 @@ def verdict_of(step: CompiledStep, bounds: Roofline | None) -> str:
     if bounds is None or bounds.seconds is None:
         return f"{recipe.name} fits: it needs {need:.1f} GiB of {has:.1f} per device."
     seconds = max(bounds.seconds.values())
-    days = seconds * recipe.steps / 86_400
+    whole = seconds * recipe.steps
     return (
         f"{recipe.name} fits: it needs {need:.1f} GiB of {has:.1f} per device. A step takes at "
-        f"least {seconds:.3g} s, and all {recipe.steps:,} steps {days:.3g} days."
+        f"least {seconds:.3g} s, and all {recipe.steps:,} steps "
+        f"{duration(whole) if whole >= 60 else f'{whole:.2g} s'}."
     )
 
 
@@ -258,8 +271,8 @@ def print_plan(step: CompiledStep, figures: Sequence[Figure], moves: int, consol
     """Prints the devices, the figures, and the largest moves of bytes if any are asked for."""
     recipe, devices, mesh = step.recipe, step.topology, step.recipe.mesh
     console.print(
-        f"{recipe.name} on {slices_of(devices)}: {devices.chips:,} chips, {len(devices.devices):,} "
-        f"devices as data={mesh.data} expert={mesh.expert} model={mesh.model}, "
+        f"{recipe.name} on {slices_of(devices)}: chips: {devices.chips:,}, devices: "
+        f"{len(devices.devices):,} as data={mesh.data} expert={mesh.expert} model={mesh.model}, "
         f"remat={recipe.remat}, accumulate={recipe.accumulate}",
     )
     console.print(table_of(figures))

@@ -305,9 +305,7 @@ def licence(name: str) -> str:
     """Returns what is known about the right to use the pages."""
     if name == UNDECLARED:
         return "No licence was declared. The text of each page belongs to its authors."
-    return paragraph(
-        f"Declared licence: {name}. The text of each page belongs to its authors."
-    )
+    return paragraph(f"Declared licence: {name}. The text of each page belongs to its authors.")
 
 
 def _configs(codes: Sequence[str], languages: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

@@ -124,7 +124,7 @@ def test_ctrl_c_saves_too_and_a_second_one_quits():
 
 
 def test_a_sigterm_to_the_process_and_to_its_group_is_one():
-    """As `timeout` sends it; a second one a second later quits."""
+    """As `timeout` sends it. Another one quits if it comes a second later."""
     status, printed = ended("os.kill(os.getpid(), 15); threading.Event().wait()")
     assert status == 128 + signal.SIGTERM
     assert "could not save within 0.2 s" in printed

@@ -292,12 +292,12 @@ def test_other_commands_print_nothing_about_an_installed_compiler():
 @pytest.mark.parametrize(
     ("memory", "seconds", "said"),
     [
-        (None, None, "mt5-demo compiles for v5e:2x2, whose memory and speed are not known."),
+        (None, None, "mt5-demo fits this machine: as v5e:2x2 it needs 6.0 GiB of "),
         (2**32, None, "mt5-demo fits: it needs 3.0 GiB of 4.0 per device."),
         (
             2**32,
             {"matrix": 43.2, "links": 1.0},
-            "A step takes at least 43.2 s, and all 400 steps 0.2 days.",
+            "A step takes at least 43.2 s, and all 400 steps 4:48:00.",
         ),
         (
             2**31,
@@ -309,7 +309,7 @@ def test_other_commands_print_nothing_about_an_installed_compiler():
 def test_a_plan_begins_with_its_verdict(memory, seconds, said):
     step: Any = SimpleNamespace(
         recipe=override(named.get("mt5-demo"), ["steps=400", "model.vocabulary_rows=384"]),
-        topology=SimpleNamespace(name="v5e:2x2", memory=memory),
+        topology=SimpleNamespace(name="v5e:2x2", memory=memory, devices=range(2)),
         needs=3 * 2**30, fits=memory == 2**32, program=object(),
     )  # fmt: skip
     found: Any = SimpleNamespace(seconds=seconds)
