@@ -270,9 +270,10 @@ def verdict_of(step: CompiledStep, bounds: Roofline | None) -> str:
 def print_plan(step: CompiledStep, figures: Sequence[Figure], moves: int, console: Console) -> None:
     """Prints the devices, the figures, and the largest moves of bytes if any are asked for."""
     recipe, devices, mesh = step.recipe, step.topology, step.recipe.mesh
+    chips, count = devices.chips, len(devices.devices)
     console.print(
-        f"{recipe.name} on {slices_of(devices)}: chips: {devices.chips:,}, devices: "
-        f"{len(devices.devices):,} as data={mesh.data} expert={mesh.expert} model={mesh.model}, "
+        f"{recipe.name} on {slices_of(devices)}: {chips:,} chip{'s' * (chips > 1)}, {count:,} "
+        f"device{'s' * (count > 1)} as data={mesh.data} expert={mesh.expert} model={mesh.model}, "
         f"remat={recipe.remat}, accumulate={recipe.accumulate}",
     )
     console.print(table_of(figures))
