@@ -77,23 +77,24 @@ def sample(
 
 
 def _sample_of_file(path: str, characters: int) -> Iterator[str]:
-    """Yields lines up to a number of characters; a short file is read repeatedly.
+    """Yields lines up to a number of characters; those of a short file are repeated.
 
     Of a store's file the first lines are read where they are. One that is read again is fetched.
     """
     left = characters
     if left > 0:
-        left = yield from _first_lines(path, left)
+        left = yield from _first_lines(_lines(path), left)
     if 0 < left < characters:  # not of a file without any character
         with local_copy(path) as here:
-            while left > 0:
-                left = yield from _first_lines(here, left)
+            lines = list(_lines(here))
+        while left > 0:
+            left = yield from _first_lines(lines, left)
 
 
-def _first_lines(path: str | Path, characters: int) -> Generator[str, None, int]:
-    """Yields lines up to a number of characters; returns how many of these the file lacks."""
+def _first_lines(lines: Iterable[str], characters: int) -> Generator[str, None, int]:
+    """Yields lines up to a number of characters; returns how many of these they lack."""
     left = characters
-    for line in _lines(path):
+    for line in lines:
         left -= len(line)
         yield line
         if left <= 0:
