@@ -15,7 +15,7 @@ by the sum of all candidates' ratings. One candidate is "und", a language that n
 2. An answer counts only if its language is written in the page's main scripts. If CLD2's first
    answer does not count, its second or third may.
 3. CLD2 runs first. CLD3 is skipped if CLD2 is reliable, finds at least 0.6 of the page in one
-   language, and is not known to answer so for any other language, or for English with such a score.
+   language, and is known to answer so for no other language; and if the page is clearly English.
 
 **Not a language.** Identifiers answer for such pages too, and often with certainty. Three
 properties of a page's characters tell them from prose. Their bounds were set on 36,509 texts of

@@ -67,7 +67,7 @@ class CLD2Answer(NamedTuple):
     Attributes:
         shares: mC4's codes, or CLD2's own, with their shares of the bytes of text, largest first.
         is_reliable: CLD2's own judgement of the first.
-        score: how strongly each kilobyte of the first's text speaks for it; prose has about 1,200.
+        score: CLD2's score of the first per kilobyte of its text; English prose has about 1,200.
     """
 
     shares: tuple[tuple[str, float], ...]
