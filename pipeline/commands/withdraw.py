@@ -18,7 +18,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from apache_beam.options.pipeline_options import PipelineOptions
-from msgspec import to_builtins
 
 from data.corpus_manifest import CorpusManifest
 from data.curation.block_lists import BLOCKED
@@ -28,7 +27,7 @@ from data.files.locks import check_held
 from data.files.paths import absolute, directories_in, exists, join_path, read_bytes, remove
 from data.languages import UNDETERMINED
 from pipeline.arguments import Withdraw
-from pipeline.artifacts import MANIFEST, digest_of_manifest
+from pipeline.artifacts import MANIFEST, Head, digest_of_manifest, remove_claim, renew
 from pipeline.beam import job
 from pipeline.beam.job import DoWork, Step, WorkNumbers
 from pipeline.beam.options import check_workers_reach, pipeline_options, use_store_options
@@ -41,13 +40,12 @@ from pipeline.corpus.onto.verdicts import FOLDER, GrowthFiles
 from pipeline.corpus.pages import (
     PAGES_FOLDER,
     REJECTED_FOLDER,
-    UNFINISHED,
     WITHDRAWAL,
     CorpusFile,
-    Withdrawal,
     corpus_files,
     has_unique_lines,
     manifest_of_corpus,
+    options_of,
     unfinished_withdrawal,
 )
 from pipeline.curation.select import listed, matches, pages_of_entries, set_aside
@@ -88,7 +86,7 @@ class WithdrawRequest:
         manifest: manifest of the corpus.
         files: its files, rejected pages included.
         sites: lists of domains and addresses; the copies of an unfinished withdrawal.
-        unfinished: the withdrawal that is to be finished; None for a new one.
+        unfinished: claim of the withdrawal that is to be finished; None for a new one.
         intent: what the job would do.
     """
 
@@ -98,7 +96,7 @@ class WithdrawRequest:
     manifest: CorpusManifest
     files: list[CorpusFile]
     sites: tuple[str, ...]
-    unfinished: Withdrawal | None
+    unfinished: Head | None
     intent: Intent
 
 
@@ -121,12 +119,12 @@ def checked_request(arguments: Withdraw) -> WithdrawRequest:
         files = corpus_files(corpus, (PAGES_FOLDER, REJECTED_FOLDER))
         sites = tuple(map(absolute, arguments.sites))
     else:
-        if (unfinished.sites, unfinished.reason) != (arguments.sites, arguments.reason):
+        if unfinished.settings != settings_of(arguments):
             raise ArtifactError(
                 f"{arguments.corpus} holds an unfinished withdrawal with other lists or another "
-                f"reason; run that one first: {unfinished}."
+                f"reason; run that one first: {options_of(unfinished)}."
             )
-        workspace = Workspace(join_path(corpus, WITHDRAWAL), unfinished.key)
+        workspace = Workspace(join_path(corpus, WITHDRAWAL), unfinished.inputs["key"])
         files, sites = workspace.shards(list[CorpusFile]), copies(workspace, arguments)
     pages = sum(entry.kept for entry in manifest.languages.values())
     size = sum(file.size for file in files)
@@ -152,6 +150,11 @@ def checked_request(arguments: Withdraw) -> WithdrawRequest:
         unfinished=unfinished,
         intent=intent,
     )
+
+
+def settings_of(arguments: Withdraw) -> dict[str, Any]:
+    """Returns what a withdrawal is claimed for."""
+    return {"reason": arguments.reason, "sites": [*arguments.sites]}
 
 
 def copies(workspace: Workspace, arguments: Withdraw) -> tuple[str, ...]:
@@ -234,8 +237,8 @@ def begin(request: WithdrawRequest) -> Workspace:
             "command again."
         )
     if request.unfinished is not None:
-        return Workspace(out, request.unfinished.key)
-    remove(join_path(out, UNFINISHED))  # of one that was killed after it wrote the manifest
+        return Workspace(out, request.unfinished.inputs["key"])
+    remove_claim(out)  # of one that was killed after it wrote the manifest
     lists = [read_bytes(path) for path in request.sites]
     digests = [digest_of_manifest(request.corpus), *map(digest_of_bytes, lists)]
     workspace = Workspace(out, workspace_key(digests, request.arguments.reason, request.files))
@@ -268,9 +271,7 @@ def remove_sites(
     for folder in TEXT_FOLDERS:
         remove(join_path(request.corpus, folder))
     if counts.number(HOSTS):
-        asked = request.arguments
-        withdrawal = Withdrawal(workspace.key, asked.reason, asked.sites)
-        write_json(join_path(workspace.out, UNFINISHED), to_builtins(withdrawal))
+        renew(workspace.out, STAGE, settings_of(request.arguments), {"key": workspace.key})
         do_for_files(request, RemoveSites(workspace, request.corpus, sites))
     blank_details(workspace, join_path(request.corpus, read.BROKEN_NAME), sites)
 

@@ -32,10 +32,13 @@ from data.reading.page import RANGES, REJECTED, WRITTEN, WRITTEN_WITH_CLUSTERS
 from data.rules.rule_sets import none
 from eval.funnel import SAMPLES_PER_REASON, Funnel, funnel, in_turn
 from pipeline.artifacts import (
+    CLAIM,
     MANIFEST,
     SELECT,
+    Head,
     corpus_stage,
     digest_of_manifest,
+    read_head,
     read_manifest,
 )
 from pipeline.beam.workspace import Workspace
@@ -71,7 +74,7 @@ def corpus_files(corpus: str, folders: Sequence[str] = (PAGES_FOLDER,)) -> list[
     ]
 
 
-WITHDRAWAL, UNFINISHED = "withdrawal", "unfinished.json"  # folder of a corpus, and a file in it
+WITHDRAWAL = "withdrawal"  # folder of a corpus: workspace and claim of a withdrawal
 
 
 def read_corpus(directory: Path | str) -> CorpusManifest:
@@ -84,7 +87,7 @@ def read_corpus(directory: Path | str) -> CorpusManifest:
     """
     if withdrawal := unfinished_withdrawal(directory):
         raise ArtifactError(
-            f"{directory} holds an unfinished withdrawal ({withdrawal}), so its files differ from "
+            f"{directory} holds an unfinished withdrawal ({options_of(withdrawal)}), so its files differ from "
             f"its {MANIFEST}; run that mswitch withdraw again first."
         )
     return manifest_of_corpus(directory)
@@ -100,36 +103,27 @@ def manifest_of_corpus(directory: Path | str) -> CorpusManifest:
     return read_manifest(directory, corpus_stage(directory), CorpusManifest)
 
 
-class Withdrawal(Struct, frozen=True):
-    """A withdrawal that may have changed files.
+def unfinished_withdrawal(corpus: Path | str) -> Head | None:
+    """Returns the claim of a withdrawal that may have changed files and is not in the manifest.
 
-    Attributes:
-        key: key of its workspace.
-        reason: its reason.
-        sites: its lists, as they were named.
-    """
-
-    key: Name
-    reason: str
-    sites: tuple[str, ...]
-
-    def __str__(self) -> str:
-        """The options that the command had."""
-        return f"--sites {shlex.join(self.sites)} --reason {shlex.quote(self.reason)}"
-
-
-def unfinished_withdrawal(corpus: Path | str) -> Withdrawal | None:
-    """Returns the withdrawal that may have changed files of a corpus and is not in its manifest.
+    Its settings are `reason` and `sites`, the lists as they were named; its input is the `key` of
+    the workspace.
 
     Raises:
-        DataError: if its record or the manifest is damaged.
+        DataError: if the claim or the manifest is damaged.
     """
-    path = join_path(corpus, WITHDRAWAL, UNFINISHED)
-    if not exists(path):
+    place = join_path(corpus, WITHDRAWAL)
+    if not exists(join_path(place, CLAIM)):
         return None
-    withdrawal = read_json(path, Withdrawal)
+    claim = read_head(place, CLAIM)
     in_manifest = read_json(join_path(corpus, MANIFEST), _Origin).withdrawals
-    return None if withdrawal.key in {finished.key for finished in in_manifest} else withdrawal
+    return None if claim.inputs.get("key") in {finished.key for finished in in_manifest} else claim
+
+
+def options_of(withdrawal: Head) -> str:
+    """Returns the options that an unfinished withdrawal's command had."""
+    reason, sites = (withdrawal.settings[name] for name in ("reason", "sites"))
+    return f"--sites {shlex.join(sites)} --reason {shlex.quote(reason)}"
 
 
 class _Addition(Struct, frozen=True):

@@ -14,7 +14,7 @@ from data.reading.page import BROKEN, BrokenRecord
 from data.reading.records import address_of
 from pipeline import cli
 from pipeline.arguments import Clean, Score, Select, Withdraw
-from pipeline.artifacts import MANIFEST
+from pipeline.artifacts import CLAIM, MANIFEST
 from pipeline.beam.workspace import Workspace
 from pipeline.commands import withdraw as withdraw_command
 from pipeline.commands.score import intents as intents_of_score
@@ -22,7 +22,7 @@ from pipeline.commands.select import intents as intents_of_select
 from pipeline.commands.withdraw import intents, run
 from pipeline.corpus import read as broken_records
 from pipeline.corpus.card import rejected_share
-from pipeline.corpus.pages import UNFINISHED, WITHDRAWAL, corpus_digests, read_corpus
+from pipeline.corpus.pages import WITHDRAWAL, corpus_digests, read_corpus
 from pipeline.corpus.request import completed
 from pipeline.curation.withdraw import RemoveSites
 from pipeline.errors import ArtifactError
@@ -204,7 +204,7 @@ def test_a_withdrawal_that_is_killed_when_it_is_in_the_manifest_is_finished(
         patched.setattr(withdraw_command, "changes_of_languages", None)
         with pytest.raises(TypeError):
             withdraw(corpus, sites)
-    assert (corpus / WITHDRAWAL / UNFINISHED).exists()
+    assert (corpus / WITHDRAWAL / CLAIM).exists()
     manifest = (corpus / MANIFEST).read_bytes()
     assert read_corpus(corpus)
     withdraw(corpus, sites)
