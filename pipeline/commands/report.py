@@ -6,24 +6,25 @@ same inputs is not written again, and one on other inputs is refused, as by ever
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
+from pathlib import Path
 
 from data.files.atomic import write_text
 from data.files.digests import digest_of_contents
 from data.files.json_files import write_json
-from data.files.paths import Place, exists, join_path, read_bytes
+from data.files.paths import Place, join_path, read_bytes
+from eval.report.contents import ReportContents
 from eval.report.tables import to_json
 from eval.verdict import cautions, further_sentences, sentences
 from pipeline import artifacts
 from pipeline.arguments import Report
-from pipeline.artifacts import MANIFEST, corpus_stage, is_finished
+from pipeline.artifacts import MANIFEST, Claim, corpus_stage, is_finished
 from pipeline.errors import ArtifactError
 from pipeline.reporting import sides
 from pipeline.reporting.contents import contents
 from pipeline.runs import finished, tasks
 from pipeline.runs.finished import TIME_FILE, TIME_STAGE
-from pipeline.stage import Identity, Intent, Reading, claim, files_of, finish, look, output_lock
-from pipeline.terminal import Terminal, print_lines
+from pipeline.stage import Identity, Intent, Outcome, Reading, files_of, look, run_stage
+from pipeline.terminal import Terminal
 
 SIDES = "baseline", "candidate"
 TASKS = "baseline_tasks", "candidate_tasks"
@@ -94,48 +95,46 @@ FILES = ("report.json", "report.md", "index.html")
 
 
 def run(arguments: Report) -> None:
-    """Writes `report.json`, `report.md` and `index.html`; prints the sentence and the path."""
+    """Writes `report.json`, `report.md` and `index.html`; prints the sentences."""
     intent = _intent(arguments)
-    if _is_finished(intent):
-        print_lines(f"report: {arguments.out / 'index.html'} is finished.")
-        return
-    report = contents(arguments)
+    # Compared first: what is refused claims no directory.
+    report = None if look(intent) is Claim.FINISHED else contents(arguments)
+    run_stage(intent, lambda: _write(arguments.out, report or contents(arguments)))
+
+
+def _write(out: Path, report: ReportContents) -> Outcome:
     # Templates and pictures take over a second to load, which a refused command does not have.
     from eval.report.html import to_html
     from eval.report.markdown import to_markdown
 
-    with output_lock(arguments.out, STAGE):
-        _check_same_inputs(intent)
-        claim(intent)
-        write_json(arguments.out / "report.json", to_json(report))
-        write_text(arguments.out / "report.md", to_markdown(report))
-        write_text(arguments.out / "index.html", to_html(report))
-        files = {name: digest_of_contents(arguments.out / name) for name in FILES}
-        finish(intent, {"sentence": sentences(report), "files": files})
+    write_json(out / "report.json", to_json(report))
+    write_text(out / "report.md", to_markdown(report))
+    write_text(out / "index.html", to_html(report))
+    files = {name: digest_of_contents(out / name) for name in FILES}
     measured = report.time_sentence if report.step_times else ""
     more = report.null_sentence, measured, report.bill_sentence
     lines = [sentences(report), *filter(None, more)]
     lines += [*further_sentences(report), *(f"- {caution}" for caution in cautions(report))]
-    for line in (*lines, f"The report is in {arguments.out / 'index.html'}"):
+    for line in lines:
         Terminal().print(line, highlight=False)
+    body = {"sentence": sentences(report), "files": files}
+    return Outcome(body, f"the report is in {out / 'index.html'}")
 
 
 def intents(arguments: Report) -> list[Intent]:
     """Returns what the command would do; the runs are compared for it."""
     intent = _intent(arguments)
-    if _is_finished(intent):
-        return [intent]
-    contents(arguments)
-    _check_same_inputs(intent)
-    look(intent)
-    return [replace(intent, identity=None)]  # one of another version is written again
+    if look(intent) is not Claim.FINISHED:
+        contents(arguments)
+    return [intent]
 
 
 def _intent(arguments: Report) -> Intent:
     """Returns what the command would read and write, whatever its directory already holds.
 
     Raises:
-        ArtifactError: if a run is named twice, or a directory holds no run.
+        ArtifactError: if a run is named twice, a directory holds no run, or that of the report
+            holds one on other inputs.
     """
     check_named_once(arguments)
     also = [run for runs in sides.models_by_name(arguments.also).values() for run in runs]
@@ -150,34 +149,24 @@ def _intent(arguments: Report) -> Intent:
     ]
     if (times := arguments.step_times) is not None:
         reads.append(files_of("step times", times, [times / TIME_FILE]))
+    inputs = digests(arguments)
+    _check_same_inputs(arguments.out, inputs)
     return Intent(
         stage=STAGE,
         reads=reads,
         writes="report.json, report.md and index.html",
         out=arguments.out,
-        identity=Identity({}, digests(arguments)),
+        identity=Identity({}, inputs),
         work=f"{len(runs) + len(tuned)} runs, each page and language of their evaluations",
     )
 
 
-def _is_finished(intent: Intent) -> bool:
-    """Returns whether a report of these inputs, by this version, is there."""
-    if not is_finished(intent.place):
-        return False
-    if not all(exists(join_path(intent.place, name)) for name in FILES):  # written anew in seconds
-        return False
-    head, version = artifacts.read_head(intent.place), artifacts.code_version()
-    inputs = intent.claimed_for.inputs
-    return (head.stage, head.inputs, head.code_version) == (STAGE, inputs, version)
-
-
-def _check_same_inputs(intent: Intent) -> None:
+def _check_same_inputs(out: Path, inputs: Mapping[str, str]) -> None:
     """Checks that a report in the directory is on these inputs.
 
     Raises:
         ArtifactError: if it is on others.
     """
-    out, inputs = intent.place, intent.claimed_for.inputs
     head = artifacts.head_in(out)
     if head and head.stage == STAGE and head.inputs != inputs:
         raise ArtifactError(_other_inputs(out, head.inputs, inputs))

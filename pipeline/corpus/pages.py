@@ -87,8 +87,8 @@ def read_corpus(directory: Path | str) -> CorpusManifest:
     """
     if withdrawal := unfinished_withdrawal(directory):
         raise ArtifactError(
-            f"{directory} holds an unfinished withdrawal ({options_of(withdrawal)}), so its files differ from "
-            f"its {MANIFEST}; run that mswitch withdraw again first."
+            f"{directory} holds an unfinished withdrawal ({options_of(withdrawal)}), so its files "
+            f"differ from its {MANIFEST}; run that mswitch withdraw again first."
         )
     return manifest_of_corpus(directory)
 

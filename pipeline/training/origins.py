@@ -265,12 +265,6 @@ class Branch(Origin):
         """
         about = find_run(self.trunk)
         theirs = recipe_of(about, self.trunk)
-        if changed := [rate.step for rate in theirs.optimizer.rate_from if rate.step < self.at]:
-            raise ArtifactError(
-                f"A branch off {self.trunk} was asked at step {self.at}, and the rate of that run "
-                f"changes at step {changed[0]}, which a branch cannot repeat; branch off before, "
-                "or train on in the run itself with --rate-from."
-            )
         inputs = input_digests(recipe, blocks)
         lines = json_differences(
             self._fixed(theirs) | {"inputs": {name: about.inputs.get(name) for name in inputs}},
