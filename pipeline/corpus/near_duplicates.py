@@ -4,9 +4,11 @@ A page has one number in the job: its shard and row, mixed so that numbers sprea
 One round pairs pages by key.
 
 Components. A shard has the pairs of its pages, and for each of these pages a label, at first its
-own number. In a round, all shards ask for each node of their pairs where it goes
-(`data.dedup.minhash`), and then contract their pairs and move their labels. When no pair is left,
-pages with the same label are a group. The rounds grow with the logarithm of the largest group.
+own number. In a round, all shards ask for each node of their pairs, and for each label, where it
+goes (`data.dedup.minhash`), and then contract their pairs and move their labels. A label that is in
+no shard's pairs has no answer: it is final and asked for no more. When no pair is left, pages with
+the same label are a group. The rounds grow with the logarithm of the largest group, the bytes sent
+with the number of pairs.
 
 Choice. A candidate is a page of a group. In a last round it stays unless it is similar to a page of
 its group that stays (`data.dedup.near_duplicates`).
@@ -23,16 +25,16 @@ from jaxtyping import UInt32, UInt64
 
 from data.dedup import minhash
 from data.dedup.line_dedup import rank_of
-from data.dedup.minhash import Edges, Moves, contracted, edges, moved, pointers, proposals
+from data.dedup.minhash import Edges, Moves, contract_edges, edges, move_labels, pointers, proposals
 from data.dedup.near_duplicates import (
     Candidates,
     candidates_of,
     chosen,
     headers_of,
-    joined,
-    packed,
+    join,
+    pack,
     representatives,
-    unpacked,
+    unpack,
 )
 from data.files.paths import temporary_folder
 from data.numbers import distinct, is_among, splitmix64
@@ -210,7 +212,10 @@ def minhash_keys_path(workspace: Workspace, shard: int) -> str:
 
 PAIRS = "pairs"  # kind of count: pairs that a shard has left
 CONTRACT = "contract"
-EDGES_LEFT, LABELS, ASKED = ".pairs", ".labels", ".asked"  # files of a shard after a round
+# Files of a shard after a round; FINAL has the labels that this round decided.
+EDGES_LEFT, LABELS, FINAL, ASKED = ".pairs", ".labels", ".final", ".asked"
+# A number that no page has: its shard and row would both be the largest.
+NOBODY = splitmix64(np.array([2**64 - 1], np.uint64))[0]
 
 
 @dataclass(frozen=True)
@@ -246,43 +251,46 @@ class ContractPairs:
 
     def __call__(self, number: int) -> Tally:
         """Processes one shard."""
-        labels, pairs = self._first(number) if self.number == 0 else self._next(number)
-        space, asked = self.workspace, _proposals_and_nodes(pairs, labels, self.number)
-        for of, table in ((EDGES_LEFT, pairs), (LABELS, labels), (ASKED, asked)):
+        pairs, labels, final = self._first(number) if self.number == 0 else self._next(number)
+        space, asked = self.workspace, _proposals_and_labels(pairs, labels, self.number)
+        for of, table in ((EDGES_LEFT, pairs), (LABELS, labels), (FINAL, final), (ASKED, asked)):
             write_pairs(space, _round_path(space, self.number, number, of), table)
         tally = Tally()
         tally.add(PAIRS, number=len(pairs))
         return tally
 
-    def _first(self, shard: int) -> tuple[np.ndarray, np.ndarray]:
+    def _first(self, shard: int) -> tuple[Edges, Edges, Edges]:
         pairs = np.unique(read_pairs(verdict_paths(self.alike, shard)), axis=0)
         pages = distinct(pairs[:, 0])
         labels = np.stack([pages, pages], axis=1)
-        return labels, pairs[pairs[:, 0] != pairs[:, 1]]
+        return pairs[pairs[:, 0] != pairs[:, 1]], labels, labels[:0]
 
-    def _next(self, shard: int) -> tuple[np.ndarray, np.ndarray]:
+    def _next(self, shard: int) -> tuple[Edges, Edges, Edges]:
         space, before = self.workspace, self.number - 1
         answers = read_pairs(verdict_paths(AskForNodes(space, self.waves, before), shard))
         moves = Moves(answers[:, 0], answers[:, 1])
         pairs = read_pairs([_round_path(space, before, shard, EDGES_LEFT)])
         labels = read_pairs([_round_path(space, before, shard, LABELS)])
-        labels = np.stack([labels[:, 0], moved(labels[:, 1], moves)], axis=1)
-        return labels, contracted(pairs, moves)
+        answered = is_among(labels[:, 1], moves.node)
+        labels, final = labels[answered], labels[~answered]
+        labels = np.stack([labels[:, 0], move_labels(labels[:, 1], moves)], axis=1)
+        return contract_edges(pairs, moves), labels, final
 
 
-def _proposals_and_nodes(pairs: Edges, labels: Edges, number: int) -> Edges:
-    """Returns the proposals for nodes, and a node itself for a label that is in no pair."""
+def _proposals_and_labels(pairs: Edges, labels: Edges, number: int) -> Edges:
+    """Returns the proposals for nodes of pairs; a label that is in no pair here proposes nobody."""
     moves = proposals(pairs, number)
     now = distinct(labels[:, 1])
     others = now[~is_among(now, moves.node)]
     nodes = np.concatenate([moves.node, others])
-    asked = np.stack([nodes, np.concatenate([moves.to, others])], axis=1).astype("<u8")
+    to = np.concatenate([moves.to, np.full(len(others), NOBODY)])
+    asked = np.stack([nodes, to], axis=1).astype("<u8")
     return asked[np.argsort(nodes)]
 
 
 @dataclass(frozen=True)
 class AskForNodes:
-    """A round: where each node of the pairs goes, and where the labels of finished pages are."""
+    """A round: where each node of the pairs goes, and each label that is among them."""
 
     workspace: Workspace
     waves: Waves
@@ -294,7 +302,7 @@ class AskForNodes:
         return f"nodes-{self.number:02d}"
 
     def send(self, shard: int, wave: Wave) -> Iterator[tuple[int, bytes]]:
-        """Yields what a shard asks about its nodes."""
+        """Yields a shard's questions about its nodes."""
         asked = read_pairs([_round_path(self.workspace, self.number, shard, ASKED)])
         partitions = self.waves.partitions
         part = PartitionKeys(0, partitions, asked)
@@ -304,10 +312,12 @@ class AskForNodes:
 
     def compare(self, partition: int, parts: Parts) -> Iterator[tuple[int, bytes]]:
         """Yields where the nodes go that each shard asked for."""
-        moves = pointers([_moves(part) for _, part in parts], self.number)
-        for shard, part in parts:
-            nodes = _moves(part).node
-            yield shard, np.stack([nodes, moved(nodes, moves)], axis=1).tobytes()
+        asked = [(shard, _pairs([part])) for shard, part in parts]
+        proposed = (pairs[pairs[:, 1] != NOBODY] for _, pairs in asked)
+        moves = pointers([Moves(*pairs.T) for pairs in proposed], self.number)
+        for shard, pairs in asked:
+            nodes = pairs[is_among(pairs[:, 0], moves.node), 0]
+            yield shard, np.stack([nodes, move_labels(nodes, moves)], axis=1).tobytes()
 
     def collect(self, shard: int, wave: Wave, verdicts: dict[int, bytes]) -> None:
         """Writes where the nodes go, in ascending order of the nodes."""
@@ -319,11 +329,6 @@ def _pairs(verdicts: Iterable[bytes]) -> Edges:
     """Returns the pairs of page numbers that verdicts hold, in their order."""
     pairs = [np.frombuffer(verdict, "<u8").reshape(-1, 2) for verdict in verdicts]
     return np.concatenate([np.empty((0, 2), np.uint64), *pairs])
-
-
-def _moves(part: bytes) -> Moves:
-    node, to = np.frombuffer(part, "<u8").reshape(-1, 2).T
-    return Moves(node, to)
 
 
 def pairs_left(contracted: ContractPairs, shards: int) -> int:
@@ -340,7 +345,9 @@ def groups_of(workspace: Workspace, shard: int) -> tuple[Grouped, UInt64[np.ndar
     number = 0
     while workspace.is_done(f"{CONTRACT}-{number + 1:02d}", shard):
         number += 1
-    labels = read_pairs([_round_path(workspace, number, shard, LABELS)])
+    paths = [_round_path(workspace, past, shard, FINAL) for past in range(number + 1)]
+    labels = read_pairs([*paths, _round_path(workspace, number, shard, LABELS)])
+    labels = labels[np.argsort(labels[:, 0])]
     return labels[:, 0], labels[:, 1]
 
 
@@ -395,7 +402,7 @@ class SpillCandidates:
                 at = np.searchsorted(grouped, page_numbers(shard, rows))
                 candidates = _candidates(pages, groups[at], first | rows.astype(np.uint64))
                 for slice_of_groups in _slices(candidates, min(SLICES, self.partitions)):
-                    file.write_batch(spills.arrow_batch(PACKED, [[packed(slice_of_groups)]]))
+                    file.write_batch(spills.arrow_batch(PACKED, [[pack(slice_of_groups)]]))
         return Tally()
 
 
@@ -407,7 +414,7 @@ def _candidates(pages: Sequence[Page], groups: np.ndarray, names: np.ndarray) ->
         )
         for code, rows in rows_by_language(pages).items()
     )
-    return joined(parts)
+    return join(parts)
 
 
 def _slices(candidates: Candidates, count: int) -> Iterator[Candidates]:
@@ -434,8 +441,8 @@ class ChoosePages:
         each = partitions // slices
         with spills.reader(self.workspace.spill(SpillCandidates.name, shard)) as file:
             for number in range(wave.first // each, -(-wave.end // each)):
-                candidates = joined(
-                    unpacked(file.get_batch(at)["candidates"][0].as_py())
+                candidates = join(
+                    unpack(file.get_batch(at)["candidates"][0].as_py())
                     for at in range(number, file.num_record_batches, slices)
                 )
                 yield from _by_partition(candidates, number * each, each, partitions, wave)
@@ -479,4 +486,4 @@ def _by_partition(
     ends = ends_of(candidates.headers["group"][order], first, first + count, partitions)
     for partition, (begin, end) in enumerate(itertools.pairwise(ends), first):
         if begin < end and wave.first <= partition < wave.end:
-            yield partition, packed(chosen(candidates, order[begin:end]))
+            yield partition, pack(chosen(candidates, order[begin:end]))
