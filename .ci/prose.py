@@ -58,7 +58,7 @@ SPEAKS = (
 
 PACKAGES = ("data", "model", "eval", "pipeline")
 VAGUE = ("found", "one", "some")
-PARTICIPLES = ("agreed", "asked", "carried", "found", "given", "requested", "resolved", "told")
+PARTICIPLE = re.compile(r"_*(?!embed|speed)[a-z]+ed|_*(?:found|given|told)")
 RATE = "write 'per' for a rate"
 SPEECH = "programs return, print, report, record, hold or assume"
 NEGATION = "write 'is not a'"
@@ -155,8 +155,9 @@ def vague_names(path: Path, source: str) -> Iterator[tuple[int, str, str]]:
                 | ast.MatchAs(name=str(name))
             ) if name in VAGUE:
                 yield node.lineno, name, LOCAL
-            case ast.FunctionDef(name=name) if name.strip("_") in PARTICIPLES:
-                if not any("property" in ast.unparse(mark) for mark in node.decorator_list):
+            case ast.FunctionDef(name=name) if PARTICIPLE.fullmatch(name):
+                marks = " ".join(map(ast.unparse, node.decorator_list))
+                if "property" not in marks and "contextmanager" not in marks:
                     yield node.lineno, name, FUNCTION
 
 

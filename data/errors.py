@@ -54,7 +54,7 @@ def escape_controls(text: str) -> str:
     return CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
 
 
-def listed(names: Iterable[object]) -> str:
+def join_names(names: Iterable[object]) -> str:
     """Returns names of others, with commas between them, for a message of one line."""
     text = escape_controls(", ".join(map(str, names)))
     return text if len(text) <= LONGEST_NAMES else f"{text[:LONGEST_NAMES]} ..."

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import resources
 
-from data.errors import DataError, listed
+from data.errors import DataError, join_names
 
 UNDETERMINED = "und"  # mC4's code for pages whose language is uncertain
 NO_LANGUAGE = "zxx"  # ISO 639's code for what is not a language: digests, tables, broken charsets
@@ -91,7 +91,7 @@ def get(name: str) -> Language:
         known = [*_by_code(), *_by_english_name()]
         near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
         offer = f"did you mean {', '.join(near)}?" if near else "data/languages.tsv lists them."
-        raise DataError(f"Language {listed([name])!r} is not one of mC4's 107 codes; {offer}")
+        raise DataError(f"Language {join_names([name])!r} is not one of mC4's 107 codes; {offer}")
     return language
 
 
@@ -133,7 +133,7 @@ def iso639_3_codes(names: Iterable[str]) -> list[str]:
     return sorted({known.iso639_3 for known in languages if known and known.iso639_3})
 
 
-def declared(header: str | None) -> str | None:
+def declared_language(header: str | None) -> str | None:
     """Returns the code of a page's declared language.
 
     Args:

@@ -33,7 +33,7 @@ def has_equal(numbers: Shaped[np.ndarray, " numbers"]) -> Bool[np.ndarray, " num
     return mask
 
 
-def repeated(numbers: Shaped[np.ndarray, " numbers"]) -> Shaped[np.ndarray, " repeated"]:
+def repeated_numbers(numbers: Shaped[np.ndarray, " numbers"]) -> Shaped[np.ndarray, " repeated"]:
     """Returns the numbers that occur more than once, each once, in ascending order."""
     ordered = np.sort(numbers)
     again = ordered[1:][ordered[1:] == ordered[:-1]]

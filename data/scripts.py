@@ -78,7 +78,7 @@ def _all_characters() -> str:
 BEYOND = regex.compile(r"(\p{M}{30})\p{M}+")
 
 
-def composed(text: str) -> str:
+def compose(text: str) -> str:
     """Returns a text in NFC, without the marks beyond 30 in a row."""
     return unicodedata.normalize("NFC", with_short_runs(text))
 

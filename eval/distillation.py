@@ -148,7 +148,7 @@ def _ratio(
     sides: Sequence[PageScores], kept_gain: float, gain: float
 ) -> tuple[float | None, float | None, float | None]:
     """Returns the ratio of the gains and the ends of its set; None where it is unbounded."""
-    scored = statistics.scored(sides)
+    scored = statistics.scored_pages(sides)
     if scored[0].sizes.size < 2:
         return None, None, None
     contributions = [side.contributions() for side in scored]

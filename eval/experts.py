@@ -32,7 +32,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float, Int, Num
 
-from data.errors import DataError, listed
+from data.errors import DataError, join_names
 
 SCHEMA = pa.schema(
     [
@@ -238,14 +238,14 @@ def _rows_of_layer(
     by_language = {row["language"]: row for row in rows if (row["stack"], row["layer"]) == place}
     if missing := [code for code in languages if code not in by_language]:
         raise DataError(
-            f"{origin} lacks {listed(missing)} in layer {place[1]} of the {listed(place[:1])}; "
-            "evaluate again."
+            f"{origin} lacks {join_names(missing)} in layer {place[1]} of the "
+            f"{join_names(place[:1])}; evaluate again."
         )
     ordered = [by_language[code] for code in languages]
     if len({len(row["load"] or ()) for row in ordered}) != 1 or not ordered[0]["load"]:
         raise DataError(
             f"{origin} should have one load per expert and language in layer {place[1]} of the "
-            f"{listed(place[:1])}, and does not; evaluate again."
+            f"{join_names(place[:1])}, and does not; evaluate again."
         )
     return ordered
 

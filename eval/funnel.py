@@ -336,14 +336,14 @@ def certainty_sentence(funnel: Funnel) -> str:
     variants = [row for row in known if row.code in variant_codes and is_uncertain(row)]
     summary = (
         f"In {len(uncertain)} of {len(languages)} languages the identifier gives the median kept "
-        f"page a probability below {LAST_BIN:.2f}{': ' if uncertain else ''}{_listed(uncertain)}."
+        f"page a probability below {LAST_BIN:.2f}{': ' if uncertain else ''}{_codes_of(uncertain)}."
     )
     if not variants:
         return summary
-    return f"{summary} So it does in the script variants {_listed(variants)}."
+    return f"{summary} So it does in the script variants {_codes_of(variants)}."
 
 
-def _listed(rows: Sequence[FunnelRow]) -> str:
+def _codes_of(rows: Sequence[FunnelRow]) -> str:
     """Returns `A (40 pages), B (9) and C (3)`; above `NAMED` languages it ends with `n more`."""
     ranked = sorted(rows, key=lambda row: (-sum(row.confidence), row.name))
     names = []

@@ -197,7 +197,7 @@ class Bill:
 
 
 def sentence(bill: Bill, summary: Summary, unit: Unit, names: tuple[str, str]) -> str:
-    """Returns what upcycling gains and costs.
+    """Returns a sentence on the gain and cost of upcycling.
 
     Args:
         bill: the cost.

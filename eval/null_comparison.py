@@ -102,7 +102,7 @@ def with_most_languages(nulls: Sequence[NullComparison]) -> NullComparison | Non
 
 
 def sentence(nulls: Sequence[NullComparison]) -> str:
-    """Returns what seeds alone make, at most over all divisions; empty without a division."""
+    """Returns a sentence on the gain between seeds, over all divisions; empty without one."""
     sides = itertools.groupby(nulls, lambda null: null.name)
     parts = [_side_in_words(list(of_side)) for _, of_side in sides]
     return f"The same comparison between seeds of one side: {'; '.join(parts)}." if parts else ""

@@ -66,7 +66,7 @@ class RunComparison:
 def compare_runs(
     baseline: Side, candidate: Side, seeds: tuple[tuple[int, ...], tuple[int, ...]], unit: Unit
 ) -> RunComparison | None:
-    """Returns what the runs of both sides show as runs.
+    """Returns the comparison of both sides' runs as runs.
 
     Args:
         baseline, candidate: the sides.
@@ -175,15 +175,15 @@ def wins_by_chance(languages: int, runs: tuple[int, int]) -> float:
 
 
 def sentence(runs: RunComparison | None, names: tuple[str, str], unit: Unit) -> str:
-    """Returns what the runs show, for the names of baseline and candidate; empty for None."""
+    """Returns a sentence on the runs, for the names of baseline and candidate; empty for None."""
     if runs is None:
         return ""
     low, high = runs.mean_gain_paired_low, runs.mean_gain_paired_high
     pairs, tests = "", []
     if low is not None and high is not None:
         pairs = (
-            f"By pairs of one seed the 95% interval of the mean gain is {_signed(low)} to "
-            f"{_signed(high)} {unit.value}. "
+            f"By pairs of one seed the 95% interval of the mean gain is {_with_sign(low)} to "
+            f"{_with_sign(high)} {unit.value}. "
         )
     if runs.p_value_of_sides is not None:
         tests.append(f"{runs.p_value_of_sides:.2g} over all divisions of the runs into two sides")
@@ -196,5 +196,5 @@ def sentence(runs: RunComparison | None, names: tuple[str, str], unit: Unit) -> 
     )
 
 
-def _signed(value: float) -> str:
+def _with_sign(value: float) -> str:
     return f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")

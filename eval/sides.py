@@ -216,7 +216,7 @@ def language_losses(side: Side) -> dict[str, LanguageLoss]:
 def loss_interval(side: Side, code: str, unit: Unit) -> Interval:
     """Returns a side's final loss in a language, with its interval over pages and runs."""
     scores = side.scores(code, unit)
-    (scored,) = statistics.scored([scores])
+    (scored,) = statistics.scored_pages([scores])
     if scored.sizes.size < 2:
         return Interval(scores.loss())
     error = standard_error([scored.contributions()])

@@ -371,7 +371,7 @@ def step_times(measured: Rounds, step_speedup: LogRatio | None) -> StepTimes:
 
 
 def sentence(times: StepTimes | None, names: tuple[str, str], over: str) -> str:
-    """Returns what the step times are and what follows, or how to measure them.
+    """Returns a sentence on step times and speed-up, or how to measure them.
 
     Args:
         times: the step times; None where none were named.

@@ -262,7 +262,7 @@ class PageScores:
 
 def gain_interval(baseline: PageScores, candidate: PageScores) -> GainInterval:
     """Returns the gain of one language and its interval, from the losses of its pages."""
-    sides = scored((baseline, candidate))
+    sides = scored_pages((baseline, candidate))
     pages = sides[0].sizes.size
     if pages:  # with different vocabularies a page may be scored on one side only
         baseline, candidate = sides
@@ -275,7 +275,7 @@ def gain_interval(baseline: PageScores, candidate: PageScores) -> GainInterval:
     return GainInterval(gain, pages, low, high, error.p_value(gain))
 
 
-def scored(sides: Sequence[PageScores]) -> list[PageScores]:
+def scored_pages(sides: Sequence[PageScores]) -> list[PageScores]:
     """Returns the sides, reduced to the pages on which each has a scored token."""
     pages = np.all([side.sizes > 0 for side in sides], axis=0)
     return [PageScores(side.amounts[:, pages], side.sizes[pages]) for side in sides]

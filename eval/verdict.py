@@ -41,7 +41,7 @@ def verdict(report: ReportContents) -> str:
         of = f" of {single[0]}" if len(single) == 1 else ""
         differ = _differing_fields(report, ", in runs that")
         return (
-            f"The mean gain of {candidate} over {baseline} is {_signed(mean)} "
+            f"The mean gain of {candidate} over {baseline} is {_with_sign(mean)} "
             f"{report.unit.value}{differ}; one seed{of}: no verdict."
         )
     if low <= 0 <= high:
@@ -64,8 +64,8 @@ def mean_sentence(report: ReportContents) -> str:
     mean, low, high = summary.mean_gain, summary.mean_gain_low, summary.mean_gain_high
     if mean is None or low is None or high is None:
         return ""
-    ends = f"95% interval {_signed(low)} to {_signed(high)}, over {report.intervals_over}"
-    return f"The mean gain{_over(summary)} is {_signed(mean)} {report.unit.value} ({ends})."
+    ends = f"95% interval {_with_sign(low)} to {_with_sign(high)}, over {report.intervals_over}"
+    return f"The mean gain{_over(summary)} is {_with_sign(mean)} {report.unit.value} ({ends})."
 
 
 def _over(summary: Summary) -> str:
@@ -138,21 +138,28 @@ def _further_sentence(baseline: str, model: FurtherModel) -> str:
     if mean is None or low is None or high is None:
         return f"{model.name}: no language has two held-out pages."
     return (
-        f"{model.name}: mean gain over {baseline} {_signed(mean)} {model.unit.value} (95% interval "
-        f"{_signed(low)} to {_signed(high)}); better beyond noise in "
+        f"{model.name}: mean gain over {baseline} {_with_sign(mean)} {model.unit.value} (95% "
+        f"interval {_with_sign(low)} to {_with_sign(high)}); better beyond noise in "
         f"{summary.languages_improved_significantly} of {summary.languages} languages, worse in "
         f"{summary.languages_worse_significantly}."
     )
 
 
-def _signed(value: float) -> str:
+def _with_sign(value: float) -> str:
     return f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")
 
 
 def cautions(report: ReportContents) -> list[str]:
-    """Returns what a reader of the sentence has to keep in mind, gravest first."""
-    of_runs = _demonstration, _differing, _decaying, _undecayed, _other_seeds, _other_unit
-    of_scores = _few_evaluations, _few_lengths, _few_runs, _missing, _unscored, _disturbed
+    """Returns the cautions for a reader of the sentence, gravest first."""
+    of_runs = _demonstration, _differing, _decaying, _rates_not_decayed, _other_seeds, _other_unit
+    of_scores = (
+        _few_evaluations,
+        _few_lengths,
+        _few_runs,
+        _missing,
+        _pages_unscored,
+        _step_times_disturbed,
+    )
     candidates = (caution(report) for caution in (*of_runs, _lines_shared, *of_scores))
     return list(filter(None, candidates))
 
@@ -198,7 +205,7 @@ def _decaying(report: ReportContents) -> str:
     )
 
 
-def _undecayed(report: ReportContents) -> str:
+def _rates_not_decayed(report: ReportContents) -> str:
     sides = report.baseline, report.candidate
     names = [side.name for side in sides if side.points is Points.STEADY and side.steps[-1] > 0]
     if not names:
@@ -296,7 +303,7 @@ def _other_seeds(report: ReportContents) -> str:
     )
 
 
-def _disturbed(report: ReportContents) -> str:
+def _step_times_disturbed(report: ReportContents) -> str:
     spreads = {facts.name: facts.step_seconds_spread or 1.0 for facts in report.facts}
     disturbed = {name: spread for name, spread in spreads.items() if spread > MOST_SPREAD}
     if not disturbed:
@@ -315,7 +322,7 @@ def _missing(report: ReportContents) -> str:
     return f"These are {summary.languages} of mC4’s 101 languages; the claim is about all of them."
 
 
-def _unscored(report: ReportContents) -> str:
+def _pages_unscored(report: ReportContents) -> str:
     unscored = sum(gain.held_out_pages_unscored for gain in report.gains.values())
     if not unscored:
         return ""

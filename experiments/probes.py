@@ -180,7 +180,7 @@ def mass(
 def attentions(
     stack: Stack, x: Float[Array, "batch length embed"], inputs: StackInputs, call: Call
 ) -> Iterator[tuple[Array, Array]]:
-    """Yields what each layer attends to in its own stack and, in a decoder, in the inputs."""
+    """Yields the attention of each layer in its own stack and, in a decoder, in the inputs."""
     length = x.shape[1]
     bias, mask = stack.position_bias(length, length), inputs.visible.mask(length, length)
     for number, layer in layers_of(stack.blocks):
@@ -214,7 +214,7 @@ def weights(
     bias: Float[Array, "heads queries keys"] | None,
     mask: Bool[Array, "#batch #queries keys"],
 ) -> Float[Array, "batch heads queries keys"]:
-    """Returns what each query attends to."""
+    """Returns the attention of each query."""
     query = jnp.einsum("bqe,ehd->bqhd", x, attention.query)
     keys = jnp.einsum("bke,ehd->bkhd", source, attention.key)
     scores = jnp.einsum("bqhd,bkhd->bhqk", query, keys)

@@ -89,7 +89,7 @@ def baselines(out: Path, seed: int, rows: str) -> list[Task]:
 
 
 def settings(seed: int, steps: int) -> tuple[str, ...]:
-    """Returns what runs without a trunk have beside their recipe and rows."""
+    """Returns the settings that runs without a trunk have beside their recipe and rows."""
     return f"seed={seed}", f"steps={steps}", DECAY, f"evaluate_every={steps}"
 
 

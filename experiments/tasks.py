@@ -97,7 +97,7 @@ def finetune(arguments: Arguments, mode: str, side: str, seed: int) -> Task:
 
 
 def kept(arguments: Arguments) -> str:
-    """Returns what the students keep of their teachers' gain, as Markdown."""
+    """Returns the share of their teachers' gain that students keep, as Markdown."""
     baseline, teacher, student = (
         [predictions(arguments.out / f"{side}-{seed}") for seed in range(arguments.seeds)]
         for side in ("all/mt5", "all/switch", "distilled/mt5")

@@ -20,7 +20,7 @@ import numpy as np
 from jax.sharding import NamedSharding
 from jaxtyping import Array, PyTree, Shaped, UInt32
 
-from model.sharding.layouts import by_path, replicated
+from model.sharding.layouts import by_path, replicated_layout
 
 State = TypeVar("State", bound=PyTree)
 FINGERPRINTS = ".fingerprints_by_position"
@@ -67,7 +67,7 @@ def altered_array(table: Mapping[str, jax.Array], shapes: PyTree) -> str | None:
 
 def mesh_replicated(tree: PyTree) -> NamedSharding:
     """Returns the sharding that puts a whole array on each device of a tree's mesh."""
-    return replicated(jax.tree.leaves(tree)[0].sharding.mesh)
+    return replicated_layout(jax.tree.leaves(tree)[0].sharding.mesh)
 
 
 def fingerprint(tree: PyTree) -> str:

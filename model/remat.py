@@ -36,7 +36,7 @@ KEPT: dict[Remat, tuple[str, ...]] = {
 }
 
 
-def rematerialized(body: Callable[..., Any], remat: Remat) -> Callable[..., Any]:
+def rematerialize(body: Callable[..., Any], remat: Remat) -> Callable[..., Any]:
     """Returns the function of a scanned block, keeping what the policy names."""
     if remat == "none":
         return body

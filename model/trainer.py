@@ -20,7 +20,12 @@ from model.config import ModelConfig, OptimizerConfig, Remat
 from model.loss.scoring import Scores, score
 from model.loss.training_loss import Distillation
 from model.optimizer import PerMatrixState, learning_rate, make_optimizer, matrix_stacks
-from model.sharding.layouts import batch_sharding, moment_sharding, parameter_shardings, replicated
+from model.sharding.layouts import (
+    batch_sharding,
+    moment_sharding,
+    parameter_shardings,
+    replicated_layout,
+)
 from model.step import TrainState, step_function
 from model.switch.balancing import without_expert_biases
 from model.transformer import Transformer, transformer_shapes
@@ -55,7 +60,7 @@ class Trainer:
     score: jax.stages.Wrapped
     teacher_arrays: tuple[PyTree, ...] = ()
 
-    def compiled(self, state: TrainState, batch: Batch) -> "Trainer":
+    def with_compiled_step(self, state: TrainState, batch: Batch) -> "Trainer":
         """Returns a trainer whose `step` is compiled for arrays of these shapes."""
         if isinstance(self.step, jax.stages.Compiled):
             return self
@@ -141,14 +146,14 @@ def make_trainer(
         step=jax.jit(
             step,
             in_shardings=(shardings, batch_sharding(mesh), *teacher_shardings),
-            out_shardings=(shardings, replicated(mesh)),
+            out_shardings=(shardings, replicated_layout(mesh)),
             donate_argnums=0,
         ),
         score=jax.jit(
             scoring,
             static_argnums=2,
             in_shardings=(shardings.arrays, batch_sharding(mesh)),
-            out_shardings=replicated(mesh),
+            out_shardings=replicated_layout(mesh),
         ),
         teacher_arrays=teacher_arrays,
     )
@@ -168,5 +173,5 @@ def state_shardings(array_shapes: Transformer, state: TrainState, mesh: Mesh) ->
         matrix_stacks(trained),
         state.optimizer.states,
     )
-    step: Any = replicated(mesh)
+    step: Any = replicated_layout(mesh)
     return TrainState(arrays, PerMatrixState(moments), step)

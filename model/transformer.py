@@ -26,7 +26,7 @@ from model.layers.feed_forward import NO_DROPOUT, Dropout, FeedForward, RMSNorm
 from model.layers.position_bias import PositionBias
 from model.layers.products import kernel, lookup, summed_in_float32
 from model.loss.cross_entropy import LogitFactors
-from model.remat import rematerialized
+from model.remat import rematerialize
 from model.sharding.layouts import constrain
 from model.switch.switch_layer import Routing, SwitchLayer
 
@@ -147,7 +147,7 @@ class Stack(eqx.Module):
         unroll = count <= UNROLLED and call.remat == "none"
         blocks = weights, jnp.arange(count)
         x, (routing, finite) = jax.lax.scan(
-            rematerialized(body, call.remat), x, blocks, unroll=unroll
+            rematerialize(body, call.remat), x, blocks, unroll=unroll
         )
         x = dropout.at(OUTPUT)(self.final_norm(x))
         routing = routing and routing.over_groups()

@@ -99,7 +99,7 @@ def _print_row(reason: str, there: Counter[Any], here: Counter[Any]) -> bool:
 
 
 def _theirs(name: str, files: Sequence[Path], lists: Path | None) -> Outcome:
-    rules = rule_sets.named(name)
+    rules = rule_sets.find_rule_set(name)
     assert isinstance(rules, rule_sets.RuleSet)
     assert rules.bad_words is not None
     words = {} if lists is None else {code: set(w) for code, w in bad_words.read(lists).items()}

@@ -189,7 +189,7 @@ def claim(
 def look(
     directory: Path | str, stage: str, settings: Mapping[str, Any], inputs: Mapping[str, str]
 ) -> Claim:
-    """Returns what `claim` would find; writes nothing.
+    """Returns the state that `claim` would find; writes nothing.
 
     Raises:
         ArtifactError: if the directory holds something else, or the same with other settings.

@@ -61,7 +61,11 @@ def system_failure(error: BaseException) -> str | None:
     """
     if lacks_device_memory(error):
         return f"too little memory on the devices ({first_line(error)[:LONGEST]}); {MORE_MEMORY}."
-    number = error.errno if isinstance(error, OSError) and is_system_error(error) else _named(error)
+    number = (
+        error.errno
+        if isinstance(error, OSError) and is_system_error(error)
+        else _errno_in_text(error)
+    )
     if number is None:
         return None
     return (
@@ -71,7 +75,7 @@ def system_failure(error: BaseException) -> str | None:
 
 
 def remedy_of(number: int) -> str:
-    """Returns what a user can do about an error of the system, by its number."""
+    """Returns advice on an error of the system, by its number."""
     return REMEDIES.get(number, "look at what it names")
 
 
@@ -85,7 +89,7 @@ def first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def _named(error: BaseException) -> int | None:
+def _errno_in_text(error: BaseException) -> int | None:
     """Returns the number of the first disk error that the text of another error names."""
     text = str(error)
     return next((number for number in TEXTS if os.strerror(number) in text), None)

@@ -204,7 +204,7 @@ def show(intent: Intent) -> None:
 
 
 def look(intent: Intent) -> Claim:
-    """Returns what the real command would find in its directory.
+    """Returns the state that the real command would find in its directory.
 
     Raises:
         LockHeld: if another command holds the lock.

@@ -59,7 +59,7 @@ def refuse(arguments: Sequence[str]) -> None:
             )
 
 
-def redacted(text: str, environment: Mapping[str, str] = os.environ) -> str:
+def redact(text: str, environment: Mapping[str, str] = os.environ) -> str:
     """Returns a message without passwords in addresses and credentials of the environment."""
     for name, value in environment.items():
         if len(value) >= SHORTEST and VARIABLE.search(name):
@@ -112,7 +112,7 @@ class Terminal(Console):
 
     def render_str(self, text: str, **settings: Any) -> Text:
         """Returns a string as rich shows it: called for each one printed or put in a table."""
-        return super().render_str(escape_controls(redacted(text)), **settings)
+        return super().render_str(escape_controls(redact(text)), **settings)
 
 
 def least_width(table: Table) -> int:
@@ -216,10 +216,10 @@ def print_message(message: str) -> None:
 
     On a terminal it is broken between words.
     """
-    _print_parts(shortened(redacted(message)), " ", "\n")
+    _print_parts(shorten(redact(message)), " ", "\n")
 
 
-def shortened(text: str) -> str:
+def shorten(text: str) -> str:
     """Returns a text without its middle if it is long, as a value of others may have megabytes.
 
     What was asked stands at the beginning of a message, and what to do at its end.

@@ -12,8 +12,7 @@ import numpy as np
 
 from model.batch import Visible
 from model.config import MeshShape
-from model.layers.attention import KERNELS
-from model.layers.attention import fused as fused_attention
+from model.layers.attention import KERNELS, attend_by_kernel
 from model.layers.position_bias import BUCKETS, PositionBias, bucket
 from model.sharding.mesh import make_mesh
 
@@ -72,7 +71,7 @@ def results(attend, arrays, gradient, mask, kind, attention) -> list[np.ndarray]
 def fused(query, keys, values, table, mask, kind, heads) -> jax.Array:
     """The kernel; interpreted where there is no accelerator."""
     device = jax.devices()[0]
-    return fused_attention(
+    return attend_by_kernel(
         query,
         keys,
         values,

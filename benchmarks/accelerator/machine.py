@@ -28,7 +28,7 @@ def here() -> Topology:
 
 
 def description(devices: Topology) -> dict[str, Any]:
-    """Returns what a reader must know of a measurement's machine."""
+    """Returns the description of a measurement's machine."""
     packages = ("jax", "jaxlib", "libtpu", "jax-cuda12-plugin", "jax-cuda13-plugin")
     return {
         "devices": len(devices.devices),

@@ -40,7 +40,7 @@ from pipeline.corpus.near_duplicates import (
     write_pairs,
 )
 from pipeline.corpus.read import DEFAULT_CUT
-from pipeline.corpus.request import named
+from pipeline.corpus.request import find_rules
 from pipeline.corpus.submission import GraphStage
 
 RESULT = Path(__file__).parents[1] / "results/components.json"
@@ -68,7 +68,7 @@ def job_of(out: str, shards: int) -> CleaningJob:
     """Returns a job of which only the search for groups is run; its partitions are its shards."""
     return CleaningJob(
         workspace=Workspace(out, "components"),
-        rules=named("mswitch-web"),
+        rules=find_rules("mswitch-web"),
         shards=shards,
         partitions=shards,
         in_waves=True,

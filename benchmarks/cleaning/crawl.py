@@ -40,7 +40,7 @@ from pipeline.beam.options import pipeline_options
 from pipeline.corpus import read, spills, submission, write
 from pipeline.corpus.job import begin_job
 from pipeline.corpus.read import Cut, input_files
-from pipeline.corpus.request import named
+from pipeline.corpus.request import find_rules
 from pipeline.corpus.submission import total_of
 
 RESULTS = Path(__file__).parents[1] / "results/crawl.json"
@@ -81,7 +81,7 @@ def measure(count: int, directory: Path, out: str) -> dict[str, Any]:
     size = files[0].stat().st_size
     cut = Cut(shard_bytes=size, partition_bytes=size)
     found = input_files([str(file) for file in files])
-    job = begin_job(f"{out}/{count}", named("mc4"), found, cut=cut, in_waves=False)
+    job = begin_job(f"{out}/{count}", find_rules("mc4"), found, cut=cut, in_waves=False)
     counted: Counter[str] = Counter()
     largest: Counter[str] = Counter()
     ran: list[Any] = []

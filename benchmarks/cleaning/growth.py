@@ -33,7 +33,7 @@ from pipeline.beam.options import pipeline_options
 from pipeline.corpus import submission
 from pipeline.corpus.job import CleaningJob, begin_job
 from pipeline.corpus.read import input_files
-from pipeline.corpus.request import named
+from pipeline.corpus.request import find_rules
 from pipeline.corpus.submission import total_of
 
 WARM = grown_web.WEB / "fixtures/whirlwind.warc.wet.gz"  # a few pages: imports and models
@@ -99,7 +99,7 @@ def measure(paths: list[str], out: str) -> dict[str, Any]:
 
 
 def cleaned(paths: list[str], out: str, exchanged: Counter[str]) -> CleaningJob:
-    job = begin_job(out, named("mc4"), input_files(paths))
+    job = begin_job(out, find_rules("mc4"), input_files(paths))
     options = pipeline_options(("--direct_num_workers=1",))
     ran: list[Any] = []
     submission.run_job(job, options, ran.append)

@@ -24,7 +24,7 @@ from robots_of_hosts import RobotsOfHosts
 
 from data.curation.block_lists import BlockList
 from data.curation.leakage import Benchmarks
-from data.curation.personal_data import masked, personal_data
+from data.curation.personal_data import mask, personal_data
 from data.curation.robots import Robots
 from data.reading.page import Page
 from data.reading.web_archive import read
@@ -49,7 +49,7 @@ def main() -> int:
     print(f"{len(urls)} pages, {size:.1f} MB of text")
     by_text: dict[str, Callable[[list[str], str], object]] = {
         "personal_data": personal_data,
-        "personal_data and masked": lambda texts, code: masked(texts, personal_data(texts, code)),
+        "personal_data and masked": lambda texts, code: mask(texts, personal_data(texts, code)),
     }
     if files := sorted(map(str, arguments.tasks.glob("sib200/*.jsonl.gz"))):
         benchmarks = Benchmarks.read(files)

@@ -106,11 +106,11 @@ def growth(texts: Texts) -> list[dict[str, Any]]:
     """CPU seconds of all pages, of twice and of four times as many; the faster of two rounds."""
     from data.curation.quality_rules import reasons
     from data.curation.signals import signals
-    from data.curation.thresholds import derived, histograms
+    from data.curation.thresholds import derive, histograms
 
     def score(times: int) -> None:
         batches = {code: signals(some * times, code) for code, some in texts.items()}
-        thresholds = derived({code: histograms(batch) for code, batch in batches.items()})
+        thresholds = derive({code: histograms(batch) for code, batch in batches.items()})
         for code, batch in batches.items():
             reasons(batch, thresholds[code])
 

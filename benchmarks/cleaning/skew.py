@@ -32,7 +32,7 @@ from pipeline.corpus.addresses import FindNewest
 from pipeline.corpus.job import begin_job
 from pipeline.corpus.lines import FindDuplicateLines, FindRepeatedHashes
 from pipeline.corpus.read import input_files
-from pipeline.corpus.request import named
+from pipeline.corpus.request import find_rules
 from pipeline.corpus.submission import total_of
 
 RESULTS = Path(__file__).parents[1] / "results/skew.json"
@@ -106,7 +106,7 @@ def measure(pages: Iterable[Page], directory: Path) -> dict:
     """Cleans the pages; returns CPU time and the bytes that the exchanges gave out."""
     files = write(pages, directory)
     found = input_files([str(file) for file in files])
-    job = begin_job(str(directory / "out"), named("mc4"), found)
+    job = begin_job(str(directory / "out"), find_rules("mc4"), found)
     wall, cpu = time.monotonic(), time.process_time()
     largest: Counter[str] = Counter()
     with groups_measured(largest):

@@ -34,7 +34,7 @@ import near_duplicates
 import numpy as np
 
 from data.dedup.minhash import BANDS, band_keys, edges, shingle_length, shingles_of
-from data.dedup.near_duplicates import candidates_of, packed, representatives
+from data.dedup.near_duplicates import candidates_of, pack, representatives
 from data.languages import all_languages
 
 sys.path.append(str(Path(__file__).parents[2] / "tests/helpers"))
@@ -148,7 +148,7 @@ def verified(texts: list[str], code: str) -> Stands:
     numbers = np.arange(len(texts), dtype=np.uint64)
     found = clusters(edges(band_keys(texts, code).ravel(), np.repeat(numbers, BANDS)))
     some = [texts[page] for page in found.page.tolist()]
-    element = packed(candidates_of(some, code, found.representative, found.page, found.page))
+    element = pack(candidates_of(some, code, found.representative, found.page, found.page))
     chosen = representatives([element])
     return dict(zip(chosen.page.tolist(), chosen.representative.tolist(), strict=True))
 

@@ -80,7 +80,7 @@ class BareStep:
     def __init__(self, training: Training):
         self.state = training.trainer.init()
         self.batch = next(device_batches(training, 0))
-        self.step = training.trainer.compiled(self.state, self.batch).step
+        self.step = training.trainer.with_compiled_step(self.state, self.batch).step
 
     def run(self, steps: int) -> tuple[float, float]:
         """Returns seconds and CPU-seconds per step."""

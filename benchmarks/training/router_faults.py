@@ -192,7 +192,7 @@ class Run:
             batch = next(batches(self.examples, rows=self.recipe.rows))
             share = share_of(self.mesh, self.recipe.rows, 0)
             device_batch = to_devices(batch, self.mesh, self.recipe.rows, share)
-            return trainer.compiled(trainer.init(), device_batch)
+            return trainer.with_compiled_step(trainer.init(), device_batch)
         finally:
             train_step.batch_gradients = unchanged
 

@@ -74,7 +74,7 @@ def parameters(run: Path) -> list[np.ndarray]:
 
 
 def differences(one: Path, other: Path) -> list[str]:
-    """Returns what differs between two runs."""
+    """Returns the differences between two runs."""
     trajectory = [
         [{k: v for k, v in line.items() if k not in UNTIMED} for line in lines(run)]
         for run in (one, other)

@@ -31,7 +31,7 @@ import numpy as np
 
 from data.files.json_files import read_json
 from data.tokens.tokenizer import MODEL_FILE, Tokenizer
-from data.tokens.trimming import LINE_END, trimmed
+from data.tokens.trimming import LINE_END, trim
 from pipeline.commands.vocabulary import train
 
 RESULT = Path(__file__).parents[1] / "results" / "trimming.json"
@@ -70,13 +70,13 @@ def sentences(corpus: Path) -> Iterator[str]:
 
 
 def of_pair(pair: str, texts: Sequence[Text], model: bytes) -> Iterator[dict[str, Any]]:
-    """Yields what each threshold keeps and changes."""
+    """Yields the pieces and changes of each threshold."""
     whole = Tokenizer(model)
     ids = [[whole.encode(text) for text in one.documents] for one in texts]
     lines = [[whole.encode(line) for line in one.lines] for one in texts]
     for every, least in itertools.product((1, 10), LEAST):
         read = np.concatenate([part for parts in ids for part in parts[::every]])
-        small = trimmed(model, np.bincount(read, minlength=whole.size), least)
+        small = trim(model, np.bincount(read, minlength=whole.size), least)
         tokenizer = Tokenizer(small.model)
         other = [
             sum(

@@ -124,7 +124,7 @@ class BlockList:
         hashes = _sorted_hashes(read.domains), _sorted_hashes(read.urls)
         return cls(*hashes, read.longest, read.set_aside, reasons, tuple(read.samples))
 
-    def refused(self, urls: Sequence[str]) -> list[str | None]:
+    def reasons_of(self, urls: Sequence[str]) -> list[str | None]:
         """Returns for each address the reason why it is on the list; None for the others."""
         addresses = [host_and_page(url) for url in urls]
         hosts = (domains(host, self.longest) for host, _ in addresses)
@@ -137,7 +137,7 @@ class BlockList:
 
     def entries_of(self, urls: Sequence[str]) -> Counter[str]:
         """Returns how many of these addresses each entry names; a page may be named by several."""
-        reasons = zip(urls, self.refused(urls), strict=True)
+        reasons = zip(urls, self.reasons_of(urls), strict=True)
         addresses = [host_and_page(url) for url, reason in reasons if reason is not None]
         on_domains = (name for host, _ in addresses for name in domains(host, self.longest))
         on_urls = (name for address in addresses for name in folders(*address, self.longest))

@@ -132,13 +132,15 @@ def find_spans(text: str, language: str) -> list[Span]:
         latest = [
             span
             for begin, end in with_margin(places, REACH, len(characters))
-            for span in _uncovered(characters, begin, end, language)
+            for span in _search_around(characters, begin, end, language)
         ]
         spans += latest
     return sorted(spans)
 
 
-def _uncovered(characters: Sequence[str], begin: int, end: int, language: str) -> Iterator[Span]:
+def _search_around(
+    characters: Sequence[str], begin: int, end: int, language: str
+) -> Iterator[Span]:
     """Yields the spans in a place, from a search with `REACH` more characters around it."""
     first, last = max(begin - REACH, 0), min(end + REACH, len(characters))
     for span in _shift(_search("".join(characters[first:last]), language), first):
@@ -167,7 +169,7 @@ def _replaced_emails(text: str) -> Iterator[Span]:
 
 
 def email_addresses(text: str) -> Iterator[tuple[Span, bool]]:
-    """Yields what has the form of an e-mail address, and whether it may be a person's."""
+    """Yields texts in the form of an e-mail address, and whether it may be a person's."""
     done, at = 0, text.find("@")
     while at >= 0:
         name = domain = None
@@ -183,7 +185,7 @@ def email_addresses(text: str) -> Iterator[tuple[Span, bool]]:
 
 
 def ip_addresses(text: str) -> Iterator[tuple[Span, bool]]:
-    """Yields what has the form of an IP address, and whether it is a public one.
+    """Yields texts in the form of an IP address, and whether it is a public one.
 
     Digits of other scripts do not count, as `ipaddress` refuses them.
     """
@@ -225,7 +227,7 @@ def _shift(spans: Iterable[Span], by: int) -> Iterator[Span]:
     return (Span(span.begin + by, span.end + by, span.kind) for span in spans)
 
 
-def masked(texts: Sequence[str], spans: pa.ListArray, kinds: Collection[str] = KINDS) -> list[str]:
+def mask(texts: Sequence[str], spans: pa.ListArray, kinds: Collection[str] = KINDS) -> list[str]:
     """Returns the pages with replacements for personal data of some kinds.
 
     Args:

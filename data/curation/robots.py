@@ -223,7 +223,7 @@ def _row(value: object) -> Row | None:
 
 
 def _answer(time: object, status: int, content: bytes, host: str) -> Iterator[Robots]:
-    """Yields what a crawler may rely on; nothing for a redirect or a malformed host."""
+    """Yields the file that a crawler may rely on; nothing for a redirect or a malformed host."""
     kind = status // 100
     if host and kind in (2, 4, 5):
         time = sortable(time) if isinstance(time, str) else ""

@@ -319,7 +319,7 @@ def sum_histograms(files: Iterable[Histograms]) -> Histograms:
     return all_files.total()
 
 
-def derived(counts: Mapping[str, Histograms]) -> dict[str, Thresholds]:
+def derive(counts: Mapping[str, Histograms]) -> dict[str, Thresholds]:
     """Returns the thresholds of each language, from the counts of a corpus per language."""
     pools: dict[str, HistogramSum] = defaultdict(HistogramSum)
     for code, own in counts.items():
@@ -381,22 +381,22 @@ def moments(counts: Histograms) -> Moments:
 def _by_deviations(own: Moments, english: Moments) -> dict[str, Any]:
     """Returns thresholds that are as far from the mean as the English ones."""
 
-    def moved(signal: str, threshold: float) -> float:
+    def move(signal: str, threshold: float) -> float:
         mean, deviation = english[signal]
         if deviation == 0:  # English pages that are all the same give no scale
             return threshold
         return own[signal][0] + (threshold - mean) / deviation * own[signal][1]
 
     def ratio(signal: str, threshold: float) -> float:
-        return round(max(moved(signal, threshold), 0), 3)
+        return round(max(move(signal, threshold), 0), 3)
 
     top, repeated = ENGLISH_THRESHOLDS.top_n_grams, ENGLISH_THRESHOLDS.dup_n_grams
     return {
         "dup_line_frac": ratio("dup_line_frac", 0.3),
         "top_n_grams": tuple((n, ratio(f"top_{n}_gram", most)) for n, most in top),
         "dup_n_grams": tuple((n, ratio(f"duplicated_{n}_n_grams", most)) for n, most in repeated),
-        "min_avg_word_length": max(round(moved(WORD_LENGTH, 3.0)), 0),
-        "max_avg_word_length": max(round(moved(WORD_LENGTH, 10.0)), 1),
+        "min_avg_word_length": max(round(move(WORD_LENGTH, 3.0)), 0),
+        "max_avg_word_length": max(round(move(WORD_LENGTH, 10.0)), 1),
     }
 
 

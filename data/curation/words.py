@@ -296,7 +296,7 @@ def _cut_edges(around: Around, cut: Cut, language: str) -> None:
     if language in SLASHES_BEFORE:
         prefix |= around.code == ord("/")
     adjacent = np.diff(around.at, prepend=-2) == 1
-    cut[around.at[_reached(prefix, around.first, adjacent)] + 1] = True
+    cut[around.at[_reached_marks(prefix, around.first, adjacent)] + 1] = True
     digit_before = (around.before & DIGIT) != 0
     suffix = edge | (digit_before & around.among(CURRENCIES + "+"))
     stop = (around.code == ord(".")) & _ends_a_sentence(around, cut, language)
@@ -304,7 +304,7 @@ def _cut_edges(around: Around, cut: Cut, language: str) -> None:
         suffix |= around.code == ord("/")
     suffix |= stop & ~digit_before if language in ORDINALS else stop
     backwards = np.append(adjacent[1:], False)[::-1]
-    cut[around.at[_reached(suffix[::-1], around.last[::-1], backwards)[::-1]]] = True
+    cut[around.at[_reached_marks(suffix[::-1], around.last[::-1], backwards)[::-1]]] = True
 
 
 def _ends_a_sentence(around: Around, cut: Cut, language: str) -> Bool[np.ndarray, " marks"]:
@@ -321,7 +321,7 @@ def _ends_a_sentence(around: Around, cut: Cut, language: str) -> Bool[np.ndarray
     return ends & ~(letter & cut[previous])
 
 
-def _reached(
+def _reached_marks(
     passes: Bool[np.ndarray, " marks"],
     begins: Bool[np.ndarray, " marks"],
     adjacent: Bool[np.ndarray, " marks"],

@@ -17,7 +17,7 @@ from jaxtyping import Int64, UInt32, UInt64
 
 from data import languages, scripts
 from data.numbers import splitmix64
-from data.scripts import composed
+from data.scripts import compose
 
 # Characters with the content of an English word (5.98 characters), medians in parallel text.
 _PER_WORD = {"Hans": 1.8, "Jpan": 3.0, "Thai": 6.0, "Laoo": 6.0, "Khmr": 6.0, "Mymr": 6.0}
@@ -41,7 +41,7 @@ class HashedWords(NamedTuple):
 
 def hashed_words(texts: Sequence[str]) -> HashedWords:
     """Returns the hashes of all words of pages."""
-    codes, page_begins = _normalized(texts)
+    codes, page_begins = _normalize_digits(texts)
     kinds = scripts.kinds()[codes]
     # A word begins where its first character is, and each unspaced character is one.
     in_a_word, alone = kinds == scripts.IN_A_WORD, kinds == scripts.UNSPACED
@@ -108,14 +108,14 @@ def characters_per_word(language: str) -> float | None:
     return None if entry is None else _PER_WORD.get(entry.script)
 
 
-def _normalized(
+def _normalize_digits(
     texts: Sequence[str],
 ) -> tuple[UInt32[np.ndarray, " characters"], Int64[np.ndarray, " pages_and_1"]]:
     """Returns code points with each run of digits as one digit, and the beginning of each page.
 
     A separator ends each page, so no word or run of digits continues in the next.
     """
-    pages = [composed(text) + "\n" for text in texts]
+    pages = [compose(text) + "\n" for text in texts]
     codes = scripts.code_points("".join(pages))
     begins = np.cumsum([0, *map(len, pages)])
     digits = _is_digit()[codes]

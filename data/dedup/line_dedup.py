@@ -21,7 +21,7 @@ import xxhash
 from jaxtyping import Bool, UInt64
 
 from data.numbers import has_equal
-from data.scripts import composed
+from data.scripts import compose
 from data.urls import url_hash
 
 Hashes = UInt64[np.ndarray, "lines 2"]
@@ -47,7 +47,7 @@ def unicode_line_hashes(text: str) -> list[bytes]:
 
 def lines_as_read(text: str) -> list[str]:
     """Returns the normalized form of each line, equal for lines that look the same."""
-    folded = composed(text).casefold()
+    folded = compose(text).casefold()
     lines = unicodedata.normalize("NFC", folded).split("\n")  # its runs of marks are short now
     return [" ".join(line.split()) for line in lines]
 

@@ -176,19 +176,19 @@ def pointers(parts: Sequence[Moves], number: int) -> Moves:
     return _first_moves(node, to, number)
 
 
-def contracted(edges: Edges, moves: Moves) -> UInt64[np.ndarray, "fewer 2"]:
+def contract_edges(edges: Edges, moves: Moves) -> UInt64[np.ndarray, "fewer 2"]:
     """Returns the edges between the nodes to which ends went, each once, without loops.
 
     Args:
         edges: pairs of nodes.
         moves: pointers of all their nodes.
     """
-    ends = np.sort(moved(edges, moves), axis=1)
+    ends = np.sort(move_labels(edges, moves), axis=1)
     low, high = ends[ends[:, 0] != ends[:, 1]].T
     return np.stack(distinct_pairs(low, high), axis=1)
 
 
-def moved(labels: UInt64[np.ndarray, "*shape"], moves: Moves) -> UInt64[np.ndarray, "*shape"]:
+def move_labels(labels: UInt64[np.ndarray, "*shape"], moves: Moves) -> UInt64[np.ndarray, "*shape"]:
     """Returns the nodes to which labels went; the label of a finished component stays."""
     if not len(moves.node):
         return labels

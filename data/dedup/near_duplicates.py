@@ -125,14 +125,14 @@ def candidates_of(
     return Candidates(headers, np.concatenate([np.empty(0, np.uint64), *sets]))
 
 
-def packed(candidates: Candidates) -> bytes:
+def pack(candidates: Candidates) -> bytes:
     """Returns pages as one value: their number, their headers, their shingles."""
     count = np.array([len(candidates.headers)], "<u8")
     parts = (count, candidates.headers, candidates.shingles.astype("<u8", copy=False))
     return b"".join(part.tobytes() for part in parts)
 
 
-def unpacked(element: bytes) -> Candidates:
+def unpack(element: bytes) -> Candidates:
     """Returns the pages of a value, without a copy."""
     headers = headers_of(element)
     begin = 8 + headers.nbytes
@@ -150,7 +150,7 @@ def chosen(candidates: Candidates, rows: Rows) -> Candidates:
     return Candidates(headers, candidates.shingles[spans(begins, headers["shingles"])])
 
 
-def joined(parts: Iterable[Candidates]) -> Candidates:
+def join(parts: Iterable[Candidates]) -> Candidates:
     """Returns the pages of all parts, in order."""
     parts = [Candidates(np.empty(0, HEADER), np.empty(0, np.uint64)), *parts]
     headers = np.concatenate([part.headers for part in parts])
@@ -229,7 +229,7 @@ def _pages_in_order(
     with _room_for_shingles(int(lengths.sum())) as shingles:
         pages, by_place, base = Candidates(ordered, shingles), np.argsort(places), 0
         for element in elements:
-            packed_pages = unpacked(element)
+            packed_pages = unpack(element)
             last = base + len(packed_pages.headers)
             rows = by_place[slice(*np.searchsorted(places[by_place], (base, last)))]
             source = spans(packed_pages.offsets[places[rows] - base], lengths[rows])

@@ -87,7 +87,7 @@ def texts_in(path: str | Path, name: str) -> Iterator[str]:
             bytes.
     """
     with _sentences_for(name), open_parquet(path) as (file, most):
-        for batch in _bounded(file, most, file.schema_arrow.names, ROWS):
+        for batch in _bounded_columns(file, most, file.schema_arrow.names, ROWS):
             batch.validate(full=True)
             for column in batch.columns:
                 yield from _texts(column)
@@ -148,7 +148,7 @@ def text_bytes(batch: pa.RecordBatch) -> list[int]:
     return total.to_pylist()
 
 
-def _bounded(
+def _bounded_columns(
     file: pq.ParquetFile, most: int, names: list[str], rows: int
 ) -> Iterator[pa.RecordBatch]:
     """Yields these columns; refuses a file whose rows together would take more bytes."""
@@ -205,7 +205,7 @@ def _batches(
     with _sentences_for(name), open_parquet(path, schema.names) as (file, most):
         _check_columns(file.metadata.schema.to_arrow_schema(), schema, name)
         first = 0
-        for batch in _bounded(file, most, schema.names, rows):
+        for batch in _bounded_columns(file, most, schema.names, rows):
             for column in schema.names:
                 if column not in may_be_null:
                     expected = f"a value in each row of the column {column}"

@@ -152,11 +152,11 @@ def _entries(directory: str | Path, *kinds: str) -> dict[str, dict[str, Any]]:
 def _unless_missing(action: Callable[[], Any]) -> Callable[[], Any]:
     """Returns the action, made to return None where the store holds nothing under the path."""
 
-    def guarded() -> Any:
+    def quiet_action() -> Any:
         with contextlib.suppress(FileNotFoundError):
             return action()
 
-    return guarded
+    return quiet_action
 
 
 class StoredFile(NamedTuple):

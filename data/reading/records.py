@@ -48,7 +48,7 @@ import pyarrow as pa
 
 from data.errors import is_system_error
 from data.files.parquet_files import FREE_BYTES, NUMBER_BYTES, open_parquet, text_bytes
-from data.languages import declared
+from data.languages import declared_language
 from data.reading.page import BrokenRecord, Page, is_timestamp
 
 MC4 = re.compile(
@@ -189,7 +189,7 @@ def unknown_languages(path: Path) -> Iterator[str]:
     for row in itertools.islice(values(path), LOOKED_AT):
         if isinstance(row, JsonValue) and isinstance(row.value, Mapping):
             language = _string(row.value.get("lang") or row.value.get("language"))
-            if language and declared(language) is None:
+            if language and declared_language(language) is None:
                 yield language
 
 
@@ -295,7 +295,7 @@ def published_as(name: str) -> Published:
     """Returns the language and the split in the name of a file."""
     if match := MC4.match(name):
         split = "validation" if match["validation"] else "train"
-        return Published(declared(match["language"]), split)
+        return Published(declared_language(match["language"]), split)
     if match := C4.match(name):
         return Published("en", match["split"])
     if match := SHARD.match(name):
@@ -338,7 +338,7 @@ def page_of(record: Mapping[str, Any], published: Published) -> Page:
         url=record.get("url") or address_of(record["text"]),
         text=record["text"],
         timestamp=_string(record.get("timestamp")),
-        declared_language=declared(_string(language)) or published.language,
+        declared_language=declared_language(_string(language)) or published.language,
         split=_split(record, published),
     )
 

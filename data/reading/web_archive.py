@@ -41,7 +41,7 @@ from typing import NamedTuple
 
 from fastwarc.warc import HeaderMap
 
-from data.languages import declared
+from data.languages import declared_language
 from data.reading import html
 from data.reading.html import html_of, is_too_complex
 from data.reading.page import BrokenRecord, Defect, Page, is_timestamp
@@ -263,7 +263,7 @@ def _page(record: ArchiveRecord, extract_text: Callable[[], str]) -> Page | Defe
     text = extract_text()
     if not text:
         return Defect("no_text", record.url)
-    language = declared(record.headers.get("WARC-Identified-Content-Language"))
+    language = declared_language(record.headers.get("WARC-Identified-Content-Language"))
     return Page(url=record.url, text=text, timestamp=timestamp, declared_language=language)
 
 

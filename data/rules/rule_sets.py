@@ -162,7 +162,7 @@ def none() -> Untouched:
     return Untouched(name=UNTOUCHED, held_out=AsPublished(otherwise=OneIn(1000)))
 
 
-def named(name: str) -> RuleSet | Untouched:
+def find_rule_set(name: str) -> RuleSet | Untouched:
     """Returns the rule set with this name.
 
     Raises:

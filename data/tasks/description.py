@@ -42,7 +42,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import pyarrow as pa
 from msgspec import Meta
 
-from data.errors import DataError, listed
+from data.errors import DataError, join_names
 from data.files.json_files import Name, of_shape, read_json, read_yaml
 from data.files.parquet_files import read_schema, read_table
 from data.files.paths import local_copy
@@ -191,7 +191,8 @@ def task_of(value: dict[str, Any], place: str) -> Task:
             near = difflib.get_close_matches(name, known, n=1)
             offer = f"did you mean {near[0]!r}?" if near else f"a task has {', '.join(known)}."
             raise DataError(
-                f"{place} has the field {listed([name])!r}, which is not a field of a task; {offer}"
+                f"{place} has the field {join_names([name])!r}, which is not a field of a "
+                f"task; {offer}"
             )
     task = of_shape(value, Task, place)
     _check_templates(task, place)
@@ -205,8 +206,8 @@ def _check_templates(task: Task, place: str) -> None:
         template = parse_template(getattr(task, name), f"{place}: {name}")
         if name == "input" and not template.fields:
             raise DataError(
-                f"{place}: input should name a field in braces and is {listed([task.input])!r}, "
-                "which is the same for all rows; name a field."
+                f"{place}: input should name a field in braces and is "
+                f"{join_names([task.input])!r}, which is the same for all rows; name a field."
             )
         if name == "language" and not template.fields:
             get(task.language)
@@ -222,7 +223,7 @@ def _check_files(task: Task, place: str) -> None:
             raise DataError(
                 f"{place}: files should be patterns below the data's directory that end in "
                 f"{', '.join(SUFFIXES)}, of at most {LONGEST_PATTERN} characters and {MOST_FIELDS} "
-                f"fields, and {listed([pattern])!r} is not; correct it."
+                f"fields, and {join_names([pattern])!r} is not; correct it."
             )
 
 
@@ -263,8 +264,8 @@ def parse_template(text: str, place: str) -> Template:
 
 def _refusal(text: str, place: str, reason: str) -> DataError:
     return DataError(
-        f"{place} should be text with names of fields in braces and is {listed([repr(text)])} "
-        f"({listed([reason])}); write for example 'topic: {{text}}', and '{{{{' for a brace."
+        f"{place} should be text with names of fields in braces and is {join_names([repr(text)])} "
+        f"({join_names([reason])}); write for example 'topic: {{text}}', and '{{{{' for a brace."
     )
 
 
@@ -417,8 +418,8 @@ def _check_fields(fields: Iterable[str], names: Iterable[str], name: str) -> Non
         if names.count(field) != 1:
             once = " once" if field in names else ""
             raise DataError(
-                f"{name} should have the field {field!r}{once} and has {listed(names)}; correct "
-                "the description, or the file."
+                f"{name} should have the field {field!r}{once} and has {join_names(names)}; "
+                "correct the description, or the file."
             )
 
 

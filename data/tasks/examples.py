@@ -186,7 +186,7 @@ def _matches(pattern: str, task: Task, names: list[str]) -> Iterator[tuple[str, 
 def _expression(
     parts: Sequence[TemplatePart], task: Task, count: Mapping[str | None, int], size: str
 ) -> str:
-    """Returns what names match; a split is one that the task names: `dev-pt-BR` is not `dev-pt`."""
+    """Returns the files that names match; `dev-pt-BR` is not the split `dev-pt`."""
     splits = "|".join(map(re.escape, sorted(task.splits.values(), key=len, reverse=True)))
     expression = ""
     for number, (literal, field) in enumerate(parts):

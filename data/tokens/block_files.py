@@ -80,7 +80,7 @@ class BlockFiles(Protocol):
 
 
 @contextmanager
-def verified(files: BlockFiles, file: BlockFile) -> Iterator[Path]:
+def verified_copy(files: BlockFiles, file: BlockFile) -> Iterator[Path]:
     """Yields the path of a file on this host, after comparing it with its checksum.
 
     Raises:

@@ -22,7 +22,7 @@ from jaxtyping import Int
 
 from data.errors import DataError
 from data.files.digests import digest_of_contents
-from data.tokens.block_files import BlockFiles, LocalFiles, Readers, existing_size, verified
+from data.tokens.block_files import BlockFiles, LocalFiles, Readers, existing_size, verified_copy
 from data.tokens.manifest import Shard, Split, TokenManifest
 from data.tokens.shards import PAGE_SCHEMA, RECORD_TOKENS, TokenizedPage, kept_spans, pages_left
 from data.tokens.tokenizer import MODEL_FILE
@@ -264,7 +264,7 @@ def verify_contents(blocks: TokenBlocks) -> None:
     """
     for shard in all_shards(blocks):
         for file in filter(None, (shard.records, shard.page_table, shard.skip_list)):
-            with verified(blocks.files, file):
+            with verified_copy(blocks.files, file):
                 pass
 
 

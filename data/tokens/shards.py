@@ -37,7 +37,7 @@ from data.errors import DataError
 from data.files.atomic import atomic_write
 from data.files.digests import digest_of_contents
 from data.files.parquet_files import read_table
-from data.tokens.block_files import BlockFiles, verified
+from data.tokens.block_files import BlockFiles, verified_copy
 from data.tokens.manifest import COUNTS, MOST_IDS, Shard
 from data.tokens.tokenizer import UNKNOWN
 
@@ -85,7 +85,7 @@ def read_page_table(files: BlockFiles, shard: Shard) -> pa.Table:
     Raises:
         DataError: if it is missing, damaged, or differs from the manifest.
     """
-    with verified(files, shard.page_table) as path:
+    with verified_copy(files, shard.page_table) as path:
         table = read_table(path, PAGE_SCHEMA)
     sums = [table.num_rows, *(_sum(table, name) for name in PAGE_SCHEMA.names[1:])]
     expected = [shard.pages, shard.tokens, shard.text_bytes, shard.characters]
@@ -158,7 +158,7 @@ def read_skipped(files: BlockFiles, shard: Shard) -> pa.Table:
     """
     if shard.skip_list is None or shard.skipped is None:
         return SKIP_SCHEMA.empty_table()
-    with verified(files, shard.skip_list) as path:
+    with verified_copy(files, shard.skip_list) as path:
         table = read_table(path, SKIP_SCHEMA)
     first, tokens = table["first"].to_numpy(), table["tokens"].to_numpy()
     sums = [len(table), int(tokens.sum())]
@@ -187,7 +187,9 @@ def pages_left(files: BlockFiles, shard: Shard) -> pa.Table:
     return table.filter(pa.array(keep))
 
 
-def extended(skipped: pa.Table, table: pa.Table, skip: Bool[np.ndarray, " pages"]) -> pa.Table:
+def extend_skipped(
+    skipped: pa.Table, table: pa.Table, skip: Bool[np.ndarray, " pages"]
+) -> pa.Table:
     """Returns a list of skipped pages with those that are to be skipped besides.
 
     Args:

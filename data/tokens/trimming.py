@@ -65,7 +65,7 @@ def piece_counts(blocks: TokenBlocks, languages: Sequence[str]) -> Int[np.ndarra
     return counts
 
 
-def trimmed(model: bytes, counts: Int[np.ndarray, " ids"], least: int) -> Trimming:
+def trim(model: bytes, counts: Int[np.ndarray, " ids"], least: int) -> Trimming:
     """Returns the vocabulary without rare pieces.
 
     Args:

@@ -158,7 +158,7 @@ def by_tokens(report: ReportContents, gains: Mapping[str, LanguageGain]) -> Pict
     middle = float(np.median([row["tokens"] for row in rows]))
     for rank, row in enumerate(rows):  # best gain first
         at_an_end = min(rank, len(rows) - 1 - rank) < _NAMED_AT_EACH_END
-        named = row["name"] if at_an_end and not _crowded(row, rows[:rank]) else ""
+        named = row["name"] if at_an_end and not _is_crowded(row, rows[:rank]) else ""
         row["right_of"], row["left_of"] = (named, "") if row["tokens"] < middle else ("", named)
     place = {
         "x": alt.X("tokens:Q", title=[report.training_tokens_are, "logarithmic →"])
@@ -177,7 +177,7 @@ def by_tokens(report: ReportContents, gains: Mapping[str, LanguageGain]) -> Pict
     return layers.properties(width="container", height=270)
 
 
-def _crowded(row: dict[str, Any], before: list[dict[str, Any]]) -> bool:
+def _is_crowded(row: dict[str, Any], before: list[dict[str, Any]]) -> bool:
     """Returns whether the name of this row would overlap one that is placed already."""
     named = [other for other in before if other["right_of"] or other["left_of"]]
     spread = max(abs(other["gain"]) for other in (row, *before))

@@ -51,7 +51,7 @@ def interval_limits(estimates: Iterable[GainEstimate]) -> tuple[float, float]:
 
 
 def language_tooltip(*more: alt.Tooltip) -> list[alt.Tooltip]:
-    """Returns what a mark of a language shows when it is pointed at."""
+    """Returns the tooltip of a language's mark."""
     return [alt.Tooltip("name:N", title="language"), *more]
 
 

@@ -46,7 +46,7 @@ from eval.tasks.comparison import language_codes
 from eval.verdict import FEWEST_EVALUATIONS, cautions, is_demonstration
 
 
-def _formatted(value: int | float | None, form: str) -> str:
+def _format(value: int | float | None, form: str) -> str:
     return "–" if value is None else format(value, form)
 
 
@@ -62,33 +62,33 @@ def _plain(value: object) -> str:
 
 
 def _count(value: int | float | None) -> str:
-    return _formatted(value, ",.0f").replace(",", "\N{NARROW NO-BREAK SPACE}")
+    return _format(value, ",.0f").replace(",", "\N{NARROW NO-BREAK SPACE}")
 
 
 def _number(value: int | float | None, digits: int = 3) -> str:
-    return _formatted(value, f".{digits}f")
+    return _format(value, f".{digits}f")
 
 
-def _signed(value: int | float | None, digits: int = 3) -> str:
-    return _formatted(value, f"+.{digits}f").replace("-", "\N{MINUS SIGN}")
+def _with_sign(value: int | float | None, digits: int = 3) -> str:
+    return _format(value, f"+.{digits}f").replace("-", "\N{MINUS SIGN}")
 
 
 def _share(value: int | float | None) -> str:
-    return "< 0.1%" if value is not None and 0 < value < 0.001 else _formatted(value, ".1%")
+    return "< 0.1%" if value is not None and 0 < value < 0.001 else _format(value, ".1%")
 
 
 def _percent(value: int | float | None) -> str:
-    return _formatted(value, ".0%").replace("-", "\N{MINUS SIGN}")
+    return _format(value, ".0%").replace("-", "\N{MINUS SIGN}")
 
 
 FILTERS: dict[str, Callable[..., str]] = {
     "count": _count,
-    "formatted": _formatted,
+    "formatted": _format,
     "number": _number,
     "percent": _percent,
     "plain": _plain,
     "share": _share,
-    "signed": _signed,
+    "signed": _with_sign,
 }
 
 
@@ -117,10 +117,10 @@ def specs(report: ReportContents) -> dict[str, Spec]:
     pictures |= speed_ups.distillation_picture(report.students)
     pictures |= gains.pictures_of_models(report)
     pictures |= gains.pictures_of_tasks(report)
-    return {name: _finished(chart) for name, chart in pictures.items()}
+    return {name: _with_style(chart) for name, chart in pictures.items()}
 
 
-def _finished(chart: Picture) -> Spec:
+def _with_style(chart: Picture) -> Spec:
     """Returns the specification with the fonts and colours of the page."""
     axis = {
         "labelColor": "var(--ink-soft)", "titleColor": "var(--ink-soft)", "domain": False,
@@ -157,7 +157,7 @@ def context(report: ReportContents) -> dict[str, Any]:
 
 
 def _everywhere(report: ReportContents) -> dict[str, Any]:
-    """Returns what the first screen and several sections show."""
+    """Returns the variables of the first screen and several sections."""
     languages = {language.code: language for language in all_languages()}
     names = {code: language.name for code, language in languages.items()}
     return dict(

@@ -55,10 +55,10 @@ def to_markdown(report: ReportContents) -> str:
     # Imported here: cards of corpora and models are Markdown too, and need no template.
     from eval.report.html import context, environment
 
-    template = environment().overlay(finalize=_escaped).get_template("report.md.j2")
+    template = environment().overlay(finalize=_escape).get_template("report.md.j2")
     return regex.sub(r"\n{3,}", "\n\n", template.render(context(report)).strip()) + "\n"
 
 
-def _escaped(value: Any) -> Markup:
+def _escape(value: Any) -> Markup:
     """Returns a value of the template as Markdown; a macro's output is Markdown already."""
     return value if isinstance(value, Markup) else Markup(escape(str(value)))

@@ -356,20 +356,20 @@ def shown(compared: Compared, most: float | None = MOST) -> Compared:
         return compared
     return replace(
         compared,
-        baseline=_clipped(compared.baseline, 0.0, most),
-        candidate=_clipped(compared.candidate, 0.0, most),
-        gain=_clipped(compared.gain, -most, most),
+        baseline=_clip(compared.baseline, 0.0, most),
+        candidate=_clip(compared.candidate, 0.0, most),
+        gain=_clip(compared.gain, -most, most),
     )
 
 
-def _clipped(number: ScoreInterval, least: float, most: float) -> ScoreInterval:
+def _clip(number: ScoreInterval, least: float, most: float) -> ScoreInterval:
     if number.low is None or number.high is None:
         return number
     return replace(number, low=max(number.low, least), high=min(number.high, most))
 
 
 def about(task: TaskComparison) -> str:
-    """Returns what the numbers of a task are."""
+    """Returns a description of a task's numbers."""
     without_reading = (
         f" Always the largest class has {task.largest_class:.1f}, a random label "
         f"{task.random_label:.1f}."
@@ -401,7 +401,7 @@ def overlaps(task: TaskComparison) -> str:
 
 
 def about_experts(task: TaskComparison) -> str:
-    """Returns what the expert use of a task is; empty where there is none."""
+    """Returns a description of a task's expert use; empty where there is none."""
     if task.experts is None:
         return ""
     return (
@@ -419,7 +419,7 @@ def seeds(mode: Mode) -> str:
 
 
 def about_sentences(text: SentenceComparison) -> str:
-    """Returns what nats per sentence are, and how many sentences are left out."""
+    """Returns a description of nats per sentence, with the number left out."""
     cut = (
         f" {text.cut:,} of {text.sentences:,} sentences are longer than a row of some run, and "
         "left out in their language: there, languages compare less well."

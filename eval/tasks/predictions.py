@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, Float, Int, Shaped
 
-from data.errors import DataError, listed
+from data.errors import DataError, join_names
 from data.tasks.description import Task
 from data.tasks.examples import TaskExample
 
@@ -130,7 +130,7 @@ def from_table(table: pa.Table, origin: str) -> Predictions:
         if len(values := table[name].unique()) != 1:
             raise DataError(
                 f"{origin} should hold predictions of one {name} and holds "
-                f"{listed(values.to_pylist()) or 'none'}; give one {name} at a time."
+                f"{join_names(values.to_pylist()) or 'none'}; give one {name} at a time."
             )
     columns = table.sort_by([("language", "ascending"), ("identity", "ascending")])
     overlaps = columns["overlaps"]
@@ -148,8 +148,8 @@ def from_table(table: pa.Table, origin: str) -> Predictions:
     if same.any():
         first = int(np.flatnonzero(same)[0])
         raise DataError(
-            f"{origin} holds two predictions for {listed([identity[first]])!r} in "
-            f"{listed([language[first]])}; predict again, or correct `identity` of the "
+            f"{origin} holds two predictions for {join_names([identity[first]])!r} in "
+            f"{join_names([language[first]])}; predict again, or correct `identity` of the "
             "description."
         )
     return predictions

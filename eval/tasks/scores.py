@@ -160,12 +160,12 @@ def _language_estimate(part: _Part) -> ScoreInterval:
 
 def mean_contributions(runs: Runs, metric: Metric) -> Contributions | None:
     """Returns one side's contributions to its mean score; None where that has no interval."""
-    counted = _counted(_parts([runs], metric))
+    counted = _counted_languages(_parts([runs], metric))
     return _contributions(counted)[0] if counted else None
 
 
 def _mean(parts: Sequence[_Part]) -> ScoreInterval | None:
-    if not (counted := _counted(parts)):
+    if not (counted := _counted_languages(parts)):
         return None
     sides = _contributions(counted)
     assert sides[0].clusters is not None  # `_contributions` names them
@@ -174,7 +174,7 @@ def _mean(parts: Sequence[_Part]) -> ScoreInterval | None:
     return replace(mean, languages=len(counted))
 
 
-def _counted(parts: Sequence[_Part]) -> list[_Part]:
+def _counted_languages(parts: Sequence[_Part]) -> list[_Part]:
     """Returns the languages that count in a mean."""
     return [
         part for part in parts

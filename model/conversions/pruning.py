@@ -47,7 +47,7 @@ from scipy.optimize import linear_sum_assignment
 from model.batch import Batch, Call
 from model.config import ModelConfig
 from model.decoding.generation import never_dropping
-from model.layers.feed_forward import activated
+from model.layers.feed_forward import activate
 from model.sharding.layouts import dimension_names, is_names
 from model.switch.balancing import BIAS
 from model.switch.switch_layer import SwitchLayer
@@ -314,7 +314,7 @@ def refitted_network(
 
 
 @eqx.filter_jit  # a lookup over a mesh is otherwise compiled at every call
-def _embedded(
+def _embed(
     network: Transformer, ids: Int[Array, "batch length"], call: Call
 ) -> Float[Array, "batch length embed"]:
     return network.embed(ids, call)
@@ -322,7 +322,7 @@ def _embedded(
 
 def _encoder_stream(both: tuple[Transformer, Transformer], batch: Batch, call: Call) -> Stream:
     inputs = StackInputs(batch.source_to_source, batch.is_source, None, None)
-    whole, pruned = (_embedded(network, batch.inputs, call) for network in both)
+    whole, pruned = (_embed(network, batch.inputs, call) for network in both)
     return Stream(whole, pruned, inputs, inputs)
 
 
@@ -333,7 +333,7 @@ def _decoder_stream(
     whole_inputs, pruned_inputs = (
         StackInputs(*targets, source, batch.target_to_source) for source in sources
     )
-    whole, pruned = (_embedded(network, batch.decoder_inputs, call) for network in both)
+    whole, pruned = (_embed(network, batch.decoder_inputs, call) for network in both)
     return Stream(whole, pruned, whole_inputs, pruned_inputs)
 
 
@@ -428,7 +428,7 @@ def _moments(pruned: Stack, layer: Layer, stream: Stream, call: Call) -> Moments
     def expert_moments(expert: tuple[Int[Array, ""], Any, Array]) -> Moments:
         number, inward, up = expert
         part = jnp.where(index == number, gate, 0).astype(x.dtype)
-        units = activated(None if inward is None else x @ inward, x @ up) * part
+        units = activate(None if inward is None else x @ inward, x @ up) * part
         wide = units.astype(jnp.float32)
         return Moments(wide.T @ wide, wide.T @ missing.astype(jnp.float32))
 

@@ -131,13 +131,13 @@ def _dense_in_sparse(dense: Transformer, drawn: Transformer, copy: CopyMatrix) -
         _stack(dense.decoder, drawn.decoder, copy),
     ]
 
-    def replaced(model: Transformer) -> list[PyTree]:
+    def to_replace(model: Transformer) -> list[PyTree]:
         places = [model.embedding, model.encoder, model.decoder]
         return places if model.logits is None else [*places, model.logits]
 
     if dense.logits is not None:
         parts.append(dense.logits)
-    return eqx.tree_at(replaced, drawn, parts)
+    return eqx.tree_at(to_replace, drawn, parts)
 
 
 def _stack(dense: Stack, drawn: Stack, copy: CopyMatrix) -> Stack:

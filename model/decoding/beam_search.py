@@ -116,7 +116,7 @@ def beam_search(decoder: CachedDecoder, beams: Beams) -> Int[Array, "batch lengt
     """
     number = beams.number
 
-    def unfinished(state: Search) -> Bool[Array, ""]:
+    def is_unfinished(state: Search) -> Bool[Array, ""]:
         return (state.position < decoder.length) & jnp.any(state.is_open)
 
     def step(state: Search) -> Search:
@@ -135,7 +135,7 @@ def beam_search(decoder: CachedDecoder, beams: Beams) -> Int[Array, "batch lengt
         is_open=jnp.any(decoder.is_source, axis=1),
         cache=decoder.empty_cache(number),
     )
-    return jax.lax.while_loop(unfinished, step, start).finished.tokens[:, 0]
+    return jax.lax.while_loop(is_unfinished, step, start).finished.tokens[:, 0]
 
 
 def _advance(state: Search, logits: Float[Array, "rows vocabulary"], beams: Beams) -> Search:

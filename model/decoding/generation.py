@@ -269,7 +269,7 @@ def generate(
         Ids up to EOS, then padding.
     """
 
-    def unfinished(state: Decoding) -> Bool[Array, ""]:
+    def is_unfinished(state: Decoding) -> Bool[Array, ""]:
         return (state.position < decoder.length) & ~jnp.all(state.finished)
 
     def step(state: Decoding) -> Decoding:
@@ -291,7 +291,7 @@ def generate(
         finished=~jnp.any(decoder.is_source, axis=1),
         cache=decoder.empty_cache(),
     )
-    return jax.lax.while_loop(unfinished, step, start).tokens
+    return jax.lax.while_loop(is_unfinished, step, start).tokens
 
 
 def choose_tokens(

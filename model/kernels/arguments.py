@@ -121,7 +121,7 @@ class Operand:
         ]
         return math.prod(inside) * self.array.dtype.itemsize
 
-    def moved(self, steps: Sequence[tuple[int, ...]]) -> int:
+    def moved_bytes(self, steps: Sequence[tuple[int, ...]]) -> int:
         """Returns the bytes that are moved if the grid's steps are taken in this order."""
         indices = (self.index(*step) for step in steps)
         return sum(self.bytes_at(index) for index, _ in itertools.groupby(indices))
@@ -157,5 +157,5 @@ def estimate(
     steps = list(itertools.product(*map(range, sizes)))
     if first_fastest:
         steps = [step[::-1] for step in steps]
-    moved = sum(operand.moved(steps) for operand in operands)
+    moved = sum(operand.moved_bytes(steps) for operand in operands)
     return pl.CostEstimate(flops=flops, transcendentals=exponentials, bytes_accessed=moved)

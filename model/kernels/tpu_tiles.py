@@ -236,7 +236,7 @@ def parts(inputs, blocks: TpuBlocks, causal: bool) -> list[KeyRange]:
             first,
             _inside(inputs.keys[0, rows, :], blocks.keys - first, padded, blocks),
             _inside(inputs.values[0, rows, :], blocks.keys - first, padded, blocks),
-            _allowed(inputs, numbers, key, blocks, causal),
+            _allowed_scores(inputs, numbers, key, blocks, causal),
             key < blocks.keys if padded else None,
         )
         key_parts.append(part)
@@ -356,7 +356,7 @@ def _key_numbers(inputs, blocks: TpuBlocks):
     return jnp.transpose(row)[:, :1]
 
 
-def _allowed(inputs, column, key, blocks: TpuBlocks, causal: bool):
+def _allowed_scores(inputs, column, key, blocks: TpuBlocks, causal: bool):
     allowed = None
     if column is not None:
         number = 0 if inputs.query_numbers is None else inputs.query_numbers[0]

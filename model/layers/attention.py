@@ -92,7 +92,7 @@ def _kernels(platform: Platform):
     return tpu if platform == "tpu" else gpu
 
 
-def fused(
+def attend_by_kernel(
     query: Float[Array, "batch queries width"],
     keys: Float[Array, "batch keys width"],
     values: Float[Array, "batch keys width"],
@@ -123,7 +123,7 @@ def fused(
     )
     biases = None if bias is None else bias.biases
     numbers = _example_numbers(is_key, query_example, key_example)
-    return _fused(setting, mesh, Arguments(query, keys, values, biases, numbers))
+    return _fused_attention(setting, mesh, Arguments(query, keys, values, biases, numbers))
 
 
 def _example_numbers(
@@ -146,7 +146,7 @@ def _example_numbers(
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _fused(setting: Setting, mesh: Mesh, arguments: Arguments) -> Array:
+def _fused_attention(setting: Setting, mesh: Mesh, arguments: Arguments) -> Array:
     return _fused_forward(setting, mesh, arguments)[0]
 
 
@@ -173,7 +173,7 @@ def _fused_backward(setting: Setting, mesh: Mesh, kept: Any, cotangent: Array) -
     return (run(*kept, cotangent),)
 
 
-_fused.defvjp(_fused_forward, _fused_backward)
+_fused_attention.defvjp(_fused_forward, _fused_backward)
 
 
 class KeysValues(NamedTuple):
@@ -224,7 +224,7 @@ class Attention(eqx.Module):
         keys, values = self.keys_values(source, mesh)
         values = dropout.of_values(values, self.heads)
         if has_kernel(into_heads, keys, self.heads, mesh):
-            mixed = fused(into_heads, keys, values, bias, visible, self.heads, mesh)
+            mixed = attend_by_kernel(into_heads, keys, values, bias, visible, self.heads, mesh)
         else:
             lengths = x.shape[1], source.shape[1]
             biases = None if bias is None else bias(*lengths)

@@ -57,7 +57,7 @@ class Dropout(NamedTuple):
         """Zeroes units, the same ones at all positions of a row."""
         if self.row_keys is None:
             return x
-        return self._scaled(x, self._kept(self.row_keys, x.shape[-1:])[:, None])
+        return self._scale(x, self._kept(self.row_keys, x.shape[-1:])[:, None])
 
     def of_values(
         self, values: Float[Array, "batch keys width"], heads: int
@@ -66,12 +66,12 @@ class Dropout(NamedTuple):
         if self.row_keys is None:
             return values
         kept = self._kept(self.row_keys, (values.shape[1], heads))
-        return self._scaled(values, jnp.repeat(kept, values.shape[-1] // heads, axis=-1))
+        return self._scale(values, jnp.repeat(kept, values.shape[-1] // heads, axis=-1))
 
     def _kept(self, keys: Key[Array, " batch"], shape: tuple[int, ...]) -> Array:
         return jax.vmap(lambda key: jax.random.bernoulli(key, 1 - self.rate, shape))(keys)
 
-    def _scaled(self, x: Array, kept: Array) -> Array:
+    def _scale(self, x: Array, kept: Array) -> Array:
         return jnp.where(kept, x / (1 - self.rate), 0)
 
 
@@ -92,11 +92,11 @@ class RMSNorm(eqx.Module):
         """Normalizes the last dimension; the result has the input's type."""
         wide = x.astype(jnp.float32)
         inverse = jax.lax.rsqrt(jnp.mean(jnp.square(wide), axis=-1, keepdims=True) + EPSILON)
-        return _scaled((wide * inverse).astype(x.dtype), self.scale)
+        return _scale((wide * inverse).astype(x.dtype), self.scale)
 
 
 @jax.custom_vjp
-def _scaled(
+def _scale(
     x: Float[Array, "batch length embed"], scale: Float[Array, " embed"]
 ) -> Float[Array, "batch length embed"]:
     return _scaled_forward(x, scale)[0]
@@ -116,7 +116,7 @@ def _scaled_backward(kept: tuple[Array, Array], cotangent: Array) -> tuple[Array
     return cotangent * scale.astype(cotangent.dtype), jnp.sum(terms, axis=(0, 1))
 
 
-_scaled.defvjp(_scaled_forward, _scaled_backward)
+_scale.defvjp(_scaled_forward, _scaled_backward)
 
 
 class FeedForward(eqx.Module):
@@ -147,10 +147,10 @@ class FeedForward(eqx.Module):
             return checkpoint_name(product(INWARD, x, weight, mesh), MULTIPLIED)
 
         gate = None if self.gate is None else inward(self.gate)
-        hidden = dropout(activated(gate, inward(self.up)))
+        hidden = dropout(activate(gate, inward(self.up)))
         return checkpoint_name(product(OUTWARD, hidden, self.down, mesh), MULTIPLIED)
 
 
-def activated(gate: Float[Array, "*any"] | None, up: Float[Array, "*any"]) -> Float[Array, "*any"]:
+def activate(gate: Float[Array, "*any"] | None, up: Float[Array, "*any"]) -> Float[Array, "*any"]:
     """Returns gelu(gate) * up, or relu(up) without a gate."""
     return jax.nn.relu(up) if gate is None else jax.nn.gelu(gate, approximate=True) * up

@@ -250,7 +250,7 @@ def cross_entropy(
 ) -> tuple[Float[Array, ""], RowTerms]:
     """Returns the loss, differentiable in `student` only, and the sums of each row."""
     rows, _ = _run(computation, student, labels, teacher, with_gradients=False)
-    return _weighted(computation.objective, rows, labels.whole), rows
+    return _weighted_sum(computation.objective, rows, labels.whole), rows
 
 
 def _forward(
@@ -260,7 +260,7 @@ def _forward(
     teacher: LogitFactors | None,
 ) -> tuple[tuple[Array, RowTerms], LogitFactors | None]:
     rows, gradients = _run(computation, student, labels, teacher, with_gradients=True)
-    return (_weighted(computation.objective, rows, labels.whole), rows), gradients
+    return (_weighted_sum(computation.objective, rows, labels.whole), rows), gradients
 
 
 def _backward(_: Computation, gradients: LogitFactors, cotangents: tuple[Array, Any]) -> Any:
@@ -271,7 +271,7 @@ def _backward(_: Computation, gradients: LogitFactors, cotangents: tuple[Array, 
 cross_entropy.defvjp(_forward, _backward)
 
 
-def _weighted(objective: Objective, rows: RowTerms, whole: Array) -> Float[Array, ""]:
+def _weighted_sum(objective: Objective, rows: RowTerms, whole: Array) -> Float[Array, ""]:
     """Returns the loss; a term whose share is 0 is left out, so that not even its NaN counts."""
     nats, soft = jnp.sum(rows.nats), rows.soft_nats
     if soft is not None and objective.hard_share < 1:

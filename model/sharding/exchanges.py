@@ -204,11 +204,11 @@ def exchange_slices(
 
     The gradient takes the way back. JAX's own would exchange the offsets again.
     """
-    return checkpoint_name(_exchanged(rows, slices, places, len(rows)), EXCHANGED)
+    return checkpoint_name(_exchange(rows, slices, places, len(rows)), EXCHANGED)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _exchanged(rows: Array, slices: Slices, places: int, count: int) -> Array:
+def _exchange(rows: Array, slices: Slices, places: int, count: int) -> Array:
     return _exchanged_forward(rows, slices, places, count)[0]
 
 
@@ -220,7 +220,7 @@ def _exchanged_backward(_: int, count: int, slices: Slices, cotangent: Array) ->
     return _move_slices(cotangent, slices.turned, count), None
 
 
-_exchanged.defvjp(_exchanged_forward, _exchanged_backward)
+_exchange.defvjp(_exchanged_forward, _exchanged_backward)
 
 
 def _move_slices(rows: Array, slices: Slices, places: int) -> Array:

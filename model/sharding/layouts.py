@@ -268,7 +268,7 @@ def expert_shards(mesh: Mesh | AbstractMesh) -> int:
     return math.prod(mesh.shape[axis] for axis in EXPERT_AXES)
 
 
-def replicated(mesh: Mesh) -> NamedSharding:
+def replicated_layout(mesh: Mesh) -> NamedSharding:
     """Returns the layout of scalars and keys."""
     return NamedSharding(mesh, PartitionSpec())
 

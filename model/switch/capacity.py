@@ -51,7 +51,7 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from model.layers.feed_forward import activated
+from model.layers.feed_forward import activate
 from model.remat import MULTIPLIED
 from model.sharding.exchanges import (
     Ends,
@@ -100,7 +100,7 @@ class Experts(NamedTuple):
             row_id: number of each row in the whole batch, which seeds its dropout mask.
         """
         gate = None if self.gate is None else checkpoint_name(product(rows, self.gate), MULTIPLIED)
-        hidden = activated(gate, checkpoint_name(product(rows, self.up), MULTIPLIED))
+        hidden = activate(gate, checkpoint_name(product(rows, self.up), MULTIPLIED))
         if self.dropout_rate > 0:
             kept = hidden / (1 - self.dropout_rate)
             hidden = jnp.where(self._dropout_mask(row_id), kept, 0)

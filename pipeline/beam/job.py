@@ -84,7 +84,7 @@ class Record(Protocol):
         ...
 
     def counters(self) -> Mapping[str, int]:
-        """Returns what the item adds to the job's counters, by name."""
+        """Returns the item's additions to the job's counters, by name."""
         ...
 
 

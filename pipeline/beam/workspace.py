@@ -168,7 +168,7 @@ class Sized(Protocol):
 S = TypeVar("S", bound=Sized)
 
 
-def packed(files: Iterable[S], shard_bytes: int) -> list[list[S]]:
+def pack_files(files: Iterable[S], shard_bytes: int) -> list[list[S]]:
     """Returns runs of files of at most `shard_bytes` together; a larger file is alone.
 
     No run is empty, and none could take the next one's first file.
@@ -279,7 +279,7 @@ class Exchange(Protocol):
         ...
 
     def send(self, shard: int, wave: Wave) -> Iterator[tuple[int, bytes]]:
-        """Yields what a shard sends: a partition of the wave, and the packed keys for it."""
+        """Yields the message of a shard: a partition of the wave, and the packed keys for it."""
         ...
 
     def compare(self, partition: int, parts: Parts) -> Iterator[tuple[int, bytes]]:

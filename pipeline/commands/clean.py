@@ -50,7 +50,7 @@ OUTPUTS = ("pages", "rejected", "broken", "growth", "delta")  # folders of a cor
 
 
 def intents(arguments: Clean) -> list[Intent]:
-    """Returns what the command would do."""
+    """Returns the command's intent."""
     return [intent_of(cleaning_request(arguments))]
 
 
@@ -89,13 +89,13 @@ def clean(request: CleaningRequest, cut: Cut, started: float) -> Outcome:
             rules.held_out,
             request.languages,
             declared=trusts_declarations(rules),
-            unknown=undeclared(request.files),
+            unknown=undeclared_languages(request.files),
         ),
         advised_command(arguments.out, body["languages"]),
     )
 
 
-def undeclared(files: Sequence[InputFile]) -> Iterator[str]:
+def undeclared_languages(files: Sequence[InputFile]) -> Iterator[str]:
     """Yields languages that the table lacks, from the first lines of the first files on disk."""
     for file in files[:LOOKED_AT]:
         if file.path.endswith(JSON_LINES_SUFFIXES) and not is_remote(file.path):

@@ -55,7 +55,7 @@ def run(arguments: Demo) -> None:
 
 
 def intents(arguments: Demo) -> list[Intent]:
-    """Returns what the command would do.
+    """Returns the command's intent.
 
     Raises:
         ArtifactError: if a package of the demo extra is not installed.

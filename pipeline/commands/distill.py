@@ -36,7 +36,7 @@ USE_BATCHES = 16  # training batches to count the experts' loads in; 64 rows wer
 
 
 def intents(arguments: Distill) -> list[Intent]:
-    """Returns what the command would do; the teacher's weights are not read for it."""
+    """Returns the command's intent; the teacher's weights are not read for it."""
     with joined_hosts(arguments.hosts, "distill"), cached_nowhere(arguments) as uncached:
         prepared, _ = checked_request(uncached)
     weights = checkpoint_read("teacher", arguments.teacher, None)

@@ -200,7 +200,7 @@ print(json.dumps([(d.device_kind, (d.memory_stats() or {}).get("bytes_limit")) f
 
 
 def machine(out: Path, stores: Sequence[str]) -> Iterator[Finding]:
-    """Yields what a run on this machine would find."""
+    """Yields the checks of this machine."""
     yield Finding("processors", f"{len(os.sched_getaffinity(0))} for this process")
     yield memory()
     yield devices(DEVICES)

@@ -23,7 +23,7 @@ from pipeline.beam.options import pipeline_options
 from pipeline.corpus import submission
 from pipeline.corpus.job import begin_job
 from pipeline.corpus.read import InputFile, input_files, is_listed
-from pipeline.corpus.request import input_words, named
+from pipeline.corpus.request import find_rules, input_words
 from pipeline.corpus.submission import total_of
 from pipeline.first_checks import check_estimate
 from pipeline.stage import bytes_in_words
@@ -103,7 +103,7 @@ def sample(files: Sequence[InputFile], size: int) -> list[InputFile]:
 
 def measure(files: Sequence[InputFile], rules: str, directory: Path) -> Amounts:
     """Cleans the files and returns the amounts."""
-    job = begin_job(str(directory), named(rules), files)
+    job = begin_job(str(directory), find_rules(rules), files)
     before = _core_seconds()
     submission.run_job(job, pipeline_options(()))
     tally = total_of(job)
@@ -111,7 +111,7 @@ def measure(files: Sequence[InputFile], rules: str, directory: Path) -> Amounts:
         files=len(files),
         input_bytes=math.nan if any(map(is_listed, files)) else sum(file.size for file in files),
         pages=tally.number("read"),
-        kept=sum(tally.number(*key) for key in tally.counts if key[0] == "kept"),
+        kept=tally.number("kept"),
         core_seconds=_core_seconds() - before,
         spilled_bytes=_size(Path(job.workspace.directory)),
         corpus_bytes=_size(directory / "pages") + _size(directory / "rejected"),
@@ -132,7 +132,7 @@ def table_of(measured: Amounts, whole: Amounts, price: float) -> Table:
     return table
 
 
-def _counted(value: float) -> str:
+def _number_in_words(value: float) -> str:
     return f"{value:,.0f}"
 
 
@@ -141,10 +141,10 @@ def _in_hours(seconds: float) -> str:
 
 
 ROWS = (
-    ("files", "files", _counted),
+    ("files", "files", _number_in_words),
     ("input", "input_bytes", bytes_in_words),
-    ("pages", "pages", _counted),
-    ("kept", "kept", _counted),
+    ("pages", "pages", _number_in_words),
+    ("kept", "kept", _number_in_words),
     ("core-hours", "core_seconds", _in_hours),
     ("spilled between steps", "spilled_bytes", bytes_in_words),
     ("corpus", "corpus_bytes", bytes_in_words),

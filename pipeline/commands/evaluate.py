@@ -93,7 +93,7 @@ class EvaluationRequest:
 
 
 def checked_request(arguments: Evaluate) -> EvaluationRequest:
-    """Returns what the arguments name.
+    """Returns the run and text that the arguments name.
 
     Raises:
         ArtifactError: if there is no such run, checkpoint or held-out page, the tokens are not
@@ -114,7 +114,7 @@ def checked_request(arguments: Evaluate) -> EvaluationRequest:
 
 
 def intents(arguments: Evaluate) -> list[Intent]:
-    """Returns what the command would do."""
+    """Returns the command's intent."""
     with joined_hosts(arguments.hosts, "evaluate"):
         check_asked(arguments)
         pages = [page_intent(arguments)] if arguments.tokens else []
@@ -122,7 +122,7 @@ def intents(arguments: Evaluate) -> list[Intent]:
 
 
 def page_intent(arguments: Evaluate) -> Intent:
-    """Returns what the command would do about held-out pages."""
+    """Returns the command's intent on held-out pages."""
     with cached_nowhere(arguments) as uncached:
         request = checked_request(uncached)
     run, blocks = arguments.run, request.blocks
@@ -184,7 +184,7 @@ def check_asked(arguments: Evaluate) -> None:
 
 
 def task_intent(arguments: Evaluate) -> Intent:
-    """Returns what the command would do about tasks."""
+    """Returns the command's intent on tasks."""
     run = arguments.run
     wait_until_seen(run)
     step = requested_step(run, arguments.step)

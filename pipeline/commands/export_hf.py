@@ -95,7 +95,7 @@ def model_card(
         loading(config) + "\n",
         "## Recipe\n",
         table(("field", "value"), recipe_rows(about)) + "\n",
-        *changed(run),
+        *changes_in_words(run),
         "## Data\n",
         table(("input", "digest (SHA-256)"), about.inputs.items()) + "\n",
         "## Results\n",
@@ -118,7 +118,7 @@ def header_of(
 
 
 def description(about: RunRecord, step: int, config: Mapping[str, Any]) -> Iterator[str]:
-    """Yields what the model is, sentence by sentence."""
+    """Yields the sentences that describe the model."""
     switch = about.recipe["model"]["switch"]
     kind = "A dense encoder-decoder"
     if switch is not None:
@@ -156,7 +156,7 @@ def recipe_rows(about: RunRecord) -> Iterator[tuple[str, str]]:
         yield "commit", commit
 
 
-def changed(run: Place) -> Iterator[str]:
+def changes_in_words(run: Place) -> Iterator[str]:
     """Yields the paragraph on what was changed while the model was trained, if anything was."""
     if lines := [str(change) for change in recorded_changes(run)]:
         yield f"Changed while it was trained:\n\n{bullets(lines)}\n"
@@ -238,7 +238,7 @@ def settings_of(arguments: ExportHf, step: int) -> dict[str, Any]:
 
 
 def intents(arguments: ExportHf) -> list[Intent]:
-    """Returns what the command would do."""
+    """Returns the command's intent."""
     with joined_hosts(arguments.hosts, "export-hf"):
         return [checked_request(arguments).intent]
 

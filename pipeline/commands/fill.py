@@ -13,7 +13,7 @@ import numpy as np
 from data.errors import DataError
 from data.tokens.tokenizer import EOS, MODEL_FILE, PADDING, SENTINELS, Tokenizer, load
 from model.decoding.generation import Sampling, cached_decoder, generate
-from model.sharding.layouts import batch_shards, replicated
+from model.sharding.layouts import batch_shards, replicated_layout
 from model.trainer import Trainer
 from pipeline.arguments import Fill
 from pipeline.artifacts import head_in
@@ -47,7 +47,7 @@ class FillRequest(NamedTuple):
 
 
 def checked_request(arguments: Fill) -> FillRequest:
-    """Returns what the arguments name.
+    """Returns the run and text that the arguments name.
 
     Raises:
         ConfigurationError: if a number is out of its range.
@@ -67,7 +67,7 @@ def checked_request(arguments: Fill) -> FillRequest:
 
 
 def intents(arguments: Fill) -> list[Intent]:
-    """Returns what the command would do."""
+    """Returns the command's intent."""
     with joined_hosts(arguments.hosts, "fill"):
         request = checked_request(arguments)
     length = int(np.count_nonzero(request.inputs != PADDING))
@@ -84,7 +84,7 @@ def intents(arguments: Fill) -> list[Intent]:
 def run(arguments: Fill) -> None:
     """Prints the text, with what was generated for each gap in brackets; or the answer to it."""
     with joined_hosts(arguments.hosts, "fill"):
-        text = with_fillings(arguments.text, filled(arguments))
+        text = with_fillings(arguments.text, fill_gaps(arguments))
         if is_first():
             print_lines(*text.split("\n"))
             print_next("fill", "export-hf", "--run", arguments.run, "--out", "exported")
@@ -104,7 +104,7 @@ def with_fillings(text: str, generated: str) -> str:
     return _GAP.sub(lambda gap: f"[{fillings.get(gap[1], '').strip() or NOTHING}]", text)
 
 
-def filled(arguments: Fill) -> str:
+def fill_gaps(arguments: Fill) -> str:
     """Returns the generated text, on every host: each gap's sentinel, then its filling."""
     inputs, sampling, tokenizer, trainer = checked_request(arguments)
     arrays, _ = restore(arguments.run, trainer, None)
@@ -121,7 +121,7 @@ def filled(arguments: Fill) -> str:
             key,
             sampling,
         ),
-        out_shardings=replicated(mesh),
+        out_shardings=replicated_layout(mesh),
     )
     # One row of text; rows of padding fill the other devices of the batch axes.
     rows = np.full((batch_shards(mesh), len(inputs)), PADDING, np.int32)

@@ -48,7 +48,7 @@ EXPERT_DROPOUT = 0.4  # Switch, section 2.4
 CONSTANT = OptimizerConfig(hold_steps=1_000_000)
 
 
-def finetuned(
+def recipe_of_finetuning(
     run: Recipe, tasks: Sequence[str], languages: Sequence[str], targets: int, share: float
 ) -> Recipe:
     """Returns the recipe that fine-tunes a run.
@@ -161,13 +161,13 @@ def with_part(arguments: Finetune, part: str, *overrides: str) -> Finetune:
 
 
 def intents(arguments: Finetune) -> list[Intent]:
-    """Returns what the command would do, once per run."""
+    """Returns the command's intent, once per run."""
     with joined_hosts(arguments.hosts, "finetune"):
         return [requested_intent(of_run) for of_run in one_per_run(arguments)]
 
 
 def requested_intent(arguments: Finetune) -> Intent:
-    """Returns what one run would do."""
+    """Returns the intent of one run."""
     with cached_nowhere(arguments) as uncached:
         request = checked_request(uncached)
     more = [checkpoint_read("run", arguments.run, None)]
@@ -210,7 +210,7 @@ def requested_recipe(arguments: Finetune, pretrained: Recipe, finetuning: Finetu
 
     Overrides apply twice: routing groups follow from the lengths, unless they are set themselves.
     """
-    base = finetuned(
+    base = recipe_of_finetuning(
         pretrained,
         finetuning.names,
         arguments.languages,

@@ -81,7 +81,7 @@ def checked_request(arguments: ImportHf) -> ImportRequest:
 
 
 def intents(arguments: ImportHf) -> list[Intent]:
-    """Returns what the command would do."""
+    """Returns the command's intent."""
     return [checked_request(arguments).intent]
 
 

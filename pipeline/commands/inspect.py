@@ -40,7 +40,7 @@ from pipeline.curation.score import read_scores
 from pipeline.errors import ArtifactError
 from pipeline.first_checks import TRAINED, described_by
 from pipeline.runs.finished import latest_gaps, read_step_times
-from pipeline.terminal import Terminal, print_lines, shortened
+from pipeline.terminal import Terminal, print_lines, shorten
 from pipeline.tokens.opened_blocks import open_blocks
 from pipeline.training.log.summary import (
     inspect_finetuned,
@@ -275,7 +275,7 @@ def print_head(head: Head, console: Console) -> None:
     written = f", schema {head.schema_version}, mswitch {head.code_version}"
     console.print(head.stage + ("" if head.schema_version is None else written))
     for path, value in json_leaves(head.settings).items():
-        console.print(shortened(f"  {path}: {words_of(value)}"))
+        console.print(shorten(f"  {path}: {words_of(value)}"))
 
 
 def inspect_vocabulary(directory: Place, console: Console) -> None:

@@ -120,11 +120,11 @@ def table_of(figures: Sequence[Figure]) -> Table:
             section = figure.section
             table.add_row(section, style="bold")
         mark = Text(figure.mark, style="dim")
-        table.add_row(f"  {figure.name}", formatted(figure), figure.unit, mark)
+        table.add_row(f"  {figure.name}", format_figure(figure), figure.unit, mark)
     return table
 
 
-def formatted(figure: Figure) -> str:
+def format_figure(figure: Figure) -> str:
     """Returns a figure's value as text."""
     if isinstance(figure.value, str):
         return figure.value
@@ -299,7 +299,7 @@ def check_as_designed(step: CompiledStep, wrong: list[str]) -> None:
 
 
 def wrong_in(step: CompiledStep, bounds: Roofline | None) -> list[str]:
-    """Returns what is not as designed in a compiled program; nothing where there is no program."""
+    """Returns the faults of a compiled program's design; nothing where there is no program."""
     return [] if bounds is None else list(faults(step, bounds))
 
 

@@ -28,7 +28,7 @@ from pipeline.training.upcycling import requested_upcycling
 
 
 def requested_origin(arguments: Pretrain) -> Origin:
-    """Returns what the run begins with.
+    """Returns the run's origin.
 
     Raises:
         ArtifactError: if the options contradict each other, or name no such run or checkpoint.
@@ -67,13 +67,13 @@ def run(arguments: Pretrain) -> None:
 
 
 def intents(arguments: Pretrain) -> list[Intent]:
-    """Returns what the command would do, once per seed."""
+    """Returns the command's intent, once per seed."""
     with joined_hosts(arguments.hosts, "pretrain"), cached_nowhere(arguments) as uncached:
         return [requested_intent(of_seed) for of_seed in one_per_seed(uncached)]
 
 
 def requested_intent(arguments: Pretrain) -> Intent:
-    """Returns what one run would do."""
+    """Returns the intent of one run."""
     prepared, origin = checked_request(arguments)
     weights = () if has_begun(arguments.out) else origin.reads()
     return intent_of(prepared, arguments.tokens, weights, origin.first_step(prepared))
@@ -112,7 +112,7 @@ def checked_request(arguments: Pretrain) -> tuple[PreparedRun, Origin]:
     """
     recipe = with_later_settings(requested_recipe(arguments), arguments)
     origin, begun = requested_origin(arguments), has_begun(arguments.out)
-    prepared = prepare(arguments, origin.adapted(recipe), origin.checks(begun), origin.known_step)
+    prepared = prepare(arguments, origin.adapt(recipe), origin.checks(begun), origin.known_step)
     return origin.with_inputs(prepared, begun), origin
 
 

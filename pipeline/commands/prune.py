@@ -37,7 +37,7 @@ from data.files.paths import Place, exists, read_bytes
 from data.tokens.blocks import TokenBlocks
 from data.tokens.shards import TokenizedPage
 from data.tokens.tokenizer import MODEL_FILE, load
-from data.tokens.trimming import Trimming, compared_lines, piece_counts, trimmed
+from data.tokens.trimming import Trimming, compared_lines, piece_counts, trim
 from eval.experts import WRITTEN, ExpertUse, expert_use, switch_layers
 from model.batch import Batch
 from model.config import MeshShape, ModelConfig, SwitchConfig
@@ -313,7 +313,7 @@ def requested_trimming(
     if arguments.trim is None:
         return None
     model = read_bytes(arguments.run / MODEL_FILE)
-    return trimmed(model, piece_counts(blocks, codes), arguments.trim)
+    return trim(model, piece_counts(blocks, codes), arguments.trim)
 
 
 def requested_count(arguments: Prune, switch: SwitchConfig | None) -> int:
@@ -352,7 +352,7 @@ def requested_count(arguments: Prune, switch: SwitchConfig | None) -> int:
 
 
 def intents(arguments: Prune) -> list[Intent]:
-    """Returns what the command would do."""
+    """Returns the command's intent."""
     with cached_nowhere(arguments) as uncached:
         return [checked_request(uncached).intent]
 
@@ -371,7 +371,7 @@ def prune(arguments: Prune, request: PruneRequest) -> Outcome:
             arguments.out, lambda: pruned_state(pruning, text(request)), pruning.step
         )
     describe(arguments, request)
-    body = {"steps": pruning.step, **record(request), **measured(arguments, request)}
+    body = {"steps": pruning.step, **record(request), **cost_of_trimming(arguments, request)}
     print_costs(body)
     before, after = body["parameters_before"], body["parameters"]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
@@ -435,7 +435,7 @@ def describe(arguments: Prune, request: PruneRequest) -> None:
 
 
 def others(request: PruneRequest) -> str:
-    """Returns what became of the experts that were not kept, in words; empty if all were."""
+    """Returns the fate of the experts that were not kept, in words; empty if all were."""
     kept = request.pruning.kept
     if kept is None or kept.shape[-1] == request.experts:
         return ""
@@ -444,7 +444,7 @@ def others(request: PruneRequest) -> str:
 
 
 def record(request: PruneRequest) -> dict[str, Any]:
-    """Returns what the manifest records of the pruning beside its settings and measurements."""
+    """Returns the manifest's record of the pruning beside its settings and measurements."""
     switch, kept, trimming = request.recipe.model.switch, request.pruning.kept, request.trimming
     facts: dict[str, Any] = {}
     if kept is not None and switch is not None:
@@ -462,8 +462,8 @@ def record(request: PruneRequest) -> dict[str, Any]:
     return facts | {"parameters": parameter_count(request.pruning.pruned.shapes)}
 
 
-def measured(arguments: Prune, request: PruneRequest) -> dict[str, Any]:
-    """Returns what trimming a vocabulary costs, by language, for the manifest.
+def cost_of_trimming(arguments: Prune, request: PruneRequest) -> dict[str, Any]:
+    """Returns the cost of trimming a vocabulary, by language, for the manifest.
 
     Losses are left out where experts have a capacity: the pages of a few languages overflow it.
     """

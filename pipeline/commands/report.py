@@ -6,7 +6,6 @@ same inputs is not written again, and one on other inputs is refused, as by ever
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from data.files.atomic import write_text
 from data.files.digests import digest_of_contents
@@ -102,7 +101,7 @@ def run(arguments: Report) -> None:
     run_stage(intent, lambda: _write(arguments.out, report or contents(arguments)))
 
 
-def _write(out: Path, report: ReportContents) -> Outcome:
+def _write(out: Place, report: ReportContents) -> Outcome:
     # Templates and pictures take over a second to load, which a refused command does not have.
     from eval.report.html import to_html
     from eval.report.markdown import to_markdown
@@ -122,7 +121,7 @@ def _write(out: Path, report: ReportContents) -> Outcome:
 
 
 def intents(arguments: Report) -> list[Intent]:
-    """Returns what the command would do; the runs are compared for it."""
+    """Returns the command's intent; the runs are compared for it."""
     intent = _intent(arguments)
     if look(intent) is not Claim.FINISHED:
         contents(arguments)
@@ -130,7 +129,7 @@ def intents(arguments: Report) -> list[Intent]:
 
 
 def _intent(arguments: Report) -> Intent:
-    """Returns what the command would read and write, whatever its directory already holds.
+    """Returns the command's intent.
 
     Raises:
         ArtifactError: if a run is named twice, a directory holds no run, or that of the report
@@ -161,7 +160,7 @@ def _intent(arguments: Report) -> Intent:
     )
 
 
-def _check_same_inputs(out: Path, inputs: Mapping[str, str]) -> None:
+def _check_same_inputs(out: Place, inputs: Mapping[str, str]) -> None:
     """Checks that a report in the directory is on these inputs.
 
     Raises:
@@ -173,7 +172,7 @@ def _check_same_inputs(out: Path, inputs: Mapping[str, str]) -> None:
 
 
 def _other_inputs(out: Place | str, there: Mapping[str, str], inputs: Mapping[str, str]) -> str:
-    """Returns what differs from the inputs of the report that is there, and what to do."""
+    """Returns a refusal that names the inputs that differ."""
     differing = [name for name in {**there, **inputs} if there.get(name) != inputs.get(name)]
     first = differing[0]
     changed = (
@@ -181,12 +180,12 @@ def _other_inputs(out: Place | str, there: Mapping[str, str], inputs: Mapping[st
     )
     more = f", as have {len(differing) - 1} more files" if len(differing) > 1 else ""
     return (
-        f"{out} holds a report on other inputs: {_named(first)} {changed}{more}; remove {out} to "
-        "report on today's, or name another --out."
+        f"{out} holds a report on other inputs: {_input_in_words(first)} {changed}{more}; "
+        f"remove {out} to report on today's, or name another --out."
     )
 
 
-def _named(name: str) -> str:
+def _input_in_words(name: str) -> str:
     """Returns an input in words, such as "the evaluation at step 600 of run 1 of --candidate"."""
     side, _, rest = name.partition("/")
     number, _, file = rest.partition("/")

@@ -103,7 +103,7 @@ def checked_request(arguments: Score) -> ScoreRequest:
 
 
 def intents(arguments: Score) -> list[Intent]:
-    """Returns what the command would do."""
+    """Returns the command's intent."""
     return [checked_request(arguments).intent]
 
 

@@ -61,11 +61,11 @@ from pipeline.curation.score import read_scores, thresholds_of
 from pipeline.curation.select import (
     LateRules,
     SelectFile,
-    listed,
     manifest_of,
     matches,
     pages_of_entries,
     print_summary,
+    read_lists,
     set_aside,
 )
 from pipeline.errors import ArtifactError
@@ -165,7 +165,7 @@ def rules_of(arguments: Select, corpus: CorpusManifest) -> LateRules:
         unique_lines=has_unique_lines(corpus),
     )
     for paths in (rules.blocked, rules.opted_out):
-        listed(paths, BLOCKED)
+        read_lists(paths, BLOCKED)
     for path in arguments.robots:
         check_robots_file(path)
     return rules
@@ -174,7 +174,7 @@ def rules_of(arguments: Select, corpus: CorpusManifest) -> LateRules:
 def intent_of(
     arguments: Select, rules: LateRules, files: Sequence[CorpusFile], pages: int
 ) -> Intent:
-    """Returns what the job would do."""
+    """Returns the job's intent."""
     lists, size = lists_of(arguments), sum(file.size for file in files)
     scores = corpus_files(arguments.scores)
     digests = {name: digest_of_manifest(getattr(arguments, name)) for name in ("corpus", "scores")}
@@ -225,7 +225,7 @@ def settings_of(arguments: Select, rules: LateRules) -> Mapping[str, Any]:
 
 
 def intents(arguments: Select) -> list[Intent]:
-    """Returns what the command would do, with the pages that lists name."""
+    """Returns the command's intent, with the pages that lists name."""
     request = checked_request(arguments)
     finds = [
         sentence
@@ -276,7 +276,7 @@ def select(request: SelectRequest, out: str, started: float) -> Outcome:
 
 
 def cautions(body: Mapping[str, Any], out: str, rules: LateRules) -> Iterator[str]:
-    """Yields what to know about a selection, the gravest first."""
+    """Yields cautions on a selection, the gravest first."""
     for paths in (rules.blocked, rules.opted_out):
         yield from set_aside(paths, paths)
     if not any(entry["kept"] for entry in body["languages"].values()):

@@ -285,7 +285,7 @@ def expected_time(runs: Iterable[Place], steps: int) -> str:
 
 
 def intents(arguments: Time) -> list[Intent]:
-    """Returns what the command would do."""
+    """Returns the command's intent."""
     with cached_nowhere(arguments) as uncached:
         return [checked_request(uncached).intent]
 

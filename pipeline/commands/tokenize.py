@@ -148,7 +148,7 @@ VERSION = 2
 
 
 def intents(arguments: Tokenize) -> list[Intent]:
-    """Returns what the command would do."""
+    """Returns the command's intent."""
     return [checked_request(arguments).intent]
 
 
@@ -182,13 +182,13 @@ def tokenize(arguments: Tokenize, request: TokenRequest, out: str) -> Outcome:
     check_pages(languages, arguments.corpus)
     return Outcome(
         {"token_dtype": dtype, "vocabulary": facts_of(vocabulary), "languages": languages},
-        f"{described(languages)}, in {arguments.out}",
+        f"{numbers_in_words(languages)}, in {arguments.out}",
         cautions(languages),
         ("pretrain", "--recipe=mt5-laptop", "--tokens", arguments.out, "--out", "runs/mt5"),
     )
 
 
-def described(languages: Mapping[str, Any]) -> str:
+def numbers_in_words(languages: Mapping[str, Any]) -> str:
     """Returns the numbers of token blocks in words, from the manifest's entries."""
     train, held_out = (
         {
@@ -206,7 +206,7 @@ def described(languages: Mapping[str, Any]) -> str:
 
 
 def cautions(languages: Mapping[str, Any]) -> Iterator[str]:
-    """Yields what to know before training on token blocks, from the manifest's entries."""
+    """Yields cautions for a training on token blocks, from the manifest's entries."""
     without = [code for code, entry in languages.items() if not entry["validation"]["tokens"]]
     if len(without) == len(languages):
         yield (
@@ -251,7 +251,7 @@ def key_of(shards: Sequence[PageShard], model: bytes, carried: Sequence[Shard] =
 
 
 def facts_of(vocabulary: VocabularyManifest) -> dict[str, Any]:
-    """Returns what the manifest of token blocks repeats of a vocabulary's manifest."""
+    """Returns the fields of a vocabulary's manifest that token blocks repeat."""
     return {name: getattr(vocabulary, name) for name in VocabularyFacts.__struct_fields__}
 
 

@@ -66,7 +66,7 @@ TRAINING_THREADS = 2  # fixed, as sums over threads depend on their number
 
 
 def intents(arguments: Vocabulary) -> list[Intent]:
-    """Returns what the command would do."""
+    """Returns the command's intent."""
     if arguments.model is not None:
         return [adoption(arguments, arguments.model)]
     check_training(arguments)
@@ -86,7 +86,7 @@ def run(arguments: Vocabulary) -> None:
 
 
 def adoption(arguments: Vocabulary, path: Path) -> Intent:
-    """Returns what taking an existing model would do.
+    """Returns the intent of taking an existing model.
 
     Raises:
         ArtifactError: if the settings of a training were given too.
@@ -207,7 +207,7 @@ def train(sentences: Iterator[str], size: int, character_coverage: float) -> byt
 
 
 def misfit(reported: str) -> str:
-    """Returns what SentencePiece reported of a size, and what to do, without a full stop."""
+    """Returns SentencePiece's report on a size with advice, without a full stop."""
     if bound := TOO_LARGE.search(reported):
         most = int(bound[1]) + SENTINELS
         return f"the text has pieces for at most {most}: give --size {most} or less, or more text"

@@ -48,7 +48,7 @@ from pipeline.corpus.pages import (
     options_of,
     unfinished_withdrawal,
 )
-from pipeline.curation.select import listed, matches, pages_of_entries, set_aside
+from pipeline.curation.select import matches, pages_of_entries, read_lists, set_aside
 from pipeline.curation.withdraw import (
     FILES,
     FindSites,
@@ -128,7 +128,7 @@ def checked_request(arguments: Withdraw) -> WithdrawRequest:
         files, sites = workspace.shards(list[CorpusFile]), copies(workspace, arguments)
     pages = sum(entry.kept for entry in manifest.languages.values())
     size = sum(file.size for file in files)
-    entries = listed(sites, BLOCKED)  # refused here, not by a worker
+    entries = read_lists(sites, BLOCKED)  # refused here, not by a worker
     holds = f"domains: {len(entries.domains):,}, addresses: {len(entries.urls):,}"
     intent = Intent(
         stage=STAGE,
@@ -136,7 +136,7 @@ def checked_request(arguments: Withdraw) -> WithdrawRequest:
             Reading("corpus", arguments.corpus, len(files), size, f"{pages:,} pages"),
             files_of("lists", " ".join(arguments.sites), sites, holds),
         ],
-        writes=f"the files that hold a listed page, and {MANIFEST}{removed(arguments.corpus)}",
+        writes=f"the files that hold a listed page, and {MANIFEST}{removes(arguments.corpus)}",
         out=None,
         work=f"addresses of {pages:,} pages and of the rejected ones",
     )
@@ -153,7 +153,7 @@ def checked_request(arguments: Withdraw) -> WithdrawRequest:
 
 
 def settings_of(arguments: Withdraw) -> dict[str, Any]:
-    """Returns what a withdrawal is claimed for."""
+    """Returns the settings of a withdrawal's claim."""
     return {"reason": arguments.reason, "sites": [*arguments.sites]}
 
 
@@ -163,15 +163,15 @@ def copies(workspace: Workspace, arguments: Withdraw) -> tuple[str, ...]:
     return tuple(join_path(workspace.directory, LISTS, f"{number:05d}") for number in numbers)
 
 
-def removed(corpus: str) -> str:
-    """Returns what a withdrawal removes whole, in words."""
+def removes(corpus: str) -> str:
+    """Returns the folders that a withdrawal removes whole, in words."""
     there = directories_in(corpus)
     folders = [f"{name}/" for name in TEXT_FOLDERS if name in there]
     return f"; removes {', '.join(folders)}" if folders else ""
 
 
 def intents(arguments: Withdraw) -> list[Intent]:
-    """Returns what the command would do, with the pages that each entry names."""
+    """Returns the command's intent, with the pages that each entry names."""
     request = checked_request(arguments)
     pages = pages_of_entries(request.corpus, request.files, request.sites)
     return [replace(request.intent, finds=[*matches(request.sites, pages, arguments.sites)])]
@@ -208,7 +208,7 @@ def run(arguments: Withdraw) -> None:
 
 
 def changes_of_languages(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
-    """Yields what withdrawals did to languages, from the manifests before and after this one."""
+    """Yields effects on languages, from the manifests before and after this withdrawal."""
     if before is after:
         yield "No page matched."
     bare = [

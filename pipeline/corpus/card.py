@@ -219,7 +219,7 @@ def example(codes: Sequence[str]) -> str:
 
 
 def late_rules(selections: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Yields what each selection decided by, as a list of its settings."""
+    """Yields the settings of each selection, as a list."""
     for rules in selections:
         yield "\n## Late rules\n"
         for name, value in rules.items():
@@ -230,7 +230,7 @@ def late_rules(selections: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def withdrawn(withdrawals: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Yields what was withdrawn, without the names of its hosts."""
+    """Yields the withdrawals, without the names of its hosts."""
     for number, withdrawal in enumerate(withdrawals):
         if not number:
             yield "\n## Withdrawn\n"
@@ -242,7 +242,7 @@ def withdrawn(withdrawals: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def description(body: Mapping[str, Any], codes: Sequence[str]) -> str:
-    """Returns what the corpus is, in two sentences."""
+    """Returns two sentences that describe the corpus."""
     entries = body["languages"].values()
     kept, characters = (sum(entry[name] for entry in entries) for name in ("kept", "characters"))
     rejected = sum(sum(entry["rejected"].values()) for entry in entries)
@@ -302,7 +302,7 @@ def table(body: Mapping[str, Any]) -> Iterator[str]:
 
 
 def licence(name: str) -> str:
-    """Returns what is known about the right to use the pages."""
+    """Returns the paragraph on the right to use the pages."""
     if name == UNDECLARED:
         return "No licence was declared. The text of each page belongs to its authors."
     return paragraph(f"Declared licence: {name}. The text of each page belongs to its authors.")

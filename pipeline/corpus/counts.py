@@ -8,12 +8,11 @@ language identification.
 import contextlib
 import threading
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from msgspec import Struct
+from msgspec import Struct, to_builtins
 
 from data.corpus_manifest import interval
 from data.files.json_files import Count, RelativePath
@@ -29,6 +28,9 @@ COUNTED = {
     "not_asked": "pages_not_asked",
     "bytes": "bytes_read",
 }
+
+
+NOT_KEPT = "groups", "identification_seconds"  # fields of a tally that its file has not
 
 
 class SortedRun(NamedTuple):
@@ -53,55 +55,58 @@ class SortedRun(NamedTuple):
     size: Count
 
 
-class TallyRecord(Struct, frozen=True):
-    """A tally as it lies in a file; the attributes are those of `Tally`."""
-
-    counts: list[tuple[str, str, str, Count]]
-    broken: dict[str, list[tuple[str, int]]] = {}
-    smallest: dict[str, list[str]] = {}
-    runs: list[SortedRun] = []
-
-
-@dataclass
-class Tally:
+class Tally(Struct, kw_only=True):
     """The tally of one work item, or the sum of several.
 
     Attributes:
-        counts: sums by kind and language, and then by detail.
+        counts: sums by kind, then language, then detail.
         broken: first files and offsets of broken records, by reason.
         smallest: smallest digests of each language's pages, as many as may be held out; none in a
             sum.
         runs: sorted runs that a work item spilled for the files of the corpus; none in a sum.
-        groups: groups of these runs; in a sum alone.
-        identification_seconds: seconds of language identification, for the counters only.
+        groups: groups of these runs; in a sum alone, and in no file.
+        identification_seconds: seconds of language identification, for the counters; in no file,
+            as they would differ on retry.
     """
 
-    counts: dict[tuple[str, str], Counter[str]] = field(
-        default_factory=lambda: defaultdict(Counter)
-    )
-    broken: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
-    smallest: dict[str, list[str]] = field(default_factory=dict)
-    runs: list[SortedRun] = field(default_factory=list)
-    groups: set[str] = field(default_factory=set)
+    counts: dict[str, dict[str, dict[str, Count]]] = {}
+    broken: dict[str, list[tuple[str, int]]] = {}
+    smallest: dict[str, list[str]] = {}
+    runs: list[SortedRun] = []
+    groups: set[str] = set()
     identification_seconds: float = 0.0
 
     def add(self, kind: str, language: str = "", detail: str = "", number: int = 1) -> None:
         """Adds a number to a count."""
-        self.counts[kind, language][detail] += number
+        details = self.counts.setdefault(kind, {}).setdefault(language, {})
+        details[detail] = details.get(detail, 0) + number
 
-    def add_counts(self, other: "Tally") -> None:
-        """Adds all counts of another tally, zeros included."""
-        for key, details in other.counts.items():
-            self.counts[key].update(details)
+    def add_counts(self, other: "Tally", times: int = 1) -> None:
+        """Adds all counts of another tally, zeros included, once or -1 times."""
+        for kind, language, detail, number in other:
+            self.add(kind, language, detail, times * number)
+
+    def __iter__(self) -> Iterator[tuple[str, str, str, int]]:
+        """Yields kind, language, detail and number of each count."""
+        for kind, languages in self.counts.items():
+            for language, details in languages.items():
+                for detail, number in details.items():
+                    yield kind, language, detail, number
+
+    def languages(self, *kinds: str) -> list[str]:
+        """Returns the languages that have counts of any of the kinds, in order."""
+        return sorted({language for kind in kinds for language in self.counts.get(kind, ())})
 
     def details(self, kind: str, language: str = "") -> Counter[str]:
         """Returns the counts of a kind and language by detail, in order."""
-        details = self.counts.get((kind, language), {})
-        return Counter({detail: details[detail] for detail in sorted(details)})
+        details = self.counts.get(kind, {}).get(language, {})
+        return Counter(dict(sorted(details.items())))
 
-    def number(self, kind: str, language: str = "") -> int:
-        """Returns the sum of a kind and language over all details."""
-        return sum(self.counts.get((kind, language), {}).values())
+    def number(self, kind: str, language: str | None = None) -> int:
+        """Returns the sum of a kind over all details of a language, or of all languages."""
+        languages = self.counts.get(kind, {})
+        asked = languages.values() if language is None else (languages.get(language, {}),)
+        return sum(sum(details.values()) for details in asked)
 
     def count_outcome(self, outcome: Page | Dropped) -> None:
         """Counts a page that passed every rule, was rejected, or was not requested."""
@@ -127,42 +132,29 @@ class Tally:
             self.broken[record.reason] = sorted(places)[:SAMPLES]
 
     def as_json(self) -> dict[str, Any]:
-        """Returns the tally as a JSON value; seconds would differ on retry."""
-        counts = sorted(
-            [*key, detail, number]
-            for key, details in self.counts.items()
-            for detail, number in details.items()
-        )
-        broken, smallest, runs = self.broken, self.smallest, self.runs
-        return {"counts": counts, "broken": broken, "smallest": smallest, "runs": runs}
+        """Returns the part of the tally that its file holds, the same on retry."""
+        value = to_builtins(self, order="deterministic")
+        return {name: part for name, part in value.items() if name not in NOT_KEPT}
 
     def counters(self) -> Counter[str]:
-        """Returns what the work item adds to the job's counters, the same on every runner.
+        """Returns the work item's additions to the job's counters, the same on every runner.
 
         The names are pages_read, pages_kept, pages_not_asked, bytes_read, rejected/REASON,
         broken/REASON and language_milliseconds. Counts of hosts and of entries have no counter,
         because every worker reports each counter by its name, again and again.
         """
         values = Counter({"language_milliseconds": round(1000 * self.identification_seconds)})
-        for (kind, _), details in self.counts.items():
+        for kind, _, detail, number in self:
             if kind in ("rejected", "broken"):
-                values.update({f"{kind}/{reason}": number for reason, number in details.items()})
+                values[f"{kind}/{detail}"] += number
             elif kind in COUNTED:
-                values[COUNTED[kind]] += details.total()
+                values[COUNTED[kind]] += number
         return values
-
-    @classmethod
-    def of_record(cls, record: TallyRecord) -> "Tally":
-        """Returns the tally that `as_json` wrote."""
-        tally = cls(broken=record.broken, smallest=record.smallest, runs=record.runs)
-        for kind, language, detail, number in record.counts:
-            tally.add(kind, language, detail, number)
-        return tally
 
 
 def tally_of(workspace: Workspace, step: str, number: int) -> Tally:
     """Returns the tally of a finished work item."""
-    return Tally.of_record(workspace.record(step, number, TallyRecord))
+    return workspace.record(step, number, Tally)
 
 
 def tallies(workspace: Workspace, step: str, items: int) -> Iterator[Tally]:
@@ -171,7 +163,7 @@ def tallies(workspace: Workspace, step: str, items: int) -> Iterator[Tally]:
     Raises:
         DataError: if work items are missing.
     """
-    return map(Tally.of_record, workspace.records(step, items, TallyRecord))
+    return workspace.records(step, items, Tally)
 
 
 def total(tallies: Iterable[Tally]) -> Tally:

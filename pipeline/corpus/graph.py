@@ -114,7 +114,7 @@ def _own_stages(job: CleaningJob, rules: PageRules) -> tuple[list[Stage], Exchan
 
 
 def page_rules(job: CleaningJob) -> PageRules:
-    """Returns what a job judges."""
+    """Returns the judgements of a job."""
     rules = job.rules
     requested: tuple[Judgement, ...] = ()
     if job.languages is not None:

@@ -19,7 +19,7 @@ from data.urls import normalized_hash
 from pipeline.beam.workspace import Workspace
 from pipeline.corpus import counts, spills
 from pipeline.corpus.counts import Tally
-from pipeline.corpus.judgements import Judgement, Rows, judged
+from pipeline.corpus.judgements import Judgement, Rows, judge_page
 from pipeline.corpus.lines import FindDuplicateLines, SpillLineKeys, duplicate_lines
 from pipeline.corpus.read import ReadShard
 from pipeline.corpus.spills import ROW, SortedRunWriter, row_of
@@ -86,7 +86,7 @@ class JudgePages:
 
     def outcome(self, page: Page | Rejected) -> Page | Dropped:
         """Returns a page after the last rules, with its split."""
-        outcome = judged(page, self.judgements) if isinstance(page, Page) else page
+        outcome = judge_page(page, self.judgements) if isinstance(page, Page) else page
         return self.with_split(outcome)
 
     def with_split(self, outcome: Page | Dropped) -> Page | Dropped:

@@ -69,7 +69,7 @@ JUDGEMENT_FAILED = "judgement_failed"
 LONGEST_CLASS_NAME = 60  # characters of it in a reason
 
 
-def judged(page: Page, judgements: Iterable[Judgement]) -> Page | Dropped:
+def judge_page(page: Page, judgements: Iterable[Judgement]) -> Page | Dropped:
     """Returns the page after all judgements, or the result of the first that drops it.
 
     A page on which a judgement fails is rejected as it was read, so `rejected/` has its address and
@@ -107,7 +107,7 @@ class RejectByRule:
 
 def clean_english_lines(page: Page) -> Page | Rejected:
     """Applies C4's English line rules, which remove lines and reject pages."""
-    return _cleaned(page, english_lines.clean(page.text))
+    return _cleaned_page(page, english_lines.clean(page.text))
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class IdentifyLanguage:
 
     def __call__(self, page: Page) -> Page | Rejected:
         """Judges one page."""
-        answer = _identified(self.model, page.text)
+        answer = _identify(self.model, page.text)
         language = answer.language_above(self.certain_probability)
         return _in_mc4(
             page._replace(
@@ -161,7 +161,7 @@ class CheckDeclaredLanguage:
 
     def __call__(self, page: Page) -> Page | Rejected:
         """Judges one page."""
-        answer = _identified(self.model, page.text)
+        answer = _identify(self.model, page.text)
         identified = answer.language_above(self.certain_probability)
         language = page.declared_language or UNDETERMINED
         return page._replace(
@@ -206,7 +206,7 @@ class ApplyThresholds:
 
 def clean_web_lines(page: Page) -> Page | Rejected:
     """Applies `mswitch-web`'s line rules, which remove lines and reject pages."""
-    return _cleaned(page, web_lines.clean(page.text))
+    return _cleaned_page(page, web_lines.clean(page.text))
 
 
 def use_declared_language(page: Page) -> Page:
@@ -236,14 +236,14 @@ def _in_mc4(page: Page) -> Page | Rejected:
     return Rejected(page._replace(language=UNDETERMINED), "language_not_in_mc4")
 
 
-def _cleaned(page: Page, cleaned: Cleaned) -> Page | Rejected:
+def _cleaned_page(page: Page, cleaned: Cleaned) -> Page | Rejected:
     text, removed, reason = cleaned
     if reason is not None:
         return Rejected(page, reason)
     return page._replace(text=text, removed_lines=(*page.removed_lines, *sorted(removed.items())))
 
 
-def _identified(model: str | None, text: str) -> Prediction:
+def _identify(model: str | None, text: str) -> Prediction:
     with identification_timed():
         return _identifier(model).identify(text)
 
@@ -306,7 +306,9 @@ class SpilledPages:
                 if row in sizes:
                     page = page._replace(cluster_size=sizes[row])
                 outcome = (
-                    Rejected(page, self.reason) if is_duplicate[at] else judged(page, judgements)
+                    Rejected(page, self.reason)
+                    if is_duplicate[at]
+                    else judge_page(page, judgements)
                 )
                 passes[at] = isinstance(outcome, Page)
                 passed.append(outcome) if isinstance(outcome, Page) else dropped.append(outcome)
@@ -366,10 +368,7 @@ class DecideThresholds:
     def send(self, shard: int, wave: Wave) -> Iterator[tuple[int, bytes]]:
         """Yields the shard's counts of probabilities."""
         tally = tally_of(self.workspace, DescribePages.name, shard)
-        histograms = {
-            code: steps for (kind, code), steps in tally.counts.items() if kind == CERTAINTY
-        }
-        yield wave.first, msgspec.json.encode(histograms)
+        yield wave.first, msgspec.json.encode(tally.counts.get(CERTAINTY, {}))
 
     def compare(self, partition: int, parts: Parts) -> Iterator[tuple[int, bytes]]:
         """Yields the thresholds, the same for each shard."""

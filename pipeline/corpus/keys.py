@@ -181,7 +181,7 @@ class SortedKeys:
     def ranges(self) -> Iterator[Keys]:
         """Yields the keys range by range: a power of two of them, each of the same width."""
         if not self._runs:
-            yield _sorted([self._none, *self._waiting])
+            yield _sort([self._none, *self._waiting])
             return
         self._store()
         runs = [np.load(path, mmap_mode="r") for path in self._runs]
@@ -191,18 +191,18 @@ class SortedKeys:
         ends = [ends_of(np.ascontiguousarray(run["first"]), 0, count, count) for run in runs]
         for number in range(count):
             spans = (slice(*at[number : number + 2]) for at in ends)
-            yield _sorted([run[span] for run, span in zip(runs, spans, strict=True)])
+            yield _sort([run[span] for run, span in zip(runs, spans, strict=True)])
 
     def _store(self) -> None:
         if not self._waiting:
             return
         path = self._directory / f"{len(self._runs)}.npy"
-        np.save(path, _sorted(self._waiting))
+        np.save(path, _sort(self._waiting))
         self._runs.append(path)
         self._waiting, self._in_memory = [], 0
 
 
-def _sorted(parts: list[Keys]) -> Keys:
+def _sort(parts: list[Keys]) -> Keys:
     keys = np.concatenate(parts)
     return keys[np.argsort(keys["first"], kind="stable")]
 

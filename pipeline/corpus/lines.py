@@ -22,7 +22,7 @@ from jaxtyping import Bool, Shaped, UInt32
 from data.dedup import line_dedup
 from data.dedup.line_dedup import LineHashes
 from data.files.paths import temporary_folder
-from data.numbers import is_among, repeated
+from data.numbers import is_among, repeated_numbers
 from data.reading.page import Page
 from pipeline.beam.workspace import Parts, Wave, Waves, Workspace, verdict_path
 from pipeline.corpus import spills
@@ -212,7 +212,7 @@ def _repeated_in(parts: Iterable[tuple[int, bytes]], first: int, end: int) -> np
         hashes = np.frombuffer(part, SHORT)  # in ascending order
         begin, stop = between(hashes, first, end, 32)
         of_range.append(hashes[begin:stop])
-    return repeated(np.concatenate(of_range))
+    return repeated_numbers(np.concatenate(of_range))
 
 
 @dataclass(frozen=True)
@@ -226,7 +226,7 @@ class FindDuplicateLines:
 
     def send(self, shard: int, wave: Wave) -> Iterator[tuple[int, bytes]]:
         """Yields the claims of a shard's marked keys, by partition."""
-        for part, marked in self.marked(shard, wave):
+        for part, marked in self.marked_keys(shard, wave):
             columns = {name: part.keys[name].to_numpy()[marked] for name in LINE_KEYS.names}
             claims = np.empty(int(marked.sum()), CLAIM)
             claims["first"], claims["rank"] = columns["first"], columns["rank"]
@@ -249,7 +249,7 @@ class FindDuplicateLines:
         """Writes the masks of a shard's claims."""
         write_masks(self.workspace, verdict_path(self, shard, wave), verdicts)
 
-    def marked(
+    def marked_keys(
         self, shard: int, wave: Wave
     ) -> Iterator[tuple[PartitionKeys, Bool[np.ndarray, " keys"]]]:
         """Yields a shard's keys with the mask of the first exchange."""
@@ -283,7 +283,7 @@ def duplicate_lines(exchange: FindDuplicateLines, shard: int) -> UInt32[np.ndarr
     lines = [batch["line"].to_numpy() for batch in repeats]
     for wave in exchange.waves.all():
         lost = read_masks(verdict_path(exchange, shard, wave))
-        for part, marked in exchange.marked(shard, wave):
+        for part, marked in exchange.marked_keys(shard, wave):
             hashes, numbers = (part.keys[name].to_numpy()[marked] for name in ("first", "line"))
             lines.append(numbers[mask_over(hashes, part, exchange.waves.partitions, lost)])
     return np.sort(np.concatenate(lines))

@@ -59,10 +59,10 @@ from data.reading import crawl, records, web_archive
 from data.reading.crawl import COMMON_CRAWL, SCHEMES
 from data.reading.page import BROKEN, BrokenRecord, Page, Rejected
 from data.reading.records import published_as
-from pipeline.beam.workspace import Workspace, packed
+from pipeline.beam.workspace import Workspace, pack_files
 from pipeline.corpus import spills
 from pipeline.corpus.counts import Tally
-from pipeline.corpus.judgements import Judgement, judged
+from pipeline.corpus.judgements import Judgement, judge_page
 from pipeline.corpus.keys import NUMBERS, numbers_from
 from pipeline.corpus.spills import page_spill
 from pipeline.errors import no_such_input
@@ -106,7 +106,7 @@ class InputFile(NamedTuple):
 def shards(files: Sequence[InputFile], cut: Cut) -> list[list[str]]:
     """Returns the paths of each shard's files, in order."""
     full = max(cut.shard_bytes, -(-sum(file.size for file in files) // MOST_SHARDS))
-    return [[file.path for file in shard] for shard in packed(files, full)]
+    return [[file.path for file in shard] for shard in pack_files(files, full)]
 
 
 def partitions(files: Iterable[InputFile], cut: Cut) -> int:
@@ -244,7 +244,7 @@ class ReadShard:
                 files.tally.count_broken(broken)
                 if broken:
                     broken_file.write_batch(broken_batch(broken))
-                outcomes = [judged(page, self.judgements) for page in chunk]
+                outcomes = [judge_page(page, self.judgements) for page in chunk]
                 passed = [page for page in outcomes if isinstance(page, Page)]
                 dropped = [other for other in outcomes if not isinstance(other, Page)]
                 versions: list[PageVersion] = []
@@ -362,7 +362,7 @@ def input_files(patterns: Collection[str], base: str = COMMON_CRAWL) -> list[Inp
         )
     files: dict[str, InputFile] = {}
     for pattern in patterns:
-        matched = list(_matched(pattern, base))
+        matched = list(_matching_files(pattern, base))
         if not matched:
             raise no_such_input(pattern)
         unreadable = next((file for file in matched if not is_readable(file.path)), None)
@@ -432,8 +432,8 @@ def identity(path: str) -> str:
     return path
 
 
-def _matched(pattern: str, base: str) -> Iterator[InputFile]:
-    for file in _globbed(pattern):
+def _matching_files(pattern: str, base: str) -> Iterator[InputFile]:
+    for file in _glob(pattern):
         if file.path.endswith(crawl.SUFFIXES):
             with local_copy(file.path) as listing:
                 for name in crawl.read_paths(listing):
@@ -442,7 +442,7 @@ def _matched(pattern: str, base: str) -> Iterator[InputFile]:
             yield file
 
 
-def _globbed(pattern: str) -> Iterator[InputFile]:
+def _glob(pattern: str) -> Iterator[InputFile]:
     if not is_remote(pattern):
         is_file = os.path.isfile(pattern)  # as a[1].jsonl, which as a glob is another file
         for name in [pattern] if is_file else glob.glob(pattern, recursive=True):

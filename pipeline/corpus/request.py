@@ -43,7 +43,7 @@ from pipeline.corpus.read import (
 from pipeline.stage import Identity, Intent, Reading, files_of
 
 
-def completed(arguments: Clean, version: int) -> Clean:
+def complete_arguments(arguments: Clean, version: int) -> Clean:
     """Returns the arguments with the settings of the corpus that they add to, if there is one.
 
     Raises:
@@ -148,14 +148,14 @@ def check_new(files: Sequence[InputFile], corpus: str, facts: GrowthFacts) -> No
 MC4_SHARE = 0.001
 
 
-def named(name: str) -> AnyRules:
+def find_rules(name: str) -> AnyRules:
     """Returns the rule set with this name.
 
     Raises:
         DataError: if there is none.
     """
     web = rule_sets.mswitch_web()
-    return web if name == web.name else rule_sets.named(name)
+    return web if name == web.name else rule_sets.find_rule_set(name)
 
 
 def requested_rules(arguments: Clean) -> AnyRules:
@@ -165,7 +165,7 @@ def requested_rules(arguments: Clean) -> AnyRules:
         DataError: if there are no such rules, or the share is invalid.
     """
     assert arguments.rules is not None  # `completed` has them
-    rules = named(arguments.rules)
+    rules = find_rules(arguments.rules)
     if arguments.validation_share is None and arguments.validation_minimum is None:
         return rules
     share = MC4_SHARE if arguments.validation_share is None else arguments.validation_share
@@ -268,7 +268,7 @@ def cleaning_request(arguments: Clean) -> CleaningRequest:
     Raises:
         DataError: if there is no such input, or options contradict.
     """
-    arguments = completed(arguments, VERSION)
+    arguments = complete_arguments(arguments, VERSION)
     rules = requested_rules(arguments)
     check_license(arguments.license)
     languages = None if arguments.languages is None else codes(arguments.languages)
@@ -347,7 +347,7 @@ def input_digests(arguments: Clean, files: Sequence[InputFile]) -> dict[str, str
 
 
 def intent_of(request: CleaningRequest) -> Intent:
-    """Returns what the job would do."""
+    """Returns the job's intent."""
     arguments = request.arguments
     languages = "all languages" if request.languages is None else ", ".join(request.languages)
     skipped = f"; {request.not_read.total():,} files are in other languages"

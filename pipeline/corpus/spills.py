@@ -307,7 +307,7 @@ class LastOutcome(NamedTuple):
 
     @classmethod
     def of(cls, outcome: Page | Dropped) -> "LastOutcome":
-        """Returns what was decided."""
+        """Returns the decision."""
         page = outcome if isinstance(outcome, Page) else outcome.page
         kind = (
             OUTCOME_KEPT

@@ -91,7 +91,7 @@ class JobProgress:
 
     def update(self) -> None:
         """Updates the counts."""
-        counted = self._counted()
+        counted = self._counters()
         if counted:
             # Attempted counters can decrease on retry; the display must not.
             self._counts |= self._before + Counter(counted)
@@ -99,7 +99,7 @@ class JobProgress:
             self._read_tallies()
             self._counts = Counter(self._tallied)
 
-    def _counted(self) -> dict[str, int]:
+    def _counters(self) -> dict[str, int]:
         """Returns the graph's counters so far; empty if the runner does not report them."""
         job: PipelineResult | None = getattr(self._graph, "result", None)  # once it is submitted
         try:
@@ -210,16 +210,16 @@ def graphs(job: CleaningJob) -> Iterator[list[GraphStage]]:
         waiting.append(stage)
         contracted = stage
         while isinstance(contracted, ContractPairs):
-            yield from _grouped(job, waiting)
+            yield from _group_stages(job, waiting)
             waiting = []
             if not pairs_left(contracted, job.shards):
                 break
             asked, contracted = contracted.round()
             waiting = [(asked,), contracted]
-    yield from _grouped(job, waiting)
+    yield from _group_stages(job, waiting)
 
 
-def _grouped(job: CleaningJob, stages: Iterable[Stage]) -> Iterator[list[GraphStage]]:
+def _group_stages(job: CleaningJob, stages: Iterable[Stage]) -> Iterator[list[GraphStage]]:
     """Yields stages in graphs, without waves whose verdicts were collected by an earlier start."""
     graph: list[GraphStage] = []
     for stage in stages:

@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Column, Table
 
-from data.errors import listed
+from data.errors import join_names
 from data.files.parquet_files import row_count
 from data.languages import UNDETERMINED, all_languages
 from data.rules import rule_sets
@@ -48,7 +48,7 @@ def manifest_of(
         RuntimeError: if pages were lost or counted twice.
     """
     read = tally.number("read")
-    counted = sum(tally.number(*key) for key in tally.counts if key[0] in OUTCOMES)
+    counted = sum(map(tally.number, OUTCOMES))
     if read != counted:
         raise RuntimeError(
             f"{read} pages were read, but {counted} were kept, rejected or not requested; "
@@ -137,15 +137,11 @@ def _by_kind(rules: RuleSet | WebRuleSet) -> dict[str, Any]:
 
 
 def _seen(tally: Tally) -> list[str]:
-    return _in_order(
-        language
-        for kind, language in tally.counts
-        if language and kind not in ("certainty", "not_asked")
-    )
+    return _in_order(tally.languages(*(tally.counts.keys() - {"certainty", "not_asked"})))
 
 
 def _not_asked(tally: Tally) -> dict[str, int]:
-    codes = _in_order(code for kind, code in tally.counts if kind == "not_asked")
+    codes = _in_order(tally.languages("not_asked"))
     return {code: tally.number("not_asked", code) for code in codes}
 
 
@@ -232,14 +228,14 @@ def cautions(
     yield from _of_input(body)
     yield from _of_reasons(body)
     if missing := [code for code in requested or () if code not in kept]:
-        yield f"No page was kept in {_listed(missing)}, which --languages names."
+        yield f"No page was kept in {_few(missing)}, which --languages names."
     if kept and set(kept) == {UNDETERMINED}:
         yield (
             "No kept page has a language, and pages without one are not trained on; give records a "
             '"language" that is in data/languages.tsv, or choose rules that identify languages.'
         )
     elif declared and (without := kept.get(UNDETERMINED)):
-        codes = listed(dict.fromkeys(unknown))
+        codes = join_names(dict.fromkeys(unknown))
         such = f" ({codes})" if codes else ""
         yield (
             f"{without:,} of {sum(kept.values()):,} kept pages declare no language or a code that "
@@ -251,10 +247,10 @@ def cautions(
     if several and len(without) == len(kept.keys() - {UNDETERMINED}):
         yield f"No page is held out ({rule}), so no run can be evaluated; {HOLD_OUT}."
     elif several:
-        yield f"No page is held out in {_listed(several)} ({rule}); {HOLD_OUT}, or go on without."
+        yield f"No page is held out in {_few(several)} ({rule}); {HOLD_OUT}, or go on without."
     if single:
         yield (
-            f"Of {_listed(single)} there is one page only, which is trained on; give more text for "
+            f"Of {_few(single)} there is one page only, which is trained on; give more text for "
             "an evaluation there."
         )
     held_out = {code: languages[code]["held_out"] for code in kept if code != UNDETERMINED}
@@ -278,7 +274,7 @@ def _of_shared_addresses(
         code = max(more, key=lambda language: languages[language]["held_out"])
         held_out = f"{languages[code]['held_out']:,} pages for {wanted[code]:,}"
         yield (
-            f"Pages of {_listed(more)} share an address or a text and are held out together "
+            f"Pages of {_few(more)} share an address or a text and are held out together "
             f'({code}: {held_out}); give each document a "url" of its own, or none where it names '
             "a source."
         )
@@ -334,7 +330,7 @@ REMEDIES = {
 }
 
 
-def _listed(codes: Sequence[str]) -> str:
+def _few(codes: Sequence[str]) -> str:
     more = len(codes) - NAMED
     rest = f" and {more} more language{'' if more == 1 else 's'}" if more > 0 else ""
     return ", ".join(codes[:NAMED]) + rest

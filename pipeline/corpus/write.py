@@ -266,7 +266,7 @@ class PlannedGroup(Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class GroupsOfShard:
-    """Yields what a shard has of each group, from the records of its own work items."""
+    """Yields a shard's part of each group, from the records of its own work items."""
 
     workspace: Workspace
     steps: tuple[str, ...]
@@ -279,7 +279,7 @@ class GroupsOfShard:
             for run in tally.runs:
                 by_file[run.group, run.file].append(run)
             for (group, file), runs in by_file.items():
-                yield group, ShardOfGroup(shard, file, _packed(runs), b"")
+                yield group, ShardOfGroup(shard, file, _pack(runs), b"")
             for code, digests in tally.smallest.items():
                 if digests:
                     smallest = b"".join(map(bytes.fromhex, digests))
@@ -309,13 +309,15 @@ class PlanGroup:
         else:
             files = [*files_of(name, parts, self.held_out, self.addition)]
         planned = PlannedGroup(
-            group=name, files=[*map(_planned, files)], held_out_up_to=_held_out_up_to(files, parts)
+            group=name,
+            files=[*map(_to_planned_file, files)],
+            held_out_up_to=_held_out_up_to(files, parts),
         )
         self.workspace.leave(PLAN, name.replace("/", "-"), to_builtins(planned))
         return files
 
 
-def _planned(file: FileToWrite | BrokenFile) -> PlannedFile:
+def _to_planned_file(file: FileToWrite | BrokenFile) -> PlannedFile:
     return PlannedFile(file.name, *(file.shards if isinstance(file, FileToWrite) else (0, 0)))
 
 
@@ -326,7 +328,7 @@ def _held_out_up_to(
     return next((f"{max((end or smallest_digest(parts)) - 1, 0):032x}" for end in ends), None)
 
 
-def _packed(runs: Iterable[SortedRun]) -> bytes:
+def _pack(runs: Iterable[SortedRun]) -> bytes:
     rows = [
         (run.batch, run.pages, run.size, int(run.first[:16], 16), int(run.last[:16], 16))
         for run in runs
@@ -353,7 +355,7 @@ class WriteFile:
             return read.write_broken(self.workspace, file)
         path = join_path(self.workspace.out, file.name)
         if not exists(path):
-            table = _sorted(self._read(file))
+            table = _sort(self._read(file))
             columns = REJECTED if file.name.startswith("rejected/") else self.columns
             if file.split:
                 split = pa.array([file.split] * len(table), pa.string())
@@ -378,7 +380,7 @@ def _range(batch: pa.RecordBatch, first: int, end: int) -> pa.RecordBatch:
     return batch.take(pa.array(range(begin, stop), pa.int64()))
 
 
-def _sorted(table: pa.Table) -> pa.Table:
+def _sort(table: pa.Table) -> pa.Table:
     order = ["digest", *REJECTED.names]
     digest = table["digest"].cast(pa.binary())
     table = table.set_column(table.schema.get_field_index("digest"), "digest", digest)

@@ -108,7 +108,7 @@ class AskRobots:
     name = "robots"
 
     def send(self, shard: int, wave: Wave) -> Iterator[tuple[int, bytes]]:
-        """Yields what a file sends to each partition."""
+        """Yields a file's message to each partition."""
         files = self.workspace.shards(list[CorpusFile])
         parts: dict[int, ShardPart] = defaultdict(lambda: ShardPart({}, {}))
         of_wave = range(*wave)

@@ -20,7 +20,7 @@ from data.curation.thresholds import (
     Histograms,
     HistogramSum,
     Thresholds,
-    derived,
+    derive,
     histograms,
     sum_histograms,
 )
@@ -143,7 +143,7 @@ class ScoreFile:
 
 
 def _batches(path: str) -> Iterator[pa.RecordBatch]:
-    """Yields what is scored of a file's pages, some pages at a time."""
+    """Yields the scored columns of a file's pages, some pages at a time."""
     with local_copy(path) as here:
         yield from read_pages(here, READ, ranges=RANGES, name=path)
 
@@ -187,7 +187,7 @@ def manifest_of(records: Iterable[tuple[CorpusFile, ScoreRecord]]) -> dict[str, 
     for file, record in records:
         sums[file.language].add(record.histograms)
     counts = {code: language_sum.total() for code, language_sum in sorted(sums.items())}
-    thresholds = derived(counts)
+    thresholds = derive(counts)
     return {
         "languages": {
             code: {

@@ -39,7 +39,7 @@ from data.curation.block_lists import (
     first_reasons,
 )
 from data.curation.block_lists import Reasons as ListReasons
-from data.curation.personal_data import masked
+from data.curation.personal_data import mask
 from data.curation.thresholds import Thresholds
 from data.errors import DataError
 from data.files.paths import join_path
@@ -106,9 +106,9 @@ def reasons(
         disallowed: whether robots.txt disallows each page.
     """
     by_rule: list[Reasons] = [
-        listed(rules.opted_out, OPTED_OUT).refused(urls),
+        read_lists(rules.opted_out, OPTED_OUT).reasons_of(urls),
         [ROBOTS_TXT if leaves else None for leaves in disallowed],
-        listed(rules.blocked, BLOCKED).refused(urls),
+        read_lists(rules.blocked, BLOCKED).reasons_of(urls),
         language_reasons(scores, language, rules),
     ]
     if rules.benchmarks:
@@ -122,7 +122,7 @@ def reasons(
 
 
 @functools.lru_cache(maxsize=4)
-def listed(paths: tuple[str, ...], reasons: ListReasons) -> BlockList:
+def read_lists(paths: tuple[str, ...], reasons: ListReasons) -> BlockList:
     """Returns the entries of lists, read once per worker.
 
     Raises:
@@ -133,7 +133,7 @@ def listed(paths: tuple[str, ...], reasons: ListReasons) -> BlockList:
 
 def set_aside(paths: tuple[str, ...], names: Sequence[str]) -> Iterator[str]:
     """Yields a sentence about the lines of lists that are not entries, if there are any."""
-    lists = listed(paths, BLOCKED)
+    lists = read_lists(paths, BLOCKED)
     if lists.set_aside:
         yield (
             f"{lists.set_aside:,} lines of {', '.join(names)} are neither domains nor addresses "
@@ -158,7 +158,7 @@ def matches(
     more = f" and {len(pages) - len(most):,} more" if len(pages) > len(most) else ""
     if pages:
         yield f"entries of {', '.join(names)} that name pages: {of_each}{more}"
-    lists = listed(paths, BLOCKED)
+    lists = read_lists(paths, BLOCKED)
     if without := len(lists.domains) + len(lists.urls) - len(pages):
         others = (entry for path in paths for entry in entries_in(path) if entry not in pages)
         samples = ", ".join(dict.fromkeys(itertools.islice(others, SAMPLES)))
@@ -171,7 +171,9 @@ def pages_of_entries(
     """Returns how many pages of a corpus each entry of lists names; reads addresses alone."""
     counts: Counter[str] = Counter()
     for file in files if paths else ():
-        counts.update(listed(paths, BLOCKED).entries_of(page_urls(join_path(corpus, file.name))))
+        counts.update(
+            read_lists(paths, BLOCKED).entries_of(page_urls(join_path(corpus, file.name)))
+        )
     return counts
 
 
@@ -234,7 +236,7 @@ class SelectFile:
         why = reasons(urls, scores, file.language, self.rules, disallowed)
         counts, reason = Tally(), pa.array(why, pa.string())
         keep = reason.is_null()
-        pages = self._masked(pages, scores, file.name)
+        pages = self._mask(pages, scores, file.name)
         kept = pages.filter(keep)
         gone = pages.append_column("reason", reason).filter(reason.is_valid())
         count_kept(counts, file.language, kept)
@@ -250,7 +252,7 @@ class SelectFile:
             write_pages(space, rejected, gone.select(REJECTED.names).cast(REJECTED))
         return counts
 
-    def _masked(self, pages: pa.Table, scores: pa.Table, name: str) -> pa.Table:
+    def _mask(self, pages: pa.Table, scores: pa.Table, name: str) -> pa.Table:
         """Returns the pages with their personal data masked."""
         kinds = self.rules.masked
         if not kinds or not len(pages):
@@ -264,12 +266,12 @@ class SelectFile:
                     f"{len(text):,} characters, and has not in row {row}; run score again into "
                     "another directory."
                 )
-        return with_texts(pages, masked(texts, spans, kinds))
+        return with_texts(pages, mask(texts, spans, kinds))
 
 
 def count_entries(counts: Tally, urls: Sequence[str], rules: LateRules) -> None:
     """Counts the pages that each entry of lists names, also those that another rule removes."""
-    blocked, opted_out = listed(rules.blocked, BLOCKED), listed(rules.opted_out, OPTED_OUT)
+    blocked, opted_out = read_lists(rules.blocked, BLOCKED), read_lists(rules.opted_out, OPTED_OUT)
     for kind, entries in ((BLOCKED_ENTRIES, blocked), (OPTED_OUT_ENTRIES, opted_out)):
         for entry, number in entries.entries_of(urls).items():
             counts.add(kind, detail=entry, number=number)
@@ -290,7 +292,7 @@ def count_gone(counts: Tally, language: str, pages: pa.Table) -> None:
         counts.add("rejected", language, reason, number)
         of_reason = pages.filter(pc.call_function("equal", [pages["reason"], reason]))
         counts.add("rejected_characters", language, reason, characters(of_reason))
-        size = _summed("binary_length", of_reason)
+        size = _sum_lengths("binary_length", of_reason)
         counts.add("rejected_bytes", language, reason, size)
 
 
@@ -326,10 +328,10 @@ def count_lost(counts: Tally, language: str, pages: pa.Table, *, unique_lines: b
 
 def characters(pages: pa.Table) -> int:
     """Returns the number of characters in all texts."""
-    return _summed("utf8_length", pages)
+    return _sum_lengths("utf8_length", pages)
 
 
-def _summed(length: str, pages: pa.Table) -> int:
+def _sum_lengths(length: str, pages: pa.Table) -> int:
     lengths = pc.call_function(length, [pages["text"]])
     return pc.call_function("sum", [lengths]).as_py() or 0
 
@@ -382,7 +384,7 @@ def manifest_of(
 
 
 def _decided_before(source: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what an earlier command decided: its counts, without those of what it kept."""
+    """Returns the counts of an earlier command, without those of what it kept."""
     languages = {
         code: {name: entry[name] for name in DECIDED if entry.get(name)}
         for code, entry in source["languages"].items()

@@ -30,7 +30,7 @@ from pipeline.corpus.pages import (
     whole_pages,
     write_pages,
 )
-from pipeline.curation.select import count_gone, count_kept, count_lost, listed
+from pipeline.curation.select import count_gone, count_kept, count_lost, read_lists
 from pipeline.errors import ArtifactError
 
 FILES, ROWS = "files", "rows"  # kinds of counts: files that change, and rows by folder
@@ -70,7 +70,7 @@ class FindSites:
         urls = gone["url"].to_pylist()
         for url in urls:
             counts.add(HOSTS, detail=host_of(url))
-        for entry, number in listed(self.sites, BLOCKED).entries_of(urls).items():
+        for entry, number in read_lists(self.sites, BLOCKED).entries_of(urls).items():
             counts.add(BLOCKED_ENTRIES, detail=entry, number=number)
         counts.add(FILES)
 
@@ -128,7 +128,7 @@ def _details(records: pa.RecordBatch) -> list[str]:
 
 def rows_of(urls: list[str], sites: tuple[str, ...]) -> Bool[np.ndarray, " pages"]:
     """Returns which addresses the lists name."""
-    reasons = listed(sites, BLOCKED).refused(urls)
+    reasons = read_lists(sites, BLOCKED).reasons_of(urls)
     return np.array([reason is not None for reason in reasons], bool)
 
 

@@ -44,7 +44,7 @@ from pipeline.errors import (
     system_failure,
 )
 from pipeline.stopping import Stopped, leave, leave_at_the_end, say
-from pipeline.terminal import redacted
+from pipeline.terminal import redact
 
 Answer = TypeVar("Answer")
 LOOPBACK = ("127.0.0.1", "[::1]", "localhost")
@@ -170,7 +170,7 @@ def held_by_first_host(context: Callable[[], AbstractContextManager[Answer]]) ->
 
 
 def agree_on(here: Any, decide: Callable[[Sequence[Any]], Answer], name: str = "") -> Answer:
-    """Returns what the first host decides on a value of each host; every host must call this.
+    """Returns the first host's decision on a value of each host; every host must call this.
 
     Args:
         here: this host's value, of JSON values.
@@ -392,10 +392,10 @@ def _sentence_and_status(error: BaseException) -> tuple[str, int]:
     if isinstance(error, Stopped):
         return str(error), error.status
     if isinstance(error, REFUSALS):
-        return redacted(str(error)), 2
+        return redact(str(error)), 2
     if (sentence := system_failure(error)) is not None:
-        return redacted(sentence), 2
-    return redacted(f"{type(error).__name__}: {first_line(error)}"), 1
+        return redact(sentence), 2
+    return redact(f"{type(error).__name__}: {first_line(error)}"), 1
 
 
 @contextmanager

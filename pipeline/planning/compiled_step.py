@@ -272,7 +272,7 @@ def _refused_memory(error: Exception, arguments: dict[str, int]) -> Memory:
 def _kept_for_backward(program: Program) -> int:
     """Returns the bytes passed from a forward loop to a backward loop, stacked over blocks."""
     total = 0
-    for computation, loop, _ in program.executed():
+    for computation, loop, _ in program.executed_instructions():
         if loop.opcode != "while" or BACKWARD not in loop.operation:
             continue
         values = program.computations[computation]
@@ -299,7 +299,7 @@ class Aborted(Exception):
 
 
 def in_own_process(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Returns what the function returns in a new process, in which JAX computes on the CPU.
+    """Returns the function's result in a new process, in which JAX computes on the CPU.
 
     Raises:
         Aborted: if the process ends without a result.

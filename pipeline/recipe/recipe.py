@@ -7,7 +7,7 @@ repeat it.
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from data.errors import listed
+from data.errors import join_names
 from data.examples.span_corruption import LEAST_INPUTS, MOST_INPUTS, Lengths, lengths_for_inputs
 from data.files.json_files import of_shape
 from model.config import (
@@ -255,7 +255,7 @@ def recipe_from_json(value: dict[str, Any], place: str = "The recipe") -> Recipe
     recipe = of_shape(value, Recipe, place)
     if unknown := sorted(unknown_fields(value, asdict(recipe))):
         raise ArtifactError(
-            f"{place} has the settings {listed(unknown)}, which this version does not know; "
+            f"{place} has the settings {join_names(unknown)}, which this version does not know; "
             "correct their names, or use the mswitch that wrote it."
         )
     return recipe

@@ -162,7 +162,9 @@ def differences(
             if not several:
                 check_same_recipe(runs[0], other)
             check_same_targets(runs[0], other, "--allow-differences compares them in bits per byte")
-    fields = [json_leaves(_fixed(run)) for run in (_without_lengths(runs) if several else runs)]
+    fields = [
+        json_leaves(_fixed_settings(run)) for run in (_without_lengths(runs) if several else runs)
+    ]
     count = len(baseline)
     different = []
     for name in dict.fromkeys(name for settings in fields for name in settings):
@@ -229,7 +231,7 @@ def check_same_recipe(first: FinishedRun, other: FinishedRun) -> None:
     Raises:
         ArtifactError: if they differ beyond the feed-forward, the name and the seed.
     """
-    if lines := json_differences(_fixed(first), _fixed(other), other="here"):
+    if lines := json_differences(_fixed_settings(first), _fixed_settings(other), other="here"):
         raise ArtifactError(
             f"{first.directory} and {other.directory} differ in more than the feed-forward, "
             f"the name and the seed ({'; '.join(lines)}); compare runs of one recipe, or add "
@@ -237,7 +239,7 @@ def check_same_recipe(first: FinishedRun, other: FinishedRun) -> None:
         )
 
 
-def _fixed(run: FinishedRun) -> dict[str, Any]:
+def _fixed_settings(run: FinishedRun) -> dict[str, Any]:
     """Returns settings, digests of inputs and numerics, which must be equal on both sides."""
     recipe = {key: value for key, value in run.recipe.items() if key not in _FREE}
     model = {key: value for key, value in run.recipe["model"].items() if key != "switch"}

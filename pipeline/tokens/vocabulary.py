@@ -211,7 +211,7 @@ def quotas_of(weights: Mapping[str, float], characters: int) -> dict[str, int]:
 
 
 def too_small(least: int, enough: int) -> str:
-    """Returns what to do about a size below the least one, without a full stop."""
+    """Returns advice on a size below the least one, without a full stop."""
     return (
         f"its characters alone need {least}: give --size {enough} or more, or lower "
         "--character-coverage (rare characters fall back to bytes)"
@@ -219,7 +219,7 @@ def too_small(least: int, enough: int) -> str:
 
 
 def training_intent(arguments: Vocabulary, files: Sequence[PageFile]) -> Intent:
-    """Returns what a training on these files of pages would do."""
+    """Returns the intent of a training on these files of pages."""
     settings = {
         "size": arguments.size,
         "mixture": arguments.mixture,

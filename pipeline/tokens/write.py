@@ -44,7 +44,7 @@ from data.tokens.blocks import TokenStream
 from data.tokens.manifest import Shard, Skipped, TokenManifest
 from data.tokens.shards import (
     TokenizedPage,
-    extended,
+    extend_skipped,
     read_page_table,
     read_skipped,
     write_shard,
@@ -52,7 +52,7 @@ from data.tokens.shards import (
 )
 from data.tokens.tokenizer import MODEL_FILE, UNKNOWN
 from pipeline.artifacts import read_head, read_manifest
-from pipeline.beam.workspace import Workspace, packed
+from pipeline.beam.workspace import Workspace, pack_files
 from pipeline.corpus.pages import (
     PageFile,
     lineage_of,
@@ -117,7 +117,7 @@ class WriteShard:
         """Writes one shard."""
         name, paths = self.workspace.shards(list[PageShard])[number]
         encode = _sentencepiece(join_path(self.workspace.out, MODEL_FILE))
-        pages = [page for path in paths for page in _tokenized(path, encode)]
+        pages = [page for path in paths for page in _tokenize(path, encode)]
         files = tuple("/".join(path.rsplit("/", 3)[1:]) for path in paths)
         return ShardRecord(replace(self._write(name, pages), page_files=files))
 
@@ -140,7 +140,7 @@ class WriteShard:
         return shard
 
 
-def _tokenized(path: str, encode: Any) -> Iterator[TokenizedPage]:
+def _tokenize(path: str, encode: Any) -> Iterator[TokenizedPage]:
     """Yields the pages of one file with their ids."""
     rows = page_rows(path, ["url", "text"])
     for start in range(0, len(rows), PAGES_PER_CALL):
@@ -272,7 +272,7 @@ class CarryShard:
             skipped = read_skipped(files, shard)
         skip = ~_are_among(table["url"], self._urls(shard))
         skip[skipped["page"].to_numpy()] = True
-        rows = skipped if skip.sum() == len(skipped) else extended(skipped, table, skip)
+        rows = skipped if skip.sum() == len(skipped) else extend_skipped(skipped, table, skip)
         return ShardRecord(self._with_list(shard, table, rows) if len(rows) else shard)
 
     def _path(self, name: str) -> str:
@@ -361,7 +361,9 @@ def page_shards(files: Mapping[str, Sequence[PageFile]]) -> list[PageShard]:
     """Returns the files of each shard, from the files of each language and split."""
     shards = []
     for name, of_split in files.items():
-        groups = packed(of_split, SHARD_BYTES) or [[]]  # a split without pages has one empty shard
+        groups = pack_files(of_split, SHARD_BYTES) or [
+            []
+        ]  # a split without pages has one empty shard
         for number, group in enumerate(groups):
             paths = tuple(file.path for file in group)
             shards.append(PageShard(f"{name}-{number:05d}-of-{len(groups):05d}", paths))

@@ -40,7 +40,7 @@ from data.tokens.tokenizer import MODEL_FILE, Tokenizer, load
 from eval.experts import Usage, add_usage, routing_columns
 from model.decoding.generation import write_greedily
 from model.loss.scoring import Scores
-from model.sharding.layouts import batch_sharding, batch_shards, expert_shards, replicated
+from model.sharding.layouts import batch_sharding, batch_shards, expert_shards, replicated_layout
 from model.trainer import Trainer
 from pipeline.errors import first_line, lacks_device_memory
 from pipeline.hardware.batches import (
@@ -283,7 +283,7 @@ def greedy_program(trainer: Trainer, ids: int) -> Callable[..., jax.Array]:
             trainer.model(arrays), inputs, length=WRITTEN, ids=ids, mesh=mesh
         ),
         in_shardings=(trainer.shardings.arrays, batch_sharding(mesh)),
-        out_shardings=replicated(mesh),
+        out_shardings=replicated_layout(mesh),
     )
 
 

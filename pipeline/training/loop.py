@@ -130,7 +130,7 @@ class Preemption:
             if self._patience is not None and error is None and not self._reached:
                 self._patience.cancel()  # whoever reads `asked` answers the signal
 
-    def reached(self) -> bool:
+    def should_stop(self) -> bool:
         """Returns whether to stop at this point, which every host passes; equal on all hosts."""
         reach_sync_point()
         with self._counting:
@@ -281,7 +281,7 @@ class _Loop(NamedTuple):
             return self.end(self.training.trainer, state, first)
         source = device_batches(self.training, first)
         batch = next(source)  # the loader starts: booked as starting
-        trainer = self.compiled(state, batch)
+        trainer = self.with_compiled_step(state, batch)
         before: StepMetrics | None = None
         for step in range(first, recipe.steps):
             if not self.evaluate(trainer, state, step):
@@ -295,7 +295,7 @@ class _Loop(NamedTuple):
             self.log.step(step + 1, metrics)
             if (step + 1) % recipe.log_every == 0:
                 self.checkpoints.check()
-            stop = self.preemption.reached()
+            stop = self.preemption.should_stop()
             if stop or (step + 1) % recipe.checkpoint_every == 0 or step + 1 == recipe.steps:
                 self.log.write_line(step + 1)
                 self.save(step + 1, state)
@@ -311,10 +311,10 @@ class _Loop(NamedTuple):
         steps = self.training.recipe.steps
         return LoopResult(first, steps, finished=self.evaluate(trainer, state, steps))
 
-    def compiled(self, state: TrainState, batch: Batch) -> Trainer:
+    def with_compiled_step(self, state: TrainState, batch: Batch) -> Trainer:
         with self.training.account.spend("compiling"):
             self.log.doing("compiling")
-            return self.training.trainer.compiled(state, batch)
+            return self.training.trainer.with_compiled_step(state, batch)
 
     def save(self, step: int, state: TrainState) -> None:
         if is_first():
@@ -337,7 +337,7 @@ class _Loop(NamedTuple):
             return True
         with training.account.spend("evaluating"):
             self.log.doing("evaluating")
-            stop = self.preemption.reached
+            stop = self.preemption.should_stop
             scored = training.evaluator.evaluate(trainer, state.arrays, step, stop)
             if scored is None:
                 return False

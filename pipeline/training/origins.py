@@ -62,7 +62,7 @@ class Origin:
         """The first step as far as it is known before a run is prepared; 0 where it is not."""
         return 0
 
-    def adapted(self, recipe: Recipe) -> Recipe:
+    def adapt(self, recipe: Recipe) -> Recipe:
         """Returns the recipe of a run that begins like this."""
         return recipe
 
@@ -212,7 +212,7 @@ class Branch(Origin):
         """The step of the trunk's checkpoint."""
         return self.at
 
-    def adapted(self, recipe: Recipe) -> Recipe:
+    def adapt(self, recipe: Recipe) -> Recipe:
         """Returns the recipe of the branch: its rate falls from `at` to its last step.
 
         Raises:
@@ -267,8 +267,9 @@ class Branch(Origin):
         theirs = recipe_of(about, self.trunk)
         inputs = input_digests(recipe, blocks)
         lines = json_differences(
-            self._fixed(theirs) | {"inputs": {name: about.inputs.get(name) for name in inputs}},
-            self._fixed(recipe) | {"inputs": inputs},
+            self._shared_settings(theirs)
+            | {"inputs": {name: about.inputs.get(name) for name in inputs}},
+            self._shared_settings(recipe) | {"inputs": inputs},
         )
         if (version := about.numerics_version) != NUMERICS_VERSION:
             lines = [*lines, f"numerics version {NUMERICS_VERSION} asked, {version} found"]
@@ -317,7 +318,7 @@ class Branch(Origin):
             )
         return {**own, **theirs}
 
-    def _fixed(self, recipe: Recipe) -> dict[str, Any]:
+    def _shared_settings(self, recipe: Recipe) -> dict[str, Any]:
         """Returns the settings that a branch and its trunk have in common."""
         settings = settings_before(recipe_to_json(recipe), self.at)
         del settings["optimizer"]["decay_from"]  # which `check` compares with the trunk's

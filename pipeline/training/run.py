@@ -88,7 +88,7 @@ def intent_of(
 
 
 def caution_of(prepared: PreparedRun) -> str:
-    """Returns what to know about a run's length; "" where there is nothing, or no text."""
+    """Returns a caution on a run's length; "" where there is nothing, or no text."""
     return epochs_caution(prepared.recipe, prepared.blocks) if prepared.blocks else ""
 
 

@@ -2,7 +2,7 @@ import iso639
 import pytest
 
 from data.errors import DataError
-from data.languages import all_languages, codes, declared, find, get, iso639_3_codes
+from data.languages import all_languages, codes, declared_language, find, get, iso639_3_codes
 
 
 def test_there_are_101_languages_and_6_variants():
@@ -61,4 +61,4 @@ def test_codes():
     "header, code", [("eng,swa", "en"), (" sw ", "sw"), ("", None), (None, None), ("hrv", None)]
 )
 def test_declared(header, code):
-    assert declared(header) == code
+    assert declared_language(header) == code

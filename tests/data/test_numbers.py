@@ -15,7 +15,7 @@ from data.numbers import (
     is_among,
     is_first,
     lengths_of,
-    repeated,
+    repeated_numbers,
     splitmix64,
 )
 
@@ -37,10 +37,10 @@ def columns(pairs):
 def test_numbers_that_occur_twice(numbers):
     found = np.array(numbers, np.uint32)
     twice = sorted({one for one in numbers if numbers.count(one) > 1})
-    assert repeated(found).tolist() == twice
+    assert repeated_numbers(found).tolist() == twice
     assert distinct(found).tolist() == sorted({*numbers})
     assert has_equal(found).tolist() == [one in twice for one in numbers]
-    assert is_among(found, repeated(found)).tolist() == has_equal(found).tolist()
+    assert is_among(found, repeated_numbers(found)).tolist() == has_equal(found).tolist()
 
 
 @given(PAIRS)

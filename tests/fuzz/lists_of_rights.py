@@ -34,13 +34,13 @@ RESPONSE = record("a", b"HTTP/1.1 200 OK\r\nServer: x\r\n\r\n" + RULES, "respons
 
 def block_list(path: Path) -> Read:
     found = BlockList.read([str(path)])
-    found.refused(URLS)
+    found.reasons_of(URLS)
     return Read(found.domains.nbytes + found.urls.nbytes, bool(found.set_aside))
 
 
 def robots(path: Path) -> Read:
     found = RobotsOfHosts.read([str(path)], HOSTS)
-    found.refused(URLS)
+    found.reasons_of(URLS)
     return Read(sum(len(one.content) for one in found.of_host.values()), not found.of_host)
 
 

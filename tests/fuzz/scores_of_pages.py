@@ -9,7 +9,7 @@ from pages_of_corpora import LINES, parquet
 from rules_of_cleaning import TEXTS
 
 from data.curation.leakage import Benchmarks
-from data.curation.personal_data import masked, personal_data
+from data.curation.personal_data import mask, personal_data
 from data.curation.signals import signals
 from data.curation.thresholds import fineweb2, histograms
 from data.reading import records
@@ -51,7 +51,7 @@ def scored(path: Path) -> Read:
     histograms(signals(texts, language)).without_rare_words()
     found = personal_data(texts, language)
     assert all(0 <= one["begin"] < one["end"] for row in found.to_pylist() for one in row)
-    masked(texts, found)
+    mask(texts, found)
     return Read(work, not pages)
 
 

@@ -101,7 +101,7 @@ GROWTH = {
     "held_out_up_to": {"sw": "0" * 32}, "thresholds": {"sw": 0.5}, "tallies": [DIGEST],
 }  # fmt: skip
 TALLY = {
-    "counts": [["kept", "sw", "train", 3], ["rejected", "sw", "too_short", 2]],
+    "counts": {"kept": {"sw": {"train": 3}}, "rejected": {"sw": {"too_short": 2}}},
     "broken": {"no_text": [["a.wet", 5]]}, "smallest": {"sw": ["0" * 32]}, "runs": [],
     "digests": {"pages": DIGEST},
 }  # fmt: skip
@@ -185,7 +185,7 @@ def added_to(file: str) -> Callable[[Path], Read]:
     def read(path: Path) -> Read:
         top = str(directory_of(path, file, others))
         growth = GrowthFiles(top)
-        tally = growth.tally(0)
+        tally = growth.kept(0)
         total([tally])
         tally.counters()
         intent = intent_of(

@@ -61,7 +61,7 @@ def stopped_late(is_victim: bool) -> int:
 
     loop.GRACE_SECONDS = 2
     with loop.Preemption("example") as listening:
-        assert not listening.reached()
+        assert not listening.should_stop()
         if is_victim:
             os.kill(os.getpid(), signal.SIGTERM)
             while not listening.asked:
@@ -121,7 +121,7 @@ def main(
                 if number == AT and index == victim:
                     print(f"acts at {time.time()}", flush=True)
                     act_now()
-                if preemption.reached():
+                if preemption.should_stop():
                     print_lines(f"stopped in round {number}")
                     return 143
                 multihost_utils.process_allgather(np.int32(number))

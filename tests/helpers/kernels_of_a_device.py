@@ -4,7 +4,7 @@ import jax
 
 from model.batch import Visible
 from model.config import MeshShape
-from model.layers.attention import fused
+from model.layers.attention import attend_by_kernel
 from model.layers.position_bias import PositionBias
 from model.sharding.mesh import make_mesh
 
@@ -28,4 +28,4 @@ def fused_attention(
     bias = None if table is None else PositionBias(table, bidirectional)
     visible = Visible(key_mask, causal, query_example, key_example)
     mesh = make_mesh(MeshShape(), [device or jax.devices()[0]])
-    return fused(query, keys, values, bias, visible, heads, mesh, interpret=interpret)
+    return attend_by_kernel(query, keys, values, bias, visible, heads, mesh, interpret=interpret)

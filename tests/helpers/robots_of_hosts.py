@@ -40,7 +40,7 @@ class RobotsOfHosts:
                     found[robots.host] = max(robots, found.get(robots.host, robots))
         return cls(found, user_agent)
 
-    def refused(self, urls: Sequence[str]) -> list[str | None]:
+    def reasons_of(self, urls: Sequence[str]) -> list[str | None]:
         """Returns "robots_txt" for each address that its host refuses, None for the others."""
         return [
             refused_by(self.of_host.get(host_of(url)), [url], self.user_agent)[0] for url in urls

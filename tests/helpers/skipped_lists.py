@@ -6,7 +6,7 @@ from msgspec.structs import replace
 from data.files.digests import digest_of_contents
 from data.tokens.blocks import TokenBlocks
 from data.tokens.manifest import Shard, Skipped
-from data.tokens.shards import extended, read_page_table, read_skipped, write_skipped
+from data.tokens.shards import extend_skipped, read_page_table, read_skipped, write_skipped
 
 
 def without(blocks: TokenBlocks, shard: Shard, skip: list[bool]) -> Shard:
@@ -14,7 +14,7 @@ def without(blocks: TokenBlocks, shard: Shard, skip: list[bool]) -> Shard:
     before = read_skipped(blocks.files, shard)
     if sum(skip) == len(before):
         return shard
-    rows = extended(before, read_page_table(blocks.files, shard), np.array(skip))
+    rows = extend_skipped(before, read_page_table(blocks.files, shard), np.array(skip))
     path = blocks.directory / f"{shard.name}.skipped.parquet"
     write_skipped(path, rows)
     times = max(rows["time"].to_pylist())

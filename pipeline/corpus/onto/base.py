@@ -89,7 +89,7 @@ class BaseShards:
             copies[verdicts.VERSIONS] = versions_path(space, shard)
         for kind, path in copies.items():
             copy_file(growth.path(kind, shard), path, space.scratch)
-        return Tally(broken=growth.tally(shard).broken)
+        return Tally(broken=growth.kept(shard).broken)
 
     def describe(self, _: DescribePages, shard: int) -> Tally:
         """Counts the probabilities of languages, of pages that are still the newest."""

@@ -151,7 +151,7 @@ Outcomes = tuple[Page | Dropped, Page | Dropped]  # of a page, before and after 
 
 def new_row(was: Page | Dropped, now: Page | Dropped) -> GroupedPage | None:
     """Returns the row to write for a page, unless the corpus has it, or has it but for its size."""
-    return None if row_of(was) == row_of(now) or _resized(was, now) else row_of(now)
+    return None if row_of(was) == row_of(now) or _is_resized(was, now) else row_of(now)
 
 
 def gone_rows(was: Page | Dropped, now: Page | Dropped) -> Iterator[tuple[str, str, str, int]]:
@@ -159,13 +159,13 @@ def gone_rows(was: Page | Dropped, now: Page | Dropped) -> Iterator[tuple[str, s
     if isinstance(was, NotAsked) or row_of(was) == row_of(now):
         return
     if isinstance(was, Page):
-        size = now.cluster_size if isinstance(now, Page) and _resized(was, now) else 0
+        size = now.cluster_size if isinstance(now, Page) and _is_resized(was, now) else 0
         yield f"{PAGES_FOLDER}/{was.language}", was.url, "", size
     else:
         yield f"{REJECTED_FOLDER}/{was.page.counted_language}", was.page.url, was.reason, 0
 
 
-def _resized(was: Page | Dropped, now: Page | Dropped) -> bool:
+def _is_resized(was: Page | Dropped, now: Page | Dropped) -> bool:
     """Returns whether a page is kept as it was, but stands for another number of pages."""
     if not isinstance(was, Page) or not isinstance(now, Page):
         return False

@@ -24,6 +24,7 @@ from pipeline.corpus.onto.verdicts import (
     KINDS,
     Exchanges,
     GrowthFiles,
+    KeptShard,
     write_verdicts,
 )
 from pipeline.corpus.read import ReadShard, broken_path, versions_path
@@ -97,8 +98,7 @@ class KeepShard:
     def _keep_counts(self, number: int, path: str, digests: dict[str, str]) -> None:
         space = self.workspace
         tally = total(tally_of(space, step, number) for step in self.steps)
-        for key in [key for key in tally.counts if key[0] in OF_JOB]:
-            del tally.counts[key]
+        counts = {kind: of for kind, of in tally.counts.items() if kind not in OF_JOB}
         with space.publish(path) as unfinished:
-            value = tally.as_json() | {"digests": digests}
+            value = KeptShard(counts=counts, broken=tally.broken, digests=digests).as_json()
             unfinished.write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")

@@ -10,7 +10,6 @@ together decide, the verdict is looked up.
 
 import functools
 import itertools
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -31,7 +30,7 @@ from pipeline.corpus.judgements import (
     DescribePages,
     Judgement,
     PageRules,
-    judged,
+    judge_page,
 )
 from pipeline.corpus.lines import SpillLineKeys
 from pipeline.corpus.near_duplicates import NEAR_DUPLICATE, SpillCandidates, SpillMinHashKeys
@@ -99,24 +98,25 @@ def judge_changed(shards: BaseShards, judge: JudgePages, shard: int) -> Tally:
                     lost.count_outcome(was)
                     tally.count_outcome(now)
                 files.write(pairs)
-    _correct(tally, shards.base.growth.tally(shard), lost)
+    _correct(tally, shards.base.growth.kept(shard), lost)
     return tally
 
 
 def _correct(tally: Tally, former: Tally, lost: Tally) -> None:
     """Adds the former counts of the shard, without those of the outcomes that are lost."""
     tally.add_counts(former)
-    for key, details in lost.counts.items():
-        tally.counts[key].subtract(details)
-    for (kind, code), details in [*tally.counts.items()]:
-        # Every kept page counts its duplicate lines, none included.
-        counts_zeros = kind == "removed_lines" and tally.number("kept", code) > 0
-        zero = DUPLICATE_LINE if counts_zeros else None
-        left = {detail: n for detail, n in details.items() if n or detail == zero}
-        if left and kind != CERTAINTY:  # which the step before thresholds counts
-            tally.counts[kind, code] = Counter(left)
-        else:
-            del tally.counts[kind, code]
+    tally.add_counts(lost, -1)
+    tally.counts.pop(CERTAINTY, None)  # which the step before thresholds counts
+    for kind, languages in tally.counts.items():
+        for code, details in [*languages.items()]:
+            # Every kept page counts its duplicate lines, none included.
+            counts_zeros = kind == "removed_lines" and tally.number("kept", code) > 0
+            zero = DUPLICATE_LINE if counts_zeros else None
+            left = {detail: n for detail, n in details.items() if n or detail == zero}
+            if left:
+                languages[code] = left
+            else:
+                del languages[code]
 
 
 def _outcomes(
@@ -238,8 +238,8 @@ class Replay:
         page = described
         if page is None:
             assert read is not None
-            page = judged(read, self._first)
-        page = judged(page, self._languages) if isinstance(page, Page) else page
+            page = judge_page(read, self._first)
+        page = judge_page(page, self._languages) if isinstance(page, Page) else page
         if not isinstance(page, Page):
             return page
         if row in self._leaves:

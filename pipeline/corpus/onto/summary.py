@@ -82,7 +82,7 @@ def _held_out(plans: Sequence[PlannedGroup]) -> dict[str, str]:
 
 
 def addition_of(job: CleaningJob, tally: Tally, onto: str) -> dict[str, Any]:
-    """Returns what an addition changed: pages by language and reason, and files.
+    """Returns the changes of an addition: pages by language and reason, and files.
 
     Raises:
         RuntimeError: if a row that should leave a file was in none.
@@ -95,10 +95,10 @@ def addition_of(job: CleaningJob, tally: Tally, onto: str) -> dict[str, Any]:
             f"{wanted} rows should leave the files of {onto} or change there, and {left} were "
             "found; clean all input again, and report this."
         )
-    changes: dict[str, dict[str, dict[str, int]]] = {kind: {} for kind in delta.KINDS}
-    for kind, code in sorted(tally.counts):
-        if kind in changes:
-            changes[kind][code] = tally.details(kind, code)
+    changes = {
+        kind: {code: tally.details(kind, code) for code in tally.languages(kind)}
+        for kind in delta.KINDS
+    }
     return {
         "generation": job.base.generation,
         "changes": changes,

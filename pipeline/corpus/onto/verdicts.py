@@ -26,7 +26,7 @@ from pipeline.artifacts import MANIFEST
 from pipeline.beam.workspace import Workspace, verdict_paths
 from pipeline.corpus import spills
 from pipeline.corpus.addresses import FindNewest
-from pipeline.corpus.counts import Tally, TallyRecord
+from pipeline.corpus.counts import Tally
 from pipeline.corpus.judgements import (
     CLUSTER_SIZES,
     DecideThresholds,
@@ -124,7 +124,7 @@ class KeptBeside(Struct, frozen=True):
 Kind = Annotated[str, Meta(pattern=rf"\A(?:{'|'.join(KINDS)})\Z")]
 
 
-class KeptShard(TallyRecord, frozen=True, kw_only=True):
+class KeptShard(Tally, kw_only=True):
     """The counts of all steps of a shard, and the digests of what is kept of it, by kind."""
 
     digests: dict[Kind, Digest]
@@ -195,10 +195,6 @@ class GrowthFiles:
     def kept_beside(self) -> KeptBeside:
         """Returns what the manifest of the corpus says about the files."""
         return read_json(join_path(self.corpus, MANIFEST), KeptBeside)
-
-    def tally(self, shard: int) -> Tally:
-        """Returns the counts of all steps of a shard."""
-        return Tally.of_record(self.kept(shard))
 
     def kept(self, shard: int) -> KeptShard:
         """Returns the counts of all steps of a shard, with the digests of its files."""
@@ -326,7 +322,7 @@ def changed_rows(was: Verdicts, now: Verdicts, answers: Columns) -> Int[np.ndarr
         np.setxor1d(was.duplicates, now.duplicates),
         answers[ROW][moved],
         np.setxor1d(was.leaves, now.leaves),
-        _resized(was.sizes, now.sizes),
+        _rows_of_other_sizes(was.sizes, now.sizes),
         np.setxor1d(was.claims[ROW], now.claims[ROW]),
         *(_rows_of(lines, claims) for claims in (was.claims, now.claims)),
     ]
@@ -341,7 +337,7 @@ def languages(answers: Columns, thresholds: Mapping[str, float]) -> Shaped[np.nd
     return np.array([decide(code, certain, thresholds) for code, certain in pairs], object)
 
 
-def _resized(was: Columns, now: Columns) -> np.ndarray:
+def _rows_of_other_sizes(was: Columns, now: Columns) -> np.ndarray:
     sides = [np.stack([side[ROW].astype(np.int64), side["size"]], axis=1) for side in (was, now)]
     sides = [side[side[:, 1] > 1] for side in sides]  # a page of no group stands for itself, too
     both, counts = np.unique(np.concatenate(sides), axis=0, return_counts=True)

@@ -130,7 +130,7 @@ def collectives(
         rows: number of rows of a batch.
     """
     result = []
-    for computation, instruction, times in program.executed():
+    for computation, instruction, times in program.executed_instructions():
         kind = instruction.opcode.removesuffix("-start")
         if kind not in KINDS:
             continue
@@ -438,7 +438,7 @@ def slice_transfers(program: Program, slices: int) -> Iterator[SliceTransfer]:
         program: compiled step.
         slices: number of slices, for a transfer that does not state which take part.
     """
-    for _, instruction, times in program.executed():
+    for _, instruction, times in program.executed_instructions():
         if instruction.opcode == "send" and (kind := TRANSFER.search(instruction.attributes)):
             name = kind.group(1).lower().replace("_", "-")
             moved = instruction.results[0]

@@ -156,7 +156,7 @@ class Program:
                     repeats = self._trips(instruction, name) if instruction.opcode == "while" else 1
                     self._count(called, times * repeats, counts)
 
-    def executed(self) -> Iterator[tuple[str, Instruction, int]]:
+    def executed_instructions(self) -> Iterator[tuple[str, Instruction, int]]:
         """Yields every executed instruction with its computation and its number of executions."""
         for name, computation in self.computations.items():
             if times := self.executions[name]:

@@ -76,7 +76,7 @@ class Products(NamedTuple):
 def products(program: Program) -> Products:
     """Returns the matrix products of a program."""
     flops = passes = 0
-    for computation, instruction, times in program.executed():
+    for computation, instruction, times in program.executed_instructions():
         executed = times * _flops(instruction, program.computations[computation])
         flops += executed
         passes += executed * _passes(instruction)
@@ -190,14 +190,17 @@ def target(instruction: Instruction) -> str:
 
 def kernel_flops(program: Program) -> int:
     """Returns the FLOPs per call of the program that its kernels state."""
-    costs = ((times, kernel_cost(instruction)) for _, instruction, times in program.executed())
+    costs = (
+        (times, kernel_cost(instruction))
+        for _, instruction, times in program.executed_instructions()
+    )
     return sum(times * cost.flops for times, cost in costs if cost is not None)
 
 
 def unknown_calls(program: Program) -> dict[str, int]:
     """Returns the executions per call of the program of kernels that state no cost, by target."""
     calls: Counter[str] = Counter()
-    for _, instruction, times in program.executed():
+    for _, instruction, times in program.executed_instructions():
         name = target(instruction)
         if name and name not in NO_WORK and LIBRARY not in name and not kernel_cost(instruction):
             calls[name] += times
@@ -232,7 +235,7 @@ class Move(NamedTuple):
 
 def _moves(program: Program) -> Iterator[Move]:
     """Yields every executed instruction that moves bytes, with the bytes."""
-    for computation, instruction, times in program.executed():
+    for computation, instruction, times in program.executed_instructions():
         if instruction.opcode in FREE or instruction.opcode.endswith("-done"):
             continue
         if program.fusion_of(computation) is None:  # of a fusion the whole counts

@@ -20,7 +20,7 @@ from data.files.json_files import read_json, write_json
 from data.files.paths import Address, Place, exists
 from pipeline.arguments import TrackerName
 from pipeline.errors import ArtifactError
-from pipeline.terminal import redacted
+from pipeline.terminal import redact
 
 FILE = "tracking.json"
 WRITING = Lock()  # a thread reads and writes the file of all trackers
@@ -172,5 +172,5 @@ class _TrackerThread(Thread):
 
 def _reason(error: BaseException) -> str:
     """Returns the first line of an error, shortened once it is redacted."""
-    line = redacted((str(error).strip() or type(error).__name__).splitlines()[0])
+    line = redact((str(error).strip() or type(error).__name__).splitlines()[0])
     return line if len(line) <= LONGEST_REASON else line[:LONGEST_REASON] + "..."

@@ -85,7 +85,7 @@ def compiled_trainer(training: Training) -> Trainer:
     trainer = training.trainer
     state = with_shardings(jax.eval_shape(trainer.init), trainer.shardings)
     with training.account.spend("compiling"):
-        return trainer.compiled(state, next(device_batches(training, 0)))
+        return trainer.with_compiled_step(state, next(device_batches(training, 0)))
 
 
 def make_programs(request: Request) -> Programs:

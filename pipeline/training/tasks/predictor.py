@@ -30,7 +30,7 @@ from model.batch import Batch, Call
 from model.decoding.beam_search import Beams, beam_search, label_nats
 from model.decoding.generation import cached_decoder, never_dropping, write_greedily
 from model.loss.training_loss import row_routings
-from model.sharding.layouts import batch_sharding, replicated
+from model.sharding.layouts import batch_sharding, replicated_layout
 from model.switch.balancing import RoutingSums
 from model.trainer import Trainer
 from model.transformer import Transformer
@@ -141,7 +141,7 @@ class Predictor:
         call = Call(trainer.mesh, logits_bytes=logits_bytes)
         shardings = trainer.shardings.arrays, batch_sharding(trainer.mesh)
         program = functools.partial(
-            jax.jit, in_shardings=shardings, out_shardings=replicated(trainer.mesh)
+            jax.jit, in_shardings=shardings, out_shardings=replicated_layout(trainer.mesh)
         )
         self._label_nats = program(
             lambda arrays, inputs: label_nats(
@@ -154,7 +154,7 @@ class Predictor:
                 eqx.combine(arrays, trainer.static), inputs, targets, trainer.mesh
             ),
             in_shardings=(*shardings, shardings[1]),
-            out_shardings=replicated(trainer.mesh),
+            out_shardings=replicated_layout(trainer.mesh),
         )
         write = write_greedily if beams == 1 else functools.partial(best_of_beams, beams=beams)
         self._generate = program(

@@ -45,7 +45,7 @@ from eval.tasks.predictions import from_table, table_of
 from model.batch import Batch, Call
 from model.decoding.generation import never_dropping
 from model.loss.scoring import score
-from model.sharding.layouts import batch_sharding, replicated
+from model.sharding.layouts import batch_sharding, replicated_layout
 from model.trainer import Trainer
 from pipeline.corpus.pages import read_corpus
 from pipeline.errors import ArtifactError
@@ -273,7 +273,7 @@ class SentenceScorer:
         @functools.partial(
             jax.jit,
             in_shardings=(trainer.shardings.arrays, batch_sharding(trainer.mesh)),
-            out_shardings=replicated(trainer.mesh),
+            out_shardings=replicated_layout(trainer.mesh),
         )
         def row_nats(arrays: Any, batch: Batch) -> jax.Array:
             model = never_dropping(trainer.model(arrays), lengths.inputs, lengths.targets)

@@ -163,7 +163,7 @@ def test_an_address_of_this_machine_at_the_end_is_a_part_of_an_address(line, nam
 )
 def test_domains_match_by_labels_and_addresses_by_folders(tmp_path, url, reason):
     blocked = read(tmp_path, LIST)
-    assert blocked.refused([url]) == [reason]
+    assert blocked.reasons_of([url]) == [reason]
     assert (blocked.set_aside, blocked.samples) == (2, ("com", "owner@site0.com"))
 
 
@@ -189,7 +189,7 @@ def test_the_pages_of_each_entry_are_counted(tmp_path):
 def test_domains_equal_a_plain_comparison(tmp_path_factory, domains, hosts):
     path = tmp_path_factory.getbasetemp() / "list.txt"
     path.write_text("\n".join(domains))
-    found = BlockList.read([str(path)]).refused([f"https://{host}/x" for host in hosts])
+    found = BlockList.read([str(path)]).reasons_of([f"https://{host}/x" for host in hosts])
     assert [bool(reason) for reason in found] == [
         any(f".{host}".endswith(f".{domain}") for domain in domains) for host in hosts
     ]
@@ -201,7 +201,7 @@ def test_no_more_is_compared_of_an_address_than_the_longest_entry_has(tmp_path, 
     plain = block_lists._hash
     monkeypatch.setattr(block_lists, "_hash", lambda name: hashed.append(name) or plain(name))
     urls = [f"https://a.org/x/y{'/z' * 999}", f"https://{'c.' * 999}b.org"]
-    assert blocked.refused(urls) == ["blocked_url", "blocked_domain"]
+    assert blocked.reasons_of(urls) == ["blocked_url", "blocked_domain"]
     assert sum(map(len, hashed)) < 99
 
 
@@ -212,7 +212,7 @@ def test_many_entries_take_eight_bytes_each_and_travel_between_processes(tmp_pat
     path.write_bytes(gzip.compress("\n".join(domains[:1000] * 2).encode()))
     blocked = pickle.loads(pickle.dumps(BlockList.read([str(path)], OPTED_OUT)))
     assert blocked.domains.nbytes + blocked.urls.nbytes == 8 * 1000
-    found = blocked.refused([f"http://www.{domain}/" for domain in domains])
+    found = blocked.reasons_of([f"http://www.{domain}/" for domain in domains])
     assert found == ["opted_out"] * 1000 + [None] * (len(domains) - 1000)
 
 
@@ -221,7 +221,7 @@ def test_lines_that_are_set_aside_are_counted_and_the_first_shown(tmp_path):
     blocked = read(tmp_path, "\n".join(["g.org", *odd]))
     assert blocked.set_aside == 6
     assert blocked.samples == ("||a.org^", "b..c", "x" * 80)
-    assert blocked.refused(["http://f.org", "http://g.org", "http://a.org"]) == [
+    assert blocked.reasons_of(["http://f.org", "http://g.org", "http://a.org"]) == [
         "blocked_domain",
         "blocked_domain",
         None,
@@ -233,7 +233,7 @@ def test_lines_end_in_every_way(tmp_path, end):
     (tmp_path / "list.txt").write_bytes(end.join(["\ufeffa.org", "# b.org", "c.org "]).encode())
     blocked = BlockList.read([str(tmp_path / "list.txt")])
     assert blocked.set_aside == 0
-    found = blocked.refused([f"http://{name}.org/" for name in "abc"])
+    found = blocked.reasons_of([f"http://{name}.org/" for name in "abc"])
     assert [bool(one) for one in found] == [True, False, True]
 
 

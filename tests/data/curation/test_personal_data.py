@@ -19,7 +19,7 @@ from data.curation.personal_data import (
     email_addresses,
     find_spans,
     ip_addresses,
-    masked,
+    mask,
     personal_data,
 )
 
@@ -102,10 +102,10 @@ def test_spans_are_in_order_and_never_overlap(text, language):
 
 @given(TEXTS, LANGUAGES, st.sets(st.sampled_from(KINDS)))
 def test_masked_pages_hold_nothing_of_the_masked_kinds(text, language, kinds):
-    (once,) = masked([text], personal_data([text], language), kinds)
+    (once,) = mask([text], personal_data([text], language), kinds)
     again = personal_data([once], language)
     assert not kinds & {span["kind"] for span in again.to_pylist()[0]}, once
-    assert masked([once], again, kinds) == [once]
+    assert mask([once], again, kinds) == [once]
 
 
 @pytest.mark.parametrize("between", ["-", ".", "..", "-.-", " "])
@@ -114,7 +114,7 @@ def test_masked_pages_hold_nothing_of_the_masked_kinds(text, language, kinds):
 )
 def test_replacements_side_by_side_are_no_address(between, language, after):
     text = between.join(f"{name}@foo.de" for name in "abc") + after
-    (once,) = masked([text], personal_data([text], language))
+    (once,) = mask([text], personal_data([text], language))
     assert personal_data([once], language).to_pylist() == [[]]
     assert "foo" not in once
     if not after:
@@ -126,10 +126,10 @@ def test_replacements_are_those_of_datatrove_in_turn_from_the_first_in_each_page
     texts = ["a@foo.de, b@foo.de, c@foo.de, 8.8.4.130 and 9.9.9.190", "d@foo.de", ""]
     first, second = REPLACEMENTS["email"]
     addresses = personal_data(texts, "de")
-    assert masked(texts, addresses) == [
+    assert mask(texts, addresses) == [
         f"{first}, {second}, {first}, 22.214.171.124 and 126.96.36.199", first, "",
     ]  # fmt: skip
-    assert masked(texts, addresses, ["ip"])[0] == (
+    assert mask(texts, addresses, ["ip"])[0] == (
         "a@foo.de, b@foo.de, c@foo.de, 22.214.171.124 and 126.96.36.199"
     )
 
@@ -209,7 +209,7 @@ def calls_of(function, *arguments) -> int:
 )
 def test_cells_of_a_table_are_found_and_grouped_digits_are_not(language, text, expected):
     """Some stand behind a number that hides them until it is masked."""
-    (found,) = masked([text], personal_data([text], language))
+    (found,) = mask([text], personal_data([text], language))
     short = found.replace("<PHONE_NUMBER>", "P").replace("<NATIONAL_NUMBER>", "N")
     assert short == expected
     assert not find_spans(found, language)

@@ -361,7 +361,7 @@ def test_hosts_without_robots_refuse_nothing_and_others_do_not_speak_for_them(tm
     path.write_bytes("\ufeffUser-agent: *\nDisallow: /".encode())
     robots = RobotsOfHosts.read([str(path)], {"a.example", "b.example"})
     urls = ["http://a.example/x", "https://A.example./", "https://www.a.example/x", "b.example/x"]
-    assert robots.refused(urls) == ["robots_txt", "robots_txt", None, None]
+    assert robots.reasons_of(urls) == ["robots_txt", "robots_txt", None, None]
     assert refused_by(None, urls) == [None] * 4
 
 
@@ -391,7 +391,7 @@ def test_only_the_hosts_asked_for_are_kept_and_of_several_files_the_newest(tmp_p
         assert robots.of_host == {
             "a.example": Robots(sortable("2026-03-01"), False, "", "a.example")
         }
-        assert robots.refused(["https://a.example/x"]) == [None]
+        assert robots.reasons_of(["https://a.example/x"]) == [None]
 
 
 @pytest.mark.parametrize("times", [("", ""), ("zzz", None), ("2026-03-01", "2026-03-01 00:00Z")])
@@ -407,7 +407,7 @@ def test_of_equally_old_files_the_stricter_counts(tmp_path, times):
         ]
         (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
         robots = RobotsOfHosts.read([str(tmp_path / "a.jsonl")], {"a.example"})
-        assert robots.refused(urls) == refused[max(first, second)]
+        assert robots.reasons_of(urls) == refused[max(first, second)]
 
 
 def test_a_known_time_is_newer_than_what_is_no_time(tmp_path):
@@ -419,7 +419,7 @@ def test_a_known_time_is_newer_than_what_is_no_time(tmp_path):
     (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
     robots = RobotsOfHosts.read([str(tmp_path / "a.jsonl")], {"a.example"})
     assert robots.of_host["a.example"].time == sortable("2026-02-28T22:00:00Z")
-    assert robots.refused(["http://a.example/"]) == [None]
+    assert robots.reasons_of(["http://a.example/"]) == [None]
 
 
 def test_the_crawler_has_a_name(tmp_path):
@@ -427,4 +427,4 @@ def test_the_crawler_has_a_name(tmp_path):
     path.write_text(json.dumps({"host": "a.example", "robots": "User-agent: CCBot\nDisallow: /"}))
     for agent, reason in (("CCBot", "robots_txt"), ("mybot", None)):
         robots = RobotsOfHosts.read([str(path)], {"a.example"}, agent)
-        assert robots.refused(["http://a.example/"]) == [reason]
+        assert robots.reasons_of(["http://a.example/"]) == [reason]

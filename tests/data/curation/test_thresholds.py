@@ -26,7 +26,7 @@ from data.curation.thresholds import (
     WORD_LENGTH,
     Histograms,
     Thresholds,
-    derived,
+    derive,
     file_name,
     fineweb2,
     histograms,
@@ -107,7 +107,7 @@ def test_counts_are_read_back_from_json() -> None:
 
 def test_deviations_are_those_of_the_exact_values() -> None:
     own, english = batch_of("sw", 1, repeated=2), batch_of("en", 2, repeated=1)
-    found = derived({"sw": histograms(own), "en": histograms(english)})["sw"]
+    found = derive({"sw": histograms(own), "en": histograms(english)})["sw"]
     for signal, gopher, threshold in shares_of(found):
         values, reference = (exact(each, signal) for each in (own, english))
         distance = (gopher - reference.mean()) / reference.std()
@@ -121,7 +121,7 @@ def test_deviations_by_hand() -> None:
     names = [name for name in COUNTED if name != WORD_LENGTH]
     own = {name: {more: 100, 200 + more: 100} for more, name in enumerate(names)}
     english = {name: {0: 100, 100: 100} for name in names}
-    found = derived(
+    found = derive(
         {
             "sw": counted({}, 0, own | {WORD_LENGTH: {80: 100, 160: 100}}, pages=200),
             "en": counted({}, 0, english | {WORD_LENGTH: {60: 100, 100: 100}}, pages=200),
@@ -133,7 +133,7 @@ def test_deviations_by_hand() -> None:
 
 
 def test_english_pages_of_the_corpus_keep_the_english_thresholds() -> None:
-    found = derived({"en": histograms(batch_of("en", 3))})["en"]
+    found = derive({"en": histograms(batch_of("en", 3))})["en"]
     assert found.top_n_grams == ENGLISH_THRESHOLDS.top_n_grams
     assert (found.min_avg_word_length, found.max_avg_word_length) == (3, 10)
 
@@ -143,7 +143,7 @@ def test_a_tail_rule_rejects_a_tenth_of_the_pages_within_a_step(seed: int) -> No
     random, lines = np.random.default_rng(seed), ["12 34 ab cd ef gh", "ab.", "3", "a b c d."]
     texts = ["\n".join(random.choice(lines, 20, p=(0.4, 0.06, 0.48, 0.06))) for _ in range(300)]
     batch = signals(texts, "sw")
-    found = derived({"sw": histograms(batch)})["sw"]
+    found = derive({"sw": histograms(batch)})["sw"]
     lowest = {
         "line_punct_ratio": (found.line_punct_thr, ENGLISH_THRESHOLDS.line_punct_thr),
         "alphabetic_words": (
@@ -161,7 +161,7 @@ def test_a_tail_rule_rejects_a_tenth_of_the_pages_within_a_step(seed: int) -> No
 
 def test_a_language_with_few_pages_takes_its_script_and_then_english() -> None:
     few, many = histograms(batch_of("sw", 5, 20)), histograms(batch_of("zu", 6))
-    found = derived({"sw": few, "zu": many, "ka": few})
+    found = derive({"sw": few, "zu": many, "ka": few})
     assert [found[code].pages_of for code in ("sw", "zu", "ka")] == [
         "script",
         "language",
@@ -176,7 +176,7 @@ def test_a_language_with_few_pages_takes_its_script_and_then_english() -> None:
 def test_a_page_in_thai_alone_does_not_fail_for_its_missing_end_marks() -> None:
     lines = [f"มนุษย์ทั้งหลายเกิดมามีอิสระและเสมอภาคกันในเกียรติศักดิ์และสิทธิข้อที่ {n}" for n in range(9)]
     page = signals(["\n".join(lines)], "th")
-    thresholds = derived({"th": histograms(page)})["th"]
+    thresholds = derive({"th": histograms(page)})["th"]
     assert page.to_pylist()[0]["line_punct_ratio"] < ENGLISH_THRESHOLDS.line_punct_thr
     (reason,) = reasons(page, thresholds)
     assert reason is None or not reason.startswith("fineweb_line_punct")
@@ -184,14 +184,14 @@ def test_a_page_in_thai_alone_does_not_fail_for_its_missing_end_marks() -> None:
 
 def test_a_language_with_one_stop_word_needs_no_two() -> None:
     counts = histograms(signals(["word " * 300] * (FEWEST_PAGES + 1), "af"))
-    found = derived({"af": counts})["af"]
+    found = derive({"af": counts})["af"]
     assert found.stop_words == ("word",)
     assert found.min_stop_words == 1
 
 
 def test_scripts_without_spaces_have_no_bounds_on_word_lengths() -> None:
     counts = histograms(signals(["人人生而自由。" * n for n in range(1, FEWEST_PAGES + 2)], "zh"))
-    found = derived({"zh": counts})["zh"]
+    found = derive({"zh": counts})["zh"]
     assert found.pages_of == "language"
     assert (found.min_avg_word_length, found.max_avg_word_length) == (None, None)
 
@@ -213,7 +213,7 @@ def test_the_share_of_stop_words_falls_until_there_are_eight(share: float, expec
 @pytest.mark.parametrize("words, first", [(9_999, "ya"), (10_000, "w0")])
 def test_few_words_leave_the_stop_words_to_fineweb2(words: int, first: str) -> None:
     counts = counted({f"w{n}": 500 - n for n in range(12)}, words)
-    assert derived({"sw": counts})["sw"].stop_words[0] == first
+    assert derive({"sw": counts})["sw"].stop_words[0] == first
 
 
 def test_rare_words_leave_the_table_of_a_file() -> None:

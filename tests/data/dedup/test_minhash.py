@@ -24,9 +24,9 @@ from data.dedup.minhash import (
     ROWS,
     Moves,
     band_keys,
-    contracted,
+    contract_edges,
     edges,
-    moved,
+    move_labels,
     pointers,
     proposals,
     shingle_length,
@@ -221,8 +221,8 @@ def in_rounds(parts, holders=3, most=100):
             for holder in range(holders)
         ]
         known = [only(moves, one.node) for one in proposed]
-        parts = [contracted(part, some) for part, some in zip(parts, known, strict=True)]
-        labels = moved(labels, only(moves, np.unique(labels)))
+        parts = [contract_edges(part, some) for part, some in zip(parts, known, strict=True)]
+        labels = move_labels(labels, only(moves, np.unique(labels)))
         sizes.append(list(map(len, parts)))
     return nodes, labels, sizes
 

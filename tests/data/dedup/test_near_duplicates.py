@@ -26,10 +26,10 @@ from data.dedup.near_duplicates import (
     chosen,
     common_needed,
     headers_of,
-    joined,
+    join,
     overlap,
-    packed,
-    unpacked,
+    pack,
+    unpack,
 )
 from data.numbers import splitmix64
 
@@ -74,14 +74,14 @@ def test_digests_are_equal_exactly_where_the_shingles_are(texts):
 @given(TEXTS, st.data())
 def test_pages_travel_and_are_chosen_and_joined_as_they_are(texts, data):
     whole = made(texts)
-    same(unpacked(packed(whole)), whole)
-    np.testing.assert_array_equal(headers_of(packed(whole)), whole.headers)
+    same(unpack(pack(whole)), whole)
+    np.testing.assert_array_equal(headers_of(pack(whole)), whole.headers)
     cut = data.draw(st.integers(0, len(texts)))
     rows = np.arange(len(texts))
-    same(joined([chosen(whole, rows[:cut]), chosen(whole, rows[cut:])]), whole)
+    same(join([chosen(whole, rows[:cut]), chosen(whole, rows[cut:])]), whole)
     backwards = chosen(whole, rows[::-1])
     assert sets(backwards) == sets(whole)[::-1] or not texts
-    assert len(packed(whole)) == 8 + 56 * len(texts) + 8 * len(whole.shingles)
+    assert len(pack(whole)) == 8 + 56 * len(texts) + 8 * len(whole.shingles)
 
 
 def test_chunks_do_not_matter(monkeypatch):
@@ -190,7 +190,7 @@ def planted(request):
 
 def test_only_duplicates_of_what_is_kept_leave(planted):
     pages, found = planted
-    stands = choice(packed(found))
+    stands = choice(pack(found))
     removed = {page: kept for page, kept in stands.items() if page != kept}
     assert removed
     for page, kept in removed.items():
@@ -206,12 +206,12 @@ def test_the_choice_is_the_greedy_one(planted):
     for group in groups(pages):
         if len(group) > 1:
             expected |= slow_choice(group, near_duplicates.LISTED)
-    assert choice(packed(found)) == expected
+    assert choice(pack(found)) == expected
 
 
 def test_of_pages_with_a_band_in_common_no_kept_one_is_similar_to_another(planted):
     pages, found = planted
-    stands = choice(packed(found))
+    stands = choice(pack(found))
     kept = [pages[page] for page in stands if stands[page] == page]
     for one, other in itertools.combinations(kept, 2):
         if one.bands & other.bands:
@@ -234,7 +234,7 @@ def test_large_groups_are_compared_by_band(listed, monkeypatch):
     for group in groups(slow_pages(texts, "sw")):
         if len(group) > 1:
             expected |= slow_choice(group, listed)
-    assert choice(packed(candidates_representatives(texts, "sw"))) == expected
+    assert choice(pack(candidates_representatives(texts, "sw"))) == expected
 
 
 @settings(max_examples=15)
@@ -244,14 +244,14 @@ def test_neither_order_nor_cut_of_elements_matters(seed, sizes, random):
     rows = list(range(len(whole.headers)))
     random.shuffle(rows)
     cuts = np.cumsum([size * len(rows) // sum([*sizes, 1]) for size in sizes])
-    elements = [packed(chosen(whole, part)) for part in np.split(np.array(rows), cuts)]
-    assert choice(*elements) == choice(packed(whole))
+    elements = [pack(chosen(whole, part)) for part in np.split(np.array(rows), cuts)]
+    assert choice(*elements) == choice(pack(whole))
 
 
 @pytest.mark.parametrize("part", [100, 700, 5000])
 def test_a_group_larger_than_memory_loses_no_page_falsely(part, monkeypatch):
     texts = many()
-    pages, element = slow_pages(texts, "sw"), packed(candidates_representatives(texts, "sw"))
+    pages, element = slow_pages(texts, "sw"), pack(candidates_representatives(texts, "sw"))
     at_once = choice(element)
     monkeypatch.setattr(near_duplicates, "PART_SHINGLES", part)
     in_parts = choice(element)
@@ -267,7 +267,7 @@ def test_a_group_larger_than_memory_loses_no_page_falsely(part, monkeypatch):
 
 def test_slices_of_one_group_are_as_good_as_the_whole_while_kept_pages_fit(monkeypatch):
     pages = PlantedPages("sw")
-    element = packed(candidates_representatives(pages.copies(60, most=0.006), "sw"))
+    element = pack(candidates_representatives(pages.copies(60, most=0.006), "sw"))
     at_once = choice(element)
     assert sum(page == kept for page, kept in at_once.items()) < 10
     monkeypatch.setattr(near_duplicates, "PART_SHINGLES", 2000)  # about 14 of the pages
@@ -281,11 +281,11 @@ def test_other_groups_in_the_element_do_not_matter(monkeypatch):
     )
     other.headers["page"] += np.uint64(1000)
     other.headers["group"] += np.uint64(1000)
-    assert choice(packed(one), packed(other)) == choice(packed(one)) | choice(packed(other))
+    assert choice(pack(one), pack(other)) == choice(pack(one)) | choice(pack(other))
 
 
 def test_sizes_count_the_pages_that_a_kept_page_stands_for():
-    found = near_duplicates.representatives([packed(candidates_representatives(many(), "sw"))])
+    found = near_duplicates.representatives([pack(candidates_representatives(many(), "sw"))])
     kept = found.representative.tolist()
     assert found.size.tolist() == [kept.count(page) for page in kept]
     assert found.page.tolist() == sorted(found.page.tolist())
@@ -298,9 +298,9 @@ def test_a_full_disk_is_an_error_and_not_a_signal(monkeypatch):
     monkeypatch.setattr(near_duplicates, "PART_SHINGLES", 100)
     monkeypatch.setattr(near_duplicates.os, "posix_fallocate", full)
     with pytest.raises(OSError, match="No space left"):
-        choice(packed(candidates_representatives(many(), "sw")))
+        choice(pack(candidates_representatives(many(), "sw")))
 
 
 def test_no_pages():
-    for elements in ([], [packed(candidates_representatives([], "sw"))]):
+    for elements in ([], [pack(candidates_representatives([], "sw"))]):
         assert [len(column) for column in near_duplicates.representatives(elements)] == [0, 0, 0]

@@ -34,11 +34,11 @@ from data.files.json_files import (
 )
 from data.tokens.manifest import TokenManifest, VocabularyManifest
 from pipeline.artifacts import Head
-from pipeline.corpus.counts import TallyRecord
+from pipeline.corpus.counts import Tally
 from pipeline.runs.directory import MixtureRecord, RunRecord
 
 ROOT = Path(__file__).parents[3]
-SHAPES = [CorpusManifest, TokenManifest, VocabularyManifest, Head, TallyRecord, RunRecord,
+SHAPES = [CorpusManifest, TokenManifest, VocabularyManifest, Head, Tally, RunRecord,
           MixtureRecord]  # fmt: skip
 NAMES = sorted({name for shape in SHAPES for name in shape.__struct_fields__})
 VALUES = st.recursive(

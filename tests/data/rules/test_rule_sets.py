@@ -29,10 +29,10 @@ from data.rules.rule_sets import (
     c4_en,
     demo,
     differences_from_mc4,
+    find_rule_set,
     mc4,
     mc4_3_0_1,
     mswitch_web,
-    named,
     none,
 )
 from data.rules.rule_sets import web_differences_from_mc4 as differences_from_mc4_web_rules
@@ -40,7 +40,7 @@ from data.urls import normalized_hash
 
 
 def test_mc4_is_the_reference():
-    rules = named("mc4")
+    rules = find_rule_set("mc4")
     assert isinstance(rules, RuleSet)
     assert rules.lines == LongLines(3, 200)
     assert (rules.certain_probability, rules.held_out) == (0.95, OneIn(1000))
@@ -48,7 +48,7 @@ def test_mc4_is_the_reference():
 
 
 def test_the_older_corpus_differs_in_certainty_only():
-    assert named("mc4-3.0.1") == mc4_3_0_1()
+    assert find_rule_set("mc4-3.0.1") == mc4_3_0_1()
     assert differences_from_mc4(mc4_3_0_1()) == [
         "The answer counts from probability 0.70 (mC4: 0.95).",
         "Lists of bad words remove 100.0% of the pages with a word from the list of their language "
@@ -67,7 +67,7 @@ def test_the_demo_s_differences_are_sentences():
 
 def test_unknown_name():
     with pytest.raises(DataError, match="'c5' was asked for; there are mc4, "):
-        named("c5")
+        find_rule_set("c5")
 
 
 def test_names_are_those_of_the_functions():

@@ -10,7 +10,7 @@ from made_vocabulary import ModelProto, unigram
 
 from data.errors import DataError
 from data.tokens.tokenizer import ROW_MULTIPLE, SENTINELS, Tokenizer, load, sentinel_pieces
-from data.tokens.trimming import compared_lines, piece_counts, trimmed
+from data.tokens.trimming import compared_lines, piece_counts, trim
 
 SYLLABLES = ["".join(pair) for pair in itertools.product("bdfgklmnprstwz", "aeiou")]
 WORDS = ["".join(pair) for pair in itertools.product(SYLLABLES, SYLLABLES[::7])]
@@ -37,7 +37,7 @@ def counted(whole, texts):
 @pytest.fixture(scope="module")
 def ours(model):
     """The vocabulary, trimmed by a third of its words."""
-    return trimmed(model, counted(Tokenizer(model), OURS), 1)
+    return trim(model, counted(Tokenizer(model), OURS), 1)
 
 
 TEXT = st.one_of(
@@ -60,7 +60,7 @@ def test_text_whose_pieces_all_stay_is_cut_as_before(model, ours, text):
 @given(st.text(alphabet=[*sorted(set("".join(OURS[:3]))), " "], max_size=30))
 def test_all_text_in_characters_that_occur_is_cut_as_before_if_no_piece_has_to_occur(model, text):
     whole = Tokenizer(model)
-    by_count, by_character = (trimmed(model, counted(whole, OURS[:3]), least) for least in (1, 0))
+    by_count, by_character = (trim(model, counted(whole, OURS[:3]), least) for least in (1, 0))
     ids = by_character.kept[Tokenizer(by_character.model).encode(text)]
     assert np.array_equal(whole.encode(text), ids)
     assert set(by_count.kept) < set(by_character.kept) < set(range(whole.size))
@@ -87,7 +87,7 @@ def test_what_is_no_text_stays_in_its_order_and_rows_are_full(model, ours, tmp_p
 
 def test_rows_of_padding_stay_where_all_pieces_do(model):
     whole = Tokenizer(model)
-    everything = trimmed(model, np.ones(whole.size, np.int64), 1)
+    everything = trim(model, np.ones(whole.size, np.int64), 1)
     np.testing.assert_array_equal(everything.kept, np.arange(whole.size))
     rows = everything.rows(whole.size, whole.rows + ROW_MULTIPLE)  # as an imported network may have
     np.testing.assert_array_equal(rows, np.arange(whole.rows))
@@ -108,7 +108,7 @@ def test_an_unknown_character_gains_nothing_when_rare_pieces_leave():
     }
     model = unigram(pieces)
     whole = Tokenizer(model)
-    small = trimmed(model, counted(whole, ["bcd", "cd", "c"]), 1)
+    small = trim(model, counted(whole, ["bcd", "cd", "c"]), 1)
     kept = [whole.processor.IdToPiece(int(token)) for token in small.kept]
     assert "b" not in kept
     assert "z" in kept
@@ -120,7 +120,7 @@ def test_other_models_than_unigram_are_refused(model):
     proto = ModelProto.FromString(model)
     proto.trainer_spec.model_type = proto.trainer_spec.BPE
     with pytest.raises(DataError, match="not a unigram model"):
-        trimmed(proto.SerializeToString(), np.ones(len(proto.pieces), np.int64), 1)
+        trim(proto.SerializeToString(), np.ones(len(proto.pieces), np.int64), 1)
 
 
 def test_pieces_are_counted_and_held_out_lines_compared_by_language(model, make_blocks, tmp_path):
@@ -131,8 +131,8 @@ def test_pieces_are_counted_and_held_out_lines_compared_by_language(model, make_
     both = expected + np.bincount(blocks.stream("yo", "train").read(0, 700), minlength=1024)
     np.testing.assert_array_equal(piece_counts(blocks, ["sw", "yo"]), both)
     counts = np.zeros(Tokenizer(model).size, np.int64)
-    nothing_kept = trimmed(model, counts, 1)
-    all_kept = trimmed(model, counts + 1, 1)
+    nothing_kept = trim(model, counts, 1)
+    all_kept = trim(model, counts + 1, 1)
     lines = compared_lines(blocks, Tokenizer(model), all_kept, "sw", 0)
     assert lines.lines > 0
     assert lines.other == 0

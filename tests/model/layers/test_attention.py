@@ -20,10 +20,10 @@ from small_networks import mesh_of
 from model.batch import Visible
 from model.config import MeshShape, ModelConfig
 from model.kernels import gpu, tpu
-from model.layers.attention import Attention, fused
-from model.layers.attention import plain_attention as plain_attention_fused_attention
+from model.layers.attention import Attention, attend_by_kernel
+from model.layers.attention import plain_attention as attend_plainly
 from model.layers.position_bias import PositionBias
-from model.remat import KEPT, STATISTICS, rematerialized
+from model.remat import KEPT, STATISTICS, rematerialize
 
 PLATFORMS = ("tpu", "gpu")
 CASES = {
@@ -119,11 +119,11 @@ def slopes(attention, mesh, slope):
 
 def plainly(rows, bias, visible, mesh):
     lengths = LENGTH, LENGTH
-    return plain_attention_fused_attention(*rows, bias(*lengths), visible.mask(*lengths), HEADS)
+    return attend_plainly(*rows, bias(*lengths), visible.mask(*lengths), HEADS)
 
 
 def by_kernel(rows, bias, visible, mesh, platform="tpu"):
-    return fused(*rows, bias, visible, HEADS, mesh, interpret=platform)
+    return attend_by_kernel(*rows, bias, visible, HEADS, mesh, interpret=platform)
 
 
 @pytest.mark.parametrize(("platform", "slope"), [("tpu", 0.0), ("tpu", 0.5), ("gpu", 0.5)])
@@ -145,7 +145,7 @@ def test_a_policy_that_keeps_attention_runs_the_forward_kernel_once(remat, forwa
             bias, visible = PositionBias(TABLE, True), Visible(IS_KEY, False, None, None)
             return jnp.sin(by_kernel([x, x, x], bias, visible, mesh)), None
 
-        return jnp.sum(jax.lax.scan(rematerialized(body, remat), rows, None, length=2)[0])
+        return jnp.sum(jax.lax.scan(rematerialize(body, remat), rows, None, length=2)[0])
 
     text = str(jax.make_jaxpr(jax.grad(loss))(ROWS[0]))
     assert text.count("name=fused_attention\n") == forward_kernels, text.count("pallas_call")

@@ -9,7 +9,6 @@ from pipeline.corpus.counts import (
     SAMPLES,
     SortedRun,
     Tally,
-    TallyRecord,
     total,
 )
 
@@ -29,7 +28,7 @@ def test_counters_have_no_name_per_host_and_records_have():
 
 def read_again(tally: Tally) -> Tally:
     content = json.dumps(tally.as_json()).encode()
-    return Tally.of_record(decode_json(content, TallyRecord, "here"))
+    return decode_json(content, Tally, "here")
 
 
 PAGE = Page("https://a.example/", "text", language="sw", identified_language="en", split="train")
@@ -53,11 +52,6 @@ def test_a_tally_is_read_as_it_was_written_apart_from_its_time():
     assert found == tally
 
 
-def test_a_record_of_counts_alone_is_read_as_an_earlier_select_left_it():
-    record = decode_json(b'{"counts": [["kept", "sw", "train", 3]]}', TallyRecord, "here")
-    assert Tally.of_record(record).number("kept", "sw") == 3
-
-
 def test_counters_have_the_documented_names():
     assert tally_of("a").counters() == {
         "pages_read": 3 + SAMPLES,
@@ -73,7 +67,7 @@ def test_the_sum_keeps_the_first_broken_records_and_the_groups():
     tallies = [tally_of("a"), tally_of("b")]
     one, other = total(tallies), total(tallies[::-1])
     assert one.counts == other.counts
-    assert one.counts["kept", "sw"] == {"train": 2}
+    assert one.counts["kept"]["sw"] == {"train": 2}
     assert one.broken == other.broken == {"damaged": [("a", offset) for offset in range(SAMPLES)]}
     assert one.groups == other.groups == {"pages/sw/train"}
     assert one.runs == []

@@ -7,7 +7,7 @@ import pytest
 from pipeline.beam.job import Stage
 from pipeline.corpus.graph import plan
 from pipeline.corpus.job import begin_job
-from pipeline.corpus.request import named
+from pipeline.corpus.request import find_rules
 
 
 def described(stage: Stage) -> str:
@@ -33,6 +33,6 @@ def described(stage: Stage) -> str:
 def test_a_plan_has_the_stages_of_its_rules_and_travels_to_workers(
     tmp_path, rules, names, growable
 ):
-    stages = plan(begin_job(str(tmp_path), named(rules), [], growable=growable))
+    stages = plan(begin_job(str(tmp_path), find_rules(rules), [], growable=growable))
     received = pickle.loads(pickle.dumps(stages))
     assert " ".join(map(described, received)) == names + " keep" * growable

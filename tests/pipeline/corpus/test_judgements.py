@@ -7,7 +7,7 @@ from pipeline.corpus.judgements import (
     IdentifyLanguage,
     KeepRequestedLanguages,
     RejectByRule,
-    judged,
+    judge_page,
 )
 
 PAGE = Page("https://a.example/", "text", declared_language="sw")
@@ -22,8 +22,10 @@ def test_languages_that_mc4_does_not_have_are_rejected():
 
 def test_the_first_judgement_that_drops_a_page_decides():
     first, second = RejectByRule(lambda _: "first"), RejectByRule(lambda _: "second")
-    assert judged(PAGE, [RejectByRule(lambda _: None), first, second]) == Rejected(PAGE, "first")
-    assert judged(PAGE, [lambda page: page._replace(text="new")]) == PAGE._replace(text="new")
+    assert judge_page(PAGE, [RejectByRule(lambda _: None), first, second]) == Rejected(
+        PAGE, "first"
+    )
+    assert judge_page(PAGE, [lambda page: page._replace(text="new")]) == PAGE._replace(text="new")
 
 
 def test_a_page_of_another_language_was_not_requested():

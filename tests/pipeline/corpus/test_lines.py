@@ -67,8 +67,8 @@ def test_each_line_has_the_key_of_smallest_rank_and_the_rest_are_repeats(
 
 def test_equal_lines_of_a_shard_are_never_in_memory_together(tmp_path, monkeypatch):
     seen = []
-    whole = sorted_keys._sorted
-    monkeypatch.setattr(sorted_keys, "_sorted", lambda parts: seen.append(parts) or whole(parts))
+    whole = sorted_keys._sort
+    monkeypatch.setattr(sorted_keys, "_sort", lambda parts: seen.append(parts) or whole(parts))
     with line_keys(Workspace(str(tmp_path), "key"), 0, 64) as keys:
         for some in chunks(1.0):
             keys.add(some)

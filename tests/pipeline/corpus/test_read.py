@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from data.errors import DataError
 from data.reading.page import BrokenRecord, Page
-from pipeline.beam.workspace import Workspace, packed
+from pipeline.beam.workspace import Workspace, pack_files
 from pipeline.corpus import read
 from pipeline.corpus.read import (
     DEFAULT_CUT,
@@ -36,7 +36,7 @@ class File(NamedTuple):
 @given(st.lists(st.integers(0, 50)), st.integers(1, 60))
 def test_packing_keeps_order_fills_shards_and_lets_only_large_files_exceed_them(sizes, limit):
     files = [File(number, size) for number, size in enumerate(sizes)]
-    shards = packed(files, limit)
+    shards = pack_files(files, limit)
     assert [file for shard in shards for file in shard] == files
     assert all(shards)
     full = [sum(file.size for file in shard) for shard in shards]

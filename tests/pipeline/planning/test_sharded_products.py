@@ -48,7 +48,7 @@ def compiled(*, gathered: bool) -> Program:
 
 def test_a_product_computed_shard_by_shard_is_counted_once():
     program = compiled(gathered=False)
-    assert any(one.opcode == "while" for _, one, _ in program.executed())
+    assert any(one.opcode == "while" for _, one, _ in program.executed_instructions())
     assert products(program).flops == 2 * ROWS * LENGTH * EMBED * MLP
     permutes = [
         one

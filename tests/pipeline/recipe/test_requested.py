@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from data.errors import DataError
 from pipeline.arguments import Hosts, Pretrain
-from pipeline.commands.finetune import finetuned
+from pipeline.commands.finetune import recipe_of_finetuning
 from pipeline.commands.pretrain import one_per_seed
 from pipeline.errors import ArtifactError
 from pipeline.recipe import named
@@ -30,7 +30,7 @@ def test_a_saved_recipe_is_read_back(tmp_path):
 
 
 def test_the_recipe_of_a_fine_tuned_run_is_trained_by_its_own_command(tmp_path):
-    recipe = finetuned(named.get("mt5-demo"), ["sib200"], [], targets=16, share=0.0)
+    recipe = recipe_of_finetuning(named.get("mt5-demo"), ["sib200"], [], targets=16, share=0.0)
     path = tmp_path / "recipe.json"
     path.write_text(json.dumps({"recipe": recipe_to_json(recipe)}))
     with pytest.raises(ArtifactError, match=r"fine-tuned on sib200; .* `mswitch finetune`"):

@@ -14,7 +14,7 @@ from data.tokens.blocks import TokenBlocks
 from data.tokens.manifest import TokenManifest
 from pipeline.arguments import Pretrain
 from pipeline.commands import pretrain
-from pipeline.commands.finetune import finetuned
+from pipeline.commands.finetune import recipe_of_finetuning
 from pipeline.errors import ArtifactError
 from pipeline.recipe import named
 from pipeline.recipe.overrides import override
@@ -49,7 +49,7 @@ def test_without_held_out_pages_a_run_must_not_evaluate(blocks, tmp_path):
 
 def test_a_fine_tuning_needs_room_for_its_best_checkpoint_too(tmp_path, monkeypatch):
     monkeypatch.setattr(begin, "checkpoint_bytes", lambda *_: 10**18)
-    tuned = finetuned(recipe(), ["topics"], ["en"], 8, 0.0)
+    tuned = recipe_of_finetuning(recipe(), ["topics"], ["en"], 8, 0.0)
     for one, count in ((recipe(), 3), (tuned, 4)):
         with pytest.raises(ArtifactError, match=f"^{count} checkpoints"):
             begin.check_disk(one, tmp_path)

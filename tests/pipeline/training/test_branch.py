@@ -117,7 +117,7 @@ def test_tokens_of_a_change_may_lie_elsewhere():
         for place in ("tokens-2026", "/data/tokens-2026", "")
     )
     branch = Branch(Path("trunk"), AT)
-    one, moved, unchanged = (branch._fixed(recipe) for recipe in three)
+    one, moved, unchanged = (branch._shared_settings(recipe) for recipe in three)
     assert one == moved != unchanged
 
 

@@ -71,7 +71,7 @@ with loop.Preemption("pretrain") as listening:
     os.kill(os.getpid(), {number})
     while listening._stop_at is None:
         time.sleep(0.01)
-    assert listening.reached() and listening.reached()
+    assert listening.should_stop() and listening.should_stop()
     {then}
 """
 
@@ -179,7 +179,7 @@ def running(out, monkeypatch, done, check=nothing):
     """A loop of nine steps, with a line every third, whose evaluation at step 5 is stopped."""
     monkeypatch.setattr(loop, "device_batches", lambda *_: repeat(None))
     trainer = SimpleNamespace(step=lambda state, *_: (state, None), teacher_arrays=())
-    trainer.compiled = lambda *_: trainer
+    trainer.with_compiled_step = lambda *_: trainer
     recipe = {"steps": 9, "checkpoint_every": 9, "log_every": 3}
     training = SimpleNamespace(
         recipe=SimpleNamespace(**recipe, evaluates_at=lambda step: step == 5),
@@ -195,7 +195,7 @@ def running(out, monkeypatch, done, check=nothing):
     checkpoints = SimpleNamespace(
         steps=list, save=lambda step, _: done.append(f"saved {step}"), check=check
     )
-    return loop._Loop(training, checkpoints, log, SimpleNamespace(reached=lambda: False))
+    return loop._Loop(training, checkpoints, log, SimpleNamespace(should_stop=lambda: False))
 
 
 def test_a_stop_during_an_evaluation_loses_no_line_of_the_log(tmp_path, monkeypatch):
@@ -209,7 +209,7 @@ def test_where_only_evaluations_are_left_no_step_is_compiled_and_no_batch_read(
     tmp_path, monkeypatch
 ):
     begun = running(tmp_path, monkeypatch, [])
-    begun.training.trainer.compiled = begun.training.trainer.step = None
+    begun.training.trainer.with_compiled_step = begun.training.trainer.step = None
     monkeypatch.setattr(loop, "device_batches", None)
     result = begun.run(SimpleNamespace(arrays=None), 9)
     assert result == loop.LoopResult(9, 9, finished=True)

@@ -115,7 +115,7 @@ def test_the_name_of_an_exception_is_a_short_reason(name, reason):
     def failing(page: Page) -> Page:
         raise type(name, (Exception,), {})
 
-    rejected = judgements.judged(Page("http://a.example/", "text"), [failing])
+    rejected = judgements.judge_page(Page("http://a.example/", "text"), [failing])
     assert rejected == Rejected(Page("http://a.example/", "text"), f"judgement_failed_{reason}")
 
 

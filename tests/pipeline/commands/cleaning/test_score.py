@@ -11,7 +11,7 @@ from small_corpora import texts_of, write_corpus
 
 from data.curation.personal_data import personal_data
 from data.curation.signals import signals
-from data.curation.thresholds import derived, histograms
+from data.curation.thresholds import derive, histograms
 from data.errors import DataError
 from data.files import parquet_files
 from data.language_id import columns
@@ -92,7 +92,7 @@ def test_thresholds_are_derived_from_all_pages_of_a_language(corpus, scores):
         texts = [text for table in tables for text in table["text"].to_pylist()]
         counts[code] = histograms(signals(texts, code))
     found = read_scores(str(scores)).languages
-    assert {code: entry.thresholds for code, entry in found.items()} == derived(counts)
+    assert {code: entry.thresholds for code, entry in found.items()} == derive(counts)
     assert {entry.pages for entry in found.values()} == {PAGES}
 
 

@@ -23,7 +23,7 @@ from pipeline.commands.withdraw import intents, run
 from pipeline.corpus import read as broken_records
 from pipeline.corpus.card import rejected_share
 from pipeline.corpus.pages import WITHDRAWAL, corpus_digests, read_corpus
-from pipeline.corpus.request import completed
+from pipeline.corpus.request import complete_arguments
 from pipeline.curation.withdraw import RemoveSites
 from pipeline.errors import ArtifactError
 
@@ -189,7 +189,7 @@ def test_commands_that_read_a_corpus_see_an_unfinished_withdrawal(unfinished, si
         lambda: corpus_digests([place]),  # of vocabulary and tokenize
         lambda: intents_of_score(Score(corpus=place, out=out)),
         lambda: intents_of_select(Select(corpus=place, scores=out, out=out)),
-        lambda: completed(Clean(onto=place, input=("x.wet",), out=out), 1),
+        lambda: complete_arguments(Clean(onto=place, input=("x.wet",), out=out), 1),
     ):
         with pytest.raises(ArtifactError, match=sentence):
             read()

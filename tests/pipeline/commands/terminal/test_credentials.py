@@ -16,7 +16,7 @@ from pipeline.beam.options import pipeline_options
 from pipeline.corpus import job as new_job
 from pipeline.corpus import submission
 from pipeline.corpus.read import InputFile
-from pipeline.terminal import Terminal, print_message, redacted, refuse
+from pipeline.terminal import Terminal, print_message, redact, refuse
 
 PLANTED = "pLaNtEdVaLuE42"
 CLEAN = "clean --input x.wet --rules none --out o"
@@ -96,7 +96,7 @@ def test_neither_graph_nor_options_hold_what_the_environment_does(tmp_path, monk
 
 @given(st.text(min_size=8), st.text(), st.text())
 def test_a_message_is_printed_without_credentials(secret, before, after):
-    shown = redacted(f"{before}{secret}{after}", {"AWS_SECRET_ACCESS_KEY": secret, "HOME": before})
+    shown = redact(f"{before}{secret}{after}", {"AWS_SECRET_ACCESS_KEY": secret, "HOME": before})
     assert secret not in shown.replace("***", "") or secret in before + after
 
 
@@ -128,7 +128,7 @@ def test_a_long_message_loses_its_middle_alone(capsys):
 
 @pytest.mark.parametrize("unit", ["a", "a.", "a:", "a://", "a://a:", "://:", "@"])
 def test_hiding_takes_time_in_proportion_to_a_message(unit):
-    redacted(unit * 300_000)  # a test run's limit ends it otherwise
+    redact(unit * 300_000)  # a test run's limit ends it otherwise
 
 
 def test_a_traceback_shows_no_credential(monkeypatch, capsys):

@@ -27,7 +27,7 @@ from pipeline.corpus import job as new_job
 from pipeline.corpus import submission
 from pipeline.corpus.lines import LINE_KEY
 from pipeline.corpus.read import MOST_SHARDS, InputFile, input_files
-from pipeline.corpus.request import named
+from pipeline.corpus.request import find_rules
 from pipeline.recipe import named as recipes
 from pipeline.recipe.fits import check_divides
 from pipeline.recipe.overrides import override
@@ -55,7 +55,7 @@ def test_the_graph_stays_small_whatever_the_input(tmp_path, rules):
         InputFile(f"gs://bucket/crawl-data/CC-MAIN-2026-01/{number:09}.warc.wet.gz", 120_000_000)
         for number in range(100_000)
     ]
-    job = new_job.begin_job(str(tmp_path), named(rules), files)
+    job = new_job.begin_job(str(tmp_path), find_rules(rules), files)
     assert 1500 < job.shards <= 2 * MOST_SHARDS
     pipeline = beam.Pipeline(options=pipeline_options(()))
     submission.build(job, next(submission.graphs(job)), pipeline)

@@ -24,7 +24,7 @@ from data.tokens.manifest import TokenManifest
 from pipeline import cli
 from pipeline.arguments import CacheOptions
 from pipeline.artifacts import MANIFEST, finish, read_manifest
-from pipeline.commands.export_hf import changed
+from pipeline.commands.export_hf import changes_in_words
 from pipeline.tokens.opened_blocks import open_blocks
 
 pytestmark = pytest.mark.slow
@@ -100,7 +100,9 @@ def test_a_run_that_changes_is_one_that_was_planned_so(
         (6, "rate_from"),
     ]
     assert json.loads((out / MANIFEST).read_text())["changes"] == changes
-    assert "- after step 6: steps 6 -\\> 12" in "".join(changed(out))  # on the model's card
+    assert "- after step 6: steps 6 -\\> 12" in "".join(
+        changes_in_words(out)
+    )  # on the model's card
     capsys.readouterr()
     assert cli.run(["inspect", str(out)]) == 0
     assert "after step 6: steps 6 -> 12" in " ".join(capsys.readouterr().out.split())

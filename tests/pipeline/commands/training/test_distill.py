@@ -79,7 +79,7 @@ def test_a_killed_student_ends_as_if_nothing_had_happened(
     assert saved_steps(out) == []
     with monkeypatch.context() as patch:
         log = out / "metrics.jsonl"
-        patch.setattr(Preemption, "reached", lambda _: log.exists() and len(lines(out)) > EVERY)
+        patch.setattr(Preemption, "should_stop", lambda _: log.exists() and len(lines(out)) > EVERY)
         assert cli.run(command(out, *MESH)) == PREEMPTED_STATUS
     assert len(lines(out)) == EVERY + 1
     assert cli.run(command(out, *MESH)) == 0

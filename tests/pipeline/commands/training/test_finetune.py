@@ -21,7 +21,7 @@ from eval.tasks import metrics
 from eval.tasks.metrics import task_metrics
 from eval.tasks.scores import language_scores
 from pipeline import cli
-from pipeline.commands.finetune import finetuned
+from pipeline.commands.finetune import recipe_of_finetuning
 from pipeline.errors import ArtifactError
 from pipeline.recipe import named
 from pipeline.runs.directory import (
@@ -410,7 +410,7 @@ def test_a_teacher_of_other_tasks_is_refused(tuned, pretrained, tmp_path, capsys
 
 def test_an_evaluation_counts_once_its_score_is_recorded(tmp_path):
     """A kill between predictions and score would otherwise leave a step that is never the best."""
-    recipe = finetuned(named.get("switch-demo"), ["topics"], [], 8, 0.0)
+    recipe = recipe_of_finetuning(named.get("switch-demo"), ["topics"], [], 8, 0.0)
     data = read_task(str(TOPICS))
     evaluator = TaskEvaluator((data,), None, recipe, tmp_path, 8, {})
     path = evaluator.file(data, "development", 200)
@@ -449,13 +449,13 @@ def test_the_score_of_the_largest_class_stands_beside_accuracy():
     ("languages", "expected"), [((), 30.0), (("en",), 50.0), (("swa", "en"), 40.0), (("yo",), 30.0)]
 )
 def test_the_best_step_is_chosen_on_training_languages(tmp_path, languages, expected):
-    recipe = finetuned(named.get("switch-demo"), ["topics"], languages, 8, 0.0)
+    recipe = recipe_of_finetuning(named.get("switch-demo"), ["topics"], languages, 8, 0.0)
     evaluator = TaskEvaluator((), None, recipe, tmp_path, 8, {})
     assert evaluator.chosen_by({"en": 50.0, "sw": 30.0, "zh": 10.0}) == expected
 
 
 def test_programs_serve_other_languages_and_no_other_seed():
-    recipe = finetuned(named.get("switch-demo"), ["topics"], ["en"], 8, 0.0)
+    recipe = recipe_of_finetuning(named.get("switch-demo"), ["topics"], ["en"], 8, 0.0)
     programs = Programs(recipe, None, {}, {})
     other = replace(recipe.finetuning, languages=("sw",))
     assert programs.serve(replace(recipe, finetuning=other))

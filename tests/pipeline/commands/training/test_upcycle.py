@@ -134,7 +134,7 @@ def test_a_stopped_run_ends_as_if_nothing_had_happened(switch, whole, tmp_path, 
     out, parent = tmp_path / "run", tmp_path / "parent"
     with monkeypatch.context() as patch:
         log = out / "metrics.jsonl"
-        patch.setattr(Preemption, "reached", lambda _: log.exists() and len(lines(out)) >= 2)
+        patch.setattr(Preemption, "should_stop", lambda _: log.exists() and len(lines(out)) >= 2)
         assert cli.run(switch(out, *MESH, *EXACT)) == PREEMPTED_STATUS
     assert saved_steps(out)[-1] < STEPS
     original = json.loads((out / "recipe.json").read_text())["upcycled"]["run"]

@@ -99,7 +99,7 @@ def test_a_kernel_in_a_loop_is_counted_per_trip():
     program = parse(layers.lower(x, ys).compile().as_text() or "")
     kernels = [
         (times, cost)
-        for _, instruction, times in program.executed()
+        for _, instruction, times in program.executed_instructions()
         if (cost := kernel_cost(instruction)) is not None
     ]
     fetched = ROWS * INNER + ROWS // BLOCK * INNER * COLUMNS + ROWS * COLUMNS
