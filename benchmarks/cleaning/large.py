@@ -9,9 +9,10 @@ control group that has no more memory, page cache included, where this machine l
 Files are of the size of a crawl's, some 36,000 pages (`grown_web`).
 
 Twice per second: memory of all processes (PSS, which counts a page that processes share once), each
-one's largest (RSS), CPU, open files, and bytes below the output. A step begins where the one before
-has recorded its last work item, so an exchange counts to the step that waits for it. Of a copy of
-the real pages it is also said how many pages fall to the same rule as the real ones.
+one's largest (RSS), CPU, open files, and bytes below the output, those that steps and exchanges
+leave in the workspace by name. A step begins where the one before has recorded its last work item,
+so the CPU of an exchange counts to the step that waits for it. Of a copy of the real pages it is
+also said how many pages fall to the same rule as the real ones.
 """
 
 import contextlib
@@ -69,6 +70,7 @@ class Seen:
         largest_process_bytes: largest RSS of a process.
         open_files: most files that a process had open.
         disk_bytes: most bytes below the output.
+        left_bytes: most bytes that a step or exchange has in the workspace, by name.
         cpu: CPU seconds by process.
         line: CPU seconds of all processes by time.
     """
@@ -77,6 +79,7 @@ class Seen:
     largest_process_bytes: int = 0
     open_files: int = 0
     disk_bytes: int = 0
+    left_bytes: dict[str, int] = field(default_factory=dict)
     cpu: dict[int, float] = field(default_factory=dict)
     line: list[tuple[float, float]] = field(default_factory=list)
 
@@ -180,7 +183,7 @@ def measure(rules: str, files: list[Path], out: Path) -> dict[str, Any]:
         "cpu_ms_per_page": round(1e3 * cpu / pages, 3),
         "cpu_ms_per_page_by_step": by_step(seen, steps, pages),
         **named,
-        "corpus_bytes": bytes_below(out),
+        "corpus_bytes": sum(sizes_below(out).values()),
     }
 
 
@@ -196,7 +199,15 @@ def look(job: psutil.Process, out: Path, seen: Seen) -> None:
                 seen.open_files = max(seen.open_files, process.num_fds())
                 seen.cpu[process.pid] = times.user + times.system
     seen.peak_bytes = max(seen.peak_bytes, memory)
-    seen.disk_bytes = max(seen.disk_bytes, bytes_below(out))
+    sizes = sizes_below(out)
+    seen.disk_bytes = max(seen.disk_bytes, sum(sizes.values()))
+    left = Counter[str]()
+    for file, size in sizes.items():
+        match file.relative_to(out).parts:
+            case "work", _, step, _:
+                left[step.partition(".")[0]] += size
+    for step, size in left.items():
+        seen.left_bytes[step] = max(size, seen.left_bytes.get(step, 0))
     seen.line.append((time.time(), sum(seen.cpu.values())))
 
 
@@ -254,13 +265,14 @@ def limited() -> Iterator[Any]:
     group.rmdir()
 
 
-def bytes_below(folder: Path) -> int:
-    """Returns the bytes of all files below a folder."""
-    total = 0
+def sizes_below(folder: Path) -> dict[Path, int]:
+    """Returns the size in bytes of each file below a folder."""
+    sizes = {}
     for file in folder.rglob("*"):
         with contextlib.suppress(FileNotFoundError):
-            total += file.stat().st_size if file.is_file() else 0
-    return total
+            if file.is_file():
+                sizes[file] = file.stat().st_size
+    return sizes
 
 
 def digests(out: Path) -> dict[str, str]:
