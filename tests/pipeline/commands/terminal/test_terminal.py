@@ -111,7 +111,7 @@ def test_a_report_of_hostile_runs_in_a_hostile_directory(finished, tmp_path, cap
     assert cli.run(["report", *map(str, asked)]) == 0
     assert cli.run(["inspect", str(out)]) == 0
     printed = capsys.readouterr()
-    assert r"[x]\x1b[2J/[bold]/index.html" in printed.out
+    assert r"[x]\x1b[2J/[bold]/index.html" in printed.err
     assert not CONTROLS.search((printed.out + printed.err).replace("\n", ""))
 
 
