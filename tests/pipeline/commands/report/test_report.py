@@ -211,9 +211,9 @@ def test_another_vocabulary_is_compared_by_bits_per_byte(finished, tmp_path, wit
     recompute_nulls.compare_null(null, runs, [0, 1], ("loss_bits", "text_bytes"))
     between_seeds = [row["gain"] for row in null["languages"].values()]
     assert between_seeds == sorted(between_seeds, reverse=True)
-    mixed = (finished / "switch0", finer)
+    mixed = replace(arguments, candidate=(finished / "switch0", finer), out=tmp_path / "mixed")
     with pytest.raises(ArtifactError, match="runs of one side need one vocabulary"):
-        report.run(replace(arguments, candidate=mixed, allow_differences=True))
+        report.run(replace(mixed, allow_differences=True))
 
 
 @pytest.mark.slow
@@ -340,15 +340,16 @@ def test_decayed_runs_of_several_lengths_are_points_of_one_curve(finished, tmp_p
         assert row["gain_nats"] == pytest.approx(whole[code]["gain_nats"])
     words = [w for side, runs in sides.items() for w in (f"--{side}", *map(str, runs))]
     recompute_report.main([str(tmp_path / "out"), *words])
+    out = tmp_path / "refused"
     with pytest.raises(ArtifactError, match="name runs of the same lengths on both sides"):
-        report.run(Report(**named | {"candidate": named["candidate"][1:3]}, out=tmp_path / "out"))
+        report.run(Report(**named | {"candidate": named["candidate"][1:3]}, out=out))
     with pytest.raises(ArtifactError, match="Seed 0 of mT5 has no run of 300 steps"):
-        report.run(Report(**named | {"baseline": named["baseline"][1:]}, out=tmp_path / "out"))
+        report.run(Report(**named | {"baseline": named["baseline"][1:]}, out=out))
     about = json.loads((named["baseline"][0] / "recipe.json").read_text())
     about["recipe"]["optimizer"] = {"decay_from": 1}  # as of a trunk
     (named["baseline"][0] / "recipe.json").write_text(json.dumps(about))
     with pytest.raises(ArtifactError, match="without their trunk"):
-        report.run(Report(**named, allow_differences=True, out=tmp_path / "out"))
+        report.run(Report(**named, allow_differences=True, out=out))
 
 
 def test_a_page_of_a_single_token_is_counted_as_unscored(tmp_path):
