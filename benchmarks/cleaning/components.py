@@ -2,12 +2,13 @@
 
     PYTHONPATH=.:tests/helpers python benchmarks/cleaning/components.py [--sizes EDGES ...]
 
-Edges are those of pages that share keys: clusters of 2 to 8 pages, one chain of a tenth of all
-edges, and one star of a tenth. They lie where a job has them: each shard has the pairs of its
-pages, 125,000 on average. The job's own steps run on Beam's embedded runner, a wave of 8 partitions
-at a time, and each size in a process of its own. Its peak is that of one worker, with the wave that
-this runner holds in memory. Reported are also the rounds, the bytes shuffled, and the largest
-element and piece of work. Memory is bounded where it does not grow with the edges. The groups are
+Edges are those of pages that share keys: clusters of 2 to 8 pages, and a tenth each of one chain,
+one star, and pairs of pages drawn at random, as many pages as pairs. They lie where a job has them:
+each shard has the pairs of its pages, 125,000 on average. The job's own steps run on Beam's
+embedded runner, a wave of 8 partitions at a time, and each size in a process of its own. Its peak
+is that of one worker, with the wave that this runner holds in memory. Reported are also the rounds,
+the bytes shuffled, and the largest element and piece of work. Targets: CPU and bytes per edge grow
+at most 1.4 times from 1 to 10 million. The groups are
 compared with SciPy's components.
 """
 
@@ -81,12 +82,14 @@ def graph(count: int) -> np.ndarray:
     tenth = count // 10
     chain = np.stack((np.arange(tenth) + 1, np.arange(tenth)), axis=1)
     star = np.stack((np.arange(tenth) + 1, np.zeros(tenth, int)), axis=1) + tenth + 1
-    others = np.arange(count - 2 * tenth)
+    drawn = np.random.default_rng(2).integers(0, tenth, (tenth, 2))
+    drawn = np.sort(np.where(drawn == drawn[:, ::-1], [0, 1], drawn))[:, ::-1] + 2 * tenth + 2
+    others = np.arange(count - 3 * tenth)
     sizes = 1 + np.arange(len(others)) % 7  # edges of each small cluster, in turn
     heads = np.repeat(np.cumsum(sizes + 1) - sizes - 1, sizes)[: len(others)]
     place = others - np.repeat(np.cumsum(sizes) - sizes, sizes)[: len(others)]
-    small = np.stack((heads + 1 + place, heads), axis=1) + 2 * tenth + 2
-    edges = np.concatenate((chain, star, small))
+    small = np.stack((heads + 1 + place, heads), axis=1) + 3 * tenth + 2
+    edges = np.concatenate((chain, star, drawn, small))
     return splitmix64(np.random.default_rng(1).permutation(edges).astype(np.uint64))
 
 
