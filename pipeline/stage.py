@@ -4,6 +4,8 @@ A command's module makes an intent of its arguments before it takes a lock or wr
 `--dry-run` shows the intent (`show`). A real run is the same for all (`run_stage`): it locks the
 directory, claims it with the intent, works, writes the manifest and prints what was made. So both
 read the same input, and refuse the same in the same words, and a module holds only what is its own.
+`withdraw` changes a finished corpus in place and `evaluate` adds to a run, so both keep an order of
+their own.
 """
 
 import os
