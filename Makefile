@@ -122,16 +122,13 @@ $(VENV)-parity-commonlid/.installed: parity/requirements_commonlid.txt
 	$(VENV)-parity-commonlid/bin/python -m pip install --quiet --requirement parity/requirements_commonlid.txt
 	@touch $@
 
-# The gain of sparsity in 101 languages, and the share that a dense student keeps; takes hours, and
-# needs text of your own: make experiment TEXT="--documents DIR --web 'GLOB'". Experiments that need
-# tokens or finished runs are commands of their own: docs/results/README.md names each with its results.
+# The gain of sparsity in 101 languages at four lengths, and what dense students keep of it; takes a
+# day of two cores, and needs text of your own: make experiment TEXT="--documents DIR --web 'GLOB'".
+# docs/results/README.md names what is made of finished runs.
 experiment: install
-	$(BIN)/python experiments/multilingual.py $(TEXT)
-	$(BIN)/python experiments/decayed.py $(TEXT)
-	$(BIN)/python experiments/ladder.py
-	$(BIN)/python experiments/first_weights.py
-	$(BIN)/python experiments/capacity.py
-	$(BIN)/python experiments/distillation.py
+	$(BIN)/python experiments/long.py --stage 0 $(TEXT)
+	$(BIN)/python experiments/long.py --stage 1 $(TEXT)
+	$(BIN)/python experiments/students.py $(TEXT)
 
 # The same jobs on Beam's portable runner, on Flink, on Spark, on an S3 store, and as Dataflow receives
 # them. The three programs are built from source, Flink and Spark are Maven Central's jars (470 MB, once);

@@ -90,3 +90,42 @@ def run(task: Task, core: int | None = None) -> None:
         ).returncode
     if status:
         raise SystemExit(f"`mswitch {task.command[0]}` failed ({status}); {task.log} says why.")
+
+
+def stage(out: Path, *command: str) -> None:
+    """Runs one command."""
+    run(Task(out / "logs" / f"{command[0]}.log", command))
+
+
+def pretrain(out: Path, name: str, recipe: str, *settings: str) -> Task:
+    """Returns one run."""
+    command = (
+        "pretrain",
+        f"--recipe={recipe}",
+        f"--tokens={out}/tokens",
+        f"--out={out}/{name}",
+        *settings,
+    )
+    return Task(out / "logs" / f"{name}.log", command)
+
+
+def report(
+    out: Path, name: str, baseline: Sequence[str], candidate: Sequence[str], *more: str
+) -> None:
+    """Writes one report, unless it is written: its runs may have been scored on sentences since.
+
+    Args:
+        out: directory of the runs and of the report.
+        name: name of the report.
+        baseline: runs of the dense side.
+        candidate: runs of the sparse side.
+        more: further options.
+    """
+    if (out / name / "manifest.json").exists():
+        return
+    sides = (
+        *("--baseline", *(f"{out}/{run}" for run in baseline)),
+        *("--candidate", *(f"{out}/{run}" for run in candidate)),
+    )
+    read = f"--corpus={out}/corpus", f"--tokens={out}/tokens"
+    stage(out, "report", *sides, *more, *read, f"--out={out}/{name}")

@@ -3,9 +3,10 @@
     python experiments/long.py [--documents DIR] [--web GLOB] [--out DIR] [--stage 0]
 
 docs/results/long-design.md fixes what is run and measured. Stage 0 finds the rate on a seed of its
-own; stage 1 has a trunk and four branches per seed and side. A finished run is not repeated, and
-one that was cut short resumes, so each stage is started as often as needed. Stage 0 takes three
-hours of one core and stage 1 thirteen:
+own. Stage 1 has a trunk and four branches per seed and side: a trunk's rate does not depend on its
+length, and each branch lowers it to 0 and ends as a run of that length would. Stage 2 doubles the
+length of two seeds. A finished run is not repeated, and one that was cut short resumes, so each
+stage is started as often as needed. Stage 0 takes three hours of one core and stage 1 thirteen:
 
     taskset --cpu-list 1 nice -n 19 python experiments/long.py --stage 0
 """
@@ -16,11 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import multilingual
 import pyarrow.parquet as pq
+import text
 import tyro
-import word_pieces
-from lanes import Task, run_chains
+from lanes import Task, pretrain, report, run_chains
 
 SIDES = ("mt5", "switch")
 # Stage 0.
@@ -35,27 +35,39 @@ SEEDS = range(200, 203)
 LENGTHS = (3_968, 7_936, 15_872, 31_744)  # doubling, so trunks keep every first branching point
 STEADY = 3 / 4  # share of a run before its decay
 SAVED = 124  # steps that a kill may cost
-COMMON = (word_pieces.ROWS, "logits_mib=4", f"checkpoint_every={SAVED}")
+# Stage 2.
+CONTINUED = SEEDS[:2]
+TWICE = (*LENGTHS, 2 * LENGTHS[-1])
+COMMON = (f"model.vocabulary_rows={text.IDS}", "logits_mib=4", f"checkpoint_every={SAVED}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arguments(multilingual.Arguments):
+class Arguments(text.Arguments):
     """Where the text is, where results are written, and what is run."""
 
-    out: Path = Path("runs/long")
-    """Directory for all results."""
-    stage: Literal[0, 1] = 0
-    """0 for the rate, 1 for four lengths at the rate that stage 0 found."""
+    stage: Literal[0, 1, 2] = 0
+    """0 for the rate, 1 for four lengths at the rate that stage 0 found, 2 for twice the length."""
 
 
 def main(arguments: Arguments) -> None:
     """Runs what is not finished of a stage."""
-    word_pieces.prepare(arguments)
-    if arguments.stage == 0:
-        find_rate(arguments.out)
-    else:
-        scale = json.loads((arguments.out / "rate.json").read_text())["scale"]
-        run_chains([chain(arguments.out, side, seed, scale) for seed in SEEDS for side in SIDES])
+    text.prepare(arguments)
+    match arguments.stage:
+        case 0:
+            find_rate(arguments.out)
+        case 1:
+            compare(arguments.out, "report", SEEDS, LENGTHS)
+        case 2:
+            compare(arguments.out, "report-of-stage-2", CONTINUED, TWICE)
+
+
+def compare(out: Path, name: str, seeds: Sequence[int], lengths: Sequence[int]) -> None:
+    """Trains both sides at the rate that stage 0 found, and writes their report."""
+    run_chains([chain(out, side, seed, lengths) for seed in seeds for side in SIDES])
+    mt5, switch = (
+        [f"{side}-{seed}/{length}" for seed in seeds for length in lengths] for side in SIDES
+    )
+    report(out, name, mt5, switch)
 
 
 def find_rate(out: Path) -> None:
@@ -81,12 +93,11 @@ def rate_name(side: str, scale: float) -> str:
 
 def rate_run(out: Path, side: str, scale: float) -> Task:
     """Returns a run of stage 0."""
-    return multilingual.pretrain(
+    return pretrain(
         out,
         rate_name(side, scale),
         f"{side}-multilingual",
-        *("--set", f"seed={RATE_SEED}", *COMMON, f"optimizer.scale={scale}"),
-        *(f"optimizer.decay_from={STEADY}", f"steps={RATE_STEPS}", f"evaluate_every={RATE_STEPS}"),
+        *("--set", f"seed={RATE_SEED}", *COMMON, f"optimizer.scale={scale}", *decayed(RATE_STEPS)),
     )
 
 
@@ -108,31 +119,47 @@ def smallest_of_the_best(losses: dict[float, float]) -> float:
     return min(scale for scale, loss in losses.items() if loss <= min(losses.values()) + TIE)
 
 
-def chain(out: Path, side: str, seed: int, scale: float) -> Sequence[Task]:
-    """Returns a trunk of stage 1 and its branches, in order."""
-    recipe, settings = f"{side}-multilingual", ("--set", f"seed={seed}", *COMMON)
-    settings = (*settings, f"optimizer.scale={scale}")
-    trunk = multilingual.pretrain(
+def chain(out: Path, side: str, seed: int, lengths: Sequence[int]) -> Sequence[Task]:
+    """Returns a trunk and its branches of these lengths, in order; no trunk is made shorter."""
+    place, kept = f"{side}-{seed}/trunk", branch_at(LENGTHS[0])
+    steps = max(branch_at(lengths[-1]), steps_of(out / place))
+    trunk = pretrain(
         out,
-        f"{side}-{seed}/trunk",
-        recipe,
-        *(*settings, "optimizer.decay_from=1", f"steps={branch_at(LENGTHS[-1])}"),
-        *(f"keep_every={branch_at(LENGTHS[0])}", f"evaluate_every={branch_at(LENGTHS[0])}"),
+        place,
+        f"{side}-multilingual",
+        *("--set", *settings(out, seed), "optimizer.decay_from=1", f"steps={steps}"),
+        *(f"keep_every={kept}", f"evaluate_every={kept}"),
     )
-    return [trunk, *(branch(out, side, seed, length, *settings) for length in LENGTHS)]
+    return [trunk, *(branch(out, side, seed, length) for length in lengths)]
 
 
-def branch(out: Path, side: str, seed: int, length: int, *settings: str) -> Task:
+def branch(out: Path, side: str, seed: int, length: int) -> Task:
     """Returns the run of this length, whose rate falls to 0 after it left the trunk."""
-    return multilingual.pretrain(
+    return pretrain(
         out,
         f"{side}-{seed}/{length}",
         f"{side}-multilingual",
         f"--trunk={out}/{side}-{seed}/trunk",
         f"--branch-at={branch_at(length)}",
-        *(*settings, f"optimizer.decay_from={STEADY}"),
-        *(f"steps={length}", f"evaluate_every={length}"),
+        *("--set", *settings(out, seed), *decayed(length)),
     )
+
+
+def settings(out: Path, seed: int) -> Sequence[str]:
+    """Returns what all runs of a seed have in common, with the rate that stage 0 found."""
+    scale = json.loads((out / "rate.json").read_text())["scale"]
+    return f"seed={seed}", *COMMON, f"optimizer.scale={scale}"
+
+
+def decayed(length: int) -> Sequence[str]:
+    """Returns the settings of a run of this length, evaluated at its end."""
+    return f"optimizer.decay_from={STEADY}", f"steps={length}", f"evaluate_every={length}"
+
+
+def steps_of(run: Path) -> int:
+    """Returns the steps of a run's recipe, and 0 for a run that has not begun."""
+    about = run / "recipe.json"
+    return json.loads(about.read_text())["recipe"]["steps"] if about.exists() else 0
 
 
 def branch_at(length: int) -> int:

@@ -1,127 +1,92 @@
-"""What dense students keep of a teacher that was trained for a whole length of the experiment.
+"""What dense students keep of the Switch of the longest runs, which `long.py --stage 1` makes.
 
-    python experiments/students.py [--seeds 2] [--experts 16 64] [--ids 2048 --out runs/decayed]
+    python experiments/students.py [--documents DIR] [--web GLOB] [--out DIR] [--seeds 1]
 
-Teachers are Switches of 3,968 steps, with the text of `word_pieces.py` (8,192 ids: compression 39 %
-with 16 experts, 73 % with 64) or of `decayed.py` (2,048 ids: 67 and 90 %). Students take 5, 10
-and 20 % of these steps and begin with their teacher's non-expert weights, at the paper's 0.75
-labels and 0.25 teacher. With 10 % there are four more: of labels alone, of 0.25 labels, of
-temperature 2, and of both.
-
-Each student is counted twice: against a baseline of as many steps as its own, and against one of as
-many as student and teacher together, a branch of the trunk of seed and side, which becomes longer
-for it. All of them have the same schedule: the rate falls to 0 over the last quarter. Writes
-kept.csv, as `kept.py` makes it. A seed takes two hours on one core with 2,048 ids and four with
-8,192; what `decayed.py`, `word_pieces.py` and `variants.py` have finished in the same directory is
-not repeated. The results are in docs/results/students.md.
+A student begins with its teacher's non-expert weights and takes an eighth or a quarter of its
+steps, at the paper's 0.75 labels and 0.25 teacher (Switch Transformer, tables 6 and 7). With an
+eighth there are four more: of labels alone, which shows what the weights are worth, of 0.25 labels,
+of temperature 2, and of both. Each is counted against mT5 of as many steps as its own, against mT5
+of as many as its teacher, as the paper counts, and with an eighth also against mT5 of the steps of
+both, for which the trunk of `long.py` becomes longer. There is a report of each count.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-import decayed
-import multilingual
+import long
+import text
 import tyro
-import word_pieces
-from distillation import OTHERS, PAPER
-from kept import TEACHER, TEACHERS, write
-from lanes import Task, run_chains
+from lanes import Task, report, run_chains
 
-STEPS = tuple(round(share * TEACHER) for share in (0.05, 0.1, 0.2))
-DECAY = f"optimizer.decay_from={decayed.STEADY}"
-STUDENTS = {"as-in-the-paper": PAPER}
-# With 10 % of the steps share and temperature are varied too, together and one at a time.
-VARIED = STUDENTS | {
-    "labels-alone": OTHERS["labels-alone"],
-    "softer": OTHERS["softer"],
-    "more-of-the-teacher": ("--set=distillation.hard_share=0.25",),
-    "warmer": (*PAPER, "--set=distillation.temperature=2"),
+TEACHER = long.LENGTHS[-1]  # steps
+STEPS = long.LENGTHS[:2]
+BOTH = TEACHER + STEPS[0]
+PAPER = ("distillation.hard_share=0.75",)
+SOFTER = ("distillation.hard_share=0.25",)
+WARM = ("distillation.temperature=2",)
+STUDENTS = {
+    "as-in-the-paper": PAPER,
+    "labels-alone": ("distillation.hard_share=1",),
+    "more-of-the-teacher": SOFTER,
+    "warmer": (*PAPER, *WARM),
+    "softer": (*SOFTER, *WARM),
 }
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arguments(multilingual.Arguments):
-    """Where the text is, and where runs are written."""
+class Arguments(text.Arguments):
+    """Where the text is, where results are written, and how much is run."""
 
-    ids: Literal[2048, 8192] = word_pieces.IDS
-    """Ids of the vocabulary: those of `decayed.py`, or of `word_pieces.py`."""
-    out: Path = word_pieces.Arguments.out
-    """Directory of `word_pieces.py`, or with 2,048 ids of `decayed.py`."""
-    seeds: int = 2
-    """Number of seeds."""
-    experts: tuple[int, ...] = tuple(TEACHERS)
-    """Numbers of experts of the teachers."""
+    seeds: int = len(long.SEEDS)
+    """Number of seeds, from the first on."""
 
 
 def main(arguments: Arguments) -> None:
-    """Runs what is not finished, and writes the table."""
-    out, seeds, rows = (
-        arguments.out,
-        range(arguments.seeds),
-        f"model.vocabulary_rows={arguments.ids}",
-    )
-    if arguments.ids != word_pieces.IDS and out == word_pieces.Arguments.out:
-        raise SystemExit(f"--ids {arguments.ids} needs another --out, such as runs/decayed.")
-    if arguments.ids == word_pieces.IDS:
-        word_pieces.prepare(arguments)
-    else:
-        multilingual.prepare(arguments, out, multilingual.ALL_LANGUAGES)
-    taught = [taught_by(out, seed, n, rows) for n in reversed(arguments.experts) for seed in seeds]
-    run_chains([*taught, *(baselines(out, seed, rows) for seed in seeds)])
-    write(out / "kept.csv", out, arguments.seeds)
+    """Runs what is not finished, and writes the reports."""
+    out, seeds = arguments.out, long.SEEDS[: arguments.seeds]
+    text.prepare(arguments)
+    run_chains([*(taught(out, seed) for seed in seeds), *(baselines(out, seed) for seed in seeds)])
+    teachers = [f"switch-{seed}/{TEACHER}" for seed in seeds]
+    for steps in STEPS:
+        students = [run_of(seed, steps, name) for seed in seeds for name in students_of(steps)]
+        options = "--allow-differences", "--student", *(f"{out}/{student}" for student in students)
+        for length in sorted({steps, TEACHER, *([BOTH] if steps == STEPS[0] else [])}):
+            baseline = [f"mt5-{seed}/{length}" for seed in seeds]
+            report(out, f"report-of-{steps}-against-{length}", baseline, teachers, *options)
 
 
-def baselines(out: Path, seed: int, rows: str) -> list[Task]:
-    """Returns baselines of as many steps as student and teacher together, and as a student."""
-    together = [TEACHER + steps for steps in STEPS]
-    total = decayed.chain(out, "mt5", "mt5", seed, together, rows)
-    own = [
-        multilingual.pretrain(
-            out,
-            f"mt5-{seed}/own-{steps}",
-            "mt5-multilingual",
-            *("--set", rows, *settings(seed, steps)),
-        )
-        for steps in STEPS
-    ]
-    return [*total, *own]
+def baselines(out: Path, seed: int) -> Sequence[Task]:
+    """Returns mT5 of as many steps as a teacher and its students of an eighth together."""
+    return long.chain(out, "mt5", seed, [BOTH])
 
 
-def settings(seed: int, steps: int) -> tuple[str, ...]:
-    """Returns the settings that runs without a trunk have beside their recipe and rows."""
-    return f"seed={seed}", f"steps={steps}", DECAY, f"evaluate_every={steps}"
+def taught(out: Path, seed: int) -> Sequence[Task]:
+    """Returns all students of a seed's teacher."""
+    return [distill(out, seed, steps, name) for steps in STEPS for name in students_of(steps)]
 
 
-def taught_by(out: Path, seed: int, experts: int, rows: str) -> list[Task]:
-    """Returns a teacher and its students."""
-    name, number = TEACHERS[experts], f"model.switch.experts={experts}"
-    return [
-        *decayed.chain(out, name, "switch", seed, [TEACHER], rows, number),
-        *(
-            distill(out, seed, experts, steps, student, rows)
-            for steps in STEPS
-            for student in students_of(steps)
-        ),
-    ]
+def students_of(steps: int) -> Sequence[str]:
+    """Returns the names of the students of a length."""
+    return list(STUDENTS) if steps == STEPS[0] else ["as-in-the-paper"]
 
 
-def students_of(steps: int) -> dict[str, tuple[str, ...]]:
-    """Returns the names and settings of the students of a length."""
-    return VARIED if steps == STEPS[1] else STUDENTS
+def run_of(seed: int, steps: int, name: str) -> str:
+    """Returns the name of a student's run."""
+    return f"students-{seed}/{steps}-{name}"
 
 
-def distill(out: Path, seed: int, experts: int, steps: int, name: str, rows: str) -> Task:
+def distill(out: Path, seed: int, steps: int, name: str) -> Task:
     """Returns one student's run."""
-    run = f"students-{seed}/{experts}-experts-{steps}-{name}"
+    run = run_of(seed, steps, name)
     command = (
         "distill",
-        f"--teacher={out}/{TEACHERS[experts]}-{seed}/{TEACHER}",
+        f"--teacher={out}/switch-{seed}/{TEACHER}",
         "--recipe=mt5-multilingual",
         f"--tokens={out}/tokens",
         f"--out={out}/{run}",
-        *("--set", f"name={name}", rows, *settings(seed, steps)),
-        *students_of(steps)[name],
+        *("--set", f"name={name}", *long.settings(out, seed), *long.decayed(steps)),
+        *STUDENTS[name],
     )
     return Task(out / "logs" / f"{run}.log", command)
 

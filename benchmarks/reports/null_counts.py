@@ -25,7 +25,6 @@ from jaxtyping import Float, Int
 RESULTS = Path("docs/results")
 # Folder, and the runs of both sides as patterns below it.
 COMPARISONS = {
-    "decayed, 2,048 ids": ("decayed", "mt5-*/3968", "switch-*/3968"),
     "word pieces, 8,192 ids": ("word-pieces", "mt5-*/3968", "switch-*/3968"),
 }
 

@@ -159,9 +159,8 @@ def test_experts_first_then_data_and_the_smallest_model_axis(name, devices, mesh
     assert with_mesh(get(name), devices).mesh == mesh
 
 
-# The experiments' batch is one routing group: they run on one device.
-ON_ONE = ("switch-multilingual", "switch-experiment", "switch-english")
-ON_SEVERAL = [name for name in names() if name not in ON_ONE]
+# A batch of switch-multilingual is one routing group: it runs on one device.
+ON_SEVERAL = [name for name in names() if name != "switch-multilingual"]
 
 
 @pytest.mark.parametrize("name", ON_SEVERAL)
@@ -204,7 +203,7 @@ def test_devices_that_slices_do_not_divide_are_an_error():
 @pytest.mark.parametrize(
     "devices", [1, 2, 3, 5, 6, 7, 8, 12, pytest.param(64, marks=pytest.mark.slow)]
 )
-@pytest.mark.parametrize("name", ["mt5-demo", "switch-demo", "switch-experiment", "switch-base"])
+@pytest.mark.parametrize("name", ["mt5-demo", "switch-demo", "switch-multilingual", "switch-base"])
 def test_a_run_opens_on_any_number_of_devices(name, devices):
     """Even one trained with microbatches, over slices, on a mesh that is not available."""
     shape = MeshShape(data=2, expert=16, slices=2)

@@ -59,8 +59,6 @@ def test_a_slope_of_position_biases_is_written_only_if_it_is_set():
         ("mt5-demo", "switch-demo"),
         ("mt5-middle", "switch-middle"),
         ("mt5-multilingual", "switch-multilingual"),
-        ("mt5-experiment", "switch-experiment"),
-        ("t5-english", "switch-english"),
         ("mt5-base", "mswitch-base"),
         ("t5-base", "switch-base"),
         ("t5-large", "switch-large"),

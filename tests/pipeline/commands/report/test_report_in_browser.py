@@ -271,7 +271,7 @@ def test_one_language_and_one_run_per_side_are_enough(browser, tmp_path, monkeyp
         root = tmp_path / f"gain{gain}"
         monkeypatch.setattr(synthetic_runs, "all_languages", lambda: all_languages()[:1])
         runs = [
-            write_run(root / "d", experts=None, name="t5-english"),
+            write_run(root / "d", experts=None, name="t5-large"),
             write_run(root / "s", experts=8, gain=gain),
         ]
         write_routing(runs[1], experts=8)
