@@ -1,22 +1,21 @@
-"""What sparsity gains on a task in 96 languages: SIB-200, in three modes, two seeds per side.
+"""What sparsity gains on a task in 96 languages: SIB-200, with the longest runs of `long.py`.
 
-    python experiments/tasks.py --runs DIR [--data DIR] [--out DIR]
+    python experiments/tasks.py [--runs DIR] [--data DIR] [--out DIR]
 
-DIR of --runs has the finished runs mt5-0, mt5-1, switch-0 and switch-1. Every stage is the command
-that a user would type; a finished one is not repeated, and one that was cut short resumes.
+Every stage is the command that a user would type; a finished one is not repeated, and one that was
+cut short resumes.
 
     english     trained on English alone, scored in all languages (zero-shot)
     all         trained on all languages mixed
-    each        one run per language, on its examples alone, with one compiled step
     distilled   the dense side on all languages, taught by the fine-tuned sparse run of its seed
                 (Switch Transformer, table 8); `all` comes first, and has its baseline
-
-Results: docs/results/tasks.md.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import long
 import tyro
 from lanes import Task, run_all
 
@@ -30,14 +29,13 @@ from pipeline.runs.tasks import predictions_file, read_predictions
 SIDES = ("mt5", "switch")
 EVERY_300 = ("evaluate_every=300", "checkpoint_every=300")
 EVERY_2000 = ("evaluate_every=2000", "checkpoint_every=2000")
-# Steps of 64 rows: 55 epochs of English, 9 of another language alone, 6 of all languages.
-# The rate is ten times mT5's 0.001: these small networks were pretrained at 0.035.
+# Steps of 64 rows: 55 epochs of English, 6 of all languages. The rate is ten times mT5's 0.001:
+# these small networks were pretrained at 0.035.
 RATE = "optimizer.scale=10"
 MODES = {
     "all": ("--set", "steps=6000", *EVERY_2000),
     "english": ("--languages", "en", "--set", "steps=600", *EVERY_300),
     "distilled": ("--set", "steps=6000", *EVERY_2000),
-    "each": ("--each-language", "--set", "steps=100", "evaluate_every=50", "checkpoint_every=50"),
 }
 
 
@@ -45,23 +43,23 @@ MODES = {
 class Arguments:
     """Where runs and data are, and where results are written."""
 
-    runs: Path
-    """Directory of the pretrained runs."""
+    runs: Path = long.Arguments.out
+    """Directory of `long.py`."""
     data: Path = Path("../shared/data/tasks/sib200")
     """SIB-200: one file per language."""
     corpus: Path | None = None
     """Corpus of the pretraining, to mark test examples that share text with it."""
     out: Path = Path("runs/tasks")
     """Directory for all results."""
-    seeds: int = 2
-    """Number of seeds per side."""
+    seeds: int = len(long.SEEDS)
+    """Number of seeds per side, from the first on."""
     modes: tuple[str, ...] = tuple(MODES)
     """Modes to run."""
 
 
 def main(arguments: Arguments) -> None:
     """Runs what is not finished, and prints the share of the gain that students keep."""
-    seeds, modes = range(arguments.seeds), arguments.modes
+    seeds, modes = seeds_of(arguments), arguments.modes
     run_all(
         [
             finetune(arguments, mode, side, seed)
@@ -77,6 +75,11 @@ def main(arguments: Arguments) -> None:
     run_all([sentences(arguments, side, seed) for seed in seeds for side in SIDES])
 
 
+def seeds_of(arguments: Arguments) -> Sequence[int]:
+    """Returns the seeds."""
+    return long.SEEDS[: arguments.seeds]
+
+
 def finetune(arguments: Arguments, mode: str, side: str, seed: int) -> Task:
     """Returns one fine-tuning."""
     name = f"{side}-{seed}"
@@ -84,7 +87,7 @@ def finetune(arguments: Arguments, mode: str, side: str, seed: int) -> Task:
     teacher = () if mode != "distilled" else (f"--teacher={arguments.out}/all/switch-{seed}",)
     command = (
         "finetune",
-        f"--run={arguments.runs}/{name}",
+        f"--run={pretrained(arguments, side, seed)}",
         f"--task=sib200={arguments.data}",
         f"--out={arguments.out}/{mode}/{name}",
         *corpus,
@@ -96,10 +99,15 @@ def finetune(arguments: Arguments, mode: str, side: str, seed: int) -> Task:
     return Task(arguments.out / "logs" / f"{mode}-{name}.log", command)
 
 
+def pretrained(arguments: Arguments, side: str, seed: int) -> Path:
+    """Returns the longest run of a side and seed."""
+    return arguments.runs / f"{side}-{seed}" / str(long.LENGTHS[-1])
+
+
 def kept(arguments: Arguments) -> str:
     """Returns the share of their teachers' gain that students keep, as Markdown."""
     baseline, teacher, student = (
-        [predictions(arguments.out / f"{side}-{seed}") for seed in range(arguments.seeds)]
+        [predictions(arguments.out / f"{side}-{seed}") for seed in seeds_of(arguments)]
         for side in ("all/mt5", "all/switch", "distilled/mt5")
     )
     lines = ["| score | baseline | teacher | student | teacher's gain | student's | kept |"]
@@ -151,9 +159,9 @@ def with_interval(estimate: ScoreInterval | None, sign: str = "") -> str:
 
 def sentences(arguments: Arguments, side: str, seed: int) -> Task:
     """Returns the scoring of parallel sentences by a pretrained run."""
-    name = f"{side}-{seed}"
-    command = ("evaluate", f"--run={arguments.runs}/{name}", f"--sentences=sib200={arguments.data}")
-    return Task(arguments.out / "logs" / f"sentences-{name}.log", command)
+    run = pretrained(arguments, side, seed)
+    command = ("evaluate", f"--run={run}", f"--sentences=sib200={arguments.data}")
+    return Task(arguments.out / "logs" / f"sentences-{side}-{seed}.log", command)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ what repeats in a page or on two pages of a copy still does. Where spaces do not
 three characters count as one word.
 
 The real pages, of documentation, have few near-duplicates. In a large input, whose pages are spread
-over fewer files, the text of every fifth copy is that of the one before, as if a fifth of a crawl
+over fewer files, a fifth of the pages has the text of the copy before, as if a fifth of a crawl
 stood at other addresses too. It is an assumption.
 
 `large.py` counts the pages that the rules decide as they decide the real ones. The vocabulary does
@@ -27,19 +27,20 @@ from data.reading.web_archive import read
 WEB = Path(__file__).parents[2].parent / "shared/data/web"
 TEXT_BYTES_A_COPY = 19_600_000
 FIRST_TAG, TAGS = 0xE0020, 95
-REPEATED = 5  # copies of which one is another's text, in a large input
+REPEATED = 5  # pages of which one has another's text, in a large input
 BLOCK = 8  # words that change places
 LONG_WORDS = 16  # characters per word from which on spaces do not separate words
 UNIT = 3  # characters, where they do not
 
 
-def grow(copies: int, directory: Path, *, files: int = 0) -> list[Path]:
+def grow(copies: int, directory: Path, *, files: int = 0, repeated: int = REPEATED) -> list[Path]:
     """Writes copies of the web pages as WET files and returns these.
 
     Args:
         copies: number of copies.
         directory: where the files go.
         files: their number, over which the pages of each copy are spread; a file per copy if 0.
+        repeated: pages of which one has another's text, in a large input.
     """
     files = files or copies
     paths = [directory / f"copy-{number:03d}.warc.wet.gz" for number in range(files)]
@@ -48,7 +49,8 @@ def grow(copies: int, directory: Path, *, files: int = 0) -> list[Path]:
         written = [opened.enter_context(path.open("wb")) for path in paths]
         for number, page in enumerate(pages):
             for copy in range(copies):
-                text_of = copy - 1 if large and copy % REPEATED == REPEATED - 1 else copy
+                another = large and copy > 0 and (copy + number) % repeated == 0
+                text_of = copy - 1 if another else copy
                 grown = copied(page, text_of, orders[text_of])
                 grown = grown._replace(url=f"{page.url}?copy={copy}")
                 written[(copy + number * large) % files].write(member_of(grown))

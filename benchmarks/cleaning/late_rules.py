@@ -1,15 +1,15 @@
-"""CPU time of `score`, `select` and `withdraw` beside that of `clean`, and how it grows.
+"""CPU time of `score`, `select`, `withdraw` and near-duplicates beside that of `clean`.
 
-Targets: score and select together at most 0.35 times the CPU of `clean --rules mswitch-web` on the
-same input, and a withdrawal at most 0.05 times; per page constant within 15 % over the sizes. One
-process per row does everything, after a warm-up, so that starts of programs do not count. The
-withdrawal names one site in a hundred.
+Targets, at 1,000 kept pages per file and more: score and select together at most 0.30 times the CPU
+of `clean --rules mswitch-web` on the same input, and a withdrawal of one site in a hundred at most
+0.05 times; with 1, 10 and 40 % of the pages candidates, `mswitch-web` at most 1.3 times what it
+takes without near-duplicates.
 
-The first rows are the real web pages, cleaned by mswitch-web, several times over. The others are
-copies of them with their own addresses (`grown_web`), which `--rules none` keeps: near-duplicates
-and lines would take the copies.
+The input is one file of copies of the real web pages (`grown_web`), so that each language has one
+file of kept pages. One process per row does everything, after a warm-up, so that starts of programs
+do not count. Near-duplicates are what their steps and exchanges take, in the whole job's process.
 
-    python benchmarks/cleaning/late_rules.py [--repeats N] [--copies N ...]
+    python benchmarks/cleaning/late_rules.py [--copies N ...] [--repeated N ...]
 """
 
 import contextlib
@@ -18,10 +18,9 @@ import json
 import multiprocessing
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import grown_web
@@ -31,6 +30,7 @@ import tyro
 from data.urls import host_of
 from pipeline.arguments import Clean, Score, Select, Withdraw
 from pipeline.commands import clean, score, select, withdraw
+from pipeline.corpus import near_duplicates
 
 WARM = grown_web.WEB / "fixtures/whirlwind.warc.wet.gz"  # a few pages: imports and models
 RESULTS = Path(__file__).parents[1] / "results/late_rules.json"
@@ -41,43 +41,101 @@ ONE_PROCESS = ("--direct_running_mode=in_memory", "--direct_num_workers=1")
 class Arguments:
     """Sizes of the measurement."""
 
-    repeats: int = 3
-    """Number of measurements of the real pages."""
-    copies: tuple[int, ...] = (1, 2, 4, 8)
-    """Sizes of the others, in copies of 20 MB of text."""
+    copies: tuple[int, ...] = (1, 8, 64)
+    """Sizes of the input of late rules, in copies of 20 MB of text."""
+    repeated: tuple[int, ...] = (200, 20, 5)
+    """Of how many pages one has another's text, for near-duplicates: 2 of so many are candidates.
+    """
+    candidate_copies: int = 10
+    """Size of the input for near-duplicates, in copies."""
 
 
 def main(arguments: Arguments) -> None:
     if not grown_web.WEB.exists():
         print(f"needs {grown_web.WEB}")
         return
-    context = multiprocessing.get_context("spawn")
-    web = [str(path) for path in sorted(grown_web.WEB.glob("*.warc.wet.gz"))]
-    with tempfile.TemporaryDirectory() as name, context.Pool(1, maxtasksperchild=1) as processes:
-        directory = Path(name)
-        files = [str(path) for path in grown_web.grow(max(arguments.copies), directory)]
-        inputs = [(web, "mswitch-web")] * arguments.repeats
-        inputs += [(files[:copies], "none") for copies in arguments.copies]
-        runs = []
-        for number, (paths, rules) in enumerate(inputs):
-            measured = processes.apply(measure, (paths, rules, str(directory / f"out-{number}")))
-            runs.append({"rules": rules, "files": len(paths)} | measured)
-            print(json.dumps(runs[-1]), flush=True)
-    shares = [(one["score"] + one["select"]) / one["clean"] for one in runs[: arguments.repeats]]
-    print(f"score and select, of clean: {median(shares):.3f} (target: at most 0.35)")
-    shares = [one["withdraw"] / one["clean"] for one in runs[: arguments.repeats]]
-    print(f"withdraw, of clean: {median(shares):.3f} (target: at most 0.05)")
-    grown = runs[arguments.repeats :]
-    per_page = [(one["score"] + one["select"]) / one["pages"] for one in grown]
-    print(f"CPU seconds per page, most to least: {max(per_page) / min(per_page):.3f}")
-    RESULTS.write_text(json.dumps({"runs": runs}, indent=2) + "\n", encoding="utf-8")
+    results: dict[str, list[dict[str, Any]]] = {"late_rules": [], "near_duplicates": []}
+    cases = [("late_rules", late_rules, copies, grown_web.REPEATED) for copies in arguments.copies]
+    cases += [
+        ("near_duplicates", shares, arguments.candidate_copies, repeated)
+        for repeated in arguments.repeated
+    ]
+    for name, measured, copies, repeated in cases:
+        with tempfile.TemporaryDirectory() as directory:
+            case = copies, repeated, directory
+            with multiprocessing.get_context("spawn").Pool(1) as process:
+                row = process.apply(measured, case)
+        results[name].append({"copies": copies, "repeated": repeated} | row)
+        print(json.dumps(results[name][-1]), flush=True)
+        RESULTS.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
 
 
-def measure(paths: list[str], rules: Any, out: str) -> dict[str, Any]:
-    """Returns the CPU seconds of each command, and the numbers of pages."""
+def grown(copies: int, repeated: int, directory: str) -> list[str]:
+    """Returns one file of copies, after a few pages were cleaned, scored and selected."""
     with tempfile.TemporaryDirectory() as warm:
         seconds_of([str(WARM)], "none", warm)
-    return seconds_of(paths, rules, out)
+    files = grown_web.grow(copies, Path(directory), files=1, repeated=repeated)
+    return [str(file) for file in files]
+
+
+def late_rules(copies: int, repeated: int, directory: str) -> dict[str, Any]:
+    """Returns the CPU seconds of each command, its shares of cleaning, and the numbers of pages."""
+    row = seconds_of(grown(copies, repeated, directory), "mswitch-web", directory)
+    late = row["score"] + row["select"]
+    files = len(glob.glob(f"{directory}/corpus/pages/*/*.parquet"))
+    return row | {
+        "score_and_select_of_clean": round(late / row["clean"], 3),
+        "withdraw_of_clean": round(row["withdraw"] / row["clean"], 3),
+        "late_milliseconds_per_kept_page": round(1000 * late / row["kept"], 3),
+        "kept_pages_per_file": round(row["kept"] / files),
+    }
+
+
+def shares(copies: int, repeated: int, directory: str) -> dict[str, Any]:
+    """Returns the CPU seconds of a job and of its near-duplicates."""
+    files, near = grown(copies, repeated, directory), [0.0]
+    for stage, *methods in STAGES:
+        for method in methods:
+            setattr(stage, method, counted(getattr(stage, method), near))
+    began, out = time.process_time(), f"{directory}/corpus"
+    clean.run(Clean(input=tuple(files), rules="mswitch-web", out=out, beam=ONE_PROCESS))
+    whole = time.process_time() - began
+    rejected = [
+        reason
+        for path in glob.glob(f"{out}/rejected/**/*.parquet", recursive=True)
+        for reason in pq.read_table(path, columns=["reason"])["reason"].to_pylist()
+    ]
+    return {
+        "pages": json.loads(Path(out, "manifest.json").read_text())["input"]["records"],
+        "removed": rejected.count(near_duplicates.NEAR_DUPLICATE),
+        "clean": round(whole, 2),
+        "near_duplicates": round(near[0], 2),
+        "of_clean_without": round(whole / (whole - near[0]), 3),
+    }
+
+
+EXCHANGE = "send", "compare", "collect"
+STAGES = (
+    (near_duplicates.SpillMinHashKeys, "__call__"),
+    (near_duplicates.PairPages, *EXCHANGE),
+    (near_duplicates.ContractPairs, "__call__"),
+    (near_duplicates.AskForNodes, *EXCHANGE),
+    (near_duplicates.SpillCandidates, "__call__"),
+    (near_duplicates.ChoosePages, *EXCHANGE),
+)
+
+
+def counted(method: Callable[..., Any], seconds: list[float]) -> Callable[..., Any]:
+    """Returns the method, whose CPU time is added; what it yields is made at once."""
+
+    def call(*arguments: Any) -> Any:
+        began = time.process_time()
+        made = method(*arguments)
+        made = iter(list(made)) if isinstance(made, Iterator) else made
+        seconds[0] += time.process_time() - began
+        return made
+
+    return call
 
 
 def seconds_of(paths: list[str], rules: Any, out: str) -> dict[str, Any]:

@@ -20,13 +20,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-import many_lines
 import pyarrow.parquet as pq
 import pytest
 import raw_archives
+import short_pages
 from shuffled_pages import shuffled_pages
 
 from data import demo
@@ -39,7 +39,7 @@ WORKER = ENGINES / "worker"  # a virtual environment that holds the built wheel
 JAVA_OPTIONS = Path(__file__).with_name("java.args")
 SMALL_PIECES = str(Path(__file__).with_name("small_pieces.py"))
 LAUNCH = ROOT / "docs/launch.md"
-CLAIMED_MEGABYTES = 1_100  # more than two heaps of 512 MiB, 1,074 MB
+ADDRESSES = 10_000_000  # on two pages each: 1,120 MB are sent, more than two heaps of 512 MiB
 RULES = ("mc4", "mswitch-web")
 ONE = ("--direct_num_workers=1",)
 PAGES_MADE = 20  # per language, where no web page lies beside the checkout
@@ -359,25 +359,26 @@ def written_by_one(written) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def texts_left(home) -> dict[str, str]:
-    """Writes many lines below `home`; returns the digest of each page's text without repeats."""
-    (home / "lines").mkdir()
-    return many_lines.write(home / "lines", CLAIMED_MEGABYTES)
+def clean_short_pages(home) -> Callable[..., subprocess.Popen]:
+    """Writes short pages below `home`; returns a function that starts their cleaning."""
+    (home / "short").mkdir()
+    short_pages.write(home / "short", ADDRESSES)
 
-
-@pytest.fixture
-def cleaned_lines(home, tmp_path, texts_left) -> Callable[[list[str]], dict[str, str]]:
-    """Cleans many lines with work items of the usual size; returns the digest of each text."""
-
-    def run(options: list[str]) -> dict[str, str]:
-        out = tmp_path / "corpus"
-        subprocess.run(
-            [sys.executable, "-m", "pipeline.cli", "clean", "--input=lines/*.jsonl", "--rules=mc4",
-             f"--out={out}", "--", *options],
-            cwd=home, env=environment(PYTHONPATH=python_path()), check=True,
+    def start(out: Path, options: Sequence[str]) -> subprocess.Popen:
+        """Starts `clean` with work items of the usual size."""
+        asked = ["clean", "--input=short/*.jsonl", "--rules=mc4", f"--out={out}", "--", *options]
+        return subprocess.Popen(
+            [sys.executable, "-m", "pipeline.cli", *asked],
+            cwd=home, env=environment(PYTHONPATH=python_path()),
         )  # fmt: skip
-        files = [*out.glob("pages/*/*.parquet"), *out.glob("rejected/*/*.parquet")]
-        found = (pq.ParquetFile(file).read(["url", "text"]).to_pylist() for file in files)
-        return {row["url"]: many_lines.digest(row["text"]) for rows in found for row in rows}
 
-    return run
+    return start
+
+
+@pytest.fixture(scope="session")
+def short_pages_by_one(tmp_path_factory, clean_short_pages, digests) -> dict[str, str]:
+    """The corpus of the short pages that one process of this machine writes."""
+    out = tmp_path_factory.mktemp("short") / "corpus"
+    assert clean_short_pages(out, ONE).wait() == 0
+    short_pages.check(out, ADDRESSES)
+    return digests(out)

@@ -50,5 +50,17 @@ def test_a_killed_task_manager_is_one_sentence_and_the_same_command_goes_on(
 
 
 @pytest.mark.slow
-def test_keys_larger_than_the_heaps_are_kept_on_disk(cleaned_lines, texts_left, on_flink):
-    assert cleaned_lines([*on_flink, *BOUNDED]) == texts_left
+def test_an_exchange_larger_than_the_heaps_survives_a_kill(
+    flink, on_flink, clean_short_pages, short_pages_by_one, digests, tmp_path
+):
+    """RocksDB keeps it on disk; a TaskManager is killed when most addresses were sent."""
+    out, options = tmp_path / "corpus", [*on_flink, *BOUNDED]
+    job = clean_short_pages(out, options)
+    while len(list(out.glob("work/*/read/*.json"))) < 60:  # of 80 files
+        assert job.poll() is None
+        time.sleep(1)
+    flink.kill_task_manager()
+    assert job.wait() == 2
+    flink.start_task_manager()
+    assert clean_short_pages(out, options).wait() == 0
+    assert digests(out) == short_pages_by_one

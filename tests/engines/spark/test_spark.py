@@ -20,6 +20,9 @@ def test_spark_writes_the_same_bytes(written_by_one, written, on_spark):
 
 
 @pytest.mark.slow
-def test_keys_larger_than_the_heap_are_spilled(cleaned_lines, texts_left, on_spark):
+def test_an_exchange_larger_than_the_heap_is_spilled(
+    clean_short_pages, short_pages_by_one, on_spark, digests, tmp_path
+):
     """Of 32 partitions two are in work, and their sort spills."""
-    assert cleaned_lines(on_spark) == texts_left
+    assert clean_short_pages(tmp_path / "corpus", on_spark).wait() == 0
+    assert digests(tmp_path / "corpus") == short_pages_by_one
