@@ -12,7 +12,7 @@ packed. A job that was killed resumes after its last finished work item.
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -91,8 +91,16 @@ def clean(request: CleaningRequest, cut: Cut, started: float) -> Outcome:
             declared=trusts_declarations(rules),
             unknown=undeclared_languages(request.files),
         ),
-        advised_command(arguments.out, body["languages"]),
+        next_command(arguments, body),
     )
+
+
+def next_command(arguments: Clean, body: Mapping[str, Any]) -> Iterable[str]:
+    """Returns the words of the next command; the tokens that an addition goes on to have ids."""
+    if arguments.onto is None or not languages_with_pages(body):
+        return advised_command(arguments.out, body["languages"])
+    tokens = ("--vocabulary", "VOCABULARY", "--onto", "TOKENS", "--out", "tokens")
+    return "tokenize", "--corpus", arguments.out, *tokens
 
 
 def undeclared_languages(files: Sequence[InputFile]) -> Iterator[str]:

@@ -2,8 +2,10 @@
 
 Every address is on two pages, which lie in different files and have different times. So each page
 is sent once, in 56 bytes, and the newer one stays until a rule rejects it: it is one short line.
+One page more is kept, as a corpus without pages is an error.
 """
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +14,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from data.demo import shipped_pages
+
 PAGES_OF_FILE = 250_000  # 20 MB
+LONG = 400  # characters; what mc4 asks of three lines
+KEPT = "https://kept.example/"
 FIRST, EVEN, ODD = (f"2026-01-0{day}T00:00:00Z" for day in (2, 3, 1))
 
 
@@ -23,6 +29,10 @@ def write(directory: Path, addresses: int) -> None:
             numbers = range(start, min(start + PAGES_OF_FILE, addresses))
             file = directory / f"{letter}-{start:09d}.jsonl"
             file.write_text("".join(_records(letter, numbers)), encoding="utf-8")
+    shipped = (page.text.replace("\n", " ") for page in shipped_pages())
+    text = next(one for one in shipped if len(one) > LONG)[:LONG]
+    kept = {"url": KEPT, "timestamp": FIRST, "text": "\n".join([text] * 3)}
+    (directory / "kept.jsonl").write_text(json.dumps(kept) + "\n", encoding="utf-8")
 
 
 def _records(letter: str, numbers: range) -> Iterator[str]:
@@ -35,7 +45,8 @@ def _records(letter: str, numbers: range) -> Iterator[str]:
 def check(corpus: Path, addresses: int) -> None:
     """Asserts that each address has one page of each reason, and the newer one the rule's."""
     seen = {reason: np.zeros(addresses, bool) for reason in ("duplicate_url", "too_few_long_lines")}
-    assert not list(corpus.glob("pages/*/*.parquet"))
+    (pages,) = corpus.glob("pages/*/*.parquet")
+    assert pq.read_table(pages, columns=["url"])["url"].to_pylist() == [KEPT]
     for file in corpus.glob("rejected/*/*.parquet"):
         table = pq.read_table(file, columns=["url", "text", "reason"])
         hosts = pc.extract_regex(table["url"], r"https://(?P<n>\d+)\.example/")

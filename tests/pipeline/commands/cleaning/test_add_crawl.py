@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import random
+import shlex
 import shutil
 import signal
 from collections import Counter
@@ -18,6 +19,7 @@ from growing_input import SMALL, meeting_pages, replaced_pages, rows_of, write_a
 
 from data.errors import DataError
 from pipeline.arguments import Clean
+from pipeline.command_line import parse
 from pipeline.commands import clean
 from pipeline.corpus.onto import delta
 from pipeline.corpus.onto.verdicts import KINDS, PAGES, TALLY, GrowthFiles
@@ -126,12 +128,15 @@ def test_adding_is_cleaning_both_at_once(tmp_path, monkeypatch, rules, seed, mor
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rules", ["mc4", "mswitch-web"])
-def test_adding_twice_is_cleaning_three_at_once(tmp_path, rules):
+def test_adding_twice_is_cleaning_three_at_once(tmp_path, rules, capsys):
     inputs = archives(tmp_path, 8, 3)
     cleaned(tmp_path / "all", *inputs, rules=rules)
     cleaned(tmp_path / "0", inputs[0], rules=rules, growable=True)
     cleaned(tmp_path / "1", inputs[1], onto=str(tmp_path / "0"))
     cleaned(tmp_path / "2", inputs[2], onto=str(tmp_path / "1"))
+    *_, last = capsys.readouterr().err.splitlines()
+    following = parse(shlex.split(last.removeprefix("clean: next: mswitch ")))
+    assert (following.corpus, following.onto) == ((str(tmp_path / "2"),), "TOKENS")
     agree(tmp_path / "2", tmp_path / "all")
     check_delta(tmp_path / "1", tmp_path / "2")
     bounds = [GrowthFiles(str(tmp_path / name)).facts().held_out_up_to for name in "012"]
