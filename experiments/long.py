@@ -1,12 +1,13 @@
-"""What 16 experts gain with a tuned rate at four lengths, up to 317M tokens.
+"""What 16 experts gain with a tuned rate at two lengths, and then at two longer ones.
 
     python experiments/long.py [--documents DIR] [--web GLOB] [--out DIR] [--stage 0]
 
 docs/results/long-design.md fixes what is run and measured. Stage 0 finds the rate on a seed of its
-own. Stage 1 has a trunk and four branches per seed and side: a trunk's rate does not depend on its
-length, and each branch lowers it to 0 and ends as a run of that length would. Stage 2 doubles the
-length of two seeds. A finished run is not repeated, and one that was cut short resumes, so each
-stage is started as often as needed. Stage 0 takes three hours of one core and stage 1 thirteen:
+own. Stage 1 has a trunk and two branches per seed and side: a trunk's rate does not depend on its
+length, and each branch lowers it to 0 and ends as a run of that length would. Stage 2 continues all
+trunks, first to twice and then to four times the length. A finished run is not repeated, and one
+that was cut short resumes, so each stage is started as often as needed. Stages 0 and 1 take three
+and four hours of one core, and stage 2 fourteen:
 
     taskset --cpu-list 1 nice -n 19 python experiments/long.py --stage 0
 """
@@ -31,13 +32,15 @@ RATE_SEED = 100
 RATE_STEPS = 7_936
 TIE = 0.005  # nats
 # Stage 1.
-SEEDS = range(200, 203)
-LENGTHS = (3_968, 7_936, 15_872, 31_744)  # doubling, so trunks keep every first branching point
+SEEDS = range(200, 204)
+LENGTHS = (3_968, 7_936)
 STEADY = 3 / 4  # share of a run before its decay
+KEPT = (
+    744  # a trunk's steps between checkpoints that stay: all lengths, and students', branch there
+)
 SAVED = 124  # steps that a kill may cost
 # Stage 2.
-CONTINUED = SEEDS[:2]
-TWICE = (*LENGTHS, 2 * LENGTHS[-1])
+LONGER = (15_872, 31_744)
 COMMON = (f"model.vocabulary_rows={text.IDS}", "logits_mib=4", f"checkpoint_every={SAVED}")
 
 
@@ -46,7 +49,7 @@ class Arguments(text.Arguments):
     """Where the text is, where results are written, and what is run."""
 
     stage: Literal[0, 1, 2] = 0
-    """0 for the rate, 1 for four lengths at the rate that stage 0 found, 2 for twice the length."""
+    """0 for the rate, 1 for two lengths at the rate that stage 0 found, 2 for two longer ones."""
 
 
 def main(arguments: Arguments) -> None:
@@ -56,18 +59,19 @@ def main(arguments: Arguments) -> None:
         case 0:
             find_rate(arguments.out)
         case 1:
-            compare(arguments.out, "report", SEEDS, LENGTHS)
+            compare(arguments.out, LENGTHS)
         case 2:
-            compare(arguments.out, "report-of-stage-2", CONTINUED, TWICE)
+            for number, _ in enumerate(LONGER, 1):
+                compare(arguments.out, (*LENGTHS, *LONGER[:number]))
 
 
-def compare(out: Path, name: str, seeds: Sequence[int], lengths: Sequence[int]) -> None:
-    """Trains both sides at the rate that stage 0 found, and writes their report."""
-    run_chains([chain(out, side, seed, lengths) for seed in seeds for side in SIDES])
+def compare(out: Path, lengths: Sequence[int]) -> None:
+    """Trains both sides at the rate that stage 0 found, and writes the report of these lengths."""
+    run_chains([chain(out, side, seed, lengths) for seed in SEEDS for side in SIDES])
     mt5, switch = (
-        [f"{side}-{seed}/{length}" for seed in seeds for length in lengths] for side in SIDES
+        [f"{side}-{seed}/{length}" for seed in SEEDS for length in lengths] for side in SIDES
     )
-    report(out, name, mt5, switch)
+    report(out, f"report-{lengths[-1]}", mt5, switch)
 
 
 def find_rate(out: Path) -> None:
@@ -121,14 +125,14 @@ def smallest_of_the_best(losses: dict[float, float]) -> float:
 
 def chain(out: Path, side: str, seed: int, lengths: Sequence[int]) -> Sequence[Task]:
     """Returns a trunk and its branches of these lengths, in order; no trunk is made shorter."""
-    place, kept = f"{side}-{seed}/trunk", branch_at(LENGTHS[0])
+    place = f"{side}-{seed}/trunk"
     steps = max(branch_at(lengths[-1]), steps_of(out / place))
     trunk = pretrain(
         out,
         place,
         f"{side}-multilingual",
         *("--set", *settings(out, seed), "optimizer.decay_from=1", f"steps={steps}"),
-        *(f"keep_every={kept}", f"evaluate_every={kept}"),
+        *(f"keep_every={KEPT}", f"evaluate_every={branch_at(LENGTHS[0])}"),
     )
     return [trunk, *(branch(out, side, seed, length) for length in lengths)]
 

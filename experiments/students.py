@@ -20,7 +20,7 @@ import tyro
 from lanes import Task, report, run_chains
 
 TEACHER = long.LENGTHS[-1]  # steps
-STEPS = long.LENGTHS[:2]
+STEPS = TEACHER // 8, TEACHER // 4
 BOTH = TEACHER + STEPS[0]
 PAPER = ("distillation.hard_share=0.75",)
 SOFTER = ("distillation.hard_share=0.25",)
@@ -57,8 +57,8 @@ def main(arguments: Arguments) -> None:
 
 
 def baselines(out: Path, seed: int) -> Sequence[Task]:
-    """Returns mT5 of as many steps as a teacher and its students of an eighth together."""
-    return long.chain(out, "mt5", seed, [BOTH])
+    """Returns mT5 of as many steps as students, and as a teacher and its shortest ones together."""
+    return long.chain(out, "mt5", seed, [*STEPS, BOTH])
 
 
 def taught(out: Path, seed: int) -> Sequence[Task]:

@@ -22,7 +22,8 @@ Chains = list[Sequence[Any]]
 
 def of_long(load: Callable[[str], Any], out: Path) -> Chains:
     long = load("long")
-    chains = [long.chain(out, side, seed, long.TWICE) for seed in (200, 201) for side in long.SIDES]
+    lengths = (*long.LENGTHS, *long.LONGER)
+    chains = [long.chain(out, side, seed, lengths) for seed in (200, 201) for side in long.SIDES]
     return [[long.rate_run(out, "mt5", 1.4), long.rate_run(out, "switch", 2.0)], *chains]
 
 
@@ -86,16 +87,16 @@ def test_a_trunk_is_never_made_shorter(load: Callable[[str], Any], out: Path):
         return recipe_of(first)
 
     first = trunk(long.LENGTHS)
-    assert first.steps == long.branch_at(long.LENGTHS[-1]) == 23_808
+    assert first.steps == long.branch_at(long.LENGTHS[-1]) == 5_952
     (out / "mt5-200/trunk").mkdir(parents=True)
-    (out / "mt5-200/trunk/recipe.json").write_text('{"recipe": {"steps": 23808}}')
+    (out / "mt5-200/trunk/recipe.json").write_text('{"recipe": {"steps": 5952}}')
     assert trunk(long.LENGTHS[:1]) == first
-    assert trunk(long.TWICE).steps == long.branch_at(long.TWICE[-1])
+    assert trunk(long.LONGER).steps == long.branch_at(long.LONGER[-1])
 
 
 def test_students_and_their_baselines_have_one_schedule(load: Callable[[str], Any], out: Path):
-    long, (_, taught, _) = load("long"), of_students(load, out)
-    _, *branches = commands(long.chain(out, "mt5", 200, long.LENGTHS))
+    baselines, taught, _ = of_students(load, out)
+    _, *branches = commands(baselines)
     own = {recipe.steps: recipe for recipe in map(recipe_of, branches)}
     for student in map(recipe_of, commands(taught)):
         assert student.optimizer == own[student.steps].optimizer
