@@ -122,8 +122,8 @@ $(VENV)-parity-commonlid/.installed: parity/requirements_commonlid.txt
 	$(VENV)-parity-commonlid/bin/python -m pip install --quiet --requirement parity/requirements_commonlid.txt
 	@touch $@
 
-# The gain of sparsity in 101 languages at four lengths, and what dense students keep of it; takes a
-# day of two cores, and needs text of your own: make experiment TEXT="--documents DIR --web 'GLOB'".
+# The gain of sparsity in 101 languages at two lengths, and what dense students keep of it; takes six
+# hours of two cores, and needs text of your own: make experiment TEXT="--documents DIR --web 'GLOB'".
 # docs/results/README.md names what is made of finished runs.
 experiment: install
 	$(BIN)/python experiments/long.py --stage 0 $(TEXT)
@@ -133,7 +133,7 @@ experiment: install
 # The same jobs on Beam's portable runner, on Flink, on Spark, on an S3 store, and as Dataflow receives
 # them. The three programs are built from source, Flink and Spark are Maven Central's jars (470 MB, once);
 # servers run on this machine, on free ports, in throw-away folders. ENGINE_TESTS=tests/engines leaves out
-# those marked slow: whole ways on every engine, keys larger than a heap, runs in stores that are killed.
+# those marked slow: whole ways on every engine, an exchange larger than the heaps, runs in stores that are killed.
 engines: engine-programs engine-jars engine-worker $(ENGINES)/.installed
 	rm -rf $(ENGINES)/wheel
 	$(BIN)/python -m hatchling build --target wheel --directory $(ENGINES)/wheel

@@ -35,9 +35,7 @@ TIE = 0.005  # nats
 SEEDS = range(200, 204)
 LENGTHS = (3_968, 7_936)
 STEADY = 3 / 4  # share of a run before its decay
-KEPT = (
-    744  # a trunk's steps between checkpoints that stay: all lengths, and students', branch there
-)
+KEPT = 744  # steps between checkpoints of a trunk that stay: all lengths and students branch there
 SAVED = 124  # steps that a kill may cost
 # Stage 2.
 LONGER = (15_872, 31_744)
@@ -61,7 +59,7 @@ def main(arguments: Arguments) -> None:
         case 1:
             compare(arguments.out, LENGTHS)
         case 2:
-            for number, _ in enumerate(LONGER, 1):
+            for number in range(1, len(LONGER) + 1):
                 compare(arguments.out, (*LENGTHS, *LONGER[:number]))
 
 

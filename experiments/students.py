@@ -1,4 +1,4 @@
-"""What dense students keep of the Switch of the longest runs, which `long.py --stage 1` makes.
+"""What dense students keep of the Switch of 7,936 steps, which `long.py --stage 1` makes.
 
     python experiments/students.py [--documents DIR] [--web GLOB] [--out DIR] [--seeds 1]
 

@@ -1,4 +1,4 @@
-"""What sparsity gains on a task in 96 languages: SIB-200, with the longest runs of `long.py`.
+"""What sparsity gains on a task in 96 languages: SIB-200, by the runs of `long.py --stage 1`.
 
     python experiments/tasks.py [--runs DIR] [--data DIR] [--out DIR]
 
@@ -100,7 +100,7 @@ def finetune(arguments: Arguments, mode: str, side: str, seed: int) -> Task:
 
 
 def pretrained(arguments: Arguments, side: str, seed: int) -> Path:
-    """Returns the longest run of a side and seed."""
+    """Returns the run of a side and seed with the last length of stage 1."""
     return arguments.runs / f"{side}-{seed}" / str(long.LENGTHS[-1])
 
 

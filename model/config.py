@@ -126,7 +126,7 @@ class SwitchConfig:
         expert_output_scale: factor on the first weights of the experts' last matrix. With top-1 a
             token's gate starts near 1 / experts, so with `experts` a sparse layer starts with a
             dense layer's output scale. Gates of top-k sum to 1, so there sqrt(k) does. The paper
-            has 1 (docs/decisions/first-weights.md measures both).
+            has 1; 4 was worse by 0.012 nats with 16 experts (short runs of commit 1892fcf).
         balance_loss_over: "group" for a balance loss of each routing group, as in the paper;
             "batch" for shares and probabilities of the whole batch (Qiu et al. 2025).
         bias_rate: step per update of each expert's bias, which is added to the logits to choose

@@ -6,7 +6,7 @@ of `clean --rules mswitch-web` on the same input, and a withdrawal of one site i
 takes without near-duplicates.
 
 The input is one file of copies of the real web pages (`grown_web`), so that each language has one
-file of kept pages. One process per row does everything, after a warm-up, so that starts of programs
+training file. One process per row does everything, after a warm-up, so that starts of programs
 do not count. Near-duplicates are what their steps and exchanges take, in the whole job's process.
 
     python benchmarks/cleaning/late_rules.py [--copies N ...] [--repeated N ...]

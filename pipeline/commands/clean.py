@@ -96,7 +96,7 @@ def clean(request: CleaningRequest, cut: Cut, started: float) -> Outcome:
 
 
 def next_command(arguments: Clean, body: Mapping[str, Any]) -> Iterable[str]:
-    """Returns the words of the next command; the tokens that an addition goes on to have ids."""
+    """Returns the words of the next command; what an addition joins has its vocabulary already."""
     if arguments.onto is None or not languages_with_pages(body):
         return advised_command(arguments.out, body["languages"])
     tokens = ("--vocabulary", "VOCABULARY", "--onto", "TOKENS", "--out", "tokens")

@@ -38,7 +38,7 @@ from eval.statistics import StandardError
 from eval.verdict import THREEFOLD_WITHIN_A_DECAY
 
 STEPS = np.array([50, 100, 200, 400])
-LENGTHS = np.array([3_968, 7_936, 15_872])  # experiments/decayed.py
+LENGTHS = np.array([3_968, 7_936, 15_872])
 
 
 def speedup(candidate, baseline=(5.0, 4.0, 3.5, 3.0), steps=STEPS):

@@ -11,16 +11,12 @@ ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs/results"
 COMMAND = re.compile(r"^    (python \.ci/recompute_report\.py(?:.*\\\n)*.*)$", re.MULTILINE)
 PLACE = re.compile(r"recompute_report\.py docs/results/(\S+)")
-FOLDER = re.compile(r"^    (R=\S+)$", re.MULTILINE)  # what a command may call $R
 
 
 def commands():
     """Yields the commands of all pages, as a shell takes them."""
     for page in sorted(RESULTS.glob("*.md")):
-        text = page.read_text()
-        named = FOLDER.search(text)
-        for command in COMMAND.findall(text):
-            yield f"{named[1]}; {command}" if named and "$R" in command else command
+        yield from COMMAND.findall(page.read_text())
 
 
 def test_every_report_has_its_command():

@@ -178,7 +178,7 @@ def test_a_layer_without_experts_is_the_layer_with_their_logits_at_minus_infinit
 
 
 def test_experts_that_no_token_has_a_probability_for_change_nothing():
-    """Bit for bit: a logit of -1,000 has probability 0 in float32."""
+    """Up to rounding, which the shapes decide: a logit of -1,000 has probability 0 in float32."""
     whole, kept = layer(), np.array([0, 2, 3, 5])
     x, real = tokens()
     x = jnp.concatenate([jnp.ones_like(x[..., :1]), x[..., 1:]], axis=-1)
@@ -187,7 +187,7 @@ def test_experts_that_no_token_has_a_probability_for_change_nothing():
     whole = SwitchLayer(router, whole.gate, whole.up, whole.down)
 
     left = taken(whole, kept)
-    np.testing.assert_array_equal(run(whole, x, real)[0], run(left, x, real)[0])
+    np.testing.assert_allclose(run(whole, x, real)[0], run(left, x, real)[0], atol=1e-6)
 
 
 def test_a_pruned_network_drops_no_token():
