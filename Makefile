@@ -24,7 +24,7 @@ define install-locked
 endef
 INPUTS ?= 1000000
 BENCHMARKS := $(foreach folder,cleaning training reports,$(wildcard benchmarks/$(folder)/*.py))
-BESIDE_PEERS := $(addprefix benchmarks/cleaning/,clean.py near_duplicates.py quality.py verified_duplicates.py)
+BESIDE_PEERS := $(addprefix benchmarks/cleaning/,clean.py near_duplicates.py quality.py)
 NOT_TIMED := benchmarks/cleaning/language_confusions.py $(addprefix benchmarks/training/,pooled_drops.py router_faults.py)
 TORCH := $(wildcard parity/hugging_face*.py)
 
@@ -179,11 +179,11 @@ GOBIN=$(abspath $(ENGINES)/bin) nice -n 10 go install $(1)
 @touch $@
 endef
 
-# Ratios, measured side by side in one run; each script writes benchmarks/results/*.json. Four run
+# Ratios, measured side by side in one run; each script writes benchmarks/results/*.json. Three run
 # beside a peer in its environment, one starts a peer's, and several read the demo's tokens. Left out
 # are language_confusions.py, which writes a table of the product, and pooled_drops.py and
 # router_faults.py, which need a run or its tokens.
-bench: demo $(VENV)-parity/.installed $(VENV)-parity-torch/.installed $(VENV)-streaming/.installed
+bench: demo $(VENV)-parity/.installed $(VENV)-streaming/.installed
 	@set -e; for script in $(BESIDE_PEERS); do \
 		echo "== $$script"; $(VENV)-parity/bin/python $$script; done
 	@set -e; for script in $(filter-out $(BESIDE_PEERS) $(NOT_TIMED),$(BENCHMARKS)); do \

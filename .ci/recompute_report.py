@@ -27,14 +27,14 @@ from recompute_times import compare_times
 
 
 def verdict_of(report: dict, found: dict[str, float | None], runs: list[int]) -> str:
-    """Returns the verdict; in reports published before, one seed had one as well."""
+    """Returns the verdict."""
     baseline, candidate = (report[which]["name"] for which in ("baseline", "candidate"))
     if found["mean_gain"] is None:
         return "Nothing can be told: no language has two held-out pages."
     fields = [one["field"] for one in report["differences"]]
     more = " and more" if len(fields) > 2 else ""
     differ = f" differ in {', '.join(fields[:2])}{more} too" if fields else ""
-    if min(runs) == 1 and report["verdict"].endswith("no verdict."):
+    if min(runs) == 1:
         mean = f"{found['mean_gain']:+.3f}".replace("-", "\N{MINUS SIGN}")
         gain = f"The mean gain of {candidate} over {baseline} is {mean} {report['unit']}"
         of = "" if max(runs) == 1 else f" of {(baseline, candidate)[runs.index(1)]}"
@@ -42,9 +42,8 @@ def verdict_of(report: dict, found: dict[str, float | None], runs: list[int]) ->
     if found["mean_gain_low"] <= 0 <= found["mean_gain_high"]:
         return f"No difference between {baseline} and {candidate} was detected."
     word = "better" if found["mean_gain"] > 0 else "worse"
-    weak = " in these runs" if fields or min(runs) == 1 else ""
-    seeds = "; other seeds may differ" if min(runs) == 1 else ""
-    return f"{candidate} is {word} than {baseline}{weak}{differ and ', which' + differ}{seeds}."
+    weak = " in these runs" if fields else ""
+    return f"{candidate} is {word} than {baseline}{weak}{differ and ', which' + differ}."
 
 
 def main(arguments: list[str]) -> None:
@@ -68,7 +67,7 @@ def main(arguments: list[str]) -> None:
     table = compare_languages(report["languages"], sides, unit)
     compare_summary(table, report["summary"], parsed.languages)
     speedup = compare_means("the", report["summary"], sides, unit)
-    compare_times(report.get("step_times"), parsed.step_times, speedup)
+    compare_times(report["step_times"], parsed.step_times, speedup)
     means = mean_gain(without_variants(sides), *unit)
     for name, found in means.items():
         same(name, report["summary"][name], found)
@@ -85,17 +84,13 @@ def main(arguments: list[str]) -> None:
         compare_null(null, sides[at], seeds, unit)
     print(f"interval of the mean speed-up, {len(report['nulls'])} null comparisons equal to 1e-9")
     compare_students(report["students"], sides, parsed.student)
-    if "scripts" in report:  # reports published before they had rows of scripts do not
-        compare_scripts(report, table, sides, *unit)
-    further = [one["name"] for one in report.get("further", [])]
+    compare_scripts(report, table, sides, *unit)
+    further = [one["name"] for one in report["further"]]
     check_names("further models", [word.partition("=")[0] for word in parsed.also], further)
-    if "further" in report:  # nor do they have further models
-        compare_further(report, sides, parsed.also)
-    if "pruned" in report:  # nor do they have pruned models
-        compare_pruned(report, sides[1], parsed.also)
-    if "tasks" in report:
-        compare_tasks(report, parsed.baseline_tasks, parsed.candidate_tasks)
-        compare_sentences(report, longest(parsed.baseline), longest(parsed.candidate))
+    compare_further(report, sides, parsed.also)
+    compare_pruned(report, sides[1], parsed.also)
+    compare_tasks(report, parsed.baseline_tasks, parsed.candidate_tasks)
+    compare_sentences(report, longest(parsed.baseline), longest(parsed.candidate))
 
 
 if __name__ == "__main__":

@@ -48,6 +48,11 @@ class Unit(enum.Enum):
     BITS_PER_BYTE = "bits per byte"
 
 
+def signed_number(difference: float) -> str:
+    """Returns a difference of losses as sentences write it."""
+    return f"{difference:+.3f}".replace("-", "\N{MINUS SIGN}")
+
+
 @dataclass(frozen=True)
 class HeldOutPages:
     """The pages that an evaluation scored, ordered by language and address."""

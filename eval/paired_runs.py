@@ -24,25 +24,11 @@ import numpy as np
 from jaxtyping import Float
 
 from eval.gains import counted_pages, mean_losses
-from eval.losses import Unit
+from eval.losses import Unit, signed_number
 from eval.sides import Side
 from eval.statistics import Contributions, StandardError, standard_error
 
 MOST_DIVISIONS = 1_000_000  # 12 and 12 runs have 2.7 million
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunTests:
-    """Exact two-sided p-values of a difference between sides.
-
-    Attributes:
-        of_sides: share of the divisions of all runs with a difference as large; None with a single
-            run on a side, or more than `MOST_DIVISIONS`.
-        of_signs: share of the exchanges within pairs; None without two pairs.
-    """
-
-    of_sides: float | None
-    of_signs: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +37,7 @@ class RunComparison:
 
     * `mean_gain_paired_low` and `mean_gain_paired_high` are the 95% interval of the mean gain by
       pairs of one seed; None where the sides have other seeds.
-    * `p_value_of_sides`, `p_value_of_signs`: as in `RunTests`, of the mean gain.
+    * `p_value_of_sides`, `p_value_of_signs`: as in `exact_tests`, of the mean gain.
     * `languages_won_by_chance`: in how many languages every run of the candidate would be better
       than every run of the baseline if all orders of the runs were equally likely.
     """
@@ -92,7 +78,7 @@ def compare_runs(
         mean_losses(side, unit, pages, languages) for side in (baseline, candidate)
     )
     gain = float((theirs - ours).mean())
-    tests = exact_tests(
+    of_sides, of_signs = exact_tests(
         theirs.mean() + from_theirs.values.sum(axis=1),
         ours.mean() + from_ours.values.sum(axis=1),
         paired=paired,
@@ -105,9 +91,9 @@ def compare_runs(
     return RunComparison(
         mean_gain_paired_low=low,
         mean_gain_paired_high=high,
-        p_value_of_sides=tests.of_sides,
-        p_value_of_signs=tests.of_signs,
-        languages_won_by_chance=wins_by_chance(theirs.size, runs),
+        p_value_of_sides=of_sides,
+        p_value_of_signs=of_signs,
+        languages_won_by_chance=theirs.size / math.comb(sum(runs), runs[0]),
     )
 
 
@@ -129,12 +115,17 @@ def exact_tests(
     candidate: Float[np.ndarray, " candidate_runs"],
     *,
     paired: bool,
-) -> RunTests:
-    """Returns the exact p-values of the difference of means.
+) -> tuple[float | None, float | None]:
+    """Returns the exact two-sided p-values of the difference of means.
 
     Args:
         baseline, candidate: a loss of each run; where they are paired, in the order of their seeds.
         paired: whether runs at one place have one seed.
+
+    Returns:
+        Share of the divisions of all runs with a difference as large; None with a single run on a
+        side, or more than `MOST_DIVISIONS`. And share of the exchanges within pairs; None without
+        two pairs.
     """
     runs = baseline.size + candidate.size
     several = min(baseline.size, candidate.size) > 1
@@ -143,7 +134,7 @@ def exact_tests(
         of_sides = _p_value((baseline, candidate), _difference, "independent")
     if several and paired:
         of_signs = _p_value((baseline - candidate,), np.mean, "samples")
-    return RunTests(of_sides=of_sides, of_signs=of_signs)
+    return of_sides, of_signs
 
 
 def _difference(baseline: np.ndarray, candidate: np.ndarray, axis: int) -> Any:
@@ -164,16 +155,6 @@ def _p_value(
     return float(tested.pvalue)
 
 
-def wins_by_chance(languages: int, runs: tuple[int, int]) -> float:
-    """Returns in how many languages every run of one side beats every run of the other by chance.
-
-    Args:
-        languages: number of languages.
-        runs: number of runs of each side; all orders of the runs are equally likely.
-    """
-    return languages / math.comb(sum(runs), runs[0])
-
-
 def sentence(runs: RunComparison | None, names: tuple[str, str], unit: Unit) -> str:
     """Returns a sentence on the runs, for the names of baseline and candidate; empty for None."""
     if runs is None:
@@ -182,8 +163,8 @@ def sentence(runs: RunComparison | None, names: tuple[str, str], unit: Unit) -> 
     pairs, tests = "", []
     if low is not None and high is not None:
         pairs = (
-            f"By pairs of one seed the 95% interval of the mean gain is {_with_sign(low)} to "
-            f"{_with_sign(high)} {unit.value}. "
+            f"By pairs of one seed the 95% interval of the mean gain is {signed_number(low)} to "
+            f"{signed_number(high)} {unit.value}. "
         )
     if runs.p_value_of_sides is not None:
         tests.append(f"{runs.p_value_of_sides:.2g} over all divisions of the runs into two sides")
@@ -194,7 +175,3 @@ def sentence(runs: RunComparison | None, names: tuple[str, str], unit: Unit) -> 
         f"{pairs}{exact}By chance every {names[1]} run would be better than every {names[0]} run "
         f"in {runs.languages_won_by_chance:.1f} languages."
     )
-
-
-def _with_sign(value: float) -> str:
-    return f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")

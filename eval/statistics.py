@@ -311,30 +311,6 @@ class RatioSet:
         return self.square * ratio**2 - 2 * self.middle * ratio + self.constant <= 0
 
 
-def ratio_set(
-    numerator: float,
-    denominator: float,
-    *,
-    variances: tuple[float, float],
-    covariance: float,
-    quantile: float,
-) -> RatioSet:
-    """Returns Fieller's set.
-
-    Args:
-        numerator, denominator: the two estimates.
-        variances: their variances.
-        covariance: their covariance.
-        quantile: quantile of Student's t.
-    """
-    squared = quantile**2
-    return RatioSet(
-        square=denominator**2 - squared * variances[1],
-        middle=numerator * denominator - squared * covariance,
-        constant=numerator**2 - squared * variances[0],
-    )
-
-
 def retained_set(sides: Sequence[Contributions], kept_gain: float, gain: float) -> RatioSet:
     """Returns Fieller's set of the gain kept, from at least two pages.
 
@@ -355,10 +331,10 @@ def retained_set(sides: Sequence[Contributions], kept_gain: float, gain: float) 
         return difference
 
     of_student, of_teacher = error(0.0, 1.0).variance, error(1.0, 0.0).variance
-    return ratio_set(
-        kept_gain,
-        gain,
-        variances=(of_student, of_teacher),
-        covariance=(of_student + of_teacher - error(1.0, 1.0).variance) / 2,
-        quantile=error(kept_gain / gain, 1.0).quantile,
+    covariance = (of_student + of_teacher - error(1.0, 1.0).variance) / 2
+    squared = error(kept_gain / gain, 1.0).quantile ** 2
+    return RatioSet(
+        square=gain**2 - squared * of_teacher,
+        middle=kept_gain * gain - squared * covariance,
+        constant=kept_gain**2 - squared * of_student,
     )

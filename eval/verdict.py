@@ -12,7 +12,7 @@ Cautions stand on the first screen, in Markdown, in JSON and in the terminal.
 
 from eval.further_models import FurtherModel
 from eval.gains import Summary
-from eval.losses import Unit
+from eval.losses import Unit, signed_number
 from eval.report.contents import ReportContents, shared_total
 from eval.sides import Points, Side
 from eval.speed_up import MOST_AT_BOUND, interval_in_words
@@ -41,7 +41,7 @@ def verdict(report: ReportContents) -> str:
         of = f" of {single[0]}" if len(single) == 1 else ""
         differ = _differing_fields(report, ", in runs that")
         return (
-            f"The mean gain of {candidate} over {baseline} is {_with_sign(mean)} "
+            f"The mean gain of {candidate} over {baseline} is {signed_number(mean)} "
             f"{report.unit.value}{differ}; one seed{of}: no verdict."
         )
     if low <= 0 <= high:
@@ -64,8 +64,10 @@ def mean_sentence(report: ReportContents) -> str:
     mean, low, high = summary.mean_gain, summary.mean_gain_low, summary.mean_gain_high
     if mean is None or low is None or high is None:
         return ""
-    ends = f"95% interval {_with_sign(low)} to {_with_sign(high)}, over {report.intervals_over}"
-    return f"The mean gain{_over(summary)} is {_with_sign(mean)} {report.unit.value} ({ends})."
+    ends = (
+        f"95% interval {signed_number(low)} to {signed_number(high)}, over {report.intervals_over}"
+    )
+    return f"The mean gain{_over(summary)} is {signed_number(mean)} {report.unit.value} ({ends})."
 
 
 def _over(summary: Summary) -> str:
@@ -138,15 +140,11 @@ def _further_sentence(baseline: str, model: FurtherModel) -> str:
     if mean is None or low is None or high is None:
         return f"{model.name}: no language has two held-out pages."
     return (
-        f"{model.name}: mean gain over {baseline} {_with_sign(mean)} {model.unit.value} (95% "
-        f"interval {_with_sign(low)} to {_with_sign(high)}); better beyond noise in "
+        f"{model.name}: mean gain over {baseline} {signed_number(mean)} {model.unit.value} (95% "
+        f"interval {signed_number(low)} to {signed_number(high)}); better beyond noise in "
         f"{summary.languages_improved_significantly} of {summary.languages} languages, worse in "
         f"{summary.languages_worse_significantly}."
     )
-
-
-def _with_sign(value: float) -> str:
-    return f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")
 
 
 def cautions(report: ReportContents) -> list[str]:

@@ -33,7 +33,6 @@ from warcio.archiveiterator import ArchiveIterator
 from warcio.warcwriter import WARCWriter
 
 from data.demo import member_of
-from data.reading import web_archive
 from data.reading.page import Page
 from pipeline.arguments import Clean
 from pipeline.commands import clean
@@ -115,17 +114,11 @@ def dealt_records(arguments: Arguments, copies: int) -> list[list[bytes]]:
         records = responses()
         draw.shuffle(records)
         return [records]
-    pages = read()
+    pages = grown_web.real_pages()
     pages = [copied(page, f"c{copy}") for copy in range(copies) for page in pages]
     draw.shuffle(pages)
     times = range(max(arguments.times))
     return [[member_of(copied(page, f"t{copy}")) for page in pages] for copy in times]
-
-
-def read() -> list[Page]:
-    """Returns the pages of the WET files."""
-    files = sorted(grown_web.WEB.glob(f"*{ENDINGS['wet']}"))
-    return [one for file in files for one in web_archive.read(file) if isinstance(one, Page)]
 
 
 def responses() -> list[bytes]:

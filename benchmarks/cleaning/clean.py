@@ -27,13 +27,12 @@ import grown_web
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks/results/clean.json"
 COPIES = 20  # 392 MB of text; with 235 MB the workers' start was still a tenth of our time
-WARM = grown_web.WEB / "fixtures/whirlwind.warc.wet.gz"
 ONE_PROCESS = ("--direct_running_mode=in_memory", "--direct_num_workers=1")
 
 
 def main() -> None:
-    if importlib.util.find_spec("tensorflow_datasets") is None or not WARM.exists():
-        print(f"needs tensorflow-datasets (.venv-parity/bin/python {__file__}) and {WARM}")
+    if importlib.util.find_spec("tensorflow_datasets") is None or not grown_web.WARM.exists():
+        print(f"needs tensorflow-datasets (.venv-parity/bin/python {__file__}) and {grown_web.WEB}")
         return
     with tempfile.TemporaryDirectory() as directory:
         _compare(grown_web.grow(COPIES, Path(directory)))
@@ -68,7 +67,7 @@ def _in_a_process(run: Callable[[list[Path]], int], files: list[Path]) -> dict[s
 
 
 def _measured(run: Callable[[list[Path]], int], files: list[Path]) -> dict[str, Any]:
-    run([WARM])
+    run([grown_web.WARM])
     cpu, started = _cpu_seconds(), time.monotonic()
     pages = run(files)
     return {

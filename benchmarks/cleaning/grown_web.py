@@ -25,6 +25,7 @@ from data.reading.page import Page
 from data.reading.web_archive import read
 
 WEB = Path(__file__).parents[2].parent / "shared/data/web"
+WARM = WEB / "fixtures/whirlwind.warc.wet.gz"  # a few pages: imports and models
 TEXT_BYTES_A_COPY = 19_600_000
 FIRST_TAG, TAGS = 0xE0020, 95
 REPEATED = 5  # pages of which one has another's text, in a large input

@@ -36,7 +36,6 @@ from pipeline.corpus.read import input_files
 from pipeline.corpus.request import find_rules
 from pipeline.corpus.submission import total_of
 
-WARM = grown_web.WEB / "fixtures/whirlwind.warc.wet.gz"  # a few pages: imports and models
 RESULTS = Path(__file__).parents[1] / "results/growth.json"
 TIMES = (1, 2, 4, 8)
 CRAWLS, CRAWL_BYTES = 71, 9e12  # of compressed WET, as pipeline/corpus/read.py assumes
@@ -80,7 +79,7 @@ def main(arguments: Arguments) -> None:
 def measure(paths: list[str], out: str) -> dict[str, Any]:
     """Cleans the files in this process; returns its costs, with its start counted apart."""
     began = cpu_seconds()
-    cleaned([str(WARM)], f"{out}-warm", Counter())
+    cleaned([str(grown_web.WARM)], f"{out}-warm", Counter())
     before, exchanged = cpu_seconds(), Counter[str]()
     with exchanges_timed(exchanged):
         job = cleaned(paths, out, exchanged)

@@ -32,7 +32,6 @@ from pipeline.arguments import Clean, Score, Select, Withdraw
 from pipeline.commands import clean, score, select, withdraw
 from pipeline.corpus import near_duplicates
 
-WARM = grown_web.WEB / "fixtures/whirlwind.warc.wet.gz"  # a few pages: imports and models
 RESULTS = Path(__file__).parents[1] / "results/late_rules.json"
 ONE_PROCESS = ("--direct_running_mode=in_memory", "--direct_num_workers=1")
 
@@ -73,7 +72,7 @@ def main(arguments: Arguments) -> None:
 def grown(copies: int, repeated: int, directory: str) -> list[str]:
     """Returns one file of copies, after a few pages were cleaned, scored and selected."""
     with tempfile.TemporaryDirectory() as warm:
-        seconds_of([str(WARM)], "none", warm)
+        seconds_of([str(grown_web.WARM)], "none", warm)
     files = grown_web.grow(copies, Path(directory), files=1, repeated=repeated)
     return [str(file) for file in files]
 

@@ -31,7 +31,6 @@ import pyarrow.parquet as pq
 
 ROOT = Path(__file__).parents[2]
 RESULT = ROOT / "benchmarks/results/quality.json"
-WARM = grown_web.WEB / "fixtures/whirlwind.warc.wet.gz"
 ONE_PROCESS = ("--direct_running_mode=in_memory", "--direct_num_workers=1")
 TIMES, ROUNDS = (1, 2, 4), 2
 Texts = dict[str, list[str]]
@@ -89,7 +88,7 @@ def cleaned(files: list[Path], out: Path) -> dict[str, Any]:
         clean.run(arguments)
         return json.loads((to / "manifest.json").read_text())["input"]["records"]
 
-    run([WARM], out.with_name("warm"))
+    run([grown_web.WARM], out.with_name("warm"))
     started = time.process_time()
     pages = run(files, out)
     return {"pages": pages, "cpu_seconds": time.process_time() - started}

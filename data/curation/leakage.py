@@ -109,13 +109,11 @@ class Benchmarks:
 
     Attributes:
         names: names of the benchmarks, as files or tasks.
-        too_short: number of texts of fewer than 13 words, per benchmark.
         ngrams: number of different n-grams that are looked for, per benchmark.
         sought: their n-grams.
     """
 
     names: tuple[str, ...]
-    too_short: tuple[int, ...]
     ngrams: tuple[int, ...]
     sought: list[Beginnings]
 
@@ -149,8 +147,7 @@ class Benchmarks:
                     f"The benchmark {name} should have a text of {NGRAM_WORDS} words and has none, "
                     "so no page can share one; leave it out."
                 )
-        too_short = np.bincount(owners[~is_sought], minlength=len(names))
-        return cls(names, tuple(too_short.tolist()), tuple(ngrams.tolist()), sought)
+        return cls(names, tuple(ngrams.tolist()), sought)
 
     def overlaps(self, texts: Sequence[str], language: str) -> list[list[str]]:
         """Returns for each page the benchmarks that it shares an n-gram with, by name, in order.

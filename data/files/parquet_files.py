@@ -57,7 +57,6 @@ def read_table(
 def read_pages(
     path: str | Path,
     schema: pa.Schema,
-    may_be_null: Collection[str] = (),
     ranges: Ranges = NO_RANGES,
     name: str | None = None,
 ) -> Iterator[pa.RecordBatch]:
@@ -68,7 +67,6 @@ def read_pages(
     Args:
         path: the file.
         schema: columns to read.
-        may_be_null: names of columns that may lack a value.
         ranges: smallest and greatest number of columns whose numbers are limited.
         name: name of the file in messages, if the path is that of a copy.
 
@@ -76,7 +74,7 @@ def read_pages(
         DataError: if the file is damaged or decodes to too many bytes; if it lacks a column, or has
             it twice or of another type; or if a value is missing, not a number, or out of range.
     """
-    return _batches(path, name or str(path), schema, may_be_null, ranges, ROWS)
+    return _batches(path, name or str(path), schema, (), ranges, ROWS)
 
 
 def texts_in(path: str | Path, name: str) -> Iterator[str]:

@@ -33,11 +33,6 @@ def heading(text: str) -> str:
     return f"# {escape(text)}"
 
 
-def paragraph(text: str) -> str:
-    """Returns a paragraph; empty for an empty text."""
-    return escape(text)
-
-
 def bullets(texts: Iterable[str]) -> str:
     """Returns a list, one text per entry; empty without entries."""
     return "\n".join(f"- {escape(text)}" for text in texts)

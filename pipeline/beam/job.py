@@ -120,6 +120,17 @@ class DoWork(beam.PTransform):
         return input_or_inputs | "Work" >> beam.Map(work).with_output_types(int)
 
 
+def do_items(step: Step, count: int, options: PipelineOptions) -> None:
+    """Runs a job that does every work item of a step that is not finished.
+
+    Raises:
+        DataError: as `running`.
+    """
+    with running(options) as pipeline:
+        name = f"{type(step).__name__}-{step.name}"
+        _ = pipeline | WorkNumbers(count) | name >> DoWork(step)
+
+
 class WorkNumbers(beam.PTransform):
     """The numbers of `count` work items, spread over the workers."""
 

@@ -57,13 +57,14 @@ def run(arguments: Evaluate) -> None:
         find_run(arguments.run)
         check_asked(arguments)
         with held_by_first_host(lambda: output_lock(arguments.run, "evaluate")):
+            checked = None
             if arguments.task or arguments.sentences:  # refused before pages are scored
                 wait_until_seen(arguments.run)
-                checked_tasks(arguments, requested_step(arguments.run, arguments.step))
+                checked = checked_tasks(arguments, requested_step(arguments.run, arguments.step))
             if arguments.tokens:
                 score(arguments)
-            if arguments.task or arguments.sentences:
-                score_tasks(arguments)
+            if checked is not None:
+                score_tasks(arguments, *checked)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,18 +199,6 @@ def task_intent(arguments: Evaluate) -> Intent:
     )
 
 
-def asked_tasks(arguments: Evaluate) -> tuple[Sequence[TaskData], Sequence[TaskData]]:
-    """Returns the tasks to predict and the parallel texts to score.
-
-    Raises:
-        DataError: if one cannot be read.
-    """
-    return (
-        read_tasks(arguments.task, (), own=False),
-        read_tasks(arguments.sentences, (), own=False),
-    )
-
-
 def checked_tasks(arguments: Evaluate, step: int) -> tuple[Sequence[TaskData], Sequence[TaskData]]:
     """Returns the tasks to predict and the parallel texts to score, which passed all checks.
 
@@ -217,16 +206,16 @@ def checked_tasks(arguments: Evaluate, step: int) -> tuple[Sequence[TaskData], S
         ArtifactError: if one cannot be scored, or earlier predictions would lose what they hold.
         DataError: if one cannot be read.
     """
-    tasks, texts = asked_tasks(arguments)
+    tasks = read_tasks(arguments.task, (), own=False)
+    texts = read_tasks(arguments.sentences, (), own=False)
     files = [file_of(arguments.run, data, TEST, step, arguments.beams) for data in tasks]
     check_scores(tasks, texts, files, arguments.corpus)
     return tasks, texts
 
 
-def score_tasks(arguments: Evaluate) -> None:
+def score_tasks(arguments: Evaluate, tasks: Sequence[TaskData], texts: Sequence[TaskData]) -> None:
     """Predicts test data and scores sentences, and writes both."""
     recipe, trainer = load_run(arguments.run)
-    tasks, texts = asked_tasks(arguments)
     arrays, step = restore(arguments.run, trainer, arguments.step)
     scoring = TaskScoring(arguments.run, recipe, trainer, arrays, step)
     sentences = scoring.predict(tasks, arguments.corpus, arguments.beams)

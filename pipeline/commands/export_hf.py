@@ -34,7 +34,7 @@ from data.languages import iso639_3_codes
 from data.tokens.tokenizer import MODEL_FILE, Tokenizer, load, sentinel_pieces, tokenizer_json
 from eval import losses
 from eval.losses import LanguageLosses, Unit
-from eval.report.markdown import bullets, heading, paragraph, table
+from eval.report.markdown import bullets, escape, heading, table
 from model.hugging_face.config import MODELING, export_config
 from model.hugging_face.weights import (
     INDEX,
@@ -91,7 +91,7 @@ def model_card(
     parts = [
         f"---\n{header}---\n",
         heading(about.recipe["name"]) + "\n",
-        paragraph(" ".join(description(about, step, config))) + "\n",
+        escape(" ".join(description(about, step, config))) + "\n",
         loading(config) + "\n",
         "## Recipe\n",
         table(("field", "value"), recipe_rows(about)) + "\n",

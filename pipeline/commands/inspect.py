@@ -219,14 +219,14 @@ class ReportManifest(Struct, frozen=True):
     """The manifest of a report."""
 
     sentence: str
-    files: dict[RelativePath, Digest] = {}
+    files: dict[RelativePath, Digest]
 
 
 class Exported(Struct, frozen=True):
     """The manifest of an export."""
 
     arrays: Count
-    files: dict[RelativePath, Digest] = {}
+    files: dict[RelativePath, Digest]
 
 
 def run(arguments: Inspect) -> None:
@@ -317,13 +317,8 @@ def check_files(directory: Place, files: Mapping[str, str], remedy: str) -> None
         remedy: what makes the artifact again, in words.
 
     Raises:
-        ArtifactError: if one is missing or differs, or the manifest has none.
+        ArtifactError: if one is missing or differs.
     """
-    if not files:
-        raise ArtifactError(
-            f"{directory} was written before manifests had a checksum of each file, and cannot be "
-            f"verified; {remedy} again, into another directory."
-        )
     for name, digest in files.items():
         path = directory / name
         if not exists(path) or digest_of_contents(path) != digest:

@@ -5,8 +5,6 @@ of everything that was read. A report is derived from its inputs in seconds. A f
 same inputs is not written again, and one on other inputs is refused, as by every stage.
 """
 
-from collections.abc import Mapping
-
 from data.files.atomic import write_text
 from data.files.digests import digest_of_contents
 from data.files.json_files import write_json
@@ -132,8 +130,7 @@ def _intent(arguments: Report) -> Intent:
     """Returns the command's intent.
 
     Raises:
-        ArtifactError: if a run is named twice, a directory holds no run, or that of the report
-            holds one on other inputs.
+        ArtifactError: if a run is named twice, or a directory holds no run.
     """
     check_named_once(arguments)
     also = [run for runs in sides.models_by_name(arguments.also).values() for run in runs]
@@ -148,48 +145,11 @@ def _intent(arguments: Report) -> Intent:
     ]
     if (times := arguments.step_times) is not None:
         reads.append(files_of("step times", times, [times / TIME_FILE]))
-    inputs = digests(arguments)
-    _check_same_inputs(arguments.out, inputs)
     return Intent(
         stage=STAGE,
         reads=reads,
         writes="report.json, report.md and index.html",
         out=arguments.out,
-        identity=Identity({}, inputs),
+        identity=Identity({}, digests(arguments)),
         work=f"{len(runs) + len(tuned)} runs, each page and language of their evaluations",
     )
-
-
-def _check_same_inputs(out: Place, inputs: Mapping[str, str]) -> None:
-    """Checks that a report in the directory is on these inputs.
-
-    Raises:
-        ArtifactError: if it is on others.
-    """
-    head = artifacts.head_in(out)
-    if head and head.stage == STAGE and head.inputs != inputs:
-        raise ArtifactError(_other_inputs(out, head.inputs, inputs))
-
-
-def _other_inputs(out: Place | str, there: Mapping[str, str], inputs: Mapping[str, str]) -> str:
-    """Returns a refusal that names the inputs that differ."""
-    differing = [name for name in {**there, **inputs} if there.get(name) != inputs.get(name)]
-    first = differing[0]
-    changed = (
-        "is new" if first not in there else "is gone" if first not in inputs else "has changed"
-    )
-    more = f", as have {len(differing) - 1} more files" if len(differing) > 1 else ""
-    return (
-        f"{out} holds a report on other inputs: {_input_in_words(first)} {changed}{more}; "
-        f"remove {out} to report on today's, or name another --out."
-    )
-
-
-def _input_in_words(name: str) -> str:
-    """Returns an input in words, such as "the evaluation at step 600 of run 1 of --candidate"."""
-    side, _, rest = name.partition("/")
-    number, _, file = rest.partition("/")
-    if not (number.isdigit() and file):
-        return {"clean": "--corpus", "time": "--step-times", "tokenize": "--tokens"}.get(name, name)
-    what = f"the evaluation at step {int(file):,}" if file.isdigit() else file
-    return f"{what} of run {int(number) + 1} of --{side}"

@@ -24,8 +24,7 @@ from data.language_id.fasttext import try_to_load
 from data.rules.rule_sets import mswitch_web
 from pipeline.arguments import Score
 from pipeline.artifacts import SCHEMA_VERSION, digest_of_manifest
-from pipeline.beam import job
-from pipeline.beam.job import DoWork, WorkNumbers
+from pipeline.beam.job import do_items
 from pipeline.beam.options import check_workers_reach, pipeline_options, use_store_options
 from pipeline.beam.workspace import Workspace, check_files, clear, workspace_key
 from pipeline.corpus.pages import PAGES_FOLDER, CorpusFile, corpus_files, read_corpus
@@ -120,11 +119,8 @@ def score(arguments: Score, request: ScoreRequest, out: str) -> Outcome:
     workspace.forget_stale([PAGES_FOLDER])
     workspace.write_shards(files)
     step = ScoreFile(workspace, request.scoring)
-    with (
-        Terminal(stderr=True).status(f"score: {len(files)} files"),
-        job.running(request.options) as pipeline,
-    ):
-        _ = pipeline | WorkNumbers(len(files)) | "Score" >> DoWork(step)
+    with Terminal(stderr=True).status(f"score: {len(files)} files"):
+        do_items(step, len(files), request.options)
     records = workspace.records(step.name, len(files), ScoreRecord)
     body = manifest_of(zip(files, records, strict=True))
     check_files(out, [join_path(out, file.name) for file in files])

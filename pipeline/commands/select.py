@@ -28,7 +28,7 @@ from eval.funnel import uneven_rules
 from pipeline.arguments import Select
 from pipeline.artifacts import MANIFEST, SCHEMA_VERSION, SELECT, digest_of_manifest
 from pipeline.beam import job
-from pipeline.beam.job import DoExchange, DoWork, WorkNumbers
+from pipeline.beam.job import DoExchange, WorkNumbers, do_items
 from pipeline.beam.options import (
     check_workers_reach,
     in_process,
@@ -298,9 +298,7 @@ def ask_robots(request: SelectRequest, workspace: Workspace) -> AskRobots | None
     waves = Waves(partitions, PARTITIONS_HERE if runs_here(request.options) else partitions)
     corpus = absolute(request.arguments.corpus)
     exchange = AskRobots(workspace, waves, corpus, robots, request.arguments.robot)
-    with job.running(request.options) as pipeline:
-        numbers = pipeline | WorkNumbers(len(request.files))
-        _ = numbers | "Hosts" >> DoWork(ListHosts(workspace, corpus))
+    do_items(ListHosts(workspace, corpus), len(request.files), request.options)
     shards = len(request.files) + len(robots)
     for wave in waves.all():
         if not is_collected(exchange, wave, shards):
@@ -313,8 +311,7 @@ def select_files(request: SelectRequest, workspace: Workspace, robots: AskRobots
     """Writes every file that is not finished."""
     corpus, scores = absolute(request.arguments.corpus), absolute(request.arguments.scores)
     step = SelectFile(workspace, corpus, scores, request.rules, robots)
-    with job.running(request.options) as pipeline:
-        _ = pipeline | WorkNumbers(len(request.files)) | "Select" >> DoWork(step)
+    do_items(step, len(request.files), request.options)
 
 
 def key_of(request: SelectRequest) -> str:

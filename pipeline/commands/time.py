@@ -22,7 +22,7 @@ from functools import partial
 from importlib.metadata import version
 from itertools import islice
 from statistics import median
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import jax
 import msgspec
@@ -62,14 +62,6 @@ from pipeline.training.run import make_examples, tokens_read
 
 ROUNDS = 20  # an even number, so that each side goes first equally often
 WARM_UP = 1  # rounds before these, which are not counted
-
-
-class TimedSide(Protocol):
-    """Something whose steps are timed."""
-
-    def seconds(self, steps: int) -> float:
-        """Makes steps; returns the wall time that they took."""
-        ...
 
 
 class LoadedRun:
@@ -131,7 +123,7 @@ def load(run: RunToLoad, steps: int) -> LoadedRun:
     return LoadedRun(trainer.step.lower(state, batches[0]).compile(), state, batches)
 
 
-def take_turns(baseline: TimedSide, candidate: TimedSide, steps: int) -> tuple[Round, ...]:
+def take_turns(baseline: LoadedRun, candidate: LoadedRun, steps: int) -> tuple[Round, ...]:
     """Returns the seconds of all rounds that count.
 
     Args:

@@ -24,8 +24,7 @@ from data.tokens.shards import manifest_entry, token_dtype
 from data.tokens.tokenizer import MODEL_FILE, check_character_maps
 from pipeline.arguments import Tokenize
 from pipeline.artifacts import SCHEMA_VERSION, digest_of_manifest, read_manifest
-from pipeline.beam import job
-from pipeline.beam.job import DoWork, WorkNumbers
+from pipeline.beam.job import do_items
 from pipeline.beam.options import check_workers_reach, pipeline_options, use_store_options
 from pipeline.beam.workspace import WORK, Workspace, clear, workspace_key
 from pipeline.corpus.pages import corpus_digests, corpus_read, training_pages
@@ -170,7 +169,7 @@ def tokenize(arguments: Tokenize, request: TokenRequest, out: str) -> Outcome:
     step = WriteShard(workspace, TokenLayout(dtype, vocabulary.byte_ids))
     unfinished = len(shards) - len(workspace.done(step.name))
     with Terminal(stderr=True).status(f"tokenize: {unfinished} shards of {len(shards)}"):
-        write(step, len(shards), request.options)
+        do_items(step, len(shards), request.options)
     if request.onto is not None:
         carry(request, request.onto, workspace, step.layout)
     languages = collect(
@@ -255,22 +254,11 @@ def facts_of(vocabulary: VocabularyManifest) -> dict[str, Any]:
     return {name: getattr(vocabulary, name) for name in VocabularyFacts.__struct_fields__}
 
 
-def write(step: WriteShard, shards: int, options: PipelineOptions) -> None:
-    """Runs the job: writes every shard that is not finished.
-
-    Raises:
-        DataError: if a worker met a condition that the user can fix, such as a full disk.
-    """
-    with job.running(options) as pipeline:
-        _ = pipeline | WorkNumbers(shards) | "WriteTokenBlocks" >> DoWork(step)
-
-
 def carry(request: TokenRequest, onto: Onto, workspace: Workspace, layout: TokenLayout) -> None:
     """Runs the job that copies the blocks that stay, and lists their pages that left."""
     ids = request.vocabulary.vocabulary_size
     step = CarryShard(workspace, onto.directory, onto.corpus, layout.dtype, ids, layout.byte_ids)
-    with job.running(request.options) as pipeline:
-        _ = pipeline | WorkNumbers(len(request.carried)) | "CarryTokenBlocks" >> DoWork(step)
+    do_items(step, len(request.carried), request.options)
 
 
 def collect(shards: Sequence[Shard]) -> dict[str, Any]:

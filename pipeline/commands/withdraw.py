@@ -28,8 +28,7 @@ from data.files.paths import absolute, directories_in, exists, join_path, read_b
 from data.languages import UNDETERMINED
 from pipeline.arguments import Withdraw
 from pipeline.artifacts import MANIFEST, Head, digest_of_manifest, remove_claim, renew
-from pipeline.beam import job
-from pipeline.beam.job import DoWork, Step, WorkNumbers
+from pipeline.beam.job import do_items
 from pipeline.beam.options import check_workers_reach, pipeline_options, use_store_options
 from pipeline.beam.workspace import WORK, Workspace, workspace_key
 from pipeline.corpus import read
@@ -258,7 +257,7 @@ def find_sites(request: WithdrawRequest, workspace: Workspace, sites: tuple[str,
     """
     unique = has_unique_lines(request.manifest)
     find = FindSites(workspace, request.corpus, sites, unique)
-    do_for_files(request, find)
+    do_items(find, len(request.files), request.options)
     counts = total(tallies(workspace, find.name, len(request.files)))
     check_rows(counts, request.manifest, request.arguments.corpus)
     return counts
@@ -272,11 +271,6 @@ def remove_sites(
         remove(join_path(request.corpus, folder))
     if counts.number(HOSTS):
         renew(workspace.out, STAGE, settings_of(request.arguments), {"key": workspace.key})
-        do_for_files(request, RemoveSites(workspace, request.corpus, sites))
+        step = RemoveSites(workspace, request.corpus, sites)
+        do_items(step, len(request.files), request.options)
     blank_details(workspace, join_path(request.corpus, read.BROKEN_NAME), sites)
-
-
-def do_for_files(request: WithdrawRequest, step: Step) -> None:
-    """Runs a step for every file for which it is not finished."""
-    with job.running(request.options) as pipeline:
-        _ = pipeline | WorkNumbers(len(request.files)) | DoWork(step)

@@ -18,7 +18,7 @@ from data.files.atomic import write_text
 from data.files.json_files import write_json
 from data.files.paths import join_path
 from data.languages import UNDETERMINED, iso639_3_codes
-from eval.report.markdown import bullets, escape, paragraph
+from eval.report.markdown import bullets, escape
 from pipeline.artifacts import code_version
 from pipeline.errors import ArtifactError
 
@@ -180,7 +180,7 @@ def card(body: Mapping[str, Any], codes: Sequence[str], license_name: str) -> st
         description(body, codes) + "\n",
         example(codes),
         "## Rules\n",
-        paragraph(f"Rules {rules['name']} of mswitch {code_version()}.") + "\n",
+        escape(f"Rules {rules['name']} of mswitch {code_version()}.") + "\n",
         bullets(rules["differences_from_mc4"]) + "\n",
         "\n".join(late_rules(rules.get("late", []))),
         "\n".join(withdrawn(body.get("withdrawals", []))),
@@ -305,7 +305,7 @@ def licence(name: str) -> str:
     """Returns the paragraph on the right to use the pages."""
     if name == UNDECLARED:
         return "No licence was declared. The text of each page belongs to its authors."
-    return paragraph(f"Declared licence: {name}. The text of each page belongs to its authors.")
+    return escape(f"Declared licence: {name}. The text of each page belongs to its authors.")
 
 
 def _configs(codes: Sequence[str], languages: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

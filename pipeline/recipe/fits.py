@@ -196,8 +196,7 @@ def with_mesh(recipe: Recipe, devices: int) -> Recipe:
     """Returns the recipe with a mesh of all these devices.
 
     Raises:
-        ConfigurationError: if there is none; the message names the sizes that do not divide, and a
-            change that was found by trying.
+        ConfigurationError: if there is none; the message names the sizes that do not divide.
     """
     slices = recipe.mesh.slices
     if devices % slices:
@@ -210,16 +209,21 @@ def with_mesh(recipe: Recipe, devices: int) -> Recipe:
             f"mesh.expert_slices={recipe.mesh.expert_slices} was asked of slices={slices}; choose "
             "a number that divides them."
         )
-    fitting, refusal = _search(recipe, devices)
-    if fitting is not None:
-        return fitting
-    offers = (
-        f" It fits one with --set {change}."
-        for change, changed in _changes(recipe)
-        if _search(changed, devices)[0]
+    errors = []
+    for shape in _shapes(recipe, devices):
+        candidate = replace(recipe, mesh=shape)
+        try:
+            check_divides(candidate)
+        except ConfigurationError as error:
+            errors.append(str(error))
+        else:
+            return candidate
+    spanned = (
+        f"No number of its experts is a multiple of expert_slices={recipe.mesh.expert_slices}."
     )
     raise ConfigurationError(
-        f"{recipe.name} fits no mesh of {devices} devices. {refusal}{next(offers, '')}"
+        f"{recipe.name} fits no mesh of {devices} devices. {next(iter(errors), spanned)} "
+        "Settings that help are in docs/launch.md, What must divide."
     )
 
 
@@ -243,23 +247,6 @@ def mesh_to_open_on(recipe: Recipe, devices: int) -> MeshShape:
     return with_mesh(read, 1).mesh
 
 
-def _search(recipe: Recipe, devices: int) -> tuple[Recipe | None, str]:
-    """Returns the recipe with the first mesh that it divides over, or None and the first error."""
-    errors = []
-    for shape in _shapes(recipe, devices):
-        candidate = replace(recipe, mesh=shape)
-        try:
-            check_divides(candidate)
-        except ConfigurationError as error:
-            errors.append(str(error))
-        else:
-            return candidate, ""
-    spanned = (
-        f"No number of its experts is a multiple of expert_slices={recipe.mesh.expert_slices}."
-    )
-    return None, next(iter(errors), spanned)
-
-
 def _shapes(recipe: Recipe, devices: int) -> Iterator[MeshShape]:
     switch = recipe.model.switch
     experts = 1 if switch is None else switch.experts
@@ -271,45 +258,6 @@ def _shapes(recipe: Recipe, devices: int) -> Iterator[MeshShape]:
                 shape = replace(recipe.mesh, data=data, expert=expert, model=model)
                 if data % shape.data_slices == 0:
                     yield shape
-
-
-def _changes(recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
-    """Yields smaller routing groups, then larger batches, each with its settings.
-
-    Where groups are split, proportionally more of them are pooled, so the same tokens share
-    capacity. Pools stay as they are with microbatches, which cannot have larger ones, and with
-    dropless dispatch, which has no capacity.
-    """
-    if recipe.model.switch is not None:
-        for parts in (2, 4, 8, 16, 32):
-            for stacks in (("decoder",), ("encoder", "decoder")):
-                if change := _smaller_groups(recipe, parts, stacks):
-                    settings = " ".join(f"model.switch.{name}={n}" for name, n in change.items())
-                    switch = replace(recipe.model.switch, **change)
-                    yield settings, replace(recipe, model=replace(recipe.model, switch=switch))
-    for times in (2, 4, 8, 16, 32):
-        yield f"rows={recipe.rows * times}", replace(recipe, rows=recipe.rows * times)
-
-
-def _smaller_groups(recipe: Recipe, parts: int, stacks: tuple[str, ...]) -> dict[str, int]:
-    """Returns settings that split groups into equal parts; {} if a stack's cannot be split so.
-
-    A decoder's group consists of whole rows.
-    """
-    switch = recipe.model.switch
-    assert switch is not None
-    pools = recipe.accumulate == 1 and switch.dispatch == "slots"
-    fields = {}
-    for stack in stacks:
-        routing = switch.routing(decoder=stack == "decoder", training=True)
-        tokens, pooled = routing.group_tokens, routing.pooled_groups
-        length = recipe.lengths.targets if stack == "decoder" else 1
-        if tokens % (parts * length):
-            return {}
-        fields[f"{stack}_group_tokens"] = tokens // parts
-        if pools:
-            fields[f"{stack}_pooled_groups"] = pooled * parts
-    return fields
 
 
 def _divisors(number: int) -> list[int]:

@@ -11,7 +11,6 @@ MSWITCH_WEB names; where neither exists, pages made of shipped text (`shuffled_p
 
 import contextlib
 import functools
-import hashlib
 import json
 import os
 import shlex
@@ -23,6 +22,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import contents
 import pyarrow.parquet as pq
 import pytest
 import raw_archives
@@ -264,15 +264,7 @@ def documented() -> Callable[..., list[str]]:
 @pytest.fixture(scope="session")
 def digests() -> Callable[[Path], dict[str, str]]:
     """Names and SHA-256 of all files of a directory."""
-
-    def of(directory: Path) -> dict[str, str]:
-        return {
-            str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in sorted(directory.rglob("*"))
-            if path.is_file()
-        }
-
-    return of
+    return contents.digests
 
 
 @pytest.fixture(scope="session")

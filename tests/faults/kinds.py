@@ -14,9 +14,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from contents import contents
+
 from tests.faults import attempts
 from tests.faults.attempts import DONE, KILLED, SENTENCE
-from tests.faults.material import Stage, contents, difference
+from tests.faults.material import Stage, difference
 
 RIGHT = "right bytes"
 KIB = 1 << 10

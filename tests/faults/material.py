@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow.parquet as pq
+from contents import contents
 from training_runs import lines, parameters
 
 from data import demo
@@ -133,9 +134,3 @@ def difference_of_evaluations(whole: Path, out: Path) -> str:
     names = [str(path.relative_to(whole)) for path in found]
     tables = [(pq.read_table(run / n) for run in (whole, out)) for n in names]
     return ", ".join(n for n, (a, b) in zip(names, tables, strict=True) if not a.equals(b))
-
-
-def contents(directory: Path) -> dict[str, bytes]:
-    """Returns all files of a directory."""
-    files = (path for path in directory.rglob("*") if path.is_file())
-    return {str(path.relative_to(directory)): path.read_bytes() for path in files}

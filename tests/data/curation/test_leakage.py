@@ -108,7 +108,6 @@ def test_every_format_of_a_benchmark_is_read(tmp_path):
     paths = sorted(map(str, tmp_path.iterdir()))
     benchmarks = Benchmarks.read([*paths, paths[0]])
     assert benchmarks.names == ("a.jsonl", "b.tsv", "c.txt", "d.jsonl.gz", "e.parquet")
-    assert benchmarks.too_short == (1, 3, 0, 1, 1)
     assert benchmarks.ngrams == (2,) * 5
     assert benchmarks.overlaps([WORDS, "moja"], "sw") == [list(benchmarks.names), []]
 

@@ -12,7 +12,7 @@ from small_reports import make, side
 from data.errors import CONTROLS, escape_controls
 from eval import gains
 from eval.gains import TrainingText
-from eval.report.markdown import bullets, heading, paragraph, table, to_markdown
+from eval.report.markdown import bullets, escape, heading, table, to_markdown
 from eval.report.tables import to_json
 from eval.sides import Difference
 
@@ -67,7 +67,7 @@ TEXTS = st.text(
 ) | (st.text(max_size=40))
 PARTS = {
     "heading": heading,
-    "paragraph": paragraph,
+    "paragraph": escape,
     "entry": lambda text: bullets([text]),
     "cell": lambda text: table((text, "b"), [("c", "d")]),
 }
@@ -100,6 +100,6 @@ def test_a_text_is_read_back_from_every_part(part, text):
 
 @pytest.mark.parametrize("address", ["https://h.example", "HTTP://h", "ftp://h", "www.h.example"])
 def test_an_address_is_no_link_on_github(address):
-    written = paragraph(f"see {address}")
+    written = escape(f"see {address}")
     assert address not in written
     assert written.replace("\\", "") == f"see {address}"

@@ -22,7 +22,8 @@ def of_mixtures(*found: tuple) -> dict:
 def test_evaluations_after_the_last_checkpoint_go_with_other_settings(tmp_path):
     """They would be of steps that no run of these settings makes."""
     claim(tmp_path, "pretrain", SETTINGS, {})
-    (tmp_path / "checkpoints/6").mkdir(parents=True)
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints/6.json").touch()
     folder = tmp_path / "evaluation"
     folder.mkdir()
     for step in (4, 6, 8, 12):

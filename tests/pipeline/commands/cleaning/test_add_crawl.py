@@ -14,6 +14,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from contents import contents
 from forked import CONTEXT
 from growing_input import SMALL, meeting_pages, replaced_pages, rows_of, write_archives
 
@@ -87,14 +88,6 @@ def check_delta(before: Path, after: Path) -> None:
     for change in delta.KINDS:
         number = sum(sum(by_reason.values()) for by_reason in counted[change].values())
         assert number == sum(row["change"] == change for row in rows)
-
-
-def contents(directory: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(directory)): path.read_bytes()
-        for path in sorted(directory.rglob("*"))
-        if path.is_file()
-    }
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ from pathlib import Path
 import fsspec
 import pyarrow.parquet as pq
 import pytest
+from contents import contents
 from faulty_store import Store
 
 from data.demo import member_of, shipped_pages
@@ -69,14 +70,6 @@ def misbehave(monkeypatch, lasting: bool = False, **faults: tuple[str, int]) -> 
 def cleaned(out: object) -> None:
     pattern = "store://bucket/raw/*.warc.wet.gz"
     clean.run(Clean(input=(pattern,), rules="demo", out=str(out)), SMALL)
-
-
-def contents(directory: Path) -> dict[str, bytes]:
-    return {
-        str(file.relative_to(directory)): file.read_bytes()
-        for file in directory.rglob("*")
-        if file.is_file()
-    }
 
 
 def test_a_store_gets_what_a_folder_gets(store, expected):

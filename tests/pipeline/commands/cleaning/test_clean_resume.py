@@ -2,8 +2,7 @@
 
 Each attempt is a separate process, forked from one that has loaded everything. It kills itself with
 SIGKILL, either before or after the rename of a file, so every state of finished files occurs. Or it
-is killed inside a write, with all its workers; `benchmarks/cleaning/clean_killed.py` does that at
-random moments, on real web pages.
+is killed inside a write, with all its workers; `make faults` does that at random moments.
 """
 
 import contextlib
@@ -16,6 +15,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
+from contents import contents
 from forked import CONTEXT
 
 from data.demo import member_of, shipped_pages
@@ -100,12 +100,6 @@ def pattern(tmp_path_factory) -> str:
         members = map(member_of, pages[number::4])
         archive.write_bytes(GARBAGE.join([next(members), next(members), b"".join(members)]))
     return str(directory / "*.gz")
-
-
-def contents(out: Path) -> dict[str, bytes]:
-    return {
-        str(file.relative_to(out)): file.read_bytes() for file in out.rglob("*") if file.is_file()
-    }
 
 
 @pytest.fixture(scope="module")

@@ -23,6 +23,7 @@ import jax
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from contents import contents
 from lock_holder import held_elsewhere
 from tensorflow_forks import python
 from training_runs import one_trainer_per_recipe
@@ -182,11 +183,6 @@ def test_a_full_disk_is_one_sentence_and_the_same_command_resumes(way, here, tmp
     for made in ("vocabulary", "tokenize"):
         whole = way / ("tokens" if made == "tokenize" else made)
         assert contents(tmp_path / made) == contents(whole)
-
-
-def contents(directory: Path) -> dict[str, bytes]:
-    files = (path for path in directory.rglob("*") if path.is_file())
-    return {str(path.relative_to(directory)): path.read_bytes() for path in files}
 
 
 def names_below(directory: Path) -> set[str]:

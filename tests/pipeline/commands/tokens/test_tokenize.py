@@ -1,7 +1,6 @@
 """The tokenize stage as a user runs it, in its own processes: TensorFlow and CLD3 must not meet."""
 
 import gzip
-import hashlib
 import itertools
 import json
 import shutil
@@ -11,6 +10,7 @@ import apache_beam as beam
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from contents import digests
 from tensorflow_forks import python
 from web_pages import BESIDE, SMALL, pages_in
 
@@ -38,14 +38,6 @@ PAGES = {
 def tokenize(corpus: Path, vocabulary: Path, out: Path, *beam: str):
     paths = [f"--corpus={corpus}", f"--vocabulary={vocabulary}", f"--out={out}"]
     return python("-m", "pipeline.cli", "tokenize", *paths, "--", *beam)
-
-
-def digests(directory: Path) -> dict[str, str]:
-    return {
-        str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(directory.rglob("*"))
-        if path.is_file()
-    }
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from contents import contents
 from faulty_store import Store
 from growing_input import SMALL, meeting_pages, replaced_pages, write_archives
 from stored_runs import use_store
@@ -70,14 +71,6 @@ def ends(home: Path, attempts: list[list]) -> list[int]:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
-
-
-def contents(directory: Path) -> dict[str, bytes]:
-    return {
-        str(file.relative_to(directory)): file.read_bytes()
-        for file in directory.rglob("*")
-        if file.is_file()
-    }
 
 
 def test_a_corpus_grows_in_a_store_as_in_a_folder(home):
