@@ -44,7 +44,8 @@ def test_a_run_made_longer_is_evaluated_where_one_planned_that_long_is(tmp_path,
     """Every 4 steps: step 10 was evaluated only because it was the last."""
     there = SETTINGS | {"steps": end}
     claim(tmp_path, "pretrain", there, {})
-    (tmp_path / f"checkpoints/{end}").mkdir(parents=True)
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / f"checkpoints/{end}.json").touch()
     folder = tmp_path / "evaluation"
     folder.mkdir()
     for step in {4, 8, end}:
