@@ -20,9 +20,8 @@ def others(monkeypatch):
 
 
 def saved(run: Path, step: int) -> Path:
-    path = run / f"checkpoints/{step}.json"
-    path.parent.mkdir(exist_ok=True)
-    path.touch()
+    path = run / f"checkpoints/{step}"
+    path.mkdir(parents=True)
     return path
 
 
@@ -31,7 +30,7 @@ def test_a_host_waits_for_what_others_see(tmp_path, others):
     late = threading.Timer(0.1, saved, [tmp_path, 6])
     late.start()
     wait_until_seen(tmp_path)
-    assert (tmp_path / "checkpoints/6.json").exists()
+    assert (tmp_path / "checkpoints/6").exists()
     late.join()
 
 

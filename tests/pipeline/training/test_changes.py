@@ -22,8 +22,7 @@ def of_mixtures(*found: tuple) -> dict:
 def test_evaluations_after_the_last_checkpoint_go_with_other_settings(tmp_path):
     """They would be of steps that no run of these settings makes."""
     claim(tmp_path, "pretrain", SETTINGS, {})
-    (tmp_path / "checkpoints").mkdir()
-    (tmp_path / "checkpoints/6.json").touch()
+    (tmp_path / "checkpoints/6").mkdir(parents=True)
     folder = tmp_path / "evaluation"
     folder.mkdir()
     for step in (4, 6, 8, 12):
@@ -44,8 +43,7 @@ def test_a_run_made_longer_is_evaluated_where_one_planned_that_long_is(tmp_path,
     """Every 4 steps: step 10 was evaluated only because it was the last."""
     there = SETTINGS | {"steps": end}
     claim(tmp_path, "pretrain", there, {})
-    (tmp_path / "checkpoints").mkdir()
-    (tmp_path / f"checkpoints/{end}.json").touch()
+    (tmp_path / f"checkpoints/{end}").mkdir(parents=True)
     folder = tmp_path / "evaluation"
     folder.mkdir()
     for step in {4, 8, end}:
