@@ -206,10 +206,10 @@ accelerator: install
 	$(BIN)/python -m benchmarks.accelerator
 
 # README's picture: the gains of the published runs, as today's report draws them. It needs Chromium.
-PUBLISHED := docs/results/word-pieces/runs
+PUBLISHED := docs/results/long/runs
 picture: install
 	rm -rf build/published
-	$(BIN)/mswitch report --baseline $(PUBLISHED)/mt5-*/3968 --candidate $(PUBLISHED)/switch-*/3968 --out build/published
+	$(BIN)/mswitch report --baseline $(PUBLISHED)/mt5-*/* --candidate $(PUBLISHED)/switch-*/* --out build/published
 	$(BIN)/python .ci/photograph_report.py build/published build/pictures
 	cp build/pictures/light-gains.png docs/gains.png
 
