@@ -7,7 +7,7 @@ own. Stage 1 has a trunk and two branches per seed and side: a trunk's rate does
 length, and each branch lowers it to 0 and ends as a run of that length would. Stage 2 continues all
 trunks, first to twice and then to four times the length. A finished run is not repeated, and one
 that was cut short resumes, so each stage is started as often as needed. Stages 0 and 1 take three
-and four hours of one core, and stage 2 fourteen:
+and four hours of one core, and stage 2 eleven:
 
     taskset --cpu-list 1 nice -n 19 python experiments/long.py --stage 0
 """
