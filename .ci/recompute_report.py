@@ -18,7 +18,7 @@ from recompute_gains import mean_gain
 from recompute_languages import compare_languages, compare_means, compare_summary
 from recompute_models import compare_further, compare_pruned, compare_students
 from recompute_nulls import compare_null
-from recompute_runs import compare_runs
+from recompute_runs import compare_lengths, compare_runs
 from recompute_scripts import compare_scripts
 from recompute_sides import longest, side, unit_of, without_variants
 from recompute_statistics import same
@@ -75,8 +75,8 @@ def main(arguments: list[str]) -> None:
     if report["verdict"] != verdict:
         sys.exit(f"the report's verdict is {report['verdict']!r}, recomputed {verdict!r}")
     print(f"mean gain equal to 1e-9; verdict: {verdict}")
-    if "runs" in report:  # where each side has several, and not in reports published before
-        compare_runs(report, without_variants(sides), unit)
+    compare_runs(report.get("runs"), report, without_variants(sides), unit)
+    compare_lengths(report, sides, unit)
     compare_contents(report, sides)
     for null in report["nulls"]:
         at = 0 if null["name"] == report["baseline"]["name"] else 1

@@ -1,22 +1,46 @@
-"""The paired interval and the exact p-values of a mean gain, for the recomputation of a report."""
+"""Both sides' runs as runs, after the last and after each length, recomputed."""
 
 import itertools
 import math
 
 import numpy as np
 import pandas as pd
-from recompute_gains import scored, without_each_page
+from recompute_gains import mean_gain, scored, without_each_page
+from recompute_sides import Side, at_step, curves
 from recompute_statistics import freedom_of_sum, put_together, same
 from scipy import stats
 
 
-def compare_runs(report: dict, sides: list[list[pd.DataFrame]], unit: tuple[str, str]) -> None:
+def compare_lengths(report: dict, sides: list[Side], unit: tuple[str, str]) -> None:
+    """Compares gains after each length, their intervals and p-values with the evaluations."""
+    of_ends = all(one.of_ends for one in sides)
+    steps = [list(one[0]) for one in sides]
+    expected = steps[0] if of_ends and steps[0] == steps[1] else []
+    lengths = report.get("lengths", [])
+    assert [length["steps"] for length in lengths] == expected
+    for one in lengths:
+        rows = at_step(sides, one["steps"])
+        for name, value in mean_gain(rows, *unit).items():
+            if name != "mean_gain_languages":
+                same(f"{name} after {one['steps']} steps", one[name], value)
+        theirs, ours = (curves([{0: run} for run in of], *unit).loc[0] for of in rows)
+        assert one["languages_improved"] == int((theirs > ours).sum())
+        compare_runs(one["runs"], report, rows, unit)
+    print(f"paired intervals, exact p-values, gains after {len(expected)} lengths equal to 1e-9")
+
+
+def compare_runs(
+    shown: dict | None, report: dict, sides: list[list[pd.DataFrame]], unit: tuple[str, str]
+) -> None:
     """Compares the interval and p-values over runs with the evaluations."""
     seeds = [report[which]["seeds"] for which in ("baseline", "candidate")]
     paired = sorted(seeds[0]) == sorted(seeds[1])
     if paired:
         sides = [[runs[at] for at in np.argsort(of)] for runs, of in zip(sides, seeds, strict=True)]
     losses, pages, rests = by_language(sides, unit)
+    if shown is None:
+        assert min(map(len, sides)) < 2 or not losses
+        return
     means = [np.mean([of[at] for of in losses], axis=0) for at in (0, 1)]
     found = {
         "p_value_of_sides": of_sides(*means),
@@ -25,10 +49,9 @@ def compare_runs(report: dict, sides: list[list[pd.DataFrame]], unit: tuple[str,
     }
     ends = paired_ends(means[0] - means[1], pages, rests) if paired else (None, None)
     found |= dict(zip(("mean_gain_paired_low", "mean_gain_paired_high"), ends, strict=True))
-    assert report["runs"].keys() == found.keys()
+    assert shown.keys() == found.keys()
     for name, value in found.items():
-        same(name, report["runs"][name], value)
-    print("paired interval and exact p-values equal to 1e-9")
+        same(name, shown[name], value)
 
 
 def by_language(

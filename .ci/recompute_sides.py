@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -55,7 +56,7 @@ def last(one: Side) -> list[pd.DataFrame]:
     return [points[max(points)] for points in one]
 
 
-def curves(one: Side, amount: str, size: str) -> pd.DataFrame:
+def curves(one: Sequence[dict[int, pd.DataFrame]], amount: str, size: str) -> pd.DataFrame:
     """Returns losses as mean over runs, one row per step and one column per language."""
     each = []
     for run in one:
@@ -83,4 +84,13 @@ def longest(runs: list[Path]) -> list[Path]:
 
 def without_variants(sides: list[Side]) -> list[list[pd.DataFrame]]:
     """Returns the last rows of the languages, script variants left out."""
-    return [[rows[~rows.language.str.endswith("-Latn")] for rows in last(one)] for one in sides]
+    return [[_counted(rows) for rows in last(one)] for one in sides]
+
+
+def at_step(sides: list[Side], step: int) -> list[list[pd.DataFrame]]:
+    """Returns the rows of a point, script variants left out."""
+    return [[_counted(points[step]) for points in one] for one in sides]
+
+
+def _counted(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows[~rows.language.str.endswith("-Latn")]

@@ -13,6 +13,8 @@ divides all runs into two sides in every possible way: with six runs per side 92
 two-sided p-value is 2 ÷ 924. The test of signs exchanges the sides within pairs: 64 ways for six
 pairs, at least 2 ÷ 64. Positively correlated pairs make the first one err on the safe side.
 Reference: Fisher 1935, "The Design of Experiments", section 21.
+
+Runs of several lengths have a gain, with all of this, after each length.
 """
 
 import math
@@ -23,9 +25,10 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float
 
-from eval.gains import counted_pages, mean_losses
+from data.languages import get
+from eval.gains import counted_pages, mean_gain, mean_losses
 from eval.losses import Unit, signed_number
-from eval.sides import Side
+from eval.sides import Points, Side
 from eval.statistics import Contributions, StandardError, standard_error
 
 MOST_DIVISIONS = 1_000_000  # 12 and 12 runs have 2.7 million
@@ -94,6 +97,64 @@ def compare_runs(
         p_value_of_sides=of_sides,
         p_value_of_signs=of_signs,
         languages_won_by_chance=theirs.size / math.comb(sum(runs), runs[0]),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LengthGain:
+    """The runs of one length in `report.json`.
+
+    * `mean_gain` and its 95% interval are those of the summary, after `steps`; None where no
+      language has two scored pages.
+    * `languages_improved`: in how many languages the candidate is better, script variants left out.
+    * `runs`: both sides' runs of this length as runs; None where a side has a single one.
+    """
+
+    steps: int
+    mean_gain: float | None
+    mean_gain_low: float | None
+    mean_gain_high: float | None
+    languages_improved: int
+    runs: RunComparison | None
+
+    @property
+    def interval(self) -> tuple[float | None, float | None]:
+        """The interval by pairs of one seed, or where there are none that of the mean gain."""
+        if self.runs is None or self.runs.mean_gain_paired_low is None:
+            return self.mean_gain_low, self.mean_gain_high
+        return self.runs.mean_gain_paired_low, self.runs.mean_gain_paired_high
+
+
+def length_gains(
+    baseline: Side, candidate: Side, seeds: tuple[tuple[int, ...], tuple[int, ...]], unit: Unit
+) -> list[LengthGain]:
+    """Returns the gain after each length, ascending; the arguments are those of `compare_runs`.
+
+    Returns:
+        Nothing unless both sides have runs of the same lengths, several of them.
+    """
+    of_ends = {baseline.points, candidate.points} == {Points.DECAYED}
+    if not of_ends or baseline.steps != candidate.steps:
+        return []
+    return [
+        _length_gain(baseline.until(step), candidate.until(step), seeds, unit)
+        for step in candidate.steps
+    ]
+
+
+def _length_gain(
+    baseline: Side, candidate: Side, seeds: tuple[tuple[int, ...], tuple[int, ...]], unit: Unit
+) -> LengthGain:
+    gains = baseline.curves(unit)[-1] - candidate.curves(unit)[-1]
+    counted = np.array([not get(code).is_script_variant for code in candidate.languages])
+    mean = mean_gain(baseline, candidate, unit)
+    return LengthGain(
+        steps=candidate.steps[-1],
+        mean_gain=mean and mean.value,
+        mean_gain_low=mean and mean.low,
+        mean_gain_high=mean and mean.high,
+        languages_improved=int(np.count_nonzero((gains > 0) & counted)),
+        runs=compare_runs(baseline, candidate, seeds, unit),
     )
 
 

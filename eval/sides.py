@@ -115,6 +115,13 @@ class Side:
         """Pages of the last point, one entry per seed."""
         return tuple(run[-1] for run in self.pages)
 
+    def until(self, step: int) -> "Side":
+        """Returns the side with its points up to this step."""
+        points = sum(at <= step for at in self.steps)
+        return replace(
+            self, steps=self.steps[:points], pages=tuple(run[:points] for run in self.pages)
+        )
+
     def only(self, runs: tuple[int, ...]) -> "Side":
         """Returns the side with some of its runs, by their places."""
         return replace(self, pages=tuple(self.pages[run] for run in runs))

@@ -152,6 +152,40 @@ def _nulls(
     return [line.encode(**names, **{axis: value("null:Q")}, detail="of:N", order="null:Q")]
 
 
+def by_length(report: ReportContents) -> Picture:
+    """Returns the mean gain after each length, its interval, and how many languages gain."""
+    languages = report.summary.languages
+    lengths = [length for length in report.lengths if length.mean_gain is not None]
+    rows = [
+        {"steps": length.steps, "gain": length.mean_gain}
+        | dict(zip(("low", "high"), length.interval, strict=True))
+        | {"better": f"{length.languages_improved} of {languages}"}
+        for length in lengths
+    ]
+    tooltip = [alt.Tooltip("steps:Q", format=","), *gain_tooltip(digits=4)]
+    tooltip.append(alt.Tooltip("better:N", title="better in"))
+    drawn = alt.Chart().encode(
+        x=alt.X("steps:Q", title="training steps, logarithmic →")
+        .scale(type="log", nice=False, padding=40)
+        .axis(values=[length.steps for length in lengths], format=",", grid=False),
+        tooltip=tooltip,
+    )
+    title = f"↑ {report.candidate.name} better · mean gain"
+    # Room for the words below a point.
+    value: dict[str, Any] = {"y": alt.Y("gain:Q", title=title).scale(padding=16)}
+    layers = alt.layer(
+        line_at(0.0, "y"),
+        drawn.mark_line(color="var(--candidate)", strokeWidth=1.5, opacity=0.6).encode(**value),
+        drawn.mark_rule(color="var(--candidate)", strokeWidth=2, opacity=0.5).encode(
+            y=alt.Y("low:Q", title=title), y2="high:Q"
+        ),
+        drawn.mark_point(color="var(--candidate)", filled=True, size=60, opacity=1).encode(**value),
+        drawn.mark_text(align="left", dx=6, dy=11, **INK).encode(**value, text="better:N"),
+        data=alt.Data(values=rows),
+    )
+    return layers.properties(width="container", height=170)
+
+
 def by_tokens(report: ReportContents, gains: Mapping[str, LanguageGain]) -> Picture:
     """Returns gain against training tokens; the best and the worst languages are named."""
     rows = [row for row in _gain_rows(gains) if row["tokens"]]

@@ -14,7 +14,7 @@ from eval.further_models import Bill, FurtherModel, PrunedModel, pruned_models
 from eval.gains import LanguageGain, ScriptGain, Summary, script_gains
 from eval.losses import Unit
 from eval.null_comparison import NullComparison
-from eval.paired_runs import RunComparison
+from eval.paired_runs import LengthGain, RunComparison
 from eval.sides import Difference, LanguageLoss, RunFacts, Side
 from eval.speed_up import StepTimes
 from eval.tasks.comparison import SentenceComparison, TaskComparison
@@ -120,8 +120,16 @@ class ReportContents:
     @cached_property
     def runs(self) -> RunComparison | None:
         """What the runs show as runs; None where a side has a single one."""
-        seeds = self.facts[0].seeds, self.facts[1].seeds
-        return paired_runs.compare_runs(self.baseline, self.candidate, seeds, self.unit)
+        return paired_runs.compare_runs(self.baseline, self.candidate, self._seeds, self.unit)
+
+    @cached_property
+    def lengths(self) -> list[LengthGain]:
+        """The gain after each length; none where both sides do not have several."""
+        return paired_runs.length_gains(self.baseline, self.candidate, self._seeds, self.unit)
+
+    @property
+    def _seeds(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        return self.facts[0].seeds, self.facts[1].seeds
 
     @property
     def runs_sentence(self) -> str:

@@ -106,6 +106,8 @@ def specs(report: ReportContents) -> dict[str, Spec]:
         "gains-tall": gains.tall(report, languages),
         "curves": speed_ups.curves_chart(report),
     }
+    if any(length.mean_gain is not None for length in report.lengths):
+        pictures["lengths"] = gains.by_length(report)
     if report.summary.mean_step_speedup is not None:
         pictures["speedups"] = speed_ups.speed_up_chart(languages, report.nulls)
     if any(gain.training_tokens for gain in languages.values()):

@@ -87,6 +87,7 @@ def to_json(report: ReportContents) -> dict[str, Any]:
         "points": report.candidate.points.value,
         "summary": asdict(report.summary),
         **({} if report.runs is None else {"runs": asdict(report.runs)}),
+        **({"lengths": [asdict(length) for length in report.lengths]} if report.lengths else {}),
         "nulls": [_null(null) for null in report.nulls],
         "scripts": [asdict(script) for script in report.scripts],
         "languages": {code: asdict(gain) for code, gain in report.gains.items()},

@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from chromium import Browser
-from small_reports import CODES, imported, made_of, make, side
+from small_reports import CODES, imported, losses, made_of, make, side
 from task_predictions import classified, read
 
 from data.languages import all_languages
 from eval import distillation
 from eval.report.contents import ReportContents
 from eval.report.html import to_html
+from eval.sides import Points, Side
 from eval.tasks.comparison import TaskComparison, mode_scores
 from eval.tasks.metrics import ACCURACIES
 
@@ -89,6 +90,31 @@ def test_charts_of_few_and_many_languages_are_legible(browser, tmp_path, languag
     assert (beyond > 0) == (width == 390)
     document = "document.documentElement"
     assert browser.evaluate(f"{document}.scrollWidth - {document}.clientWidth") == 0
+    assert browser.complaints() == []
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_gains_of_four_lengths_are_legible(browser, tmp_path, width):
+    ends = {"mT5": (3.4, 3.3, 3.2, 3.1), "Switch": (3.41, 3.2, 3.05, 2.9)}
+    sides = [
+        Side(
+            name=name,
+            steps=(3968, 7936, 15872, 31744),
+            points=Points.DECAYED,
+            pages=tuple(tuple(losses([at] * 4, seed) for at in levels) for seed in seeds),
+        )
+        for (name, levels), seeds in zip(ends.items(), ((0, 1), (2, 3)), strict=True)
+    ]
+    page = tmp_path / "index.html"
+    page.write_text(to_html(made_of(*sides)))
+    browser.open(page, width=width)
+    assert browser.evaluate(FAULTS) == []
+    words = (
+        "[...document.querySelectorAll('[data-wide=lengths] text')].map((one) => one.textContent)"
+    )
+    drawn = browser.evaluate(words)
+    assert [word for word in drawn if " of " in word] == ["0 of 3", "3 of 3", "3 of 3", "3 of 3"]
+    assert {"3,968", "7,936", "15,872", "31,744"} <= set(drawn)
     assert browser.complaints() == []
 
 

@@ -332,6 +332,10 @@ def test_decayed_runs_of_several_lengths_are_points_of_one_curve(finished, tmp_p
     assert found["curves"]["Switch"]["steps"] == [300, 600, 1100]
     assert found["points"] == "final losses of runs of several lengths"
     assert found["candidate"]["seeds"] == [0, 1]
+    assert [one["steps"] for one in found["lengths"]] == [300, 600, 1100]
+    assert found["lengths"][-1]["mean_gain"] == found["summary"]["mean_gain"]
+    assert found["lengths"][-1]["runs"] == found["runs"]
+    assert 'data-wide="lengths"' in (tmp_path / "out/index.html").read_text()
     assert not any("learning rate falls" in one for one in found["cautions"])
     whole = json.loads((finished / "out/report.json").read_text())["languages"]
     for code, row in found["languages"].items():
