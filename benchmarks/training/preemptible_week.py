@@ -43,7 +43,7 @@ SEED = 0
 SAVES, EVERY = 5, 40  # saves before the kill, and steps between them
 SETTINGS = (
     *("steps=1000000", "log_every=1", f"checkpoint_every={EVERY}", "evaluate_every=0"),
-    *("model.embed=128", "model.mlp=512", "rows=16"),  # as benchmarks/training/goodput.py has it
+    *("model.embed=128", "model.mlp=512", "rows=16"),
     "model.vocabulary_rows=0",  # as many as the tokens have
 )
 SLICE = "v5p:4x8x8"
