@@ -218,4 +218,4 @@ scale: install
 	$(BIN)/python benchmarks/plans/scale.py
 
 clean:
-	rm -rf $(VENV) $(VENV)-3.11 $(VENV)-parity $(VENV)-parity-torch $(VENV)-parity-commonlid $(VENV)-streaming $(ENGINES) runs/demo build dist
+	rm -rf $(VENV) $(VENV)-3.11 $(VENV)-parity $(VENV)-parity-torch $(VENV)-parity-commonlid $(VENV)-streaming $(VENV)-gpu $(ENGINES) runs/demo build dist

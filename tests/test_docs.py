@@ -1,10 +1,13 @@
-"""Documents name only what exists: every relative link, every path in code marks."""
+"""Documents name only what exists: every relative link, every path in code marks, every setting."""
 
+import dataclasses
 import re
 import subprocess
 from pathlib import Path
 
 import pytest
+
+from pipeline.recipe.named import get
 
 ROOT = Path(__file__).parents[1]
 TRACKED = subprocess.run(
@@ -59,3 +62,25 @@ def test_what_is_missing_is_found():
     )
     assert links(text) == ["no/such.md"]
     assert [path for path in paths(text) if not exists(path)] == ["model/no_such.py"]
+
+
+def fields(value: object, before: str = "") -> set[str]:
+    """Returns the dotted names of an object's fields, and of the objects in them."""
+    if not dataclasses.is_dataclass(value):
+        return set()
+    names = {before + field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    return {*names}.union(*(fields(inner, f"{name}.") for name, inner in names.items()))
+
+
+def test_every_setting_that_is_written_somewhere_exists():
+    known = fields(get("switch-laptop"))
+    read = [name for name in TRACKED if re.match(r"(pipeline|experiments)/.*\.py$", name)]
+    written = {
+        (name, setting)
+        for name in (*DOCUMENTS, *read)
+        for setting in re.findall(
+            r"(?<![\w.])((?:model|optimizer|lengths)(?:\.[a-z_]+)+)=", (ROOT / name).read_text()
+        )
+    }
+    assert len(written) > 20
+    assert {(name, setting) for name, setting in written if setting not in known} == set()

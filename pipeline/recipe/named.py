@@ -80,7 +80,7 @@ def mswitch_base() -> Recipe:
 
     The paper leaves out the number of experts and the group size; both are the released
     Switch-Base's (flaxformer), except for decoder groups of 32 rows of 229 targets, which divide
-    the batch. `--set model.switch.capacity=16` (32, 64) makes it 1.4B (2.3B, 4.2B).
+    the batch. `--set model.switch.experts=16` (32, 64) makes it 1.4B (2.3B, 4.2B).
     """
     switch = SwitchConfig(
         experts=128, every=2, encoder_group_tokens=8192, decoder_group_tokens=229 * 32

@@ -18,7 +18,7 @@ NOUNS = {int: "a whole number", float: "a number"}
 
 
 def override(recipe: Recipe, settings: Sequence[str]) -> Recipe:
-    """Returns the recipe with `field=value` settings applied, such as `model.switch.capacity=16`.
+    """Returns the recipe with `field=value` settings applied, such as `model.switch.experts=16`.
 
     Their order does not matter, except that the last of one field counts.
 
