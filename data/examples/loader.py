@@ -7,8 +7,8 @@ order of rows on the devices does not depend on the number of hosts, so a step d
 
 Examples are made in chunks of whole batches, about 2,000 at once: a chunk reads each record that it
 needs once and hides spans in all its rows at once. A chunk is a function of its number, without
-state. Grain prefetches chunks, in a thread or in worker processes. Blocks on an object store are
-prefetched earlier still.
+state, so Grain prefetches chunks in a thread. Blocks on an object store are prefetched earlier
+still.
 """
 
 import math
@@ -18,7 +18,6 @@ from typing import Protocol, runtime_checkable
 
 import grain
 import numpy as np
-from absl import flags
 from jaxtyping import Int
 
 from data.errors import DataError
@@ -123,7 +122,6 @@ def batches(
     first_batch: int = 0,
     host: int = 0,
     hosts: int = 1,
-    workers: int = 0,
 ) -> Iterator[dict[str, np.ndarray]]:
     """Returns an endless iterator over this host's part of each global batch.
 
@@ -133,7 +131,6 @@ def batches(
         first_batch: number of batches drawn before; the whole state to resume from.
         host: index of this host.
         hosts: number of hosts.
-        workers: number of processes that make chunks; 0 for a thread of this one.
 
     Raises:
         DataError: if the rows are not a multiple of the hosts.
@@ -150,11 +147,6 @@ def batches(
     chunks = grain.MapDataset.source(source).to_iter_dataset(
         grain.ReadOptions(num_threads=1, prefetch_buffer_size=CHUNKS_AHEAD)
     )
-    if workers:
-        flags.FLAGS.mark_as_parsed()  # Grain's workers read absl flags; mswitch has none
-        chunks = chunks.mp_prefetch(
-            grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=CHUNKS_AHEAD)
-        )
     return (
         {name: values[number] for name, values in chunk.items()}
         for chunk in chunks

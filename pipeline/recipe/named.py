@@ -82,10 +82,7 @@ def mswitch_base() -> Recipe:
     Switch-Base's (flaxformer), except for decoder groups of 32 rows of 229 targets, which divide
     the batch. `--set model.switch.experts=16` (32, 64) makes it 1.4B (2.3B, 4.2B).
     """
-    switch = SwitchConfig(
-        experts=128, every=2, encoder_group_tokens=8192, decoder_group_tokens=229 * 32
-    )
-    return sparse(mt5_base(), "mswitch-base", switch)
+    return with_experts(mt5_base(), "mswitch-base", experts=128, rows=8, decoder_rows=32)
 
 
 class Version(NamedTuple):
@@ -134,22 +131,18 @@ def t5_xxl() -> Recipe:
 
 def switch_base() -> Recipe:
     """Switch-Base as released: T5-Base, every other feed-forward 128 experts, 7.4B parameters."""
-    return sparse(t5_base(), "switch-base", released_switch(experts=128, group_rows=16))
+    return with_experts(t5_base(), "switch-base", experts=128, rows=16, decoder_rows=64)
 
 
 def switch_large() -> Recipe:
     """Switch-Large as released: T5-Large, every other feed-forward 128 experts, 26B parameters."""
-    return sparse(t5_large(), "switch-large", released_switch(experts=128, group_rows=8))
+    return with_experts(t5_large(), "switch-large", experts=128, rows=8, decoder_rows=32)
 
 
 def switch_xxl() -> Recipe:
     """Switch-XXL as released: T5-XXL, 128 experts (the paper's table has 64), 395B parameters."""
-    switch = replace(
-        released_switch(experts=128, group_rows=8),
-        capacity_factor_evaluation=4.0,
-        minimum_capacity=2,
-    )
-    return sparse(t5_xxl(), "switch-xxl", switch)
+    more = {"capacity_factor_evaluation": 4.0, "minimum_capacity": 2}
+    return with_experts(t5_xxl(), "switch-xxl", experts=128, rows=8, decoder_rows=32, **more)
 
 
 def switch_c() -> Recipe:
@@ -158,14 +151,10 @@ def switch_c() -> Recipe:
     30 heads; the paper's table has 32. Only its shapes were ever built here. Blocks are
     rematerialized, as their activations would not fit beside the experts.
     """
-    switch = replace(
-        released_switch(experts=2048, group_rows=4),
-        every=1,
-        capacity_factor_training=1.0,
-        minimum_capacity=2,
-    )
     dense = t5("switch-c", SWITCH_C, embed=2080, heads=30, mlp=6144, layers=15, steps=500_000)
-    return replace(sparse(dense, "switch-c", switch), remat="full")
+    more = {"every": 1, "capacity_factor_training": 1.0, "minimum_capacity": 2}
+    recipe = with_experts(dense, "switch-c", experts=2048, rows=4, decoder_rows=16, **more)
+    return replace(recipe, remat="full")
 
 
 def switch_1_75t() -> Recipe:
@@ -178,14 +167,20 @@ def switch_1_75t() -> Recipe:
     return replace(recipe, name="switch-1-75t", model=replace(recipe.model, mlp=6848))
 
 
-def released_switch(*, experts: int, group_rows: int) -> SwitchConfig:
-    """Returns Flaxformer's settings; a group is whole rows of 512 inputs or of 114 targets."""
-    return SwitchConfig(
+def with_experts(
+    dense: Recipe, name: str, *, experts: int, rows: int, decoder_rows: int = 0, **more: Any
+) -> Recipe:
+    """Returns a dense recipe with experts at every other feed-forward.
+
+    A group is `rows` whole rows, of targets `decoder_rows` if that is not 0.
+    """
+    switch = SwitchConfig(
         experts=experts,
-        every=2,
-        encoder_group_tokens=512 * group_rows,
-        decoder_group_tokens=114 * group_rows * 4,  # targets are a quarter as long
+        encoder_group_tokens=dense.lengths.inputs * rows,
+        decoder_group_tokens=dense.lengths.targets * (decoder_rows or rows),
+        **{"every": 2} | more,
     )
+    return sparse(dense, name, switch)
 
 
 def mt5_demo() -> Recipe:
@@ -213,14 +208,7 @@ def mt5_demo() -> Recipe:
 
 def switch_demo() -> Recipe:
     """mt5-demo with 8 experts at every other feed-forward, at equal FLOPs per token."""
-    lengths = mt5_demo().lengths
-    switch = SwitchConfig(
-        experts=8,
-        every=2,
-        encoder_group_tokens=lengths.inputs * 8,
-        decoder_group_tokens=lengths.targets * 8,
-    )
-    return sparse(mt5_demo(), "switch-demo", switch)
+    return with_experts(mt5_demo(), "switch-demo", experts=8, rows=8)
 
 
 def mt5_laptop() -> Recipe:
@@ -249,15 +237,8 @@ def mt5_laptop() -> Recipe:
 
 def switch_laptop() -> Recipe:
     """mt5-laptop with 8 experts at every other feed-forward, at equal FLOPs per token."""
-    dense = mt5_laptop()
-    switch = SwitchConfig(
-        experts=8,
-        every=2,
-        encoder_group_tokens=dense.lengths.inputs * 8,
-        decoder_group_tokens=dense.lengths.targets * 8,
-        router_scale=0.12,  # 1 / sqrt(embed): logits of unit variance
-    )
-    return sparse(dense, "switch-laptop", switch)
+    scale = 0.12  # 1 / sqrt(embed): logits of unit variance
+    return with_experts(mt5_laptop(), "switch-laptop", experts=8, rows=8, router_scale=scale)
 
 
 def mt5_middle() -> Recipe:
@@ -280,14 +261,7 @@ def mt5_middle() -> Recipe:
 
 def switch_middle() -> Recipe:
     """mt5-middle with 16 experts at every other feed-forward, 299M parameters, equal FLOPs."""
-    lengths = mt5_middle().lengths
-    switch = SwitchConfig(
-        experts=16,
-        every=2,
-        encoder_group_tokens=lengths.inputs * 16,
-        decoder_group_tokens=lengths.targets * 16,
-    )
-    return sparse(mt5_middle(), "switch-middle", switch)
+    return with_experts(mt5_middle(), "switch-middle", experts=16, rows=16)
 
 
 def mt5_multilingual() -> Recipe:
@@ -330,14 +304,8 @@ def switch_multilingual() -> Recipe:
     scale the experts' outputs down, and few tokens cannot sharpen them. A batch is one group.
     """
     dense = mt5_multilingual()
-    switch = SwitchConfig(
-        experts=16,
-        every=1,
-        encoder_group_tokens=dense.lengths.inputs * dense.rows,
-        decoder_group_tokens=dense.lengths.targets * dense.rows,
-        router_scale=0.18,
-    )
-    return sparse(dense, "switch-multilingual", switch)
+    more = {"every": 1, "router_scale": 0.18}
+    return with_experts(dense, "switch-multilingual", experts=16, rows=dense.rows, **more)
 
 
 RECIPES: dict[str, Callable[[], Recipe]] = {

@@ -107,24 +107,15 @@ def test_a_hosts_rows_are_its_own_lanes(rows, hosts):
     assert {len(set((stretch % hosts).tolist())) for stretch in stretches} == {1}
 
 
-@pytest.mark.parametrize("workers", [0, 1, 2, 4])
 @pytest.mark.parametrize("hosts", HOSTS)
-def test_hosts_and_their_workers_share_the_same_global_order(examples, whole, hosts, workers):
-    """Every combination, each worker with its own copy as in Grain: chunks in turns."""
+def test_hosts_share_the_same_global_order(examples, whole, hosts):
+    """Also when each chunk is made by a copy of its own."""
     for host in range(hosts):
         source = Chunks(examples, rows=24, batches=2, first_batch=0, host=host, hosts=hosts)
-        copies = [pickle.loads(pickle.dumps(source)) for _ in range(max(workers, 1))]
         for number in range(4):
-            chunk = copies[number % len(copies)][number]["inputs"]
+            chunk = pickle.loads(pickle.dumps(source))[number]["inputs"]
             expected = [of_host(batch["inputs"], host, hosts) for batch in whole[2 * number :][:2]]
             assert np.array_equal(chunk, np.stack(expected))
-
-
-@pytest.mark.parametrize("workers", [1, pytest.param(4, marks=pytest.mark.slow)])
-def test_workers_share_the_same_order(examples, workers, monkeypatch):
-    monkeypatch.setattr(loader, "CHUNK_EXAMPLES", 2 * 24)
-    whole = take(examples, 11, rows=24, first_batch=1)
-    assert rows(take(examples, 11, rows=24, first_batch=1, workers=workers)) == rows(whole)
 
 
 def test_chunks_are_seamless(examples, monkeypatch):
@@ -153,25 +144,23 @@ def test_resuming_with_other_hosts_repeats_and_loses_nothing(
 
 @pytest.mark.slow
 def test_hosts_in_separate_processes_share_the_global_order(examples, whole, tmp_path):
-    """Two hosts, one of which has two workers."""
     path = tmp_path / "examples.pickle"
     path.write_bytes(pickle.dumps(examples))
     code = (
         "import pathlib, pickle, sys\n"
         "from data.examples.loader import batches\n"
         "examples = pickle.loads(pathlib.Path(sys.argv[1]).read_bytes())\n"
-        "host, workers = map(int, sys.argv[2:])\n"
-        "source = batches(examples, rows=24, host=host, hosts=2, workers=workers)\n"
+        "source = batches(examples, rows=24, host=int(sys.argv[2]), hosts=2)\n"
         "print(*(next(source)['inputs'].tobytes().hex() for _ in range(8)))\n"
     )
     hosts = [
         subprocess.Popen(
-            [sys.executable, "-c", code, str(path), str(host), str(workers)],
+            [sys.executable, "-c", code, str(path), str(host)],
             stdout=subprocess.PIPE,
             text=True,
             cwd=Path(__file__).parents[3],
         )
-        for host, workers in enumerate((0, 2))
+        for host in range(2)
     ]
     for host, process in enumerate(hosts):
         found = process.communicate()[0].split()

@@ -82,7 +82,7 @@ def staged(blocks: TokenBlocks, cache, limit_bytes=10**6, protocol="unreliable")
     return TokenBlocks(directory, read_json(directory / "manifest.json", TokenManifest), files)
 
 
-def first_batches(blocks: TokenBlocks, count: int, **settings) -> list[bytes]:
+def first_batches(blocks: TokenBlocks, count: int) -> list[bytes]:
     examples = Examples(
         blocks=blocks,
         schedule=make_schedule({"en": 0.5, "sw": 0.3, "yo": 0.2}, seed=1),
@@ -90,7 +90,7 @@ def first_batches(blocks: TokenBlocks, count: int, **settings) -> list[bytes]:
         first_sentinel=1023,
         seed=1,
     )
-    source = batches(examples, rows=24, **settings)
+    source = batches(examples, rows=24)
     return [next(source)["inputs"].tobytes() for _ in range(count)]
 
 
@@ -116,12 +116,6 @@ def test_a_cache_smaller_than_the_blocks_is_enough(tmp_path, local):
     assert limit < whole
     assert first_batches(staged(local, tmp_path, limit), 40) == first_batches(local, 40)
     assert occupied(tmp_path) <= limit
-
-
-@pytest.mark.slow
-def test_workers_share_the_cache(tmp_path, local):
-    blocks = staged(local, tmp_path, protocol="file")
-    assert first_batches(blocks, 5, workers=2) == first_batches(local, 5)
 
 
 def test_blocks_can_be_asked_for_ahead(tmp_path, local):
