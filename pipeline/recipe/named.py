@@ -141,8 +141,15 @@ def switch_large() -> Recipe:
 
 def switch_xxl() -> Recipe:
     """Switch-XXL as released: T5-XXL, 128 experts (the paper's table has 64), 395B parameters."""
-    more = {"capacity_factor_evaluation": 4.0, "minimum_capacity": 2}
-    return with_experts(t5_xxl(), "switch-xxl", experts=128, rows=8, decoder_rows=32, **more)
+    return with_experts(
+        t5_xxl(),
+        "switch-xxl",
+        experts=128,
+        rows=8,
+        decoder_rows=32,
+        capacity_factor_evaluation=4.0,
+        minimum_capacity=2,
+    )
 
 
 def switch_c() -> Recipe:
@@ -152,8 +159,16 @@ def switch_c() -> Recipe:
     rematerialized, as their activations would not fit beside the experts.
     """
     dense = t5("switch-c", SWITCH_C, embed=2080, heads=30, mlp=6144, layers=15, steps=500_000)
-    more = {"every": 1, "capacity_factor_training": 1.0, "minimum_capacity": 2}
-    recipe = with_experts(dense, "switch-c", experts=2048, rows=4, decoder_rows=16, **more)
+    recipe = with_experts(
+        dense,
+        "switch-c",
+        experts=2048,
+        rows=4,
+        decoder_rows=16,
+        every=1,
+        capacity_factor_training=1.0,
+        minimum_capacity=2,
+    )
     return replace(recipe, remat="full")
 
 
@@ -168,17 +183,26 @@ def switch_1_75t() -> Recipe:
 
 
 def with_experts(
-    dense: Recipe, name: str, *, experts: int, rows: int, decoder_rows: int = 0, **more: Any
+    dense: Recipe,
+    name: str,
+    *,
+    experts: int,
+    rows: int,
+    decoder_rows: int = 0,
+    every: int = 2,
+    **more: Any,
 ) -> Recipe:
     """Returns a dense recipe with experts at every other feed-forward.
 
-    A group is `rows` whole rows, of targets `decoder_rows` if that is not 0.
+    A group is `rows` whole rows, of targets `decoder_rows` if that is not 0. The other arguments
+    are those of `SwitchConfig`.
     """
     switch = SwitchConfig(
         experts=experts,
+        every=every,
         encoder_group_tokens=dense.lengths.inputs * rows,
         decoder_group_tokens=dense.lengths.targets * (decoder_rows or rows),
-        **{"every": 2} | more,
+        **more,
     )
     return sparse(dense, name, switch)
 
@@ -304,8 +328,9 @@ def switch_multilingual() -> Recipe:
     scale the experts' outputs down, and few tokens cannot sharpen them. A batch is one group.
     """
     dense = mt5_multilingual()
-    more = {"every": 1, "router_scale": 0.18}
-    return with_experts(dense, "switch-multilingual", experts=16, rows=dense.rows, **more)
+    return with_experts(
+        dense, "switch-multilingual", experts=16, rows=dense.rows, every=1, router_scale=0.18
+    )
 
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
