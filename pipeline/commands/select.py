@@ -38,7 +38,7 @@ from pipeline.beam.options import (
 )
 from pipeline.beam.workspace import Waves, Workspace, clear, is_collected, workspace_key
 from pipeline.corpus.card import write_cards
-from pipeline.corpus.counts import BLOCKED_ENTRIES, OPTED_OUT_ENTRIES, tallies, total
+from pipeline.corpus.counts import BLOCKED_ENTRIES, OPTED_OUT_ENTRIES, Tally, total
 from pipeline.corpus.pages import (
     PAGES_FOLDER,
     REJECTED_FOLDER,
@@ -251,7 +251,7 @@ def select(request: SelectRequest, out: str, started: float) -> Outcome:
     workspace.write_shards(request.files)
     with console.status(f"select: {len(request.files)} files"):
         select_files(request, workspace, ask_robots(request, workspace))
-    counts = total(tallies(workspace, SelectFile.name, len(request.files)))
+    counts = total(workspace.records(SelectFile.name, len(request.files), Tally))
     rules = dict(request.intent.claimed_for.settings)
     source = read_json(join_path(arguments.corpus, MANIFEST), dict[str, Any])
     before = read_corpus(arguments.corpus)

@@ -148,6 +148,18 @@ def unclaimed_without_model(out: Path) -> Iterator[None]:
             raise
 
 
+def facts_of_model(path: Path) -> dict[str, Any]:
+    """Returns what manifests state of a vocabulary."""
+    tokenizer = load(path)
+    return {
+        "vocabulary_size": tokenizer.size,
+        "vocabulary_rows": tokenizer.rows,
+        "first_sentinel": tokenizer.first_sentinel,
+        "byte_ids": [tokenizer.byte_ids.start, tokenizer.byte_ids.stop],
+        "sha256": digest_of_contents(path),
+    }
+
+
 def write_model(
     out: Path, model: bytes, facts: Mapping[str, Any], corpora: Sequence[str] = ("corpus",)
 ) -> Outcome:
@@ -156,16 +168,8 @@ def write_model(
     with atomic_write(path) as unfinished:
         unfinished.write_bytes(model)
     tokenizer = load(path)
-    body = {
-        "vocabulary_size": tokenizer.size,
-        "vocabulary_rows": tokenizer.rows,
-        "first_sentinel": tokenizer.first_sentinel,
-        "byte_ids": [tokenizer.byte_ids.start, tokenizer.byte_ids.stop],
-        "sha256": digest_of_contents(path),
-        **facts,
-    }
     return Outcome(
-        body,
+        {**facts_of_model(path), **facts},
         f"{tokenizer.size:,} ids ({SENTINELS} sentinels) in {path}; a network needs "
         f"{tokenizer.rows:,} vocabulary rows",
         following=("tokenize", "--corpus", *corpora, "--vocabulary", out, "--out", "tokens"),

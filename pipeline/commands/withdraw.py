@@ -33,7 +33,7 @@ from pipeline.beam.options import check_workers_reach, pipeline_options, use_sto
 from pipeline.beam.workspace import WORK, Workspace, workspace_key
 from pipeline.corpus import read
 from pipeline.corpus.card import write_cards
-from pipeline.corpus.counts import BLOCKED_ENTRIES, HOSTS, Tally, tallies, total
+from pipeline.corpus.counts import BLOCKED_ENTRIES, HOSTS, Tally, total
 from pipeline.corpus.onto import delta
 from pipeline.corpus.onto.verdicts import FOLDER, GrowthFiles
 from pipeline.corpus.pages import (
@@ -258,7 +258,7 @@ def find_sites(request: WithdrawRequest, workspace: Workspace, sites: tuple[str,
     unique = has_unique_lines(request.manifest)
     find = FindSites(workspace, request.corpus, sites, unique)
     do_items(find, len(request.files), request.options)
-    counts = total(tallies(workspace, find.name, len(request.files)))
+    counts = total(workspace.records(find.name, len(request.files), Tally))
     check_rows(counts, request.manifest, request.arguments.corpus)
     return counts
 

@@ -17,7 +17,6 @@ from msgspec import Struct, to_builtins
 from data.corpus_manifest import interval
 from data.files.json_files import Count, RelativePath
 from data.reading.page import BrokenRecord, Dropped, NotAsked, Page
-from pipeline.beam.workspace import Workspace
 
 HOSTS, BLOCKED_ENTRIES, OPTED_OUT_ENTRIES = "hosts", "blocked_entries", "opted_out_entries"
 SAMPLES = 5  # broken records per reason in the manifest; `broken/records.parquet` has them all
@@ -150,20 +149,6 @@ class Tally(Struct, kw_only=True):
             elif kind in COUNTED:
                 values[COUNTED[kind]] += number
         return values
-
-
-def tally_of(workspace: Workspace, step: str, number: int) -> Tally:
-    """Returns the tally of a finished work item."""
-    return workspace.record(step, number, Tally)
-
-
-def tallies(workspace: Workspace, step: str, items: int) -> Iterator[Tally]:
-    """Yields the tallies of a step's work items, in order.
-
-    Raises:
-        DataError: if work items are missing.
-    """
-    return workspace.records(step, items, Tally)
 
 
 def total(tallies: Iterable[Tally]) -> Tally:

@@ -42,7 +42,7 @@ from pipeline.beam.workspace import (
     verdict_paths,
 )
 from pipeline.corpus import spills
-from pipeline.corpus.counts import Tally, identification_timed, tally_of
+from pipeline.corpus.counts import Tally, identification_timed
 from pipeline.corpus.keys import collected_numbers
 from pipeline.corpus.spills import ROW, page_spill
 
@@ -367,7 +367,7 @@ class DecideThresholds:
 
     def send(self, shard: int, wave: Wave) -> Iterator[tuple[int, bytes]]:
         """Yields the shard's counts of probabilities."""
-        tally = tally_of(self.workspace, DescribePages.name, shard)
+        tally = self.workspace.record(DescribePages.name, shard, Tally)
         yield wave.first, msgspec.json.encode(tally.counts.get(CERTAINTY, {}))
 
     def compare(self, partition: int, parts: Parts) -> Iterator[tuple[int, bytes]]:

@@ -42,7 +42,7 @@ from data.reading import page as page_table
 from data.reading.page import Page
 from pipeline.beam.workspace import Parts, Wave, Waves, Workspace, verdict_path, verdict_paths
 from pipeline.corpus import spills
-from pipeline.corpus.counts import Tally, tallies
+from pipeline.corpus.counts import Tally
 from pipeline.corpus.judgements import (
     CLUSTER_SIZES,
     ApplyThresholds,
@@ -333,7 +333,7 @@ def _pairs(verdicts: Iterable[bytes]) -> Edges:
 
 def pairs_left(contracted: ContractPairs, shards: int) -> int:
     """Returns how many pairs all shards have left after a step."""
-    done = tallies(contracted.workspace, contracted.name, shards)
+    done = contracted.workspace.records(contracted.name, shards, Tally)
     return sum(tally.number(PAIRS) for tally in done)
 
 

@@ -36,7 +36,7 @@ from pipeline.beam.job import (
 from pipeline.beam.options import in_process
 from pipeline.beam.workspace import Exchange, Wave, Workspace, incomplete, is_collected
 from pipeline.corpus import write
-from pipeline.corpus.counts import Tally, tallies, tally_of, total
+from pipeline.corpus.counts import Tally, total
 from pipeline.corpus.graph import plan, steps
 from pipeline.corpus.job import CleaningJob
 from pipeline.corpus.judge import JudgePages
@@ -111,7 +111,7 @@ class JobProgress:
         for step, seen in self._seen.items():
             finished = set(self._workspace.done(step))
             for number in finished - seen:
-                tally = tally_of(self._workspace, step, number)
+                tally = self._workspace.record(step, number, Tally)
                 self._tallied.update(tally.counters() | {f"pieces/{step}": 1})
             seen |= finished
 
@@ -315,7 +315,9 @@ def total_of(job: CleaningJob) -> Tally:
         DataError: if work items are missing.
     """
     return total(
-        tally for step in steps(job) for tally in tallies(job.workspace, step.name, job.shards)
+        tally
+        for step in steps(job)
+        for tally in job.workspace.records(step.name, job.shards, Tally)
     )
 
 
@@ -355,7 +357,7 @@ def kept_files(job: CleaningJob) -> list[PlannedFile]:
     if job.base is None:
         return []
     files = job.base.growth.facts().files
-    outcomes = tallies(job.workspace, KeepFile.name, len(files))
+    outcomes = job.workspace.records(KeepFile.name, len(files), Tally)
     return [
         file for file, tally in zip(files, outcomes, strict=True) if not tally.details(FILES)[EMPTY]
     ]

@@ -29,7 +29,7 @@ from data.rules.rule_sets import WebRuleSet
 from data.urls import number
 from pipeline.beam.workspace import Workspace
 from pipeline.corpus import read, spills
-from pipeline.corpus.counts import SortedRun, tally_of
+from pipeline.corpus.counts import SortedRun, Tally
 from pipeline.corpus.pages import write_pages
 from pipeline.corpus.read import BrokenFile
 
@@ -274,7 +274,7 @@ class GroupsOfShard:
     def __call__(self, shard: int) -> Iterator[tuple[str, tuple[int, str, bytes, bytes]]]:
         """Reads the records of one shard."""
         for step in self.steps:
-            tally = tally_of(self.workspace, step, shard)
+            tally = self.workspace.record(step, shard, Tally)
             by_file: dict[tuple[str, str], list[SortedRun]] = defaultdict(list)
             for run in tally.runs:
                 by_file[run.group, run.file].append(run)

@@ -21,7 +21,7 @@ from data.files.paths import exists, join_path, local_copy
 from data.reading.page import BROKEN
 from data.urls import host_of
 from pipeline.beam.workspace import Workspace
-from pipeline.corpus.counts import BLOCKED_ENTRIES, HOSTS, Tally, tally_of
+from pipeline.corpus.counts import BLOCKED_ENTRIES, HOSTS, Tally
 from pipeline.corpus.pages import (
     PAGES_FOLDER,
     REJECTED_FOLDER,
@@ -88,7 +88,7 @@ class RemoveSites:
     def __call__(self, number: int) -> Tally:
         """Writes one file."""
         file = self.workspace.shards(list[CorpusFile])[number]
-        if tally_of(self.workspace, FindSites.name, number).number(FILES):
+        if self.workspace.record(FindSites.name, number, Tally).number(FILES):
             pages = whole_pages(self.corpus, file.name)
             of_sites = rows_of(pages["url"].to_pylist(), self.sites)
             stay = pages.filter(pa.array(~of_sites))

@@ -14,7 +14,6 @@ import numpy as np
 from made_vocabulary import unigram
 from safetensors.numpy import save_file
 
-from data.files.digests import digest_of_contents
 from data.files.json_files import write_json
 from data.tokens.shards import TokenizedPage, manifest_entry, token_dtype, write_shard
 from data.tokens.tokenizer import MODEL_FILE, Tokenizer
@@ -22,6 +21,7 @@ from model.config import ModelConfig
 from model.hugging_face.config import export_config
 from model.hugging_face.weights import exported_shapes
 from pipeline.artifacts import finish
+from pipeline.commands.vocabulary import facts_of_model
 from pipeline.recipe.named import RECIPES
 
 IDS = 250_100  # of mT5, 3 control pieces, 256 bytes and 100 sentinels among them
@@ -80,13 +80,7 @@ def write_tokens(directory: Path, model: Path) -> None:
                 ("validation", _pages(code, held_out)),
             )
         }
-    facts = {
-        "vocabulary_size": tokenizer.size,
-        "vocabulary_rows": tokenizer.rows,
-        "first_sentinel": tokenizer.first_sentinel,
-        "byte_ids": [tokenizer.byte_ids.start, tokenizer.byte_ids.stop],
-        "sha256": digest_of_contents(directory / MODEL_FILE),
-    }
+    facts = facts_of_model(directory / MODEL_FILE)
     body = {"token_dtype": dtype.str, "vocabulary": facts, "languages": entries}
     finish(directory, "tokenize", {}, {}, msgspec.to_builtins(body))
 

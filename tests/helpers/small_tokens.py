@@ -5,11 +5,10 @@ from pathlib import Path
 
 import msgspec
 
-from data.files.digests import digest_of_contents
 from data.tokens.blocks import TokenBlocks
 from data.tokens.tokenizer import MODEL_FILE, SENTINELS, Tokenizer
 from pipeline.artifacts import finish
-from pipeline.commands.vocabulary import train
+from pipeline.commands.vocabulary import facts_of_model, train
 
 TEXT = "Watu wote wamezaliwa huru, hadhi na haki zao ni sawa."
 
@@ -18,13 +17,7 @@ def write_tokens(directory: Path, make_blocks: Callable[..., TokenBlocks]) -> No
     """Writes a directory as `mswitch tokenize` does: four languages of 3,000 tokens each."""
     (directory / MODEL_FILE).write_bytes(train(iter([TEXT] * 20), size=380, character_coverage=1.0))
     tokenizer = Tokenizer((directory / MODEL_FILE).read_bytes())
-    vocabulary = {
-        "vocabulary_size": tokenizer.size,
-        "vocabulary_rows": tokenizer.rows,
-        "first_sentinel": tokenizer.first_sentinel,
-        "byte_ids": [tokenizer.byte_ids.start, tokenizer.byte_ids.stop],
-        "sha256": digest_of_contents(directory / MODEL_FILE),
-    }
+    vocabulary = facts_of_model(directory / MODEL_FILE)
     sizes = dict.fromkeys(("af", "cs", "sw", "zu"), 3000)
     blocks = make_blocks(directory, sizes, ids=tokenizer.first_sentinel - SENTINELS)
     body = msgspec.to_builtins(blocks.manifest) | {"vocabulary": vocabulary}

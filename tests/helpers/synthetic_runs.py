@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from small_blocks import VOCABULARY
 
 from data.files.json_files import write_json
 from data.languages import all_languages
@@ -24,13 +25,6 @@ from pipeline.arguments import Report
 from pipeline.commands import report
 
 DIGEST = "0" * 64
-VOCABULARY = {
-    "vocabulary_size": 1024,
-    "vocabulary_rows": 1024,
-    "first_sentinel": 1023,
-    "byte_ids": [3, 259],
-    "sha256": DIGEST,
-}
 STEPS = [0, *range(100, 1101, 100)]
 PAGES = 12
 HOSTILE = "</script><img src=x onerror=alert(1)><!--"

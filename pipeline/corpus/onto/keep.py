@@ -12,7 +12,7 @@ from data.files.digests import digest_of_contents
 from data.files.paths import size_of
 from pipeline.beam.workspace import Workspace
 from pipeline.corpus import spills
-from pipeline.corpus.counts import Tally, tally_of, total
+from pipeline.corpus.counts import Tally, total
 from pipeline.corpus.judgements import DescribePages
 from pipeline.corpus.lines import claims_path, line_keys_path, repeats_path
 from pipeline.corpus.near_duplicates import PAIRS, minhash_keys_path
@@ -97,7 +97,7 @@ class KeepShard:
 
     def _keep_counts(self, number: int, path: str, digests: dict[str, str]) -> None:
         space = self.workspace
-        tally = total(tally_of(space, step, number) for step in self.steps)
+        tally = total(space.record(step, number, Tally) for step in self.steps)
         counts = {kind: of for kind, of in tally.counts.items() if kind not in OF_JOB}
         with space.publish(path) as unfinished:
             value = KeptShard(counts=counts, broken=tally.broken, digests=digests).as_json()

@@ -13,7 +13,7 @@ from data.files.json_files import write_json
 from data.rules.held_out import ShareOfEachLanguage
 from data.rules.rule_sets import WebRuleSet
 from pipeline.arguments import Clean
-from pipeline.corpus.counts import Tally, tallies, total
+from pipeline.corpus.counts import Tally, total
 from pipeline.corpus.job import VERSION, CleaningJob
 from pipeline.corpus.judgements import DecideThresholds, collected_thresholds
 from pipeline.corpus.onto import delta
@@ -88,7 +88,7 @@ def addition_of(job: CleaningJob, tally: Tally, onto: str) -> dict[str, Any]:
         RuntimeError: if a row that should leave a file was in none.
     """
     assert job.base is not None
-    files = total(tallies(job.workspace, KeepFile.name, job.base.files))
+    files = total(job.workspace.records(KeepFile.name, job.base.files, Tally))
     wanted, left = tally.number(GONE_ROWS), files.number(FOUND_ROWS)
     if wanted != left:
         raise RuntimeError(

@@ -19,7 +19,8 @@ import recompute_nulls
 import recompute_report
 import recompute_sides
 import vl_convert
-from synthetic_runs import HOSTILE, STEPS, VOCABULARY, write_run
+from small_blocks import VOCABULARY
+from synthetic_runs import HOSTILE, STEPS, write_run
 
 from data.languages import all_languages
 from pipeline import artifacts
