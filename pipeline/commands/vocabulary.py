@@ -35,6 +35,7 @@ from data.tokens.tokenizer import (
     PADDING,
     SENTINELS,
     UNKNOWN,
+    Tokenizer,
     ends_in_control_pieces,
     has_sentinels,
     load,
@@ -148,9 +149,8 @@ def unclaimed_without_model(out: Path) -> Iterator[None]:
             raise
 
 
-def facts_of_model(path: Path) -> dict[str, Any]:
-    """Returns what manifests state of a vocabulary."""
-    tokenizer = load(path)
+def facts_of_model(tokenizer: Tokenizer, path: Path) -> dict[str, Any]:
+    """Returns what manifests state of a vocabulary, which was loaded from this file."""
     return {
         "vocabulary_size": tokenizer.size,
         "vocabulary_rows": tokenizer.rows,
@@ -169,7 +169,7 @@ def write_model(
         unfinished.write_bytes(model)
     tokenizer = load(path)
     return Outcome(
-        {**facts_of_model(path), **facts},
+        {**facts_of_model(tokenizer, path), **facts},
         f"{tokenizer.size:,} ids ({SENTINELS} sentinels) in {path}; a network needs "
         f"{tokenizer.rows:,} vocabulary rows",
         following=("tokenize", "--corpus", *corpora, "--vocabulary", out, "--out", "tokens"),

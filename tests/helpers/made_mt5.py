@@ -80,7 +80,7 @@ def write_tokens(directory: Path, model: Path) -> None:
                 ("validation", _pages(code, held_out)),
             )
         }
-    facts = facts_of_model(directory / MODEL_FILE)
+    facts = facts_of_model(tokenizer, directory / MODEL_FILE)
     body = {"token_dtype": dtype.str, "vocabulary": facts, "languages": entries}
     finish(directory, "tokenize", {}, {}, msgspec.to_builtins(body))
 

@@ -17,7 +17,7 @@ def write_tokens(directory: Path, make_blocks: Callable[..., TokenBlocks]) -> No
     """Writes a directory as `mswitch tokenize` does: four languages of 3,000 tokens each."""
     (directory / MODEL_FILE).write_bytes(train(iter([TEXT] * 20), size=380, character_coverage=1.0))
     tokenizer = Tokenizer((directory / MODEL_FILE).read_bytes())
-    vocabulary = facts_of_model(directory / MODEL_FILE)
+    vocabulary = facts_of_model(tokenizer, directory / MODEL_FILE)
     sizes = dict.fromkeys(("af", "cs", "sw", "zu"), 3000)
     blocks = make_blocks(directory, sizes, ids=tokenizer.first_sentinel - SENTINELS)
     body = msgspec.to_builtins(blocks.manifest) | {"vocabulary": vocabulary}
