@@ -120,7 +120,8 @@ class Clean(StageArguments):
     107 if left out. Pages of other languages are counted and dropped as soon as their language is
     known; published files of other languages are not read."""
     bad_words: Path | None = None
-    """Directory of bad-word lists, one file per language named by its code (LDNOOBW's layout)."""
+    """Directory of bad-word lists, one file per language named by its code (LDNOOBW's layout), with
+    words in lower case."""
     language_identifier: str | None = None
     """fastText model (.bin or .ftz), local or on an object store, to use instead of CLD3, or beside
     CLD2 and CLD3 with the rules mswitch-web; needs the extra `fasttext`."""
@@ -129,9 +130,10 @@ class Clean(StageArguments):
     crawl_cache: Path | None = None
     """Directory to keep downloaded files in for later runs, by server; not kept if left out."""
     validation_share: float | None = None
-    """Share of each language's pages to hold out; the default of the rules if left out."""
+    """Share of each language's pages to hold out; the rules' own if left out, or 0.001."""
     validation_minimum: int | None = None
-    """Least number of pages of each language to hold out, but never more than half of them."""
+    """Least number of pages of each language to hold out, but never more than half of them; the
+    rules' own if left out, or 0."""
     license: str | None = None
     """Licence that the dataset card declares, by the hub's name (odc-by, cc0-1.0, ...)."""
     beam: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()

@@ -4,7 +4,7 @@ Newest is the greatest time, in UTC, as published corpora write times in several
 compares strings of one form, which gives the same. It decides ties by chance (mC4 3.0.1 decides
 everything by chance). Here the smaller digest of the content wins, so the result does
 not depend on the order of the input. A chunk of the input keeps only its local newest versions, as
-max is associative; a version takes 40 bytes.
+max is associative; a version takes 62 bytes.
 """
 
 import hashlib

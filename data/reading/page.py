@@ -15,7 +15,7 @@ rejected pages, and `BROKEN` those of broken records. No value of these is missi
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -141,6 +141,12 @@ class BrokenRecord(NamedTuple):
     def at(cls, path: Path, offset: int, reason: str, detail: str = "") -> "BrokenRecord":
         """Returns the broken record of a file and offset."""
         return cls("/".join(path.parts[-2:]), offset, reason, detail[:LONGEST_DETAIL])
+
+
+def cut_to_nothing(path: Path) -> Iterator[BrokenRecord]:
+    """Yields a broken record for a gzip file of no bytes, as none is written."""
+    if path.suffix == ".gz" and path.stat().st_size == 0:
+        yield BrokenRecord.at(path, 0, "truncated", "the file has no bytes")
 
 
 class Defect(NamedTuple):

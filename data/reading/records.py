@@ -49,17 +49,19 @@ import pyarrow as pa
 from data.errors import is_system_error
 from data.files.parquet_files import FREE_BYTES, NUMBER_BYTES, open_parquet, text_bytes
 from data.languages import declared_language
-from data.reading.page import BrokenRecord, Page, is_timestamp
+from data.reading.page import BrokenRecord, Page, cut_to_nothing, is_timestamp
 
 MC4 = re.compile(
     r"c4-(?P<language>[a-z]{2,3}(-Latn)?)(?P<validation>-validation)?\.tfrecord-\d+-of-\d+\."
 )
 C4 = re.compile(r"c4-(?P<split>train|validation)\.\d+-of-\d+\.")
-SHARD = re.compile(r"(?P<split>train|validation|test)-\d+-of-\d+\.")
+# Hugging Face's `datasets` once wrote 16 digits of a digest behind the numbers.
+SHARD = re.compile(r"(?P<split>train|validation|test)-\d+-of-\d+(-[0-9a-f]{16})?\.")
 TEST = "test"
 SPLITS = {split: split for split in ("train", "validation", TEST)} | {
-    "valid": "validation",
-    "dev": "validation",
+    "training": "train",
+    **dict.fromkeys(("valid", "val", "dev", "development"), "validation"),
+    "testing": TEST,
 }
 GZIP = b"\x1f\x8b"
 LONGEST_LINE_BYTES = 32 << 20  # 190,000 characters are at most 2.3 MB, if all are escaped
@@ -151,6 +153,7 @@ def _has_too_many_values(content: bytes) -> bool:
 
 def read_lines(path: Path) -> Iterator[Line | BrokenRecord]:
     """Yields each line that is not blank; a broken record where one is too long, and at damage."""
+    yield from cut_to_nothing(path)
     offset = 0
     with _open_unzipped(path) as stream:
         try:
@@ -349,7 +352,7 @@ def address_of(text: str) -> str:
 
 
 def _split(record: Mapping[str, Any], published: Published) -> str:
-    return SPLITS.get(_string(record.get("split")), published.split)
+    return SPLITS.get(_string(record.get("split")).strip().lower(), published.split)
 
 
 def _is_unicode(text: str) -> bool:

@@ -44,7 +44,7 @@ from fastwarc.warc import HeaderMap
 from data.languages import declared_language
 from data.reading import html
 from data.reading.html import html_of, is_too_complex
-from data.reading.page import BrokenRecord, Defect, Page, is_timestamp
+from data.reading.page import BrokenRecord, Defect, Page, cut_to_nothing, is_timestamp
 
 GZIP = b"\x1f\x8b\x08"
 RECORD = re.compile(rb"WARC/(?:1\.\d+|0\.1[78])\r?\n")
@@ -384,6 +384,7 @@ def sections(path: Path) -> Iterator[Section | BrokenRecord]:
 
     A file with one gzip member has no plain records: such a line may be a page, stored in a member.
     """
+    yield from cut_to_nothing(path)
     possible, read_again = ANY_START, 0
     with _buffer(path.open("rb", buffering=0)) as file:
         start = _start_of_text(file, 0)

@@ -5,7 +5,8 @@ not letters or digits, and anywhere in languages written without spaces. A scrip
 regional list belong to the language that their name begins with: `hi-Latn` uses `hi`, and
 `fr-CA-u-sd-caqc` extends `fr`. A share of the pages found is kept, by the hash of their address.
 
-One difference: blank lines in a list are skipped. In the reference they match every page.
+One difference: blank lines in a list are skipped. In the reference they match every page. As there,
+words are not lower-cased, so one with a capital never matches.
 """
 
 import re
@@ -63,7 +64,7 @@ def read(directory: Path) -> dict[str, frozenset[str]]:
     """Returns the words of each language.
 
     Raises:
-        DataError: if the directory holds no list, or one that is not UTF-8.
+        DataError: if the directory holds no list, or one that is not UTF-8 or matches nothing.
     """
     paths = sorted(directory.iterdir()) if directory.is_dir() else []
     lists = [path for path in paths if path.is_file() and LIST_NAME.fullmatch(path.name)]
@@ -76,7 +77,13 @@ def read(directory: Path) -> dict[str, frozenset[str]]:
     words: dict[str, set[str]] = defaultdict(set)
     for path in lists:
         language = _list_language(path.name)
-        words[language].update(filter(None, map(str.strip, _read_list(path).split("\n"))))
+        listed = set(filter(None, map(str.strip, _read_list(path).split("\n"))))
+        if not any(word == word.lower() for word in listed):
+            raise DataError(
+                f"List of bad words {path} has no word in lower case, so it matches no page; give "
+                "one word per line, or remove the file."
+            )
+        words[language].update(listed)
     return {language: frozenset(listed) for language, listed in words.items()}
 
 

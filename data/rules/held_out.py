@@ -106,13 +106,15 @@ def share_of_each_language(share: float, minimum: int) -> ShareOfEachLanguage:
     """Returns the rule for the user's share and minimum.
 
     Raises:
-        DataError: if the share is not between 0 and 1, or the minimum is negative.
+        DataError: if the share is not between 0 and 1, or the minimum impossible.
     """
     if not 0 <= share < 1:
         raise DataError(
             f"A validation share of {share:g} was asked for; give a part of each language's pages, "
             "0 or more and less than 1."
         )
-    if minimum < 0:
-        raise DataError(f"At least {minimum} held-out pages were asked for; give 0 or more.")
+    if not 0 <= minimum <= MOST_HELD_OUT:
+        raise DataError(
+            f"At least {minimum} held-out pages were asked for; give 0 to {MOST_HELD_OUT:,}."
+        )
     return ShareOfEachLanguage(share=share, minimum=minimum, maximum=MOST_HELD_OUT)

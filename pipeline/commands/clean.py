@@ -37,7 +37,7 @@ from pipeline.corpus.onto.summary import (
     print_addition,
     write_facts,
 )
-from pipeline.corpus.pages import lineage_of, read_corpus
+from pipeline.corpus.pages import lineage_of, manifest_of_corpus, read_corpus
 from pipeline.corpus.read import DEFAULT_CUT, Cut, InputFile
 from pipeline.corpus.request import CleaningRequest, cleaning_request, intent_of
 from pipeline.corpus.submission import output_paths, progress_shown, run_job, total_of
@@ -59,8 +59,9 @@ def run(arguments: Clean, cut: Cut = DEFAULT_CUT) -> None:
     started = time.monotonic()
     request = cleaning_request(arguments)
     work = partial(clean, request, cut, started)
-    outcome = run_stage(intent_of(request), work, partial(clear, request.out))
-    if outcome and not any(entry["kept"] for entry in outcome.body["languages"].values()):
+    run_stage(intent_of(request), work, partial(clear, request.out))
+    languages = manifest_of_corpus(request.out).languages
+    if not any(entry.kept for entry in languages.values()):
         raise DataError(
             "No page was kept; see the cautions above, and rejected/ and broken/ in "
             f"{request.arguments.out}, which have each page and record with its reason."
@@ -99,7 +100,7 @@ def next_command(arguments: Clean, body: Mapping[str, Any]) -> Iterable[str]:
     """Returns the words of the next command; what an addition joins has its vocabulary already."""
     if arguments.onto is None or not languages_with_pages(body):
         return advised_command(arguments.out, body["languages"])
-    tokens = ("--vocabulary", "VOCABULARY", "--onto", "TOKENS", "--out", "tokens")
+    tokens = ("--vocabulary", "VOCABULARY", "--onto", "TOKENS", "--out", "NEW_TOKENS")
     return "tokenize", "--corpus", arguments.out, *tokens
 
 

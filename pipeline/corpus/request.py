@@ -22,7 +22,11 @@ from data.reading.crawl import COMMON_CRAWL
 from data.reading.records import published_as
 from data.rules import bad_words, rule_sets
 from data.rules.bad_words import BadWordRule
-from data.rules.held_out import ShareOfUnsplitPages, share_of_each_language
+from data.rules.held_out import (
+    ShareOfEachLanguage,
+    ShareOfUnsplitPages,
+    share_of_each_language,
+)
 from data.rules.rule_sets import LanguageBy, RuleSet, Untouched, WebRuleSet
 from pipeline.arguments import Clean, Estimate
 from pipeline.artifacts import digest_of_manifest
@@ -168,8 +172,16 @@ def requested_rules(arguments: Clean) -> AnyRules:
     rules = find_rules(arguments.rules)
     if arguments.validation_share is None and arguments.validation_minimum is None:
         return rules
-    share = MC4_SHARE if arguments.validation_share is None else arguments.validation_share
-    held_out = share_of_each_language(share, arguments.validation_minimum or 0)
+    of_rules = rules.held_out
+    if isinstance(of_rules, ShareOfEachLanguage):
+        share, minimum = of_rules.share, of_rules.minimum
+    else:
+        share, minimum = MC4_SHARE, 0
+    if arguments.validation_share is not None:
+        share = arguments.validation_share
+    if arguments.validation_minimum is not None:
+        minimum = arguments.validation_minimum
+    held_out = share_of_each_language(share, minimum)
     if isinstance(rules, Untouched):
         return replace(rules, held_out=ShareOfUnsplitPages(**vars(held_out)))
     return replace(rules, held_out=held_out)

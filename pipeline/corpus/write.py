@@ -10,7 +10,7 @@ the pages alone. A file that exists is complete, and belongs to this job
 """
 
 import itertools
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -148,17 +148,22 @@ def files_of(
     elif not isinstance(held_out, ShareOfEachLanguage):
         yield from _files(f"{group}{label}", "", (0, ALL_DIGESTS), runs, 1.0)
     else:
-        last = held_out.last_held_out(count, _smallest(parts, held_out.maximum))
+        smallest = _smallest(parts, held_out.maximum)
+        last = held_out.last_held_out(count, smallest)
         end = 0 if last == BEFORE_ALL else number(last) + 1
-        share = held_out.count(count) / count
+        share = bisect_right(smallest, last) / count
+        others = 1.0 - share
+        if len(smallest) == held_out.maximum and smallest[-2:] == [last, last]:
+            share = others = 1.0  # the pages of one address go together, and may be most or few
         added = int(runs.table["pages"][runs.shard >= addition.shards].sum())
         if (bound := addition.first_training_digest(group, held_out, added, end)) != end:
             end, share = bound, bound / ALL_DIGESTS
+            others = 1.0 - share
         if end:
             name = f"{group}/validation{label}"
             yield from _files(name, "validation", (0, end), runs, share)
         name = f"{group}/train{label}"
-        yield from _files(name, "train", (end, ALL_DIGESTS), runs, 1.0 - share)
+        yield from _files(name, "train", (end, ALL_DIGESTS), runs, others)
 
 
 class _Runs(NamedTuple):

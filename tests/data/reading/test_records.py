@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.files import parquet_files
-from data.reading import records
+from data.reading import records, web_archive
 from data.reading.page import BrokenRecord, Page
 from data.reading.records import Published, defect_of, published_as, read_json_lines
 from data.reading.records import read_parquet as read_parquet_pages
@@ -30,6 +30,7 @@ from data.reading.records import read_parquet as read_parquet_pages
         ("c4-und.tfrecord-00000-of-00002.json.gz", None, "train"),
         ("train-00000-of-00002.parquet", None, "train"),
         ("test-00000-of-00002.parquet", None, "test"),
+        ("validation-00000-of-00001-6ef3991c06080e14.parquet", None, "validation"),
         ("swahili.jsonl.gz", None, ""),
     ],
 )
@@ -78,7 +79,10 @@ def test_fields(tmp_path, fields, expected):
 
 @pytest.mark.parametrize(
     "split, found",
-    [("train", "train"), ("validation", "validation"), ("dev", "validation"), ("other", "")],
+    [
+        *(("train", "train"), ("validation", "validation"), ("dev", "validation")),
+        *((" Val", "validation"), ("Training", "train"), ("other", "")),
+    ],
 )
 def test_splits(tmp_path, split, found):
     (tmp_path / "x.jsonl").write_bytes(line(split=split))
@@ -94,6 +98,16 @@ def test_a_test_split_is_set_aside(tmp_path):
     by_name, by_field = read_json_lines(tmp_path / "test-00000-of-00002.jsonl")
     assert one.reason == by_name.reason == "test_split"
     assert by_field.split == "train"
+
+
+def test_a_gzip_file_of_no_bytes_is_truncated(tmp_path):
+    (tmp_path / "x.jsonl").touch()
+    (tmp_path / "x.jsonl.gz").touch()
+    (tmp_path / "x.warc.wet.gz").touch()
+    (lines,) = read_json_lines(tmp_path / "x.jsonl.gz")
+    (pages,) = web_archive.read(tmp_path / "x.warc.wet.gz")
+    assert lines.reason == pages.reason == "truncated"
+    assert not [*read_json_lines(tmp_path / "x.jsonl")]
 
 
 def test_a_byte_order_mark_is_no_text(tmp_path):
@@ -164,8 +178,6 @@ def test_a_plain_file_with_the_name_of_a_compressed_one_is_read(tmp_path):
     path = tmp_path / "x.json.gz"
     path.write_bytes(line() * 2)
     assert [type(one) for one in read_json_lines(path)] == [Page, Page]
-    path.write_bytes(b"")
-    assert list(read_json_lines(path)) == []
 
 
 def test_a_line_without_end_is_never_held(tmp_path, monkeypatch):

@@ -65,3 +65,7 @@ def test_no_lists_is_an_error(tmp_path):
     (tmp_path / "en").write_bytes(b"caf\xe9")
     with pytest.raises(DataError, match="should be UTF-8"):
         read(tmp_path)
+    for text in ("", "Zounds\n"):
+        (tmp_path / "en").write_text(text)
+        with pytest.raises(DataError, match="has no word in lower case"):
+            read(tmp_path)

@@ -3,6 +3,7 @@
 import numpy as np
 
 from data.rules.held_out import ShareOfEachLanguage
+from pipeline.corpus import write
 from pipeline.corpus.write import (
     ALL_DIGESTS,
     NO_ADDITION,
@@ -51,6 +52,17 @@ def of_shards(*shards: list[int]) -> list[ShardOfGroup]:
         smallest = b"".join(one.to_bytes(16, "big") for one in some)
         parts.append(ShardOfGroup(shard, "", b"", smallest))
     return parts
+
+
+def test_pages_of_one_address_do_not_make_one_file(monkeypatch):
+    monkeypatch.setattr(write, "PAGES_PER_FILE", 10)
+    apart = [ALL_DIGESTS // 1000 * number for number in range(1, 900)]
+    for digests in ([ALL_DIGESTS // 4] * 900, [*[ALL_DIGESTS // 9000] * 300, *apart[:600]]):
+        shards = of_shards(*(sorted(digests)[at : at + 10] for at in range(0, len(digests), 10)))
+        rule = ShareOfEachLanguage(share=0.001, minimum=10, maximum=20)
+        files = [*files_of("pages/sw", shards, rule)]
+        held_out = {one: sum(one.first <= digest < one.end for digest in digests) for one in files}
+        assert all(len(one.reads) <= 2 for one in files if held_out[one])
 
 
 def held_out_end(addition: Addition, parts: list[ShardOfGroup]) -> int:

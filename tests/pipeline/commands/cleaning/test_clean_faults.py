@@ -66,6 +66,7 @@ def losses(tmp_path_factory) -> tuple[Path, Losses]:
     }
     (directory / "plain.wet.gz").write_bytes(record("plain", b"Habari ya asubuhi"))
     (directory / "empty.wet.gz").write_bytes(b"")
+    lost.add(("crawl/empty.wet.gz", 0, "truncated"))
     return directory, lost
 
 
