@@ -5,8 +5,8 @@ the addresses are read. Rejected pages are removed too, as their text lies in th
 manifest records the reason, the hosts, and the numbers of pages, lines and near-duplicates that
 are gone. Nothing comes back that these pages had won from others (one page per line and address).
 What is kept for a later addition (growth/) has their text, and the difference to a former corpus
-(delta/) their addresses, so both are removed first. Scores of the corpus belong to its former rows,
-and `select` refuses them.
+(delta/) their addresses, so both are removed first, unless nothing is listed. Scores of the corpus
+belong to its former rows, and `select` refuses them.
 
 All files are counted and compared with the manifest before any is changed. The same command again
 after a kill finishes the withdrawal with the lists as they were, of which it holds copies. Once any
@@ -55,6 +55,7 @@ from pipeline.curation.withdraw import (
     blank_details,
     check_rows,
     manifest_without,
+    names_listed,
 )
 from pipeline.errors import ArtifactError
 from pipeline.stage import Intent, Reading, files_of, output_lock
@@ -166,7 +167,7 @@ def removes(corpus: str) -> str:
     """Returns the folders that a withdrawal removes whole, in words."""
     there = directories_in(corpus)
     folders = [f"{name}/" for name in TEXT_FOLDERS if name in there]
-    return f"; removes {', '.join(folders)}" if folders else ""
+    return f"; removes {', '.join(folders)} if a page is listed" if folders else ""
 
 
 def intents(arguments: Withdraw) -> list[Intent]:
@@ -182,7 +183,8 @@ def run(arguments: Withdraw) -> None:
     with output_lock(arguments.corpus, STAGE):
         workspace = begin(request)
         sites = copies(workspace, arguments)
-        grows = exists(GrowthFiles(request.corpus).facts_path)
+        growth = GrowthFiles(request.corpus).facts_path
+        grows = exists(growth)
         with console.status(f"withdraw: {len(request.files)} files"):
             counts = find_sites(request, workspace, sites)
             for sentence in matches(sites, counts.details(BLOCKED_ENTRIES), arguments.sites):
@@ -201,7 +203,7 @@ def run(arguments: Withdraw) -> None:
         cautions = [*set_aside(sites, arguments.sites), *changes_of_languages(before, body)]
         remove(workspace.out)
         made = f"{pages:,} pages removed from {files} of {len(request.files)} files"
-        cautions += [NO_GROWTH] if grows else []
+        cautions += [NO_GROWTH] if grows and not exists(growth) else []
         cautions += [] if request.unfinished is None else [AS_IT_BEGAN]
         print_end(STAGE, made, cautions)
 
@@ -267,10 +269,13 @@ def remove_sites(
     request: WithdrawRequest, workspace: Workspace, sites: tuple[str, ...], counts: Tally
 ) -> None:
     """Writes every file that has listed pages without them, and removes other text."""
-    for folder in TEXT_FOLDERS:
+    broken = join_path(request.corpus, read.BROKEN_NAME)
+    # Text in languages that were not asked for lies in growth/ alone, so it is not looked at.
+    has_more = bool(request.manifest.not_asked.pages) or names_listed(broken, sites)
+    for folder in TEXT_FOLDERS if counts.number(HOSTS) or has_more else (WORK,):
         remove(join_path(request.corpus, folder))
     if counts.number(HOSTS):
         renew(workspace.out, STAGE, settings_of(request.arguments), {"key": workspace.key})
         step = RemoveSites(workspace, request.corpus, sites)
         do_items(step, len(request.files), request.options)
-    blank_details(workspace, join_path(request.corpus, read.BROKEN_NAME), sites)
+    blank_details(workspace, broken, sites)

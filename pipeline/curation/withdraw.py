@@ -98,11 +98,9 @@ class RemoveSites:
 
 def blank_details(workspace: Workspace, path: str, sites: tuple[str, ...]) -> None:
     """Removes listed addresses from a list of broken records, if it exists; the records stay."""
-    if not exists(path):
+    if not names_listed(path, sites):
         return
     with local_copy(path) as here:
-        if not any(named_in(batch, sites).any() for batch in read_pages(here, BROKEN, name=path)):
-            return
         at = BROKEN.get_field_index("detail")
         with (
             workspace.publish(path) as unfinished,
@@ -112,6 +110,14 @@ def blank_details(workspace: Workspace, path: str, sites: tuple[str, ...]) -> No
                 parts = zip(_details(batch), named_in(batch, sites), strict=True)
                 left = ["" if gone else detail for detail, gone in parts]
                 rows.write_batch(batch.set_column(at, "detail", pa.array(left, pa.string())))
+
+
+def names_listed(path: str, sites: tuple[str, ...]) -> bool:
+    """Returns whether a list of broken records exists and has listed addresses."""
+    if not exists(path):
+        return False
+    with local_copy(path) as here:
+        return any(named_in(batch, sites).any() for batch in read_pages(here, BROKEN, name=path))
 
 
 def named_in(records: pa.RecordBatch, sites: tuple[str, ...]) -> Bool[np.ndarray, " records"]:

@@ -72,9 +72,20 @@ def test_text_that_a_killed_cleaning_left_is_gone_too(corpus, sites):
         (corpus / folder).mkdir(parents=True)
         (corpus / folder / "00000.arrow").write_bytes(b"text")
     (intent,) = intents(Withdraw(corpus=str(corpus), sites=(sites,), reason="a request"))
-    assert intent.writes.endswith("removes growth/, delta/, work/")
+    assert intent.writes.endswith("removes growth/, delta/, work/ if a page is listed")
     withdraw(corpus, sites)
     assert not list(corpus.rglob("00000.arrow"))
+
+
+@pytest.mark.parametrize("not_asked", [{}, {"de": 3}])
+def test_a_list_of_nothing_costs_no_later_addition(corpus, tmp_path, not_asked):
+    (corpus / "growth").mkdir()
+    manifest = json.loads((corpus / MANIFEST).read_text())
+    manifest["not_asked"] = {"files": {}, "pages": not_asked}  # their text lies in growth/ alone
+    (corpus / MANIFEST).write_text(json.dumps(manifest))
+    (tmp_path / "sites.txt").write_text("exmaple.org\n")
+    withdraw(corpus, str(tmp_path / "sites.txt"))
+    assert (corpus / "growth").exists() == (not not_asked)
 
 
 def test_a_page_without_an_address_is_withdrawn_by_its_digest(corpus, tmp_path):
