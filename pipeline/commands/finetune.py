@@ -100,13 +100,19 @@ def with_groups(recipe: Recipe, run: Recipe) -> Recipe:
     if switch is None or run.model.switch is None:
         return recipe
     of_run = run.model.switch
-    rows = math.gcd(recipe.rows, max(of_run.encoder_group_tokens // run.lengths.inputs, 1))
+    rows, decoder_rows = (
+        math.gcd(recipe.rows, max(tokens // length, 1))
+        for tokens, length in (
+            (of_run.encoder_group_tokens, run.lengths.inputs),
+            (of_run.decoder_group_tokens, run.lengths.targets),
+        )
+    )
     switch = replace(
         switch,
         encoder_group_tokens=rows * recipe.lengths.inputs,
-        decoder_group_tokens=rows * recipe.lengths.targets,
+        decoder_group_tokens=decoder_rows * recipe.lengths.targets,
         encoder_pooled_groups=math.gcd(of_run.encoder_pooled_groups, recipe.rows // rows),
-        decoder_pooled_groups=math.gcd(of_run.decoder_pooled_groups, recipe.rows // rows),
+        decoder_pooled_groups=math.gcd(of_run.decoder_pooled_groups, recipe.rows // decoder_rows),
     )
     return replace(recipe, model=replace(recipe.model, switch=switch))
 

@@ -215,7 +215,7 @@ class HeldOut:
 PER_EVALUATION = 2
 INPUTS = 64  # tokens of a window as the encoder reads it; fewer where the recipe has fewer
 WRITTEN = 16  # tokens of a gap that is shown; spans have 3 on average
-MOST_BYTES = 2**30  # of a device's largest array while a sparse network fills gaps
+MOST_BYTES = 2**30  # of a device's largest array while a sparse network drops no token
 
 
 class GapFiller:
@@ -241,7 +241,7 @@ class GapFiller:
             step: step of the weights, which chooses the windows.
         """
         chosen = self.chosen(step)
-        if not chosen or largest_array(self.recipe, trainer, self.lengths.inputs) > MOST_BYTES:
+        if not chosen or self.takes_too_much(trainer):
             return []
         tokenizer = self.tokenizer = self.tokenizer or load(
             self.held_out.blocks.directory / MODEL_FILE
@@ -258,6 +258,11 @@ class GapFiller:
             first_gap(self.held_out.pages[page].language, example, row, tokenizer)
             for (page, example), row in zip(chosen, written, strict=False)
         ]
+
+    def takes_too_much(self, trainer: Trainer) -> bool:
+        """Returns whether filling takes more memory than an evaluation should."""
+        tokens = self.lengths.inputs * PER_EVALUATION
+        return largest_array(self.recipe, trainer, tokens) > MOST_BYTES
 
     def chosen(self, step: int) -> list[tuple[int, Example]]:
         """Returns the number of the page and the window of each gap of a step's evaluation."""
@@ -287,18 +292,42 @@ def greedy_program(trainer: Trainer, ids: int) -> Callable[..., jax.Array]:
     )
 
 
-def largest_array(recipe: Recipe, trainer: Trainer, inputs: int) -> int:
-    """Returns the bytes of a sparse network's largest array while gaps are filled.
+def rows_without_capacity(recipe: Recipe, trainer: Trainer, tokens: int) -> int:
+    """Returns how many rows are computed at one time where no token is dropped.
+
+    Those of a microbatch, or a half of them, a quarter and so on, until the largest array is small
+    enough or a device has one row.
+
+    Args:
+        recipe: the run's recipe.
+        trainer: functions of its network.
+        tokens: tokens per row.
+    """
+    shards, rows = batch_shards(trainer.mesh), recipe.rows // recipe.accumulate
+    while rows % (2 * shards) == 0 and (
+        largest_array(recipe, trainer, rows // shards * tokens) > MOST_BYTES
+    ):
+        rows //= 2
+    return rows
+
+
+def largest_array(recipe: Recipe, trainer: Trainer, tokens: int) -> int:
+    """Returns the bytes of a sparse network's largest array where no token is dropped.
 
     Dropless dispatch pads to the worst case: each device has room for the tokens of all
     (`model/switch/dispatch.py`), and computes them in each of its own experts.
+
+    Args:
+        recipe: the run's recipe.
+        trainer: functions of its network.
+        tokens: tokens of one device.
     """
     switch = recipe.model.switch
     if switch is None:
         return 0
     experts = expert_shards(trainer.mesh)
-    tokens = experts * inputs * PER_EVALUATION * switch.choices
-    return 4 * tokens * (recipe.model.embed + recipe.model.mlp * (switch.experts // experts))
+    received = experts * tokens * switch.choices
+    return 4 * received * (recipe.model.embed + recipe.model.mlp * (switch.experts // experts))
 
 
 def first_gap(

@@ -63,7 +63,7 @@ from pipeline.runs.tasks import (
     scores_by_language,
     write_predictions,
 )
-from pipeline.training.evaluation import Scored
+from pipeline.training.evaluation import Scored, rows_without_capacity
 from pipeline.training.tasks.given_tasks import Finetuning, overlaps_with, rows_set_aside
 from pipeline.training.tasks.predictor import Predictor
 
@@ -181,12 +181,13 @@ class TaskEvaluator(NamedTuple):
         """Returns the predictor of a task, whose programs are compiled once."""
         name = data.task.name
         if name not in self.predictors:
+            lengths = self.recipe.lengths
             self.predictors[name] = Predictor(
                 trainer,
                 self.tokenizer,
                 data.task,
-                rows=self.recipe.rows,
-                inputs=self.recipe.lengths.inputs,
+                rows=rows_without_capacity(self.recipe, trainer, lengths.inputs),
+                inputs=lengths.inputs,
                 targets=self.targets,
                 beams=self.beams,
                 logits_bytes=self.recipe.logits_bytes,
@@ -266,8 +267,9 @@ class SentenceScorer:
     """
 
     def __init__(self, trainer: Trainer, recipe: Recipe, tokenizer: Tokenizer):
-        self.mesh, self.rows, self.tokenizer = trainer.mesh, recipe.rows, tokenizer
+        self.mesh, self.tokenizer = trainer.mesh, tokenizer
         self.lengths = lengths = lengths_for_inputs(recipe.inputs)
+        self.rows = rows_without_capacity(recipe, trainer, lengths.inputs)
         call = Call(trainer.mesh, logits_bytes=recipe.logits_bytes)
 
         @functools.partial(

@@ -3,6 +3,9 @@
 Which gaps an evaluation fills, and how they are read out of windows.
 """
 
+from dataclasses import replace
+from typing import Any
+
 import jax
 import numpy as np
 import pandas as pd
@@ -20,7 +23,14 @@ from pipeline.recipe.overrides import override
 from pipeline.recipe.trainer import trainer_on
 from pipeline.runs.finished import FilledGap, latest_gaps, read_gaps, write_evaluation
 from pipeline.tokens.opened_blocks import open_blocks
-from pipeline.training.evaluation import GapFiller, HeldOut, first_gap, largest_array, write_gaps
+from pipeline.training.evaluation import (
+    GapFiller,
+    HeldOut,
+    first_gap,
+    largest_array,
+    rows_without_capacity,
+    write_gaps,
+)
 
 ROWS, EXPERTS = 4, 4
 LENGTHS = lengths_for_inputs(32)
@@ -150,7 +160,20 @@ def test_a_network_of_very_many_experts_fills_none():
         mesh = abstract_mesh(MeshShape(expert=512))
 
     small, huge = (named.get(name) for name in ("switch-demo", "switch-c"))
-    inputs = lengths_for_inputs(64).inputs
-    assert largest_array(huge, Trained(), inputs) > 2**30  # pyright: ignore[reportArgumentType]
+    tokens = 2 * lengths_for_inputs(64).inputs
+    assert largest_array(huge, Trained(), tokens) > 2**30  # pyright: ignore[reportArgumentType]
     Trained.mesh = abstract_mesh(MeshShape())
-    assert largest_array(small, Trained(), inputs) < 2**24  # pyright: ignore[reportArgumentType]
+    assert largest_array(small, Trained(), tokens) < 2**24  # pyright: ignore[reportArgumentType]
+
+
+def test_rows_without_capacity_fit_a_device():
+    class Trained:
+        mesh = abstract_mesh(MeshShape(data=4, expert=8))
+
+    base = replace(named.get("mswitch-base"), accumulate=4)
+    trainer: Any = Trained()
+    rows = rows_without_capacity(base, trainer, 512)
+    assert rows % 32 == 0 < rows < base.rows // 4
+    assert largest_array(base, trainer, rows // 32 * 512) <= 2**30 or rows == 32
+    dense = replace(base, model=replace(base.model, switch=None))
+    assert rows_without_capacity(dense, trainer, 512) == base.rows // 4

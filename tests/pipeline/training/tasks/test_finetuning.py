@@ -1,6 +1,7 @@
 """What runs of one command share, and let go."""
 
 import gc
+import math
 import weakref
 from types import SimpleNamespace
 
@@ -12,6 +13,8 @@ from model.config import DistillationConfig, OptimizerConfig
 from model.loss.training_loss import Distillation
 from model.trainer import make_trainer
 from model.transformer import Transformer
+from pipeline.commands.finetune import recipe_of_finetuning, with_groups
+from pipeline.recipe import named
 from pipeline.training.tasks.finetuning import Programs, free_programs
 from pipeline.training.tasks.predictor import Predictor
 
@@ -45,3 +48,19 @@ def test_no_teacher_stays_beside_the_next(no_collection):
     assert held == []
     assert len(arrays) > 0
     assert [one for one in arrays if one() is not None] == []
+
+
+def test_each_stack_keeps_its_rows_per_routing_group():
+    run = named.get("mswitch-base")
+    recipe = with_groups(recipe_of_finetuning(run, ["sib200"], [], 16, 0.0), run)
+    switch, of_run = recipe.model.switch, run.model.switch
+    assert switch is not None
+    assert of_run is not None
+    for tokens, length, of_run_tokens, of_run_length in (
+        (switch.encoder_group_tokens, recipe.lengths.inputs,
+         of_run.encoder_group_tokens, run.lengths.inputs),
+        (switch.decoder_group_tokens, recipe.lengths.targets,
+         of_run.decoder_group_tokens, run.lengths.targets),
+    ):  # fmt: skip
+        assert tokens // length == math.gcd(recipe.rows, of_run_tokens // of_run_length)
+    assert switch.decoder_group_tokens // 16 > switch.encoder_group_tokens // recipe.lengths.inputs
