@@ -124,6 +124,13 @@ def compared_languages(students: Sequence[Student]) -> list[str]:
     return [code for code in students[0].languages if code in codes]
 
 
+def why_none(kept: Retained) -> str:
+    """Returns in words why no share of a teacher's gain is given."""
+    if kept.gain_is_clear:
+        return "unbounded"
+    return "gain may be 0" if kept.gain_nats_teacher > 0 else "no gain"
+
+
 def retained_gain(sides: Sequence[PageScores]) -> Retained:
     """Returns the gain kept, from scores of baseline, teacher and student on the same pages."""
     baseline, teacher, kept = (side.loss() for side in sides)

@@ -6,6 +6,7 @@ small (some 0.9 million characters) and the networks tiny: the report shows how 
 not what a Switch Transformer gains.
 """
 
+import glob
 import os
 import shlex
 import subprocess
@@ -108,7 +109,12 @@ def commands(out: Path) -> list[tuple[Stage, ...]]:
     stages = [
         Stage(
             "clean: pages of 101 languages",
-            ["clean", "--rules=demo", f"--input={archive}/*.warc.wet.gz", f"--out={corpus}"],
+            [
+                "clean",
+                "--rules=demo",
+                f"--input={glob.escape(archive)}/*.warc.wet.gz",
+                f"--out={corpus}",
+            ],
         ),
         Stage(
             "vocabulary",

@@ -170,10 +170,10 @@ def score(arguments: Evaluate) -> None:
 
 
 def check_asked(arguments: Evaluate) -> None:
-    """Checks that something is to be scored, with a possible number of beams.
+    """Checks that something is to be scored, with options that it has.
 
     Raises:
-        ArtifactError: if nothing is, or there is no beam.
+        ArtifactError: if nothing is, or an option is of something else or impossible.
     """
     if arguments.beams < 1:
         raise ArtifactError(f"--beams was {arguments.beams}; it is 1 (greedy) or more.")
@@ -181,6 +181,13 @@ def check_asked(arguments: Evaluate) -> None:
         raise ArtifactError(
             f"{arguments.run} was to be evaluated on nothing; name held-out pages (--tokens DIR), "
             "tasks (--task TASK) or a parallel text (--sentences TASK)."
+        )
+    if arguments.beams > 1 and not arguments.task:
+        raise ArtifactError("--beams are of --task; name a task, or leave --beams out.")
+    if arguments.corpus is not None and not (arguments.task or arguments.sentences):
+        raise ArtifactError(
+            "--corpus is searched for examples of --task and --sentences; name one, or leave "
+            "--corpus out."
         )
 
 

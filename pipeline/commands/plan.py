@@ -166,6 +166,22 @@ def plan_to_json(
     }
 
 
+def check_new(path: Path) -> None:
+    """Checks that a plan replaces nothing but a plan.
+
+    Raises:
+        ConfigurationError: if the path holds something else.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError):
+        content = None
+    if not isinstance(content, dict) or "topology" not in content:
+        raise ConfigurationError(f"--out {path} exists and is not a plan; name another file.")
+
+
 def write(path: Path, plan: dict[str, Any]) -> None:
     """Writes a plan as JSON.
 
@@ -194,11 +210,13 @@ def run(arguments: Plan) -> None:
     Raises:
         ArtifactError: if the topology is unknown, its compiler is not installed or aborts, or the
             program is not as designed.
-        ConfigurationError: if the recipe's sizes do not divide, or the price is negative.
+        ConfigurationError: if the recipe's sizes do not divide, the price is negative, or `--out`
+            is another file.
     """
     check_plan(arguments)
     if arguments.out is not None:
         check_writable(arguments.out.parent)
+        check_new(arguments.out)
     try:
         if arguments.topology.startswith("cpu:"):
             on_cpu()

@@ -402,7 +402,8 @@ def following(arguments: Prune) -> tuple[object, ...]:
     """Returns the next command: a trimmed vocabulary has tokens of its own."""
     if arguments.trim is None:
         return ("evaluate", "--run", arguments.out, "--tokens", arguments.tokens or "tokens")
-    return ("vocabulary", "--model", arguments.out / MODEL_FILE, "--out", "vocabulary")
+    place = f"vocabulary-{arguments.out.name}"
+    return ("vocabulary", "--model", arguments.out / MODEL_FILE, "--out", place)
 
 
 def text(request: PruneRequest) -> list[Batch]:

@@ -304,10 +304,12 @@ def time_steps(arguments: Time, request: TimeRequest) -> Outcome:
     path = arguments.out / TIME_FILE
     write_json(path, msgspec.to_builtins(record))
     sides = "--baseline", arguments.baseline, "--candidate", arguments.candidate
+    read = "--tokens", arguments.tokens, "--step-times", arguments.out
+    is_comparison = len({run.recipe_sha256 for run in request.measured.values()}) == 2
     return Outcome(
         {"sha256": digest_of_contents(path)},
         f"{record.in_words()}, in {path}",
-        following=("report", *sides, "--step-times", arguments.out, "--out", "report"),
+        following=("report", *sides, *read, "--out", "report") if is_comparison else (),
     )
 
 

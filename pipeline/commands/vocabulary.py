@@ -63,6 +63,7 @@ ModelProto: Any = sentencepiece_model_pb2.ModelProto  # pyright: ignore[reportAt
 # What SentencePiece (0.2.1) reports of a size that does not fit; its numbers lack the sentinels.
 TOO_LARGE = re.compile(r"set it to a value <= ([0-9]+)")
 TOO_SMALL = re.compile(r"smaller than required_chars\. [0-9]+ vs ([0-9]+)")
+OF_TRAINING = "corpus", "size", "mixture", "character_coverage", "sample_characters"
 TRAINING_THREADS = 2  # fixed, as sums over threads depend on their number
 
 
@@ -93,10 +94,12 @@ def adoption(arguments: Vocabulary, path: Path) -> Intent:
         ArtifactError: if the settings of a training were given too.
         DataError: if the file is not such a model.
     """
-    if arguments.corpus or arguments.size:
+    given = [name for name in OF_TRAINING if getattr(arguments, name) != getattr(Vocabulary, name)]
+    if given:
+        option = f"--{given[0].replace('_', '-')}"
         raise ArtifactError(
-            f"--model {path} was given together with --corpus or --size, which train another "
-            "vocabulary; give one or the other."
+            f"--model {path} was given together with {option}, which trains another vocabulary; "
+            "give one or the other."
         )
     with_sentinels(path)
     return Intent(

@@ -215,11 +215,15 @@ def _check_corpus(corpus: str, tokens: str | None) -> None:
         )
     inputs = artifacts.read_manifest(tokens, "tokenize", artifacts.Head).inputs
     corpora = {digest for name, digest in inputs.items() if name.startswith("corpus_")}
+    if len(corpora) > 1:
+        raise ArtifactError(
+            f"{tokens} were made from {len(corpora)} corpora, and {corpus} is not all of it; omit "
+            "--corpus."
+        )
     if corpora != {artifacts.digest_of_manifest(corpus)}:
         raise ArtifactError(
-            f"{tokens} were made from {len(corpora)} "
-            f"{'corpus' if len(corpora) == 1 else 'corpora'}, and {corpus} is not all of it; name "
-            "the one corpus that they were made from, or omit --corpus."
+            f"{tokens} were made from another corpus than {corpus}, or from this one before it was "
+            "changed; name that one, or omit --corpus."
         )
 
 

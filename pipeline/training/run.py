@@ -229,8 +229,12 @@ def following(recipe: Recipe, out: Place, tokens: object | None = None) -> tuple
         place = out.parent / sparse
         return "pretrain", "--recipe", sparse, "--tokens", tokens, "--out", place
     sides = ("RUN", out) if recipe.model.switch else (out, "RUN")
+    student = ()
+    if recipe.distillation is not None:
+        sides, student = ("RUN", "TEACHER"), ("--student", out)
     read = ("--tokens", tokens) if tokens is not None else ()
-    return "report", "--baseline", sides[0], "--candidate", sides[1], *read, "--out", "report"
+    words = "report", "--baseline", sides[0], "--candidate", sides[1], *student, *read
+    return *words, "--out", "report"
 
 
 def make_examples(

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from data.curation.leakage import leaked_examples
 from data.errors import DataError
-from data.examples.mixture import Schedule, TextSizes, make_schedule, parse
+from data.examples.mixture import Schedule, TextSizes, make_schedule, parse, weights_file
 from data.examples.pretraining_examples import Examples
 from data.examples.span_corruption import Lengths
 from data.examples.task_examples import PRETRAINING, Source, TaskExamples, encode_source
@@ -159,6 +159,12 @@ class Finetuning(NamedTuple):
         Raises:
             DataError: if the recipe has no mixture of these tasks.
         """
+        if weights_file(recipe.mixture):
+            raise DataError(
+                f"Mixture {recipe.mixture!r} gives weights to pages of languages, and a "
+                "source here is a language of a task; choose temperature:ALPHA, proportional or "
+                "uniform."
+            )
         sizes = Counter(
             f"{data.task.name}/{example.language}" for data in self.tasks for example in data.train
         )

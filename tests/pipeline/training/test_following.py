@@ -4,6 +4,7 @@ import shlex
 from dataclasses import replace
 from pathlib import Path
 
+from model.config import DistillationConfig
 from pipeline import command_line
 from pipeline.recipe import named
 from pipeline.recipe.recipe import with_rows
@@ -43,6 +44,15 @@ def test_a_changed_recipe_and_a_sparse_one_are_compared():
     changed = replace(named.get("mt5-laptop"), steps=9)
     assert words(changed)[:3] == ["report", "--baseline", "runs/mt5"]
     assert words(named.get("switch-laptop"))[3:5] == ["--candidate", "runs/mt5"]
+
+
+def test_a_student_is_compared_beside_its_teacher():
+    student = replace(named.get("mt5-laptop"), distillation=DistillationConfig())
+    found = words(student)
+    assert found[:7] == [
+        *("report", "--baseline", "RUN", "--candidate", "TEACHER", "--student", "runs/mt5")
+    ]
+    assert command_line.parse(found).student == (Path("runs/mt5"),)
 
 
 def test_without_evaluations_a_run_is_inspected():

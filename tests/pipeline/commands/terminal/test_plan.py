@@ -119,6 +119,14 @@ def test_a_switch_that_cannot_begin_as_the_recipe_is_an_error(capsys, words, sai
     assert said in " ".join(capsys.readouterr().err.split())
 
 
+def test_a_plan_replaces_nothing_but_a_plan(tmp_path, capsys):
+    (tmp_path / "notes.json").write_text('{"mine": 1}')
+    for path in (tmp_path / "notes.json", tmp_path):
+        words = "plan", "--recipe=mt5-demo", "--topology=cpu:1", f"--out={path}"
+        assert cli.run(words) == 2
+        assert "exists and is not a plan" in " ".join(capsys.readouterr().err.split())
+
+
 def test_an_unknown_topology_is_an_error_of_one_sentence(capsys):
     assert cli.run(["plan", "--recipe", "switch-demo", "--topology", "v9:2x2"]) == 2
     assert "v5p:4x8x8" in capsys.readouterr().err

@@ -115,6 +115,8 @@ def test_training_a_model_and_taking_one_exclude_each_other(tmp_path):
     (tmp_path / "x.model").write_bytes(foreign_model())
     with pytest.raises(ArtifactError, match="give one or the other"):
         run(Vocabulary(model=tmp_path / "x.model", size=300, out=tmp_path / "out"))
+    with pytest.raises(ArtifactError, match="together with --character-coverage"):
+        run(Vocabulary(model=tmp_path / "x.model", character_coverage=0.9, out=tmp_path / "out"))
 
 
 def write_pages(corpus: Path, language: str, texts: list[str], split: str = "train") -> Path:

@@ -386,8 +386,13 @@ def test_a_fine_tuned_run_is_exported_with_the_languages_of_its_tasks(tuned, tmp
 
 @pytest.mark.slow
 def test_nothing_to_evaluate_is_one_sentence(tuned, capsys):
-    assert mswitch("evaluate", "--run", tuned) == 2
-    assert "--tokens DIR" in capsys.readouterr().err
+    for words, says in (
+        ((), "--tokens DIR"),
+        (("--tokens", "t", "--corpus", "c"), "leave --corpus out"),
+        (("--tokens", "t", "--beams", "2"), "leave --beams out"),
+    ):
+        assert mswitch("evaluate", "--run", tuned, *words) == 2
+        assert says in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.slow
@@ -505,6 +510,7 @@ def test_an_imported_checkpoint_learns_what_the_exported_run_does(pretrained, tm
         (("--task", "nothing.yaml"), "does not exist"),
         (("--corpus", "nothing"), "clean output was expected in nothing"),
         (("--set", "mixture=temperatur:0.3"), "temperature:ALPHA"),
+        (("--set", "mixture=weights:w.tsv"), "a source here is a language of a task"),
         (("--each-language", "--languages", "en", "yo"), "no development examples of yo"),
     ],
 )

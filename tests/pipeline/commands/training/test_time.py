@@ -52,7 +52,7 @@ def test_a_run_against_itself_takes_as_long_and_is_only_read(
     assert times(pretrained) == before
     said = " ".join(capsys.readouterr().err.split())
     assert re.search(r"time: a step takes 0\..* on 8 × cpu, \d+ threads? \(medians", said)
-    assert f"next: mswitch report --baseline {pretrained} --candidate {pretrained}" in said
+    assert "next:" not in said  # a report refuses to compare a run with itself
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "manifest.json", "step_times.json"
     ]  # fmt: skip
