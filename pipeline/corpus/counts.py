@@ -1,13 +1,9 @@
 """Counts of a work item, which add up over items in any order; their sum is that of the job.
 
 A count is a sum over (kind, language, detail); language or detail is "" where it does not apply. A
-tally has counts, positions of broken records, the sorted runs that the item spilled, and seconds of
-language identification.
+tally has counts, positions of broken records, and the sorted runs that the item spilled.
 """
 
-import contextlib
-import threading
-import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
@@ -27,9 +23,6 @@ COUNTED = {
     "not_asked": "pages_not_asked",
     "bytes": "bytes_read",
 }
-
-
-NOT_KEPT = "groups", "identification_seconds"  # fields of a tally that its file has not
 
 
 class SortedRun(NamedTuple):
@@ -64,8 +57,6 @@ class Tally(Struct, kw_only=True):
             sum.
         runs: sorted runs that a work item spilled for the files of the corpus; none in a sum.
         groups: groups of these runs; in a sum alone, and in no file.
-        identification_seconds: seconds of language identification, for the counters; in no file,
-            as they would differ on retry.
     """
 
     counts: dict[str, dict[str, dict[str, Count]]] = {}
@@ -73,7 +64,6 @@ class Tally(Struct, kw_only=True):
     smallest: dict[str, list[str]] = {}
     runs: list[SortedRun] = []
     groups: set[str] = set()
-    identification_seconds: float = 0.0
 
     def add(self, kind: str, language: str = "", detail: str = "", number: int = 1) -> None:
         """Adds a number to a count."""
@@ -133,16 +123,17 @@ class Tally(Struct, kw_only=True):
     def as_json(self) -> dict[str, Any]:
         """Returns the part of the tally that its file holds, the same on retry."""
         value = to_builtins(self, order="deterministic")
-        return {name: part for name, part in value.items() if name not in NOT_KEPT}
+        del value["groups"]
+        return value
 
     def counters(self) -> Counter[str]:
         """Returns the work item's additions to the job's counters, the same on every runner.
 
-        The names are pages_read, pages_kept, pages_not_asked, bytes_read, rejected/REASON,
-        broken/REASON and language_milliseconds. Counts of hosts and of entries have no counter,
-        because every worker reports each counter by its name, again and again.
+        The names are pages_read, pages_kept, pages_not_asked, bytes_read, rejected/REASON and
+        broken/REASON. Counts of hosts and of entries have no counter, because every worker reports
+        each counter by its name, again and again.
         """
-        values = Counter({"language_milliseconds": round(1000 * self.identification_seconds)})
+        values = Counter[str]()
         for kind, _, detail, number in self:
             if kind in ("rejected", "broken"):
                 values[f"{kind}/{detail}"] += number
@@ -160,26 +151,3 @@ def total(tallies: Iterable[Tally]) -> Tally:
         for reason, places in tally.broken.items():
             sums.broken[reason] = sorted(sums.broken.get(reason, []) + places)[:SAMPLES]
     return sums
-
-
-_spent = threading.local()
-
-
-@contextlib.contextmanager
-def identification_timed() -> Iterator[None]:
-    """Adds the time of the block to this thread's seconds of language identification."""
-    started = time.perf_counter()
-    yield
-    _spent.seconds = _seconds() + time.perf_counter() - started
-
-
-@contextlib.contextmanager
-def counted_in(tally: Tally) -> Iterator[None]:
-    """Adds the seconds of language identification in the block to the tally."""
-    before = _seconds()
-    yield
-    tally.identification_seconds += _seconds() - before
-
-
-def _seconds() -> float:
-    return getattr(_spent, "seconds", 0.0)

@@ -17,7 +17,7 @@ from data.reading.page import Dropped, Page, Rejected
 from data.rules.held_out import AsPublished, OneIn, ShareOfEachLanguage, ShareOfUnsplitPages
 from data.urls import normalized_hash
 from pipeline.beam.workspace import Workspace
-from pipeline.corpus import counts, spills
+from pipeline.corpus import spills
 from pipeline.corpus.counts import Tally
 from pipeline.corpus.judgements import Judgement, Rows, judge_page
 from pipeline.corpus.lines import FindDuplicateLines, SpillLineKeys, duplicate_lines
@@ -48,7 +48,6 @@ class JudgePages:
         """Judges one shard."""
         tally, space = Tally(), self.workspace
         with (
-            counts.counted_in(tally),
             self.run_writer(number, tally) as file,
             spills.outcome_writer(space, number, spills=self.growable) as decided,
         ):

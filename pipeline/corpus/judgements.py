@@ -24,7 +24,7 @@ from jaxtyping import Float64, UInt32
 from data.errors import concerns_one_page
 from data.language_id import cld3, identifiers
 from data.language_id.combined import CombinedIdentifier
-from data.language_id.identifiers import Identifier, Prediction
+from data.language_id.identifiers import Identifier
 from data.language_id.thresholds import STEPS, MedianLessDeviation, decide, steps_of
 from data.languages import NO_LANGUAGE, UNDETERMINED, codes
 from data.numbers import is_among
@@ -42,7 +42,7 @@ from pipeline.beam.workspace import (
     verdict_paths,
 )
 from pipeline.corpus import spills
-from pipeline.corpus.counts import Tally, identification_timed
+from pipeline.corpus.counts import Tally
 from pipeline.corpus.keys import collected_numbers
 from pipeline.corpus.spills import ROW, page_spill
 
@@ -123,7 +123,7 @@ class IdentifyLanguage:
 
     def __call__(self, page: Page) -> Page | Rejected:
         """Judges one page."""
-        answer = _identify(self.model, page.text)
+        answer = _identifier(self.model).identify(page.text)
         language = answer.language_above(self.certain_probability)
         return _in_mc4(
             page._replace(
@@ -142,8 +142,7 @@ class KeepEnglish:
 
     def __call__(self, page: Page) -> Page | Rejected:
         """Judges one page."""
-        with identification_timed():
-            answer = identifiers.identify_by_langdetect(page.text)
+        answer = identifiers.identify_by_langdetect(page.text)
         reason = identifiers.why_not_english(answer, self.certain_probability)
         if reason is not None or answer is None:
             return Rejected(page, reason or "language_unidentifiable")
@@ -161,7 +160,7 @@ class CheckDeclaredLanguage:
 
     def __call__(self, page: Page) -> Page | Rejected:
         """Judges one page."""
-        answer = _identify(self.model, page.text)
+        answer = _identifier(self.model).identify(page.text)
         identified = answer.language_above(self.certain_probability)
         language = page.declared_language or UNDETERMINED
         return page._replace(
@@ -182,8 +181,7 @@ class RecordLanguage:
 
     def __call__(self, page: Page) -> Page | Rejected:
         """Identifies one page."""
-        with identification_timed():
-            answer = _combined_identifier(self.model).identify(page.text)
+        answer = _combined_identifier(self.model).identify(page.text)
         if answer.language == NO_LANGUAGE:
             return Rejected(page, "not_a_language")
         return page._replace(
@@ -241,11 +239,6 @@ def _cleaned_page(page: Page, cleaned: Cleaned) -> Page | Rejected:
     if reason is not None:
         return Rejected(page, reason)
     return page._replace(text=text, removed_lines=(*page.removed_lines, *sorted(removed.items())))
-
-
-def _identify(model: str | None, text: str) -> Prediction:
-    with identification_timed():
-        return _identifier(model).identify(text)
 
 
 @functools.cache

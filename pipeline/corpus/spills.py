@@ -30,7 +30,6 @@ from data.reading import page as page_table
 from data.reading.page import REJECTED, WRITTEN_WITH_CLUSTERS, Dropped, NotAsked, Page, Rejected
 from data.urls import normalized_hash
 from pipeline.beam.workspace import Workspace
-from pipeline.corpus import counts
 from pipeline.corpus.counts import SortedRun, Tally
 
 NUMBERS = pa.schema([("number", pa.uint32())])
@@ -270,7 +269,6 @@ def page_spill(workspace: Workspace, step: str, shard: int) -> Iterator[PageSpil
     """Yields the spilled files of a step for a shard, which appear when the block ends."""
     tally = Tally()
     with (
-        counts.counted_in(tally),
         writer(workspace, workspace.spill(step, shard), PAGES_SCHEMA) as pages,
         run_writer(workspace, workspace.spill(step, shard, ".rejected"), tally) as rejected,
     ):

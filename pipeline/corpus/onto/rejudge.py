@@ -21,7 +21,7 @@ from data.reading import page
 from data.reading.page import Dropped, Page, Rejected
 from pipeline.beam.job import Record, Stage
 from pipeline.beam.workspace import Workspace
-from pipeline.corpus import counts, spills
+from pipeline.corpus import spills
 from pipeline.corpus.counts import Tally
 from pipeline.corpus.judge import DUPLICATE_LINE, JudgePages, without_duplicate_lines
 from pipeline.corpus.judgements import (
@@ -88,7 +88,6 @@ def judge_changed(shards: BaseShards, judge: JudgePages, shard: int) -> Tally:
     """Judges the pages of a shard of the base corpus on which a verdict has changed."""
     tally, lost = Tally(), Tally()
     with (
-        counts.counted_in(tally),
         spills.outcome_writer(judge.workspace, shard, spills=True) as decided,
         row_changes(judge, shard, tally) as files,
     ):
