@@ -33,6 +33,7 @@ equal by chance.
 
 import functools
 import itertools
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -66,7 +67,9 @@ NGRAM_WORDS = 13
 # A look-up in a table of bytes excludes most words of pages before a binary search.
 SLOTS_PER_HASH, FEWEST_SLOTS = 16, 1 << 16
 KANA_SHARE = 10  # a text is Japanese if a tenth of its characters is kana
-JSON_LINES, PARQUET, TSV = (".jsonl", ".jsonl.gz", ".json.gz"), ".parquet", (".tsv", ".tsv.gz")
+JSON_LINES = ".jsonl", ".jsonl.gz", ".json.gz", ".ndjson", ".ndjson.gz"
+PARQUET, TSV = ".parquet", (".tsv", ".tsv.gz")
+JSON_VALUE = re.compile(r"\s*[{\[]\s*[\"\]}{\[]")
 
 
 class NGrams(NamedTuple):
@@ -216,8 +219,8 @@ def texts_of(path: str) -> Iterator[str]:
         path: path or address of a file, or a task as `data.tasks.description.find_task` takes it.
 
     Raises:
-        DataError: if the file does not exist, is not Parquet or JSON Lines, or the description is
-            wrong.
+        DataError: if the file does not exist or is not of the form that its name says, or the
+            description is wrong.
     """
     if is_task(path):
         data = read_task(path)
@@ -244,15 +247,29 @@ def _check_exists(path: str) -> None:
 
 
 def _texts_of_file(path: Path, name: str) -> Iterator[str]:
-    if name.endswith(PARQUET):
+    kind = name.lower()
+    if kind.endswith(PARQUET):
         yield from texts_in(path, name)
-    elif name.endswith(JSON_LINES):
+    elif kind.endswith(JSON_LINES):
         yield from _texts_of_json_lines(path, name)
     else:
-        for line in records.read_lines(path):
-            if not isinstance(line, BrokenRecord):
-                text = line.content.decode("utf-8-sig", "replace").rstrip("\r\n")
-                yield from text.split("\t") if name.endswith(TSV) else [text]
+        lines = (line for line in records.read_lines(path) if not isinstance(line, BrokenRecord))
+        for number, line in enumerate(lines):
+            if number == 0 and not _is_text(line.content):
+                raise DataError(
+                    f"The benchmark {name} should be lines of UTF-8 and begins with JSON or with "
+                    "bytes of another form; name it .jsonl, convert or unpack it."
+                )
+            text = line.content.decode("utf-8-sig", "replace").rstrip("\r\n")
+            yield from text.split("\t") if kind.endswith(TSV) else [text]
+
+
+def _is_text(line: bytes) -> bool:
+    try:
+        text = line.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return False
+    return "\0" not in text and JSON_VALUE.match(text) is None
 
 
 def _texts_of_json_lines(path: Path, name: str) -> Iterator[str]:

@@ -51,11 +51,15 @@ SAME = {
 }  # fmt: skip
 DIGITS = "[0-9](?:[-. ()/]{0,3}[0-9]){6,17}"
 AFTER = r"(?![0-9A-Za-z_=%€]|[./\\-][0-9A-Za-z])"
-# Neither within a word or an address (text/01/04140000.xhp) nor within a longer number.
+# Neither within a word or an address (text/01/04140000.xhp) nor within a longer number. Behind one
+# with a plus a word may follow (+44 20 7946 0018Fax).
 CANDIDATE = re.compile(
     NOT_IN_A_WORD
-    + rf"(?<![/\\=#&%$€£*~]){NOT_GROUPED}((?:\+ ?\(?|(?<![0-9][-. ])\(?){DIGITS}){AFTER}"
+    + rf"(?<![/\\=#&%$€£*~]){NOT_GROUPED}"
+    + rf"(\+ ?\(?{DIGITS}(?![0-9]|[./\\-][0-9])|(?<![0-9][-. ])\(?{DIGITS}{AFTER})"
 )
+# All digits of a candidate that AFTER cut: of 030 901820/Fax it leaves what stands before the end.
+WHOLE = re.compile(rf"(?:\+ ?)?\(?{DIGITS}")
 # The same right behind a number, of which the lookbehinds must not take the last digit for a part.
 NEXT = re.compile(rf"[-. ]{{0,3}}((?:\+ ?)?\(?{DIGITS}){AFTER}")
 # What follows a number in its candidate. Without AFTER, which a number found there would change.
@@ -270,6 +274,9 @@ def _first_number(
     begin, written = candidate[0], text[slice(*candidate)]
     if NO_NUMBER.match(written):
         return None
+    whole = WHOLE.match(text, begin, end)
+    if whole is not None and whole.end() > candidate[1] and _is_number(whole[0], plans):
+        return whole.span()
     number = _number(written, plans)
     if number is None:
         number = _first_of_two(text[begin : min(begin + TWO, end)], len(written), plans)

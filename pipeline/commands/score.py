@@ -28,7 +28,7 @@ from pipeline.beam.job import do_items
 from pipeline.beam.options import check_workers_reach, pipeline_options, use_store_options
 from pipeline.beam.workspace import Workspace, check_files, clear, workspace_key
 from pipeline.corpus.pages import PAGES_FOLDER, CorpusFile, corpus_files, read_corpus
-from pipeline.curation.score import ScoreFile, ScoreRecord, Scoring, manifest_of
+from pipeline.curation.score import BENCHMARK, ScoreFile, ScoreRecord, Scoring, manifest_of
 from pipeline.errors import ArtifactError
 from pipeline.stage import Identity, Intent, Outcome, Reading, files_of, run_stage
 from pipeline.terminal import Terminal
@@ -73,7 +73,7 @@ def checked_request(arguments: Score) -> ScoreRequest:
     inputs = {"corpus": digest_of_manifest(arguments.corpus)}
     names = names_below(arguments.benchmarks)
     for name, path in zip(names, arguments.benchmarks, strict=True):
-        inputs[f"benchmark {name}"] = digest_of(path)
+        inputs[BENCHMARK + name] = digest_of(path)
     size = sum(file.size for file in files)
     reads = [Reading("corpus", arguments.corpus, len(files), size, f"{pages:,} pages")]
     if arguments.benchmarks:

@@ -57,7 +57,7 @@ from pipeline.curation.robots import (
     ListHosts,
     skipped_robots,
 )
-from pipeline.curation.score import read_scores, thresholds_of
+from pipeline.curation.score import BENCHMARK, read_scores, thresholds_of
 from pipeline.curation.select import (
     LateRules,
     SelectFile,
@@ -188,11 +188,17 @@ def intent_of(
         writes=f"{PAGES_FOLDER}/, {REJECTED_FOLDER}/ and manifest.json",
         out=arguments.out,
         identity=Identity(
-            settings_of(arguments, rules),
+            settings_of(arguments, rules, scored_benchmarks(arguments.scores)),
             digests | digests_of_lists(arguments),
         ),
         work=f"late rules for {pages:,} pages",
     )
+
+
+def scored_benchmarks(scores: str) -> list[str]:
+    """Returns the names of the benchmarks that pages were compared with."""
+    inputs = read_scores(scores).inputs
+    return sorted(name.removeprefix(BENCHMARK) for name in inputs if name.startswith(BENCHMARK))
 
 
 def digests_of_lists(arguments: Select) -> dict[str, str]:
@@ -207,13 +213,15 @@ def digests_of_lists(arguments: Select) -> dict[str, str]:
     return digests
 
 
-def settings_of(arguments: Select, rules: LateRules) -> Mapping[str, Any]:
-    """Returns every setting that changes the corpus, as JSON values."""
+def settings_of(
+    arguments: Select, rules: LateRules, benchmarks: Sequence[str]
+) -> Mapping[str, Any]:
+    """Returns every setting that changes the corpus, as JSON values, with scored benchmarks."""
     thresholds = {code: asdict(bounds) for code, bounds in (rules.quality or {}).items()}
     return {
         "languages": arguments.languages,
         "least_language_share": arguments.least_language_share,
-        "benchmarks": arguments.benchmarks,
+        "benchmarks": [*benchmarks] if arguments.benchmarks else None,
         "quality": arguments.quality,
         "thresholds": digest_of_value(thresholds),
         "blocked": names_below(arguments.blocked),
@@ -270,17 +278,21 @@ def select(request: SelectRequest, out: str, started: float) -> Outcome:
     return Outcome(
         body,
         f"{kept:,} of {request.pages:,} pages in {arguments.out}",
-        itertools.chain(skipped, cautions(body, arguments.out, request.rules)),
+        itertools.chain(skipped, cautions(body, arguments.out, request.rules, rules)),
         advised_command(arguments.out, body["languages"]),
     )
 
 
-def cautions(body: Mapping[str, Any], out: str, rules: LateRules) -> Iterator[str]:
+def cautions(
+    body: Mapping[str, Any], out: str, rules: LateRules, settings: Mapping[str, Any]
+) -> Iterator[str]:
     """Yields cautions on a selection, the gravest first."""
     for paths in (rules.blocked, rules.opted_out):
         yield from set_aside(paths, paths)
     if not any(entry["kept"] for entry in body["languages"].values()):
         yield "No page was kept; `mswitch inspect` shows the reasons."
+    if settings["benchmarks"] == []:
+        yield "No benchmark was scored, so text of none was looked for: score with --benchmarks."
     entries = body["languages"].items()
     pages = {code for code, entry in entries if entry["kept"] or entry["rejected"]}
     without = [] if rules.quality is None else sorted(pages - rules.quality.keys())

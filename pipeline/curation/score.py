@@ -199,6 +199,9 @@ def manifest_of(records: Iterable[tuple[CorpusFile, ScoreRecord]]) -> dict[str, 
     }
 
 
+BENCHMARK = "benchmark "  # in front of a benchmark's name, among the inputs of scores
+
+
 def read_scores(directory: str) -> ScoresManifest:
     """Returns the manifest of scores.
 

@@ -142,7 +142,7 @@ def check_name(name: str) -> None:
             f"write for example {EXAMPLES}."
         )
     shape, dimensions = _shape(sizes), 2 if generation in FLAT else 3
-    if math.prod(shape) > LARGEST[generation] or len(shape) != dimensions:
+    if not 0 < math.prod(shape) <= LARGEST[generation] or len(shape) != dimensions:
         raise ArtifactError(
             f"--topology {name} was asked; name a slice of {generation} with {dimensions} "
             f"dimensions and at most {LARGEST[generation]:,} chips."

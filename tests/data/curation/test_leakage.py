@@ -3,8 +3,10 @@
 Overlaps are those of tuples of words in plain Python (`plain_shingles`).
 """
 
+import bz2
 import gzip
 import json
+import lzma
 import random
 
 import pyarrow as pa
@@ -102,12 +104,12 @@ def test_every_format_of_a_benchmark_is_read(tmp_path):
     }
     for name, text in content.items():
         (tmp_path / name).write_text(text)
-    (tmp_path / "d.jsonl.gz").write_bytes(gzip.compress(content["a.jsonl"].encode()))
+    (tmp_path / "d.ndjson.gz").write_bytes(gzip.compress(content["a.jsonl"].encode()))
     rows = [{"choices": {"text": [WORDS, None]}, "answer": 1, "question": "who?"}]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "e.parquet")
     paths = sorted(map(str, tmp_path.iterdir()))
     benchmarks = Benchmarks.read([*paths, paths[0]])
-    assert benchmarks.names == ("a.jsonl", "b.tsv", "c.txt", "d.jsonl.gz", "e.parquet")
+    assert benchmarks.names == ("a.jsonl", "b.tsv", "c.txt", "d.ndjson.gz", "e.parquet")
     assert benchmarks.ngrams == (2,) * 5
     assert benchmarks.overlaps([WORDS, "moja"], "sw") == [list(benchmarks.names), []]
 
@@ -120,6 +122,21 @@ def test_gzipped_json_is_read_as_its_values_and_not_as_its_escapes(tmp_path):
     path.write_bytes(gzip.compress(json.dumps([text, text], indent=1).encode()))
     with pytest.raises(DataError, match=r"x\.json\.gz is not a JSON value; write one per"):
         list(texts_of(str(path)))
+
+
+@pytest.mark.parametrize(
+    "name, content",
+    [
+        ("x.JSONL.txt", b'{"text": "caf\\u00e9"}\n'),
+        ("x.jsonl.xz", lzma.compress(WORDS.encode())),
+        ("x.jsonl.bz2", bz2.compress(WORDS.encode())),
+        ("x.txt", "café\n".encode("latin-1")),
+    ],
+)
+def test_a_benchmark_that_is_not_what_its_name_says_is_refused(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match="should be lines of UTF-8"):
+        list(texts_of(str(tmp_path / name)))
 
 
 def test_tasks_are_read_without_their_training_examples(tmp_path):

@@ -143,6 +143,7 @@ def slice_of(name: str, *shape: int, kind: str = "TPU v5") -> Topology:
         ("cpu:0", "unknown"),
         ("v5p:4x4", "3 dimensions"),
         ("v5e:32x32", "at most 256 chips"),
+        ("v5e:0x4", "at most 256 chips"),
         ("cpu:4096", "already has"),
     ],
 )

@@ -204,7 +204,7 @@ def test_partitions_and_waves_do_not_change_the_outcome(asked, selected, tmp_pat
     assert rows_in(tmp_path / "waves", "rejected") == rows_in(selected, "rejected")
 
 
-def test_a_second_selection_keeps_licence_and_history(selected, tmp_path):
+def test_a_second_selection_keeps_licence_and_history(selected, tmp_path, capfd):
     corpus, scores, out = (tmp_path / name for name in ("corpus", "scores", "out"))
     shutil.copytree(selected, corpus)
     manifest = json.loads((corpus / MANIFEST).read_text())
@@ -219,7 +219,17 @@ def test_a_second_selection_keeps_licence_and_history(selected, tmp_path):
     assert found["history"][1]["languages"]["en"]["masked"] == {"email": 1}
     assert len(found["rules"]["late"]) == 2
     assert found["rules"]["name"] == "mc4"
-    assert "license: odc-by" in (out / "README.md").read_text()
+    card = (out / "README.md").read_text()
+    assert "license: odc-by" in card
+    assert "benchmarks" not in card  # the scores are of none, which is said
+    assert "No benchmark was scored" in " ".join(capfd.readouterr().err.split())
+    rows = [{"text": " ".join(map(str, range(20)))}]
+    (tmp_path / "xnli.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    named = {"out": str(tmp_path / "named"), "quality": "none"}
+    score(Score(corpus=str(corpus), out=f"{scores}-2", benchmarks=(str(tmp_path / "xnli.jsonl"),)))
+    select_command.run(Select(corpus=str(corpus), scores=f"{scores}-2", **named))
+    assert "- benchmarks: xnli.jsonl" in (tmp_path / "named/README.md").read_text()
+    assert "No benchmark was scored" not in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("share", [-0.1, 7.0, float("nan")])
