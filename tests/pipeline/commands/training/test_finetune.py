@@ -385,11 +385,12 @@ def test_a_fine_tuned_run_is_exported_with_the_languages_of_its_tasks(tuned, tmp
 
 
 @pytest.mark.slow
-def test_nothing_to_evaluate_is_one_sentence(tuned, capsys):
+def test_nothing_to_evaluate_is_one_sentence(tuned, pretrained, capsys):
+    tokens = "--tokens", pretrained / "tokens"
     for words, says in (
         ((), "--tokens DIR"),
-        (("--tokens", "t", "--corpus", "c"), "leave --corpus out"),
-        (("--tokens", "t", "--beams", "2"), "leave --beams out"),
+        ((*tokens, "--corpus", "c"), "leave --corpus out"),
+        ((*tokens, "--beams", "2"), "leave --beams out"),
     ):
         assert mswitch("evaluate", "--run", tuned, *words) == 2
         assert says in " ".join(capsys.readouterr().err.split())
