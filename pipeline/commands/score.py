@@ -34,7 +34,7 @@ from pipeline.stage import Identity, Intent, Outcome, Reading, files_of, run_sta
 from pipeline.terminal import Terminal
 
 STAGE = "score"
-VERSION = 4  # raised when unfinished scores of an earlier version may not be resumed
+VERSION = 5  # raised when unfinished scores of an earlier version may not be resumed
 
 
 @dataclass(frozen=True, kw_only=True)
