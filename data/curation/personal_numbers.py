@@ -58,7 +58,7 @@ CANDIDATE = re.compile(
     + rf"(?<![/\\=#&%$€£*~]){NOT_GROUPED}"
     + rf"(\+ ?\(?{DIGITS}(?![0-9]|[./\\-][0-9])|(?<![0-9][-. ])\(?{DIGITS}{AFTER})"
 )
-# All digits of a candidate that AFTER cut: of 030 901820/Fax it leaves what stands before the end.
+# A candidate with the digits that AFTER took from it: of 030 1234 5678/Fax it left 030 1234.
 WHOLE = re.compile(rf"(?:\+ ?)?\(?{DIGITS}")
 # The same right behind a number, of which the lookbehinds must not take the last digit for a part.
 NEXT = re.compile(rf"[-. ]{{0,3}}((?:\+ ?)?\(?{DIGITS}){AFTER}")

@@ -35,6 +35,7 @@ from pipeline.beam.workspace import Workspace
 from pipeline.corpus.pages import CorpusFile
 from pipeline.errors import ArtifactError
 
+BENCHMARK = "benchmark "  # in front of a benchmark's name, among the inputs of scores
 BENCHMARKS = pa.list_(pa.string())
 SCORES = pa.schema(
     [
@@ -197,9 +198,6 @@ def manifest_of(records: Iterable[tuple[CorpusFile, ScoreRecord]]) -> dict[str, 
             for code, language_sum in counts.items()
         }
     }
-
-
-BENCHMARK = "benchmark "  # in front of a benchmark's name, among the inputs of scores
 
 
 def read_scores(directory: str) -> ScoresManifest:
