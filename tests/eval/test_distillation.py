@@ -115,6 +115,9 @@ def test_a_gain_within_noise_is_not_kept_where_other_runs_make_the_set_bounded()
     assert bounded is not None
     assert not found.gain_is_clear
     assert found.gain_retained is found.gain_retained_low is None
+    assert distillation.why_none(found) == "gain may be 0"
+    worse = distillation.retained_gain([sides[1], sides[0], sides[2]])
+    assert distillation.why_none(worse) == "no gain"
 
 
 def test_a_page_without_a_scored_token_changes_nothing():

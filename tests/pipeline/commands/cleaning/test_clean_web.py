@@ -13,12 +13,14 @@ from data.language_id.combined import CombinedIdentifier
 from data.reading import page as page_table
 from data.reading.page import Page
 from data.rules import rule_sets, web_lines
+from data.rules.held_out import ShareOfEachLanguage
 from data.rules.rule_sets import mswitch_web
 from data.urls import normalize
 from pipeline.arguments import Clean
 from pipeline.commands import clean
 from pipeline.corpus import spills
 from pipeline.corpus.read import Cut
+from pipeline.corpus.request import requested_rules
 
 MODEL = str(Path(__file__).parents[3] / "data/language_id/six_languages.bin")
 SMALL = Cut(shard_bytes=1, chunk_characters=10_000, partition_bytes=3_000)
@@ -142,6 +144,21 @@ def test_text_that_is_no_language_is_rejected(tmp_path):
     assert manifest["languages"]["und"]["rejected"]["not_a_language"] == 1
     (row,) = [row for row in rows(tmp_path / "out/rejected") if row["url"] == digests.url]
     assert (row["reason"], row["language"]) == ("not_a_language", "und")
+
+
+@pytest.mark.parametrize(
+    "given, share, minimum",
+    [
+        ({"rules": "demo", "validation_minimum": 3}, 0.12, 3),
+        ({"rules": "mswitch-web", "validation_share": 0.01}, 0.01, 10),
+        ({"rules": "mc4", "validation_minimum": 3}, 0.001, 3),
+        ({"rules": "mc4", "validation_share": 0.01}, 0.01, 0),
+    ],
+)
+def test_what_is_not_given_of_held_out_pages_is_the_rules_own(given, share, minimum):
+    held_out = requested_rules(Clean(input=("x",), out="out", **given)).held_out
+    assert isinstance(held_out, ShareOfEachLanguage)
+    assert (held_out.share, held_out.minimum) == (share, minimum)
 
 
 @pytest.mark.slow
