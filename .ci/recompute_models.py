@@ -6,7 +6,7 @@ from pathlib import Path
 from recompute_contents import check_names
 from recompute_gains import kept, mean_gain
 from recompute_languages import compare_languages, compare_losses, compare_means, compare_summary
-from recompute_sides import NATS, Side, curves, last, side, unit_of, without_variants
+from recompute_sides import NATS, Side, curves, evaluations, last, side, unit_of, without_variants
 from recompute_statistics import same
 
 
@@ -46,15 +46,21 @@ def compare_further(report: dict, sides: list[Side], also: list[str]) -> None:
         print(f"{name}: losses of {len(losses)} languages and their intervals equal to 1e-9")
 
 
-def compare_pruned(report: dict, candidate: Side, also: list[str]) -> None:
-    """Compares what pruned models lost against the candidate, in their languages and in others."""
+def compare_pruned(report: dict, candidate: list[Path], also: list[str]) -> None:
+    """Compares what pruned models lost, in their languages and in others.
+
+    The sources are the candidate's longest runs of their seeds.
+    """
     named = runs_by_name(also)
     for shown in report["pruned"]:
         about = json.loads((named[shown["name"]][0] / "recipe.json").read_text())
         facts = about["pruned"]["languages"], about["pruned"]["experts"]
         assert (shown["languages"], shown["experts_before"]) == facts
         assert shown["experts"] == about["recipe"]["model"]["switch"]["experts"]
-        both = side(named[shown["name"]]), candidate
+        seeds = [seed_of(run) for run in named[shown["name"]]]
+        sources = [[run for run in candidate if seed_of(run) == seed] for seed in seeds]
+        longest = [max(runs, key=lambda run: max(evaluations(run))) for runs in sources]
+        both = side(named[shown["name"]]), side(longest)
         ours, theirs = (curves(of, *NATS).iloc[-1] for of in both)
         lost = ours - theirs
         for code, value in shown["lost_nats"].items():
@@ -64,6 +70,11 @@ def compare_pruned(report: dict, candidate: Side, also: list[str]) -> None:
         for name, part in (("lost_in_own", lost[own]), ("lost_in_others", lost[~own])):
             same(f"{shown['name']} {name}", shown[name], part.mean() if len(part) else None)
         print(f"{shown['name']}: losses by share of experts kept equal to 1e-9")
+
+
+def seed_of(run: Path) -> int:
+    """Returns the seed of a run."""
+    return json.loads((run / "recipe.json").read_text())["recipe"]["seed"]
 
 
 def runs_by_name(also: list[str]) -> dict[str, list[Path]]:

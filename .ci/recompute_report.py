@@ -88,7 +88,7 @@ def main(arguments: list[str]) -> None:
     further = [one["name"] for one in report["further"]]
     check_names("further models", [word.partition("=")[0] for word in parsed.also], further)
     compare_further(report, sides, parsed.also)
-    compare_pruned(report, sides[1], parsed.also)
+    compare_pruned(report, parsed.candidate, parsed.also)
     compare_tasks(report, parsed.baseline_tasks, parsed.candidate_tasks)
     compare_sentences(report, longest(parsed.baseline), longest(parsed.candidate))
 

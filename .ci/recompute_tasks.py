@@ -81,16 +81,24 @@ def groups(identity: pd.Series, language: np.ndarray) -> list[int]:
 
 
 def compare_estimate(name: str, shown: dict, value: float, sides: list[list[Part]]) -> float | None:
-    """Compares a value with its interval; returns the p-value of a true value of 0."""
+    """Compares a value with its interval; returns the p-value of a true value of 0.
+
+    If all examples of a gain are alike it has no interval, and a sign test's p-value.
+    """
     same(name, shown["value"], value)
     if min(len(part.identity) for part in sides[0]) < 2:
         same(f"{name} low", shown["low"], None)
         return None
     size, free = standard_error(sides)
+    examples = np.unique(np.concatenate([part.identity for part in sides[0]]).astype(str)).size
+    if len(sides) == 2 and not size and value:
+        same(f"{name} low", shown["low"], None)
+        return 2.0 ** (1 - examples)
     half = stats.t.isf(0.025, free) * size
     for end, found in (("low", value - half), ("high", value + half)):
         same(f"{name} {end}", shown[end], found)
-    return float(2 * stats.t.sf(abs(value) / size, free)) if size else float(value == 0)
+    p_value = float(2 * stats.t.sf(abs(value) / size, free)) if size else 1.0
+    return max(p_value, 2.0 ** (1 - examples))
 
 
 def compare_three(name: str, shown: dict, parts: list[list[Part]], sign: float) -> float | None:

@@ -28,7 +28,8 @@ class Language:
         script: ISO 15924 code of the usual script.
         family: genealogical branch, for grouping in the report.
         iso639_3: three-letter code as web archives declare it; None for script variants.
-        aliases: other codes that mean this language.
+        aliases: other codes that mean this language or one of several that mC4 counts as it, the
+            commonest first.
         pages_millions: number of pages in mC4, in millions.
         tokens_billions: number of mT5 tokens in mC4, in billions.
         mt5_percent: share of mT5's training examples, in percent.
@@ -43,6 +44,11 @@ class Language:
     pages_millions: float
     tokens_billions: float
     mt5_percent: float
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Its codes and aliases, mC4's code first."""
+        return tuple(filter(None, (self.code, self.iso639_3, *self.aliases)))
 
     @property
     def is_script_variant(self) -> bool:
@@ -102,12 +108,7 @@ def _by_english_name() -> dict[str, Language]:
 
 @functools.cache
 def _by_code() -> dict[str, Language]:
-    return {
-        code.lower(): language
-        for language in all_languages()
-        for code in (language.code, language.iso639_3, *language.aliases)
-        if code is not None
-    }
+    return {code.lower(): language for language in all_languages() for code in language.names}
 
 
 def codes(names: Iterable[str] | None) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ per token; routers and empty expert slots are not counted.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -38,13 +38,14 @@ class Pruning(NamedTuple):
         languages: codes of the languages that it was made for.
         experts: number of experts per layer before.
         others: what became of the other experts, in words; empty if it was not recorded.
-        of_candidate: whether it was pruned from one of the candidate's runs.
+        sources: number of the candidate's run that each of its runs was pruned from; empty if one
+            was pruned from another run.
     """
 
     languages: tuple[str, ...]
     experts: int
-    others: str = ""
-    of_candidate: bool = True
+    others: str
+    sources: tuple[int, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +61,7 @@ class FurtherModel:
         differences: settings in which it and the baseline differ beyond the feed-forward.
         directories: directories of the runs, as they were named.
         pruning: how it was pruned; None if it was not.
+        bill: what it cost, if it was upcycled.
     """
 
     side: Side
@@ -70,6 +72,7 @@ class FurtherModel:
     differences: tuple[Difference, ...]
     directories: tuple[str, ...]
     pruning: Pruning | None = None
+    bill: "Bill | None" = None
 
     @property
     def name(self) -> str:
@@ -85,6 +88,7 @@ def further_model(
     differences: tuple[Difference, ...],
     directories: tuple[str, ...],
     pruning: Pruning | None = None,
+    bill: "Bill | None" = None,
 ) -> FurtherModel:
     """Returns a model compared with the baseline."""
     gains = language_gains(baseline, side, {})
@@ -97,6 +101,7 @@ def further_model(
         differences=differences,
         directories=directories,
         pruning=pruning,
+        bill=bill,
     )
 
 
@@ -134,16 +139,20 @@ class PrunedModel(NamedTuple):
 
 
 def pruned_models(candidate: Side, models: Sequence[FurtherModel]) -> list[PrunedModel]:
-    """Returns the models that were pruned from the candidate's runs, most experts first."""
-    losses = _losses(candidate)
+    """Returns the models that were pruned from the candidate's runs, most experts first.
+
+    Each of a model's runs is compared with the run that it was pruned from.
+    """
     pruned = []
     for model in models:
         pruning, experts = model.pruning, model.facts.experts
-        if pruning is None or not pruning.of_candidate:
+        if pruning is None or not pruning.sources:
             continue
         if common_unit(candidate, model.side) is not Unit.NATS_PER_TOKEN:
             continue
         assert experts is not None  # a pruned model has experts
+        sources = tuple(candidate.pages[number] for number in pruning.sources)
+        losses = _losses(replace(candidate, pages=sources))
         lost = {code: loss - losses[code] for code, loss in _losses(model.side).items()}
         counted = {code: lost[code] for code in lost if not get(code).is_script_variant}
         own = [value for code, value in counted.items() if code in pruning.languages]

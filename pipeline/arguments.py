@@ -40,7 +40,7 @@ SYNONYMS = {
     "seed": "seed=N",
     "seq_len": "inputs=N, the input tokens of a row",
     "steps": "steps=N",
-    "warmup_steps": "optimizer.hold_steps=N, the steps before the rate falls",
+    "warmup_steps": "optimizer.warm_up_steps=N, the steps over which the rate rises",
 }
 
 
@@ -542,8 +542,8 @@ class Fill(StageArguments):
     """Fill the gaps of a text with a run's model, or answer a text."""
 
     text: Annotated[str, tyro.conf.Positional]
-    """Text with the gaps <extra_id_0>, <extra_id_1>, ...; for a fine-tuned or imported run also one
-    without a gap, in the words of its task, which is answered."""
+    """Text with the gaps <extra_id_0>, <extra_id_1>, ...; for a fine-tuned, imported or
+    pruned run also one without a gap, in the words of its task, which is answered."""
     run: RunPlace
     """Directory that `mswitch pretrain`, `finetune`, `distill`, `prune` or `import-hf` wrote."""
     tokens: int = 32
@@ -592,7 +592,11 @@ class ExportHf(StageArguments):
 
 @dataclass(frozen=True, kw_only=True)
 class Inspect:
-    """Verify any artifact, checksums included, and print its contents."""
+    """Verify any artifact and print its contents.
+
+    Blocks, exports, reports and checkpoints have checksums; of corpora and scores the numbers of
+    rows are compared.
+    """
 
     directory: Annotated[str, tyro.conf.Positional]
     """Directory that a command wrote: a corpus, token blocks or a run also by its address on an

@@ -1,10 +1,11 @@
 """`mswitch COMMAND ...`: parses the command line and runs one command.
 
-Exit status: 0 done; 2 wrong arguments or input; 143 training stopped by a signal and saved; 130,
-129 or 143 another stage stopped by Ctrl-C, SIGHUP or SIGTERM; 141 nobody reads the output any more;
-75 another host of the command was lost; 1 anything else. An unusable input, and a disk that is full
-or may not be written, print one sentence, not a traceback. A command's module is imported only when
-the command runs, so `--help` loads none of JAX, Beam and TensorFlow.
+Exit status: 0 done; 2 refused or given up, in one sentence; 143 training stopped by a signal and
+saved; 130, 129 or 143 another stage stopped by Ctrl-C, SIGHUP or SIGTERM; 141 nobody reads the
+output any more; 75 another host of the command was lost; 1 a fault of the program, or one that
+`doctor` found. An unusable input, and a disk that is full or may not be written, print one
+sentence, not a traceback. A command's module is imported only when the command runs, so `--help`
+loads none of JAX, Beam and TensorFlow.
 """
 
 import os

@@ -128,6 +128,9 @@ def read_examples(task: Task, directory: str) -> TaskData:
 def task_files(task: Task, directory: str) -> list[TaskFile]:
     """Returns the files of a task, pattern by pattern, ordered by name.
 
+    Of files of one mC4 language the usual one comes first, because of rows with one identity the
+    first counts: Persian before Dari, Bokmål before Nynorsk, the usual script before others.
+
     Raises:
         DataError: if a pattern matches no file.
     """
@@ -137,6 +140,7 @@ def task_files(task: Task, directory: str) -> list[TaskFile]:
             TaskFile(join_path(directory, name), pattern, fields)
             for name, fields in sorted(_matches(pattern, task, names), key=itemgetter(0))
         ]
+        matches = _usual_first(matches)
         if not matches:
             raise DataError(
                 f"Task {task.name} reads the files {pattern} and {directory} has none; check the "
@@ -144,6 +148,22 @@ def task_files(task: Task, directory: str) -> list[TaskFile]:
             )
         files += matches
     return files
+
+
+def _usual_first(files: Sequence[TaskFile]) -> list[TaskFile]:
+    """Returns files with those of one mC4 language together, by how usual their codes are."""
+    places: dict[str, int] = {}
+    keys = []
+    for at, file in enumerate(files):
+        name = file.fields.get("language", "").strip().lower()
+        language = find(name)
+        if language is None:
+            keys.append((at, False, 0, at))
+            continue
+        rank = [code.lower() for code in language.names].index(name)
+        other_script = file.fields.get("script", language.script) != language.script
+        keys.append((places.setdefault(language.code, at), other_script, rank, at))
+    return [files[at] for *_, at in sorted(keys)]
 
 
 def _names(directory: str) -> Iterator[str]:

@@ -98,6 +98,17 @@ class ReportContents:
         return pruned_models(self.candidate, self.further)
 
     @property
+    def further_bills(self) -> list[str]:
+        """A sentence on the gain and cost of each further model that was upcycled."""
+        return [
+            further_models.sentence(
+                model.bill, model.summary, model.unit, (self.baseline.name, model.name)
+            )
+            for model in self.further
+            if model.bill is not None
+        ]
+
+    @property
     def further_rows(self) -> list[tuple[RunFacts, Summary, Unit]]:
         """Facts, summary and unit of each further model."""
         return [(model.facts, model.summary, model.unit) for model in self.further]

@@ -122,6 +122,7 @@ def _further(model: FurtherModel) -> dict[str, Any]:
         "languages": {code: asdict(gain) for code, gain in model.gains.items()},
         "differences": [difference._asdict() for difference in model.differences],
         "directories": list(model.directories),
+        "bill": None if model.bill is None else asdict(model.bill),
     }
 
 

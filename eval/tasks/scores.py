@@ -9,7 +9,9 @@ sentences rests on 204 draws, not on 19,584. Where a side has several runs, the 
 sampling unit. Variances and degrees of freedom: `eval.statistics`.
 
 Script variants are left out of means. A language with one example has no interval, and is left out
-of means as well. Where all examples and runs agree, the interval has no width.
+of means as well. Where all examples and runs agree, the interval of a score has no width. A gain of
+which all examples are alike has none, and no p-value of a gain is below that of a sign test whose
+examples all agree, 2^(1 - examples): with three examples nothing is beyond noise.
 """
 
 from collections.abc import Sequence
@@ -40,7 +42,8 @@ class ScoreInterval:
 
     Attributes:
         value: the score or gain.
-        low, high: ends of the 95% interval; None for a single example.
+        low, high: ends of the 95% interval; None for a single example, and for a gain of which all
+            examples are alike.
         p_value: p-value of a gain whose true value is 0, corrected for the number of languages if
             it is that of one language; None for a score, a script variant and a single example.
         examples: number of examples; of a mean, number of different identities.
@@ -87,7 +90,7 @@ def language_gains(baseline: Runs, candidate: Runs, metric: Metric) -> dict[str,
         DataError: if the runs predicted different examples.
     """
     parts = _parts([candidate, baseline], metric)
-    gains = {part.language: _language_estimate(part) for part in parts}
+    gains = {part.language: _gain(_language_estimate(part)) for part in parts}
     corrected = adjusted_p_values(
         [None if get(code).is_script_variant else gain.p_value for code, gain in gains.items()]
     )
@@ -103,7 +106,18 @@ def mean_gain(baseline: Runs, candidate: Runs, metric: Metric) -> ScoreInterval 
     Raises:
         DataError: if the runs predicted different examples.
     """
-    return _mean(_parts([candidate, baseline], metric))
+    mean = _mean(_parts([candidate, baseline], metric))
+    return mean and _gain(mean)
+
+
+def _gain(estimate: ScoreInterval) -> ScoreInterval:
+    """Returns a gain that is no more certain than its number of examples allows."""
+    if estimate.p_value is None:
+        return estimate
+    alike = estimate.low == estimate.high != 0
+    ends = (None, None) if alike else (estimate.low, estimate.high)
+    least = 2.0 ** (1 - estimate.examples)
+    return replace(estimate, low=ends[0], high=ends[1], p_value=max(estimate.p_value, least))
 
 
 class _Part(NamedTuple):

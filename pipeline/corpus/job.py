@@ -17,7 +17,7 @@ AnyRules = RuleSet | WebRuleSet | Untouched
 
 # Raised when an unfinished job of an earlier version may not be resumed: other rules, other files
 # in the workspace.
-VERSION = 13
+VERSION = 14
 
 # Partitions of lines per partition of another exchange, so that both have as many bytes of keys.
 LINES, MINHASH, ADDRESSES, CANDIDATES = 1, 2, 8, 1

@@ -29,8 +29,9 @@ from pipeline.reporting.facts import (
     side_names,
     training_text,
 )
-from pipeline.reporting.tasks import task_comparisons
+from pipeline.reporting.tasks import task_comparisons, task_differences
 from pipeline.runs import finished
+from pipeline.runs.directory import RecordedPruning
 from pipeline.runs.finished import FinishedRun
 from pipeline.runs.tasks import sentence_comparisons, sentence_files
 
@@ -46,6 +47,9 @@ def contents(arguments: Report) -> ReportContents:
         for directories in (arguments.baseline, arguments.candidate)
     )
     differences = sides.differences(baseline, candidate, allowed=arguments.allow_differences)
+    differences += task_differences(
+        arguments.baseline_tasks, arguments.candidate_tasks, allowed=arguments.allow_differences
+    )
     check_text(arguments.corpus, arguments.tokens, candidate)
     students = [finished.read_run(directory) for directory in arguments.student]
     sides.check_students(
@@ -145,25 +149,60 @@ def _further_models(
                 facts=run_facts(side, sides.longest(runs), runs),
                 differences=differences,
                 directories=tuple(map(str, directories)),
-                pruning=_pruning(runs, candidate_runs),
+                pruning=_pruning(name, runs, sides.longest(candidate_runs)),
+                bill=bill(sides.longest(baseline_runs), sides.longest(runs)),
             )
         )
     return tuple(models)
 
 
-def _pruning(runs: Sequence[FinishedRun], candidate_runs: Sequence[FinishedRun]) -> Pruning | None:
-    """Returns how runs were pruned; None if they were not.
+def _pruning(
+    name: str, runs: Sequence[FinishedRun], candidate: Sequence[FinishedRun]
+) -> Pruning | None:
+    """Returns how the runs of a model were pruned; None if they were not.
 
-    Old records do not say from which run, and published runs without manifests cannot be told.
+    Args:
+        name: name of the model.
+        runs: its runs.
+        candidate: the candidate's runs of greatest length.
+
+    Raises:
+        ArtifactError: if some were pruned otherwise than others.
     """
-    records = [run.about.pruned for run in runs if run.about.pruned is not None]
-    if not records:
+    kinds = {_kind(run.about.pruned): run for run in runs}
+    if len(kinds) > 1:
+        raise ArtifactError(
+            f"Runs of {name} were pruned in different ways ("
+            f"{'; '.join(f'{run.directory}: {kind}' for kind, run in kinds.items())}); name each "
+            "of these in a --also of its own."
+        )
+    record = runs[0].about.pruned
+    if record is None:
         return None
-    known = _digests(candidate_runs)
-    ours = len(known) < len(candidate_runs) or all(
-        not record.run or record.run in known for record in records
-    )
-    return Pruning(records[0].languages, records[0].experts, records[0].others, ours)
+    sources = [_source(run, candidate) for run in runs]
+    known = [source for source in sources if source is not None]
+    whole = tuple(known) if len(known) == len(runs) else ()
+    return Pruning(record.languages, record.experts, record.others, whole)
+
+
+def _kind(record: RecordedPruning | None) -> str:
+    if record is None:
+        return "not pruned"
+    return f"for {', '.join(record.languages)}, of {record.experts} experts, {record.others}"
+
+
+def _source(run: FinishedRun, candidate: Sequence[FinishedRun]) -> int | None:
+    """Returns the number of the candidate's run that a run was pruned from; None if of others.
+
+    Old records do not say from which run, and published runs have no manifest: the seed tells.
+    """
+    digests, record = _digests(candidate), run.about.pruned
+    assert record is not None  # it was pruned
+    if record.run and len(digests) == len(candidate):
+        return digests.index(record.run) if record.run in digests else None
+    seeds = [source.recipe["seed"] for source in candidate]
+    seed = run.recipe["seed"]
+    return seeds.index(seed) if seed in seeds else None
 
 
 def _tasks(

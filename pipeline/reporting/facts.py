@@ -30,7 +30,8 @@ from eval.speed_up import Rounds, StepTimes
 from pipeline import artifacts
 from pipeline.corpus.pages import page_files, page_texts, read_corpus
 from pipeline.errors import ArtifactError
-from pipeline.runs.directory import RECIPE, RecordedDense
+from pipeline.reporting.sides import beginning
+from pipeline.runs.directory import RECIPE
 from pipeline.runs.finished import FinishedRun, MeasuredRun, count_devices, read_step_times
 
 LATER = "tokens_from_"  # and the step: an input of a run whose tokens changed
@@ -274,7 +275,7 @@ def bill(baseline: Sequence[FinishedRun], candidate: Sequence[FinishedRun]) -> B
     Raises:
         ArtifactError: if runs of the candidate began in different ways.
     """
-    ways = {_beginning(run.about.upcycled): run for run in candidate}
+    ways = {beginning(run.about.upcycled): run for run in candidate}
     if len(ways) > 1:
         raise ArtifactError(
             "Runs of one side began in different ways ("
@@ -300,13 +301,6 @@ def training_flops(run: FinishedRun, steps: int) -> int | None:
     """Returns the training FLOPs of steps of a run; None if not recorded."""
     forward = run.about.flops_per_sequence
     return None if forward is None else 3 * forward * run.recipe["rows"] * steps
-
-
-def _beginning(dense: RecordedDense | None) -> str:
-    if dense is None:
-        return "not upcycled"
-    begun = f"{dense.recipe} at step {dense.step}, begins at {dense.begins_at}"
-    return f"{begun}, logits {dense.logits}, noise {dense.noise}"
 
 
 def read_shared_lines(corpus: str) -> dict[str, SharedLines] | None:

@@ -16,7 +16,8 @@ Two runs may be compared under three conditions:
 * Every evaluation scored the same held-out pages with the same targets.
 
 Other held-out pages are always refused. Every other difference is refused too, or listed where the
-user allows it. An upcycled run is compared without the dense run that it began as. A student is
+user allows it. An upcycled run is compared without the dense run that it began as, which the report
+shows with its bill; where the baseline began so, that is a difference like any other. A student is
 compared without its teacher and without how it was taught, and the candidate must have taught it.
 """
 
@@ -32,12 +33,12 @@ from eval.further_models import MOST_MODELS
 from eval.sides import Difference, Points, Side
 from pipeline.artifacts import json_differences, json_leaves
 from pipeline.errors import ArtifactError
-from pipeline.runs.directory import UPCYCLED, RecordedTeacher
+from pipeline.runs.directory import UPCYCLED, RecordedDense, RecordedTeacher
 from pipeline.runs.finished import FinishedRun
 
 # May differ: none changes what a step computes, except the seed, which is meant to.
-_FREE = {"name", "seed", "mesh", "remat", "accumulate", "logits_mib"}
-_FREE |= {"evaluate_every", "checkpoint_every", "log_every", "keep_every"}
+FREE = {"name", "seed", "mesh", "remat", "accumulate", "logits_mib"}
+FREE |= {"evaluate_every", "checkpoint_every", "log_every", "keep_every"}
 _DISTILLATION = "distillation"  # the part of a recipe that only a student has
 _TEACHER = "teacher"  # the input that only a student has
 LONGEST_NAME = 40  # characters of a model's name
@@ -146,6 +147,8 @@ def differences(
     Raises:
         ArtifactError: if there are any and none are allowed, or the runs scored different pages.
     """
+    if not any(run.about.upcycled for run in baseline):
+        candidate = [_without_beginning(run) for run in candidate]
     runs = [*baseline, *candidate]
     for other in runs[1:]:
         check_same_pages(runs[0], other)
@@ -210,6 +213,10 @@ def _without_length(run: FinishedRun) -> FinishedRun:
     return replace(run, recipe={**run.recipe, "optimizer": kept})
 
 
+def _without_beginning(run: FinishedRun) -> FinishedRun:
+    return replace(run, about=msgspec.structs.replace(run.about, upcycled=None))
+
+
 def _without_steps(run: FinishedRun) -> FinishedRun:
     return replace(run, recipe={k: v for k, v in run.recipe.items() if k != "steps"})
 
@@ -241,15 +248,33 @@ def check_same_recipe(first: FinishedRun, other: FinishedRun) -> None:
 
 def _fixed_settings(run: FinishedRun) -> dict[str, Any]:
     """Returns settings, digests of inputs and numerics, which must be equal on both sides."""
-    recipe = {key: value for key, value in run.recipe.items() if key not in _FREE}
-    model = {key: value for key, value in run.recipe["model"].items() if key != "switch"}
+    recipe = {key: value for key, value in run.recipe.items() if key not in FREE}
     recipe |= {"mixture_from": _by_step(recipe.get("mixture_from", ()), without="tokens")}
     if optimizer := recipe.get("optimizer"):
         rates = _by_step(optimizer.get("rate_from", ()))
         recipe |= {"optimizer": {**optimizer, "rate_from": rates}}
-    digests = {f"digest of the {name}": digest for name, digest in compared_inputs(run).items()}
     numerics = {} if run.imported else {"version of the numerics": run.about.numerics_version}
-    return recipe | {"model": model} | digests | numerics
+    numerics |= {"began as": beginning(run.about.upcycled)}
+    return without_experts(recipe) | digests_in_words(compared_inputs(run)) | numerics
+
+
+def without_experts(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a recipe without its feed-forward layers."""
+    model = {key: value for key, value in recipe["model"].items() if key != "switch"}
+    return {**recipe, "model": model}
+
+
+def digests_in_words(inputs: Mapping[str, str]) -> dict[str, str]:
+    """Returns the digests of inputs by a name that a reader understands."""
+    return {f"digest of the {name}": digest for name, digest in inputs.items()}
+
+
+def beginning(dense: RecordedDense | None) -> str:
+    """Returns how a run began, in words."""
+    if dense is None:
+        return "not upcycled"
+    begun = f"{dense.recipe} at step {dense.step}, begins at {dense.begins_at}"
+    return f"{begun}, logits {dense.logits}, noise {dense.noise}"
 
 
 def _by_step(entries: Sequence[Mapping[str, Any]], without: str = "") -> dict[str, Any]:
@@ -266,7 +291,7 @@ def _by_step(entries: Sequence[Mapping[str, Any]], without: str = "") -> dict[st
 def compared_inputs(run: FinishedRun) -> Mapping[str, str]:
     """Returns the digests of a run's inputs without the dense run that a Switch began as.
 
-    The report shows that one, with its bill.
+    That one is a difference of its own (`beginning`): seeds began as different runs.
     """
     return {name: digest for name, digest in run.about.inputs.items() if name != UPCYCLED}
 

@@ -4,7 +4,7 @@ Runs of the mode "each language alone" are put together per seed. JAX is not imp
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -12,10 +12,13 @@ from data.files.parquet_files import read_table
 from data.files.paths import Place, exists
 from data.tasks.description import Task
 from eval.experts import SCHEMA, ExpertSharing, expert_sharing
+from eval.sides import Difference
 from eval.tasks.comparison import Mode, TaskComparison, mode_scores
 from eval.tasks.metrics import largest_class, task_metrics
 from eval.tasks.predictions import Predictions, from_table
+from pipeline.artifacts import json_leaves
 from pipeline.errors import ArtifactError
+from pipeline.reporting.sides import FREE, digests_in_words, without_experts
 from pipeline.runs.directory import best_step, routing_beside
 from pipeline.runs.tasks import ALL, ALONE, TEST, FinetunedRun, read_finetuned, read_task_of
 
@@ -66,6 +69,60 @@ def task_comparisons(
     check_same_cells(*sides)
     tasks = sorted({task for task, _ in sides[0]})
     return tuple(_comparison(task, *sides) for task in tasks)
+
+
+def task_differences(
+    baseline: Sequence[Place], candidate: Sequence[Place], *, allowed: bool
+) -> tuple[Difference, ...]:
+    """Returns the settings of fine-tuning in which runs on one task and mode differ.
+
+    How often a run was evaluated counts, because its best step is taken. Which run it began as and
+    its training languages are checked by `task_comparisons`.
+
+    Raises:
+        ArtifactError: if there are any and none are allowed.
+    """
+    sides = [
+        [read_finetuned(directory) for directory in directories]
+        for directories in (baseline, candidate)
+    ]
+    different: dict[str, Difference] = {}
+    for task, mode in dict.fromkeys(
+        (task, run.mode) for runs in sides for run in runs for task in run.files
+    ):
+        ours, theirs = (
+            [run for run in runs if task in run.files and run.mode == mode] for runs in sides
+        )
+        fields = [json_leaves(_settings(run)) for run in (*ours, *theirs)]
+        for name in dict.fromkeys(name for settings in fields for name in settings):
+            values = tuple(str(settings.get(name, "not recorded")) for settings in fields)
+            if len(set(values)) > 1:
+                field = f"{name} ({task}, {mode})"
+                different[field] = Difference(field, values[: len(ours)], values[len(ours) :])
+    if different and not allowed:
+        said = "; ".join(
+            f"{field}: {', '.join(dict.fromkeys(ours + theirs))}"
+            for field, ours, theirs in different.values()
+        )
+        raise ArtifactError(
+            f"The runs of --baseline-tasks and --candidate-tasks were fine-tuned with different "
+            f"settings ({said}); fine-tune them alike, or add --allow-differences: the report then "
+            "lists them."
+        )
+    return tuple(different.values())
+
+
+def _settings(run: FinetunedRun) -> dict[str, Any]:
+    """Returns what must be equal in all runs on a task and mode."""
+    recipe = {k: v for k, v in run.about.recipe.items() if k not in FREE or k == "evaluate_every"}
+    inputs = {k: v for k, v in run.about.inputs.items() if k not in ("start", "corpus")}
+    finetuning = {k: v for k, v in recipe["finetuning"].items() if k != "languages"}
+    if run.mode == ALONE:  # longest answer and examples are those of the language
+        finetuning.pop("targets", None)
+        inputs = {name: digest for name, digest in inputs.items() if not name.startswith("task ")}
+    recipe = without_experts({**recipe, "finetuning": finetuning})
+    numerics = {"version of the numerics": run.about.numerics_version}
+    return recipe | digests_in_words(inputs) | numerics
 
 
 def cells(side: str, runs: Sequence[FinetunedRun], starts: Collection[str]) -> Cells:

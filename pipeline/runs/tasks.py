@@ -32,7 +32,14 @@ from eval.tasks.comparison import (
 from eval.tasks.metrics import task_metrics
 from eval.tasks.predictions import MAY_BE_NULL, SCHEMA, Predictions, from_table
 from pipeline.errors import ArtifactError
-from pipeline.runs.directory import BEST, RECIPE, best_step, find_finished_run, routing_beside
+from pipeline.runs.directory import (
+    BEST,
+    RECIPE,
+    RunRecord,
+    best_step,
+    find_finished_run,
+    routing_beside,
+)
 
 DESCRIPTION = "task.json"
 
@@ -150,6 +157,7 @@ class FinetunedRun:
         start: digest of the manifest of the run that it began as.
         trained_on: training languages; all if empty.
         files: predictions of the best step, by task.
+        about: its recipe.json.
     """
 
     directory: Place
@@ -157,6 +165,7 @@ class FinetunedRun:
     start: str | None
     trained_on: tuple[str, ...]
     files: Mapping[str, Place]
+    about: RunRecord
 
     @cached_property
     def tables(self) -> dict[str, pa.Table]:
@@ -195,6 +204,7 @@ def read_finetuned(directory: Place) -> FinetunedRun:
         start=about.inputs.get("start"),
         trained_on=tuple(sorted({get(code).code for code in finetuning["languages"]})),
         files={name: _predictions_of(directory, name) for name in finetuning["tasks"]},
+        about=about,
     )
 
 

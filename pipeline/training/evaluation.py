@@ -295,15 +295,16 @@ def greedy_program(trainer: Trainer, ids: int) -> Callable[..., jax.Array]:
 def rows_without_capacity(recipe: Recipe, trainer: Trainer, tokens: int) -> int:
     """Returns how many rows are computed at one time where no token is dropped.
 
-    Those of a microbatch, or a half of them, a quarter and so on, until the largest array is small
-    enough or a device has one row.
+    Those of a microbatch, but at least one per device; or a half of them, a quarter and so on,
+    until the largest array is small enough or a device has one row.
 
     Args:
         recipe: the run's recipe.
         trainer: functions of its network.
-        tokens: tokens per row.
+        tokens: tokens per row of the larger stack.
     """
-    shards, rows = batch_shards(trainer.mesh), recipe.rows // recipe.accumulate
+    shards = batch_shards(trainer.mesh)
+    rows = -(-recipe.rows // recipe.accumulate // shards) * shards
     while rows % (2 * shards) == 0 and (
         largest_array(recipe, trainer, rows // shards * tokens) > MOST_BYTES
     ):

@@ -153,6 +153,8 @@ def predict_test(training: Training, evaluator: TaskEvaluator, corpus: str | Non
                 scores = evaluator.predict(training.trainer, arrays, data, TEST, step, shared)
                 assert scores is not None  # it was not stopped
                 if is_first():
+                    for sentence in evaluator.cut_in_words(data):
+                        training.announce(sentence)
                     said = score_in_words(data, scores, data.test, " on test data")
                     training.announce(f"{said}, at step {step:,}, the best on development data.")
 

@@ -96,6 +96,12 @@ class ExampleAnswers(NamedTuple):
     routing: dict[str, list[Any]] | None = None
 
 
+def label_ids(task: Task, tokenizer: Tokenizer) -> Int[np.ndarray, "labels ids"]:
+    """Returns the ids of each label of a task with EOS, padded."""
+    ids, _ = cut_ids(task.labels, tokenizer, np.iinfo(np.int32).max)
+    return padded_rows(ids, max(map(len, ids), default=0))
+
+
 def best_of_beams(
     model: Transformer,
     inputs: Int[Array, "batch source"],
@@ -170,8 +176,7 @@ class Predictor:
     @functools.cached_property
     def labels(self) -> Int[np.ndarray, "labels ids"]:
         """Ids of each label with EOS, padded."""
-        ids, _ = cut_ids(self.task.labels, self.tokenizer, np.iinfo(np.int32).max)
-        return padded_rows(ids, max(map(len, ids)))
+        return label_ids(self.task, self.tokenizer)
 
     def answers(
         self,

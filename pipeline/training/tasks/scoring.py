@@ -33,6 +33,7 @@ from data.examples.span_corruption import (
     lengths_for_inputs,
     replace_spans,
 )
+from data.examples.task_examples import cut_ids
 from data.files.parquet_files import write_table
 from data.files.paths import Place, exists
 from data.languages import get
@@ -65,7 +66,7 @@ from pipeline.runs.tasks import (
 )
 from pipeline.training.evaluation import Scored, rows_without_capacity
 from pipeline.training.tasks.given_tasks import Finetuning, overlaps_with, rows_set_aside
-from pipeline.training.tasks.predictor import Predictor
+from pipeline.training.tasks.predictor import Predictor, label_ids
 
 DEVELOPMENT = "development"
 TEST = "test"
@@ -182,17 +183,29 @@ class TaskEvaluator(NamedTuple):
         name = data.task.name
         if name not in self.predictors:
             lengths = self.recipe.lengths
+            # Of each row the encoder computes the input, and the decoder all labels.
+            tokens = max(lengths.inputs, label_ids(data.task, self.tokenizer).size)
             self.predictors[name] = Predictor(
                 trainer,
                 self.tokenizer,
                 data.task,
-                rows=rows_without_capacity(self.recipe, trainer, lengths.inputs),
+                rows=rows_without_capacity(self.recipe, trainer, tokens),
                 inputs=lengths.inputs,
                 targets=self.targets,
                 beams=self.beams,
                 logits_bytes=self.recipe.logits_bytes,
             )
         return self.predictors[name]
+
+    def cut_in_words(self, data: TaskData) -> Iterator[str]:
+        """Yields a sentence if test inputs are longer than a row."""
+        inputs = self.recipe.lengths.inputs
+        _, cut = cut_ids([example.input for example in data.test], self.tokenizer, inputs)
+        if cut:
+            yield (
+                f"{data.task.name}: {cut:,} of {len(data.test):,} test inputs have more than "
+                f"{inputs} tokens and lost their end."
+            )
 
     def file(self, data: TaskData, split: str, step: int) -> Place:
         """Returns the path of the predictions of one split."""
@@ -371,7 +384,7 @@ class TaskScoring:
                 self.trainer, self.arrays, data, TEST, self.step, overlaps=shared
             )
             assert scores is not None  # it was not stopped
-            said += rows_set_aside(data)
+            said += [*rows_set_aside(data), *evaluator.cut_in_words(data)]
             path = evaluator.file(data, TEST, self.step)
             said.append(f"{score_in_words(data, scores, data.test)}, in {path}")
         return said

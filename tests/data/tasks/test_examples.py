@@ -145,6 +145,24 @@ def test_a_region_or_script_belongs_to_the_language(tmp_path):
     assert not data.set_aside
 
 
+def test_of_several_files_of_one_language_the_usual_one_counts(tmp_path):
+    """Codes of FLORES-200: Dari and Nynorsk come before Persian and Bokmål by name."""
+    codes = "als_Latn", "pes_Arab", "prs_Arab", "nno_Latn", "nob_Latn", "sin_Latn", "sin_Sinh"
+    for code in codes:
+        (tmp_path / f"{code}.jsonl").write_text(f'{{"text": "{code}", "label": "a", "id": 1}}\n')
+    description = {
+        "name": "t", "files": "{language}_{script}.jsonl", "input": "{text}", "target": "{label}",
+        "metric": "accuracy", "labels": ["a", "b"], "splits": {"test": "test"}, "split": "test",
+        "identity": "{id}",
+    }  # fmt: skip
+    (tmp_path / "t.json").write_text(json.dumps(description))
+    data = read_task(str(tmp_path / "t.json"))
+    assert {one.language: one.input for one in data.test} == {
+        "sq": "als_Latn", "fa": "pes_Arab", "no": "nob_Latn", "si": "sin_Sinh",
+    }  # fmt: skip
+    assert data.set_aside == {"repeated_identity": 3}
+
+
 def test_one_split_may_serve_as_two_and_constants_name_it(tmp_path):
     data = read(
         tmp_path,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from data.tasks.description import SHIPPED
+from data.tasks.description import SHIPPED, find_task
 from data.tasks.examples import read_task
 
 
@@ -147,6 +147,12 @@ def test_a_shipped_task_reads_its_published_form(name, tmp_path):
     assert data.set_aside == {}
     splits = {"train": data.train, "development": data.development, "test": data.test}
     assert {split for split, examples in splits.items() if examples} == set(data.task.splits)
+
+
+def test_published_scores_of_questions_are_by_these_rules():
+    """XTREME's evaluation (arXiv 2003.11080) has SQuAD's rules for all but MLQA."""
+    metrics = {name: find_task(name + "=.")[0].metric for name in ("mlqa", "xquad", "tydi_qa")}
+    assert metrics == {"mlqa": "f1", "xquad": "squad_f1", "tydi_qa": "squad_f1"}
 
 
 def test_every_shipped_task_has_such_rows():

@@ -1,99 +1,50 @@
 """Scores and gains, recomputed in plain pandas, by the jackknife, and by simulation."""
 
 import collections
-import re
-import string
-import unicodedata
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pytest
+from recompute_metrics import METRICS
 from scipy import stats
-from task_predictions import LABELS, answered, classified, read
+from task_predictions import answered, classified, read
 
 from eval.tasks import comparison, scores
-from eval.tasks.metrics import ACCURACIES, CHRF, EXACT_MATCH, F1, SQUAD_F1, task_metrics
+from eval.tasks.metrics import ACCURACIES, CHRF, F1, SQUAD_F1, task_metrics
 
 MADE = {"accuracy": classified, "f1": answered, "squad_f1": answered, "chrf": answered}
 EVERY = [(made, metric) for kind, made in MADE.items() for metric in task_metrics(kind, True)]
 NAMES = [metric.name for _, metric in EVERY]
 
 
-def frame(table: pa.Table) -> pd.DataFrame:
-    return table.to_pandas()
-
-
-def by_pandas(table: pa.Table, value) -> dict[str, float]:
-    """Returns the mean of a value per language, in percent."""
-    rows = frame(table)
-    return (
-        100 * rows.assign(value=rows.apply(value, axis=1)).groupby("language")["value"].mean()
-    ).to_dict()
-
-
-def assert_scores(table, metric, expected):
+@pytest.mark.parametrize(("made", "metric"), EVERY, ids=NAMES)
+def test_scores_are_those_of_plain_pandas(made, metric):
+    """Those by which published reports are recomputed, without this code."""
+    table = made(1)
+    of_row, of_sums = METRICS[metric.name]
+    rows = table.to_pandas()
+    rows["sums"] = rows.apply(of_row, axis=1)
+    expected = rows.groupby("language")["sums"].apply(lambda sums: of_sums(np.sum(list(sums), 0)))
     found = scores.language_scores([read(table)], metric)
-    assert {code: one.value for code, one in found.items()} == pytest.approx(expected)
+    assert {code: one.value for code, one in found.items()} == pytest.approx(expected.to_dict())
     mean = scores.mean_score([read(table)], metric)
     assert mean is not None
-    assert mean.value == pytest.approx(np.mean(list(expected.values())))
+    assert mean.value == pytest.approx(expected.mean())
 
 
-def test_accuracies_in_plain_pandas():
-    table = classified(1)
-    rows = frame(table)
-    assert rows["likeliest_label"].tolist() == [
-        LABELS[nats.argmin()] for nats in rows["label_nats"]
+def test_an_answer_without_spaces_is_not_one_word():
+    chinese = [
+        scores.language_scores([read(answered(1))], one)["zh"].value for one in (F1, SQUAD_F1)
     ]
-    assert_scores(
-        table, ACCURACIES[0], by_pandas(table, lambda row: row["likeliest_label"] == row["target"])
-    )
-    assert_scores(
-        table, ACCURACIES[1], by_pandas(table, lambda row: row["prediction"] == row["target"])
-    )
+    assert chinese[0] > chinese[1] + 5
 
 
-def plain_words(text: str, code: str) -> list[str]:
-    text = "".join(
-        c for c in text.lower() if unicodedata.category(c)[0] != "P" and c not in string.punctuation
-    )
-    if code == "en":
-        text = re.sub(r"\b(a|an|the)\b", " ", text)
-    return list(text) if code == "zh" else text.split()
-
-
-def plain_f1(one: list[str], other: list[str]) -> float:
-    common = sum((collections.Counter(one) & collections.Counter(other)).values())
-    return 0 if not common else 2 / (len(one) / common + len(other) / common)
-
-
-def test_f1_and_exact_match_in_plain_pandas():
-    table = answered(1)
-
-    def best(score):
-        return lambda row: max(
-            score(
-                plain_words(row["prediction"], row["language"]),
-                plain_words(answer, row["language"]),
-            )
-            for answer in row["answers"]
-        )
-
-    assert_scores(table, F1, by_pandas(table, best(plain_f1)))
-    assert_scores(table, EXACT_MATCH, by_pandas(table, best(lambda one, other: one == other)))
-    chinese = [scores.language_scores([read(table)], one)["zh"].value for one in (F1, SQUAD_F1)]
-    assert chinese[0] > chinese[1] + 5  # SQuAD takes an answer without spaces for one word
-
-
-def test_chrf_in_plain_pandas_and_by_the_library():
+def test_chrf_is_that_of_the_library():
     from sacrebleu.metrics.chrf import CHRF as Library
 
     table = answered(2)
-    expected = {code: plain_chrf(rows) for code, rows in frame(table).groupby("language")}
-    assert_scores(table, CHRF, expected)
-    single = frame(table).assign(answers=lambda rows: rows["answers"].str[:1])
+    single = table.to_pandas().assign(answers=lambda rows: rows["answers"].str[:1])
     found = scores.language_scores([read(pa.Table.from_pandas(single, table.schema))], CHRF)
     for code, rows in single.groupby("language"):
         library = Library().corpus_score(
@@ -102,32 +53,20 @@ def test_chrf_in_plain_pandas_and_by_the_library():
         assert found[code].value == pytest.approx(library.score)
 
 
-def plain_counts(said: str, answer: str) -> np.ndarray:
-    """Returns n-grams of the prediction, of the answer, and common ones, for n from 1 to 6."""
-    rows = []
-    for n in range(1, 7):
-        one, other = (
-            collections.Counter(text[i : i + n] for i in range(len(text) - n + 1))
-            for text in ("".join(said.split()), "".join(answer.split()))
-        )
-        rows.append([one.total() if other else 0, other.total(), (one & other).total()])
-    return np.array(rows)
+def test_few_examples_that_change_alike_are_no_finding():
+    """By a sign test three of three have a p-value of 0.25, and eight of eight one of 0.008."""
 
+    def run(examples: int, right: bool):
+        found = read(classified(0, ("sw",), sentences=examples))
+        said = [own[0] if right else "" for own in found.answers]
+        return replace(found, prediction=np.array(said, object))
 
-def plain_f(counts: np.ndarray) -> float:
-    counts = counts[(counts[:, 0] > 0) & (counts[:, 1] > 0)]
-    if not counts[:, 2].any():
-        return 0.0
-    precision, recall = (counts[:, 2] / counts[:, 0]).mean(), (counts[:, 2] / counts[:, 1]).mean()
-    return 500 * precision * recall / (4 * precision + recall)
-
-
-def plain_chrf(rows: pd.DataFrame) -> float:
-    best = [
-        max((plain_counts(row.prediction, answer) for answer in row.answers), key=plain_f)
-        for row in rows.itertuples()
-    ]
-    return plain_f(np.sum(best, axis=0))
+    for examples, least in ((2, 0.5), (3, 0.25), (8, 2**-7)):
+        sides = [[run(examples, right)] for right in (False, True)]
+        compared = comparison.compare_scores(ACCURACIES[1], *sides)
+        gain = compared.languages["sw"].gain
+        assert (gain.value, gain.low, gain.high, gain.p_value) == (100, None, None, least)
+        assert compared.languages["sw"].verdict == ("better" if least < 0.05 else "unclear")
 
 
 @pytest.mark.parametrize(("made", "metric"), EVERY, ids=NAMES)

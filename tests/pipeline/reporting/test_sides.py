@@ -15,6 +15,7 @@ from synthetic_runs import recipe_in_json, write_run
 from eval.sides import Difference, Points
 from pipeline.errors import ArtifactError
 from pipeline.reporting.sides import check_students, differences, side
+from pipeline.runs.directory import RecordedDense
 from pipeline.runs.finished import FinishedRun, read_run
 
 WIDER = recipe_in_json(8)["model"] | {"embed": 128}
@@ -145,6 +146,17 @@ def test_runs_of_other_numerics_need_permission(dense):
         differences([dense], [other], allowed=False)
     (listed,) = differences([dense], [other], allowed=True)
     assert listed == Difference("version of the numerics", ("1",), ("2",))
+
+
+def test_an_upcycled_baseline_needs_permission_and_an_upcycled_candidate_has_a_bill(dense, sparse):
+    began = RecordedDense(run="d", recipe="mt5-demo", seed=0, step=900, begins_at=0)
+    upcycled = replace(sparse, about=structs.replace(sparse.about, upcycled=began))
+    assert differences([dense], [upcycled], allowed=False) == ()
+    with pytest.raises(ArtifactError, match=r"began as: there mt5-demo at step 900, "):
+        differences([upcycled], [sparse], allowed=False)
+    (listed,) = differences([upcycled], [sparse], allowed=True)
+    assert (listed.field, listed.candidate) == ("began as", ("not upcycled",))
+    assert differences([upcycled], [upcycled], allowed=False) == ()
 
 
 def test_a_student_is_a_distilled_run(dense, sparse, tmp_path):

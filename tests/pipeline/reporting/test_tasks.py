@@ -1,5 +1,6 @@
 """Both sides on tasks have the same tasks, modes, splits and examples; otherwise one sentence."""
 
+import json
 import shutil
 
 import pyarrow.parquet as pq
@@ -8,7 +9,7 @@ from synthetic_tasks import STEP, write_finetuned
 
 from data.errors import DataError
 from pipeline.errors import ArtifactError
-from pipeline.reporting.tasks import task_comparisons
+from pipeline.reporting.tasks import task_comparisons, task_differences
 from pipeline.runs.tasks import read_finetuned
 
 STARTS = ["dense"], ["switch"]
@@ -72,6 +73,37 @@ def test_other_right_answers_under_the_same_names_are_one_sentence(runs, tmp_pat
     pq.write_table(table.set_column(at, table.field(at), [answers]), path)
     with pytest.raises(DataError, match="other right answers for examples of one name"):
         task_comparisons([runs["dense"]], [corrected], STARTS)
+
+
+def test_other_settings_of_fine_tuning_need_permission(runs, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(runs["sparse"], other)
+    about = json.loads((other / "recipe.json").read_text())
+    about["recipe"]["rows"] *= 4
+    about["inputs"]["task topics"] = "sha"
+    (other / "recipe.json").write_text(json.dumps(about))
+    assert task_differences([runs["dense"]], [runs["sparse"]], allowed=False) == ()
+    with pytest.raises(
+        ArtifactError, match=r"different settings \(rows \(topics, all languages\): 8, 32"
+    ):
+        task_differences([runs["dense"]], [other], allowed=False)
+    rows, digest = task_differences([runs["dense"]], [runs["sparse"], other], allowed=True)
+    assert (rows.baseline, rows.candidate) == (("8",), ("8", "32"))
+    assert digest.field == "digest of the task topics (topics, all languages)"
+
+
+def test_each_language_alone_has_examples_of_its_own(runs, tmp_path):
+    """The digest of a task and the longest answer follow from the language."""
+    both = []
+    for name in ("alone", "yo alone"):
+        code = "sw" if name == "alone" else "yo"
+        run = write_finetuned(tmp_path / name, experts=8, languages=(code,), codes=(code,))
+        about = json.loads((run / "recipe.json").read_text())
+        about["inputs"]["task topics"] = name
+        about["recipe"]["finetuning"]["targets"] = len(name)
+        (run / "recipe.json").write_text(json.dumps(about))
+        both.append(run)
+    assert task_differences(both, both, allowed=False) == ()
 
 
 def test_the_mode_is_the_training_languages(runs):

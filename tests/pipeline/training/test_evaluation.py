@@ -177,3 +177,5 @@ def test_rows_without_capacity_fit_a_device():
     assert largest_array(base, trainer, rows // 32 * 512) <= 2**30 or rows == 32
     dense = replace(base, model=replace(base.model, switch=None))
     assert rows_without_capacity(dense, trainer, 512) == base.rows // 4
+    few = replace(dense, rows=32, accumulate=32)  # fewer rows in a microbatch than devices
+    assert rows_without_capacity(few, trainer, 512) == 32

@@ -35,10 +35,15 @@ def corpus(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def scores(corpus):
-    """Its scores."""
-    out = corpus.with_name("scores")
+    """Its scores, which change nothing of it."""
+    out, before = corpus.with_name("scores"), contents(corpus)
     run(Score(corpus=str(corpus), out=str(out)))
+    assert contents(corpus) == before
     return out
+
+
+def contents(directory):
+    return {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
 
 
 def test_a_corpus_that_lacks_a_file_is_refused(corpus, tmp_path):

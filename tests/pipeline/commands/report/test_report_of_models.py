@@ -76,8 +76,8 @@ def pruned_from_candidate_and_another(asked, pruned: Path) -> list[bool]:
     for source in (digest_of_manifest(candidate), "0" * 64):
         about["pruned"]["run"] = source
         (pruned / "recipe.json").write_text(json.dumps(about))
-        found.append(_pruning([read_run(pruned)], [read_run(candidate)]))
-    return [one.of_candidate for one in found]
+        found.append(_pruning("half", [read_run(pruned)], [read_run(candidate)]))
+    return [bool(one.sources) for one in found]
 
 
 def test_what_pruned_models_lost_is_shown_and_recomputed(asked, tmp_path):
@@ -101,14 +101,14 @@ def test_what_pruned_models_lost_is_shown_and_recomputed(asked, tmp_path):
     text = (asked.out / "report.md").read_text()
     lost = " | ".join(f"{found[0][name]:+.3f}" for name in ("lost_in_own", "lost_in_others"))
     assert f"| half | 4 of 8 | left out | {lost} | sw, yo |" in text
-    compare_pruned(whole, side([*asked.candidate]), words)
+    compare_pruned(whole, [*asked.candidate], words)
     sides = "--baseline", *asked.baseline, "--candidate", *asked.candidate, "--also", *words
     recompute_report.main([str(asked.out), *map(str, sides)])
     ours, elsewhere = pruned_from_candidate_and_another(asked, tmp_path / "half")
     assert (ours, elsewhere) == (True, False)
     whole["pruned"][0]["lost_in_own"] += 1e-6
     with pytest.raises(SystemExit, match="half lost_in_own"):
-        compare_pruned(whole, side([*asked.candidate]), words)
+        compare_pruned(whole, [*asked.candidate], words)
 
 
 def test_markdown_has_a_row_per_model_and_losses_per_language(asked, runs):
