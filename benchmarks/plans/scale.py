@@ -142,13 +142,19 @@ def main(arguments: list[str]) -> None:
         for row in dict.fromkeys(ORDER):
             if not is_made(results.get(row.command, {})):
                 results[row.command] = planned(row)
-                RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+                write(results)
     results = {
         row.command: timed(row, results[row.command]) for row in ORDER if row.command in results
     }
-    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    write(results)
     PAGE.write_text(page(results))
     print(f"{PAGE.relative_to(ROOT)} is written, with {len(results)} plans.")
+
+
+def write(results: dict[str, dict[str, Any]]) -> None:
+    """Writes the results, one line per plan."""
+    lines = (f"{json.dumps(command)}: {json.dumps(row)}" for command, row in results.items())
+    RESULTS.write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
 
 def is_made(found: dict[str, Any]) -> bool:

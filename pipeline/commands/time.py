@@ -16,8 +16,7 @@ devices of both meshes.
 import os
 import platform
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
 from itertools import islice
@@ -38,7 +37,7 @@ from model.sharding.mesh import make_mesh
 from model.step import StepMetrics, TrainState
 from pipeline.arguments import Time
 from pipeline.artifacts import code_version, digest_of_manifest, read_head, source_commit
-from pipeline.errors import ArtifactError, lacks_device_memory
+from pipeline.errors import ArtifactError
 from pipeline.hardware.compile_cache import keep_compiled_programs
 from pipeline.recipe.recipe import Recipe
 from pipeline.recipe.trainer import trainer_on
@@ -291,8 +290,7 @@ def run(arguments: Time) -> None:
 def time_steps(arguments: Time, request: TimeRequest) -> Outcome:
     """Measures the step times and writes their record."""
     keep_compiled_programs()
-    with explain_memory(arguments):
-        rounds = measure(request, arguments.steps)
+    rounds = measure(request, arguments.steps)
     record = StepTimesRecord(
         **request.measured,
         steps_per_round=arguments.steps,
@@ -318,24 +316,6 @@ def measure(request: TimeRequest, steps: int) -> tuple[Round, ...]:
     made = steps * (WARM_UP + ROUNDS)
     baseline, candidate = (load(request.runs[side], made) for side in ("baseline", "candidate"))
     return take_turns(baseline, candidate, steps)
-
-
-@contextmanager
-def explain_memory(arguments: Time) -> Iterator[None]:
-    """Turns the devices' lack of memory into one sentence.
-
-    Raises:
-        ArtifactError: if both runs do not fit.
-    """
-    try:
-        yield
-    except jax.errors.JaxRuntimeError as error:
-        if not lacks_device_memory(error):
-            raise
-        raise ArtifactError(
-            f"{arguments.baseline} and {arguments.candidate} do not fit on {jax.devices()[0]} "
-            "together; compare plans (`mswitch plan`), or time runs with a larger mesh."
-        ) from error
 
 
 def versions() -> dict[str, Any]:

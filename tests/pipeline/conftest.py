@@ -32,6 +32,15 @@ def finished(tmp_path_factory) -> Iterator[Path]:
     assert {path: path.stat().st_mtime_ns for path in directory.rglob("*")} == written
 
 
+@pytest.fixture(scope="module")
+def traced_once() -> Iterator[None]:
+    """Lets the runs of a module share a trainer where their recipes are equal."""
+    from training_runs import one_trainer_per_recipe
+
+    with one_trainer_per_recipe():
+        yield
+
+
 @pytest.fixture(scope="session")
 def pretrained(tmp_path_factory, tokens) -> Path:
     """A finished switch run of twelve steps on eight devices.

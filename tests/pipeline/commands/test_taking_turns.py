@@ -6,13 +6,15 @@ import shutil
 import jax
 import numpy as np
 import pytest
-from training_runs import EVERY, STEPS, lines, one_trainer_per_recipe, parameters
+from training_runs import EVERY, STEPS, lines, parameters
 
 from pipeline.arguments import CacheOptions
 from pipeline.commands.time import ROUNDS, RunToLoad, load, take_turns
 from pipeline.runs.opened_run import load_run
 from pipeline.tokens.opened_blocks import open_blocks
 from pipeline.training.run import make_examples
+
+pytestmark = pytest.mark.usefixtures("traced_once")
 
 
 class Noted:
@@ -40,12 +42,6 @@ def test_the_order_is_reversed_every_second_round_and_the_first_round_is_not_cou
     assert sum(one.first == "baseline" for one in rounds) == ROUNDS / 2
     assert [one.baseline_seconds for one in rounds] == list(range(2, ROUNDS + 2))
     assert {one.candidate_seconds / one.baseline_seconds for one in rounds} == {2.0}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def traced_once():
-    with one_trainer_per_recipe():
-        yield
 
 
 @pytest.mark.slow

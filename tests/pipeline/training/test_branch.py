@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from msgspec import to_builtins
-from training_runs import MESH, SIZES, lines, one_trainer_per_recipe, parameters
+from training_runs import MESH, SIZES, lines, parameters
 
 from data.files.json_files import read_json, write_json
 from model.config import RateFrom
@@ -19,14 +19,10 @@ from pipeline.recipe.recipe import MixtureFrom
 from pipeline.runs.directory import RECIPE, saved_steps
 from pipeline.training.origins import Branch
 
+pytestmark = pytest.mark.usefixtures("traced_once")
+
 RARELY = ("evaluate_every=20", "checkpoint_every=2")
 AT, STEPS = 6, 10
-
-
-@pytest.fixture(autouse=True, scope="module")
-def traced_once():
-    with one_trainer_per_recipe():
-        yield
 
 
 @pytest.fixture(scope="module")

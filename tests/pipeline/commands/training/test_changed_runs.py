@@ -17,7 +17,6 @@ from training_runs import (
     STEPS,
     assert_same_run,
     killed,
-    one_trainer_per_recipe,
 )
 
 from data.tokens.manifest import TokenManifest
@@ -27,19 +26,13 @@ from pipeline.artifacts import MANIFEST, finish, read_manifest
 from pipeline.commands.export_hf import changes_in_words
 from pipeline.tokens.opened_blocks import open_blocks
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow, pytest.mark.usefixtures("traced_once")
 
 # A dense run, which compiles in half the time of a sparse one.
 CONSTANT = (
     *(f"steps={STEPS}", f"checkpoint_every={EVERY}", "evaluate_every=6"),
     *(*SIZES, *MESH, "optimizer.decay_from=1"),
 )
-
-
-@pytest.fixture(autouse=True, scope="module")
-def traced_once():
-    with one_trainer_per_recipe():
-        yield
 
 
 @pytest.fixture(scope="module")

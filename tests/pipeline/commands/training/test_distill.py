@@ -20,7 +20,6 @@ from training_runs import (
     assert_same_run,
     killed,
     lines,
-    one_trainer_per_recipe,
 )
 from training_runs import STEPS as TAUGHT
 
@@ -39,14 +38,10 @@ from pipeline.runs.opened_run import load_run, restore
 from pipeline.training import teacher
 from pipeline.training.loop import Preemption
 
+pytestmark = pytest.mark.usefixtures("traced_once")
+
 STEPS, EVERY = 6, 2
 STUDENT = [*SIZES, "checkpoint_every=2", "evaluate_every=3", "optimizer.hold_steps=30"]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def traced_once():
-    with one_trainer_per_recipe():
-        yield
 
 
 @pytest.fixture(scope="module")

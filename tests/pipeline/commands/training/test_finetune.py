@@ -12,7 +12,6 @@ import jax
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from training_runs import one_trainer_per_recipe
 
 from data.errors import DataError
 from data.tasks.examples import read_task
@@ -43,17 +42,13 @@ from pipeline.training.tasks.scoring import (
     score_in_words,
 )
 
+pytestmark = pytest.mark.usefixtures("traced_once")
+
 ROOT = Path(__file__).parents[4]
 TOPICS = ROOT / "tests/toy_tasks/topics/topics.yaml"
 QUESTIONS = ROOT / "tests/toy_tasks/questions/questions.yaml"
 SETTINGS = ("steps=240", "evaluate_every=80", "checkpoint_every=40", "log_every=40")
 SETTINGS += ("rows=16", "inputs=48", "optimizer.scale=20", "finetuning.targets=8")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def traced_once():
-    with one_trainer_per_recipe():
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,6 @@ from training_runs import (
     assert_same_run,
     killed,
     lines,
-    one_trainer_per_recipe,
     parameters,
 )
 
@@ -32,13 +31,7 @@ from pipeline.errors import PREEMPTED_STATUS, Preempted
 from pipeline.runs.directory import saved_steps
 from pipeline.training.evaluation import HeldOut
 
-pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(autouse=True, scope="module")
-def traced_once():
-    with one_trainer_per_recipe():
-        yield
+pytestmark = pytest.mark.slow, pytest.mark.usefixtures("traced_once")
 
 
 @pytest.fixture

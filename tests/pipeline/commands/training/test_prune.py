@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from training_runs import SIZES, one_trainer_per_recipe, table
+from training_runs import SIZES, table
 
 from data.files.json_files import read_json
 from model.sharding.layouts import by_path
@@ -13,16 +13,10 @@ from pipeline.artifacts import digest_of_manifest
 from pipeline.runs.directory import find_run
 from pipeline.runs.opened_run import load_run, restore
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow, pytest.mark.usefixtures("traced_once")
 
 WORTH = ("sw", "af")
 GROUPS = ["model.switch.encoder_group_tokens=64", "model.switch.decoder_group_tokens=14"]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def traced_once():
-    with one_trainer_per_recipe():
-        yield
 
 
 def prune(run, out, *more, languages="sw,af", keep="0.5"):

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from training_runs import STEPS, one_trainer_per_recipe
+from training_runs import STEPS
 
 from data.files.digests import digest_of_contents
 from data.files.json_files import write_json
@@ -15,13 +15,7 @@ from pipeline import cli
 from pipeline.commands import time as command
 from pipeline.runs.finished import Round, read_step_times
 
-pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module", autouse=True)
-def traced_once():
-    with one_trainer_per_recipe():
-        yield
+pytestmark = pytest.mark.slow, pytest.mark.usefixtures("traced_once")
 
 
 ROUNDS = tuple(

@@ -11,7 +11,7 @@ import made_mt5
 import numpy as np
 import pytest
 from tensorflow_forks import python
-from training_runs import one_trainer_per_recipe, table
+from training_runs import table
 
 from data.files.json_files import read_json
 from data.tokens.tokenizer import MODEL_FILE, load
@@ -22,15 +22,9 @@ from pipeline.runs.directory import find_run
 from pipeline.runs.opened_run import load_run, restore
 from pipeline.tokens.opened_blocks import open_blocks
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow, pytest.mark.usefixtures("traced_once")
 
 STEP = 4
-
-
-@pytest.fixture(autouse=True, scope="module")
-def traced_once():
-    with one_trainer_per_recipe():
-        yield
 
 
 @pytest.fixture(scope="module")

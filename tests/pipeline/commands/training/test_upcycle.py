@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from training_runs import EXPERTS, MESH, SIZES, assert_same_run, lines, one_trainer_per_recipe
+from training_runs import EXPERTS, MESH, SIZES, assert_same_run, lines
 
 from model.trainer import Trainer
 from pipeline import cli
@@ -24,7 +24,7 @@ from pipeline.training import upcycling
 from pipeline.training.loop import Preemption, Training, device_batches
 from pipeline.training.upcycling import Beginning, first_state, requested_upcycling
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow, pytest.mark.usefixtures("traced_once")
 
 AT, STEPS = 4, 8
 FIXED = (
@@ -34,12 +34,6 @@ FIXED = (
 # Nothing is dropped, and the router's input has no noise. First states do not depend on it, and
 # runs that share it share compiled programs.
 EXACT = ("model.switch.dispatch=dropless", "model.switch.jitter=0")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def traced_once():
-    with one_trainer_per_recipe():
-        yield
 
 
 def command(tokens: Path, recipe: str, out: Path, *settings: str, **options: object) -> list[str]:
