@@ -31,11 +31,6 @@ def cores() -> list[int]:
     return sorted(os.sched_getaffinity(0))
 
 
-def run_all(tasks: Sequence[Task]) -> None:
-    """Runs one task per core at a time; stops at the first failure."""
-    run_chains([[task] for task in tasks])
-
-
 def run_chains(chains: Sequence[Sequence[Task]]) -> None:
     """Runs one chain per core at a time, its tasks in order.
 

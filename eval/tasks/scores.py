@@ -172,12 +172,6 @@ def _language_estimate(part: _Part) -> ScoreInterval:
     return _estimate(part.value, error, examples)
 
 
-def mean_contributions(runs: Runs, metric: Metric) -> Contributions | None:
-    """Returns one side's contributions to its mean score; None where that has no interval."""
-    counted = _counted_languages(_parts([runs], metric))
-    return _contributions(counted)[0] if counted else None
-
-
 def _mean(parts: Sequence[_Part]) -> ScoreInterval | None:
     if not (counted := _counted_languages(parts)):
         return None

@@ -34,7 +34,7 @@ def finished(tmp_path_factory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def traced_once() -> Iterator[None]:
-    """Lets the runs of a module share a trainer where their recipes are equal."""
+    """Makes the runs of a module share a trainer where their recipes are equal."""
     from training_runs import one_trainer_per_recipe
 
     with one_trainer_per_recipe():
