@@ -253,8 +253,9 @@ def _texts_of_file(path: Path, name: str) -> Iterator[str]:
     elif kind.endswith(JSON_LINES):
         yield from _texts_of_json_lines(path, name)
     else:
-        lines = (line for line in records.read_lines(path) if not isinstance(line, BrokenRecord))
-        for number, line in enumerate(lines):
+        for number, line in enumerate(records.read_lines(path)):
+            if isinstance(line, BrokenRecord):
+                raise refusal_of_damage(name, line)
             if number == 0 and not _is_text(line.content):
                 raise DataError(
                     f"The benchmark {name} should be lines of UTF-8 and begins with JSON or with "
@@ -280,6 +281,16 @@ def _texts_of_json_lines(path: Path, name: str) -> Iterator[str]:
             raise DataError(
                 f"The first line of the benchmark {name} is not a JSON value; write one per line."
             )
+        elif row.reason in ("truncated", "unreadable"):
+            raise refusal_of_damage(name, row)
+
+
+def refusal_of_damage(name: str, broken: BrokenRecord) -> DataError:
+    """Returns the refusal of a benchmark of which a part would not be found."""
+    return DataError(
+        f"The benchmark {name} is {broken.reason} at byte {broken.offset:,}, and examples that are "
+        "not read are not found; restore it."
+    )
 
 
 def strings(value: Any) -> Iterator[str]:

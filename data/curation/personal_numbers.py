@@ -348,10 +348,11 @@ def regions_of(language: str) -> tuple[str, ...]:
     """Returns the ISO 3166 codes of a language's regions, the likeliest first.
 
     Args:
-        language: code or alias. Languages that are not mC4's, "und" and Esperanto have no region.
+        language: code or alias. Languages without a row in `regions.tsv`, such as one that a user
+            added, "und" and Esperanto have no region.
     """
     entry = languages.find(language)
-    return () if entry is None else _regions()[entry.code]
+    return () if entry is None else _regions().get(entry.code, ())
 
 
 @functools.cache

@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 from data.language_id import identifiers
 from data.language_id.identifiers import CLD2Answer, Prediction
-from data.languages import UNDETERMINED, all_languages, codes, find, table_rows
+from data.languages import UNDETERMINED, all_languages, find, table_rows
 
 ANY = 0.01  # share of an answer for a page that the identifier does not know: one of 100 languages
 RARE = 2e-4  # of an error that was not counted
@@ -105,8 +105,12 @@ def cld2_without_confusions() -> Confusions:
 
 @functools.cache
 def cld3_confusions() -> Confusions:
-    """Returns the confusions of CLD3; it knows mC4's languages, Croatian and Bosnian."""
-    return Confusions(frozenset(codes(None)) | {"hr", "bs"}, _counted_shares("cld3"))
+    """Returns the confusions of CLD3; it knows mC4's languages, Croatian and Bosnian.
+
+    A language that a user added to the table is none of mC4's, which all have pages there.
+    """
+    known = {language.code for language in all_languages() if language.pages_millions}
+    return Confusions(frozenset(known) | {"hr", "bs"}, _counted_shares("cld3"))
 
 
 def fasttext_confusions(labels: Iterable[str]) -> Confusions:

@@ -41,7 +41,7 @@ import re
 import zlib
 from collections.abc import Iterator, Mapping
 from datetime import date
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, NamedTuple
 
 import pyarrow as pa
@@ -304,6 +304,18 @@ def published_as(name: str) -> Published:
     if match := SHARD.match(name):
         return Published(None, match["split"])
     return Published()
+
+
+def is_named_as_a_test(path: str) -> bool:
+    """Returns whether a file or its folder is named as a split that is not for training.
+
+    Such names say too little to set pages aside: `test/` may hold anything.
+    """
+    folder, name = PurePosixPath(path).parts[-2:] if "/" in path else ("", path)
+    words = folder.lower(), name.lower().partition(".")[0]
+    return not published_as(name).split and any(
+        SPLITS.get(word, "train") != "train" for word in words
+    )
 
 
 def _page_or_defect(

@@ -22,7 +22,13 @@ from rich.console import Console
 
 from data.errors import DataError
 from data.files.paths import is_remote
-from data.reading.records import JSON_LINES_SUFFIXES, LOOKED_AT, unknown_languages
+from data.languages import UNDETERMINED
+from data.reading.records import (
+    JSON_LINES_SUFFIXES,
+    LOOKED_AT,
+    is_named_as_a_test,
+    unknown_languages,
+)
 from pipeline.arguments import Clean
 from pipeline.beam.options import pipeline_options, runs_here
 from pipeline.beam.workspace import check_files, clear
@@ -91,6 +97,7 @@ def clean(request: CleaningRequest, cut: Cut, started: float) -> Outcome:
             request.languages,
             declared=trusts_declarations(rules),
             unknown=undeclared_languages(request.files),
+            tests=[file.path for file in request.files if is_named_as_a_test(file.path)],
         ),
         next_command(arguments, body),
     )
@@ -98,10 +105,18 @@ def clean(request: CleaningRequest, cut: Cut, started: float) -> Outcome:
 
 def next_command(arguments: Clean, body: Mapping[str, Any]) -> Iterable[str]:
     """Returns the words of the next command; what an addition joins has its vocabulary already."""
-    if arguments.onto is None or not languages_with_pages(body):
+    onto = arguments.onto
+    if onto is None or not languages_with_pages(body) or not _has_training_pages(onto):
         return advised_command(arguments.out, body["languages"])
     tokens = ("--vocabulary", "VOCABULARY", "--onto", "TOKENS", "--out", "NEW_TOKENS")
     return "tokenize", "--corpus", arguments.out, *tokens
+
+
+def _has_training_pages(corpus: str) -> bool:
+    entries = read_corpus(corpus).languages
+    return any(
+        entries[code].kept > entries[code].held_out for code in entries.keys() - {UNDETERMINED}
+    )
 
 
 def undeclared_languages(files: Sequence[InputFile]) -> Iterator[str]:

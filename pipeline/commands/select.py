@@ -116,6 +116,16 @@ def checked_request(arguments: Select) -> SelectRequest:
             f"--robot {arguments.robot} was given; name a robot by letters, digits, - and _ alone, "
             "such as CCBot."
         )
+    if not arguments.languages and arguments.least_language_share != Select.least_language_share:
+        raise ArtifactError(
+            "--least-language-share is of pages that are judged by their language; leave it or "
+            "--no-languages out."
+        )
+    if not arguments.robots and arguments.robot != Select.robot:
+        raise ArtifactError(
+            f"--robot {arguments.robot} is looked for in robots.txt; name files with --robots, or "
+            "leave it out."
+        )
     options = pipeline_options(arguments.beam)
     use_store_options(options)
     robots = tuple(name for pattern in arguments.robots for name in names_of(pattern))
@@ -220,7 +230,7 @@ def settings_of(
     thresholds = {code: asdict(bounds) for code, bounds in (rules.quality or {}).items()}
     return {
         "languages": arguments.languages,
-        "least_language_share": arguments.least_language_share,
+        "least_language_share": arguments.least_language_share if arguments.languages else None,
         "benchmarks": [*benchmarks] if arguments.benchmarks else None,
         "quality": arguments.quality,
         "thresholds": digest_of_value(thresholds),

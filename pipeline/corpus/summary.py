@@ -213,6 +213,7 @@ def cautions(
     *,
     declared: bool = False,
     unknown: Iterable[str] = (),
+    tests: Sequence[str] = (),
 ) -> Iterator[str]:
     """Yields the cautions about a corpus, the gravest first.
 
@@ -222,11 +223,17 @@ def cautions(
         requested: languages that the user named; None for all.
         declared: whether languages are those that pages declare.
         unknown: some of the declared codes that are not in the table.
+        tests: files that are named as a test or validation split, and read as any other.
     """
     languages = body["languages"]
     kept = {code: entry["kept"] for code, entry in languages.items() if entry["kept"]}
     yield from _of_input(body)
     yield from _of_reasons(body)
+    if tests:
+        yield (
+            f"Files that are named as a validation or test split and were read as any other: "
+            f'{len(tests):,}, such as {tests[0]}; leave them out, or give their records a "split".'
+        )
     if missing := [code for code in requested or () if code not in kept]:
         yield f"No page was kept in {_few(missing)}, which --languages names."
     if kept and set(kept) == {UNDETERMINED}:
@@ -319,6 +326,7 @@ EXPECTED = {
     "no_url": ' (a "url" is text, or left out)',
     "invalid_timestamp": ' (a "timestamp" is text in ISO 8601, or left out)',
     "too_many_values": " (a record of more than 500,000 JSON values is not read as a page)",
+    "not_a_response": " (of a WARC file responses are read; name a WET file .warc.wet.gz)",
     "not_json": " (each line is to be one JSON object)",
     "not_an_object": ' (each line is to be one JSON object, with text in its field "text")',
 }

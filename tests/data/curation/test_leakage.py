@@ -139,6 +139,17 @@ def test_a_benchmark_that_is_not_what_its_name_says_is_refused(tmp_path, name, c
         list(texts_of(str(tmp_path / name)))
 
 
+@pytest.mark.parametrize("name", ["x.jsonl.gz", "x.txt.gz"])
+def test_a_benchmark_that_was_cut_is_refused(tmp_path, name):
+    """Examples behind the cut would not be found."""
+    text = "".join(f'{{"text": "{WORDS} {number}"}}\n' for number in range(2_000))
+    text = text if "json" in name else text.replace('{"text": "', "").replace('"}', "")
+    whole = gzip.compress(text.encode(), mtime=0)
+    (tmp_path / name).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match="is truncated at byte .* are not found; restore it"):
+        list(texts_of(str(tmp_path / name)))
+
+
 def test_tasks_are_read_without_their_training_examples(tmp_path):
     rows = [
         {"split": split, "text": f"{split} {WORDS}", "label": "yes", "language": "sw"}

@@ -3,6 +3,7 @@
 import random
 import re
 import unicodedata
+from dataclasses import replace
 from re import _parser
 
 import phonenumbers
@@ -24,12 +25,18 @@ from data.curation.personal_numbers import (
     telephone_numbers,
     with_ascii_digits,
 )
-from data.languages import table_rows
+from data.languages import get, table_rows
 
 
 @given(st.text())
 def test_no_character_is_added_or_removed(text):
     assert len(with_ascii_digits(text)) == len(text)
+
+
+def test_a_language_that_a_user_added_has_no_region(monkeypatch):
+    added = replace(get("sw"), code="vot")
+    monkeypatch.setattr(languages, "find", lambda code: added)
+    assert regions_of("vot") == ()
 
 
 def test_digits_and_signs_of_other_scripts():

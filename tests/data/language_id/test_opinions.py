@@ -2,6 +2,7 @@
 
 import csv
 from collections import defaultdict
+from dataclasses import replace
 from importlib import resources
 
 import pytest
@@ -18,7 +19,7 @@ from data.language_id.opinions import (
     opinion_of_cld2,
     opinions_of,
 )
-from data.languages import all_languages, codes, find
+from data.languages import all_languages, codes, find, get
 
 ALL = {"cld2": opinions.cld2_confusions(), "cld3": opinions.cld3_confusions()}
 
@@ -61,6 +62,14 @@ def test_an_answer_settles_only_if_no_other_language_has_it():
     assert ALL["cld2"].suspects("ms") != {"ms"}
     assert {"ms", "id"} <= ALL["cld2"].suspects("ms")
     assert "und" not in ALL["cld2"].suspects("und")
+
+
+def test_cld3_does_not_know_a_language_that_a_user_added(monkeypatch):
+    added = replace(get("sw"), code="vot", pages_millions=0.0)
+    monkeypatch.setattr(opinions, "all_languages", lambda: (*all_languages(), added))
+    knows = opinions.cld3_confusions.__wrapped__().knows
+    assert knows == ALL["cld3"].knows
+    assert knows == {*codes(None), "hr", "bs"}
 
 
 def test_a_fasttext_model_knows_its_labels():

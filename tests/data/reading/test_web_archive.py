@@ -127,6 +127,17 @@ def test_responses_that_are_no_page_are_counted(tmp_path, head, body, reason):
     assert (found.reason if isinstance(found, BrokenRecord) else found.text) == (reason or "Habari")
 
 
+@pytest.mark.parametrize("kind", ["resource", "conversion"])
+def test_documents_that_are_no_responses_are_counted(tmp_path, kind):
+    path = tmp_path / "x.warc.gz"
+    good = member("good", HTTP + b"\r\n<p>Karibu", "response")
+    path.write_bytes(member("i", b"", "warcinfo") + member("a", b"<p>Habari", kind) + good)
+    found, page = web_archive.read_html(path)
+    assert isinstance(found, BrokenRecord)
+    assert (found.reason, found.detail) == ("not_a_response", kind)
+    assert isinstance(page, Page)
+
+
 MEASURE = """
 import resource, sys, tracemalloc
 from pathlib import Path

@@ -143,6 +143,24 @@ def test_a_corpus_without_a_page_to_train_on_names_no_next_command(tmp_path, cap
     assert "next: mswitch" not in printed
 
 
+def test_files_named_as_a_test_split_have_a_caution(tmp_path, capsys):
+    (tmp_path / "test").mkdir()
+    run(tmp_path / "out", [own_text(tmp_path / "test")], validation_minimum=1)
+    assert "named as a validation or test split and were read" in capsys.readouterr().err
+    run(tmp_path / "again", [own_text(tmp_path)], validation_minimum=1)
+    assert "test split" not in capsys.readouterr().err
+
+
+def test_an_addition_to_an_empty_corpus_advises_what_a_corpus_of_its_own_does(tmp_path, capsys):
+    (tmp_path / "empty.jsonl").write_text('{"body": "Habari"}')
+    with pytest.raises(DataError, match="No page was kept"):
+        run(tmp_path / "empty", [tmp_path / "empty.jsonl"], growable=True)
+    clean.run(
+        Clean(input=(str(own_text(tmp_path)),), onto=str(tmp_path / "empty"), out=tmp_path / "out")
+    )
+    assert "next: mswitch vocabulary --corpus" in capsys.readouterr().err
+
+
 def test_text_of_which_nothing_is_held_out_has_a_caution(tmp_path, capsys):
     run(tmp_path / "out", [own_text(tmp_path)], validation_share=0.0)
     assert "No page is held out" in (printed := capsys.readouterr().err)

@@ -238,6 +238,14 @@ def test_a_share_is_between_0_and_1(asked, share, tmp_path):
         select_command.run(replace(asked, least_language_share=share, out=str(tmp_path / "out")))
 
 
+@pytest.mark.parametrize(
+    "more", [{"languages": False, "least_language_share": 0.9}, {"robots": (), "robot": "MyBot"}]
+)
+def test_options_that_would_do_nothing_are_refused(asked, more, tmp_path):
+    with pytest.raises(ArtifactError, match="leave it o"):
+        select_command.run(replace(asked, **more, out=str(tmp_path / "out")))
+
+
 @pytest.mark.parametrize("robot", ["", "Mozilla/5.0 (compatible; CCBot/2.0)", "my bot", "*"])
 def test_a_robot_is_named_by_its_product_token(asked, robot, tmp_path):
     with pytest.raises(ArtifactError, match="such as CCBot"):
