@@ -34,7 +34,7 @@ from pipeline.beam.options import check_workers_reach, pipeline_options, use_sto
 from pipeline.beam.workspace import absent
 from pipeline.corpus.card import check_license
 from pipeline.corpus.job import VERSION, AnyRules, trusts_declarations
-from pipeline.corpus.onto.verdicts import FOLDER, GrowthFacts, GrowthFiles
+from pipeline.corpus.onto.verdicts import FOLDER, GrowthFacts, GrowthFiles, digest_of_languages
 from pipeline.corpus.pages import read_corpus
 from pipeline.corpus.read import (
     InputFile,
@@ -69,6 +69,11 @@ def complete_arguments(arguments: Clean, version: int) -> Clean:
         raise DataError(
             f"What is kept beside {arguments.onto} is of version {facts.version}, and this one "
             f"reads {version}; clean all input again with --growable."
+        )
+    if facts.table != digest_of_languages():
+        raise DataError(
+            f"{arguments.onto} was cleaned with other languages or aliases in data/languages.tsv; "
+            "clean all input again with --growable, as its pages may be in others now."
         )
     if len(facts.tallies) != len(facts.input):
         raise DataError(

@@ -30,7 +30,7 @@ from pipeline.commands.inspect import inspect_to, json_of
 from pipeline.corpus import pages
 from pipeline.corpus.counts import total
 from pipeline.corpus.job import VERSION, base_of
-from pipeline.corpus.onto.verdicts import GrowthFiles
+from pipeline.corpus.onto.verdicts import GrowthFiles, digest_of_languages
 from pipeline.corpus.request import cleaning_request, intent_of
 from pipeline.curation.score import SCORES
 from pipeline.recipe.named import requested_recipe, switch_demo
@@ -99,6 +99,7 @@ GROWTH = {
     "identifier": None, "input": [[["https://a.example/a.wet", 9]]],
     "files": [["pages/sw/train-00000-of-00002.parquet", 0, 1]],
     "held_out_up_to": {"sw": "0" * 32}, "thresholds": {"sw": 0.5}, "tallies": [DIGEST],
+    "table": digest_of_languages(),
 }  # fmt: skip
 TALLY = {
     "counts": {"kept": {"sw": {"train": 3}}, "rejected": {"sw": {"too_short": 2}}},

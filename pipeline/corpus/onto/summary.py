@@ -18,7 +18,13 @@ from pipeline.corpus.job import VERSION, CleaningJob
 from pipeline.corpus.judgements import DecideThresholds, collected_thresholds
 from pipeline.corpus.onto import delta
 from pipeline.corpus.onto.delta import FILES, FOUND_ROWS, GONE_ROWS, KeepFile
-from pipeline.corpus.onto.verdicts import GrowthFacts, GrowthFiles, InputRecord, ShareHeldOut
+from pipeline.corpus.onto.verdicts import (
+    GrowthFacts,
+    GrowthFiles,
+    InputRecord,
+    ShareHeldOut,
+    digest_of_languages,
+)
 from pipeline.corpus.read import InputFile
 from pipeline.corpus.submission import kept_files, planned_groups
 from pipeline.corpus.write import PlannedGroup
@@ -66,6 +72,7 @@ def write_facts(
         ),
         held_out_up_to=(base.held_out_up_to if base else {}) | _held_out(plans),
         thresholds=thresholds,
+        table=digest_of_languages(),
         tallies=tuple(digest_of_contents(kept.tally_path(shard)) for shard in range(job.shards)),
     )
     write_json(kept.facts_path, to_builtins(facts))

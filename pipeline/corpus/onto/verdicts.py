@@ -16,10 +16,11 @@ from jaxtyping import Bool, Int, Shaped, UInt32
 from msgspec import Meta, Struct
 
 from data.errors import DataError
-from data.files.digests import digest_of_contents
+from data.files.digests import digest_of_contents, digest_of_value
 from data.files.json_files import Count, Digest, Name, Place, read_json
 from data.files.paths import exists, join_path
 from data.language_id.thresholds import decide
+from data.languages import all_languages
 from data.numbers import is_among
 from data.reading.page import BROKEN as BROKEN_COLUMNS
 from pipeline.artifacts import MANIFEST
@@ -146,6 +147,7 @@ class GrowthFacts(Struct, frozen=True, kw_only=True):
         held_out_up_to: digest up to which pages of each language are held out, where a share is.
         thresholds: threshold of each language's probability, for `mswitch-web`.
         tallies: digest of the counts of each shard; none in a corpus of an earlier version.
+        table: digest of the languages by which pages were judged (`digest_of_languages`).
     """
 
     version: int
@@ -160,6 +162,12 @@ class GrowthFacts(Struct, frozen=True, kw_only=True):
     held_out_up_to: dict[Name, Hex]
     thresholds: dict[str, float]
     tallies: tuple[Digest, ...] = ()
+    table: str = ""
+
+
+def digest_of_languages() -> str:
+    """Returns the digest of all codes and aliases, as a user may add a language to the table."""
+    return digest_of_value([list(language.names) for language in all_languages()])
 
 
 @dataclass(frozen=True)

@@ -146,7 +146,7 @@ def test_a_benchmark_that_was_cut_is_refused(tmp_path, name):
     text = text if "json" in name else text.replace('{"text": "', "").replace('"}', "")
     whole = gzip.compress(text.encode(), mtime=0)
     (tmp_path / name).write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(DataError, match="is truncated at byte .* are not found; restore it"):
+    with pytest.raises(DataError, match="is truncated at byte"):
         list(texts_of(str(tmp_path / name)))
 
 

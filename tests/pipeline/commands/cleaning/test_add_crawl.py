@@ -9,6 +9,7 @@ import shlex
 import shutil
 import signal
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,11 @@ from forked import CONTEXT
 from growing_input import SMALL, meeting_pages, replaced_pages, rows_of, write_archives
 
 from data.errors import DataError
+from data.languages import all_languages, get
 from pipeline.arguments import Clean
 from pipeline.command_line import parse
 from pipeline.commands import clean
-from pipeline.corpus.onto import delta
+from pipeline.corpus.onto import delta, verdicts
 from pipeline.corpus.onto.verdicts import KINDS, PAGES, TALLY, GrowthFiles
 
 WITH_SHARE = ("mswitch-web", "demo")  # rules that hold out a share of each language
@@ -214,7 +216,7 @@ def test_a_bit_that_changes_beside_the_corpus_is_noticed(tmp_path):
         path.write_bytes(content)
 
 
-def test_what_contradicts_the_corpus_is_refused_in_one_sentence(tmp_path):
+def test_what_contradicts_the_corpus_is_refused_in_one_sentence(tmp_path, monkeypatch):
     first, second = archives(tmp_path, 2, 2)
     one = tmp_path / "one"
     cleaned(one, first, rules="demo", growable=True, languages=("sw",))
@@ -232,5 +234,10 @@ def test_what_contradicts_the_corpus_is_refused_in_one_sentence(tmp_path):
             cleaned(tmp_path / "two", second, **fields)
     with pytest.raises(DataError, match=r"2 of 4 files of the input, such as .*, are in"):
         cleaned(tmp_path / "two", first, second, **add)
+    with monkeypatch.context() as patch:
+        added = replace(get("sw"), code="vot", iso639_3="vot", aliases=())
+        patch.setattr(verdicts, "all_languages", lambda: (*all_languages(), added))
+        with pytest.raises(DataError, match="was cleaned with other languages or aliases"):
+            cleaned(tmp_path / "two", second, **add)
     assert not (tmp_path / "two").exists()
     cleaned(tmp_path / "two", second, rules="demo", languages=("sw",), **add)
