@@ -26,7 +26,7 @@ from pipeline.artifacts import MANIFEST, finish, read_manifest
 from pipeline.commands.export_hf import changes_in_words
 from pipeline.tokens.opened_blocks import open_blocks
 
-pytestmark = pytest.mark.slow, pytest.mark.usefixtures("traced_once")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("traced_once")]
 
 # A dense run, which compiles in half the time of a sparse one.
 CONSTANT = (

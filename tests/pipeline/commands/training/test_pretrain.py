@@ -31,7 +31,7 @@ from pipeline.errors import PREEMPTED_STATUS, Preempted
 from pipeline.runs.directory import saved_steps
 from pipeline.training.evaluation import HeldOut
 
-pytestmark = pytest.mark.slow, pytest.mark.usefixtures("traced_once")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("traced_once")]
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from pipeline.artifacts import digest_of_manifest
 from pipeline.runs.directory import find_run
 from pipeline.runs.opened_run import load_run, restore
 
-pytestmark = pytest.mark.slow, pytest.mark.usefixtures("traced_once")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("traced_once")]
 
 WORTH = ("sw", "af")
 GROUPS = ["model.switch.encoder_group_tokens=64", "model.switch.decoder_group_tokens=14"]

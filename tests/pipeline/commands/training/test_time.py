@@ -15,7 +15,7 @@ from pipeline import cli
 from pipeline.commands import time as command
 from pipeline.runs.finished import Round, read_step_times
 
-pytestmark = pytest.mark.slow, pytest.mark.usefixtures("traced_once")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("traced_once")]
 
 
 ROUNDS = tuple(

@@ -22,7 +22,7 @@ from pipeline.runs.directory import find_run
 from pipeline.runs.opened_run import load_run, restore
 from pipeline.tokens.opened_blocks import open_blocks
 
-pytestmark = pytest.mark.slow, pytest.mark.usefixtures("traced_once")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("traced_once")]
 
 STEP = 4
 

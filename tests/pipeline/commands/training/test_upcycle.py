@@ -24,7 +24,7 @@ from pipeline.training import upcycling
 from pipeline.training.loop import Preemption, Training, device_batches
 from pipeline.training.upcycling import Beginning, first_state, requested_upcycling
 
-pytestmark = pytest.mark.slow, pytest.mark.usefixtures("traced_once")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("traced_once")]
 
 AT, STEPS = 4, 8
 FIXED = (
