@@ -127,5 +127,6 @@ def base_of(kept: GrowthFiles) -> Base:
         generation=facts.generation + 1,
         thresholds=facts.thresholds,
         held_out_up_to=facts.held_out_up_to,
+        corpus=kept.corpus,
         pages={code: entry.kept for code, entry in read_corpus(kept.corpus).languages.items()},
     )

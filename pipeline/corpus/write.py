@@ -12,7 +12,7 @@ the pages alone. A file that exists is complete, and belongs to this job
 import itertools
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -26,11 +26,11 @@ from data.numbers import is_first
 from data.reading.page import REJECTED, WRITTEN, WRITTEN_WITH_CLUSTERS
 from data.rules.held_out import BEFORE_ALL, AsPublished, OneIn, ShareOfEachLanguage
 from data.rules.rule_sets import WebRuleSet
-from data.urls import number
+from data.urls import normalized_hash, number
 from pipeline.beam.workspace import Workspace
 from pipeline.corpus import read, spills
 from pipeline.corpus.counts import SortedRun, Tally
-from pipeline.corpus.pages import write_pages
+from pipeline.corpus.pages import page_files, page_urls, write_pages
 from pipeline.corpus.read import BrokenFile
 
 PAGES_PER_FILE = 10_000  # 30 to 120 MB of text
@@ -54,12 +54,14 @@ class Addition:
             where a share of each language is; below the first training page's where none is.
         pages: number of the corpus's kept pages by language.
         shards: number of the corpus's shards; those of what is added follow.
+        corpus: the corpus.
     """
 
     generation: int
     held_out_up_to: Mapping[str, str]
     pages: Mapping[str, int]
     shards: int
+    corpus: str
 
     @property
     def label(self) -> str:
@@ -88,8 +90,19 @@ class Addition:
             return min(int(last, 16) + 1, chosen)
         return min(int(last, 16) + 1, rule.count(pages) * ALL_DIGESTS // pages)  # digests are even
 
+    def held_out_digests(self, group: str) -> set[bytes]:
+        """Returns the digests of the corpus's held-out pages of a language.
 
-NO_ADDITION = Addition(0, {}, {}, 0)
+        What is added has some of these pages again: they stay held out, wherever the bound falls.
+        """
+        code = group.rpartition("/")[2]
+        if code not in self.held_out_up_to:
+            return set()
+        files = page_files([self.corpus], code, "validation")
+        return {normalized_hash(url) for file in files for url in page_urls(file.path)}
+
+
+NO_ADDITION = Addition(0, {}, {}, 0, "")
 
 
 class ShardOfGroup(NamedTuple):
@@ -117,6 +130,9 @@ class FileToWrite(NamedTuple):
         first, end: range of their digests.
         reads: spilled files, with the numbers of their batches.
         shards: range of the shards that its rows come from.
+        held: digests in this range, at or above the bound of held-out pages, whose pages are held
+            out all the same; a training file lacks them, and a validation file has no others there.
+        bound: first digest of the training pages.
     """
 
     name: str
@@ -125,6 +141,13 @@ class FileToWrite(NamedTuple):
     end: int
     reads: tuple[tuple[str, tuple[int, ...]], ...]
     shards: tuple[int, int]
+    held: frozenset[bytes] = frozenset()
+    bound: int = 0
+
+    def has(self, digest: bytes) -> bool:
+        """Returns whether a page of its range is in its split."""
+        held_out = digest in self.held or number(digest) < self.bound
+        return not self.held or held_out == (self.split == "validation")
 
 
 def files_of(
@@ -132,6 +155,7 @@ def files_of(
     parts: Iterable[tuple[int, str, bytes, bytes]],
     held_out: HeldOutPages,
     addition: Addition = NO_ADDITION,
+    held_before: Collection[bytes] = (),
 ) -> Iterator[FileToWrite]:
     """Yields the files of a group of pages.
 
@@ -140,6 +164,7 @@ def files_of(
         parts: `ShardOfGroup` of all shards, in any order; read more than once.
         held_out: rule of the pages that are held out.
         addition: what is added to, if anything.
+        held_before: digests of the held-out pages of what is added to.
     """
     runs, label = _Runs.of(parts), addition.label
     count = int(runs.table["pages"].sum())
@@ -159,11 +184,14 @@ def files_of(
         if (bound := addition.first_training_digest(group, held_out, added, end)) != end:
             end, share = bound, bound / ALL_DIGESTS
             others = 1.0 - share
-        if end:
+        held = frozenset(digest for digest in held_before if number(digest) >= end)
+        if last_held := max((number(digest) + 1 for digest in held), default=end):
             name = f"{group}/validation{label}"
-            yield from _files(name, "validation", (0, end), runs, share)
+            for file in _files(name, "validation", (0, last_held), runs, share):
+                yield file._replace(held=held, bound=end)
         name = f"{group}/train{label}"
-        yield from _files(name, "train", (end, ALL_DIGESTS), runs, others)
+        for file in _files(name, "train", (end, ALL_DIGESTS), runs, others):
+            yield file._replace(held=held, bound=end)
 
 
 class _Runs(NamedTuple):
@@ -312,7 +340,8 @@ class PlanGroup:
                 BrokenFile(read.BROKEN_NAME, tuple(file for _, file, *_ in sorted(parts)))
             ]
         else:
-            files = [*files_of(name, parts, self.held_out, self.addition)]
+            held = self.addition.held_out_digests(name) if name.startswith("pages/") else ()
+            files = [*files_of(name, parts, self.held_out, self.addition, held)]
         planned = PlannedGroup(
             group=name,
             files=[*map(_to_planned_file, files)],
@@ -370,19 +399,20 @@ class WriteFile:
 
     def _read(self, file: FileToWrite) -> pa.Table:
         rows = (
-            _range(batch, file.first, file.end)
+            _rows(batch, file)
             for name, numbers in file.reads
             for batch in spills.batches(self.workspace.path_of(name), numbers)
         )
         return pa.Table.from_batches([batch for batch in rows if batch.num_rows], spills.RUN_SCHEMA)
 
 
-def _range(batch: pa.RecordBatch, first: int, end: int) -> pa.RecordBatch:
-    digests = batch["digest"].to_pylist()
-    begin = bisect_left(digests, first.to_bytes(16, "big"))
+def _rows(batch: pa.RecordBatch, file: FileToWrite) -> pa.RecordBatch:
+    digests, end = batch["digest"].to_pylist(), file.end
+    begin = bisect_left(digests, file.first.to_bytes(16, "big"))
     stop = len(digests) if end == ALL_DIGESTS else bisect_left(digests, end.to_bytes(16, "big"))
+    rows = [row for row in range(begin, stop) if file.has(digests[row])]
     # A copy: a slice would keep the whole run in memory until the file is written.
-    return batch.take(pa.array(range(begin, stop), pa.int64()))
+    return batch.take(pa.array(rows, pa.int64()))
 
 
 def _sort(table: pa.Table) -> pa.Table:

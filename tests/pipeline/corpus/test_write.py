@@ -20,7 +20,7 @@ RULE = ShareOfEachLanguage(share=0.001, minimum=10, maximum=10_000)
 def bound(pages: int, held_out: float | None, added: int) -> float:
     """Returns the part of all digests that is held out; the part of the added pages alone is 1."""
     last = {} if held_out is None else {"sw": f"{int(held_out * ALL_DIGESTS):032x}"}
-    addition = Addition(1, last, {"sw": pages}, 1)
+    addition = Addition(1, last, {"sw": pages}, 1, "")
     return addition.first_training_digest("pages/sw", RULE, added, ALL_DIGESTS) / ALL_DIGESTS
 
 
@@ -77,13 +77,30 @@ def test_the_only_page_of_a_language_that_was_trained_on_is_not_held_out_later()
     last = _held_out_up_to(files_of("pages/sw", alone, RULE), alone)
     assert last == f"{page - 1:032x}"
     others = [ALL_DIGESTS // 16 * number for number in range(5, 15)]
-    addition = Addition(1, {"sw": last}, {"sw": 1}, 1)
+    addition = Addition(1, {"sw": last}, {"sw": 1}, 1, "")
     assert held_out_end(addition, of_shards([page], [page, *others])) == page
     assert held_out_end(NO_ADDITION, of_shards([page, *others])) > page
 
 
 def test_pages_that_are_written_again_are_not_counted_twice():
     digests = [ALL_DIGESTS // 100 * number for number in range(1, 71)]
-    addition = Addition(1, {"sw": f"{ALL_DIGESTS // 2:032x}"}, {"sw": 60}, 1)
+    addition = Addition(1, {"sw": f"{ALL_DIGESTS // 2:032x}"}, {"sw": 60}, 1, "")
     expected = RULE.count(70) * ALL_DIGESTS // 70
     assert held_out_end(addition, of_shards(digests[:60], digests[60:])) == expected
+
+
+def test_pages_that_were_held_out_stay_so_where_the_bound_falls():
+    """A third of 30 pages was held out, and of 2,030 hundreds of others lie below that bound."""
+    digests = [ALL_DIGESTS // 2_000 * number for number in range(1, 1_990)]
+    again = [digests[at].to_bytes(16, "big") for at in (5, 400, 600)]
+    addition = Addition(1, {"sw": f"{ALL_DIGESTS // 3:032x}"}, {"sw": 30}, 1, "")
+    files = [*files_of("pages/sw", of_shards([1], digests), RULE, addition, again)]
+    split = {
+        digest: [one.split for one in files if one.first <= digest < one.end and one.has(packed)]
+        for digest in digests
+        for packed in [digest.to_bytes(16, "big")]
+    }
+    assert all(len(splits) == 1 for splits in split.values())
+    held_out = [at for at, digest in enumerate(digests) if split[digest] == ["validation"]]
+    assert held_out == [*range(held_out.index(400)), 400, 600]
+    assert 5 < held_out.index(400) < 20

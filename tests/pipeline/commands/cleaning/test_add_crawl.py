@@ -18,6 +18,7 @@ import pytest
 from contents import contents
 from forked import CONTEXT
 from growing_input import SMALL, meeting_pages, replaced_pages, rows_of, write_archives
+from small_corpora import texts_of
 
 from data.errors import DataError
 from data.languages import all_languages, get
@@ -214,6 +215,29 @@ def test_a_bit_that_changes_beside_the_corpus_is_noticed(tmp_path):
             with pytest.raises(DataError, match=f"{path} is damaged"):
                 cleaned(tmp_path / "two", second, onto=str(one))
         path.write_bytes(content)
+
+
+@pytest.mark.parametrize("rules", ["none", "demo"])
+def test_held_out_pages_that_come_again_stay_held_out(tmp_path, rules):
+    """Under `none` both copies of a text are kept; else the later one of an address."""
+    texts = texts_of("sw", 183)
+    for name, count, year in (("first", 30, 2025), ("second", 183, 2026)):
+        lines = [
+            {"text": text, "language": "sw", "timestamp": f"{year}-01-01"}
+            | ({} if rules == "none" else {"url": f"https://a{number}.example/"})
+            for number, text in enumerate(texts[:count])
+        ]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    more = {"rules": rules, "validation_minimum": 10, "growable": True}
+    cleaned(tmp_path / "one", str(tmp_path / "first.jsonl"), **more)
+    cleaned(tmp_path / "two", str(tmp_path / "second.jsonl"), onto=str(tmp_path / "one"))
+    before, after = (
+        pq.read_table(tmp_path / name / "pages").to_pylist() for name in ("one", "two")
+    )
+    held_out = {page["url"] for page in before if page["split"] == "validation"}
+    assert len(held_out) == 10
+    assert held_out <= {page["url"] for page in after if page["split"] == "validation"}
+    assert held_out.isdisjoint(page["url"] for page in after if page["split"] == "train")
 
 
 def test_what_contradicts_the_corpus_is_refused_in_one_sentence(tmp_path, monkeypatch):
