@@ -288,8 +288,8 @@ def _texts_of_json_lines(path: Path, name: str) -> Iterator[str]:
 def refusal_of_damage(name: str, broken: BrokenRecord) -> DataError:
     """Returns the refusal of a benchmark of which a part would not be found."""
     return DataError(
-        f"The benchmark {name} is {broken.reason} at byte {broken.offset:,}, and examples that are "
-        "not read are not found; restore it."
+        f"The benchmark {name} is {broken.reason} at byte {broken.offset:,}, so pages would not be "
+        "compared with what follows; restore the file."
     )
 
 

@@ -107,7 +107,7 @@ def cld2_without_confusions() -> Confusions:
 def cld3_confusions() -> Confusions:
     """Returns the confusions of CLD3; it knows mC4's languages, Croatian and Bosnian.
 
-    A language that a user added to the table is none of mC4's, which all have pages there.
+    Languages of mC4 have a page count in the table; a row that a user adds has 0.
     """
     known = {language.code for language in all_languages() if language.pages_millions}
     return Confusions(frozenset(known) | {"hr", "bs"}, _counted_shares("cld3"))

@@ -47,7 +47,6 @@ from data.reading.html import html_of, is_too_complex
 from data.reading.page import BrokenRecord, Defect, Page, cut_to_nothing, is_timestamp
 
 GZIP = b"\x1f\x8b\x08"
-HOLD_DOCUMENTS = ("resource", "conversion")  # kinds of records that no WARC reader here takes
 RECORD = re.compile(rb"WARC/(?:1\.\d+|0\.1[78])\r?\n")
 # RFC 1952: no reserved flag is set, and the two bytes after the time have few values.
 MEMBER = rb"\x1f\x8b\x08[\x00-\x1f](?=.{4}[\x00\x02\x04][\x00-\x0d\xff])"
@@ -239,7 +238,7 @@ def _text_page(record: ArchiveRecord) -> Page | Defect | None:
 
 
 def _html_page(record: ArchiveRecord) -> Page | Defect | None:
-    if record.kind in HOLD_DOCUMENTS:
+    if record.kind in ("resource", "conversion"):  # documents without the response of a server
         return Defect("not_a_response", record.kind)
     if record.kind != "response":
         return None

@@ -12,7 +12,7 @@ the pages alone. A file that exists is complete, and belongs to this job
 import itertools
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -93,7 +93,7 @@ class Addition:
     def held_out_digests(self, group: str) -> set[bytes]:
         """Returns the digests of the corpus's held-out pages of a language.
 
-        What is added has some of these pages again: they stay held out, wherever the bound falls.
+        A page of these that is added again stays held out, also if it is above the bound by then.
         """
         code = group.rpartition("/")[2]
         if code not in self.held_out_up_to:
@@ -130,9 +130,9 @@ class FileToWrite(NamedTuple):
         first, end: range of their digests.
         reads: spilled files, with the numbers of their batches.
         shards: range of the shards that its rows come from.
-        held: digests in this range, at or above the bound of held-out pages, whose pages are held
-            out all the same; a training file lacks them, and a validation file has no others there.
         bound: first digest of the training pages.
+        held: digests of pages from `bound` on that stay held out, one after the other: a validation
+            file has the pages below `bound` and these, a training file all others of its range.
     """
 
     name: str
@@ -141,13 +141,15 @@ class FileToWrite(NamedTuple):
     end: int
     reads: tuple[tuple[str, tuple[int, ...]], ...]
     shards: tuple[int, int]
-    held: frozenset[bytes] = frozenset()
     bound: int = 0
+    held: bytes = b""
 
-    def has(self, digest: bytes) -> bool:
-        """Returns whether a page of its range is in its split."""
-        held_out = digest in self.held or number(digest) < self.bound
-        return not self.held or held_out == (self.split == "validation")
+    def choice(self) -> Callable[[bytes], bool]:
+        """Returns a function that is true for digests in its range whose pages are in the file."""
+        if not self.held:
+            return lambda digest: True
+        held, is_held_out = frozenset(split_digests(self.held)), self.split == "validation"
+        return lambda digest: (digest in held or number(digest) < self.bound) == is_held_out
 
 
 def files_of(
@@ -184,14 +186,15 @@ def files_of(
         if (bound := addition.first_training_digest(group, held_out, added, end)) != end:
             end, share = bound, bound / ALL_DIGESTS
             others = 1.0 - share
-        held = frozenset(digest for digest in held_before if number(digest) >= end)
-        if last_held := max((number(digest) + 1 for digest in held), default=end):
-            name = f"{group}/validation{label}"
-            for file in _files(name, "validation", (0, last_held), runs, share):
-                yield file._replace(held=held, bound=end)
-        name = f"{group}/train{label}"
-        for file in _files(name, "train", (end, ALL_DIGESTS), runs, others):
-            yield file._replace(held=held, bound=end)
+        held = sorted(digest for digest in held_before if number(digest) >= end)
+        held_end = number(held[-1]) + 1 if held else end
+        for split, digests, part in (
+            ("validation", (0, held_end), share),
+            ("train", (end, ALL_DIGESTS), others),
+        ):
+            if digests[1]:
+                for file in _files(f"{group}/{split}{label}", split, digests, runs, part):
+                    yield file._replace(bound=end, held=b"".join(held))
 
 
 class _Runs(NamedTuple):
@@ -266,9 +269,13 @@ def _smallest(parts: Iterable[tuple[int, str, bytes, bytes]], most: int) -> list
     """Returns the smallest digests of all shards, in order."""
     smallest: list[bytes] = []
     for _, _, _, digests in parts:
-        of_shard = (digests[at : at + DIGEST_BYTES] for at in range(0, len(digests), DIGEST_BYTES))
-        smallest = sorted([*smallest, *of_shard])[:most]
+        smallest = sorted([*smallest, *split_digests(digests)])[:most]
     return smallest
+
+
+def split_digests(digests: bytes) -> Iterator[bytes]:
+    """Yields digests that are packed one after the other."""
+    return (digests[at : at + DIGEST_BYTES] for at in range(0, len(digests), DIGEST_BYTES))
 
 
 PLAN = "plan"  # folder of the workspace
@@ -398,19 +405,22 @@ class WriteFile:
         return file.name
 
     def _read(self, file: FileToWrite) -> pa.Table:
+        has = file.choice()
         rows = (
-            _rows(batch, file)
+            _range(batch, file.first, file.end, has)
             for name, numbers in file.reads
             for batch in spills.batches(self.workspace.path_of(name), numbers)
         )
         return pa.Table.from_batches([batch for batch in rows if batch.num_rows], spills.RUN_SCHEMA)
 
 
-def _rows(batch: pa.RecordBatch, file: FileToWrite) -> pa.RecordBatch:
-    digests, end = batch["digest"].to_pylist(), file.end
-    begin = bisect_left(digests, file.first.to_bytes(16, "big"))
+def _range(
+    batch: pa.RecordBatch, first: int, end: int, has: Callable[[bytes], bool]
+) -> pa.RecordBatch:
+    digests = batch["digest"].to_pylist()
+    begin = bisect_left(digests, first.to_bytes(16, "big"))
     stop = len(digests) if end == ALL_DIGESTS else bisect_left(digests, end.to_bytes(16, "big"))
-    rows = [row for row in range(begin, stop) if file.has(digests[row])]
+    rows = [row for row in range(begin, stop) if has(digests[row])]
     # A copy: a slice would keep the whole run in memory until the file is written.
     return batch.take(pa.array(rows, pa.int64()))
 

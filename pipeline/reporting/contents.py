@@ -33,7 +33,12 @@ from pipeline.reporting.tasks import task_comparisons, task_differences
 from pipeline.runs import finished
 from pipeline.runs.directory import RecordedPruning
 from pipeline.runs.finished import FinishedRun
-from pipeline.runs.tasks import sentence_comparisons, sentence_files
+from pipeline.runs.tasks import (
+    FinetunedRun,
+    read_finetuned,
+    sentence_comparisons,
+    sentence_files,
+)
 
 
 def contents(arguments: Report) -> ReportContents:
@@ -47,9 +52,11 @@ def contents(arguments: Report) -> ReportContents:
         for directories in (arguments.baseline, arguments.candidate)
     )
     differences = sides.differences(baseline, candidate, allowed=arguments.allow_differences)
-    differences += task_differences(
-        arguments.baseline_tasks, arguments.candidate_tasks, allowed=arguments.allow_differences
-    )
+    finetuned = [
+        [read_finetuned(directory) for directory in directories]
+        for directories in (arguments.baseline_tasks, arguments.candidate_tasks)
+    ]
+    differences += task_differences(*finetuned, allowed=arguments.allow_differences)
     check_text(arguments.corpus, arguments.tokens, candidate)
     students = [finished.read_run(directory) for directory in arguments.student]
     sides.check_students(
@@ -63,7 +70,7 @@ def contents(arguments: Report) -> ReportContents:
         report,
         step_times=measured_step_times(arguments.step_times, report, (baseline, candidate)),
         further=_further_models(arguments, report.baseline, baseline, candidate),
-        tasks=_tasks(arguments, baseline, candidate),
+        tasks=_tasks(finetuned, (baseline, candidate)),
         sentences=_sentences(baseline, candidate),
     )
     sides.check_names(report.models)
@@ -179,7 +186,8 @@ def _pruning(
     record = runs[0].about.pruned
     if record is None:
         return None
-    sources = [_source(run, candidate) for run in runs]
+    digests = _digests(candidate)
+    sources = [_source(run, candidate, digests) for run in runs]
     known = [source for source in sources if source is not None]
     whole = tuple(known) if len(known) == len(runs) else ()
     return Pruning(record.languages, record.experts, record.others, whole)
@@ -191,12 +199,14 @@ def _kind(record: RecordedPruning | None) -> str:
     return f"for {', '.join(record.languages)}, of {record.experts} experts, {record.others}"
 
 
-def _source(run: FinishedRun, candidate: Sequence[FinishedRun]) -> int | None:
+def _source(
+    run: FinishedRun, candidate: Sequence[FinishedRun], digests: Sequence[str]
+) -> int | None:
     """Returns the number of the candidate's run that a run was pruned from; None if of others.
 
     Old records do not say from which run, and published runs have no manifest: the seed tells.
     """
-    digests, record = _digests(candidate), run.about.pruned
+    record = run.about.pruned
     assert record is not None  # it was pruned
     if record.run and len(digests) == len(candidate):
         return digests.index(record.run) if record.run in digests else None
@@ -206,16 +216,13 @@ def _source(run: FinishedRun, candidate: Sequence[FinishedRun]) -> int | None:
 
 
 def _tasks(
-    arguments: Report, baseline: Sequence[FinishedRun], candidate: Sequence[FinishedRun]
+    finetuned: Sequence[Sequence[FinetunedRun]], sides: Sequence[Sequence[FinishedRun]]
 ) -> tuple[TaskComparison, ...]:
-    """Returns the scores of the fine-tuned runs; none without any."""
-    if not arguments.baseline_tasks:
+    """Returns the scores of both sides' fine-tuned runs; none without any."""
+    if not finetuned[0]:
         return ()
-    return task_comparisons(
-        arguments.baseline_tasks,
-        arguments.candidate_tasks,
-        (_digests(baseline), _digests(candidate)),
-    )
+    baseline, candidate = map(_digests, sides)
+    return task_comparisons(finetuned[0], finetuned[1], (baseline, candidate))
 
 
 def _digests(runs: Sequence[FinishedRun]) -> list[str]:

@@ -165,15 +165,25 @@ def differences(
             if not several:
                 check_same_recipe(runs[0], other)
             check_same_targets(runs[0], other, "--allow-differences compares them in bits per byte")
-    fields = [
-        json_leaves(_fixed_settings(run)) for run in (_without_lengths(runs) if several else runs)
-    ]
-    count = len(baseline)
+    compared = _without_lengths(runs) if several else runs
+    return listed_differences([_fixed_settings(run) for run in compared], len(baseline))
+
+
+def listed_differences(
+    settings: Sequence[Mapping[str, Any]], baseline_runs: int
+) -> tuple[Difference, ...]:
+    """Returns the settings that are not equal in all runs.
+
+    Args:
+        settings: settings of each run, those of the baseline first.
+        baseline_runs: number of the baseline's runs.
+    """
+    fields = [json_leaves(dict(of_run)) for of_run in settings]
     different = []
-    for name in dict.fromkeys(name for settings in fields for name in settings):
-        values = tuple(_in_words(settings.get(name)) for settings in fields)
+    for name in dict.fromkeys(name for leaves in fields for name in leaves):
+        values = tuple(_in_words(leaves.get(name)) for leaves in fields)
         if len(set(values)) > 1:
-            different.append(Difference(name, values[:count], values[count:]))
+            different.append(Difference(name, values[:baseline_runs], values[baseline_runs:]))
     return tuple(different)
 
 

@@ -9,18 +9,22 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from data.files.parquet_files import read_table
-from data.files.paths import Place, exists
+from data.files.paths import exists
 from data.tasks.description import Task
 from eval.experts import SCHEMA, ExpertSharing, expert_sharing
 from eval.sides import Difference
 from eval.tasks.comparison import Mode, TaskComparison, mode_scores
 from eval.tasks.metrics import largest_class, task_metrics
 from eval.tasks.predictions import Predictions, from_table
-from pipeline.artifacts import json_leaves
 from pipeline.errors import ArtifactError
-from pipeline.reporting.sides import FREE, digests_in_words, without_experts
+from pipeline.reporting.sides import (
+    FREE,
+    digests_in_words,
+    listed_differences,
+    without_experts,
+)
 from pipeline.runs.directory import best_step, routing_beside
-from pipeline.runs.tasks import ALL, ALONE, TEST, FinetunedRun, read_finetuned, read_task_of
+from pipeline.runs.tasks import ALL, ALONE, TEST, FinetunedRun, read_task_of
 
 
 class Cell(NamedTuple):
@@ -46,14 +50,14 @@ Cells = dict[tuple[str, str], Cell]  # by task and mode
 
 
 def task_comparisons(
-    baseline: Sequence[Place],
-    candidate: Sequence[Place],
+    baseline: Sequence[FinetunedRun],
+    candidate: Sequence[FinetunedRun],
     starts: tuple[Collection[str], Collection[str]],
 ) -> tuple[TaskComparison, ...]:
     """Returns both sides' scores on every task; none without runs.
 
     Args:
-        baseline, candidate: directories of fine-tuned runs.
+        baseline, candidate: fine-tuned runs.
         starts: digests of the manifests of each side's pretrained runs.
 
     Raises:
@@ -61,8 +65,8 @@ def task_comparisons(
         DataError: if runs predicted different examples.
     """
     sides = [
-        cells(name, [read_finetuned(directory) for directory in directories], started)
-        for name, directories, started in zip(
+        cells(name, runs, started)
+        for name, runs, started in zip(
             ("baseline", "candidate"), (baseline, candidate), starts, strict=True
         )
     ]
@@ -72,7 +76,7 @@ def task_comparisons(
 
 
 def task_differences(
-    baseline: Sequence[Place], candidate: Sequence[Place], *, allowed: bool
+    baseline: Sequence[FinetunedRun], candidate: Sequence[FinetunedRun], *, allowed: bool
 ) -> tuple[Difference, ...]:
     """Returns the settings of fine-tuning in which runs on one task and mode differ.
 
@@ -82,34 +86,29 @@ def task_differences(
     Raises:
         ArtifactError: if there are any and none are allowed.
     """
-    sides = [
-        [read_finetuned(directory) for directory in directories]
-        for directories in (baseline, candidate)
-    ]
-    different: dict[str, Difference] = {}
+    different: list[Difference] = []
     for task, mode in dict.fromkeys(
-        (task, run.mode) for runs in sides for run in runs for task in run.files
+        (task, run.mode) for run in (*baseline, *candidate) for task in run.files
     ):
-        ours, theirs = (
-            [run for run in runs if task in run.files and run.mode == mode] for runs in sides
+        sides = [
+            [_settings(run) for run in runs if task in run.files and run.mode == mode]
+            for runs in (baseline, candidate)
+        ]
+        different += (
+            setting._replace(field=f"{setting.field} ({task}, {mode})")
+            for setting in listed_differences([*sides[0], *sides[1]], len(sides[0]))
         )
-        fields = [json_leaves(_settings(run)) for run in (*ours, *theirs)]
-        for name in dict.fromkeys(name for settings in fields for name in settings):
-            values = tuple(str(settings.get(name, "not recorded")) for settings in fields)
-            if len(set(values)) > 1:
-                field = f"{name} ({task}, {mode})"
-                different[field] = Difference(field, values[: len(ours)], values[len(ours) :])
     if different and not allowed:
         said = "; ".join(
             f"{field}: {', '.join(dict.fromkeys(ours + theirs))}"
-            for field, ours, theirs in different.values()
+            for field, ours, theirs in different
         )
         raise ArtifactError(
             f"The runs of --baseline-tasks and --candidate-tasks were fine-tuned with different "
             f"settings ({said}); fine-tune them alike, or add --allow-differences: the report then "
             "lists them."
         )
-    return tuple(different.values())
+    return tuple(different)
 
 
 def _settings(run: FinetunedRun) -> dict[str, Any]:

@@ -96,7 +96,9 @@ def test_pages_that_were_held_out_stay_so_where_the_bound_falls():
     addition = Addition(1, {"sw": f"{ALL_DIGESTS // 3:032x}"}, {"sw": 30}, 1, "")
     files = [*files_of("pages/sw", of_shards([1], digests), RULE, addition, again)]
     split = {
-        digest: [one.split for one in files if one.first <= digest < one.end and one.has(packed)]
+        digest: [
+            one.split for one in files if one.first <= digest < one.end and one.choice()(packed)
+        ]
         for digest in digests
         for packed in [digest.to_bytes(16, "big")]
     }

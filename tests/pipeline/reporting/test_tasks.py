@@ -34,6 +34,17 @@ def runs(tmp_path_factory):
     return {name: write_finetuned(root / name, **one) for name, one in of.items()}
 
 
+def comparisons(baseline, candidate, starts):
+    return task_comparisons(
+        [*map(read_finetuned, baseline)], [*map(read_finetuned, candidate)], starts
+    )
+
+
+def differences(baseline, candidate, *, allowed):
+    sides = ([*map(read_finetuned, runs)] for runs in (baseline, candidate))
+    return task_differences(*sides, allowed=allowed)
+
+
 @pytest.mark.parametrize(
     "baseline, candidate, message",
     [
@@ -53,12 +64,12 @@ def runs(tmp_path_factory):
 def test_sides_that_do_not_compare_are_one_sentence(runs, baseline, candidate, message):
     sides = ([runs[name] for name in side] for side in (baseline, candidate))
     with pytest.raises(ArtifactError, match=message):
-        task_comparisons(*sides, STARTS)
+        comparisons(*sides, STARTS)
 
 
 def test_other_examples_are_one_sentence(runs):
     with pytest.raises(DataError, match="the same examples"):
-        task_comparisons([runs["dense"]], [runs["shorter"]], STARTS)
+        comparisons([runs["dense"]], [runs["shorter"]], STARTS)
 
 
 def test_other_right_answers_under_the_same_names_are_one_sentence(runs, tmp_path):
@@ -72,7 +83,7 @@ def test_other_right_answers_under_the_same_names_are_one_sentence(runs, tmp_pat
     answers[0] = ["another"]
     pq.write_table(table.set_column(at, table.field(at), [answers]), path)
     with pytest.raises(DataError, match="other right answers for examples of one name"):
-        task_comparisons([runs["dense"]], [corrected], STARTS)
+        comparisons([runs["dense"]], [corrected], STARTS)
 
 
 def test_other_settings_of_fine_tuning_need_permission(runs, tmp_path):
@@ -82,12 +93,12 @@ def test_other_settings_of_fine_tuning_need_permission(runs, tmp_path):
     about["recipe"]["rows"] *= 4
     about["inputs"]["task topics"] = "sha"
     (other / "recipe.json").write_text(json.dumps(about))
-    assert task_differences([runs["dense"]], [runs["sparse"]], allowed=False) == ()
+    assert differences([runs["dense"]], [runs["sparse"]], allowed=False) == ()
     with pytest.raises(
         ArtifactError, match=r"different settings \(rows \(topics, all languages\): 8, 32"
     ):
-        task_differences([runs["dense"]], [other], allowed=False)
-    rows, digest = task_differences([runs["dense"]], [runs["sparse"], other], allowed=True)
+        differences([runs["dense"]], [other], allowed=False)
+    rows, digest = differences([runs["dense"]], [runs["sparse"], other], allowed=True)
     assert (rows.baseline, rows.candidate) == (("8",), ("8", "32"))
     assert digest.field == "digest of the task topics (topics, all languages)"
 
@@ -103,7 +114,7 @@ def test_each_language_alone_has_examples_of_its_own(runs, tmp_path):
         about["recipe"]["finetuning"]["targets"] = len(name)
         (run / "recipe.json").write_text(json.dumps(about))
         both.append(run)
-    assert task_differences(both, both, allowed=False) == ()
+    assert differences(both, both, allowed=False) == ()
 
 
 def test_the_mode_is_the_training_languages(runs):
@@ -115,7 +126,7 @@ def test_the_mode_is_the_training_languages(runs):
 
 
 def test_predictions_are_those_of_the_best_step(runs):
-    (task,) = task_comparisons([runs["dense"]], [runs["sparse"]], STARTS)
+    (task,) = comparisons([runs["dense"]], [runs["sparse"]], STARTS)
     assert (task.name, task.split) == ("topics", "test")
     (mode,) = task.modes
     assert mode.examples == 4 * 30  # the last step, which is not the best, has five

@@ -21,6 +21,7 @@ from pipeline.artifacts import digest_of_manifest
 from pipeline.commands import report
 from pipeline.errors import ArtifactError
 from pipeline.reporting.tasks import task_comparisons
+from pipeline.runs.tasks import read_finetuned
 
 pytestmark = pytest.mark.slow
 
@@ -147,7 +148,11 @@ def test_markdown_and_page_show_modes_side_by_side(made):
 
 def test_the_picture_has_a_mark_per_language_and_mode(made):
     starts = [[digest_of_manifest(*runs)] for runs in (made.baseline, made.candidate)]
-    found = task_comparisons(made.baseline_tasks, made.candidate_tasks, tuple(starts))
+    found = task_comparisons(
+        [*map(read_finetuned, made.baseline_tasks)],
+        [*map(read_finetuned, made.candidate_tasks)],
+        tuple(starts),
+    )
     drawn = specs(make(tasks=found))
     for name in ("task-0-wide", "task-0-tall", "task-1-wide", "task-1-tall"):
         vegalite_to_vega(drawn[name])
@@ -165,7 +170,9 @@ def test_development_data_of_labels_have_no_score_of_text(tmp_path):
         write_finetuned(tmp_path / name, experts=experts, split="development", questions=True)
         for name, experts in (("dense", None), ("switch", 8))
     )
-    qa, topics = task_comparisons((dense,), (switch,), (["dense"], ["switch"]))
+    qa, topics = task_comparisons(
+        [read_finetuned(dense)], [read_finetuned(switch)], (["dense"], ["switch"])
+    )
     assert topics.split == "development"
     assert topics.labels == ["accuracy by likelihood", "accuracy by likelihood, without overlaps"]
     assert qa.labels == ["F1", "exact match"]  # without labels, text chooses the step
