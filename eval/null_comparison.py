@@ -111,7 +111,10 @@ def sentence(nulls: Sequence[NullComparison]) -> str:
 def _side_in_words(nulls: Sequence[NullComparison]) -> str:
     first = nulls[0].summary
     better = max(null.summary.languages_improved for null in nulls)
-    beyond = max(null.summary.languages_improved_significantly for null in nulls)
+    beyond = max(
+        null.summary.languages_improved_significantly + null.summary.languages_worse_significantly
+        for null in nulls
+    )
     most = "" if len(nulls) == 1 else "at most "  # perhaps of another division
     speedups = [null.summary.mean_step_speedup for null in nulls]
     known = [mean for mean in speedups if mean is not None]
@@ -123,5 +126,5 @@ def _side_in_words(nulls: Sequence[NullComparison]) -> str:
     over = f", {nulls[0].intervals_over}" if nulls[0].intervals_over else ""
     return (
         f"{nulls[0].name} “better” in {better} of {first.languages} languages ({most}{beyond} "
-        f"beyond noise{over}){speedup}{up_to}"
+        f"beyond noise either way{over}){speedup}{up_to}"
     )

@@ -186,14 +186,14 @@ def exact_tests(
     Returns:
         Share of the divisions of all runs with a difference as large; None with a single run on a
         side, or more than `MOST_DIVISIONS`. And share of the exchanges within pairs; None without
-        two pairs.
+        two pairs, or with more exchanges than that.
     """
     runs = baseline.size + candidate.size
     several = min(baseline.size, candidate.size) > 1
     of_sides = of_signs = None
     if several and math.comb(runs, baseline.size) <= MOST_DIVISIONS:
         of_sides = _p_value((baseline, candidate), _difference, "independent")
-    if several and paired:
+    if several and paired and 2**baseline.size <= MOST_DIVISIONS:
         of_signs = _p_value((baseline - candidate,), np.mean, "samples")
     return of_sides, of_signs
 

@@ -139,11 +139,12 @@ def _further_sentence(baseline: str, model: FurtherModel) -> str:
     mean, low, high = summary.mean_gain, summary.mean_gain_low, summary.mean_gain_high
     if mean is None or low is None or high is None:
         return f"{model.name}: no language has two held-out pages."
+    no_verdict = "; one run: no verdict" if len(model.side.runs) == 1 else ""
     return (
         f"{model.name}: mean gain over {baseline} {signed_number(mean)} {model.unit.value} (95% "
         f"interval {signed_number(low)} to {signed_number(high)}); better beyond noise in "
         f"{summary.languages_improved_significantly} of {summary.languages} languages, worse in "
-        f"{summary.languages_worse_significantly}."
+        f"{summary.languages_worse_significantly}{no_verdict}."
     )
 
 
@@ -318,7 +319,8 @@ def _missing(report: ReportContents) -> str:
     summary = report.summary
     if not summary.languages_missing:
         return ""
-    return f"These are {summary.languages} of mC4’s 101 languages; the claim is about all of them."
+    table = summary.languages + len(summary.languages_missing)
+    return f"These are {summary.languages} of {table} languages; the claim is about mC4’s 101."
 
 
 def _pages_unscored(report: ReportContents) -> str:

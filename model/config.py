@@ -401,7 +401,8 @@ class Rate:
         require_at_least_one(self, "hold_steps")
         shares = "a share of the run, from 0 to 1"
         require(self, ("decay_from",), lambda value: 0 <= value <= 1, shares)
-        require_not_negative(self, "warm_up_steps")
+        steps = f"from 0 to {LARGEST:,}"
+        require(self, ("warm_up_steps",), lambda value: 0 <= value <= LARGEST, steps)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,8 +1,9 @@
 """Web pages by the gigabyte: copies of real ones with their own addresses, lines and word order.
 
-Each line of a copy begins with two characters that are not seen (tags, U+E0020 and on). They are
-not white space, so that equal lines of two copies differ; and they are in no word and at no line's
-end, where rules look. The words of a line, but the last, are put into another order, in blocks of
+In each line of a copy the first two characters are ones that are not seen (tags, U+E0020 and on),
+before a short line two more. They are not white space, so that equal lines of two copies differ,
+and not at the line's end, where rules look; lines of which rules count the characters keep their
+length. The words of a line, but the last, are put into another order, in blocks of
 eight, the same one for all lines of a copy: two copies of a page have few shingles in common, and
 what repeats in a page or on two pages of a copy still does. Where spaces do not separate words,
 three characters count as one word.
@@ -32,6 +33,8 @@ REPEATED = 5  # pages of which one has another's text, in a large input
 BLOCK = 8  # words that change places
 LONG_WORDS = 16  # characters per word from which on spaces do not separate words
 UNIT = 3  # characters, where they do not
+SHORT_LINE = 8  # characters up to which a line keeps them all beside its mark
+UNMOVED = [list(range(length)) for length in range(BLOCK + 1)]  # leaves words where they are
 
 
 def grow(copies: int, directory: Path, *, files: int = 0, repeated: int = REPEATED) -> list[Path]:
@@ -73,8 +76,15 @@ def orders_of(copy: int) -> list[list[int]]:
 def copied(page: Page, copy: int, orders: Sequence[Sequence[int]]) -> Page:
     """Returns a page whose address and lines are no other copy's."""
     mark = chr(FIRST_TAG + copy // TAGS) + chr(FIRST_TAG + copy % TAGS)
-    lines = [mark + reordered(line, orders) if line else "" for line in page.text.split("\n")]
+    lines = [marked(mark, reordered(line, orders)) for line in page.text.split("\n")]
     return page._replace(url=f"{page.url}?copy={copy}", text="\n".join(lines))
+
+
+def marked(mark: str, line: str) -> str:
+    """Returns a line with a mark of two characters, as long as before unless it is short."""
+    if not line:
+        return ""
+    return mark + (line if len(line) <= SHORT_LINE else line[len(mark) :])
 
 
 def reordered(line: str, orders: Sequence[Sequence[int]]) -> str:

@@ -5,18 +5,18 @@
 
 Targets: CPU per page at 10 GB at most 1.15 times that at 1 GB, memory of all processes at most 1.5
 times, and with SIGKILL five times the same bytes. The job is the command as a user types it, in a
-control group that has no more memory, page cache included, where this machine lets one be made.
-Files are of the size of a crawl's, some 36,000 pages (`grown_web`).
+control group that has no more memory, page cache included. Files are of the size of a crawl's, some
+36,000 pages (`grown_web`). 40 GB of disk are needed; each result is written when it is there.
 
-Twice per second: memory of all processes (PSS, which counts a page that processes share once), each
-one's largest (RSS), CPU, open files, and bytes below the output, those that steps and exchanges
-leave in the workspace by name. A step begins where the one before has recorded its last work item,
-so the CPU of an exchange counts to the step that waits for it. Of a copy of the real pages it is
-also said how many pages fall to the same rule as the real ones.
+Twice per second: memory of all processes (PSS, which counts a page that processes share once), the
+largest one's (RSS), CPU and open files; every ten seconds the bytes below the output. A step begins
+where the one before has recorded its last work item, so what an exchange takes counts to the step
+that waits for it. The engine counts what each exchange shuffles. A kill comes when a step has begun
+to record; the steps are spread over the job. Of a copy of the real pages it is also said how many
+fall to the same rule as the real ones, with their lines marked and with their words moved as well.
 """
 
 import contextlib
-import dataclasses
 import hashlib
 import json
 import os
@@ -28,7 +28,7 @@ import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,14 +37,22 @@ import grown_web
 import psutil
 import pyarrow.parquet as pq
 import tyro
+from apache_beam.metrics.metric import MetricsFilter
 
 from data.demo import member_of
+from pipeline import cli
+from pipeline.beam.job import NAMESPACE
+from pipeline.commands import clean
 
-RESULTS = Path(__file__).parents[1] / "results/large.json"
+HERE = Path(__file__).parent
+RESULTS = HERE.parent / "results/large.json"
 COPIES_OF_FILE = 10
 CONTROL = Path("/sys/fs/cgroup")
 MEMORY = 4 << 30
 SECONDS = 0.5  # between two looks
+LOOKS = 20  # of which one lists the files below the output
+LAST = "write"  # the last step: it leaves no records, but files of the corpus
+TARGETS = {"cpu_ms_per_page": 1.15, "peak_bytes": 1.5}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,12 +61,36 @@ class Arguments:
 
     rules: tuple[str, ...] = ("mc4", "mswitch-web")
     """Rule sets."""
-    gigabytes: tuple[int, ...] = (1, 10)
-    """Sizes of the text."""
+    gigabytes: tuple[float, ...] = (1, 10)
+    """Sizes of the text, the largest last."""
     kills: int = 5
     """Number of times that a further run of the largest size is killed."""
     folder: Path | None = None
     """Directory for input and outputs; the input stays there. A temporary one if left out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """What a job takes at a moment.
+
+    Attributes:
+        time: in seconds since 1970.
+        cpu_seconds: of all its processes so far.
+        peak_bytes: PSS of all processes together.
+        largest_process_bytes: largest RSS of a process.
+        open_files: most files that a process has open.
+        disk_bytes: bytes below the output, when they were last counted.
+    """
+
+    time: float
+    cpu_seconds: float
+    peak_bytes: int
+    largest_process_bytes: int
+    open_files: int
+    disk_bytes: int
+
+
+PEAKS = ("peak_bytes", "largest_process_bytes", "open_files", "disk_bytes")
 
 
 @dataclass
@@ -66,22 +98,14 @@ class Seen:
     """What was seen of a job.
 
     Attributes:
-        peak_bytes: largest PSS of all processes together.
-        largest_process_bytes: largest RSS of a process.
-        open_files: most files that a process had open.
-        disk_bytes: most bytes below the output.
+        looks: in order of time.
+        cpu: CPU seconds by process and the time of its start.
         left_bytes: most bytes that a step or exchange has in the workspace, by name.
-        cpu: CPU seconds by process.
-        line: CPU seconds of all processes by time.
     """
 
-    peak_bytes: int = 0
-    largest_process_bytes: int = 0
-    open_files: int = 0
-    disk_bytes: int = 0
+    looks: list[Look] = field(default_factory=list)
+    cpu: dict[tuple[int, float], float] = field(default_factory=dict)
     left_bytes: dict[str, int] = field(default_factory=dict)
-    cpu: dict[int, float] = field(default_factory=dict)
-    line: list[tuple[float, float]] = field(default_factory=list)
 
 
 def main(arguments: Arguments) -> None:
@@ -92,52 +116,88 @@ def main(arguments: Arguments) -> None:
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     with contextlib.ExitStack() as opened:
         folder = arguments.folder or Path(opened.enter_context(tempfile.TemporaryDirectory()))
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = opened.enter_context(tempfile.TemporaryDirectory(dir=folder))
+        os.environ["TMPDIR"] = temporary  # what killed jobs leave there goes at the end
         print(f"{shutil.disk_usage(folder).free / 1e9:.0f} GB are free below {folder}")
         for rules in arguments.rules:
-            result = results.setdefault(rules, {})
-            result["same_verdicts"] = same_verdicts(rules, folder / "sample")
+            result = results[rules] = {"same_verdicts": same_verdicts(rules, folder / "sample")}
             for gigabytes in arguments.gigabytes:
                 files = grown(folder, gigabytes)
-                out = folder / f"{rules}-{gigabytes}"
-                run = result[f"{gigabytes} GB"] = measure(rules, files, out)
+                out = folder / f"{rules}-{gigabytes:g}"
+                run = result[f"{gigabytes:g} GB"] = measure(rules, files, out)
                 print(rules, gigabytes, json.dumps(run, indent=2), flush=True)
+                write(results)
+                if gigabytes != arguments.gigabytes[-1]:
+                    shutil.rmtree(out)
+            result["growth"] = growth([result[f"{size:g} GB"] for size in arguments.gigabytes])
             if arguments.kills:
-                again = folder / f"{rules}-killed"
-                result["killed"] = killed(rules, files, again, run["seconds"], arguments.kills)
+                again, steps = folder / f"{rules}-killed", [*run["by_step"]]
+                chosen = [
+                    steps[len(steps) * kill // arguments.kills] for kill in range(arguments.kills)
+                ]
+                result["killed"] = {"in": killed(rules, files, again, chosen)}
                 result["killed"]["same_bytes"] = digests(out) == digests(again)
-                print(rules, result["killed"])
                 shutil.rmtree(again)
-            RESULTS.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+            write(results)
+            print(rules, result["growth"], result.get("killed"), flush=True)
+            shutil.rmtree(out)
 
 
-def grown(folder: Path, gigabytes: int) -> list[Path]:
+def write(results: dict[str, Any]) -> None:
+    """Writes what there is of the results."""
+    RESULTS.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+
+
+def growth(runs: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Returns how much more the largest size takes than the smallest one, beside the targets."""
+    return {
+        name: {"times": round(runs[-1][name] / runs[0][name], 3), "target": target}
+        for name, target in TARGETS.items()
+    }
+
+
+def grown(folder: Path, gigabytes: float) -> list[Path]:
     """Returns files of this much text, which are written unless they are there."""
     copies = round(gigabytes * 1e9 / grown_web.TEXT_BYTES_A_COPY)
-    place = folder / f"input-{gigabytes}"
+    made_by = hashlib.sha256(Path(grown_web.__file__).read_bytes()).hexdigest()[:8]
+    place = folder / f"input-{gigabytes:g}-{made_by}"
     if not place.exists():
         unfinished = folder / "unfinished"
-        unfinished.mkdir(parents=True)
-        grown_web.grow(copies, unfinished, files=copies // COPIES_OF_FILE)
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir()
+        grown_web.grow(copies, unfinished, files=max(1, copies // COPIES_OF_FILE))
         unfinished.rename(place)
     return sorted(place.iterdir())
 
 
 def same_verdicts(rules: str, folder: Path) -> dict[str, Any]:
     """Returns how many pages of a copy fall to the rule to which the real pages fall."""
-    pages, orders = grown_web.real_pages(), grown_web.orders_of(1)
-    copies = [grown_web.copied(page, 1, orders) for page in pages]
-    verdicts = []
-    for name, written in (("real", pages), ("copy", copies)):
+    shutil.rmtree(folder, ignore_errors=True)
+    pages, still = grown_web.real_pages(), grown_web.UNMOVED
+    written = {
+        "real": pages,
+        "marked": [grown_web.copied(page, 1, still) for page in pages],
+        "moved": [grown_web.copied(page, 1, grown_web.orders_of(1)) for page in pages],
+    }
+    verdicts = {}
+    for name, some in written.items():
         file = folder / f"{name}.warc.wet.gz"
         folder.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(b"".join(map(member_of, written)))
+        file.write_bytes(b"".join(map(member_of, some)))
         subprocess.run(command(rules, [file], folder / name), check=True, capture_output=True)
-        verdicts.append(verdicts_of(folder / name))
+        verdicts[name] = verdicts_of(folder / name)
     shutil.rmtree(folder)
-    real, copy = verdicts
-    same = sum(copy.get(f"{url}?copy=1") == verdict for url, verdict in real.items())
-    reasons = [dict(Counter(found.values()).most_common()) for found in verdicts]
-    return {"pages": len(real), "same": same, "real": reasons[0], "copy": reasons[1]}
+    real = verdicts["real"]
+    same = {
+        f"same_{name}": sum(found.get(f"{url}?copy=1") == verdict for url, verdict in real.items())
+        for name, found in verdicts.items()
+        if name != "real"
+    }
+    reasons = {
+        name: dict(Counter(found.values()).most_common()) for name, found in verdicts.items()
+    }
+    return {"pages": len(real), **same, "reasons": reasons}
 
 
 def verdicts_of(out: Path) -> dict[str, str]:
@@ -151,64 +211,118 @@ def verdicts_of(out: Path) -> dict[str, str]:
     return found
 
 
-def command(rules: str, files: list[Path], out: Path) -> list[str]:
+def command(rules: str, files: Sequence[Path], out: Path) -> list[str]:
     """Returns the command as a user types it."""
     asked = [sys.executable, "-m", "pipeline.cli", "clean", f"--rules={rules}", f"--out={out}"]
     return [*asked, "--input", *map(str, files)]
 
 
-def measure(rules: str, files: list[Path], out: Path) -> dict[str, Any]:
+def noting_command(asked: Sequence[str], shuffled: Path) -> list[str]:
+    """Returns a command that also writes how many bytes each exchange shuffled."""
+    code = (
+        f"import sys; sys.path[:0] = [{str(HERE)!r}]; import large; large.note({str(shuffled)!r})"
+    )
+    return [asked[0], "-c", code, *asked[3:]]
+
+
+def note(shuffled: str) -> None:
+    """Runs the command line, and writes the bytes of the elements of each exchange."""
+    run_job, sums = clean.run_job, Counter[str]()
+
+    def noted(job: Any, options: Any, follow: Any) -> None:
+        graphs: list[Any] = []
+        run_job(job, options, lambda graph: (follow(graph), graphs.append(graph)))
+        for graph in graphs:
+            found = graph.result.metrics().query(MetricsFilter().with_namespace(NAMESPACE))
+            for one in found["distributions"]:
+                sums[one.key.metric.name] += one.committed.sum
+        Path(shuffled).write_text(json.dumps(sums), encoding="utf-8")
+
+    clean.run_job = noted
+    cli.main()
+
+
+def measure(rules: str, files: Sequence[Path], out: Path) -> dict[str, Any]:
     """Runs the command and returns what it took."""
     shutil.rmtree(out, ignore_errors=True)
-    seen, steps, began = Seen(), {}, time.time()
+    for file in files:  # not in memory beside the limit
+        with file.open("rb") as opened:
+            os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    shuffled = out.parent / f"{out.name}.shuffled"
+    seen, ends, began = Seen(), {}, time.time()
+    load = os.getloadavg()[0]
     with limited() as limit:
-        job = subprocess.Popen(command(rules, files, out), preexec_fn=limit)
+        asked = noting_command(command(rules, files, out), shuffled)
+        job = subprocess.Popen(asked, preexec_fn=limit)
         while job.poll() is None:
             look(psutil.Process(job.pid), out, seen)
-            steps |= last_records(out)
+            ends |= last_records(out)
             time.sleep(SECONDS)
     if job.returncode:
         sys.exit(f"mswitch clean ended with {job.returncode}")
     manifest = json.loads((out / "manifest.json").read_text())
     pages, cpu = manifest["input"]["records"], sum(seen.cpu.values())
-    named = dataclasses.asdict(seen)
-    del named["cpu"], named["line"]
     return {
-        "memory_limit_bytes": MEMORY if limit else None,
+        "commit": commit(),
+        "load_before": round(load, 2),
+        "memory_limit_bytes": MEMORY,
         "files": len(files),
         "input_bytes": sum(file.stat().st_size for file in files),
         "pages": pages,
+        "kept": sum(one["kept"] for one in manifest["languages"].values()),
         "seconds": round(time.time() - began),
         "cpu_seconds": round(cpu),
         "cpu_ms_per_page": round(1e3 * cpu / pages, 3),
-        "cpu_ms_per_page_by_step": by_step(seen, steps, pages),
-        **named,
+        **peaks(seen.looks),
+        "by_step": by_step(seen.looks, ends, pages),
+        "left_bytes": seen.left_bytes,
+        "shuffled_bytes": json.loads(shuffled.read_text()),
         "corpus_bytes": sum(sizes_below(out).values()),
     }
 
 
+def commit() -> str:
+    """Returns the commit that is measured, with a plus if files of it were changed."""
+    asked = ["git", "-C", str(HERE), "describe", "--always", "--dirty=+", "--exclude=*"]
+    return subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip()
+
+
 def look(job: psutil.Process, out: Path, seen: Seen) -> None:
     """Adds what a job takes at this moment."""
-    memory = 0
+    memory = largest = files = 0
     with contextlib.suppress(psutil.Error):
         for process in [job, *job.children(recursive=True)]:
             with contextlib.suppress(psutil.Error), process.oneshot():
                 used, times = process.memory_full_info(), process.cpu_times()
                 memory += used.pss
-                seen.largest_process_bytes = max(seen.largest_process_bytes, used.rss)
-                seen.open_files = max(seen.open_files, process.num_fds())
-                seen.cpu[process.pid] = times.user + times.system
-    seen.peak_bytes = max(seen.peak_bytes, memory)
-    sizes = sizes_below(out)
-    seen.disk_bytes = max(seen.disk_bytes, sum(sizes.values()))
-    left = Counter[str]()
-    for file, size in sizes.items():
-        match file.relative_to(out).parts:
-            case "work", _, step, _:
-                left[step.partition(".")[0]] += size
-    for step, size in left.items():
-        seen.left_bytes[step] = max(size, seen.left_bytes.get(step, 0))
-    seen.line.append((time.time(), sum(seen.cpu.values())))
+                largest, files = max(largest, used.rss), max(files, process.num_fds())
+                seen.cpu[process.pid, process.create_time()] = times.user + times.system
+    disk = seen.looks[-1].disk_bytes if seen.looks else 0
+    if len(seen.looks) % LOOKS == 0:
+        sizes = sizes_below(out)
+        disk = sum(sizes.values())
+        left = Counter[str]()
+        for file, size in sizes.items():
+            match file.relative_to(out).parts:
+                case "work", _, step, _:
+                    left[step.partition(".")[0]] += size
+        for step, size in left.items():
+            seen.left_bytes[step] = max(size, seen.left_bytes.get(step, 0))
+    seen.looks.append(
+        Look(
+            time=time.time(),
+            cpu_seconds=sum(seen.cpu.values()),
+            peak_bytes=memory,
+            largest_process_bytes=largest,
+            open_files=files,
+            disk_bytes=disk,
+        )
+    )
+
+
+def peaks(looks: Sequence[Look]) -> dict[str, int]:
+    """Returns the most of memory, files and disk."""
+    return {name: max((getattr(one, name) for one in looks), default=0) for name in PEAKS}
 
 
 def last_records(out: Path) -> dict[str, float]:
@@ -220,36 +334,48 @@ def last_records(out: Path) -> dict[str, float]:
     return last
 
 
-def by_step(seen: Seen, steps: dict[str, float], pages: int) -> dict[str, float]:
-    """Returns CPU milliseconds per page, from the end of one step to the end of the next."""
-    ends = [*sorted(steps.items(), key=lambda step: step[1]), ("end", float("inf"))]
-    before, shares = 0.0, {}
-    for name, end in ends:
-        until = max((cpu for moment, cpu in seen.line if moment <= end), default=0.0)
-        shares[name] = round(1e3 * (until - before) / pages, 3)
-        before = until
-    return shares
+def by_step(looks: Sequence[Look], ends: dict[str, float], pages: int) -> dict[str, Any]:
+    """Returns CPU milliseconds per page and peaks, from the end of a step to the next one's."""
+    began, before, found = 0.0, 0.0, {}
+    for name, end in [*sorted(ends.items(), key=lambda step: step[1]), (LAST, float("inf"))]:
+        during = [one for one in looks if began < one.time <= end]
+        until = max((one.cpu_seconds for one in during), default=before)
+        found[name] = {"cpu_ms_per_page": round(1e3 * (until - before) / pages, 3), **peaks(during)}
+        began, before = end, until
+    return found
 
 
-def killed(rules: str, files: list[Path], out: Path, seconds: float, kills: int) -> dict[str, Any]:
-    """Runs the command, kills all its processes at random moments, and ends it."""
+def killed(rules: str, files: Sequence[Path], out: Path, steps: Sequence[str]) -> list[str]:
+    """Runs the command, kills all its processes in each of the steps, and ends it.
+
+    Returns the steps in which it was killed; one that ends before its kill is not among them.
+    """
     shutil.rmtree(out, ignore_errors=True)
-    moments, drawn = [], random.Random(0)
-    for _ in range(kills):
-        job = subprocess.Popen(command(rules, files, out), start_new_session=True)
-        moments.append(round(drawn.uniform(0.05, 0.95) * seconds / kills, 1))
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            job.wait(moments[-1])
-            sys.exit(f"mswitch clean ended with {job.returncode} before its kill")
-        os.killpg(job.pid, signal.SIGKILL)
-        job.wait()
-    subprocess.run(command(rules, files, out), check=True)
-    return {"after_seconds": moments}
+    asked, drawn, done = command(rules, files, out), random.Random(0), []
+    with limited() as limit:
+        for step in steps:
+            job = subprocess.Popen(asked, start_new_session=True, preexec_fn=limit)
+            while job.poll() is None and not has_begun(out, step):
+                time.sleep(SECONDS)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                job.wait(drawn.uniform(0, 10))
+            if job.poll() is None:
+                os.killpg(job.pid, signal.SIGKILL)
+                done.append(step)
+            job.wait()
+        subprocess.run(asked, check=True, preexec_fn=limit)
+    return done
+
+
+def has_begun(out: Path, step: str) -> bool:
+    """Whether a step has finished a work item."""
+    place = "pages/*/*.parquet" if step == LAST else f"work/*/{step}/*.json"
+    return any(True for _ in out.glob(place))
 
 
 @contextlib.contextmanager
 def limited() -> Iterator[Any]:
-    """Yields what a child calls first to have no more memory than the limit; None if it cannot."""
+    """Yields what a child calls first to have no more memory than the limit."""
     group = CONTROL / "memory" / "mswitch-large"
     limit = group / "memory.limit_in_bytes"
     if not (CONTROL / "memory").exists():
@@ -258,11 +384,10 @@ def limited() -> Iterator[Any]:
         group.mkdir(exist_ok=True)
         limit.write_text(str(MEMORY))
     except OSError as error:
-        print(f"memory is not limited: {error}", file=sys.stderr)
-        yield None
-        return
+        sys.exit(f"memory cannot be limited: {error}")
     yield lambda: (group / "cgroup.procs").write_text(str(os.getpid()))
-    group.rmdir()
+    with contextlib.suppress(OSError):  # processes that were killed may not be gone
+        group.rmdir()
 
 
 def sizes_below(folder: Path) -> dict[Path, int]:
@@ -278,9 +403,10 @@ def sizes_below(folder: Path) -> dict[Path, int]:
 def digests(out: Path) -> dict[str, str]:
     """Returns the SHA-256 of each file, by its path below the output."""
     found = {}
-    for file in sorted(out.rglob("*.parquet")):
+    for file in sizes_below(out):
         with file.open("rb") as opened:
             found[str(file.relative_to(out))] = hashlib.file_digest(opened, "sha256").hexdigest()
+    assert found, f"no file is below {out}"
     return found
 
 

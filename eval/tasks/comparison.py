@@ -376,12 +376,17 @@ def about(task: TaskComparison) -> str:
         if task.largest_class is not None
         else ""
     )
+    one_seed = (
+        " With one seed on a side, how another would have fallen is in no interval: no verdict."
+        if any(1 in map(len, (mode.baseline_seeds, mode.candidate_seeds)) for mode in task.modes)
+        else ""
+    )
     return (
         f"{task.name}, {task.split} data, {task.modes[0].examples:,} examples. Scores are in "
         "percent, means over languages and seeds; gains are in percentage points, candidate minus "
         "baseline, with 95% intervals in which all translations of a sentence are one draw. "
         "Intervals are shown up to 0 and 100; report.json has them whole. "
-        "“Beyond noise” is corrected for the number of languages." + without_reading
+        f"“Beyond noise” is corrected for the number of languages.{one_seed}{without_reading}"
     )
 
 

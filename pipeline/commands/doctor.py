@@ -21,7 +21,7 @@ from typing import NamedTuple
 from packaging.requirements import Requirement
 
 from data.errors import DataError
-from data.files.paths import names_in
+from data.files.paths import is_remote, names_in
 from pipeline.arguments import Doctor
 from pipeline.artifacts import code_version, source_commit
 from pipeline.errors import WRITABLE
@@ -249,6 +249,9 @@ def room(out: Path) -> Finding:
 
 def store(address: str) -> Finding:
     """Returns whether an address on an object store can be listed."""
+    if not is_remote(address):
+        remedy = "name one such as s3://BUCKET/FOLDER"
+        return Finding(f"store {address}", "is on no object store", remedy, True)
     try:
         return Finding(f"store {address}", f"lists {len(names_in(address)):,} names")
     except DataError as error:  # its sentence ends with what to do

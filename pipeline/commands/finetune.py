@@ -19,10 +19,15 @@ from model.config import DistillationConfig, OptimizerConfig
 from pipeline.arguments import Finetune
 from pipeline.artifacts import Claim, digest_of_manifest
 from pipeline.errors import ArtifactError
-from pipeline.hardware.hosts import joined_hosts
+from pipeline.hardware.hosts import joined_hosts, on_first_host
 from pipeline.recipe.overrides import check_seeds, override
 from pipeline.recipe.recipe import FinetuningConfig, Recipe
-from pipeline.runs.directory import checkpoint_read, directory_of_part, find_finished_run
+from pipeline.runs.directory import (
+    checkpoint_read,
+    directory_of_part,
+    find_finished_run,
+    saved_steps,
+)
 from pipeline.runs.opened_run import recipe_of
 from pipeline.stage import Intent
 from pipeline.tokens.opened_blocks import cached_nowhere, open_blocks
@@ -253,7 +258,11 @@ def run_one(arguments: Finetune, held: list[Programs]) -> None:
         lengths = prepared.recipe.lengths
         for line in request.finetuning.lost(training.examples.sources, lengths):
             training.announce(line)
-        training = replace(training, trainer=compiled_trainer(training))
+        if (
+            max(on_first_host(lambda: saved_steps(arguments.out)), default=0)
+            < prepared.recipe.steps
+        ):
+            training = replace(training, trainer=compiled_trainer(training))
         start_from(arguments.run, arguments.out, training.trainer, prepared.recipe)
         evaluator = training.evaluator
         assert isinstance(evaluator, TaskEvaluator)

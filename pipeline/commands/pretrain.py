@@ -34,7 +34,8 @@ def requested_origin(arguments: Pretrain) -> Origin:
         ArtifactError: if the options contradict each other, or name no such run or checkpoint.
     """
     start = Origin() if arguments.start is None else RunWeights(arguments.start)
-    return requested_upcycling(arguments) or requested_branch(arguments) or start
+    branch = requested_branch(arguments)
+    return requested_upcycling(arguments) or branch or start
 
 
 def requested_branch(arguments: Pretrain) -> Branch | None:
@@ -43,13 +44,15 @@ def requested_branch(arguments: Pretrain) -> Branch | None:
     Raises:
         ArtifactError: if one of --trunk and --branch-at is missing, or --start is given too.
     """
-    trunk, at = arguments.trunk, arguments.branch_at
+    trunk, at, start = arguments.trunk, arguments.branch_at, arguments.start
     if trunk is None and at is None:
         return None
-    if trunk is None or at is None or arguments.start is not None:
+    if trunk is None or at is None or start is not None:
+        options = {"trunk": trunk, "branch-at": at, "start": start}
+        given = (f"--{name} {value}" for name, value in options.items() if value is not None)
         raise ArtifactError(
-            f"--trunk {trunk} and --branch-at {at} were given with --start {arguments.start}; a "
-            "branch needs the first two, and begins with the trunk's weights."
+            f"{' '.join(given)} was given; a branch needs --trunk and --branch-at, and begins "
+            "with the trunk's weights."
         )
     return Branch(trunk, at)
 

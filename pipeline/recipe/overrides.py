@@ -55,7 +55,8 @@ def _add(changes: dict[str, Any], value: Any, path: list[str], text: str, whole:
     if value is None:
         raise ArtifactError(
             f"--set {whole} was given, and the recipe has no {whole.rpartition(f'.{path[0]}')[0]}; "
-            "choose one that has (for model.switch a sparse one, such as switch-laptop)."
+            "model.switch is of a sparse recipe, such as switch-laptop, finetuning of mswitch "
+            "finetune, and distillation of mswitch distill."
         )
     if path[0] not in known and path[0] in SYNONYMS:
         raise ArtifactError(f"--set {whole} was given; write --set {SYNONYMS[path[0]]}.")

@@ -268,7 +268,7 @@ def _mixtures(settings: Mapping[str, Any], made: int) -> dict[str, Any]:
 
 def _placeless(entry: Mapping[str, Any]) -> dict[str, Any]:
     """Returns a later mixture or rate without the place of its tokens: their digest is an input."""
-    return {**entry, "tokens": bool(entry.get("tokens"))}
+    return {**entry, **({"tokens": bool(entry["tokens"])} if "tokens" in entry else {})}
 
 
 def _rates(settings: Mapping[str, Any], made: int, place: str) -> np.ndarray:

@@ -39,7 +39,7 @@ from data.tokens.blocks import TokenBlocks
 from data.tokens.tokenizer import MODEL_FILE, Tokenizer, load
 from eval.experts import Usage, add_usage, routing_columns
 from model.decoding.generation import write_greedily
-from model.loss.scoring import Scores
+from model.loss.scoring import LEAST_TOKENS, Scores
 from model.sharding.layouts import batch_sharding, batch_shards, expert_shards, replicated_layout
 from model.trainer import Trainer
 from pipeline.errors import first_line, lacks_device_memory
@@ -296,7 +296,8 @@ def rows_without_capacity(recipe: Recipe, trainer: Trainer, tokens: int) -> int:
     """Returns how many rows are computed at one time where no token is dropped.
 
     Those of a microbatch, but at least one per device; or a half of them, a quarter and so on,
-    until the largest array is small enough or a device has one row.
+    until a device has no more tokens than one part of the scoring and the largest array is small
+    enough, or it has one row.
 
     Args:
         recipe: the run's recipe.
@@ -305,9 +306,11 @@ def rows_without_capacity(recipe: Recipe, trainer: Trainer, tokens: int) -> int:
     """
     shards = batch_shards(trainer.mesh)
     rows = -(-recipe.rows // recipe.accumulate // shards) * shards
-    while rows % (2 * shards) == 0 and (
-        largest_array(recipe, trainer, rows // shards * tokens) > MOST_BYTES
-    ):
+    while rows % (2 * shards) == 0:
+        on_a_device = rows // shards * tokens
+        small = largest_array(recipe, trainer, on_a_device) <= MOST_BYTES
+        if small and on_a_device <= LEAST_TOKENS:
+            break
         rows //= 2
     return rows
 

@@ -265,6 +265,12 @@ class Branch(Origin):
         """
         about = find_run(self.trunk)
         theirs = recipe_of(about, self.trunk)
+        changed = [rate.step for rate in theirs.optimizer.rate_from if rate.step < self.at]
+        if changed:
+            raise ArtifactError(
+                f"A branch off {self.trunk} was asked at step {self.at}, and the rate of that run "
+                f"was changed at step {changed[0]}; branch there or before."
+            )
         inputs = input_digests(recipe, blocks)
         lines = json_differences(
             self._shared_settings(theirs)

@@ -39,7 +39,7 @@ WORKER = ENGINES / "worker"  # a virtual environment that holds the built wheel
 JAVA_OPTIONS = Path(__file__).with_name("java.args")
 SMALL_PIECES = str(Path(__file__).with_name("small_pieces.py"))
 LAUNCH = ROOT / "docs/launch.md"
-ADDRESSES = 10_000_000  # on two pages each: 1,120 MB are sent, more than two heaps of 512 MiB
+ADDRESSES = 10_000_000  # on two pages each: 1,240 MB are sent, more than two heaps of 512 MiB
 RULES = ("mc4", "mswitch-web")
 ONE = ("--direct_num_workers=1",)
 PAGES_MADE = 20  # per language, where no web page lies beside the checkout

@@ -62,7 +62,7 @@ def test_a_further_model_has_a_sentence():
     mean, low, high = (getattr(wide.summary, f"mean_gain{end}") for end in ("", "_low", "_high"))
     assert said == (
         f"wide: mean gain over mT5 {mean:+.3f} nats per token (95% interval {low:+.3f} to "
-        f"{high:+.3f}); better beyond noise in 2 of 3 languages, worse in 1."
+        f"{high:+.3f}); better beyond noise in 2 of 3 languages, worse in 1; one run: no verdict."
     )
     assert further_sentences(report) == []
 

@@ -38,7 +38,8 @@ def test_the_better_half_is_the_candidate():
     assert found.summary.mean_step_speedup > 1
     assert null_comparison.sentence([found]).startswith(
         "The same comparison between seeds of one side: mT5 “better” in 3 of 3 languages "
-        f"({found.summary.languages_improved_significantly} beyond noise, over pages only)"
+        f"({found.summary.languages_improved_significantly} beyond noise either way, "
+        "over pages only)"
     )
 
 
@@ -53,8 +54,8 @@ def test_the_division_with_most_languages_is_found():
     beyond = max(one.summary.languages_improved_significantly for one in found)
     assert null_comparison.sentence(found) == (
         "The same comparison between seeds of one side: mT5 “better” in 3 of 3 languages (at most "
-        f"{beyond} beyond noise, over pages and the runs of one half), mean step speed-up "
-        f"{largest:.2f} or 1/{largest:.2f} at most, in 3 divisions of its runs."
+        f"{beyond} beyond noise either way, over pages and the runs of one half), mean step "
+        f"speed-up {largest:.2f} or 1/{largest:.2f} at most, in 3 divisions of its runs."
     )
     fewer = [
         dataclasses.replace(one, summary=dataclasses.replace(one.summary, languages_improved=count))

@@ -53,6 +53,10 @@ def test_a_single_run_has_no_exact_test():
     assert exact_tests(np.array([1.0]), np.array([2.0]), paired=True) == (None, None)
 
 
+def test_more_exchanges_than_can_be_counted_are_not_drawn():
+    assert exact_tests(np.arange(20.0), np.arange(20.0) ** 2, paired=True) == (None, None)
+
+
 def sides(generator: np.random.Generator, *, shared: float) -> tuple[Contributions, Contributions]:
     """Two sides of six runs on 40 pages of 4 languages, with a seed's effect on both."""
     languages = np.repeat(np.arange(4), 10)

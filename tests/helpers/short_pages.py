@@ -1,7 +1,7 @@
 """JSON Lines of which `clean` shuffles more bytes than an engine's heap has: very many short pages.
 
 Every address is on two pages, which lie in different files and have different times. So each page
-is sent once, in 56 bytes, and the newer one stays until a rule rejects it: it is one short line.
+is sent once, in 62 bytes, and the newer one stays until a rule rejects it: it is one short line.
 One page more is kept, as a corpus without pages is an error.
 """
 

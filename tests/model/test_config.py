@@ -520,6 +520,7 @@ def test_the_decay_ends_at_zero_and_never_rises():
         ({"decay_from": 2.0}, "decay_from"),
         ({"weight_decay": 0.1}, "set optimizer.rule=adamw"),
         ({"largest_gradient_norm": 0.0}, "positive"),
+        ({"warm_up_steps": 2**31}, "from 0 to"),
     ],
 )
 def test_unusable_settings(settings, message):

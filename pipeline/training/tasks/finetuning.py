@@ -147,16 +147,16 @@ def predict_test(training: Training, evaluator: TaskEvaluator, corpus: str | Non
     out = training.out
     with training.account.spend("evaluating"):
         arrays, step = restore(out, training.trainer, best_step(out))
-        for data in evaluator.tasks:
-            if data.test:
-                shared = overlaps_with(corpus, data.test)
-                scores = evaluator.predict(training.trainer, arrays, data, TEST, step, shared)
-                assert scores is not None  # it was not stopped
-                if is_first():
-                    for sentence in evaluator.cut_in_words(data):
-                        training.announce(sentence)
-                    said = score_in_words(data, scores, data.test, " on test data")
-                    training.announce(f"{said}, at step {step:,}, the best on development data.")
+        tasks = [data for data in evaluator.tasks if data.test]
+        overlaps = overlaps_with(corpus, [data.test for data in tasks])
+        for data, shared in zip(tasks, overlaps, strict=True):
+            scores = evaluator.predict(training.trainer, arrays, data, TEST, step, shared)
+            assert scores is not None  # it was not stopped
+            if is_first():
+                for sentence in evaluator.cut_in_words(data):
+                    training.announce(sentence)
+                said = score_in_words(data, scores, data.test, " on test data")
+                training.announce(f"{said}, at step {step:,}, the best on development data.")
 
 
 def finetuning_checks(

@@ -4,7 +4,7 @@ import functools
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from itertools import groupby
+from itertools import accumulate, chain, groupby
 from typing import NamedTuple
 
 from data.curation.leakage import leaked_examples
@@ -25,21 +25,32 @@ from pipeline.recipe.recipe import Recipe
 from pipeline.stage import Reading, files_of
 
 
-def overlaps_with(corpus: str | None, examples: Sequence[TaskExample]) -> set[int] | None:
+def overlaps_with(
+    corpus: str | None, tasks: Sequence[Sequence[TaskExample]]
+) -> list[set[int] | None]:
     """Returns the positions of examples that share 13 words in a row with a training page.
 
+    The pages are read once for all tasks.
+
     Args:
-        corpus: corpus of the pretraining; None if it is not known, and None is then returned.
-        examples: examples of a task.
+        corpus: corpus of the pretraining; None if it is not known, and None is then returned for
+            each task.
+        tasks: examples of each task.
 
     Raises:
         ArtifactError: if the directory is not a finished corpus.
     """
     if corpus is None:
-        return None
+        return [None for _ in tasks]
     languages = read_corpus(corpus).languages
+    examples = list(chain.from_iterable(tasks))
     codes = sorted({example.language for example in examples} & set(languages))
-    return leaked_examples(examples, _pages(corpus, codes))
+    leaked = leaked_examples(examples, _pages(corpus, codes))
+    starts = accumulate(map(len, tasks), initial=0)
+    return [
+        {position - start for position in leaked if start <= position < start + len(task)}
+        for start, task in zip(starts, tasks, strict=False)
+    ]
 
 
 def _pages(corpus: str, codes: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -377,9 +377,9 @@ class TaskScoring:
             beams: number of beams of the search for an answer; 1 is greedy.
         """
         said = []
-        for data in tasks:
+        overlaps = overlaps_with(corpus, [data.test for data in tasks])
+        for data, shared in zip(tasks, overlaps, strict=True):
             evaluator = self.evaluator(data, beams)
-            shared = overlaps_with(corpus, data.test)
             scores = evaluator.predict(
                 self.trainer, self.arrays, data, TEST, self.step, overlaps=shared
             )

@@ -21,6 +21,7 @@ CONFIGURATION = ("--configDir", Path(__file__).parent)
 # As config.yaml: the heap, and what is off the heap and not managed.
 TASK_MANAGER = ("-Xms512m", "-Xmx512m", "-XX:MaxDirectMemorySize=192m", "-XX:MaxMetaspaceSize=256m")
 HEAP = ("-Xmx512m",)
+PATIENCE_SECONDS = 600.0
 
 
 class Cluster:
@@ -37,18 +38,22 @@ class Cluster:
 
     def start_task_manager(self) -> None:
         self._task_managers.append(self._started())
-        while self._asked("/overview")["taskmanagers"] < len(self._task_managers):
-            time.sleep(0.2)
+        self._wait_until_seen()
 
     def kill_task_manager(self) -> None:
         """Ends a TaskManager without warning, and waits until its JobManager has noticed."""
         self._task_managers.pop(0).send_signal(signal.SIGKILL)
-        while self._asked("/overview")["taskmanagers"] > len(self._task_managers):
+        self._wait_until_seen()
+
+    def _wait_until_seen(self) -> None:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while self._task_managers_seen() != len(self._task_managers):
+            assert time.monotonic() < deadline
             time.sleep(0.2)
 
-    def _asked(self, path: str) -> dict:
-        with urllib.request.urlopen(self._rest + path) as answer:
-            return json.load(answer)
+    def _task_managers_seen(self) -> int:
+        with urllib.request.urlopen(f"{self._rest}/overview") as answer:
+            return json.load(answer)["taskmanagers"]
 
 
 @pytest.fixture(scope="module")

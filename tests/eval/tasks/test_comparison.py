@@ -67,6 +67,7 @@ def test_no_overlap_is_not_the_same_as_not_looked_for():
     assert "0 of 90 examples share text with the pretraining corpus." in shown["none"][1]
     assert ">Overlaps<" in shown["none"][2]
     assert "was not looked for; --corpus" in shown["unknown"][1]
+    assert "With one seed on a side" in shown["unknown"][1]
     assert ">Overlaps<" not in shown["unknown"][2]
     assert shown["unknown"][3]["tasks"][0]["modes"][0]["overlapping"] is None
     half = mode_scores("all", {0: not_looked}, {0: looked}, ACCURACIES)

@@ -196,7 +196,7 @@ def test_overrides_are_typed():
         ("steps", "write field=value"),
         ("model=3", "not a single value"),
         ("model.embed.size=3", "no field .size.. Known: none"),
-        ("model.switch.experts=8", "the recipe has no model.switch; choose one that has"),
+        ("model.switch.experts=8", "the recipe has no model.switch; model.switch is of a sparse"),
         ("model.tied_logits=maybe", "one of true, false"),
         ("remat=some", "one of none, full, exchanges"),
         ("model.feed_forward=swiglu", "one of gated-gelu, relu"),

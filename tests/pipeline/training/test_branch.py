@@ -99,7 +99,7 @@ def test_what_a_trunk_changes_after_the_branch_is_nothing_to_it(branch_of, trunk
     assert "tokens_from_6" not in Branch(other, AT).inputs({})
     capsys.readouterr()
     assert changed(AT - 1) == 2
-    assert "optimizer.rate_from: there" in " ".join(capsys.readouterr().err.split())
+    assert f"changed at step {AT - 1}; branch there" in " ".join(capsys.readouterr().err.split())
     assert changed(AT - 1, rate=False) == 2
     assert "mixture_from: there" in " ".join(capsys.readouterr().err.split())
     assert "weights_from_5" in Branch(other, AT).inputs({})
@@ -127,7 +127,10 @@ def test_what_a_trunk_did_otherwise_is_refused(branch_of, trunk, whole, capsys):
     assert "run of 6 steps" in refused(branch_of(trunk, "steps=6"))
     away = branch_of(trunk, at=8)
     assert "which has [6, 10, 12]" in refused(away)
-    assert "a branch needs the first two" in refused([w for w in away if "branch-at" not in w])
+    lone = [word for word in away if "branch-at" not in word]
+    assert f"--trunk {trunk} was given; a branch needs" in refused(lone)
+    upcycled = [word.replace("--trunk", "--upcycle") for word in away]
+    assert "--branch-at 8 was given; a branch needs" in refused(upcycled)
     decayed = branch_of(whole, "steps=12", at=8)  # from step 6 on
     assert "falls from step 6 on" in refused(decayed)
 

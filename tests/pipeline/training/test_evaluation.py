@@ -15,6 +15,7 @@ from held_out_windows import windows
 from data.examples.span_corruption import Example, lengths_for_inputs
 from data.tokens.tokenizer import MODEL_FILE, load
 from model.config import MeshShape, ModelConfig, OptimizerConfig, SwitchConfig
+from model.loss.scoring import LEAST_TOKENS
 from model.sharding.mesh import abstract_mesh, make_mesh
 from model.trainer import make_trainer
 from pipeline.arguments import CacheOptions
@@ -176,6 +177,6 @@ def test_rows_without_capacity_fit_a_device():
     assert rows % 32 == 0 < rows < base.rows // 4
     assert largest_array(base, trainer, rows // 32 * 512) <= 2**30 or rows == 32
     dense = replace(base, model=replace(base.model, switch=None))
-    assert rows_without_capacity(dense, trainer, 512) == base.rows // 4
+    assert rows_without_capacity(dense, trainer, 512) == 32 * (LEAST_TOKENS // 512) / 2
     few = replace(dense, rows=32, accumulate=32)  # fewer rows in a microbatch than devices
     assert rows_without_capacity(few, trainer, 512) == 32

@@ -67,6 +67,7 @@ def test_a_place_that_cannot_be_written_stops_a_run(tmp_path):
     assert not stops(doctor.room(tmp_path / "new/run"))
     assert stops(doctor.room(tmp_path / "file/run"))
     assert stops(doctor.store("nowhere://bucket/corpus"))
+    assert stops(doctor.store("s3:/bucket"))
 
 
 def test_a_narrow_terminal_without_utf_8_is_noted():

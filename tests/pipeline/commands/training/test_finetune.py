@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from data.errors import DataError
-from data.tasks.examples import read_task
+from data.tasks.examples import TaskExample, read_task
 from data.tokens.tokenizer import MODEL_FILE, load
 from eval.tasks import metrics
 from eval.tasks.metrics import task_metrics
@@ -32,6 +32,7 @@ from pipeline.runs.directory import (
 )
 from pipeline.runs.opened_run import load_run, restore
 from pipeline.runs.tasks import check_metric, read_predictions, read_task_of
+from pipeline.training.tasks import given_tasks
 from pipeline.training.tasks.finetuning import Programs, check_mixed_pretraining
 from pipeline.training.tasks.given_tasks import Finetuning, read_tasks
 from pipeline.training.tasks.scoring import (
@@ -205,6 +206,23 @@ def test_evaluate_loses_nothing_that_predictions_hold(tuned, tmp_path):
     check_may_replace(path, task, "corpus")
     with pytest.raises(ArtifactError, match="none was named; name it with --corpus"):
         check_may_replace(path, task, None)
+
+
+def test_the_pages_are_read_once_for_all_tasks(monkeypatch):
+    class Corpus:
+        languages = ("sw",)
+
+    read = []
+    words = " ".join(f"neno{number}" for number in range(20))
+    monkeypatch.setattr(given_tasks, "read_corpus", lambda corpus: Corpus)
+    monkeypatch.setattr(given_tasks, "_pages", lambda *asked: read.append(asked) or [("sw", words)])
+    own, other = (
+        TaskExample("sw", text, text, "", (), (text,)) for text in (words, words.upper()[:9])
+    )
+    found = given_tasks.overlaps_with("corpus", [[other, own], [], [own, other, own]])
+    assert found == [{1}, set(), {0, 2}]
+    assert read == [("corpus", ["sw"])]
+    assert given_tasks.overlaps_with(None, [[own], [other]]) == [None, None]
 
 
 @pytest.mark.slow
