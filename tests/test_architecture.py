@@ -35,10 +35,10 @@ def test_the_import_test_can_fail():
     assert "jax" in imported_by("import model.switch.routing")
 
 
-def test_cleaning_loads_no_tensorflow_and_no_jax():
+def test_cleaning_loads_no_tensorflow_jax_or_grain():
     loaded = imported_by("import pipeline.commands.clean")
     assert "apache_beam" in loaded
-    assert not loaded.intersection({"tensorflow", "jax"})
+    assert not loaded.intersection({"tensorflow", "jax", "grain"})
 
 
 def test_a_refused_report_loads_no_jax_and_nothing_that_computes_or_draws():

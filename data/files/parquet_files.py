@@ -26,6 +26,7 @@ from data.files.paths import is_remote, local_copy, open_ranges
 
 LARGEST_RATIO = 1032  # of DEFLATE: 258 bytes from 2 bits
 FREE_BYTES = 64 << 20  # unpacked by any file, however small
+WRITTEN_BYTES = 320 << 20  # by a file of ours: equal texts are packed as one
 NUMBER_BYTES = 8
 LONGEST = 200  # characters of Arrow's message
 ROWS = 1024  # decoded at once, some 6 MB of pages
@@ -105,13 +106,14 @@ def row_count(path: str | Path) -> int:
 
 @contextlib.contextmanager
 def open_parquet(
-    path: str | Path, names: Collection[str] | None = None
+    path: str | Path, names: Collection[str] | None = None, free: int = FREE_BYTES
 ) -> Iterator[tuple[pq.ParquetFile, int]]:
     """Yields a file, and the bytes that it may decode to.
 
     Args:
         path: the file.
         names: columns whose texts are read as dictionaries; all if left out.
+        free: bytes that it may decode to, however small it is.
     """
     with open_ranges(str(path)) as source:
         metadata = pq.read_metadata(source)
@@ -129,12 +131,12 @@ def open_parquet(
             buffer_size=COLUMN_BYTES if is_remote(path) else 0,
             pre_buffer=False,  # which would fetch whole row groups at once
         ) as file:
-            yield file, most_bytes(source.size())
+            yield file, most_bytes(source.size(), free)
 
 
-def most_bytes(file_bytes: int) -> int:
+def most_bytes(file_bytes: int, free: int) -> int:
     """Returns the bytes that a file of this size may unpack to."""
-    return LARGEST_RATIO * file_bytes + FREE_BYTES
+    return LARGEST_RATIO * file_bytes + free
 
 
 def text_bytes(batch: pa.RecordBatch) -> list[int]:
@@ -200,7 +202,7 @@ def _batches(
     ranges: Ranges,
     rows: int,
 ) -> Iterator[pa.RecordBatch]:
-    with _sentences_for(name), open_parquet(path, schema.names) as (file, most):
+    with _sentences_for(name), open_parquet(path, schema.names, WRITTEN_BYTES) as (file, most):
         _check_columns(file.metadata.schema.to_arrow_schema(), schema, name)
         first = 0
         for batch in _bounded_columns(file, most, schema.names, rows):

@@ -136,7 +136,7 @@ def checked_request(arguments: Withdraw) -> WithdrawRequest:
             Reading("corpus", arguments.corpus, len(files), size, f"{pages:,} pages"),
             files_of("lists", " ".join(arguments.sites), sites, holds),
         ],
-        writes=f"the files that hold a listed page, and {MANIFEST}{removes(arguments.corpus)}",
+        writes=f"the files that hold a listed page, and {MANIFEST}{removes(corpus, manifest)}",
         out=None,
         work=f"addresses of {pages:,} pages and of the rejected ones",
     )
@@ -163,11 +163,15 @@ def copies(workspace: Workspace, arguments: Withdraw) -> tuple[str, ...]:
     return tuple(join_path(workspace.directory, LISTS, f"{number:05d}") for number in numbers)
 
 
-def removes(corpus: str) -> str:
+def removes(corpus: str, manifest: CorpusManifest) -> str:
     """Returns the folders that a withdrawal removes whole, in words."""
     there = directories_in(corpus)
-    folders = [f"{name}/" for name in TEXT_FOLDERS if name in there]
-    return f"; removes {', '.join(folders)} if a page is listed" if folders else ""
+    folders = ", ".join(f"{name}/" for name in TEXT_FOLDERS if name in there)
+    if not folders:
+        return ""
+    if manifest.not_asked.pages:
+        return f"; removes {folders}: pages in languages that were not asked for may be in it"
+    return f"; removes {folders} if a page is listed"
 
 
 def intents(arguments: Withdraw) -> list[Intent]:

@@ -137,7 +137,7 @@ def _by_kind(rules: RuleSet | WebRuleSet) -> dict[str, Any]:
 
 
 def _seen(tally: Tally) -> list[str]:
-    return _in_order(tally.languages(*(tally.counts.keys() - {"certainty", "not_asked"})))
+    return _in_order(tally.languages("kept", "rejected"))
 
 
 def _not_asked(tally: Tally) -> dict[str, int]:
@@ -304,8 +304,9 @@ def _of_input(body: Mapping[str, Any]) -> Iterator[str]:
             place.rpartition("@")[0] for place in body["broken_records"]["truncated"]["samples"]
         ]
         yield (
-            f"Files that end early: {broken['truncated']:,}, such as {places[0]}, and what stood "
-            "after that is missing; fetch it again and clean into another directory."
+            f"Records that end early: {broken['truncated']:,}, such as in {places[0]}; if that "
+            "file was cut, what stood after is missing: fetch it again and clean into another "
+            "directory."
         )
 
 

@@ -14,13 +14,14 @@ from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from msgspec import Struct, to_builtins
 
-from data.files.json_files import Count, RelativePath
+from data.files.json_files import Count, RelativePath, read_json
 from data.files.paths import exists, join_path
 from data.numbers import is_first
 from data.reading.page import REJECTED, WRITTEN, WRITTEN_WITH_CLUSTERS
@@ -131,8 +132,8 @@ class FileToWrite(NamedTuple):
         reads: spilled files, with the numbers of their batches.
         shards: range of the shards that its rows come from.
         bound: first digest of the training pages.
-        held: digests of pages from `bound` on that stay held out, one after the other: a validation
-            file has the pages below `bound` and these, a training file all others of its range.
+        has_held: whether pages from `bound` on stay held out, whose digests lie in the workspace: a
+            validation file has the pages below `bound` and these, a training file all others.
     """
 
     name: str
@@ -142,13 +143,22 @@ class FileToWrite(NamedTuple):
     reads: tuple[tuple[str, tuple[int, ...]], ...]
     shards: tuple[int, int]
     bound: int = 0
-    held: bytes = b""
+    has_held: bool = False
 
-    def choice(self) -> Callable[[bytes], bool]:
-        """Returns a function that is true for digests in its range whose pages are in the file."""
-        if not self.held:
+    @property
+    def group(self) -> str:
+        """Prefix of the names of its group's files."""
+        return self.name.rpartition("/")[0]
+
+    def choice(self, held: Collection[bytes]) -> Callable[[bytes], bool]:
+        """Returns a function that is true for digests in its range whose pages are in the file.
+
+        Args:
+            held: digests of pages that stay held out.
+        """
+        if not self.has_held:
             return lambda digest: True
-        held, is_held_out = frozenset(split_digests(self.held)), self.split == "validation"
+        is_held_out = self.split == "validation"
         return lambda digest: (digest in held or number(digest) < self.bound) == is_held_out
 
 
@@ -186,15 +196,15 @@ def files_of(
         if (bound := addition.first_training_digest(group, held_out, added, end)) != end:
             end, share = bound, bound / ALL_DIGESTS
             others = 1.0 - share
-        held = sorted(digest for digest in held_before if number(digest) >= end)
-        held_end = number(held[-1]) + 1 if held else end
+        held_end = max((number(digest) + 1 for digest in held_before), default=0)
+        has_held, held_end = held_end > end, max(held_end, end)
         for split, digests, part in (
             ("validation", (0, held_end), share),
             ("train", (end, ALL_DIGESTS), others),
         ):
             if digests[1]:
                 for file in _files(f"{group}/{split}{label}", split, digests, runs, part):
-                    yield file._replace(bound=end, held=b"".join(held))
+                    yield file._replace(bound=end, has_held=has_held)
 
 
 class _Runs(NamedTuple):
@@ -279,6 +289,7 @@ def split_digests(digests: bytes) -> Iterator[bytes]:
 
 
 PLAN = "plan"  # folder of the workspace
+HELD = "held"  # folder of digests that stay held out: in the plan each file would have all of them
 
 
 class PlannedFile(Struct, frozen=True, array_like=True):
@@ -349,13 +360,32 @@ class PlanGroup:
         else:
             held = self.addition.held_out_digests(name) if name.startswith("pages/") else ()
             files = [*files_of(name, parts, self.held_out, self.addition, held)]
+            if any(file.has_held for file in files if isinstance(file, FileToWrite)):
+                self.workspace.leave(HELD, file_name(name), sorted(map(bytes.hex, held)))
         planned = PlannedGroup(
             group=name,
             files=[*map(_to_planned_file, files)],
             held_out_up_to=_held_out_up_to(files, parts),
         )
-        self.workspace.leave(PLAN, name.replace("/", "-"), to_builtins(planned))
+        self.workspace.leave(PLAN, file_name(name), to_builtins(planned))
         return files
+
+
+def file_name(group: str) -> str:
+    """Returns the name under which a group leaves something in the workspace."""
+    return group.replace("/", "-")
+
+
+@lru_cache(maxsize=4)
+def held_digests(directory: str, group: str) -> frozenset[bytes]:
+    """Returns the digests of a group's pages that stay held out; read once for many files.
+
+    Args:
+        directory: directory of the workspace.
+        group: the group.
+    """
+    digests = read_json(join_path(directory, HELD, f"{file_name(group)}.json"), list[str])
+    return frozenset(map(bytes.fromhex, digests))
 
 
 def _to_planned_file(file: FileToWrite | BrokenFile) -> PlannedFile:
@@ -405,7 +435,8 @@ class WriteFile:
         return file.name
 
     def _read(self, file: FileToWrite) -> pa.Table:
-        has = file.choice()
+        held = held_digests(self.workspace.directory, file.group) if file.has_held else ()
+        has = file.choice(held)
         rows = (
             _range(batch, file.first, file.end, has)
             for name, numbers in file.reads

@@ -67,7 +67,7 @@ def test_an_error_of_the_system_stays_one(tmp_path):
         read_table(tmp_path / "none.parquet", SCHEMA)
 
 
-@pytest.mark.parametrize(("url", "rows"), [("a" * (1 << 20), 1 << 12), ("a", 1 << 24)])
+@pytest.mark.parametrize(("url", "rows"), [("a" * (1 << 20), 1 << 12), ("a" * 40, 1 << 24)])
 def test_a_small_file_that_stands_for_too_much_is_refused(tmp_path, url, rows):
     """4 GB of one long text, and 2^24 equal rows, in 150 kB or less."""
     path = tmp_path / "one.parquet"
@@ -77,3 +77,11 @@ def test_a_small_file_that_stands_for_too_much_is_refused(tmp_path, url, rows):
     assert path.stat().st_size < 150_000
     with pytest.raises(DataError, match=r"one\.parquet should .*its rows take more than"):
         read_table(path, SCHEMA)
+
+
+def test_equal_texts_of_a_whole_file_of_pages_are_read(tmp_path):
+    """256 MB, as a file of the corpus may have, in some kB."""
+    rows = 256
+    urls = pa.DictionaryArray.from_arrays(pa.repeat(0, rows), pa.array(["a" * (1 << 20)]))
+    pq.write_table(pa.table([urls, pa.repeat(1, rows)], ["url", "tokens"]), tmp_path / "a.parquet")
+    assert read_table(tmp_path / "a.parquet", SCHEMA).num_rows == rows

@@ -355,7 +355,7 @@ def repeated(path: Path, text: str, rows: int) -> None:
 
 def test_rows_without_a_value_are_bounded_too(tmp_path, monkeypatch):
     """Two million of them take 5 kB in a file."""
-    monkeypatch.setattr(parquet_files, "most_bytes", lambda _: 1600)
+    monkeypatch.setattr(parquet_files, "most_bytes", lambda *_: 1600)
     nulls = pa.nulls(1000, pa.string())
     pq.write_table(pa.table({"text": nulls, "url": nulls}), tmp_path / "nulls.parquet")
     *rows, last = read_parquet_pages(tmp_path / "nulls.parquet")

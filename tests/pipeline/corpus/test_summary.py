@@ -55,7 +55,7 @@ def body(*, broken=0, why="no_text", **languages) -> dict:
         (
             body(sw=(9, 1, {}), broken=1, why="truncated"),
             None,
-            ["end early: 1, such as a.jsonl.gz, "],
+            ["end early: 1, such as in a.jsonl.gz; "],
         ),
     ],
 )

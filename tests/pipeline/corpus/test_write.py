@@ -97,7 +97,9 @@ def test_pages_that_were_held_out_stay_so_where_the_bound_falls():
     files = [*files_of("pages/sw", of_shards([1], digests), RULE, addition, again)]
     split = {
         digest: [
-            one.split for one in files if one.first <= digest < one.end and one.choice()(packed)
+            one.split
+            for one in files
+            if one.first <= digest < one.end and one.choice(again)(packed)
         ]
         for digest in digests
         for packed in [digest.to_bytes(16, "big")]

@@ -84,6 +84,8 @@ def test_a_list_of_nothing_costs_no_later_addition(corpus, tmp_path, not_asked):
     manifest["not_asked"] = {"files": {}, "pages": not_asked}  # their text lies in growth/ alone
     (corpus / MANIFEST).write_text(json.dumps(manifest))
     (tmp_path / "sites.txt").write_text("exmaple.org\n")
+    asked = Withdraw(corpus=str(corpus), sites=(str(tmp_path / "sites.txt"),), reason="a request")
+    assert intents(asked)[0].writes.endswith("if a page is listed") == (not not_asked)
     withdraw(corpus, str(tmp_path / "sites.txt"))
     assert (corpus / "growth").exists() == (not not_asked)
 
