@@ -22,6 +22,7 @@ FEWEST_EVALUATIONS = 30  # per run: between fewer, an interpolated step is a gue
 FEWEST_RUNS = 4  # per side: with fewer, false findings come in crowds (docs/decisions/report.md)
 THREEFOLD_WITHIN_A_DECAY = "1.65"  # tests/eval/test_speed_up.py
 MOST_SPREAD = 1.25  # of step times: on an idle machine tenths of a run differ by a few percent
+MC4 = 101  # languages
 DIFFERENCES_NAMED = 6  # differing settings that the caution names
 
 
@@ -319,8 +320,9 @@ def _missing(report: ReportContents) -> str:
     summary = report.summary
     if not summary.languages_missing:
         return ""
-    table = summary.languages + len(summary.languages_missing)
-    return f"These are {summary.languages} of {table} languages; the claim is about mC4’s 101."
+    table = summary.languages + len(summary.languages_missing)  # of mC4, and those of the user
+    whose = "mC4’s 101" if table == MC4 else f"the table’s {table}"
+    return f"These are {summary.languages} of {whose} languages; the claim is about all of them."
 
 
 def _pages_unscored(report: ReportContents) -> str:

@@ -109,7 +109,7 @@ def test_cautions_stand_in_every_format():
         "Step speed-ups are interpolated between 2 evaluations; 30 or more make them reliable.",
         "One run of mT5 and of Switch: intervals are over pages only and do not include how "
         "another seed would have fallen.",
-        "These are 3 of 101 languages; the claim is about mC4’s 101.",
+        "These are 3 of mC4’s 101 languages; the claim is about all of them.",
     ]
     assert to_json(made)["cautions"] == expected
     assert to_json(made)["differences"][7]["candidate"] == ("<7>",)
