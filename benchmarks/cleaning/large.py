@@ -114,6 +114,7 @@ def main(arguments: Arguments) -> None:
         print(f"needs {grown_web.WEB}")
         return
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    measured = commit()  # before the results change the checkout
     with contextlib.ExitStack() as opened:
         folder = arguments.folder or Path(opened.enter_context(tempfile.TemporaryDirectory()))
         folder.mkdir(parents=True, exist_ok=True)
@@ -121,7 +122,8 @@ def main(arguments: Arguments) -> None:
         os.environ["TMPDIR"] = temporary  # what killed jobs leave there goes at the end
         print(f"{shutil.disk_usage(folder).free / 1e9:.0f} GB are free below {folder}")
         for rules in arguments.rules:
-            result = results[rules] = {"same_verdicts": same_verdicts(rules, folder / "sample")}
+            result = results[rules] = {"commit": measured}
+            result["same_verdicts"] = same_verdicts(rules, folder / "sample")
             for gigabytes in arguments.gigabytes:
                 files = grown(folder, gigabytes)
                 out = folder / f"{rules}-{gigabytes:g}"
@@ -263,7 +265,6 @@ def measure(rules: str, files: Sequence[Path], out: Path) -> dict[str, Any]:
     manifest = json.loads((out / "manifest.json").read_text())
     pages, cpu = manifest["input"]["records"], sum(seen.cpu.values())
     return {
-        "commit": commit(),
         "load_before": round(load, 2),
         "memory_limit_bytes": MEMORY,
         "files": len(files),

@@ -170,7 +170,7 @@ def removes(corpus: str, manifest: CorpusManifest) -> str:
     if not folders:
         return ""
     if manifest.not_asked.pages:
-        return f"; removes {folders}: pages in languages that were not asked for may be in it"
+        return f"; removes {folders}, which may hold pages in languages that were not asked for"
     return f"; removes {folders} if a page is listed"
 
 
