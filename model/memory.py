@@ -52,11 +52,7 @@ def bytes_per_device(
     """
     mesh = abstract_mesh(shape)
     arrays, moments = _shapes(config, optimizer)
-    shardings: Any = parameter_shardings(arrays, mesh)
-    parameters = sum(
-        _bytes(leaf, sharding)
-        for leaf, sharding in zip(jax.tree.leaves(arrays), jax.tree.leaves(shardings), strict=True)
-    )
+    parameters = parameter_bytes(config, shape)
     # Moments are split like their parameters; the small factored ones are counted as if they were.
     moments_bytes = (
         sum(map(_bytes, moments)) * parameters // sum(map(_bytes, jax.tree.leaves(arrays)))
@@ -68,6 +64,14 @@ def bytes_per_device(
     kept = activation_bytes(config, remat, *lengths, parts=shape.model)
     state = parameters + moments_bytes
     return state + (parameters + kept if accumulates else max(parameters, loss, kept))
+
+
+def parameter_bytes(config: ModelConfig, shape: MeshShape) -> int:
+    """Returns the bytes of parameters that each device of a mesh stores."""
+    arrays = transformer_shapes(config)
+    shardings: Any = parameter_shardings(arrays, abstract_mesh(shape))
+    pairs = zip(jax.tree.leaves(arrays), jax.tree.leaves(shardings), strict=True)
+    return sum(_bytes(leaf, sharding) for leaf, sharding in pairs)
 
 
 def activation_bytes(

@@ -80,12 +80,22 @@ def parse(mixture: str, sizes: TextSizes) -> dict[str, float]:
         case "uniform", []:
             return temperature_weights(sizes.pages, 0.0)
         case "unimax", [epochs, budget]:
-            return unimax_weights(
-                sizes.characters, _number(epochs, mixture), _number(budget, mixture)
-            )
+            asked = _number(epochs, mixture), _number(budget, mixture)
+            _check_budget(sizes.characters, *asked)
+            return unimax_weights(sizes.characters, *asked)
         case "weights", _ if value:
             return _normalize(read_weights(Path(value), sizes.pages))
     raise _unknown(mixture)
+
+
+def _check_budget(characters: Mapping[str, int], epochs: float, budget: float) -> None:
+    """Checks that UniMax keeps its bound of epochs; weights of a larger budget would be sizes."""
+    most = epochs * math.fsum(characters.values())
+    if budget > most > 0:
+        raise DataError(
+            f"UniMax was asked for {budget:.6g} characters, and {epochs:g} epochs of the text are "
+            f"{most:.6g}; ask for fewer characters or for more epochs."
+        )
 
 
 def weights_file(mixture: str) -> Path | None:
@@ -357,6 +367,7 @@ def make_schedule(weights: Mapping[str, float], seed: int) -> Schedule:
     if never:
         raise DataError(
             f"The mixture gives {', '.join(never)} less than one example in {BLOCK}, which is "
-            "none; leave them out or use a smaller alpha."
+            "none; leave them out or give them more weight, such as by temperature:ALPHA with a "
+            "smaller ALPHA, or by unimax with more epochs."
         )
     return Schedule(tuple(weights), quotas, seed, (1,) * len(quotas))

@@ -44,7 +44,8 @@ LONGEST_WAIT_SECONDS = 60.0
 TIMEOUT_SECONDS = 60.0  # without a byte
 PART_BYTES = 1 << 16  # the most that a broken transfer loses
 LARGEST_BYTES = 8 << 30  # per file; Common Crawl's largest are a fifth of it
-BUSY = (408, 429)  # and all statuses from 500 on
+# And all statuses from 500 on. Common Crawl's server answers 403 to too many requests.
+BUSY = (403, 408, 429)
 NUMBER = re.compile("[0-9]{1,18}")
 
 

@@ -33,6 +33,7 @@ limit of a JSON line; all values of a file together have that of `parquet_files`
 """
 
 import codecs
+import contextlib
 import gzip
 import hashlib
 import itertools
@@ -188,12 +189,33 @@ def _skip_line(stream: BinaryIO) -> int:
 
 
 def unknown_languages(path: Path) -> Iterator[str]:
-    """Yields languages that the first lines of a file of JSON declare and the table lacks."""
+    """Yields languages that the first lines or rows of a file declare and the table lacks."""
+    records = _first_rows(path) if path.name.endswith(PARQUET_SUFFIXES) else _first_values(path)
+    for record in records:
+        language = _string(record.get("lang") or record.get("language"))
+        if language and declared_language(language) is None:
+            yield language
+
+
+def _first_values(path: Path) -> Iterator[Mapping[str, Any]]:
     for row in itertools.islice(values(path), LOOKED_AT):
         if isinstance(row, JsonValue) and isinstance(row.value, Mapping):
-            language = _string(row.value.get("lang") or row.value.get("language"))
-            if language and declared_language(language) is None:
-                yield language
+            yield row.value
+
+
+def _first_rows(path: Path) -> Iterator[Mapping[str, Any]]:
+    """Yields the first rows without their texts; none of a damaged file, which is read later."""
+    with (
+        contextlib.suppress(OSError, pa.ArrowException, *UNPRINTABLE),
+        open_parquet(path, FIELDS) as (
+            file,
+            left,
+        ),
+    ):
+        columns = [name for name in _columns(file.schema_arrow)[0] if name in ("lang", "language")]
+        if file.num_row_groups and file.metadata.row_group(0).total_byte_size <= left:
+            batches = file.iter_batches(LOOKED_AT, row_groups=[0], columns=columns)
+            yield from next(batches, pa.RecordBatch.from_pylist([])).to_pylist()
 
 
 def read_parquet(path: Path) -> Iterator[Page | BrokenRecord]:

@@ -21,6 +21,7 @@ between them. Lists only grow until the blocks are written again. Each row recor
 to the list it was added (1, 2, ...), so every earlier version of a list can be recovered.
 """
 
+import itertools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -233,7 +234,10 @@ def write_shard(
         DataError: if an id does not fit the type.
     """
     records, table = directory / f"{name}.arrayrecord", directory / f"{name}.pages.parquet"
-    stream = np.concatenate([np.empty(0, dtype), *(_narrow_ids(page, dtype) for page in pages)])
+    ends = np.cumsum([0, *(len(page.tokens) for page in pages)]).tolist()
+    stream = np.empty(ends[-1], dtype)  # filled page by page: a list of them would be a copy more
+    for page, (begin, end) in zip(pages, itertools.pairwise(ends), strict=True):
+        stream[begin:end] = _narrow_ids(page, dtype)
     rows = [page._asdict() | {"tokens": len(page.tokens)} for page in pages]
     with (
         atomic_write(table, scratch) as unfinished_table,

@@ -3,7 +3,8 @@
 A batch is scored in parts of whole pools of routing groups, one after the other, so scoring takes
 less memory than the training step of the same recipe: it keeps no activations, and a part is at
 most a microbatch. A pool that several devices share is one part. The numbers are those of the batch
-at once, because rows share nothing but the capacity of their pool.
+at once, because rows share nothing but the capacity of their pool; without capacity they share
+nothing, and parts may have any number of rows.
 """
 
 import functools
@@ -13,6 +14,7 @@ import jax.numpy as jnp
 
 from model.batch import Batch, Call, join_rows, split_rows
 from model.config import ModelConfig
+from model.decoding.generation import never_dropping
 from model.loss.cross_entropy import Computation, Labels, cross_entropy
 from model.loss.training_loss import RowLosses, row_losses, row_routings
 from model.sharding.layouts import batch_shards
@@ -40,6 +42,8 @@ def score(
     """
     rows = len(batch.inputs) // batch_shards(call.mesh)
     lengths = batch.inputs.shape[1], batch.targets.shape[1]
+    if model.config.switch is not None and model.config.switch.dispatch == "dropless":
+        model = never_dropping(model, *lengths)
     parts = part_count(model.config, rows, *lengths, accumulate)
     if parts == 1:
         return _part_scores(model, batch, call, languages)

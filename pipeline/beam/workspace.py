@@ -254,6 +254,11 @@ class Waves(NamedTuple):
     partitions: int
     at_once: int
 
+    @property
+    def width(self) -> int:
+        """Number of hashes of 64 bits that a partition has."""
+        return (1 << 64) // self.partitions
+
     def all(self) -> Iterator[Wave]:
         """Yields the waves, in order."""
         for first in range(0, self.partitions, self.at_once):

@@ -26,6 +26,7 @@ from data.languages import UNDETERMINED
 from data.reading.records import (
     JSON_LINES_SUFFIXES,
     LOOKED_AT,
+    PARQUET_SUFFIXES,
     is_named_as_a_test,
     unknown_languages,
 )
@@ -120,9 +121,11 @@ def _has_training_pages(corpus: str) -> bool:
 
 
 def undeclared_languages(files: Sequence[InputFile]) -> Iterator[str]:
-    """Yields languages that the table lacks, from the first lines of the first files on disk."""
+    """Yields languages that the table lacks, from the first records of the first files on disk."""
     for file in files[:LOOKED_AT]:
-        if file.path.endswith(JSON_LINES_SUFFIXES) and not is_remote(file.path):
+        if file.path.endswith((*JSON_LINES_SUFFIXES, *PARQUET_SUFFIXES)) and not is_remote(
+            file.path
+        ):
             yield from unknown_languages(Path(file.path))
 
 

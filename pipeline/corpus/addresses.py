@@ -1,26 +1,30 @@
 """One page per address: a round that finds the pages that are not the newest, over all shards.
 
 A shard sends every version of its addresses, at most one per chunk and address, 62 bytes each. For
-a crawl this is a thirtieth of the size of its line keys, so there are fewer partitions. An element
-is one byte with the length of its longest timestamp, followed by the versions as NumPy records. An
-Arrow batch would add 600 bytes, which is more than the versions of a small shard.
+a crawl this is a thirtieth of the size of its line keys. There are as many partitions as for lines
+all the same: where pages are short, addresses are most of the input, and an engine holds a
+partition on its heap. An element is one byte with the length of its longest timestamp, followed by
+the versions as NumPy records. An Arrow batch would add 600 bytes, which is more than the versions
+of a small shard.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Bool, Shaped, UInt64
+from jaxtyping import Bool, Shaped, UInt32, UInt64
 
 from data.dedup import newest_per_url
 from data.dedup.newest_per_url import PageVersion
 from data.numbers import has_equal
 from pipeline.beam.workspace import Parts, Wave, Waves, Workspace, verdict_path
 from pipeline.corpus import spills
-from pipeline.corpus.keys import ends_of, write_numbers
+from pipeline.corpus.keys import between, ends_of, sub_ranges, write_numbers
 from pipeline.corpus.read import versions_path
+
+VERSIONS_AT_ONCE = 1 << 20  # of a partition, compared in memory: at most 430 bytes each
 
 Versions = Shaped[np.ndarray, " versions"]
 
@@ -50,12 +54,14 @@ class FindNewest:
         """Yields the rows of each shard that have a newer version."""
         sent = [(shard, np.frombuffer(part, _type(part[0]), offset=1)) for shard, part in parts]
         sent.sort(key=lambda pair: pair[0])
-        together = np.concatenate([versions for _, versions in sent])
-        older, first = _older(together), 0
-        for shard, versions in sent:
-            here = slice(first, first + len(versions))
-            yield shard, versions["row"][older[here]].tobytes()
-            first += len(versions)
+        count = sum(len(versions) for _, versions in sent)
+        width, start = self.waves.width, partition * self.waves.width
+        rows: dict[int, list[bytes]] = {shard: [] for shard, _ in sent}
+        for first, end in sub_ranges(count, VERSIONS_AT_ONCE, width.bit_length() - 1):
+            for shard, older in _older_in(sent, start + first, start + end):
+                rows[shard].append(older.tobytes())
+        for shard, parts_of_shard in rows.items():
+            yield shard, b"".join(parts_of_shard)
 
     def collect(self, shard: int, wave: Wave, verdicts: dict[int, bytes]) -> None:
         """Writes the rows of a shard that are not the newest."""
@@ -87,6 +93,20 @@ def _records(batch: pa.RecordBatch) -> Versions:
         records[name] = np.frombuffer(column.buffers()[1], "V16", batch.num_rows, start)
     records["row"] = batch["row"].to_numpy()
     return records
+
+
+def _older_in(
+    sent: Sequence[tuple[int, Versions]], first: int, end: int
+) -> Iterator[tuple[int, UInt32[np.ndarray, " rows"]]]:
+    """Yields for each shard the rows, with addresses of a range, that are not the newest."""
+    of_range = []
+    for shard, versions in sent:
+        begin, stop = between(_hashes(versions), first, end, 64)
+        of_range.append((shard, versions[begin:stop]))
+    older = _older(np.concatenate([versions for _, versions in of_range]))
+    ends = np.cumsum([len(versions) for _, versions in of_range])[:-1]
+    for (shard, versions), mask in zip(of_range, np.split(older, ends), strict=True):
+        yield shard, versions["row"][mask]
 
 
 def _older(versions: Versions) -> Bool[np.ndarray, " versions"]:

@@ -32,6 +32,7 @@ from pipeline.corpus.job import (
     CANDIDATES,
     LINES,
     MINHASH,
+    PAIRS,
     CleaningJob,
     trusts_declarations,
 )
@@ -100,7 +101,7 @@ def _own_stages(job: CleaningJob, rules: PageRules) -> tuple[list[Stage], Exchan
     thresholds = DecideThresholds(space, job.rules.certainty)
     alike = PairPages(space, job.waves(MINHASH))
     resemble = SpillMinHashKeys(space, thresholds, rules.requested, alike.waves.partitions)
-    contract = ContractPairs(alike, job.waves(ADDRESSES))
+    contract = ContractPairs(alike, job.waves(PAIRS))
     choose = ChoosePages(space, job.waves(CANDIDATES))
     candidates = SpillCandidates(space, choose.waves.partitions)
     pages = SpilledPages(SpillMinHashKeys.name, choose, NEAR_DUPLICATE, SIZES)

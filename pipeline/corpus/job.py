@@ -19,8 +19,8 @@ AnyRules = RuleSet | WebRuleSet | Untouched
 # in the workspace.
 VERSION = 14
 
-# Partitions of lines per partition of another exchange, so that both have as many bytes of keys.
-LINES, MINHASH, ADDRESSES, CANDIDATES = 1, 2, 8, 1
+# Partitions of lines per partition of another exchange, so that none has more bytes of keys.
+LINES, ADDRESSES, MINHASH, PAIRS, CANDIDATES = 1, 1, 2, 8, 1
 PARTITIONS_AT_ONCE = 8  # of 4 to 10 MB of keys, which the embedded runner holds some six times
 
 

@@ -237,8 +237,7 @@ class FindDuplicateLines:
         """Yields for each shard which of its claims are lost: all but one of a line."""
         count = sum(len(part) // CLAIM.itemsize for _, part in parts)
         lost: dict[int, list[np.ndarray]] = {shard: [] for shard, _ in parts}
-        partitions = self.waves.partitions
-        width, start = (1 << 64) // partitions, partition * (1 << 64) // partitions
+        width, start = self.waves.width, partition * self.waves.width
         for first, end in sub_ranges(count, CLAIMS_AT_ONCE, width.bit_length() - 1):
             for shard, mask in _lost_in(parts, start + first, start + end):
                 lost[shard].append(mask)
@@ -286,4 +285,6 @@ def duplicate_lines(exchange: FindDuplicateLines, shard: int) -> UInt32[np.ndarr
         for part, marked in exchange.marked_keys(shard, wave):
             hashes, numbers = (part.keys[name].to_numpy()[marked] for name in ("first", "line"))
             lines.append(numbers[mask_over(hashes, part, exchange.waves.partitions, lost)])
-    return np.sort(np.concatenate(lines))
+    numbers = np.concatenate(lines)
+    numbers.sort()
+    return numbers

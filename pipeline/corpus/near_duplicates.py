@@ -162,8 +162,7 @@ class PairPages:
     def compare(self, partition: int, parts: Parts) -> Iterator[tuple[int, bytes]]:
         """Yields the pairs of each shard's pages."""
         count = sum(len(part) // SENT.itemsize for _, part in parts)
-        partitions = self.waves.partitions
-        width, start = (1 << 64) // partitions, partition * (1 << 64) // partitions
+        width, start = self.waves.width, partition * self.waves.width
         pairs_of: dict[int, list[np.ndarray]] = {shard: [] for shard, _ in parts}
         for first, end in sub_ranges(count, KEYS_AT_ONCE, width.bit_length() - 1):
             for shard, pairs in _pairs_in(parts, start + first, start + end):

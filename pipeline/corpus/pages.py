@@ -153,6 +153,22 @@ def lineage_of(corpus: Path | str) -> list[str]:
     return [*origin.addition.lineage, digest_of_manifest(corpus)]
 
 
+def generations_of(corpus: Path | str) -> dict[str, int]:
+    """Returns the number of additions in a corpus and in each that it was, by digest.
+
+    It was those that it was made of by additions, and itself before pages were withdrawn.
+
+    Raises:
+        DataError: if its manifest is damaged.
+    """
+    origin, lineage = read_json(join_path(corpus, MANIFEST), _Origin), lineage_of(corpus)
+    own = () if origin.stage == SELECT else origin.withdrawals
+    before = [withdrawal.manifest for withdrawal in own if withdrawal.manifest]
+    return {digest: number for number, digest in enumerate(lineage)} | dict.fromkeys(
+        before, len(lineage) - 1
+    )
+
+
 def sources_of(corpus: Path | str) -> list[str]:
     """Returns the digests of a corpus and of all that it has pages of.
 

@@ -84,7 +84,8 @@ class Cut:
 
 
 DEFAULT_CUT = Cut()
-MOST_SHARDS = 2048  # twice as many where no two files fit together
+MOST_SHARDS = 2048  # twice as many where no two files fit together, and more from 32 TB on
+LARGEST_SHARD = 16 << 30  # bytes; a shard numbers its lines by 32 bits
 RECORD_CHARACTERS = 200  # added per record, so that a chunk of empty ones ends too
 MOST_PARTITIONS = 8192
 
@@ -105,7 +106,8 @@ class InputFile(NamedTuple):
 
 def shards(files: Sequence[InputFile], cut: Cut) -> list[list[str]]:
     """Returns the paths of each shard's files, in order."""
-    full = max(cut.shard_bytes, -(-sum(file.size for file in files) // MOST_SHARDS))
+    full = min(-(-sum(file.size for file in files) // MOST_SHARDS), LARGEST_SHARD)
+    full = max(cut.shard_bytes, full)
     return [[file.path for file in shard] for shard in pack_files(files, full)]
 
 
@@ -268,7 +270,9 @@ class ReadShard:
                     if isinstance(record, Page):
                         lines += record.text.count("\n") + 1
                         if lines > NUMBERS:
-                            detail = f"from {record.url} on; divide the file"
+                            detail = (
+                                f"{record.url}: the first page without a number; divide the file"
+                            )
                             yield BrokenRecord.at(local, 0, TOO_MANY_LINES, detail)
                             break
                     yield record

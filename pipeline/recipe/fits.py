@@ -23,8 +23,8 @@ from typing import Any
 
 import jax
 
-from model.config import ConfigurationError, MeshShape
-from model.memory import bytes_per_device
+from model.config import ConfigurationError, MeshShape, ModelConfig
+from model.memory import bytes_per_device, parameter_bytes
 from model.sharding.mesh import abstract_mesh, check_fit
 from pipeline.recipe.overrides import settings_between
 from pipeline.recipe.recipe import Recipe
@@ -102,8 +102,12 @@ def _check_batch_loss(recipe: Recipe) -> None:
         )
 
 
-def check_memory(recipe: Recipe) -> None:
+def check_memory(recipe: Recipe, teacher: ModelConfig | None = None) -> None:
     """Checks that this machine's devices have the memory that the recipe needs at least.
+
+    Args:
+        recipe: the recipe.
+        teacher: a network whose parameters lie beside it.
 
     Raises:
         ConfigurationError: if a device would need more than it has.
@@ -114,19 +118,22 @@ def check_memory(recipe: Recipe) -> None:
         return
     # Simulated devices share this machine's memory.
     devices = len(jax.local_devices()) if device.platform == "cpu" else 1
-    needs = least_memory(recipe)
+    beside = 0 if teacher is None else parameter_bytes(teacher, recipe.mesh)
+    needs = least_memory(recipe) + beside
     if needs * devices > has:
-        changed = with_less_memory(recipe, int(FILLED * has / devices))
+        changed = with_less_memory(recipe, int(FILLED * has / devices) - beside)
         if changed is None:
-            state = least_memory(replace(recipe, rows=1, accumulate=1, remat="full"))
+            state = least_memory(replace(recipe, rows=1, accumulate=1, remat="full")) + beside
             remedy = f"{state * devices / GIB:.1f} GiB without any text: take a smaller recipe"
         else:
             settings = " ".join(settings_between(recipe, changed))
-            remedy = f"--set {settings} needs {least_memory(changed) * devices / GIB:.1f} at least"
+            least = least_memory(changed) + beside
+            remedy = f"--set {settings} needs {least * devices / GIB:.1f} at least"
         raise ConfigurationError(
             f"{recipe.name} needs at least {needs * devices / GIB:.1f} GiB on "
             f"{f'{devices} devices of ' if devices > 1 else ''}{device.device_kind} (parameters, "
-            f"moments, gradients, activations, loss), which has {has / GIB:.1f} GiB; {remedy}"
+            f"moments, gradients, activations, loss{', a teacher' if beside else ''}), which has "
+            f"{has / GIB:.1f} GiB; {remedy}"
             f"{'' if device.platform == 'cpu' else ', or use more devices'}."
         )
 
@@ -231,7 +238,7 @@ def mesh_to_open_on(recipe: Recipe, devices: int) -> MeshShape:
     """Returns the mesh for reading a run on a number of devices.
 
     It is the mesh of the training if that has all these devices, which makes numbers bitwise equal
-    (on GPUs with `--deterministic`).
+    (on GPUs with `--deterministic`), unless sizes divide over it only as several slices.
     Otherwise it has as many of the devices as the run's sizes divide over, at least one.
 
     Raises:
@@ -240,7 +247,9 @@ def mesh_to_open_on(recipe: Recipe, devices: int) -> MeshShape:
     # Without training there are no microbatches, and no gradients between slices.
     read = replace(recipe, accumulate=1, mesh=replace(recipe.mesh, slices=1, expert_slices=1))
     if math.prod((read.mesh.data, read.mesh.expert, read.mesh.model)) == devices:
-        return read.mesh
+        with contextlib.suppress(ConfigurationError):
+            check_divides(read)
+            return read.mesh
     for count in range(devices, 1, -1):
         with contextlib.suppress(ConfigurationError):
             return with_mesh(read, count).mesh

@@ -118,7 +118,7 @@ def trainer_here(recipe: Recipe) -> Trainer:
     if used < len(devices) and hosts > 1:
         raise ArtifactError(
             f"{recipe.name} was to be opened on {len(devices)} devices of {hosts} hosts, and its "
-            f"sizes divide over {used} of them; give --hosts.count so that all devices are used."
+            f"sizes divide over {used} of them; open it on {used} devices, all of them in use."
         )
     return trainer_on(recipe, make_mesh(shape, devices[:used]))
 

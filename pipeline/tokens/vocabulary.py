@@ -5,6 +5,7 @@ The sample has a number of characters per language, in lines.
 
 import math
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -16,6 +17,7 @@ import sentencepiece
 from data.errors import DataError
 from data.examples.mixture import TextSizes, parse, weights_file
 from data.files.digests import digest_of_contents
+from data.files.json_files import DISK_READS, STORE_READS
 from data.files.parquet_files import row_count
 from data.files.paths import is_remote, local_copy
 from data.languages import UNDETERMINED
@@ -42,6 +44,7 @@ FILES_COUNTED = 4  # of a language, where a part is counted
 ROOM = 1.1  # ids of a first training per id that the characters alone need
 ROOM_OF_PART = 1.5  # the same if more than MOST_COUNTED are trained on: 101 languages need 1.39
 LINES_NORMALIZED = 1_000  # at once
+FILE_CHARACTERS = 5_000  # of a file in a sample, at least: the lines of some pages
 
 
 def sample(
@@ -51,8 +54,10 @@ def sample(
 ) -> Iterator[str]:
     """Yields lines of the pages of files, per language as many characters as its quota.
 
-    Every file contributes in proportion to its pages, from its first page on: within a file pages
-    are ordered by the hash of their address, so the first ones are a random sample.
+    Files contribute in proportion to their pages, from their first page on: within a file pages are
+    ordered by the hash of their address, so the first ones are a random sample. Of very many files
+    some are read, spread evenly, so that each contributes pages and not just a first line, which is
+    a title more often than others are. What a whole line exceeds a part by, the next file has less.
 
     Args:
         files: files of training pages by language.
@@ -64,22 +69,32 @@ def sample(
     """
     for language, quota in quotas.items():
         paths = [file.path for file in files[language]]
-        pages = np.cumsum([0, *map(row_count, paths)])
+        pages = np.cumsum([0, *_row_counts(paths)])
         if counted is not None and pages[-1] != counted[language]:
             raise ArtifactError(
                 f"The corpus should hold {counted[language]:,} training pages of {language} by its "
                 f"manifest, and its files hold {pages[-1]:,}; restore the files below pages/, and "
                 "run the same command again."
             )
-        parts = np.diff(quota * pages // max(pages[-1], 1))
-        for path, part in zip(paths, parts.tolist(), strict=True):
-            yield from _sample_of_file(path, part)
+        count = min(len(paths), max(1, quota // FILE_CHARACTERS))
+        drawn = 0
+        for at in (number * len(paths) // count for number in range(1, count + 1)):
+            end = quota * int(pages[at]) // max(int(pages[-1]), 1)
+            drawn += yield from _sample_of_file(paths[at - 1], end - drawn)
 
 
-def _sample_of_file(path: str, characters: int) -> Iterator[str]:
+def _row_counts(paths: Sequence[str]) -> list[int]:
+    """Returns the number of rows of each file; a store, which answers slowly, is asked at once."""
+    reads = STORE_READS if any(map(is_remote, paths)) else DISK_READS
+    with ThreadPoolExecutor(reads) as pool:
+        return list(pool.map(row_count, paths))
+
+
+def _sample_of_file(path: str, characters: int) -> Generator[str, None, int]:
     """Yields lines up to a number of characters; those of a short file are repeated.
 
     Of a store's file the first lines are read where they are. One that is read again is fetched.
+    Returned is how many characters there were.
     """
     left = characters
     if left > 0:
@@ -89,6 +104,7 @@ def _sample_of_file(path: str, characters: int) -> Iterator[str]:
             lines = list(_lines(here))
         while left > 0:
             left = yield from _first_lines(lines, left)
+    return characters - left
 
 
 def _first_lines(lines: Iterable[str], characters: int) -> Generator[str, None, int]:

@@ -55,7 +55,7 @@ from pipeline.artifacts import read_head, read_manifest
 from pipeline.beam.workspace import Workspace, pack_files
 from pipeline.corpus.pages import (
     PageFile,
-    lineage_of,
+    generations_of,
     page_files,
     page_rows,
     page_urls,
@@ -228,11 +228,12 @@ def token_blocks_to_add_to(directory: str, corpora: Sequence[str], vocabulary: s
             "corpus to tokens of one; tokenize without --onto."
         )
     (corpus,) = corpora
-    lineage = lineage_of(corpus)
-    if inputs.get("corpus_0") not in lineage:
+    generations = generations_of(corpus)
+    if inputs.get("corpus_0") not in generations:
         raise ArtifactError(
             f"{directory} was named by --onto, and its tokens are not of a corpus that {corpus} "
-            "was made of by clean --onto; tokenize without --onto."
+            "was made of by clean --onto, or was before pages were withdrawn; tokenize without "
+            "--onto."
         )
     shards = (
         shard
@@ -244,7 +245,8 @@ def token_blocks_to_add_to(directory: str, corpora: Sequence[str], vocabulary: s
         raise ArtifactError(
             f"{directory} does not record which files its pages are from; tokenize without --onto."
         )
-    return Onto(absolute(directory), manifest, lineage.index(inputs["corpus_0"]), absolute(corpus))
+    generation = generations[inputs["corpus_0"]]
+    return Onto(absolute(directory), manifest, generation, absolute(corpus))
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from model.transformer import Transformer, parameter_count
 from pipeline.artifacts import digest_of_manifest, json_differences
 from pipeline.errors import ArtifactError
 from pipeline.recipe import named
-from pipeline.recipe.fits import check_divides
+from pipeline.recipe.fits import check_divides, check_memory
 from pipeline.recipe.recipe import Recipe
 from pipeline.recipe.trainer import trainer_on
 from pipeline.runs.directory import RunRecord, check_same_vocabulary, find_finished_run
@@ -84,10 +84,12 @@ def check_teaches(teacher: Teacher, recipe: Recipe, blocks: TokenBlocks) -> None
     Raises:
         ArtifactError: if the vocabulary, the tokens or the widths differ, if the student is sparse,
             or if its batches do not fill the teacher's routing groups.
+        ConfigurationError: if a device would need more memory than it has.
     """
     check_text(teacher, blocks)
     check_student(teacher, recipe)
     check_fills_groups(teacher, recipe)
+    check_memory(recipe, teacher.recipe.model)
 
 
 def check_fills_groups(teacher: Teacher, recipe: Recipe) -> None:
@@ -133,11 +135,9 @@ def check_student(teacher: Teacher, recipe: Recipe) -> None:
         ArtifactError: if the recipe is sparse, its shape or its vocabulary rows differ from the
             teacher's, or it is to be the mean of experts beside which the teacher has a shared one.
     """
-    if recipe.model.switch is not None:
-        raise ArtifactError(
-            f"Recipe {recipe.name} has {recipe.model.switch.experts} experts, and a student is "
-            "dense; name the baseline's recipe."
-        )
+    check_dense(recipe, "name the baseline's recipe")
+    rows = teacher.recipe.model.vocabulary_rows
+    check_rows(teacher, recipe, f"add --set model.vocabulary_rows={rows}")
     assert recipe.distillation is not None  # set for every student
     switch, first = teacher.recipe.model.switch, recipe.distillation.initialization
     if first == "experts-mean" and switch is not None and switch.shared_mlp:
@@ -154,11 +154,32 @@ def check_student(teacher: Teacher, recipe: Recipe) -> None:
             f"{' or '.join(_fitting(dense)) or 'a dense recipe of that shape'}, or add "
             "--set distillation.initialization=random."
         )
-    if recipe.model.vocabulary_rows not in (0, dense.vocabulary_rows):  # 0: as the tokens say
+
+
+def check_dense(recipe: Recipe, remedy: str) -> None:
+    """Checks that a student has no experts.
+
+    Raises:
+        ArtifactError: if it has.
+    """
+    if recipe.model.switch is not None:
         raise ArtifactError(
-            f"{teacher.directory} has {dense.vocabulary_rows} vocabulary rows and recipe "
-            f"{recipe.name} {recipe.model.vocabulary_rows}, and a student's logits are compared "
-            f"with its teacher's; add --set model.vocabulary_rows={dense.vocabulary_rows}."
+            f"Recipe {recipe.name} has {recipe.model.switch.experts} experts, and a student is "
+            f"dense; {remedy}."
+        )
+
+
+def check_rows(teacher: Teacher, recipe: Recipe, remedy: str) -> None:
+    """Checks that a student has as many vocabulary rows as its teacher, or takes the tokens'.
+
+    Raises:
+        ArtifactError: if it has not.
+    """
+    theirs, ours = teacher.recipe.model.vocabulary_rows, recipe.model.vocabulary_rows
+    if ours not in (0, theirs):  # 0: as the tokens say
+        raise ArtifactError(
+            f"{teacher.directory} has {theirs} vocabulary rows and recipe {recipe.name} {ours}, "
+            f"and a student's logits are compared with its teacher's; {remedy}."
         )
 
 

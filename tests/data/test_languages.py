@@ -2,7 +2,15 @@ import iso639
 import pytest
 
 from data.errors import DataError
-from data.languages import all_languages, codes, declared_language, find, get, iso639_3_codes
+from data.languages import (
+    all_languages,
+    codes,
+    declared_language,
+    find,
+    get,
+    iso639_3_codes,
+    table_rows,
+)
 
 
 def test_there_are_101_languages_and_6_variants():
@@ -26,6 +34,13 @@ def test_no_name_means_two_languages():
 )
 def test_aliases(name, code):
     assert get(name).code == code
+
+
+def test_the_codes_of_fineweb2_are_known():
+    rows = table_rows("data.curation", "fineweb2_files.tsv")
+    found = {row["file"]: declared_language(row["file"].partition("_")[0]) for row in rows}
+    assert found == {row["file"]: row["code"].partition("-")[0] for row in rows}
+    assert declared_language("ekk") == "et"
 
 
 def test_unknown_language_gets_an_offer():

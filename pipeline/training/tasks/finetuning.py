@@ -21,6 +21,7 @@ from pipeline.arguments import Finetune
 from pipeline.corpus.pages import read_corpus
 from pipeline.errors import ArtifactError
 from pipeline.hardware.hosts import is_first
+from pipeline.recipe.fits import check_memory
 from pipeline.recipe.recipe import Recipe
 from pipeline.recipe.trainer import trainer_on
 from pipeline.runs.directory import best_step, check_same_vocabulary
@@ -35,7 +36,7 @@ from pipeline.training.run import make_examples, make_tracking
 from pipeline.training.tasks.given_tasks import Finetuning, overlaps_with
 from pipeline.training.tasks.predictor import Predictor
 from pipeline.training.tasks.scoring import TEST, TaskEvaluator, score_in_words
-from pipeline.training.teacher import Teacher, check_fills_groups, check_student
+from pipeline.training.teacher import Teacher, check_dense, check_fills_groups, check_rows
 
 PRETRAINING_MIXTURE = "temperature:0.3"  # of pretraining mixed in; mT5's
 
@@ -212,9 +213,12 @@ def check_teaches_tasks(teacher: Teacher, recipe: Recipe, finetuning: Finetuning
     Raises:
         ArtifactError: if its vocabulary or its tasks differ, the student is sparse, or its batches
             do not fill the teacher's routing groups.
+        ConfigurationError: if a device would need more memory than it has.
     """
-    check_student(teacher, recipe)
+    check_dense(recipe, "name a dense one as --run")
+    check_rows(teacher, recipe, "name runs of one vocabulary")
     check_fills_groups(teacher, recipe)
+    check_memory(recipe, teacher.recipe.model)
     if digest_of_contents(teacher.directory / MODEL_FILE) != digest_of_contents(
         finetuning.vocabulary
     ):

@@ -120,6 +120,12 @@ def test_settings(mixture, expected):
     assert parse(mixture, sizes({"sw": 1, "yo": 3})) == pytest.approx(expected)
 
 
+def test_unimax_reads_no_language_more_often_than_its_epochs():
+    with pytest.raises(DataError, match=r"1 epochs of the text are 4000; ask for fewer characters"):
+        parse("unimax:1:4001", sizes({"sw": 1, "yo": 3}))
+    assert parse("unimax:2:4001", sizes({"sw": 1, "yo": 3})).keys() == {"sw", "yo"}
+
+
 @pytest.mark.parametrize("content", [json.dumps({"swa": 3, "yo": 1}), "swa\t3\nyo\t1\n"])
 def test_weights_given_by_the_user(tmp_path, content):
     path = tmp_path / "weights"

@@ -99,8 +99,9 @@ def impatient(monkeypatch):
 
 @pytest.mark.parametrize(
     "behaviour",
-    [[], ["busy 503", "busy 408"], ["cut"], ["cut", "busy 429", "cut", "cut"], ["cut", "no ranges"],
-     ["cut", "another range"], ["cut chunked"], ["chunked"], ["encoded"], ["redirect /moved"]],
+    [[], ["busy 503", "busy 408"], ["cut"], ["busy 403", "cut", "busy 429", "cut"],
+     ["cut", "no ranges"], ["cut", "another range"], ["cut chunked"], ["chunked"], ["encoded"],
+     ["redirect /moved"]],
 )  # fmt: skip
 def test_a_file_comes_whole_whatever_the_server_does(server, tmp_path, behaviour):
     server.behaviour = list(behaviour)

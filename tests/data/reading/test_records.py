@@ -416,3 +416,8 @@ def test_declared_languages_that_the_table_lacks_are_named(tmp_path):
     assert list(records.unknown_languages(path)) == ["pol_Latnx"]
     path.write_text(json.dumps({"lang": "xx"}) + "\n" + json.dumps({"lang": "yy"}) * 2 + "\n")
     assert list(records.unknown_languages(path)) == ["xx"]
+    table = pa.table({"text": ["a", "b", "c"], "language": ["sw", "xx", None]})
+    pq.write_table(table, path := tmp_path / "a.parquet")
+    assert list(records.unknown_languages(path)) == ["xx"]
+    path.write_bytes(path.read_bytes()[:-9])
+    assert not list(records.unknown_languages(path))

@@ -55,3 +55,35 @@ def test_parts_are_whole_groups_and_no_larger_than_a_microbatch():
     pools = replace(switch, switch=replace(SWITCH, encoder_pooled_groups=2))
     assert part_count(pools, ROWS, SOURCE, TARGET, 8) == 4
     assert part_count(pools, 1, SOURCE, TARGET, 1) == 1  # a pool on several devices
+
+
+def test_without_capacity_groups_do_not_bound_parts(monkeypatch):
+    """A group is the batch here, so parts of a row are scored only where rows share nothing."""
+    network = drawn(config("switch"))
+    whole = {"encoder_group_tokens": ROWS * SOURCE, "decoder_group_tokens": ROWS * TARGET}
+    call = Call(mesh_of(MeshShape()))
+    monkeypatch.setattr(scoring, "LEAST_TOKENS", SOURCE)
+
+    def loops_and_scores(dispatch, **groups):
+        switch = replace(SWITCH, dispatch=dispatch, **groups)
+        arrays, static = eqx.partition(with_switch(network, switch), eqx.is_array)
+        run = jax.jit(
+            lambda arrays, rows: score(eqx.combine(arrays, static), rows, call, languages=3)
+        )
+        lowered = run.lower(arrays, batch())
+        return lowered.as_text().count("stablehlo.while"), run(arrays, batch())
+
+    at_once, _ = loops_and_scores(SWITCH.dispatch, **whole)
+    loops, scores = loops_and_scores("dropless", **whole)
+    of_rows, expected = loops_and_scores("dropless")
+    assert loops == of_rows > at_once
+    assert_close(scores, expected, rtol=5e-6)
+
+
+def with_switch(model, switch):
+    return replace(
+        model,
+        encoder=replace(model.encoder, switch=switch),
+        decoder=replace(model.decoder, switch=switch),
+        config=replace(model.config, switch=switch),
+    )

@@ -91,6 +91,16 @@ def test_a_refusal_for_memory_advises_only_what_can_help(monkeypatch, name, sett
         fits.check_memory(override(large, advised[1].split()))
 
 
+def test_a_teacher_needs_memory_beside_its_student(monkeypatch):
+    monkeypatch.setattr(fits, "memory_bytes", lambda _: 24 * fits.GIB)
+    monkeypatch.setattr(fits.jax, "local_devices", lambda: fits.jax.devices()[:1])
+    student = override(named.get("mt5-small"), ["rows=8"])
+    fits.check_memory(student)
+    fits.check_memory(student, named.get("mt5-base").model)
+    with pytest.raises(ConfigurationError, match=r"loss, a teacher\), .* without any text"):
+        fits.check_memory(student, named.get("mt5-xxl").model)
+
+
 def test_microbatches_must_be_whole_groups():
     with pytest.raises(ConfigurationError, match="encoder tokens of a device"):
         check_divides(recipe("accumulate=16"))
@@ -198,3 +208,6 @@ def test_a_run_opens_on_the_mesh_that_it_was_trained_on_or_on_as_many_devices_as
     run = dataclasses.replace(recipe, mesh=MeshShape(data=4, expert=2, slices=2))
     assert mesh_to_open_on(run, 8) == MeshShape(data=4, expert=2)
     assert mesh_to_open_on(run, 5) == with_mesh(recipe, 4).mesh
+    divided = dataclasses.replace(recipe, rows=1280, mesh=MeshShape(data=5, expert=8, slices=5))
+    check_divides(divided)  # each slice has all of the width of 768, which 5 does not divide
+    assert mesh_to_open_on(divided, 40) == with_mesh(recipe, 32).mesh

@@ -1,6 +1,7 @@
 """Tokens that follow an added crawl show the pages of tokens made of the new corpus anew."""
 
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -11,9 +12,9 @@ from tensorflow_forks import python
 
 from data.tokens.blocks import TokenBlocks, verify_contents, verify_languages, verify_sizes
 from data.tokens.manifest import COUNTS, TokenManifest
-from pipeline.arguments import Clean, Vocabulary
+from pipeline.arguments import Clean, Vocabulary, Withdraw
 from pipeline.artifacts import read_manifest
-from pipeline.commands import clean
+from pipeline.commands import clean, withdraw
 from pipeline.commands.vocabulary import run
 
 pytestmark = pytest.mark.slow
@@ -84,6 +85,27 @@ def test_tokens_follow_two_additions(home):
         f"--corpus={home}/c2", vocabulary, f"--out={home}/y", f"--onto={home}/t0", fails=True
     )
     assert "its files do not" in says
+
+
+def test_tokens_follow_a_withdrawal(home, tmp_path):
+    """Nothing is encoded again: the pages that left are skipped."""
+    vocabulary = f"--vocabulary={home}/vocabulary"
+    shutil.copytree(home / "c1", corpus := tmp_path / "corpus")
+    tokenize(f"--corpus={corpus}", vocabulary, f"--out={tmp_path}/before")
+    before = blocks(tmp_path / "before")
+    pages = [page.url for code in before.languages("train") for page in before.pages(code, "train")]
+    (tmp_path / "requests.txt").write_text("\n".join(pages[::3]) + "\n")
+    withdraw.run(
+        Withdraw(corpus=str(corpus), sites=(str(tmp_path / "requests.txt"),), reason="asked")
+    )
+    to = f"--out={tmp_path}/after"
+    tokenize(f"--corpus={corpus}", vocabulary, to, f"--onto={tmp_path}/before")
+    tokenize(f"--corpus={corpus}", vocabulary, f"--out={tmp_path}/anew")
+    after = blocks(tmp_path / "after")
+    agree(after, blocks(tmp_path / "anew"))
+    carries(after, before)
+    skipped = sum(shard.skipped.pages for shard in all_shards(after) if shard.skipped)
+    assert 0 < skipped < len(pages)
 
 
 def agree(found: TokenBlocks, anew: TokenBlocks) -> None:

@@ -132,15 +132,24 @@ def test_a_sample_has_its_quotas_from_every_file_in_proportion(tmp_path):
     second = write_pages(tmp_path / "b", "en", [f"b{n:03d}" * 5 for n in range(300)])
     write_pages(first, "en", ["held out"], "validation")
     write_pages(second, "sw", ["maji\n\nmoto"])
-    lines = sampled([first, second], {"en": 4000, "sw": 100})
-    assert lines == sampled([first, second], {"en": 4000, "sw": 100})
+    lines = sampled([first, second], {"en": 40_000, "sw": 100})
+    assert lines == sampled([first, second], {"en": 40_000, "sw": 100})
     characters = Counter()
     for line in lines:
         characters[line[0]] += len(line)
-    assert characters["a"] == 3000
-    assert characters["b"] == 1000
+    assert characters["a"] == 30_000
+    assert characters["b"] == 10_000
     assert 100 <= characters["m"] < 108  # a language with less text is read repeatedly
     assert characters["h"] == 0
+
+
+@pytest.mark.parametrize("quota", [6_000, 60_000, 150_000])
+def test_a_sample_of_many_files_has_its_quota_and_not_a_title_of_each(tmp_path, quota):
+    page = "\n".join(["title", *["x" * 300] * 9])
+    corpora = [write_pages(tmp_path / f"{n:02d}", "en", [page] * 20) for n in range(40)]
+    characters = [len(line) for line in sampled(corpora, {"en": quota})]
+    assert quota <= sum(characters) < quota + 300
+    assert characters.count(5) / len(characters) < 0.15  # of pages it is a tenth
 
 
 @pytest.fixture
