@@ -93,8 +93,8 @@ def _check_budget(characters: Mapping[str, int], epochs: float, budget: float) -
     most = epochs * math.fsum(characters.values())
     if budget > most > 0:
         raise DataError(
-            f"UniMax was asked for {budget:.6g} characters, and {epochs:g} epochs of the text are "
-            f"{most:.6g}; ask for fewer characters or for more epochs."
+            f"UniMax was asked for a budget of {budget:,.0f} characters, and {epochs:g} epochs of "
+            f"the text are {math.floor(most):,}; give a smaller budget or more epochs."
         )
 
 

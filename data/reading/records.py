@@ -214,8 +214,9 @@ def _first_rows(path: Path) -> Iterator[Mapping[str, Any]]:
     ):
         columns = [name for name in _columns(file.schema_arrow)[0] if name in ("lang", "language")]
         if file.num_row_groups and file.metadata.row_group(0).total_byte_size <= left:
-            batches = file.iter_batches(LOOKED_AT, row_groups=[0], columns=columns)
-            yield from next(batches, pa.RecordBatch.from_pylist([])).to_pylist()
+            batch = next(file.iter_batches(LOOKED_AT, row_groups=[0], columns=columns), None)
+            if batch is not None and sum(text_bytes(batch)) <= FREE_BYTES:  # a copy per row
+                yield from batch.to_pylist()
 
 
 def read_parquet(path: Path) -> Iterator[Page | BrokenRecord]:

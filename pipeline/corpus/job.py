@@ -17,9 +17,10 @@ AnyRules = RuleSet | WebRuleSet | Untouched
 
 # Raised when an unfinished job of an earlier version may not be resumed: other rules, other files
 # in the workspace.
-VERSION = 14
+VERSION = 15
 
-# Partitions of lines per partition of another exchange, so that none has more bytes of keys.
+# Partitions of lines per partition of another exchange. Where pages are short, addresses are most
+# of the input, so they have as many as lines.
 LINES, ADDRESSES, MINHASH, PAIRS, CANDIDATES = 1, 1, 2, 8, 1
 PARTITIONS_AT_ONCE = 8  # of 4 to 10 MB of keys, which the embedded runner holds some six times
 

@@ -141,6 +141,14 @@ class _Origin(Struct, frozen=True):
     addition: _Addition = _Addition()
     selected_from: tuple[str, ...] = ()
     withdrawals: tuple[_Withdrawn, ...] = ()
+    carried_withdrawals: int | None = None
+
+    @property
+    def former_manifests(self) -> list[str]:
+        """Digests that the corpus had before its own withdrawals, which follow its source's."""
+        all_carried = len(self.withdrawals) if self.stage == SELECT else 0
+        carried = all_carried if self.carried_withdrawals is None else self.carried_withdrawals
+        return [own.manifest for own in self.withdrawals[carried:] if own.manifest]
 
 
 def lineage_of(corpus: Path | str) -> list[str]:
@@ -162,10 +170,8 @@ def generations_of(corpus: Path | str) -> dict[str, int]:
         DataError: if its manifest is damaged.
     """
     origin, lineage = read_json(join_path(corpus, MANIFEST), _Origin), lineage_of(corpus)
-    own = () if origin.stage == SELECT else origin.withdrawals
-    before = [withdrawal.manifest for withdrawal in own if withdrawal.manifest]
     return {digest: number for number, digest in enumerate(lineage)} | dict.fromkeys(
-        before, len(lineage) - 1
+        origin.former_manifests, len(lineage) - 1
     )
 
 

@@ -124,7 +124,8 @@ def check_memory(recipe: Recipe, teacher: ModelConfig | None = None) -> None:
         changed = with_less_memory(recipe, int(FILLED * has / devices) - beside)
         if changed is None:
             state = least_memory(replace(recipe, rows=1, accumulate=1, remat="full")) + beside
-            remedy = f"{state * devices / GIB:.1f} GiB without any text: take a smaller recipe"
+            of = "teacher" if beside * devices > has else "recipe"
+            remedy = f"{state * devices / GIB:.1f} GiB without any text: take a smaller {of}"
         else:
             settings = " ".join(settings_between(recipe, changed))
             least = least_memory(changed) + beside

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import sentencepiece
+from jaxtyping import Int64
 
 from data.errors import DataError
 from data.examples.mixture import TextSizes, parse, weights_file
@@ -76,11 +77,31 @@ def sample(
                 f"manifest, and its files hold {pages[-1]:,}; restore the files below pages/, and "
                 "run the same command again."
             )
-        count = min(len(paths), max(1, quota // FILE_CHARACTERS))
         drawn = 0
-        for at in (number * len(paths) // count for number in range(1, count + 1)):
-            end = quota * int(pages[at]) // max(int(pages[-1]), 1)
-            drawn += yield from _sample_of_file(paths[at - 1], end - drawn)
+        for file, end in _ends_in_sample(pages, quota):
+            drawn += yield from _sample_of_file(paths[file], end - drawn)
+
+
+def _ends_in_sample(
+    pages: Int64[np.ndarray, " files_and_one"], quota: int
+) -> Iterator[tuple[int, int]]:
+    """Yields files to read, and how many characters the sample has after each.
+
+    Of very many files these are the ones in the middle of equal numbers of pages.
+
+    Args:
+        pages: number of pages before each file, and of all.
+        quota: number of characters of the sample.
+    """
+    files, total = len(pages) - 1, int(pages[-1])
+    count = max(1, quota // FILE_CHARACTERS)
+    if count >= files:
+        yield from enumerate((quota * pages[1:] // max(total, 1)).tolist())
+    elif total:
+        middles = (2 * np.arange(count) + 1) * total // (2 * count)
+        chosen, times = np.unique(np.searchsorted(pages, middles, "right"), return_counts=True)
+        ends = quota * np.cumsum(times) // count
+        yield from zip((chosen - 1).tolist(), ends.tolist(), strict=True)
 
 
 def _row_counts(paths: Sequence[str]) -> list[int]:

@@ -121,7 +121,7 @@ def test_settings(mixture, expected):
 
 
 def test_unimax_reads_no_language_more_often_than_its_epochs():
-    with pytest.raises(DataError, match=r"1 epochs of the text are 4000; ask for fewer characters"):
+    with pytest.raises(DataError, match=r"1 epochs of the text are 4,000; give a smaller budget"):
         parse("unimax:1:4001", sizes({"sw": 1, "yo": 3}))
     assert parse("unimax:2:4001", sizes({"sw": 1, "yo": 3})).keys() == {"sw", "yo"}
 

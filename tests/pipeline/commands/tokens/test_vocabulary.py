@@ -150,6 +150,11 @@ def test_a_sample_of_many_files_has_its_quota_and_not_a_title_of_each(tmp_path, 
     characters = [len(line) for line in sampled(corpora, {"en": quota})]
     assert quota <= sum(characters) < quota + 300
     assert characters.count(5) / len(characters) < 0.15  # of pages it is a tenth
+    corpora += [
+        write_pages(tmp_path / "small", "en", ["last"]),
+        write_pages(tmp_path / "none", "en", []),
+    ]
+    assert sampled(corpora, {"en": quota}).count("last") <= 1  # not repeated in others' place
 
 
 @pytest.fixture
