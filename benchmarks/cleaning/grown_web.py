@@ -77,7 +77,12 @@ def copied(page: Page, copy: int, orders: Sequence[Sequence[int]]) -> Page:
     """Returns a page whose address and lines are no other copy's."""
     mark = chr(FIRST_TAG + copy // TAGS) + chr(FIRST_TAG + copy % TAGS)
     lines = [marked(mark, reordered(line, orders)) for line in page.text.split("\n")]
-    return page._replace(url=f"{page.url}?copy={copy}", text="\n".join(lines))
+    return at_address(page._replace(text="\n".join(lines)), copy)
+
+
+def at_address(page: Page, copy: int) -> Page:
+    """Returns a page at the address that its copy has."""
+    return page._replace(url=f"{page.url}?copy={copy}")
 
 
 def marked(mark: str, line: str) -> str:

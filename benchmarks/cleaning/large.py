@@ -177,8 +177,8 @@ def same_verdicts(rules: str, folder: Path) -> dict[str, Any]:
     """Returns how many pages of a copy fall to the rule to which the real pages fall."""
     shutil.rmtree(folder, ignore_errors=True)
     pages, still = grown_web.real_pages(), grown_web.UNMOVED
-    written = {
-        "real": pages,
+    written = {  # all at the copy's addresses, by which a line's or a group's page is chosen
+        "real": [grown_web.at_address(page, 1) for page in pages],
         "marked": [grown_web.copied(page, 1, still) for page in pages],
         "moved": [grown_web.copied(page, 1, grown_web.orders_of(1)) for page in pages],
     }
@@ -192,7 +192,7 @@ def same_verdicts(rules: str, folder: Path) -> dict[str, Any]:
     shutil.rmtree(folder)
     real = verdicts["real"]
     same = {
-        f"same_{name}": sum(found.get(f"{url}?copy=1") == verdict for url, verdict in real.items())
+        f"same_{name}": sum(found.get(url) == verdict for url, verdict in real.items())
         for name, found in verdicts.items()
         if name != "real"
     }
