@@ -207,10 +207,7 @@ def _first_rows(path: Path) -> Iterator[Mapping[str, Any]]:
     """Yields the first rows without their texts; none of a damaged file, which is read later."""
     with (
         contextlib.suppress(OSError, pa.ArrowException, *UNPRINTABLE),
-        open_parquet(path, FIELDS) as (
-            file,
-            left,
-        ),
+        open_parquet(path, FIELDS) as (file, left),
     ):
         columns = [name for name in _columns(file.schema_arrow)[0] if name in ("lang", "language")]
         if file.num_row_groups and file.metadata.row_group(0).total_byte_size <= left:

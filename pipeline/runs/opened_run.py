@@ -118,7 +118,7 @@ def trainer_here(recipe: Recipe) -> Trainer:
     if used < len(devices) and hosts > 1:
         raise ArtifactError(
             f"{recipe.name} was to be opened on {len(devices)} devices of {hosts} hosts, and its "
-            f"sizes divide over {used} of them; open it on {used} devices, all of them in use."
+            f"sizes divide over {used} of them; open it on hosts that have {used} in all."
         )
     return trainer_on(recipe, make_mesh(shape, devices[:used]))
 
