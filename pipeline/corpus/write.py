@@ -34,6 +34,7 @@ from pipeline.corpus.counts import SortedRun, Tally
 from pipeline.corpus.pages import page_files, page_urls, write_pages
 from pipeline.corpus.read import BrokenFile
 
+release_unused = pa.default_memory_pool().release_unused
 PAGES_PER_FILE = 10_000  # 30 to 120 MB of text
 BYTES_PER_FILE = 256 << 20
 ALL_DIGESTS = 1 << 128
@@ -426,7 +427,11 @@ class WriteFile:
             return read.write_broken(self.workspace, file)
         path = join_path(self.workspace.out, file.name)
         if not exists(path):
-            table = _sort(self._read(file))
+            release_unused()  # of the file before; a process would keep what three of them took
+            table = self._read(file)
+            release_unused()
+            table = _sort(table)
+            release_unused()
             columns = REJECTED if file.name.startswith("rejected/") else self.columns
             if file.split:
                 split = pa.array([file.split] * len(table), pa.string())
@@ -442,7 +447,8 @@ class WriteFile:
             for name, numbers in file.reads
             for batch in spills.batches(self.workspace.path_of(name), numbers)
         )
-        return pa.Table.from_batches([batch for batch in rows if batch.num_rows], spills.RUN_SCHEMA)
+        runs = pa.Table.from_batches([batch for batch in rows if batch.num_rows], spills.RUN_SCHEMA)
+        return runs.combine_chunks()  # sorting would join the runs, and hold both with its result
 
 
 def _range(
