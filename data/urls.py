@@ -20,6 +20,7 @@ TRACKING = re.compile(r"\?(utm_|ref|feed).*")
 IGNORED = re.compile(r"^[\x00-\x20]+|[\t\n\r]+")  # as `urlsplit` does, and browsers
 BEGINNING = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*:)?//").match
 LONGEST = 253  # characters of a name in the DNS; encoding takes time that grows with its square
+WWW = "www."
 DEFAULT_PORTS = {"http": 80, "https": 443}
 ENCODED = re.compile(r"%([0-9a-fA-F]{2})")
 UNRESERVED = re.compile(r"[A-Za-z0-9._~-]").fullmatch
@@ -140,7 +141,13 @@ def _without_dots(path: str) -> str:
 
 
 def domains(host: str, longest: int) -> Iterator[str]:
-    """Yields a host and its parent domains of at most `longest` characters."""
+    """Yields a host, it with `www.` before it, and its parent domains.
+
+    Those of more than `longest` characters are left out. `www.` makes a list's line `www.x.org`
+    name the pages of `x.org` too, as addresses have one key with `www.` and without.
+    """
+    if len(host) + len(WWW) <= longest:
+        yield WWW + host
     if len(host) > longest:
         host = host[-longest - 1 :].partition(".")[2]
     while "." in host:
@@ -167,4 +174,4 @@ def folders(host: str, page: str, longest: int) -> Iterator[str]:
 
 def key(host: str, page: str) -> str:
     """Returns the key of a page, or of all pages of a host if the page is ""."""
-    return host.removeprefix("www.") + page
+    return host.removeprefix(WWW) + page

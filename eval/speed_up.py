@@ -370,13 +370,16 @@ def step_times(measured: Rounds, step_speedup: LogRatio | None) -> StepTimes:
     )
 
 
-def sentence(times: StepTimes | None, names: tuple[str, str], over: str) -> str:
+def sentence(
+    times: StepTimes | None, names: tuple[str, str], over: str, no_verdict: str = ""
+) -> str:
     """Returns a sentence on step times and speed-up, or how to measure them.
 
     Args:
         times: the step times; None where none were named.
         names: names of baseline and candidate.
         over: what the interval of the step speed-up is over, in words.
+        no_verdict: why no side is called faster; empty where one may be.
     """
     if times is None:
         return (
@@ -390,17 +393,17 @@ def sentence(times: StepTimes | None, names: tuple[str, str], over: str) -> str:
         f"{times.step_time_ratio:.3f} (95% interval {times.step_time_ratio_low:.3f} to "
         f"{times.step_time_ratio_high:.3f}, over {times.rounds} rounds)."
     )
-    return f"{seconds} {_in_time(times, names, over)}"
+    return f"{seconds} {_in_time(times, names, over, no_verdict)}"
 
 
-def _in_time(times: StepTimes, names: tuple[str, str], over: str) -> str:
+def _in_time(times: StepTimes, names: tuple[str, str], over: str, no_verdict: str) -> str:
     low, high = times.time_speedup_low, times.time_speedup_high
     if times.time_speedup is None:
         return "Without a step speed-up no time speed-up follows."
     if low is None or high is None:
         return f"The mean time speed-up is {times.time_speedup:.2f}, without an interval."
     ends = f"95% interval {low:.2f} to {high:.2f}, over {over.removesuffix(' only')} and the rounds"
-    meaning = _meaning(low, high, *names)
+    meaning = no_verdict or _meaning(low, high, *names)
     return f"The mean time speed-up is {times.time_speedup:.2f} ({ends}): {meaning}."
 
 

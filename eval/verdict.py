@@ -38,12 +38,11 @@ def verdict(report: ReportContents) -> str:
     mean, low, high = summary.mean_gain, summary.mean_gain_low, summary.mean_gain_high
     if mean is None or low is None or high is None:
         return "Nothing can be told: no language has two held-out pages."
-    if single := [side.name for side in (report.baseline, report.candidate) if len(side.runs) == 1]:
-        of = f" of {single[0]}" if len(single) == 1 else ""
+    if report.one_seed:
         differ = _differing_fields(report, ", in runs that")
         return (
             f"The mean gain of {candidate} over {baseline} is {signed_number(mean)} "
-            f"{report.unit.value}{differ}; one seed{of}: no verdict."
+            f"{report.unit.value}{differ}; {report.one_seed}."
         )
     if low <= 0 <= high:
         return f"No difference between {baseline} and {candidate} was detected."
@@ -132,18 +131,19 @@ def _why_no_speedup(*sides: Side) -> str:
 
 def further_sentences(report: ReportContents) -> list[str]:
     """Returns the mean gain of each further model and in how many languages it shows."""
-    return [_further_sentence(report.baseline.name, model) for model in report.further]
+    return [_further_sentence(report.baseline, model) for model in report.further]
 
 
-def _further_sentence(baseline: str, model: FurtherModel) -> str:
+def _further_sentence(baseline: Side, model: FurtherModel) -> str:
     summary = model.summary
     mean, low, high = summary.mean_gain, summary.mean_gain_low, summary.mean_gain_high
     if mean is None or low is None or high is None:
         return f"{model.name}: no language has two held-out pages."
-    no_verdict = "; one run: no verdict" if len(model.side.runs) == 1 else ""
+    is_single = 1 in (len(baseline.runs), len(model.side.runs))
+    no_verdict = "; one run: no verdict" if is_single else ""
     return (
-        f"{model.name}: mean gain over {baseline} {signed_number(mean)} {model.unit.value} (95% "
-        f"interval {signed_number(low)} to {signed_number(high)}); better beyond noise in "
+        f"{model.name}: mean gain over {baseline.name} {signed_number(mean)} {model.unit.value} "
+        f"(95% interval {signed_number(low)} to {signed_number(high)}); better beyond noise in "
         f"{summary.languages_improved_significantly} of {summary.languages} languages, worse in "
         f"{summary.languages_worse_significantly}{no_verdict}."
     )

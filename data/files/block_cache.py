@@ -149,7 +149,7 @@ class BlockCache:
 
     @contextmanager
     def _locked(self, name: str, how: int) -> Iterator[None]:
-        with (self.directory / name).open("ab") as file:
+        with (self.directory / name).open("a+b") as file:
             fcntl.flock(file, how)
             yield
 

@@ -326,6 +326,11 @@ def published_as(name: str) -> Published:
     return Published()
 
 
+def is_published_for_validation(path: str) -> bool:
+    """Returns whether a file has the name of published text that is held out."""
+    return published_as(PurePosixPath(path).name).split == "validation"
+
+
 def is_named_as_a_test(path: str) -> bool:
     """Returns whether a file or its folder is named as a split that is not for training.
 

@@ -97,8 +97,8 @@ class ShareOfUnsplitPages(ShareOfEachLanguage):
         if split == "validation":
             raise DataError(
                 f"{url} was published in the split 'validation', and --validation-share or "
-                "--validation-minimum would mix it with training text; leave both out, or choose "
-                "other rules than none."
+                "--validation-minimum would mix it with training text; leave both out, or such "
+                "pages."
             )
 
 

@@ -242,8 +242,31 @@ def _stays_within(units: UInt32[np.ndarray, " units"], string_bytes: int) -> boo
     return bool((values < string_bytes).all())
 
 
+def check_kind(model: bytes) -> None:
+    """Checks that a serialised model is of the kind whose ids `tokenizer_json` gives: T5's.
+
+    Raises:
+        DataError: if it is not a unigram model, or adds no space before the first word.
+    """
+    proto = sentencepiece_model_pb2.ModelProto()  # pyright: ignore[reportAttributeAccessIssue]
+    proto.ParseFromString(model)
+    kind = proto.trainer_spec.ModelType.Name(proto.trainer_spec.model_type).lower()
+    spaced = proto.normalizer_spec.add_dummy_prefix
+    if kind != "unigram" or not spaced:
+        instead = f"a {kind} model" if kind != "unigram" else "one without a space before the text"
+        raise DataError(
+            f"The vocabulary should be a unigram model with a space before the text, as T5's, and "
+            f"is {instead}, whose ids an exported tokenizer would not give; take or train another."
+        )
+
+
 def tokenizer_json(model: bytes) -> dict[str, Any]:
-    """Returns the JSON object of a serialised unigram model in T5's layout."""
+    """Returns the JSON object of a serialised unigram model in T5's layout.
+
+    Raises:
+        DataError: if it is of another kind.
+    """
+    check_kind(model)
     proto = sentencepiece_model_pb2.ModelProto()  # pyright: ignore[reportAttributeAccessIssue]
     proto.ParseFromString(model)
     pieces = [(piece.piece.removeprefix(SPACE) if "<extra_id_" in piece.piece else piece.piece,

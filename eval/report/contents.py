@@ -98,6 +98,18 @@ class ReportContents:
         return pruned_models(self.candidate, self.further)
 
     @property
+    def pruned_otherwise(self) -> list[str]:
+        """A sentence on each further model that was pruned and is not among `pruned`."""
+        known = {model.name for model in self.pruned}
+        return [
+            f"What {model.name} lost by pruning is not known: it "
+            + ("has another vocabulary" if model.pruning.sources else "was pruned from another run")
+            + f" than {self.candidate.name}."
+            for model in self.further
+            if model.pruning and model.name not in known
+        ]
+
+    @property
     def further_bills(self) -> list[str]:
         """A sentence on the gain and cost of each further model that was upcycled."""
         return [
@@ -169,7 +181,14 @@ class ReportContents:
     def time_sentence(self) -> str:
         """Step times of both sides and the time speed-up, or how to measure them."""
         names = self.baseline.name, self.candidate.name
-        return speed_up.sentence(self.step_times, names, self.intervals_over)
+        return speed_up.sentence(self.step_times, names, self.intervals_over, self.one_seed)
+
+    @property
+    def one_seed(self) -> str:
+        """Why there is no verdict where a side has a single run; empty where both have more."""
+        single = [side.name for side in (self.baseline, self.candidate) if len(side.runs) == 1]
+        of = f" of {single[0]}" if len(single) == 1 else ""
+        return f"one seed{of}: no verdict" if single else ""
 
     @property
     def intervals_over(self) -> str:

@@ -28,6 +28,7 @@ from data.reading.records import (
     LOOKED_AT,
     PARQUET_SUFFIXES,
     is_named_as_a_test,
+    is_published_for_validation,
     unknown_languages,
 )
 from pipeline.arguments import Clean
@@ -99,6 +100,9 @@ def clean(request: CleaningRequest, cut: Cut, started: float) -> Outcome:
             declared=trusts_declarations(rules),
             unknown=undeclared_languages(request.files),
             tests=[file.path for file in request.files if is_named_as_a_test(file.path)],
+            published=[
+                file.path for file in request.files if is_published_for_validation(file.path)
+            ],
         ),
         next_command(arguments, body),
     )

@@ -22,6 +22,7 @@ from pipeline.hardware.batches import share_of
 from pipeline.hardware.hosts import held_by_first_host, is_first, joined_hosts
 from pipeline.recipe.recipe import Recipe
 from pipeline.runs.directory import (
+    best_step,
     check_same_vocabulary,
     checkpoint_read,
     evaluation_file,
@@ -30,6 +31,7 @@ from pipeline.runs.directory import (
 )
 from pipeline.runs.finished import evaluated_steps, scored_tokens, write_evaluation
 from pipeline.runs.opened_run import load_run, restore, wait_until_seen
+from pipeline.runs.tasks import predictions_file, read_predictions
 from pipeline.stage import UNKNOWN, Intent, Reading, output_lock
 from pipeline.terminal import print_end
 from pipeline.tokens.opened_blocks import (
@@ -213,11 +215,21 @@ def checked_tasks(arguments: Evaluate, step: int) -> tuple[Sequence[TaskData], S
         ArtifactError: if one cannot be scored, or earlier predictions would lose what they hold.
         DataError: if one cannot be read.
     """
-    tasks = read_tasks(arguments.task, (), own=False)
+    asked = read_tasks(arguments.task, (), own=False)
+    tasks = [_in_languages_of_run(arguments.run, data) for data in asked]
     texts = read_tasks(arguments.sentences, (), own=False)
     files = [file_of(arguments.run, data, TEST, step, arguments.beams) for data in tasks]
     check_scores(tasks, texts, files, arguments.corpus)
     return tasks, texts
+
+
+def _in_languages_of_run(run: Place, data: TaskData) -> TaskData:
+    """Returns a task with the test data that a fine-tuned run was scored on, in its languages."""
+    best = best_step(run)
+    if best is None or not exists(path := predictions_file(run, data.task.name, TEST, best)):
+        return data
+    scored = set(read_predictions(path).language)
+    return data._replace(test=[example for example in data.test if example.language in scored])
 
 
 def score_tasks(arguments: Evaluate, tasks: Sequence[TaskData], texts: Sequence[TaskData]) -> None:

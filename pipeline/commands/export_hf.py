@@ -84,7 +84,9 @@ def model_card(
     """
     losses = losses_at(run, step)
     path = run / "mixture.json"
-    languages = list(read_json(path, MixtureRecord).languages) if exists(path) else []
+    seen = list(read_json(path, MixtureRecord).languages) if exists(path) else []
+    made_for = about.trimmed or about.pruned
+    languages = list(made_for.languages) if made_for else seen
     header = yaml.safe_dump(
         header_of(languages, config, license_name or UNDECLARED), sort_keys=False
     )
@@ -125,6 +127,11 @@ def description(about: RunRecord, step: int, config: Mapping[str, Any]) -> Itera
         kind = f"A Switch Transformer with {switch['experts']} experts per switch layer"
     size = "" if about.parameters is None else f" of {about.parameters:,} parameters"
     yield f"{kind}{size} after {step:,} steps, made with mswitch {code_version()}."
+    if about.pruned is not None:
+        languages = ", ".join(about.pruned.languages)
+        yield f"It was pruned from {about.pruned.experts} experts per switch layer for {languages}."
+    if about.trimmed is not None:
+        yield f"Its vocabulary was trimmed to {', '.join(about.trimmed.languages)}."
     if about.recipe.get("finetuning"):
         yield f"It is fine-tuned on {', '.join(about.recipe['finetuning']['tasks'])}."
     yield f"Its class is {config['architectures'][0]}."

@@ -213,9 +213,11 @@ def scored_benchmarks(scores: str) -> list[str]:
 
 def digests_of_lists(arguments: Select) -> dict[str, str]:
     """Returns the digest of each list, and one of all files with robots.txt."""
-    lists = (*arguments.blocked, *arguments.opted_out)
-    named = zip(names_below(lists), lists, strict=True)
-    digests = {f"list {name}": digest_of_contents(path) for name, path in named}
+    digests = {
+        f"{role} {name}": digest_of_contents(path)
+        for role, lists in (("list", arguments.blocked), ("opt-out", arguments.opted_out))
+        for name, path in zip(names_below(lists), lists, strict=True)
+    }
     if arguments.robots:  # those of a crawl are tens of thousands of files
         with ThreadPoolExecutor(THREADS) as threads:
             contents = [*threads.map(digest_of_contents, arguments.robots)]

@@ -36,6 +36,7 @@ from data.tokens.tokenizer import (
     SENTINELS,
     UNKNOWN,
     Tokenizer,
+    check_kind,
     ends_in_control_pieces,
     has_sentinels,
     load,
@@ -114,9 +115,14 @@ def adoption(arguments: Vocabulary, path: Path) -> Intent:
 
 
 def with_sentinels(path: Path) -> bytes:
-    """Returns an existing model with its last 100 pieces as sentinels, appended if it has none."""
+    """Returns an existing model with its last 100 pieces as sentinels, appended if it has none.
+
+    Raises:
+        DataError: if the file is missing, or not a unigram model in T5's layout.
+    """
     tokenizer = load_any(path)
     content = read_bytes(path)
+    check_kind(content)
     if not has_sentinels(tokenizer):
         return append_control_pieces(content, sentinel_pieces())
     if ends_in_control_pieces(tokenizer):

@@ -21,7 +21,7 @@ from data.files.parquet_files import row_count
 from data.languages import UNDETERMINED, all_languages
 from data.rules import rule_sets
 from data.rules.english_lines import LONGEST_PAGE_CHARACTERS
-from data.rules.held_out import ShareOfEachLanguage, ShareOfUnsplitPages
+from data.rules.held_out import AsPublished, ShareOfEachLanguage, ShareOfUnsplitPages
 from data.rules.rule_sets import LanguageBy, RuleSet, Untouched, WebRuleSet
 from pipeline.corpus.counts import Tally
 from pipeline.corpus.job import CleaningJob
@@ -200,10 +200,8 @@ def _broken(tally: Tally) -> dict[str, Any]:
 MOST = 0.5  # share of the pages above which one reason, or damage, is named
 MOST_HELD_OUT = 0.25  # share of the pages above which training lacks them
 NAMED = 10  # languages in a sentence
-HOLD_OUT = (
-    "clean into another directory with --validation-minimum 10, or, where text was published with "
-    "a split (C4, mC4), with its validation files too"
-)
+HOLD_OUT = "clean into another directory with --validation-minimum 10"
+PUBLISHED = ", or, where text was published with a split (C4, mC4), with its validation files too"
 
 
 def cautions(
@@ -214,6 +212,7 @@ def cautions(
     declared: bool = False,
     unknown: Iterable[str] = (),
     tests: Sequence[str] = (),
+    published: Sequence[str] = (),
 ) -> Iterator[str]:
     """Yields the cautions about a corpus, the gravest first.
 
@@ -224,15 +223,25 @@ def cautions(
         declared: whether languages are those that pages declare.
         unknown: some of the declared codes that are not in the table.
         tests: files that are named as a test or validation split, and read as any other.
+        published: files of published text that is held out there.
     """
     languages = body["languages"]
     kept = {code: entry["kept"] for code, entry in languages.items() if entry["kept"]}
     yield from _of_input(body)
     yield from _of_reasons(body)
+    keeps_split = isinstance(rule, AsPublished)
+    hold_out = HOLD_OUT + PUBLISHED * keeps_split
     if tests:
+        split = ', or give their records a "split"' if keeps_split else ""
         yield (
             f"Files that are named as a validation or test split and were read as any other: "
-            f'{len(tests):,}, such as {tests[0]}; leave them out, or give their records a "split".'
+            f"{len(tests):,}, such as {tests[0]}; leave them out{split}."
+        )
+    if published and not keeps_split:
+        yield (
+            f"Files that were published for validation, of whose pages these rules train on most: "
+            f"{len(published):,}, such as {published[0]}; leave them out, or clean with --rules "
+            "none."
         )
     if missing := [code for code in requested or () if code not in kept]:
         yield f"No page was kept in {_few(missing)}, which --languages names."
@@ -252,9 +261,9 @@ def cautions(
     single = [code for code in without if kept[code] == 1]
     several = [code for code in without if code not in single]
     if several and len(without) == len(kept.keys() - {UNDETERMINED}):
-        yield f"No page is held out ({rule}), so no run can be evaluated; {HOLD_OUT}."
+        yield f"No page is held out ({rule}), so no run can be evaluated; {hold_out}."
     elif several:
-        yield f"No page is held out in {_few(several)} ({rule}); {HOLD_OUT}, or go on without."
+        yield f"No page is held out in {_few(several)} ({rule}); {hold_out}, or go on without."
     if single:
         yield (
             f"Of {_few(single)} there is one page only, which is trained on; give more text for "

@@ -172,9 +172,10 @@ def _check_training_languages(
     for of_seed in by_seed.values():
         parts = [run.trained_on for run in of_seed]
         if len(set(parts)) < len(parts) or (mode != ALONE and len(parts) > 1):
+            which = "the same" if len(set(parts)) < len(parts) else "two sets of"
             raise ArtifactError(
                 f"{of_seed[0].directory} and {of_seed[-1].directory} have one seed and were "
-                f"trained on the same languages of {task} ({mode}); name one of them."
+                f"trained on {which} languages of {task} ({mode}); name one of them."
             )
     first, *others = (of_seed[0] for of_seed in by_seed.values())
     other = next((run for run in others if run.trained_on != first.trained_on), None)

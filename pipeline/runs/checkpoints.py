@@ -92,6 +92,7 @@ class Checkpoints:
     ):
         self.directory = directory.absolute() if isinstance(directory, Path) else directory
         self._keep_every, self._chosen = keep_every, chosen
+        self._preserved = frozenset[int]()
         self._manager = GlobalAsyncCheckpointManager(OTHER_HOSTS_SECONDS)
         self._last: int | None = None  # step of the last save
 
@@ -100,8 +101,12 @@ class Checkpoints:
         return steps_in(self.directory)
 
     def forget_unfinished(self) -> None:
-        """Deletes the arrays of killed saves; only for the process that writes the run."""
+        """Deletes the arrays of killed saves; only for the process that writes the run.
+
+        What an earlier start preserved stays, whatever `keep_every` is now.
+        """
         remove_unfinished(self.directory)
+        self._preserved = frozenset(self.steps()[:-KEPT]).difference(self._chosen())
 
     def save(self, step: int, state: PyTree) -> None:
         """Starts to write a checkpoint; returns once the arrays are copied from the devices.
@@ -138,7 +143,7 @@ class Checkpoints:
         write_json(record_path(self.directory, step), asdict(record))
         with suppress(DataError, OSError):  # the next save tries again
             steps = self.steps()
-            kept = {*steps[-KEPT:], *self._chosen()}
+            kept = {*steps[-KEPT:], *self._chosen(), *self._preserved}
             for old in steps:
                 if old not in kept and not (self._keep_every and old % self._keep_every == 0):
                     with suppress(DataError, OSError):  # one does not keep the others

@@ -20,7 +20,7 @@ the settings that an earlier version did not record.
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -65,6 +65,8 @@ DAMAGED = "damaged"
 _RECORD = re.compile(r"(0|[1-9][0-9]*)\.json")
 _ANY_RECORD = re.compile(rf"(?:{DAMAGED}-)?(0|[1-9][0-9]*)(?:-[0-9]+)?\.json")
 _OF_ORBAX = re.compile(rf"(0|[1-9][0-9]*)|{DAMAGED}-[0-9]+-[0-9]+")
+_RENAMED_RECORD = re.compile(r"(0|[1-9][0-9]*)\.json.+(?<!\.tmp)")
+_BEGUN = re.compile(r"(0|[1-9][0-9]*)-(?:[0-9a-f]{8}|removed)")  # a save, a removal of Orbax's
 UPCYCLED = "upcycled"  # name of the dense run among the inputs of a run that began as it
 Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 
@@ -103,6 +105,16 @@ class RecordedPruning(Struct, frozen=True, kw_only=True):
     experts: Count
     run: str = ""
     others: str = ""
+
+
+class RecordedTrimming(Struct, frozen=True):
+    """The trimming of a run's vocabulary.
+
+    Attributes:
+        languages: codes of the languages whose pieces stayed.
+    """
+
+    languages: tuple[str, ...]
 
 
 class RecordedDense(Struct, frozen=True, kw_only=True):
@@ -144,6 +156,7 @@ class RunRecord(Struct, frozen=True, kw_only=True):
         commits: commits of the code that have trained the run.
         teacher: teacher of a student.
         pruned: how the run was pruned; None if it was not.
+        trimmed: how its vocabulary was trimmed; None if it was not.
         upcycled: dense run that an upcycled one began as.
     """
 
@@ -156,6 +169,7 @@ class RunRecord(Struct, frozen=True, kw_only=True):
     commits: tuple[str, ...] = ()
     teacher: RecordedTeacher | None = None
     pruned: RecordedPruning | None = None
+    trimmed: RecordedTrimming | None = None
     upcycled: RecordedDense | None = None
 
     def __post_init__(self):
@@ -253,9 +267,27 @@ def recorded_scores(directory: Place) -> dict[int, float]:
     return read_json(path, BestStep).scores if exists(path) else {}
 
 
+def best_saved_step(directory: Place) -> int | None:
+    """Returns the best step that has a checkpoint; None for a run that is not fine-tuned.
+
+    The scores of better ones, whose checkpoints were removed, are forgotten.
+    """
+    best, scores, saved = best_step(directory), recorded_scores(directory), saved_steps(directory)
+    with_weights = [scores[step] for step in saved if step in scores]
+    if best in saved or not with_weights:
+        return best
+    most = max(with_weights)
+    left = {step: score for step, score in scores.items() if score < most or step in saved}
+    _write_scores(directory, left)
+    return best_step(directory)
+
+
 def record_score(directory: Place, step: int, score: float) -> None:
     """Adds the score of a step, which completes its evaluation."""
-    scores = recorded_scores(directory) | {step: score}
+    _write_scores(directory, recorded_scores(directory) | {step: score})
+
+
+def _write_scores(directory: Place, scores: Mapping[int, float]) -> None:
     ordered = dict(sorted(scores.items()))
     best = max(ordered, key=lambda step: ordered[step])
     write_json(directory / BEST, {"step": best, "score": ordered[best], "scores": ordered})
@@ -304,22 +336,24 @@ def arrays_folder(checkpoints: Place, step: int) -> Place:
 
 
 def remove_unfinished(checkpoints: Place) -> None:
-    """Removes the folders that no record names.
+    """Removes the folders that saves and removals begin and that no record names.
 
     That of a damaged checkpoint has a record and stays; so do all of a step whose record cannot be
-    read.
+    read, or that a user renamed (`400.json.bak`).
     """
     atomic.remove_unfinished(checkpoints)
-    named, unreadable = set[str](), set[str]()
+    named, spared = set[str](), set[str]()
     for name in names_in(checkpoints):
         if match := _ANY_RECORD.fullmatch(name):
             try:
                 named.add(read_json(checkpoints / name, CheckpointRecord).folder)
             except DataError:
-                unreadable.add(match[1])
+                spared.add(match[1])
+        elif match := _RENAMED_RECORD.fullmatch(name):
+            spared.add(match[1])
     for folder in directories_in(checkpoints):
-        whole = folder in named or _OF_ORBAX.fullmatch(folder)
-        if not whole and folder.partition("-")[0] not in unreadable:
+        begun = _BEGUN.fullmatch(folder)
+        if begun and folder not in named and begun[1] not in spared:
             remove(checkpoints / folder)
 
 

@@ -177,6 +177,12 @@ def agreement_of(out: Place, stage: str, identity: Identity) -> Agreement | None
     changes = changes_between(head.settings, settings, made)
     if finished and changes and settings["steps"] <= head.settings["steps"]:
         return None
+    if finished and changes and made < head.settings["steps"]:
+        raise ArtifactError(
+            f"{out} has made its {head.settings['steps']:,} steps, has no checkpoint of the last "
+            f"one and was to make {settings['steps']:,}; restore the checkpoint, or name another "
+            "--out."
+        )
     check_steps_made(out, head.settings, settings, made)
     return Agreement(changes, finished and not changes, made)
 

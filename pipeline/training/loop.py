@@ -36,7 +36,7 @@ from model.batch import Batch
 from model.sharding.layouts import with_shardings
 from model.step import StepMetrics, TrainState, gradient_sites
 from model.trainer import Trainer
-from pipeline.errors import PREEMPTED_STATUS
+from pipeline.errors import PREEMPTED_STATUS, ArtifactError
 from pipeline.hardware.batches import share_of, to_devices
 from pipeline.hardware.hosts import agree_on, host_watch, is_first, on_first_host, reach_sync_point
 from pipeline.recipe.recipe import Recipe
@@ -46,6 +46,8 @@ from pipeline.runs.checkpoint_errors import (
     no_whole_checkpoint_error,
 )
 from pipeline.runs.checkpoints import Checkpoints
+from pipeline.runs.directory import recorded_changes
+from pipeline.runs.finished import read_metrics
 from pipeline.runs.opened_run import wait_until_seen
 from pipeline.stopping import Signals, check_no_signal, name_of, say
 from pipeline.training.evaluation import Evaluator
@@ -89,6 +91,29 @@ def resume(checkpoints: Checkpoints, trainer: Trainer) -> tuple[TrainState, int,
 
 
 GRACE_SECONDS = 25  # of the 30 that schedulers grant
+
+
+def check_log(out: Place, recipe: Recipe) -> None:
+    """Checks that a run without checkpoints has no log of more steps than can be without one.
+
+    A save may be under way until the next one begins, so these are two intervals.
+
+    Raises:
+        ArtifactError: if it has: its checkpoints were removed or are on a disk that is not there.
+    """
+    every = [
+        recipe.checkpoint_every,
+        *(past.before for past in recorded_changes(out) if past.setting == "checkpoint_every"),
+    ]
+    made = max((line["step"] or 0 for line in read_metrics(out / "metrics.jsonl")), default=0)
+    if made > 2 * max(every):
+        raise ArtifactError(
+            f"A checkpoint was expected in {out / 'checkpoints'}, as the log has {made:.0f} steps, "
+            "and there is none; restore them, or name another --out. The same command would begin "
+            "at step 0 and drop the log."
+        )
+
+
 RESUMES = "the same command resumes from the last whole checkpoint."
 
 
@@ -228,6 +253,8 @@ def train(training: Training) -> LoopResult:
     if is_first():
         checkpoints.forget_unfinished()
     state, first, set_aside = resume(checkpoints, training.trainer)
+    if not (first or set_aside):
+        on_first_host(lambda: check_log(training.out, training.recipe))
     for message in set_aside:
         training.announce(message)
     training.profile.check_resumed(first, training.announce)

@@ -264,6 +264,11 @@ class Branch(Origin):
                 differs in another setting, input or version of the numerics.
         """
         about = find_run(self.trunk)
+        if about.pruned is not None:
+            raise ArtifactError(
+                f"A branch off {self.trunk} was asked, which was pruned and has no optimizer state "
+                f"of its own; begin a new run with --start {self.trunk}."
+            )
         theirs = recipe_of(about, self.trunk)
         changed = [rate.step for rate in theirs.optimizer.rate_from if rate.step < self.at]
         if changed:

@@ -133,7 +133,7 @@ def test_a_page_is_in_its_folders_and_on_its_host(url, keys):
 
 
 def test_a_host_is_in_its_domains():
-    names = ["a.b.org", "b.org"]
-    for longest in range(9):
+    names = ["www.a.b.org", "a.b.org", "b.org"]
+    for longest in range(13):
         assert list(domains("a.b.org", longest)) == [one for one in names if len(one) <= longest]
     assert host_and_page("http://[::1") == ("", "")

@@ -133,6 +133,17 @@ def test_what_was_pruned_from_another_run_lost_nothing_that_is_known():
     candidate = side("Switch", (2.0,) * 4, 2)
     model = pruned_model((2.1,) * 4, Pruning(("sw",), 8, "left out", ()))
     assert pruned_models(candidate, [model]) == []
+    trimmed = replace(
+        pruned_model((2.1,) * 4, Pruning(("sw",), 8, "left out", (0,))),
+        side=side("trimmed", (2.1,) * 4, 2, tokens=200),
+    )
+    report = made_of(side("mT5", (3.0,) * 4, 1), candidate, further=(model, trimmed))
+    said = [
+        "What half lost by pruning is not known: it was pruned from another run than Switch.",
+        "What trimmed lost by pruning is not known: it has another vocabulary than Switch.",
+    ]
+    assert report.pruned_otherwise == said
+    assert all(sentence in to_html(report) for sentence in said)
 
 
 def test_a_pruned_run_is_compared_with_the_run_that_it_was_pruned_from():

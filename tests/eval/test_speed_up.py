@@ -378,6 +378,13 @@ def test_the_sentence_means_what_the_interval_does(factor, meaning):
     assert ", over pages and the rounds)" in said
 
 
+def test_with_one_seed_a_side_there_is_a_number_and_no_verdict():
+    found = step_times(measured(1.25), STEPS_STEP_TIMES)
+    one, two = (dataclasses.replace(make(runs=runs), step_times=found) for runs in ((1, 1), (2, 2)))
+    assert one.time_sentence.endswith(", over pages and the rounds): one seed: no verdict.")
+    assert "Switch needs less time than mT5" in two.time_sentence
+
+
 def test_without_a_step_speedup_there_is_a_ratio_alone():
     found = step_times(measured(1.25), None)
     assert found.time_speedup is found.time_speedup_low is None

@@ -20,11 +20,11 @@ from model.trainer import Trainer
 from pipeline.arguments import Finetune
 from pipeline.corpus.pages import read_corpus
 from pipeline.errors import ArtifactError
-from pipeline.hardware.hosts import is_first
+from pipeline.hardware.hosts import is_first, on_first_host
 from pipeline.recipe.fits import check_memory
 from pipeline.recipe.recipe import Recipe
 from pipeline.recipe.trainer import trainer_on
-from pipeline.runs.directory import best_step, check_same_vocabulary
+from pipeline.runs.directory import best_saved_step, best_step, check_same_vocabulary
 from pipeline.runs.opened_run import restore
 from pipeline.runs.tasks import check_metric
 from pipeline.tokens.opened_blocks import check_blocks
@@ -138,7 +138,7 @@ def make_training(request: Request, programs: Programs) -> Training:
 
 
 def predict_test(training: Training, evaluator: TaskEvaluator, corpus: str | None) -> None:
-    """Predicts the test data of each task with the weights of the best step.
+    """Predicts the test data of each task with the weights of the best step that has some.
 
     Args:
         training: the loop's inputs.
@@ -147,7 +147,13 @@ def predict_test(training: Training, evaluator: TaskEvaluator, corpus: str | Non
     """
     out = training.out
     with training.account.spend("evaluating"):
-        arrays, step = restore(out, training.trainer, best_step(out))
+        best, saved = on_first_host(lambda: (best_step(out), best_saved_step(out)))
+        if saved != best:
+            training.announce(
+                f"the checkpoint of step {best:,}, the best, is gone; step {saved:,} is the best "
+                "of those that have one"
+            )
+        arrays, step = restore(out, training.trainer, saved)
         tasks = [data for data in evaluator.tasks if data.test]
         overlaps = overlaps_with(corpus, [data.test for data in tasks])
         for data, shared in zip(tasks, overlaps, strict=True):

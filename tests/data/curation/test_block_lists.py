@@ -167,6 +167,20 @@ def test_domains_match_by_labels_and_addresses_by_folders(tmp_path, url, reason)
     assert (blocked.set_aside, blocked.samples) == (2, ("com", "owner@site0.com"))
 
 
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("https://www.example.org/a", "blocked_domain"),
+        ("https://example.org/a", "blocked_domain"),
+        ("https://a.www.example.org/", "blocked_domain"),
+        ("https://blog.example.org/", None),
+        ("https://org/", None),
+    ],
+)
+def test_a_domain_with_www_names_the_host_without_it_too(tmp_path, url, reason):
+    assert read(tmp_path, "www.example.org\n").reasons_of([url]) == [reason]
+
+
 def test_the_pages_of_each_entry_are_counted(tmp_path):
     blocked = read(tmp_path, f"{LIST}0.0.0.0 x.foo.com other.org\n{PAGE_WITHOUT_ADDRESS}")
     urls = [

@@ -1,5 +1,6 @@
 """"""
 
+import errno
 import fcntl
 import hashlib
 import subprocess
@@ -54,6 +55,20 @@ def test_a_file_is_fetched_once(cache):
         with cache.pin(wanted(1), fetch(1)) as path:
             assert path.read_bytes() == CONTENTS[1]
     assert fetch.count == 1
+
+
+def test_locks_hold_where_nfs_gives_shared_ones_to_readable_files_alone(cache, monkeypatch):
+    """NFSv4's client of Linux answers EBADF to `LOCK_SH` on a file that is open for writing."""
+    flock = fcntl.flock
+
+    def of_nfs(file, how):
+        if how == fcntl.LOCK_SH and not file.readable():
+            raise OSError(errno.EBADF, "Bad file descriptor")
+        flock(file, how)
+
+    monkeypatch.setattr(block_cache.fcntl, "flock", of_nfs)
+    with cache.pin(wanted(1), Fetch()(1)) as path:
+        assert path.read_bytes() == CONTENTS[1]
 
 
 @given(st.lists(st.integers(0, 7), max_size=30))

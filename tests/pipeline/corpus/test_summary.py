@@ -5,7 +5,7 @@ import re
 import pytest
 
 from data.rules.held_out import share_of_each_language
-from data.rules.rule_sets import mc4
+from data.rules.rule_sets import mc4, none
 from pipeline.corpus import job as new_job
 from pipeline.corpus.counts import Tally
 from pipeline.corpus.summary import cautions, manifest_of
@@ -78,8 +78,19 @@ def test_pages_with_an_unknown_code_are_counted_where_languages_are_declared():
 
 
 def test_a_corpus_of_a_published_split_is_led_to_its_validation_files():
-    (said,) = cautions(body(sw=(9, 0, {})), "those published as such")
+    rule = none().held_out
+    (said,) = cautions(body(sw=(9, 0, {})), rule)
     assert "with its validation files too" in said
+    (said,) = cautions(body(sw=(9, 0, {})), mc4().held_out)  # which would train on them
+    assert "validation files" not in said
+
+
+def test_published_validation_files_are_named_where_rules_train_on_them():
+    files, made = ["c4-sw-validation.tfrecord-00000-of-00001.json.gz"], body(sw=(9, 1, {}))
+    assert list(cautions(made, none().held_out, published=files)) == []
+    (said,) = cautions(made, mc4().held_out, published=files)
+    assert said.startswith("Files that were published for validation, of whose pages these rules")
+    assert f"1, such as {files[0]}; leave them out" in said
 
 
 def test_pages_of_one_address_that_are_held_out_together_are_named():

@@ -86,6 +86,30 @@ def test_the_last_two_and_every_so_many_and_the_chosen_are_kept(where, folder):
     assert sorted(folders) == ["3", "4", "6", "7"]
 
 
+def test_what_an_earlier_start_preserved_stays(where):
+    """Also if the user forgets `keep_every` on a resume: branches begin there."""
+    saved(where, 2, 4, 5, 6, keep_every=2)
+    again, state = Checkpoints(where, chosen=lambda: [5]), start(trainer("dense"))
+    again.forget_unfinished()
+    for step in (7, 8, 9):
+        again.save(step, state)
+    again.close()
+    assert again.steps() == [2, 4, 5, 8, 9]
+
+
+def test_what_a_user_set_aside_is_not_removed(where, folder, tmp_path):
+    checkpoints, _ = saved(where, 1, 2, 3)
+    (folder / "3.json").rename(folder / "3.json.bak")
+    (folder / "mine/2-00000000").mkdir(parents=True)
+    (folder / "4-00000000").mkdir()  # of a killed save
+    (folder / "4-00000000/array").touch()
+    checkpoints.forget_unfinished()
+    assert checkpoints.steps() == [2]
+    assert list(folder.glob("3-*"))
+    assert (folder / "mine/2-00000000").is_dir()
+    assert not (folder / "4-00000000").exists()
+
+
 def test_a_record_that_cannot_be_read_does_not_keep_the_others(where, folder):
     saved(where, 1, 2)
     (folder / "1.json").write_bytes(b"")

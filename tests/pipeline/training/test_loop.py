@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from data.errors import DataError
+from pipeline.errors import ArtifactError
 from pipeline.runs.checkpoint_errors import CheckpointError, damage_error
 from pipeline.training import loop
 from pipeline.training.loop import resume
@@ -150,7 +151,10 @@ def faked(tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "gradient_sites", nothing)
     training = SimpleNamespace(
         recipe=SimpleNamespace(
-            stage="pretrain", keep_every=0, model=SimpleNamespace(layers_per_block=1)
+            stage="pretrain",
+            keep_every=0,
+            checkpoint_every=9,
+            model=SimpleNamespace(layers_per_block=1),
         ),
         trainer=SimpleNamespace(shapes=None),
         evaluator=SimpleNamespace(best=tuple),
@@ -162,17 +166,30 @@ def faked(tmp_path, monkeypatch):
     return training, ended
 
 
+def damaged(*_):
+    raise DataError("a damaged block")
+
+
 def test_a_save_under_way_ends_before_an_error_does(tmp_path, monkeypatch):
     """Otherwise the steps since the last checkpoint would be made again."""
-
-    def damaged(*_):
-        raise DataError("a damaged block")
-
     training, ended = faked(tmp_path, monkeypatch)
     monkeypatch.setattr(loop._Loop, "run", damaged)
     with pytest.raises(DataError, match="damaged block"):
         loop.train(training)
     assert ended == ["checkpoints", "profile"]
+
+
+@pytest.mark.parametrize(("logged", "refused"), [(18, False), (19, True)])
+def test_a_run_whose_checkpoints_are_gone_does_not_begin_again(
+    tmp_path, monkeypatch, logged, refused
+):
+    """A save is under way for one interval at most: of 18 steps there may be no checkpoint yet."""
+    training, _ = faked(tmp_path, monkeypatch)
+    monkeypatch.setattr(loop._Loop, "run", damaged)
+    (tmp_path / "metrics.jsonl").write_text(f'{{"step": 3}}\n{{"step": {logged}}}\n')
+    expected = pytest.raises(ArtifactError, match="the log has 19 steps, and there is none; rest")
+    with expected if refused else pytest.raises(DataError, match="damaged block"):
+        loop.train(training)
 
 
 def running(out, monkeypatch, done, check=nothing):

@@ -314,6 +314,19 @@ def test_what_each_entry_of_a_list_names_is_shown(asked, tmp_path, capfd):
     assert all(f"select: {sentence}\n" in printed for sentence in intent.finds)
 
 
+def test_two_lists_of_one_name_that_change_places_are_another_command(asked, tmp_path):
+    """Lists of UT1 are all called `domains`. Of opted-out pages the text does not stay."""
+    places = [tmp_path / folder / "domains" for folder in ("requests", "adult")]
+    for place, line in zip(places, ("site1.en.example", "site2.en.example"), strict=True):
+        place.parent.mkdir()
+        place.write_text(line)
+    first, second = ((str(place),) for place in places)
+    here = replace(asked, blocked=first, opted_out=second, out=str(tmp_path / "out"))
+    select_command.run(here)
+    with pytest.raises(ArtifactError, match="from other inputs"):
+        select_command.run(replace(here, blocked=second, opted_out=first))
+
+
 def test_scores_of_another_corpus_are_refused(asked, tmp_path):
     other = write_corpus(tmp_path / "other", {"en": texts_of("en", 3)})
     with pytest.raises(ArtifactError, match="those of another corpus"):

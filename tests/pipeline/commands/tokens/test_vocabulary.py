@@ -109,6 +109,24 @@ def test_another_layout_is_refused(tmp_path):
         run(Vocabulary(model=tmp_path / "llama.model", out=tmp_path / "out"))
 
 
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (lambda proto: setattr(proto.trainer_spec, "model_type", 2), "is a bpe model"),
+        (
+            lambda proto: setattr(proto.normalizer_spec, "add_dummy_prefix", False),
+            "is one without a space before the text",
+        ),
+    ],
+)
+def test_a_model_of_which_an_export_would_have_other_ids_is_refused(tmp_path, change, found):
+    proto = ModelProto.FromString(foreign_model())
+    change(proto)
+    (tmp_path / "other.model").write_bytes(proto.SerializeToString())
+    with pytest.raises(DataError, match=f"should be a unigram model .* and {found}"):
+        run(Vocabulary(model=tmp_path / "other.model", out=tmp_path / "out"))
+
+
 def test_training_a_model_and_taking_one_exclude_each_other(tmp_path):
     with pytest.raises(ArtifactError, match="give the last two to train one"):
         run(Vocabulary(out=tmp_path / "out"))

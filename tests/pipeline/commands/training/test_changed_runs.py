@@ -159,3 +159,18 @@ def test_a_length_that_changes_steps_already_made_is_refused(pretrained, tokens,
     printed = " ".join(capsys.readouterr().err.split())
     assert "has made 12 of 12 steps and 24 were asked for; step 8 would" in printed
     assert f"add --start {pretrained}" in printed
+
+
+def test_a_finished_run_without_its_checkpoints_is_not_made_longer(
+    command, planned, tmp_path, capsys
+):
+    """It would begin at step 0, and lose its evaluations."""
+    out = tmp_path / "run"
+    shutil.copytree(planned, out)
+    shutil.rmtree(out / "checkpoints")
+    before = sorted(out.rglob("*"))
+    assert cli.run(command(out, ("steps=24",))) == 2
+    printed = " ".join(capsys.readouterr().err.split())
+    assert "has made its 12 steps, has no checkpoint of the last one and was to make 24" in printed
+    assert sorted(out.rglob("*")) == before
+    assert cli.run(command(out)) == 0

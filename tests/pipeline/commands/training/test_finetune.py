@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from data.errors import DataError
+from data.files.json_files import write_json
 from data.tasks.examples import TaskExample, read_task
 from data.tokens.tokenizer import MODEL_FILE, load
 from eval.tasks import metrics
@@ -24,8 +25,10 @@ from pipeline.commands.finetune import recipe_of_finetuning
 from pipeline.errors import ArtifactError
 from pipeline.recipe import named
 from pipeline.runs.directory import (
+    best_saved_step,
     best_step,
     record_score,
+    recorded_scores,
     requested_step,
     routing_beside,
     saved_steps,
@@ -443,6 +446,21 @@ def test_an_evaluation_counts_once_its_score_is_recorded(tmp_path):
     assert not evaluator.is_written(400)  # its predictions are not there
 
 
+def test_without_the_weights_of_the_best_step_the_next_best_counts(tmp_path):
+    """A damaged checkpoint is removed; the command would end at its name for ever."""
+    for step, score in ((0, 10.0), (200, 30.0), (400, 60.0), (600, 30.0), (800, 50.0)):
+        record_score(tmp_path, step, score)
+    assert best_saved_step(tmp_path) == 400  # without any checkpoint nothing is forgotten
+    for step in (400, 600, 800):
+        write_json(tmp_path / f"checkpoints/{step}.json", {"folder": f"{step}-0", "arrays": []})
+    assert best_saved_step(tmp_path) == best_step(tmp_path) == 400
+    (tmp_path / "checkpoints/400.json").unlink()
+    assert best_saved_step(tmp_path) == best_step(tmp_path) == 800
+    (tmp_path / "checkpoints/800.json").unlink()
+    assert best_saved_step(tmp_path) == best_step(tmp_path) == 600  # and not 200, of equal score
+    assert recorded_scores(tmp_path) == {0: 10.0, 600: 30.0}
+
+
 @pytest.mark.parametrize(
     ("languages", "scored"), [((), "en sw zh"), (("en",), "en sw zh"), (("sw", "en"), "en sw")]
 )
@@ -496,6 +514,9 @@ def test_one_run_per_language_trains_and_predicts_that_language(pretrained, tmp_
         (path,) = (tmp_path / f"run-{code}/tasks/topics").glob("test-step=*.parquet")
         assert set(read_predictions(path).language) == {code}
         assert not list(path.parent.glob("routing-*"))  # a dense network has no experts
+    predicted = path.read_bytes()
+    assert mswitch("evaluate", "--run", tmp_path / "run-sw", "--task", TOPICS) == 0
+    assert path.read_bytes() == predicted  # and not those of all languages
 
 
 @pytest.mark.slow

@@ -4,9 +4,11 @@ import json
 
 import numpy as np
 import pytest
+import yaml
 from training_runs import SIZES, table
 
 from data.files.json_files import read_json
+from data.languages import iso639_3_codes
 from model.sharding.layouts import by_path
 from pipeline import cli
 from pipeline.artifacts import digest_of_manifest
@@ -104,6 +106,17 @@ def test_it_is_evaluated_inspected_filled_exported_and_trained_further(
     settings = ["steps=1", *SIZES, *GROUPS, "model.switch.experts=2", "mesh.data=8"]
     further = ["pretrain", *words, "--set", *settings, "--out", str(tmp_path / "on"), "--dry-run"]
     assert cli.run(further) == 0
+    card = (tmp_path / "exported/README.md").read_text()
+    languages = find_run(half).pruned.languages
+    assert f"It was pruned from 4 experts per switch layer for {', '.join(languages)}." in card
+    assert yaml.safe_load(card.split("---")[1])["language"] == iso639_3_codes(languages)
+    trunk = ["--recipe", "switch-demo", "--trunk", run, "--branch-at", str(step)]
+    settings = [f"steps={step + 2}", *SIZES, *GROUPS, "model.switch.experts=2", "mesh.data=8"]
+    branch = ["pretrain", *trunk, "--tokens", str(tokens), "--set", *settings]
+    capsys.readouterr()
+    assert cli.run([*branch, "--out", str(tmp_path / "branch")]) == 2
+    printed = " ".join(capsys.readouterr().err.split())
+    assert "which was pruned and has no optimizer state of its own; begin a new run" in printed
 
 
 def test_a_run_without_an_evaluation_of_its_step_is_to_be_evaluated(pretrained, tmp_path, capsys):

@@ -90,6 +90,8 @@ def test_it_is_inspected_filled_exported_and_imported(small, tmp_path, capsys):
     config = json.loads((exported / "config.json").read_text())
     told = json.loads((exported / "tokenizer.json").read_text())
     names = [name for name, _ in told["model"]["vocab"]]
+    card = (exported / "README.md").read_text()
+    assert f"Its vocabulary was trimmed to {', '.join(find_run(small).trimmed.languages)}." in card
     assert config["vocab_size"] == len(names) == len(set(names)) == load(small / MODEL_FILE).size
     again = ["import-hf", str(exported), "--inputs", "64", "--out", str(tmp_path / "back")]
     assert cli.run(again) == 0
