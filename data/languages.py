@@ -134,14 +134,14 @@ def iso639_3_codes(names: Iterable[str]) -> list[str]:
     return sorted({known.iso639_3 for known in languages if known and known.iso639_3})
 
 
-def declared_language(header: str | None) -> str | None:
+def declared_language(header: str | None, script: str = "") -> str | None:
     """Returns the code of a page's declared language.
 
     Args:
         header: a `WARC-Identified-Content-Language` value such as `swa,eng` (the first one
             counts), a `lang` field such as `sw`, or None.
+        script: its script, by which Hindi in Latin script is `hi-Latn`; "" if it is not declared.
     """
-    if not header:
+    if not header or (language := find(header.split(",")[0])) is None:
         return None
-    language = find(header.split(",")[0])
-    return None if language is None else language.code
+    return (find(f"{language.code}-{script}") or language).code

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 from msgspec import Struct
 
-from data.files.atomic import TEMPORARY
+from data.files.atomic import UNFINISHED
 from data.files.digests import digest_of_bytes
 from data.files.json_files import Name, of_shape, read_json, write_json
 from data.files.locks import FOLDER, check_held
@@ -339,7 +339,7 @@ def code_version() -> str:
 def _is_taken(directory: Path | str) -> bool:
     """Returns whether a directory holds anything but a lock and what a kill in the claim leaves."""
     return Path(directory).is_file() or any(
-        name != FOLDER and not name.endswith(TEMPORARY) for name in names_in(directory)
+        name != FOLDER and not UNFINISHED.fullmatch(name) for name in names_in(directory)
     )
 
 

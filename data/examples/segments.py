@@ -89,9 +89,10 @@ class Laps:
 
     @cached_property
     def epochs(self) -> Int[np.ndarray, " parts"]:
-        """Latest epoch that a region of each part has begun."""
+        """Latest epoch that a region of each part has begun; one that has just ended counts."""
         counts = self.dealt_counts
-        return (self.dealt_read // np.maximum(counts, 1)).max((1, 2), where=counts > 0, initial=0)
+        begun = (np.maximum(self.dealt_read, 1) - 1) // np.maximum(counts, 1)
+        return begun.max((1, 2), where=counts > 0, initial=0)
 
     @cached_property
     def rest(self) -> Int[np.ndarray, "parts pieces dealt"]:
@@ -431,7 +432,8 @@ def add_piece(old: ReadingPosition | None, piece: Piece, regions: int) -> Readin
         return ReadingPosition((piece,), np.zeros((1, regions), np.int64))
     if not _tokens(piece.shards):
         return old
-    epoch = Laps(old.counts, old.read, regions).epochs
+    # Of a region whose epoch has just ended the next one: the new text is then read beside it.
+    epoch = (old.read // np.maximum(old.counts, 1)).max(0)
     added = epoch * piece.order.counts[piece.row, :regions]
     return ReadingPosition((*old.pieces, piece), np.concatenate([old.read, added[None]]))
 

@@ -22,7 +22,7 @@ from data.examples.window_order import permute
 from data.files.paths import Place
 from data.numbers import hash_seeds
 from data.tasks.examples import TaskExample
-from data.tokens.tokenizer import EOS, PADDING, Tokenizer
+from data.tokens.tokenizer import EOS, PADDING, SENTINELS, Tokenizer
 
 PRETRAINING = "pretraining"  # name of its source
 TASKS = 3  # purpose of random numbers, apart from those of windows
@@ -78,6 +78,19 @@ def padded_rows(texts: Sequence[Int[np.ndarray, " _"]], length: int) -> Int[np.n
     return rows
 
 
+def without_sentinels(
+    targets: Int[np.ndarray, "rows targets"], first_sentinel: int
+) -> Int[np.ndarray, "rows targets"]:
+    """Returns targets of pretraining without their sentinels, and with padding at their ends.
+
+    As mT5 has them beside tasks (Xue et al. 2021, on accidental translation): answers otherwise get
+    sentinels.
+    """
+    is_sentinel = (targets > first_sentinel - SENTINELS) & (targets <= first_sentinel)
+    order = np.argsort(is_sentinel, axis=1, kind="stable")
+    return np.take_along_axis(np.where(is_sentinel, PADDING, targets), order, axis=1)
+
+
 @dataclass(frozen=True, kw_only=True)
 class TaskExamples:
     """An endless, indexable sequence of training examples of tasks.
@@ -120,8 +133,9 @@ class TaskExamples:
         rest = np.flatnonzero(source == len(self.sources))
         if self.pretraining is not None and rest.size:
             pretraining = self.pretraining.take(draws.ordinals[rest])
+            spans = without_sentinels(pretraining["targets"], self.pretraining.first_sentinel)
             inputs[rest] = pretraining["inputs"]
-            targets[rest, : pretraining["targets"].shape[1]] = pretraining["targets"]
+            targets[rest, : spans.shape[1]] = spans
         return {"inputs": inputs, "targets": targets, "language": source.astype(np.int32)}
 
     @property

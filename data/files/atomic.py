@@ -3,7 +3,8 @@
 On this machine a file is written under a temporary name, forced to disk and renamed. Temporary
 names are unique, so no two processes write one temporary file. In a store an upload is atomic by
 itself: S3 and Google show an object only when its last byte has arrived, and compare it with a
-checksum (`stores.ALWAYS`). So it goes straight to its name. Two attempts at one work item write the
+checksum (`stores.ALWAYS`). So it goes straight to its name; elsewhere (`hdfs://`, `file://`) it is
+renamed, too. Two attempts at one work item write the
 same bytes, so the later upload changes nothing.
 
 A copy of a file that no one changes in place is made without reading it where that is possible. On
@@ -13,6 +14,7 @@ itself. Elsewhere the bytes travel through this machine.
 
 import contextlib
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
@@ -21,7 +23,8 @@ from pathlib import Path
 from data.files.paths import exists, is_remote, local_copy, temporary_folder
 from data.files.stores import Damaged, open_store, with_retries
 
-TEMPORARY = ".tmp"
+UNFINISHED = re.compile(r"(?:.+\.)?[0-9a-f]{32}\.tmp")
+SHOW_PARTS = ("file", "local", "hdfs", "webhdfs", "sftp", "ssh", "smb", "ftp")  # schemes
 
 
 @contextlib.contextmanager
@@ -41,7 +44,7 @@ def atomic_write(path: str | Path, scratch: str | Path | None = None) -> Iterato
         return
     final = Path(path)
     folder, name = (Path(scratch), "") if scratch else (final.parent, f"{final.name}.")
-    unfinished = folder / f"{name}{uuid.uuid4().hex}{TEMPORARY}"
+    unfinished = folder / f"{name}{temporary_name()}"
     folder.mkdir(parents=True, exist_ok=True)
     try:
         yield unfinished
@@ -49,6 +52,11 @@ def atomic_write(path: str | Path, scratch: str | Path | None = None) -> Iterato
     except BaseException:
         unfinished.unlink(missing_ok=True)  # on a full disk this is the room for the next attempt
         raise
+
+
+def temporary_name() -> str:
+    """Returns a name that no other file has, for one that is being written."""
+    return f"{uuid.uuid4().hex}.tmp"
 
 
 def publish(unfinished: Path, path: Path) -> None:
@@ -60,10 +68,14 @@ def publish(unfinished: Path, path: Path) -> None:
 
 
 def remove_unfinished(directory: str | Path) -> None:
-    """Removes the unfinished local files of killed processes; only for the lock's holder."""
+    """Removes the unfinished local files of killed processes; only for the lock's holder.
+
+    A user's own `.tmp` files have other names.
+    """
     if not is_remote(directory):
-        for path in Path(directory).glob(f"*{TEMPORARY}"):
-            path.unlink(missing_ok=True)
+        for path in Path(directory).glob("*.tmp"):
+            if UNFINISHED.fullmatch(path.name) and path.is_file():
+                path.unlink(missing_ok=True)
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -127,15 +139,17 @@ def upload(source: Path, path: str) -> None:
     Raises:
         DataError: if the store keeps failing, or keeps another number of bytes.
     """
-    filesystem, root = open_store(path)
-    send_whole(lambda: filesystem.put_file(str(source), root), path, source.stat().st_size)
+    filesystem, _ = open_store(path)
+    send_whole(lambda to: filesystem.put_file(str(source), to), path, source.stat().st_size)
 
 
-def send_whole(send: Callable[[], object], path: str, size: int) -> None:
+def send_whole(send: Callable[[str], object], path: str, size: int) -> None:
     """Calls a function that writes a store's file, until the store holds all bytes of it.
 
+    A store that shows a file while it is written, such as HDFS, gets it under another name first.
+
     Args:
-        send: function that writes the file.
+        send: function that writes the file to a place of the store.
         path: address of the file.
         size: number of its bytes.
 
@@ -143,16 +157,22 @@ def send_whole(send: Callable[[], object], path: str, size: int) -> None:
         DataError: if the store keeps failing, or keeps another number of bytes.
     """
     filesystem, root = open_store(path)
+    shows_parts = path.partition("://")[0] in SHOW_PARTS
+    first = f"{root}.{temporary_name()}" if shows_parts else root
 
     def attempt() -> None:
-        send()
-        arrived = filesystem.info(root)["size"]
+        send(first)
+        arrived = filesystem.info(first)["size"]
         if arrived != size:
-            filesystem.rm_file(root)  # a file that exists is taken for whole
+            filesystem.rm_file(first)  # a file that exists is taken for whole
             raise Damaged(
                 f"{path} was written with {size:,} bytes and the store holds {arrived:,}, in "
                 "every attempt; look at the store and run the same command again."
             )
+        if shows_parts:
+            if filesystem.exists(root):  # HDFS renames to no name that is taken
+                filesystem.rm_file(root)
+            filesystem.mv(first, root)
 
     with_retries(attempt, path, "written")
 
@@ -169,9 +189,8 @@ def copy_file(source: str, target: str, scratch: str) -> None:
         return
     if is_remote(source) and source.partition("://")[0] == target.partition("://")[0]:
         filesystem, root = open_store(source)
-        _, to = open_store(target)
         size = with_retries(lambda: filesystem.info(root)["size"], source)
-        send_whole(lambda: filesystem.cp_file(root, to), target, size)
+        send_whole(lambda to: filesystem.cp_file(root, to), target, size)
         return
     with local_copy(source) as here:
         if is_remote(target):

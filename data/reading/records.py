@@ -73,7 +73,7 @@ STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 LOOKED_AT = 100  # lines of a file and files, for a caution
 JSON_LINES_SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz")
 PARQUET_SUFFIXES = (".parquet",)
-FIELDS = ("text", "url", "timestamp", "lang", "language", "split")
+FIELDS = ("text", "url", "timestamp", "lang", "language", "language_script", "split")
 BATCH_ROWS = 256
 PLAIN = (
     *(pa.types.is_dictionary, pa.types.is_string, pa.types.is_large_string, pa.types.is_binary),
@@ -373,12 +373,13 @@ def defect_of(record: Any, published: Published) -> str | None:
 
 def page_of(record: Mapping[str, Any], published: Published) -> Page:
     """Returns the page of a record without a defect."""
-    language = record.get("lang") or record.get("language")
+    language = _string(record.get("lang") or record.get("language"))
+    script = _string(record.get("language_script"))
     return Page(
         url=record.get("url") or address_of(record["text"]),
         text=record["text"],
         timestamp=_string(record.get("timestamp")),
-        declared_language=declared_language(_string(language)) or published.language,
+        declared_language=declared_language(language, script) or published.language,
         split=_split(record, published),
     )
 

@@ -18,12 +18,16 @@ from pipeline.errors import remedy_of
 MENDABLE = (
     *("DataError", "Damaged", "WorkerEnded"),
     *("OSError", "PermissionError", "FileNotFoundError", "IsADirectoryError", "NotADirectoryError"),
+    *("TimeoutError", "ConnectionError", "ConnectionResetError", "ConnectionRefusedError"),
 )
 # The last line of a worker's traceback, for these errors.
 SENTENCE = re.compile(rf"(?:{'|'.join(MENDABLE)}): (.+)")
 OF_SYSTEM = re.compile(r"\[Errno ([0-9]+)\] (.+)")
-# Beam's portable runners (2.77.0), of a job that did not end well: its state, the engine's reason.
-ENDED = re.compile(r"Pipeline \S+ failed in state (\w+): (.*)")
+# Beam's errors (2.77.0) of a job that did not end well: portable runners', and Dataflow's.
+ENDED = re.compile(
+    r"Pipeline \S+ failed in state (?P<state>\w+): (?P<reason>.*)"
+    r"|Dataflow pipeline failed\. State: (?P<of_dataflow>\w+), Error:\s*(?P<error>(?s:.*))"
+)
 PYTHON = "Traceback (most recent call last)"
 RESUMES = "(The same command resumes where the job stopped.)"
 
@@ -72,5 +76,5 @@ def engine_failure(error: Exception) -> str | None:
     ended = ENDED.match(str(error))
     if ended is None or PYTHON in str(error):
         return None
-    state, reason = ended.groups()
-    return f"The engine ended the job in state {state}: {reason.strip()}"
+    state, reason = ended["state"] or ended["of_dataflow"], ended["reason"] or ended["error"]
+    return f"The engine ended the job in state {state}: {' '.join(reason.split())}"

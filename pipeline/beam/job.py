@@ -16,6 +16,7 @@ Nothing of cleaning is imported here: it loads CLD3, which crashes beside Tensor
 """
 
 import contextlib
+import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from typing import Any, Protocol
 import apache_beam as beam
 from apache_beam.metrics.metric import Metrics, MetricsFilter
 from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.runners.runner import PipelineResult
+from apache_beam.runners.runner import PipelineResult, PipelineState
 
 from data.files.stores import StoreOptions, set_options
 from pipeline.beam.failures import hide_reported_errors, user_error
@@ -32,6 +33,7 @@ from pipeline.beam.options import pipeline_for, store_options
 from pipeline.beam.workspace import Exchange, Wave, Workspace
 
 NAMESPACE = "mswitch"
+CANCEL_SECONDS = 20
 
 
 def add(name: str, value: int) -> None:
@@ -46,16 +48,36 @@ def running(options: PipelineOptions) -> Iterator[beam.Pipeline]:
     Beam sets its `result` as soon as the job is submitted. With the local runner the job has ended
     by then; other runners have begun.
 
+    A job that another runner has begun would go on without its command, which a signal ended: it is
+    cancelled.
+
     Raises:
         DataError: if a worker met something that its user can repair, such as a full disk, or if
             the engine ended the job.
     """
     hide_reported_errors()
+    graph = pipeline_for(options)
     try:
-        with pipeline_for(options) as pipeline:
+        with graph as pipeline:
             yield pipeline
     except Exception as error:  # Beam wraps a worker's exception in a RuntimeError
         raise user_error(error) from error
+    except KeyboardInterrupt:
+        cancel(getattr(graph, "result", None))
+        raise
+
+
+def cancel(result: PipelineResult | None) -> None:
+    """Cancels a submitted job, unless it has ended; waits for no answer that does not come."""
+
+    def ask() -> None:
+        with contextlib.suppress(Exception):  # each runner raises its own errors
+            if result is not None and not PipelineState.is_terminal(result.state):
+                result.cancel()
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(CANCEL_SECONDS)
 
 
 def counters(result: PipelineResult) -> dict[str, int]:

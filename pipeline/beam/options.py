@@ -24,6 +24,7 @@ views of one object share its values, so a remembered view is as good as a new o
 
 import contextlib
 import difflib
+import itertools
 import logging
 import os
 import re
@@ -240,6 +241,7 @@ def how_it_ended(reason: str) -> str:
 
 # WARN: Python's WARNING stops every Java job server, which knows no level of that name.
 DEFAULTS = ("--runner=FnApiRunner", "--default_sdk_harness_log_level=WARN")
+LOCAL = ("direct", "fnapi", "bundlebaseddirect", "switchingdirect")  # Beam's names of runners here
 LARGE_INPUT_BYTES = 48 << 20  # some 12 s of work for one core
 
 
@@ -251,6 +253,8 @@ def pipeline_options(given: Sequence[str], *, input_bytes: int = 0) -> PipelineO
     """
     refuse(given)
     check_known(given)
+    if _runner(given) in LOCAL:  # Beam's DirectRunner would hold whole groupings, or be Prism
+        given = [*given, "--runner=FnApiRunner"]
     cores = len(os.sched_getaffinity(0))
     workers = []
     if input_bytes >= LARGE_INPUT_BYTES and cores > 1:
@@ -268,14 +272,26 @@ def check_known(given: Sequence[str]) -> None:
         DataError: if an option is unknown; the message offers near matches.
     """
     parser, known = _known()
-    unknown = [word for word in parser.parse_known_args([*given])[1] if word.startswith("--")]
-    server = PipelineOptions([*given]).view_as(StandardOptions).runner or ""
-    has_more = server.lower().removesuffix("runner") in ("flink", "spark", "portable", "prism")
-    for name in (word.partition("=")[0] for word in unknown):
+    left = parser.parse_known_args([*given])[1]
+    has_more = _runner(given) in ("flink", "spark", "portable", "prism")
+    if any(word.startswith("--no_wait_until_finish") for word in given):
+        raise DataError(
+            "--no_wait_until_finish was given, and a command ends with its job; omit it."
+        )
+    for before, word in itertools.pairwise(["", *left]):
+        if not (word.startswith("--") or (has_more and before.startswith("--"))):
+            raise DataError(f"{word} was given after -- and does not begin with --, as options do.")
+    for name in (word.partition("=")[0] for word in left if word.startswith("--")):
         near = difflib.get_close_matches(name, known, n=2, cutoff=0.9 if has_more else 0.6)
         if near or not has_more:
             offer = f". Did you mean {' or '.join(near)}?" if near else "; leave it out."
             raise DataError(f"{name} was given after -- and is not an option of Beam{offer}")
+
+
+def _runner(given: Sequence[str]) -> str:
+    """Returns the name of the runner that options name, such as `flink`; Beam ignores its case."""
+    name = PipelineOptions([*given]).view_as(StandardOptions).runner or ""
+    return name.rpartition(".")[2].lower().removesuffix("runner")
 
 
 def _known() -> tuple[ArgumentParser, list[str]]:

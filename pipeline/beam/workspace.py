@@ -108,7 +108,11 @@ class Workspace:
         done = self.done(step)
         if missing := count - len(done):
             raise DataError(incomplete(f"{missing} work items of {step}", self.out))
-        return read_in_order((self._record(step, number) for number in done), shape)
+        return self.records_of(step, done, shape)
+
+    def records_of(self, step: str, numbers: Iterable[int], shape: type[Shape]) -> Iterator[Shape]:
+        """Yields the records of some finished work items of a step, in order."""
+        return read_in_order((self._record(step, number) for number in numbers), shape)
 
     def leave(self, folder: str, name: str, value: Any) -> None:
         """Leaves a JSON value under a name of its own."""

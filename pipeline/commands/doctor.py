@@ -69,7 +69,7 @@ def tried_alone(program: str, seconds: float) -> Tried | None:
     """Runs a Python program; None if it does not end within a number of seconds."""
     try:
         done = subprocess.run(
-            [sys.executable, "-c", program], capture_output=True, text=True, timeout=seconds
+            [sys.executable, "-P", "-c", program], capture_output=True, text=True, timeout=seconds
         )
     except subprocess.TimeoutExpired:
         return None

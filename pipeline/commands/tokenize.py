@@ -8,6 +8,7 @@ beside the blocks. An interrupted job resumes after its last finished shard.
 """
 
 import itertools
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +20,7 @@ from msgspec import to_builtins
 from data.files.digests import digest_of_bytes
 from data.files.locks import FOLDER
 from data.files.paths import absolute, directories_in, exists, join_path, read_bytes
+from data.languages import UNDETERMINED
 from data.tokens.manifest import Shard, VocabularyFacts, VocabularyManifest
 from data.tokens.shards import manifest_entry, token_dtype
 from data.tokens.tokenizer import MODEL_FILE, check_character_maps
@@ -27,7 +29,7 @@ from pipeline.artifacts import SCHEMA_VERSION, digest_of_manifest, read_manifest
 from pipeline.beam.job import do_items
 from pipeline.beam.options import check_workers_reach, pipeline_options, use_store_options
 from pipeline.beam.workspace import WORK, Workspace, clear, workspace_key
-from pipeline.corpus.pages import corpus_digests, corpus_read, training_pages
+from pipeline.corpus.pages import corpus_digests, corpus_read, read_corpus, training_pages
 from pipeline.errors import ArtifactError
 from pipeline.first_checks import check_vocabulary
 from pipeline.stage import Identity, Intent, Outcome, Reading, run_stage
@@ -182,7 +184,7 @@ def tokenize(arguments: Tokenize, request: TokenRequest, out: str) -> Outcome:
     return Outcome(
         {"token_dtype": dtype, "vocabulary": facts_of(vocabulary), "languages": languages},
         f"{numbers_in_words(languages)}, in {arguments.out}",
-        cautions(languages),
+        cautions(languages, shared_languages(arguments.corpus)),
         ("pretrain", "--recipe=mt5-laptop", "--tokens", arguments.out, "--out", "runs/mt5"),
     )
 
@@ -204,8 +206,30 @@ def numbers_in_words(languages: Mapping[str, Any]) -> str:
     )
 
 
-def cautions(languages: Mapping[str, Any]) -> Iterator[str]:
-    """Yields cautions for a training on token blocks, from the manifest's entries."""
+def shared_languages(corpora: Sequence[str]) -> list[str]:
+    """Returns the languages that several corpora have pages of."""
+    counts = Counter(
+        code
+        for corpus in corpora
+        for code, entry in read_corpus(corpus).languages.items()
+        if entry.kept and code != UNDETERMINED
+    )
+    return sorted(code for code, count in counts.items() if count > 1)
+
+
+def cautions(languages: Mapping[str, Any], shared: Sequence[str] = ()) -> Iterator[str]:
+    """Yields cautions for a training on token blocks.
+
+    Args:
+        languages: entries of the manifest.
+        shared: languages that several corpora have.
+    """
+    if shared:
+        yield (
+            f"{', '.join(shared)} are in several corpora, in each of which lines and held-out "
+            "pages were decided alone, so held-out text may be trained on; clean their input "
+            "together, or with --onto."
+        )
     without = [code for code, entry in languages.items() if not entry["validation"]["tokens"]]
     if len(without) == len(languages):
         yield (

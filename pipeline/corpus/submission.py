@@ -110,8 +110,7 @@ class JobProgress:
     def _read_tallies(self) -> None:
         for step, seen in self._seen.items():
             finished = set(self._workspace.done(step))
-            for number in finished - seen:
-                tally = self._workspace.record(step, number, Tally)
+            for tally in self._workspace.records_of(step, finished - seen, Tally):
                 self._tallied.update(tally.counters() | {f"pieces/{step}": 1})
             seen |= finished
 

@@ -5,11 +5,12 @@ import json
 import pytest
 
 from data.errors import DataError
-from data.files.atomic import TEMPORARY
+from data.files.atomic import temporary_name
 from data.files.digests import digest_of_value, digests_of_files, names_below
 from pipeline import artifacts
 from pipeline.artifacts import SCHEMA_VERSION, Claim, claim, finish, json_differences, read_manifest
 from pipeline.errors import ArtifactError
+from pipeline.stage import output_lock
 
 
 class Installed:
@@ -50,8 +51,16 @@ def test_a_directory_goes_from_fresh_to_finished(tmp_path):
     assert not (out / "unfinished.json").exists()
 
 
+def test_a_users_own_unfinished_files_are_content_and_stay(tmp_path):
+    (tmp_path / "notes.tmp").write_text("mine")
+    (tmp_path / f"{'0' * 32}.tmp").mkdir()
+    with output_lock(tmp_path, "clean"), pytest.raises(ArtifactError, match="already holds some"):
+        claim(tmp_path, "clean", {}, {})
+    assert (tmp_path / "notes.tmp").read_text() == "mine"
+
+
 def test_what_a_kill_leaves_does_not_stop_the_next_start(tmp_path):
-    (tmp_path / f".manifest.json.1{TEMPORARY}").touch()  # in a claim that was never written
+    (tmp_path / f"manifest.json.{temporary_name()}").touch()  # in a claim that was never written
     assert claim(tmp_path, "clean", {}, {}) is Claim.FRESH
     left = (tmp_path / "unfinished.json").read_bytes()
     finish(tmp_path, "clean", {}, {}, {})

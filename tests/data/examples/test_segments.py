@@ -16,7 +16,7 @@ from data.examples import loader
 from data.examples.loader import batches
 from data.examples.mixture import BLOCK, Draws, make_schedule
 from data.examples.pretraining_examples import Examples, Exposure
-from data.examples.segments import Mixture, MixtureSegment, segments_of
+from data.examples.segments import Laps, Mixture, MixtureSegment, segments_of
 from data.examples.span_corruption import lengths_for_inputs
 from data.files.json_files import of_shape
 from data.tokens.blocks import TokenBlocks
@@ -109,7 +109,10 @@ def slow_laps(code, counts, read, part: int, parts: int) -> Iterator[tuple[int, 
     mine = range(part, counts.shape[1], parts)
     regions = [[(piece, region) for region in mine] for piece in range(len(counts))]
     epochs = [
-        read[code, *one] // counts[one] for piece in regions for one in piece if counts[one] > 0
+        max(read[code, *one] - 1, 0) // counts[one]  # one that has just ended is the present one
+        for piece in regions
+        for one in piece
+        if counts[one] > 0
     ]
     epoch = int(max(epochs))
     while True:
@@ -306,3 +309,18 @@ def test_text_added_at_a_low_share_lies_in_all_regions(tmp_path, make_blocks, mo
     drawn = high.schedule.drawn(20 * BLOCK)[0, :16]
     epochs = drawn / (old + new)
     assert epochs.max() < 1.1 * epochs.min()
+
+
+@pytest.mark.parametrize("drawn", [[90, 90, 90], [40, 150, 60], [60, 0, 220]])
+def test_a_part_of_several_regions_ends_their_epoch_before_it_begins_another(drawn):
+    """Also if a change comes when some of its regions are read to their end."""
+    counts, read = np.full((1, 4), 100), np.full((1, 4), 40)
+    shown: list[tuple[int, int]] = []
+    for number in drawn:
+        laps = Laps(counts, read, 1)
+        found = laps.locate(np.zeros(number, int), np.arange(number))
+        shown += zip(found.regions.tolist(), found.ordinals.tolist(), strict=True)
+        read = laps.after(np.array([number]))
+    left = {(region, ordinal) for region in range(4) for ordinal in range(40, 100)}
+    assert set(shown[: len(left)]) == left
+    assert min(ordinal for _, ordinal in shown[len(left) :]) == 100

@@ -7,7 +7,13 @@ import pytest
 
 from data.examples.mixture import make_schedule
 from data.examples.pretraining_examples import Exposure
-from data.examples.task_examples import PRETRAINING, Source, TaskExamples, padded_rows
+from data.examples.task_examples import (
+    PRETRAINING,
+    Source,
+    TaskExamples,
+    padded_rows,
+    without_sentinels,
+)
 from data.tokens.tokenizer import PADDING
 
 SIZES = {"topics/sw": 5, "topics/en": 20}
@@ -67,6 +73,8 @@ def test_inputs_and_targets_belong_together_and_are_padded():
 class Counting:
     """Pretraining whose example i holds i, with shorter targets than the tasks'."""
 
+    first_sentinel = 99_999
+
     def take(self, indices):
         inputs = np.repeat(np.asarray(indices, np.int32)[:, None] + 1, 4, axis=1)
         return {"inputs": inputs, "targets": inputs[:, :2], "language": inputs[:, 0]}
@@ -106,3 +114,11 @@ def test_exposure_counts_the_pretraining_that_is_mixed_in():
 def test_padding_fills_rows():
     rows = padded_rows([np.array([5, 6]), np.array([7])], 3)
     np.testing.assert_array_equal(rows, [[5, 6, 0], [7, 0, 0]])
+
+
+def test_spans_of_pretraining_beside_tasks_have_no_sentinels():
+    """Row by row, by a list."""
+    first, rows = 400, np.random.default_rng(0).integers(2, 420, (50, 20)).astype(np.int32)
+    rows[:, 17:] = (1, 0, 0)  # EOS and padding
+    expected = [np.array([token for token in row if not 300 < token <= 400]) for row in rows]
+    np.testing.assert_array_equal(without_sentinels(rows, first), padded_rows(expected, 20))

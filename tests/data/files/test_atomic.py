@@ -7,7 +7,7 @@ from faulty_store import Store
 from stored_runs import use_store
 
 from data.errors import DataError
-from data.files.atomic import copy_file
+from data.files.atomic import copy_file, upload
 
 SOURCE, TARGET = "store://bucket/x", "store://bucket/y"
 CONTENT = b"content" * 99
@@ -62,3 +62,25 @@ def test_what_exists_is_left_as_it_is(bucket):
     (bucket / "y").write_bytes(b"finished")
     copied(SOURCE, TARGET, bucket)
     assert (bucket / "y").read_bytes() == b"finished"
+
+
+def test_where_a_file_is_seen_while_it_is_written_it_is_renamed_when_it_is_whole(
+    tmp_path, monkeypatch
+):
+    """A killed upload would leave a part under the name of a finished file."""
+
+    def killed(self, source, target, **_):
+        Path(target).write_bytes(CONTENT[:9])
+        raise KeyboardInterrupt
+
+    (source := tmp_path / "source").write_bytes(CONTENT)
+    address, target = f"file://{tmp_path}/target", tmp_path / "target"
+    with monkeypatch.context() as patch:
+        patch.setattr("fsspec.implementations.local.LocalFileSystem.put_file", killed)
+        with pytest.raises(KeyboardInterrupt):
+            upload(source, address)
+    assert not target.exists()
+    target.write_bytes(b"before")
+    upload(source, address)
+    assert target.read_bytes() == CONTENT
+    assert len(list(tmp_path.iterdir())) == 3  # and the part, under another name

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from data.files import parquet_files
 from data.reading import records, web_archive
 from data.reading.page import BrokenRecord, Page
-from data.reading.records import Published, defect_of, published_as, read_json_lines
+from data.reading.records import Published, defect_of, page_of, published_as, read_json_lines
 from data.reading.records import read_parquet as read_parquet_pages
 
 
@@ -421,3 +421,21 @@ def test_declared_languages_that_the_table_lacks_are_named(tmp_path):
     assert list(records.unknown_languages(path)) == ["xx"]
     path.write_bytes(path.read_bytes()[:-9])
     assert not list(records.unknown_languages(path))
+
+
+@pytest.mark.parametrize(
+    ("language", "script", "code"),
+    [
+        ("hin", "Latn", "hi-Latn"),
+        ("hin", "Deva", "hi"),
+        ("cmn", "Hani", "zh"),
+        ("swh", "Latn", "sw"),
+        ("xyz", "Latn", None),
+        ("", "Latn", None),
+        ("hi", None, "hi"),
+    ],
+)
+def test_a_declared_script_makes_the_language_its_variant(language, script, code):
+    """FineWeb2's columns: romanised Hindi is a language of its own in mC4."""
+    record = {"text": "Habari.", "language": language, "language_script": script}
+    assert page_of(record, Published()).declared_language == code

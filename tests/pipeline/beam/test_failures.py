@@ -23,6 +23,11 @@ def ended(reason: str, state: str = "FAILED") -> RuntimeError:
     return RuntimeError(f"Pipeline BeamApp-x-1_2-3 failed in state {state}: {reason}")
 
 
+def of_dataflow(reason: str, state: str = "FAILED") -> Exception:
+    """Returns the error of Beam's runner of Dataflow."""
+    return Exception(f"Dataflow pipeline failed. State: {state}, Error:\n{reason}")
+
+
 @pytest.mark.parametrize(
     ("error", "sentence"),
     [
@@ -31,6 +36,10 @@ def ended(reason: str, state: str = "FAILED") -> RuntimeError:
         (ended(f"{IN_WORKER}FileNotFoundError: [Errno 2] No such file: 'a'"), "'a'); restore it."),
         (ended(f"{LOST}\n\tat java.base/x"), f"The engine ended the job in state FAILED: {LOST}"),
         (ended("unknown error", "CANCELLED"), "in state CANCELLED: unknown error"),
+        (of_dataflow("None", "CANCELLED"), "in state CANCELLED: None"),
+        (of_dataflow("No room\nin zone a."), "ended the job in state FAILED: No room in zone a."),
+        (of_dataflow(f"{IN_WORKER}DataError: x is 404"), "x is 404"),
+        (ended(f"{IN_WORKER}TimeoutError: [Errno 110] Timed out"), "(Timed out)"),
         (grpc.FutureTimeoutError(), "The job server does not answer; check --job_endpoint."),
     ],
 )
@@ -42,7 +51,10 @@ def test_what_a_user_can_mend_is_one_sentence_that_names_the_way_on(error, sente
     assert "\n" not in str(told)
 
 
-@pytest.mark.parametrize("error", [KeyError("y"), ended(f"{IN_WORKER}KeyError: 'y'")])
+@pytest.mark.parametrize(
+    "error",
+    [KeyError("y"), ended(f"{IN_WORKER}KeyError: 'y'"), of_dataflow(f"{IN_WORKER}KeyError: 'y'")],
+)
 def test_a_bug_stays_what_it_is(error):
     assert user_error(error) is error
 

@@ -1,13 +1,16 @@
 """Counters are the committed ones where a runner reports them; the display never decreases."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from types import SimpleNamespace
 
+import pytest
 from apache_beam.metrics.execution import MetricKey, MetricResult
 from apache_beam.metrics.metricbase import MetricName
 from apache_beam.runners.runner import PipelineResult, PipelineState
 
-from pipeline.beam.job import counters
+from pipeline.beam import job as beam_job
+from pipeline.beam.job import counters, running
 from pipeline.beam.workspace import Workspace
 from pipeline.corpus.submission import JobProgress
 
@@ -50,3 +53,18 @@ def test_the_view_does_not_go_back_with_an_attempt_that_is_made_again(tmp_path):
         progress.update()
         lines.append(progress.line(1.0))
     assert lines == [f"{pages} pages, {pages} per second" for pages in (40, 40, 50)]
+
+
+@pytest.mark.parametrize(
+    ("state", "cancelled"), [(PipelineState.RUNNING, True), (PipelineState.DONE, False)]
+)
+def test_a_signal_cancels_the_job_that_an_engine_has_begun(monkeypatch, state, cancelled):
+    """It would go on beside the one that the same command submits again."""
+    asked: list[bool] = []
+    result = SimpleNamespace(state=state, cancel=lambda: asked.append(True))
+    graph = nullcontext()
+    graph.result = result
+    monkeypatch.setattr(beam_job, "pipeline_for", lambda _: graph)
+    with pytest.raises(KeyboardInterrupt), running(None):  # pyright: ignore
+        raise KeyboardInterrupt
+    assert asked == [True] * cancelled

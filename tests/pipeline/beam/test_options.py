@@ -18,7 +18,7 @@ from apache_beam.options.pipeline_options import (
 from apache_beam.runners.worker.sdk_worker_main import _get_log_level_from_options_dict
 
 from data.errors import DataError
-from pipeline.beam.options import RememberedViews, in_process, pipeline_options
+from pipeline.beam.options import RememberedViews, in_process, pipeline_options, runs_here
 
 FLAGS = ("--runner=FnApiRunner", "--type_check_additional=all", "--project=p")
 
@@ -76,6 +76,12 @@ def test_the_level_of_logs_is_known_in_both_languages():
         (["--runner=DataflowRunner", "--regoin=x"], "--region"),
         (["--runner=FlinkRunner", "--flink_mastr=x"], "--flink_master"),
         (["--zzz"], "is not an option of Beam; leave it out.$"),
+        (
+            ["runner=DataflowRunner"],
+            "^runner=DataflowRunner was given .* not begin with --, as",
+        ),
+        (["--runner=FlinkRunner", "-parallelism=2"], "^-parallelism=2 was given .* begin with"),
+        (["--runner=FlinkRunner", "--no_wait_until_finish"], "ends with its job; omit it"),
     ],
 )
 def test_an_option_that_beam_would_ignore_is_refused(given, near):
@@ -85,6 +91,14 @@ def test_an_option_that_beam_would_ignore_is_refused(given, near):
 
 def test_options_of_job_servers_pass():
     pipeline_options(["--runner=FlinkRunner", "--savepoint_path=x", "--direct_num_workers=1"])
+    pipeline_options(["--runner=FlinkRunner", "--savepoint_path", "x", "--direct_num_workers", "1"])
+
+
+@pytest.mark.parametrize("name", ["DirectRunner", "fnapirunner", "direct", "a.b.FnApiRunner"])
+def test_every_name_of_the_local_runner_is_one(name):
+    """Another would hold whole groupings in memory, without a word."""
+    assert runs_here(pipeline_options([f"--runner={name}"]))
+    assert not runs_here(pipeline_options(["--runner=PrismRunner"]))
 
 
 def test_a_small_job_starts_no_processes_and_prints_no_warning(caplog):

@@ -18,6 +18,7 @@ from stored_runs import use_store
 
 import model.fingerprints
 from data.errors import DataError
+from data.files.atomic import temporary_name
 from data.files.paths import Address
 from data.files.stores import kvstore
 from model.config import MeshShape
@@ -148,7 +149,9 @@ def test_without_its_record_a_save_is_nothing(folder, monkeypatch, failure, why)
         with pytest.raises(CheckpointError, match=rf"could not be written .*{why}.*; 1 is whole"):
             saved(where, 2)
     assert len(list(folder.glob("2-*/*/zarr.json"))) > 10  # all arrays are there
-    (folder / "2.json.7d3f.tmp").touch()  # of a process that was killed before it was renamed
+    (
+        folder / f"2.json.{temporary_name()}"
+    ).touch()  # of a process that was killed before it was renamed
     again = Checkpoints(where)
     assert again.steps() == [1]
     again.forget_unfinished()

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from contents import digests
+from small_corpora import texts_of, write_corpus
 from tensorflow_forks import python
 from web_pages import BESIDE, SMALL, pages_in
 
@@ -24,7 +25,7 @@ from pipeline.arguments import Vocabulary
 from pipeline.beam.job import DoWork, WorkNumbers
 from pipeline.beam.options import pipeline_options
 from pipeline.beam.workspace import Workspace
-from pipeline.commands.tokenize import cautions, key_of
+from pipeline.commands.tokenize import cautions, key_of, shared_languages
 from pipeline.commands.vocabulary import run
 from pipeline.tokens.write import TokenLayout, WriteShard, page_shards, split_files
 
@@ -263,3 +264,14 @@ def test_tokens_by_the_vocabulary_of_other_text_have_a_caution():
     assert list(cautions({"sw": entry(5), "fr": entry(0)})) == []
     (said,) = cautions({"sw": entry(6), "fr": entry(0), "hi": entry(56)})
     assert "single bytes in sw, hi (hi: 56%): the vocabulary was made for other text" in said
+
+
+def test_corpora_that_have_a_language_in_common_have_a_caution(tmp_path):
+    """One may hold out what another trains on."""
+    texts = {code: texts_of(code, 4) for code in ("sw", "en")}
+    both = write_corpus(tmp_path / "both", texts)
+    alone = write_corpus(tmp_path / "alone", {"sw": texts["sw"]})
+    assert shared_languages([str(both)]) == []
+    assert shared_languages([str(both), str(alone)]) == ["sw"]
+    (said,) = cautions({}, ["sw"])
+    assert said.startswith("sw are in several corpora")
