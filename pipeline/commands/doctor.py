@@ -147,7 +147,8 @@ def extra(name: str, required: list[Requirement]) -> Finding:
     """Returns whether an extra is installed, and the way to install it from a checkout."""
     if not unmet(required):
         return Finding(f"extra {name}", "installed")
-    remedy = f"`make install EXTRAS=demo,dev,{name}` in the checkout, if you need it"
+    own = "VENV=.venv-gpu " if name == "plan-gpu" else ""  # beside `jax[cuda13]` neither may start
+    remedy = f"`make install {own}EXTRAS=demo,dev,{name}` in the checkout, if you need it"
     return Finding(f"extra {name}", "not installed", remedy)
 
 

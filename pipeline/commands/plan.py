@@ -269,10 +269,11 @@ def verdict_of(step: CompiledStep, bounds: Roofline | None) -> str:
     need, has = gibibytes(step.needs), gibibytes(devices.memory)
     if not step.fits:
         least = "" if step.program is not None else "at least "
-        helps = with_less_memory(recipe, int(FILLED * devices.memory)) is not None
+        change = with_less_memory(recipe, int(FILLED * devices.memory))
+        settings = " ".join(settings_between(recipe, change)) if change else ""
         return (
             f"{recipe.name} does not fit: it needs {least}{need:.1f} GiB of {has:.1f} per device; "
-            f"take a larger slice{', remat=full or a larger accumulate' if helps else ''}."
+            f"take a larger slice{f', or try --set {settings}' if settings else ''}."
         )
     if bounds is None or bounds.seconds is None:
         return f"{recipe.name} fits: it needs {need:.1f} GiB of {has:.1f} per device."

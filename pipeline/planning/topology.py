@@ -280,8 +280,8 @@ def gpu_devices(gpu: Gpu, hosts: int, gpus: int) -> Sequence[Any]:
     if not all(map(_is_installed, NEEDED)):
         raise ArtifactError(
             "GPU topologies need the compiler, JAX's CUDA plugin, which is not installed; "
-            "`make install EXTRAS=demo,dev,plan-gpu` in the checkout installs it (cpu:8 works "
-            "without)."
+            "`make install VENV=.venv-gpu EXTRAS=demo,dev,plan-gpu` in the checkout installs it in "
+            "an environment of its own (cpu:8 works without)."
         )
     from jax.experimental import topologies
 

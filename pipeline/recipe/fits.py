@@ -121,7 +121,7 @@ def check_memory(recipe: Recipe, teacher: ModelConfig | None = None) -> None:
     beside = 0 if teacher is None else parameter_bytes(teacher, recipe.mesh)
     needs = least_memory(recipe) + beside
     if needs * devices > has:
-        changed = with_less_memory(recipe, int(FILLED * has / devices) - beside)
+        changed = with_less_memory(recipe, int(FILLED * has / devices) - beside, teacher)
         if changed is None:
             state = least_memory(replace(recipe, rows=1, accumulate=1, remat="full")) + beside
             of = "teacher" if beside * devices > has else "recipe"
@@ -139,23 +139,37 @@ def check_memory(recipe: Recipe, teacher: ModelConfig | None = None) -> None:
         )
 
 
-def with_less_memory(recipe: Recipe, room: int) -> Recipe | None:
+def with_less_memory(
+    recipe: Recipe, room: int, teacher: ModelConfig | None = None
+) -> Recipe | None:
     """Returns the recipe with the first change by which its least memory fits; None for no change.
 
-    Microbatches and rematerialization, which come first, change no result.
+    Rematerialization and microbatches, which come first, change no result. Without the former the
+    least memory is far from what a step needs, so there is no advice without it.
     """
     parts = _divisors(recipe.rows // recipe.accumulate)
     full = replace(recipe, remat="full")
-    changes = [
-        replace(kind, accumulate=n * kind.accumulate) for kind in (recipe, full) for n in parts
-    ]
+    changes = [replace(full, accumulate=n * recipe.accumulate) for n in parts]
     changes += [replace(full, rows=recipe.rows // n) for n in parts]
     for change in changes:
         with contextlib.suppress(ConfigurationError):
             check_divides(change)
-            if least_memory(change) <= room:
+            if teacher is not None:
+                check_divides(taught_by(change, teacher))
+            if change != recipe and least_memory(change) <= room:
                 return change
     return None
+
+
+def taught_by(recipe: Recipe, teacher: ModelConfig) -> Recipe:
+    """Returns a student's recipe with its teacher's network, whose routing groups batches fill.
+
+    A teacher is not trained here, so its balance loss over whole batches, if it had one, does not
+    rule out microbatches.
+    """
+    if teacher.switch is not None:
+        teacher = replace(teacher, switch=replace(teacher.switch, balance_loss_over="group"))
+    return replace(recipe, model=teacher)
 
 
 def least_memory(recipe: Recipe) -> int:

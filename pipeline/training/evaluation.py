@@ -471,11 +471,14 @@ class PageEvaluator(NamedTuple):
         return Scored("loss_nats", mean, losses, gaps)
 
     def fill_gaps(self, trainer: Trainer, arrays: Any, step: int) -> list[FilledGap]:
-        """Returns some filled gaps; none, and a caution, where the devices cannot fill them."""
+        """Returns some filled gaps; none, and a caution, where the devices cannot fill them.
+
+        Of several hosts others may wait within the program that one cannot start, so all end.
+        """
         try:
             return self.gaps.fill(trainer, arrays, step)
         except jax.errors.JaxRuntimeError as error:
-            if not lacks_device_memory(error):
+            if jax.process_count() > 1 or not lacks_device_memory(error):
                 raise
             self.announce(f"caution: no gaps are shown of step {step} ({first_line(error)}).")
             return []

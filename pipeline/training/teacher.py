@@ -22,7 +22,7 @@ from model.transformer import Transformer, parameter_count
 from pipeline.artifacts import digest_of_manifest, json_differences
 from pipeline.errors import ArtifactError
 from pipeline.recipe import named
-from pipeline.recipe.fits import check_divides, check_memory
+from pipeline.recipe.fits import check_divides, check_memory, taught_by
 from pipeline.recipe.recipe import Recipe
 from pipeline.recipe.trainer import trainer_on
 from pipeline.runs.directory import RunRecord, check_same_vocabulary, find_finished_run
@@ -95,17 +95,11 @@ def check_teaches(teacher: Teacher, recipe: Recipe, blocks: TokenBlocks) -> None
 def check_fills_groups(teacher: Teacher, recipe: Recipe) -> None:
     """Checks that a student's batches are whole routing groups of its teacher.
 
-    A teacher is not trained here, so its balance loss over whole batches, if it had one, does not
-    rule out microbatches.
-
     Raises:
         ArtifactError: if they are not.
     """
-    model = teacher.recipe.model
-    if model.switch is not None:
-        model = replace(model, switch=replace(model.switch, balance_loss_over="group"))
     try:
-        check_divides(replace(recipe, model=model))
+        check_divides(taught_by(recipe, teacher.recipe.model))
     except ConfigurationError as error:
         raise ArtifactError(
             f"{teacher.directory} cannot teach {recipe.name}'s batches: {error}"

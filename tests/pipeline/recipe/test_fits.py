@@ -74,7 +74,7 @@ def test_least_activations_are_those_of_the_plan(command):
 @pytest.mark.parametrize(
     ("name", "settings", "said"),
     [
-        ("mt5-large", [], r"activations, loss\), .*; --set accumulate=\d+ needs"),
+        ("mt5-large", [], r"activations, loss\), .*; --set accumulate=\d+ remat=full needs"),
         ("mt5-xl", [], r"; 27\.9 GiB without any text: take a smaller recipe\.$"),
         ("mt5-xxl", [], r"; 96\.3 GiB without any text: take a smaller recipe\.$"),
         ("mswitch-base", ["model.switch.experts=8", "rows=8192", BATCH], r"; --set .*rows="),
@@ -99,6 +99,19 @@ def test_a_teacher_needs_memory_beside_its_student(monkeypatch):
     fits.check_memory(student, named.get("mt5-base").model)
     with pytest.raises(ConfigurationError, match=r"loss, a teacher\), .* take a smaller teacher"):
         fits.check_memory(student, named.get("mt5-xxl").model)
+
+
+def test_what_is_advised_beside_a_teacher_fills_its_groups(monkeypatch):
+    monkeypatch.setattr(fits, "memory_bytes", lambda _: int(15.75 * fits.GIB))
+    monkeypatch.setattr(fits.jax, "local_devices", lambda: fits.jax.devices()[:1])
+    teacher = named.get("mswitch-base").model
+    student = override(named.get("mt5-base"), ["mesh.data=8"])
+    with pytest.raises(ConfigurationError, match=r"a teacher\)") as error:
+        fits.check_memory(student, teacher)
+    advised = override(student, re.findall(r"--set (.*) needs", str(error.value))[0].split())
+    assert advised.remat == "full"  # without it a step needs far more than the least
+    check_divides(fits.taught_by(advised, teacher))
+    fits.check_memory(advised, teacher)
 
 
 def test_microbatches_must_be_whole_groups():
