@@ -73,6 +73,7 @@ class JobProgress:
         self._workspace, self._items = workspace, items
         self._seen: dict[str, set[int]] = {step: set() for step in items}
         self._tallied: Counter[str] = Counter()
+        self._reading = threading.Lock()
         self._begun: Counter[str] = Counter()  # by earlier starts
         self._before: Counter[str] = Counter()  # a graph's counters leave out earlier graphs
         self._counts: Counter[str] = Counter()
@@ -108,11 +109,12 @@ class JobProgress:
             return {}
 
     def _read_tallies(self) -> None:
-        for step, seen in self._seen.items():
-            finished = set(self._workspace.done(step))
-            for tally in self._workspace.records_of(step, finished - seen, Tally):
-                self._tallied.update(tally.counters() | {f"pieces/{step}": 1})
-            seen |= finished
+        with self._reading:  # the thread of the display, or the one that submits a graph
+            for step, seen in self._seen.items():
+                finished = set(self._workspace.done(step))
+                for tally in self._workspace.records_of(step, finished - seen, Tally):
+                    self._tallied.update(tally.counters() | {f"pieces/{step}": 1})
+                seen |= finished
 
     @property
     def done(self) -> float:
