@@ -205,6 +205,7 @@ def run(arguments: Withdraw) -> None:
             write_cards(request.corpus, body)
             write_json(path, body)
         cautions = [*set_aside(sites, arguments.sites), *changes_of_languages(before, body)]
+        check_held(request.corpus)
         remove(workspace.out)
         made = f"{pages:,} pages removed from {files} of {len(request.files)} files"
         cautions += [NO_GROWTH] if grows and not exists(growth) else []
@@ -273,6 +274,7 @@ def remove_sites(
     request: WithdrawRequest, workspace: Workspace, sites: tuple[str, ...], counts: Tally
 ) -> None:
     """Writes every file that has listed pages without them, and removes other text."""
+    check_held(request.corpus)
     broken = join_path(request.corpus, read.BROKEN_NAME)
     # Text in languages that were not asked for lies in growth/ alone, so it is not looked at.
     has_more = bool(request.manifest.not_asked.pages) or names_listed(broken, sites)

@@ -20,6 +20,7 @@ import regex
 
 from data.curation import personal_numbers
 from data.languages import table_rows
+from data.rules import bad_words
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = (
@@ -56,6 +57,9 @@ def patterns() -> Iterator[tuple[str, str | None, re.Pattern]]:
         for number in personal_numbers._numbers_of_regions((row["region"],)):
             yield "form", "search", number.form
         yield "numbers", "match", personal_numbers._plans((row["region"],))[0].numbers
+    for spaced in (True, False):
+        words = frozenset({"zounds", "a$$hat", "two words"})
+        yield "bad_words", "search", bad_words._pattern(words, spaced=spaced)
 
 
 def methods(name: str, source: str) -> list[str]:

@@ -4,6 +4,7 @@ import itertools
 import json
 from collections.abc import Iterator
 from contextlib import closing
+from types import SimpleNamespace
 
 import fsspec
 import pytest
@@ -15,6 +16,8 @@ from data.files.locks import Holder, LockLost, ProcessIdentity, entry_path
 from data.files.paths import Address
 from pipeline import artifacts
 from pipeline.beam.workspace import Workspace
+from pipeline.commands import withdraw
+from pipeline.corpus.counts import Tally
 from pipeline.runs.checkpoints import Checkpoints
 from pipeline.runs.directory import CheckpointRecord
 from pipeline.runs.finished import forget_evaluations
@@ -36,6 +39,14 @@ def upload_folder(out: Address) -> None:
         folder.publish()
 
 
+def remove_text_of_a_withdrawal(out: Address) -> None:
+    asked = SimpleNamespace(pages={"de": 1})
+    request = SimpleNamespace(
+        corpus=str(out), files=[], options=None, manifest=SimpleNamespace(not_asked=asked)
+    )
+    withdraw.remove_sites(request, Workspace(str(out / "withdrawal"), "k"), (), Tally())  # pyright: ignore
+
+
 PUBLISHED = {
     "a manifest": lambda out: artifacts.finish(out, "clean", {}, {}, {}),
     "a claim": lambda out: artifacts.renew(out, "clean", {}, {}),
@@ -45,6 +56,7 @@ PUBLISHED = {
     "a log": upload_log,
     "a folder of a log": upload_folder,
     "the deletion of an older job's files": lambda out: Workspace(out, "new").forget_stale(["x"]),
+    "the deletion of text that a withdrawal names": remove_text_of_a_withdrawal,
     "the deletion of an evaluation": lambda out: forget_evaluations(out, lambda _: True),
 }
 
@@ -55,7 +67,7 @@ def test_what_others_rely_on_is_published_by_the_holder_alone(name, is_lost):
     out = Address(f"memory://lost{next(number)}/out")
     files = fsspec.filesystem("memory")
     with output_lock(out, "clean"):
-        for path in ("x", "work/old/record", "evaluation/step=7.parquet"):
+        for path in ("x", "work/old/record", "growth/x", "evaluation/step=7.parquet"):
             write_text(out / path, "x")
         if is_lost:
             create(entry_path(out, 2), json.dumps(FAR).encode())

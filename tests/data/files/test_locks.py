@@ -33,6 +33,7 @@ from data.files.locks import (
 from data.files.paths import names_in
 
 number = itertools.count()
+LEASE, RENEWAL = locks.LEASE_SECONDS, locks.RENEWAL_SECONDS
 
 
 @pytest.fixture(params=["local", "store"])
@@ -215,3 +216,8 @@ def test_the_holder_removes_what_killed_writes_left_and_no_two_share_a_name(tmp_
     assert len(names_in(tmp_path)) == 3
     take(tmp_path)
     assert names_in(tmp_path) == []
+
+
+def test_a_living_holder_renews_often_enough():
+    """A store may be away for half a minute; the documents name the 60 s."""
+    assert LEASE == 60 >= 30 + 3 * RENEWAL

@@ -366,3 +366,13 @@ if CRAWL.exists():  # beside the checkout
         extracted = Counter(line for text in texts.values() for line in text.split("\n"))
         # The extracted text also has the notices for browsers without scripts.
         assert (lines & extracted).total() > 0.85 * extracted.total()
+
+
+def test_the_largest_page_and_four_codings_are_read():
+    most = b"<p>" + b"x" * ((5 << 20) - 3)
+    assert found(most) == most
+    assert found(most + b"x") == "too_large"
+    coded = PAGE
+    for _ in range(4):
+        coded = zlib.compress(coded)
+    assert found(coded, CODED % b"deflate, deflate, deflate, deflate") == PAGE

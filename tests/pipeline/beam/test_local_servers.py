@@ -1,5 +1,7 @@
 """What a job of several processes shows to its neighbours: loopback only, and no credentials."""
 
+import subprocess
+import sys
 from ipaddress import ip_address
 
 import pytest
@@ -39,3 +41,25 @@ def test_planted_secrets_are_in_nothing_that_a_job_hands_out_or_writes(watched):
         if secret.encode() in said
     ]
     assert leaks == []
+
+
+POOL = """
+import os, grpc
+from pipeline.beam import worker_pool
+made = grpc.server
+
+def server(*arguments, **settings):
+    opened = made(*arguments, **settings)
+    opened.add_insecure_port = lambda address: (print(address, flush=True), os._exit(0))
+    return opened
+
+grpc.server = server
+worker_pool.main()
+"""
+
+
+def test_a_pool_of_workers_listens_on_loopback_only():
+    """It starts whatever program a client names."""
+    words = [sys.executable, "-c", POOL, "--service_port=50000"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.stdout == "127.0.0.1:50000\n", done.stderr
