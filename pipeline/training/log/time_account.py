@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 from msgspec import Struct
@@ -40,12 +41,16 @@ class RunStart(Struct, frozen=True):
         first_step: step that it resumed after.
         last_step: its last step.
         seconds: seconds by activity.
+        began: date and time of its begin, UTC; empty where an earlier version wrote the file.
+        ended: date and time of its last record, UTC.
     """
 
     start: str
     first_step: int
     last_step: int
     seconds: dict[str, float]
+    began: str = ""
+    ended: str = ""
 
 
 class Starts(Struct, frozen=True):
@@ -60,6 +65,7 @@ class TimeAccount:
     def __init__(self):
         self.start = uuid.uuid4().hex  # a process number is equal at every start in a container
         self.seconds: dict[str, float] = dict.fromkeys(ACTIVITIES, 0.0)
+        self.began = _now()
         self._open = ["starting"]
         self._mark = time.perf_counter()
 
@@ -112,7 +118,7 @@ def record(directory: Place, account: TimeAccount, first: int, last: int) -> dic
     """
     path = directory / FILE
     account.shares()  # books the time up to now
-    this = RunStart(account.start, first, last, account.seconds)
+    this = RunStart(account.start, first, last, account.seconds, account.began, _now())
     starts = [*(start for start in _starts(path) if start.start != account.start), this]
     # A start that resumed before the last step of the start before it repeated those steps.
     again = [max(0, a.last_step - b.first_step) for a, b in zip(starts, starts[1:])]  # noqa: B905, RUF007
@@ -134,6 +140,10 @@ def evaluating_seconds(directory: Place) -> float:
     """Returns the seconds that all starts of a run spent with evaluations; 0 if none is known."""
     starts = _starts(directory / FILE)
     return math.fsum(start.seconds.get("evaluating", 0.0) for start in starts)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _starts(path: Place) -> list[RunStart]:
