@@ -56,7 +56,7 @@ def test_all_starts_of_a_run_add_up(clock, tmp_path):
     assert whole["seconds"]["stepping"] == 12.0
     assert whole["steps_made_again"] == 10
     assert whole["goodput"] == 1.0
-    began, ended = zip(*((start["began"], start["ended"]) for start in whole["starts"]), strict=True)
-    assert all(map(datetime.fromisoformat, (*began, *ended)))
-    assert sorted(began) == [*began]
+    began, ended = ([start[name] for start in whole["starts"]] for name in ("began", "ended"))
+    assert all(map(datetime.fromisoformat, began + ended))
+    assert sorted(began) == began
     assert began <= ended
