@@ -75,7 +75,10 @@ def by_language(
 
 
 def paired_ends(
-    gains: np.ndarray, pages: list[tuple[float, int]], rests: list[float]
+    gains: np.ndarray,
+    pages: list[tuple[float, int]],
+    rests: list[float],
+    confidence: float = 0.95,
 ) -> tuple[float, float]:
     """Returns the interval of the mean of the pairs' gains."""
     languages, runs = len(pages), len(gains)
@@ -84,7 +87,7 @@ def paired_ends(
     together = freedom_of_sum([(variance, count - 1.0) for variance, count in pages])
     of_pages = sum(variance for variance, _ in pages) / languages**2
     wide, freedom = put_together(of_pages, together, [(between, runs - 1)] if between else [])
-    half = stats.t.ppf(0.975, freedom) * wide
+    half = stats.t.ppf((1 + confidence) / 2, freedom) * wide
     return gains.mean() - half, gains.mean() + half
 
 

@@ -30,7 +30,7 @@ from training_runs import one_trainer_per_recipe
 
 from data import demo
 from pipeline import cli
-from pipeline.commands.demo import commands
+from pipeline.commands.demo import commands, last_lines
 
 pytestmark = pytest.mark.slow
 
@@ -111,6 +111,17 @@ def test_the_report_holds_the_languages_of_the_archive(way):
     assert sorted(report["languages"]) == sorted(LANGUAGES)
     assert report["summary"]["languages"] == len(LANGUAGES)
     assert "Swahili" not in (way / "report/report.md").read_text()
+
+
+def test_the_demo_ends_with_what_was_shown_and_what_its_size_cannot_show(way):
+    corpus = json.loads((way / "corpus/manifest.json").read_text())["languages"].values()
+    kept = sum(language["kept"] for language in corpus)
+    rejected = sum(sum(language["rejected"].values()) for language in corpus)
+    shown, limits, place = last_lines(way)
+    for count in (kept + rejected, kept, rejected, len(LANGUAGES), STEPS):
+        assert f" {count:,} " in shown
+    assert "no gain can be seen" in limits
+    assert place.endswith(str(way / "report/index.html"))
 
 
 def test_a_second_command_on_one_directory_is_refused_by_every_stage(way, here, tmp_path):
