@@ -71,9 +71,10 @@ class RulesUsed(Struct, frozen=True, kw_only=True):
 
 
 class BrokenCount(Struct, frozen=True, kw_only=True):
-    """Number of broken records with one reason."""
+    """Number of broken records with one reason, and their bytes as far as these are known."""
 
     count: Count
+    bytes: Count = 0
 
 
 class LeftOut(Struct, frozen=True, kw_only=True):
@@ -98,6 +99,8 @@ class CorpusManifest(Struct, frozen=True, kw_only=True):
         not_asked: pages that are in no file, as their languages were not requested.
         broken_records: records that could not be read, by reason.
         input: what was read.
+        declared: pages by language, and by the other code or name that they declare it with; of
+            "und" what is not known. Empty where languages are identified.
         license: licence of the pages; None if it was not named.
         history: what earlier commands decided, of a selection.
         withdrawals: what was withdrawn.
@@ -108,6 +111,7 @@ class CorpusManifest(Struct, frozen=True, kw_only=True):
     not_asked: LeftOut = LeftOut()
     broken_records: dict[str, BrokenCount] = {}
     input: Input = Input()
+    declared: dict[Name, dict[str, Count]] = {}
     license: str | None = None
     history: tuple[dict[str, Any], ...] = ()
     withdrawals: tuple[dict[str, Any], ...] = ()

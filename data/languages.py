@@ -3,19 +3,29 @@
 Everything that differs by language is a column of `languages.tsv`, never an `if`. Counts of pages
 and tokens and mT5's sampling shares are from Table 6 of the mT5 paper. Codes are CLD3's, as in mC4
 (`iw`, `no`, `fil`, `jv`); newer ones (`he`, `nb`, `tl`, `jw`, ...) are aliases.
+
+**Declarations.** Pages declare their language in other ways too: by a tag of BCP 47 (`zh-CN`), a
+locale (`pt_BR`), a code of ISO 639 that is finer than mC4's, or an English name. Of a tag the first
+subtag is the language, and one of four letters its script (RFC 5646, section 2.1). A language that
+mC4 lacks counts as its macrolanguage (ISO 639-3's table, from `iso639-lang`), the level of CLD3.
+
+    zh-CN, zh_TW, yue-Hant-HK, Chinese -> zh    hi-Latn-IN -> hi-Latn    sr-Latn -> sr
 """
 
 import csv
 import difflib
 import functools
+import itertools
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import resources
 
-from data.errors import DataError, join_names
+from data.errors import DataError, escape_controls, join_names
 
 UNDETERMINED = "und"  # mC4's code for pages whose language is uncertain
 NO_LANGUAGE = "zxx"  # ISO 639's code for what is not a language: digests, tables, broken charsets
+LONGEST_DECLARATION = 64  # characters; RFC 5646, section 4.4.1, has 35 for a tag
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,9 +149,54 @@ def declared_language(header: str | None, script: str = "") -> str | None:
 
     Args:
         header: a `WARC-Identified-Content-Language` value such as `swa,eng` (the first one
-            counts), a `lang` field such as `sw`, or None.
+            counts), a `lang` field such as `sw` or `zh-CN`, or None.
         script: its script, by which Hindi in Latin script is `hi-Latn`; "" if it is not declared.
     """
-    if not header or (language := find(header.split(",")[0])) is None:
+    name = _first_of(header)
+    if not name or max(len(name), len(script)) > LONGEST_DECLARATION:
         return None
-    return (find(f"{language.code}-{script}") or language).code
+    return _declared(name, script)
+
+
+def unlisted_declaration(header: str | None) -> str:
+    """Returns a declared language that is no code or alias of the table, as text; else ""."""
+    name = _first_of(header)
+    return "" if find(name) else escape_controls(name[:LONGEST_DECLARATION])
+
+
+def _first_of(header: str | None) -> str:
+    return (header or "").partition(",")[0].strip()
+
+
+@functools.lru_cache(maxsize=4096)  # of pages few, but strangers may write any
+def _declared(name: str, script: str) -> str | None:
+    language = find(name) or _by_english_name().get(name.lower())
+    if language is None:
+        first, *others = re.split("[-_]", name)
+        before_extensions = itertools.takewhile(lambda subtag: len(subtag) > 1, others)
+        scripts = (subtag for subtag in before_extensions if re.fullmatch("[A-Za-z]{4}", subtag))
+        language, script = find(code_of_iso_639(first) or ""), next(scripts, script)
+    return language and (find(f"{language.code}-{script}") or language).code
+
+
+@functools.lru_cache(maxsize=4096)
+def code_of_iso_639(name: str) -> str | None:
+    """Returns mC4's code for a code of ISO 639, or for its macrolanguage.
+
+    Its own, preferably of two letters, if mC4 has neither; None if there is no such code.
+    """
+    if (known := find(name)) is not None:
+        return known.code
+    # Loaded here: it takes a tenth of a second, and most codes are the table's.
+    from iso639 import Lang
+    from iso639.exceptions import DeprecatedLanguageValue, InvalidLanguageValue
+
+    try:
+        language = Lang(name.lower())
+        wider = language.macro()
+    except (InvalidLanguageValue, DeprecatedLanguageValue):
+        return None
+    for candidate in filter(None, (language, wider)):
+        if (known := find(candidate.pt3)) is not None:
+            return known.code
+    return language.pt1 or language.pt3

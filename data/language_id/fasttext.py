@@ -7,9 +7,8 @@ reliability: every prediction counts as reliable, and its probability decides.
 
 **Labels** are mapped to mC4's codes. GlotLID and NLLB have labels such as `__label__swh_Latn`,
 lid.176 such as `__label__sw`. Languages are ISO 639-3 or 639-1 and finer than mC4's: `arz` is
-Egyptian Arabic, `cmn` Mandarin. A label is looked up as it is, then as its macrolanguage (ISO
-639-3's table, from `iso639-lang`), the level of CLD3. A language in Latin script has its own code
-where mC4 has one for it.
+Egyptian Arabic, `cmn` Mandarin. A label is looked up as it is, then as its macrolanguage
+(`data.languages`). A language in Latin script has its own code where mC4 has one for it.
 
     swh_Latn, sw -> sw    arz_Arab -> ar    heb_Hebr -> iw    hin_Latn -> hi-Latn    srp_Latn -> sr
     hrv_Latn -> hr, which is not among mC4's codes        und_Mong -> und    zxx_Zxxx -> zxx
@@ -44,15 +43,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import regex
-from iso639 import Lang
-from iso639.exceptions import DeprecatedLanguageValue, InvalidLanguageValue
 
-from data import languages
 from data.errors import DataError
 from data.files.paths import local_copy
 from data.language_id.identifiers import Prediction
 from data.language_id.opinions import fasttext_confusions
-from data.languages import NO_LANGUAGE, UNDETERMINED
+from data.languages import NO_LANGUAGE, UNDETERMINED, code_of_iso_639, find
 
 PREFIX = "__label__"
 UNKNOWN = frozenset({"und", "mul", "mis"})
@@ -177,23 +173,9 @@ def mc4_code(label: str) -> str:
     name = name if script else OF_LID_176.get(name, name)
     if name == NO_LANGUAGE:
         return NO_LANGUAGE
-    code = UNDETERMINED if name in UNKNOWN else _language_code(name)
-    variant = languages.find(f"{code}-{script}")
+    code = (None if name in UNKNOWN else code_of_iso_639(name)) or UNDETERMINED
+    variant = find(f"{code}-{script}")
     return code if variant is None else variant.code
-
-
-def _language_code(name: str) -> str:
-    if (entry := languages.find(name)) is not None:
-        return entry.code
-    try:
-        language = Lang(name)
-        macrolanguage = language.macro()
-    except (InvalidLanguageValue, DeprecatedLanguageValue):
-        return UNDETERMINED
-    for candidate in filter(None, (language, macrolanguage)):
-        if (entry := languages.find(candidate.pt3)) is not None:
-            return entry.code
-    return language.pt1 or language.pt3
 
 
 def training_text(model: Path) -> ModelTrainingText:

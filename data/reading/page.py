@@ -10,10 +10,12 @@ T, an offset for the Z, or neither. Text that is not a date of the calendar woul
 every year, so that it would win against the real dates of the same address.
 
 Batches carry pages between the steps of cleaning: `batch_to_pages(pages_to_batch(pages))` yields
-the same pages. `WRITTEN` has the columns of a finished corpus, in order, `REJECTED` those of
-rejected pages, and `BROKEN` those of broken records. No value of these is missing.
+the same pages, without their declarations, which the first step counts. `WRITTEN` has the columns
+of a finished corpus, in order, `REJECTED` those of rejected pages, and `BROKEN` those of broken
+records. No value of these is missing.
 """
 
+import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -86,6 +88,8 @@ class Page(NamedTuple):
         split: "train", "validation", or "" while undecided.
         cluster_size: number of near-duplicates that the page represents, itself included; 1 under
             rules without near-duplicate detection.
+        declaration: the archive's own words for the language, if they are not in the table of
+            languages; "" otherwise.
     """
 
     url: str
@@ -98,6 +102,7 @@ class Page(NamedTuple):
     language_probability: float = 0.0
     split: str = ""
     cluster_size: int = 1
+    declaration: str = ""
 
     @property
     def counted_language(self) -> str:
@@ -130,17 +135,21 @@ class BrokenRecord(NamedTuple):
             the uncompressed JSON lines, in rows of Parquet.
         reason: kind of damage, a stable name.
         detail: beginning of the reader's message.
+        size: number of uncompressed bytes; 0 where it is not known. It is counted and in no table.
     """
 
     file: str
     offset: int
     reason: str
     detail: str = ""
+    size: int = 0
 
     @classmethod
-    def at(cls, path: Path, offset: int, reason: str, detail: str = "") -> "BrokenRecord":
+    def at(
+        cls, path: Path, offset: int, reason: str, detail: str = "", size: int = 0
+    ) -> "BrokenRecord":
         """Returns the broken record of a file and offset."""
-        return cls("/".join(path.parts[-2:]), offset, reason, detail[:LONGEST_DETAIL])
+        return cls("/".join(path.parts[-2:]), offset, reason, detail[:LONGEST_DETAIL], size)
 
 
 def cut_to_nothing(path: Path) -> Iterator[BrokenRecord]:
@@ -205,4 +214,4 @@ def batch_to_pages(batch: pa.RecordBatch) -> Iterable[Page]:
     columns = [batch[name].to_pylist() for name in SCHEMA.names]
     removed = SCHEMA.get_field_index("removed_lines")
     columns[removed] = [tuple(rules) for rules in columns[removed]]
-    return map(Page._make, zip(*columns, strict=True))
+    return itertools.starmap(Page, zip(*columns, strict=True))

@@ -33,10 +33,8 @@ limit of a JSON line; all values of a file together have that of `parquet_files`
 """
 
 import codecs
-import contextlib
 import gzip
 import hashlib
-import itertools
 import json
 import re
 import zlib
@@ -49,7 +47,7 @@ import pyarrow as pa
 
 from data.errors import is_system_error
 from data.files.parquet_files import FREE_BYTES, NUMBER_BYTES, open_parquet, text_bytes
-from data.languages import declared_language
+from data.languages import declared_language, unlisted_declaration
 from data.reading.page import BrokenRecord, Page, cut_to_nothing, is_timestamp
 
 MC4 = re.compile(
@@ -70,7 +68,6 @@ MOST_VALUES = 500_000  # at most 130 bytes each, so 64 MB
 MARKS = (b"{", b"[", b",")  # one before each value but the first
 # Possessive, and to the end of the line if no quote ends it: the time is that of reading the line.
 STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
-LOOKED_AT = 100  # lines of a file and files, for a caution
 JSON_LINES_SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz")
 PARQUET_SUFFIXES = (".parquet",)
 FIELDS = ("text", "url", "timestamp", "lang", "language", "language_script", "split")
@@ -110,10 +107,12 @@ class JsonValue(NamedTuple):
     Attributes:
         offset: offset in bytes of the uncompressed stream.
         value: the value.
+        size: number of bytes of the line.
     """
 
     offset: int
     value: Any
+    size: int
 
 
 def read_json_lines(path: Path) -> Iterator[Page | BrokenRecord]:
@@ -123,7 +122,7 @@ def read_json_lines(path: Path) -> Iterator[Page | BrokenRecord]:
         if isinstance(row, BrokenRecord):
             yield row
         else:
-            yield _page_or_defect(path, row.offset, row.value, published)
+            yield _page_or_defect(path, row.offset, row.value, published, row.size)
 
 
 def values(path: Path) -> Iterator[JsonValue | BrokenRecord]:
@@ -133,16 +132,17 @@ def values(path: Path) -> Iterator[JsonValue | BrokenRecord]:
 
 
 def _value(path: Path, line: Line) -> JsonValue | BrokenRecord:
+    size = len(line.content)
     if _has_too_many_values(line.content):
-        return BrokenRecord.at(path, line.offset, "too_many_values")
+        return BrokenRecord.at(path, line.offset, "too_many_values", size=size)
     try:
         # Some programs begin a file with a byte-order mark.
         content = line.content.removeprefix(codecs.BOM_UTF8)
-        return JsonValue(line.offset, json.loads(content.decode("utf-8")))
+        return JsonValue(line.offset, json.loads(content.decode("utf-8")), size)
     except UnicodeDecodeError as error:
-        return BrokenRecord.at(path, line.offset, "invalid_utf8", str(error))
+        return BrokenRecord.at(path, line.offset, "invalid_utf8", str(error), size)
     except (ValueError, RecursionError) as error:
-        return BrokenRecord.at(path, line.offset, "not_json", str(error))
+        return BrokenRecord.at(path, line.offset, "not_json", str(error), size)
 
 
 def _has_too_many_values(content: bytes) -> bool:
@@ -159,12 +159,12 @@ def read_lines(path: Path) -> Iterator[Line | BrokenRecord]:
     with _open_unzipped(path) as stream:
         try:
             while line := stream.readline(LONGEST_LINE_BYTES):
+                begin, offset = offset, offset + len(line)
                 if not line.endswith(b"\n") and len(line) == LONGEST_LINE_BYTES:
-                    yield BrokenRecord.at(path, offset, "too_large")
                     offset += _skip_line(stream)
+                    yield BrokenRecord.at(path, begin, "too_large", size=offset - begin)
                 elif line.strip():
-                    yield Line(offset, line)
-                offset += len(line)
+                    yield Line(begin, line)
         except EOFError as error:
             yield BrokenRecord.at(path, offset, "truncated", str(error))
         except (OSError, zlib.error) as error:
@@ -186,34 +186,6 @@ def _skip_line(stream: BinaryIO) -> int:
         if part.endswith(b"\n"):
             break
     return skipped
-
-
-def unknown_languages(path: Path) -> Iterator[str]:
-    """Yields languages that the first lines or rows of a file declare and the table lacks."""
-    records = _first_rows(path) if path.name.endswith(PARQUET_SUFFIXES) else _first_values(path)
-    for record in records:
-        language = _string(record.get("lang") or record.get("language"))
-        if language and declared_language(language) is None:
-            yield language
-
-
-def _first_values(path: Path) -> Iterator[Mapping[str, Any]]:
-    for row in itertools.islice(values(path), LOOKED_AT):
-        if isinstance(row, JsonValue) and isinstance(row.value, Mapping):
-            yield row.value
-
-
-def _first_rows(path: Path) -> Iterator[Mapping[str, Any]]:
-    """Yields the first rows without their texts; none of a damaged file, which is read later."""
-    with (
-        contextlib.suppress(OSError, pa.ArrowException, *UNPRINTABLE),
-        open_parquet(path, FIELDS) as (file, left),
-    ):
-        columns = [name for name in _columns(file.schema_arrow)[0] if name in ("lang", "language")]
-        if file.num_row_groups and file.metadata.row_group(0).total_byte_size <= left:
-            batch = next(file.iter_batches(LOOKED_AT, row_groups=[0], columns=columns), None)
-            if batch is not None and sum(text_bytes(batch)) <= FREE_BYTES:  # a copy per row
-                yield from batch.to_pylist()
 
 
 def read_parquet(path: Path) -> Iterator[Page | BrokenRecord]:
@@ -238,7 +210,7 @@ def _rows(path: Path) -> Iterator[Page | BrokenRecord]:
             declared = file.metadata.row_group(group)
             if declared.total_byte_size > left:
                 detail = f"{declared.num_rows:,} rows"
-                yield BrokenRecord.at(path, row, "too_large", detail)
+                yield BrokenRecord.at(path, row, "too_large", detail, declared.total_byte_size)
                 row += declared.num_rows
                 continue
             rows = _batch_rows(declared)
@@ -248,14 +220,15 @@ def _rows(path: Path) -> Iterator[Page | BrokenRecord]:
                 for record, size in zip(records, sizes, strict=True):
                     left -= size + NUMBER_BYTES * batch.num_columns
                     if left < 0:
-                        yield BrokenRecord.at(path, row, "too_large", "and all rows after it")
+                        detail = "and all rows after it"
+                        yield BrokenRecord.at(path, row, "too_large", detail, size)
                         return
                     if isinstance(record, str):
-                        yield BrokenRecord.at(path, row, record)
+                        yield BrokenRecord.at(path, row, record, size=size)
                     elif size > LARGEST_VALUE_BYTES:
-                        yield BrokenRecord.at(path, row, "too_large")
+                        yield BrokenRecord.at(path, row, "too_large", size=size)
                     else:
-                        yield _page_or_defect(path, row, record | unread, published)
+                        yield _page_or_defect(path, row, record | unread, published, size)
                     row += 1
 
 
@@ -344,10 +317,12 @@ def is_named_as_a_test(path: str) -> bool:
 
 
 def _page_or_defect(
-    path: Path, offset: int, record: Any, published: Published
+    path: Path, offset: int, record: Any, published: Published, size: int
 ) -> Page | BrokenRecord:
     reason = defect_of(record, published)
-    return page_of(record, published) if reason is None else BrokenRecord.at(path, offset, reason)
+    if reason is not None:
+        return BrokenRecord.at(path, offset, reason, size=size)
+    return page_of(record, published)
 
 
 def defect_of(record: Any, published: Published) -> str | None:
@@ -381,6 +356,7 @@ def page_of(record: Mapping[str, Any], published: Published) -> Page:
         timestamp=_string(record.get("timestamp")),
         declared_language=declared_language(language, script) or published.language,
         split=_split(record, published),
+        declaration=unlisted_declaration(language),
     )
 
 

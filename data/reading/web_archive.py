@@ -41,7 +41,7 @@ from typing import NamedTuple
 
 from fastwarc.warc import HeaderMap
 
-from data.languages import declared_language
+from data.languages import declared_language, unlisted_declaration
 from data.reading import html
 from data.reading.html import html_of, is_too_complex
 from data.reading.page import BrokenRecord, Defect, Page, cut_to_nothing, is_timestamp
@@ -219,7 +219,7 @@ def _read(path: Path, read_record: RecordReader) -> Iterator[Page | BrokenRecord
         except BaseException as error:
             page = Defect.of(error)
         if isinstance(page, Defect):
-            yield BrokenRecord.at(path, record.offset, *page)
+            yield BrokenRecord.at(path, record.offset, *page, size=len(record.body))
         elif page is not None:
             yield page
 
@@ -265,8 +265,14 @@ def _page(record: ArchiveRecord, extract_text: Callable[[], str]) -> Page | Defe
     text = extract_text()
     if not text:
         return Defect("no_text", record.url)
-    language = declared_language(record.headers.get("WARC-Identified-Content-Language"))
-    return Page(url=record.url, text=text, timestamp=timestamp, declared_language=language)
+    declared = record.headers.get("WARC-Identified-Content-Language")
+    return Page(
+        url=record.url,
+        text=text,
+        timestamp=timestamp,
+        declared_language=declared_language(declared),
+        declaration=unlisted_declaration(declared),
+    )
 
 
 def text_of(content: str) -> str:
@@ -308,10 +314,11 @@ def _records(path: Path, section: Section) -> Iterator[ArchiveRecord | BrokenRec
                 line, is_first = _next_record(section), False
                 continue
             record = _record(section.content, offset, line)
-            if isinstance(record, str):
+            if isinstance(record, int):
+                yield BrokenRecord.at(path, offset, "too_large", size=record)
+            elif isinstance(record, str):
                 yield BrokenRecord.at(path, offset, record)
-                if record != "too_large":
-                    return
+                return
             blanks, line = _next_line(section.content)  # checks the end before the record is used
             if isinstance(record, ArchiveRecord):
                 yield record._replace(fills_member=is_first and not line and blanks in TWO_ENDS)
@@ -323,8 +330,11 @@ def _records(path: Path, section: Section) -> Iterator[ArchiveRecord | BrokenRec
         yield BrokenRecord.at(path, offset, damage.reason, damage.detail)
 
 
-def _record(content: io.BufferedReader, offset: int, version: bytes) -> ArchiveRecord | str:
-    """Returns the record that begins with this line, or the reason why it is broken."""
+def _record(content: io.BufferedReader, offset: int, version: bytes) -> ArchiveRecord | str | int:
+    """Returns the record that begins with this line; of a broken one the reason.
+
+    Of one that is too large the number of bytes is returned, which are skipped.
+    """
     block = _header_block(content, version)
     if block is None:
         return "unreadable"
@@ -338,9 +348,10 @@ def _record(content: io.BufferedReader, offset: int, version: bytes) -> ArchiveR
         return "no_content_length"
     length = int(text)
     if length > LARGEST_RECORD_BYTES:
-        while length > 0 and (part := content.read(min(length, PART_BYTES))):
-            length -= len(part)
-        return "too_large"
+        left = length
+        while left > 0 and (part := content.read(min(left, PART_BYTES))):
+            left -= len(part)
+        return length - left
     body = content.read(length)
     return ArchiveRecord(offset, headers, body) if len(body) == length else "truncated"
 

@@ -12,25 +12,16 @@ packed. A job that was killed resumes after its last finished work item.
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from data.errors import DataError
-from data.files.paths import is_remote
 from data.languages import UNDETERMINED
-from data.reading.records import (
-    JSON_LINES_SUFFIXES,
-    LOOKED_AT,
-    PARQUET_SUFFIXES,
-    is_named_as_a_test,
-    is_published_for_validation,
-    unknown_languages,
-)
+from data.reading.records import is_named_as_a_test, is_published_for_validation
 from pipeline.arguments import Clean
 from pipeline.beam.options import pipeline_options, runs_here
 from pipeline.beam.workspace import check_files, clear
@@ -46,10 +37,16 @@ from pipeline.corpus.onto.summary import (
     write_facts,
 )
 from pipeline.corpus.pages import lineage_of, manifest_of_corpus, read_corpus
-from pipeline.corpus.read import DEFAULT_CUT, Cut, InputFile
+from pipeline.corpus.read import DEFAULT_CUT, Cut
 from pipeline.corpus.request import CleaningRequest, cleaning_request, intent_of
 from pipeline.corpus.submission import output_paths, progress_shown, run_job, total_of
-from pipeline.corpus.summary import cautions, languages_with_pages, manifest_of, print_summary
+from pipeline.corpus.summary import (
+    cautions,
+    codes_in_words,
+    languages_with_pages,
+    manifest_of,
+    print_summary,
+)
 from pipeline.stage import Intent, Outcome, bytes_in_words, run_stage
 from pipeline.terminal import Terminal
 from pipeline.tokens.vocabulary import advised_command
@@ -68,11 +65,18 @@ def run(arguments: Clean, cut: Cut = DEFAULT_CUT) -> None:
     request = cleaning_request(arguments)
     work = partial(clean, request, cut, started)
     run_stage(intent_of(request), work, partial(clear, request.out))
-    languages = manifest_of_corpus(request.out).languages
-    if not any(entry.kept for entry in languages.values()):
+    manifest = manifest_of_corpus(request.out)
+    kept = {code for code, entry in manifest.languages.items() if entry.kept}
+    if not kept:
         raise DataError(
             "No page was kept; see the cautions above, and rejected/ and broken/ in "
             f"{request.arguments.out}, which have each page and record with its reason."
+        )
+    if kept == {UNDETERMINED}:
+        raise DataError(
+            f"No kept page has a language that is known{codes_in_words(manifest.declared)}, and "
+            'pages without one are not trained on; give records a "language" of '
+            "data/languages.tsv, or choose rules that identify languages."
         )
 
 
@@ -98,7 +102,6 @@ def clean(request: CleaningRequest, cut: Cut, started: float) -> Outcome:
             rules.held_out,
             request.languages,
             declared=trusts_declarations(rules),
-            unknown=undeclared_languages(request.files),
             tests=[file.path for file in request.files if is_named_as_a_test(file.path)],
             published=[
                 file.path for file in request.files if is_published_for_validation(file.path)
@@ -122,15 +125,6 @@ def _has_training_pages(corpus: str) -> bool:
     return any(
         entries[code].kept > entries[code].held_out for code in entries.keys() - {UNDETERMINED}
     )
-
-
-def undeclared_languages(files: Sequence[InputFile]) -> Iterator[str]:
-    """Yields languages that the table lacks, from the first records of the first files on disk."""
-    for file in files[:LOOKED_AT]:
-        if file.path.endswith((*JSON_LINES_SUFFIXES, *PARQUET_SUFFIXES)) and not is_remote(
-            file.path
-        ):
-            yield from unknown_languages(Path(file.path))
 
 
 def body_of(job: CleaningJob, request: CleaningRequest, tally: Tally) -> dict[str, Any]:

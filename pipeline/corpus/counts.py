@@ -5,16 +5,20 @@ tally has counts, positions of broken records, and the sorted runs that the item
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from msgspec import Struct, to_builtins
 
 from data.corpus_manifest import interval
 from data.files.json_files import Count, RelativePath
+from data.languages import UNDETERMINED
 from data.reading.page import BrokenRecord, Dropped, NotAsked, Page
 
 HOSTS, BLOCKED_ENTRIES, OPTED_OUT_ENTRIES = "hosts", "blocked_entries", "opted_out_entries"
+DECLARED = "declared"  # kind of count: pages by language, and by what they declare in its place
+MOST_DECLARATIONS = 20  # of a work item, as strangers may write any number
+OTHER_DECLARATIONS = "others"
 SAMPLES = 5  # broken records per reason in the manifest; `broken/records.parquet` has them all
 
 COUNTED = {
@@ -117,8 +121,24 @@ class Tally(Struct, kw_only=True):
         """Counts records that are not pages."""
         for record in records:
             self.add("broken", detail=record.reason)
+            self.add("broken_bytes", detail=record.reason, number=record.size)
             places = [*self.broken.get(record.reason, ()), (record.file, record.offset)]
             self.broken[record.reason] = sorted(places)[:SAMPLES]
+
+    def count_read(self, pages: Sequence[Page]) -> None:
+        """Counts pages as they were read, and what they declare that the table of languages lacks.
+
+        Of many declarations only the first are named.
+        """
+        self.add("read", number=len(pages))
+        self.add("text_bytes", number=sum(len(page.text.encode()) for page in pages))
+        names = {name for names in self.counts.get(DECLARED, {}).values() for name in names}
+        for page in pages:
+            if name := page.declaration:
+                if name not in names and len(names) >= MOST_DECLARATIONS:
+                    name = OTHER_DECLARATIONS
+                names.add(name)
+                self.add(DECLARED, page.declared_language or UNDETERMINED, name)
 
     def as_json(self) -> dict[str, Any]:
         """Returns the part of the tally that its file holds, the same on retry."""

@@ -17,7 +17,7 @@ AnyRules = RuleSet | WebRuleSet | Untouched
 
 # Raised when an unfinished job of an earlier version may not be resumed: other rules, other files
 # in the workspace.
-VERSION = 15
+VERSION = 16
 
 # Partitions of lines per partition of another exchange. Where pages are short, addresses are most
 # of the input, so they have as many as lines.

@@ -242,7 +242,7 @@ class ReadShard:
         ):
             records = self._records(number, files.tally)
             for chunk, broken in chunks(records, self.cut.chunk_characters):
-                files.tally.add("read", number=len(chunk))
+                files.tally.count_read(chunk)
                 files.tally.count_broken(broken)
                 if broken:
                     broken_file.write_batch(broken_batch(broken))

@@ -4,8 +4,8 @@ Counts and summary are made from the job's `Tally`, which counts by (kind, langu
 invariant of the stage is checked here: read = kept + rejected + not requested.
 
 Cautions are what a user should know before the next command reads the corpus. They are computed
-from the manifest's body alone: nothing kept, mostly broken, one reason for most pages, requested
-languages without pages, nothing held out, or many pages held out together.
+from the manifest's body alone: nothing kept, most records or bytes broken, one reason for most
+pages, requested languages without pages, nothing held out, or many pages held out together.
 """
 
 from collections import Counter
@@ -19,12 +19,14 @@ from rich.table import Column, Table
 from data.errors import join_names
 from data.files.parquet_files import row_count
 from data.languages import UNDETERMINED, all_languages
+from data.reading.html import LARGEST_HTML_BYTES
+from data.reading.records import LONGEST_LINE_BYTES
 from data.rules import rule_sets
 from data.rules.english_lines import LONGEST_PAGE_CHARACTERS
 from data.rules.held_out import AsPublished, ShareOfEachLanguage, ShareOfUnsplitPages
 from data.rules.rule_sets import LanguageBy, RuleSet, Untouched, WebRuleSet
-from pipeline.corpus.counts import Tally
-from pipeline.corpus.job import CleaningJob
+from pipeline.corpus.counts import DECLARED, OTHER_DECLARATIONS, Tally
+from pipeline.corpus.job import CleaningJob, trusts_declarations
 from pipeline.corpus.pages import page_files
 
 MOST_CONFUSED = 3  # languages in the manifest that CLD3 confuses with one
@@ -59,7 +61,8 @@ def manifest_of(
         "languages": {code: _language(tally, code, job) for code in _seen(tally)},
         "not_asked": {"files": dict(sorted(not_read.items())), "pages": _not_asked(tally)},
         "broken_records": _broken(tally),
-        "input": {"files": files, "records": read},
+        "input": {"files": files, "records": read, "text_bytes": tally.number("text_bytes")},
+        "declared": _declared(tally) if trusts_declarations(job.rules) else {},
     }
 
 
@@ -67,13 +70,20 @@ def print_summary(console: Console, body: Mapping[str, Any], seconds: float) -> 
     """Prints the numbers of pages read, kept and rejected, by reason."""
     entries = list(body["languages"].values())
     rejected = sum((Counter(entry["rejected"]) for entry in entries), Counter())
+    lost = sum(record["bytes"] for record in body["broken_records"].values())
     counts = {
         "pages read": body["input"]["records"],
         "kept": sum(entry["kept"] for entry in entries),
         "  of them held out": sum(entry["held_out"] for entry in entries),
         **{f"rejected: {reason}": count for reason, count in rejected.most_common()},
         **{f"{what} not requested": sum(n.values()) for what, n in body["not_asked"].items() if n},
+        **{
+            f"declared as {name}: counted as {code}": count
+            for code, names in body["declared"].items()
+            for name, count in names.items()
+        },
         **{f"broken: {name}": record["count"] for name, record in body["broken_records"].items()},
+        **({"  bytes of them": lost} if lost else {}),
         "languages with pages": languages_with_pages(body),
     }
     print_counts(console, counts, seconds)
@@ -136,6 +146,18 @@ def _by_kind(rules: RuleSet | WebRuleSet) -> dict[str, Any]:
     }
 
 
+def _declared(tally: Tally) -> dict[str, dict[str, int]]:
+    """Returns the commonest declarations of each language that the table lacks, and the rest."""
+    declared = {}
+    for code in _in_order(tally.languages(DECLARED)):
+        details = tally.details(DECLARED, code)
+        others = details.pop(OTHER_DECLARATIONS, 0)
+        named = dict(sorted(details.items(), key=lambda entry: (-entry[1], entry[0]))[:NAMED])
+        others += details.total() - sum(named.values())
+        declared[code] = named | ({OTHER_DECLARATIONS: others} if others else {})
+    return declared
+
+
 def _seen(tally: Tally) -> list[str]:
     return _in_order(tally.languages("kept", "rejected"))
 
@@ -191,6 +213,7 @@ def _broken(tally: Tally) -> dict[str, Any]:
     return {
         reason: {
             "count": count,
+            "bytes": tally.details("broken_bytes")[reason],
             "samples": [f"{file}@{offset}" for file, offset in tally.broken[reason]],
         }
         for reason, count in tally.details("broken").items()
@@ -210,7 +233,6 @@ def cautions(
     requested: Sequence[str] | None = None,
     *,
     declared: bool = False,
-    unknown: Iterable[str] = (),
     tests: Sequence[str] = (),
     published: Sequence[str] = (),
 ) -> Iterator[str]:
@@ -221,7 +243,6 @@ def cautions(
         rule: rule of the held-out pages.
         requested: languages that the user named; None for all.
         declared: whether languages are those that pages declare.
-        unknown: some of the declared codes that are not in the table.
         tests: files that are named as a test or validation split, and read as any other.
         published: files of published text that is held out there.
     """
@@ -245,17 +266,12 @@ def cautions(
         )
     if missing := [code for code in requested or () if code not in kept]:
         yield f"No page was kept in {_few(missing)}, which --languages names."
-    if kept and set(kept) == {UNDETERMINED}:
-        yield (
-            "No kept page has a language, and pages without one are not trained on; give records a "
-            '"language" that is in data/languages.tsv, or choose rules that identify languages.'
-        )
-    elif declared and (without := kept.get(UNDETERMINED)):
-        codes = join_names(dict.fromkeys(unknown))
-        such = f" ({codes})" if codes else ""
+    without = kept.get(UNDETERMINED)
+    if declared and without and len(kept) > 1:
         yield (
             f"{without:,} of {sum(kept.values()):,} kept pages declare no language or a code that "
-            f"is not in data/languages.tsv{such}; they are in pages/und and are not trained on."
+            f"is not known{codes_in_words(body['declared'])}; they are in pages/und and are not "
+            "trained on."
         )
     without = [c for c in kept if c != UNDETERMINED and not languages[c]["held_out"]]
     single = [code for code in without if kept[code] == 1]
@@ -280,6 +296,16 @@ def cautions(
         yield from _of_shared_addresses(languages, kept, rule)
 
 
+def codes_in_words(declared: Mapping[str, Mapping[str, int]]) -> str:
+    """Returns the declared codes that are not known, with their pages, in brackets; "" for none."""
+    unknown = declared.get(UNDETERMINED, {})
+    return (
+        f" ({join_names(f'{name}: {pages:,}' for name, pages in unknown.items())})"
+        if unknown
+        else ""
+    )
+
+
 def _of_shared_addresses(
     languages: Mapping[str, Any], kept: Mapping[str, int], rule: ShareOfEachLanguage
 ) -> Iterator[str]:
@@ -297,16 +323,20 @@ def _of_shared_addresses(
 
 
 def _of_input(body: Mapping[str, Any]) -> Iterator[str]:
-    pages = body["input"]["records"]
     broken = {reason: entry["count"] for reason, entry in body["broken_records"].items()}
-    whole = pages + sum(broken.values())
+    sizes = {reason: entry["bytes"] for reason, entry in body["broken_records"].items()}
+    whole = body["input"]["records"] + sum(broken.values())
+    whole_bytes = body["input"]["text_bytes"] + sum(sizes.values())
+    is_most = sum(broken.values()) > MOST * whole
     if not whole:
         yield "The input has no record."
-    elif sum(broken.values()) > MOST * whole:
-        reason = max(broken, key=lambda name: broken[name])
+    elif is_most or sum(sizes.values()) > MOST * whole_bytes:
+        measure = broken if is_most else sizes
+        reason = max(measure, key=lambda name: measure[name])
         yield (
-            f"{sum(broken.values()):,} of {whole:,} records are broken, most as "
-            f"{reason}{EXPECTED.get(reason, '')}; broken/records.parquet has the place of each."
+            f"{sum(broken.values()):,} of {whole:,} records, {sum(sizes.values()):,} of "
+            f"{whole_bytes:,} bytes, are broken, most as {reason}{EXPECTED.get(reason, '')}; "
+            "broken/records.parquet has the place of each."
         )
     if "truncated" in broken:
         places = [
@@ -331,6 +361,10 @@ def _of_reasons(body: Mapping[str, Any]) -> Iterator[str]:
 
 
 EXPECTED = {
+    "too_large": (
+        f" (a record has at most {LONGEST_LINE_BYTES >> 20} MiB, a page of HTML "
+        f"{LARGEST_HTML_BYTES >> 20} MiB; divide longer documents)"
+    ),
     "invalid_utf8": " (text is to be in UTF-8; convert the file, for example by iconv)",
     "no_text": ' (a record needs text in its field "text")',
     "no_url": ' (a "url" is text, or left out)',

@@ -1,8 +1,10 @@
 import iso639
 import pytest
 
+from data import languages
 from data.errors import DataError
 from data.languages import (
+    LONGEST_DECLARATION,
     all_languages,
     codes,
     declared_language,
@@ -10,6 +12,7 @@ from data.languages import (
     get,
     iso639_3_codes,
     table_rows,
+    unlisted_declaration,
 )
 
 
@@ -77,3 +80,49 @@ def test_codes():
 )
 def test_declared(header, code):
     assert declared_language(header) == code
+
+
+@pytest.mark.parametrize(
+    "tags, code",
+    [
+        ("zh-CN zh_TW zh-hant-hk yue-Hant-HK zh-yue chi Chinese", "zh"),
+        ("en-US en_GB.UTF-8 EN-us-x-code english", "en"),
+        ("pt-BR por_PT", "pt"),
+        ("sr-Latn sr_RS@latin", "sr"),
+        ("hi-Latn-IN HI_latn hi-Latn-u-nu-deva", "hi-Latn"),
+        ("ru-Latn-x-deva ru_Latn_RU", "ru-Latn"),
+        ("zh-Latn-pinyin cmn-Latn", "zh-Latn"),
+        ("hi-x-latn hi-Deva-IN hi-u-Latn", "hi"),  # no script behind a singleton
+        ("he-IL iw-IL", "iw"),
+        ("nn-NO nb_NO", "no"),
+        ("arz_Arab ar-EG ary", "ar"),
+        ("hr-HR bs tlh und-Latn x-sw -CN _ english-text", None),
+    ],
+)
+def test_a_declared_tag_is_the_language_of_its_first_subtag(tags, code):
+    assert {tag: declared_language(tag) for tag in tags.split()} == dict.fromkeys(
+        tags.split(), code
+    )
+
+
+def test_the_script_of_a_tag_counts_before_that_of_its_record():
+    assert declared_language("hin", "Latn") == "hi-Latn"
+    assert declared_language("hi-Deva-IN", "Latn") == "hi"
+    assert declared_language("West Frisian", "Latn") == "fy"
+
+
+def test_tags_of_any_length_and_number_take_no_memory():
+    assert declared_language("zh-" + "a" * 10_000_000) is None
+    assert len(unlisted_declaration("z" * 10_000_000)) == LONGEST_DECLARATION
+    for number in range(10_000):
+        assert declared_language(f"zh-x-{number}", f"{number}") == "zh"
+    for cache in (languages._declared, languages.code_of_iso_639):
+        assert cache.cache_info().currsize <= 4096
+
+
+def test_only_declarations_that_the_table_lacks_are_unlisted():
+    listed = ["sw", "swa", "he", "ZH-hans", "hi-latn"]
+    assert [unlisted_declaration(name) for name in [*listed, "", None, " ,en"]] == [""] * 8
+    assert unlisted_declaration(" pt-BR , en") == "pt-BR"
+    assert unlisted_declaration("Swahili") == "Swahili"
+    assert unlisted_declaration("x\x1b\ud800") == "x\\x1b\\ud800"

