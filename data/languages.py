@@ -155,11 +155,11 @@ def declared_language(header: str | None, script: str = "") -> str | None:
     name = _first_of(header)
     if not name or max(len(name), len(script)) > LONGEST_DECLARATION:
         return None
-    return _declared(name, script)
+    return _code_of_declaration(name, script)
 
 
 def unlisted_declaration(header: str | None) -> str:
-    """Returns a declared language that is no code or alias of the table, as text; else ""."""
+    """Returns a declared language that is not a code or alias of the table, as text; else ""."""
     name = _first_of(header)
     return "" if find(name) else escape_controls(name[:LONGEST_DECLARATION])
 
@@ -169,7 +169,7 @@ def _first_of(header: str | None) -> str:
 
 
 @functools.lru_cache(maxsize=4096)  # of pages few, but strangers may write any
-def _declared(name: str, script: str) -> str | None:
+def _code_of_declaration(name: str, script: str) -> str | None:
     language = find(name) or _by_english_name().get(name.lower())
     if language is None:
         first, *others = re.split("[-_]", name)

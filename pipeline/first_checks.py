@@ -18,7 +18,7 @@ from pathlib import Path
 
 from data.files.paths import Place, exists, instead_of_directory, is_remote, place
 from data.languages import codes
-from data.tokens.tokenizer import LEAST_IDS, MODEL_FILE, load_any
+from data.tokens.tokenizer import LEAST_IDS, MODEL_FILE, MOST_IDS, load_any
 from model.config import ConfigurationError, DistillationConfig
 from pipeline import arguments
 from pipeline.artifacts import (
@@ -222,12 +222,18 @@ def check_training(command: arguments.Vocabulary) -> None:
     coverage = command.character_coverage
     ranges = (
         ("--character-coverage", coverage, 0.98 <= coverage <= 1, "of at least 0.98, at most 1"),
-        ("--size", size, size >= LEAST_IDS, f"at least {LEAST_IDS}: sentinels, bytes and a piece"),
+        (
+            "--size",
+            size,
+            LEAST_IDS <= size <= MOST_IDS,
+            f"at least {LEAST_IDS}, sentinels, bytes and a piece, and at most {MOST_IDS}, where "
+            "SentencePiece begins",
+        ),
         ("--sample-characters", sampled, sampled > 0, "1 or more"),
     )
     for name, value, fits, wanted in ranges:
         if not fits:
-            raise ArtifactError(f"{name} was {value:g}; give a number {wanted}.")
+            raise ArtifactError(f"{name} was {value:.12g}; give a number {wanted}.")
 
 
 def check_vocabulary(directory: str) -> None:

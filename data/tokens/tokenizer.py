@@ -22,6 +22,7 @@ joined before. It has no types of pieces: a literal "<0x0A>" in a text becomes a
 """
 
 import base64
+import sys
 import unicodedata
 from functools import cached_property
 from pathlib import Path
@@ -41,7 +42,10 @@ MOST_BYTES = 256 << 20  # mT5's has 4 MB
 SENTINELS = 100
 PADDING, EOS, UNKNOWN = 0, 1, 2
 BYTES = 256  # pieces of the byte fallback
-LEAST_IDS = SENTINELS + BYTES + len((PADDING, EOS, UNKNOWN)) + 1  # with one piece
+WITHOUT_PIECES = SENTINELS + BYTES + len((PADDING, EOS, UNKNOWN))  # ids beside those of pieces
+LEAST_IDS = WITHOUT_PIECES + 1
+MOST_SEEDS = 1_000_000  # beside characters, from which SentencePiece begins (`seed_pieces`)
+MOST_IDS = WITHOUT_PIECES + sys.maxunicode + 1 + MOST_SEEDS
 ROW_MULTIPLE = 128  # T5X pads 250,100 ids to 250,112 rows, for the matrix units
 SPACE = "\u2581"  # SentencePiece's visible space, before a word
 CONTROL_PIECE, UNKNOWN_PIECE = 3, 2  # kinds of pieces in sentencepiece_model.proto

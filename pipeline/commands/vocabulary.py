@@ -29,12 +29,14 @@ from data.errors import DataError
 from data.files.atomic import atomic_write
 from data.files.digests import digest_of_contents
 from data.files.paths import read_bytes
+from data.tokens.seed_pieces import most_pieces
 from data.tokens.tokenizer import (
     EOS,
     MODEL_FILE,
     PADDING,
     SENTINELS,
     UNKNOWN,
+    WITHOUT_PIECES,
     Tokenizer,
     check_kind,
     ends_in_control_pieces,
@@ -52,7 +54,9 @@ from pipeline.stage import Identity, Intent, Outcome, files_of, run_stage
 from pipeline.stopping import at_second_signal
 from pipeline.terminal import Terminal
 from pipeline.tokens.vocabulary import (
+    ADVISED,
     LONGEST_SENTENCE_BYTES,
+    MOST_COUNTED,
     STAGE,
     VocabularyTraining,
     requested_training,
@@ -194,7 +198,9 @@ def train(sentences: Iterator[str], size: int, character_coverage: float) -> byt
     model = io.BytesIO()
     # SentencePiece takes an exception of its iterator for the end of the text, so the sample is
     # drawn before. The list is freed once it has been read, before the suffix array is made.
-    drawn = iter([*sentences])
+    drawn = [*sentences]
+    check_substrings(drawn, size)
+    drawn = iter(drawn)
     try:
         sentencepiece.SentencePieceTrainer.train(  # pyright: ignore[reportAttributeAccessIssue]
             sentence_iterator=drawn,
@@ -217,6 +223,24 @@ def train(sentences: Iterator[str], size: int, character_coverage: float) -> byt
             f"{misfit(str(error))}."
         ) from error
     return append_control_pieces(model.getvalue(), sentinel_pieces())
+
+
+def check_substrings(lines: Sequence[str], size: int) -> None:
+    """Checks that a large sample has as many substrings as a size has pieces.
+
+    Of a small one SentencePiece itself reports the exact number within seconds.
+
+    Raises:
+        DataError: if it has not.
+    """
+    if sum(map(len, lines)) <= MOST_COUNTED:
+        return
+    if (most := WITHOUT_PIECES + most_pieces(lines, size - WITHOUT_PIECES)) < size:
+        raise DataError(
+            f"A vocabulary of {size} ids was asked; the text has pieces for fewer than {most}, and "
+            f"training drops most of these: give a far smaller --size, such as {ADVISED}, or more "
+            "text."
+        )
 
 
 def misfit(reported: str) -> str:

@@ -62,7 +62,7 @@ def manifest_of(
         "not_asked": {"files": dict(sorted(not_read.items())), "pages": _not_asked(tally)},
         "broken_records": _broken(tally),
         "input": {"files": files, "records": read, "text_bytes": tally.number("text_bytes")},
-        "declared": _declared(tally) if trusts_declarations(job.rules) else {},
+        "declared": _declarations_by_language(tally) if trusts_declarations(job.rules) else {},
     }
 
 
@@ -146,7 +146,7 @@ def _by_kind(rules: RuleSet | WebRuleSet) -> dict[str, Any]:
     }
 
 
-def _declared(tally: Tally) -> dict[str, dict[str, int]]:
+def _declarations_by_language(tally: Tally) -> dict[str, dict[str, int]]:
     """Returns the commonest declarations of each language that the table lacks, and the rest."""
     declared = {}
     for code in _in_order(tally.languages(DECLARED)):

@@ -116,7 +116,7 @@ def test_tags_of_any_length_and_number_take_no_memory():
     assert len(unlisted_declaration("z" * 10_000_000)) == LONGEST_DECLARATION
     for number in range(10_000):
         assert declared_language(f"zh-x-{number}", f"{number}") == "zh"
-    for cache in (languages._declared, languages.code_of_iso_639):
+    for cache in (languages._code_of_declaration, languages.code_of_iso_639):
         assert cache.cache_info().currsize <= 4096
 
 

@@ -80,6 +80,7 @@ MISTAKES = {
     "vocabulary --corpus none --sise 1000 --out o": "vocabulary has no option --sise. Did you",
     "vocabulary --corpus none --size 1000 --out o": NO_CORPUS,
     "vocabulary --corpus c --size 200 --out o": "--size was 200; give a number at least 360",
+    "vocabulary --corpus c --size 999999999 --out o": "--size was 999999999; give a number",
     "vocabulary --corpus c --size 2000 --character-coverage 5 --out o": "coverage was 5;",
     "vocabulary --model none --out o": "A vocabulary was expected at none, which does not exist",
     "tokenize --corpus none --vocabulary none --out o": "vocabulary output was expected in none",

@@ -5,6 +5,7 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
+import sentencepiece
 from msgspec import to_builtins
 from small_corpora import texts_of, write_corpus
 
@@ -15,6 +16,7 @@ from pipeline.commands import vocabulary
 from pipeline.corpus.pages import read_corpus
 from pipeline.tokens import vocabulary as checks
 from pipeline.tokens.vocabulary import (
+    MOST_COUNTED,
     advised_command,
     least_size,
     requested_training,
@@ -45,6 +47,15 @@ def test_a_small_corpus_is_told_a_size_that_fits_and_a_sample_with_all_of_its_te
     (size,) = re.findall("give --size ([0-9]+) or less", str(told.value))
     vocabulary.run(replace(asked, size=int(size)))
     assert (tmp_path / "vocabulary/manifest.json").exists()
+
+
+def test_a_size_that_no_substrings_fill_is_refused_before_training(monkeypatch):
+    trained = []
+    monkeypatch.setattr(sentencepiece.SentencePieceTrainer, "train", lambda **_: trained.append(1))
+    lines = texts_of("sw", 40) * (MOST_COUNTED // 1000)
+    with pytest.raises(DataError, match="a far smaller --size, such as 4096, or more text"):
+        vocabulary.train(iter(lines), 200_000, 0.9999)
+    assert trained == []
 
 
 def test_a_corpus_of_many_characters_is_told_a_size_with_room_for_them(tmp_path, monkeypatch):
