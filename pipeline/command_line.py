@@ -126,15 +126,21 @@ def merge_repeated(argv: list[str]) -> list[str]:
 
 
 def check_values(argv: list[str]) -> None:
-    """Checks that no option has an empty value, as of a variable of a shell that is not set.
+    """Checks that no option lacks its values or has an empty one, as of a shell's unset variable.
+
+    Of an option of several values the parser would take none.
 
     Raises:
-        ArtifactError: if one has.
+        ArtifactError: if one does or has.
     """
-    for option, value in itertools.pairwise([*argv, "end"]):
+    kind = COMMANDS.get(argv[0]) if argv else None
+    for option, value in itertools.pairwise([*argv, "--end"]):
         name, separator, own = option.partition("=")
         if name.startswith("--") and (own if separator else value) == "":
             raise ArtifactError(f"{argv[0]} was given {name} with an empty value; write one.")
+        takes_value = _type_of(kind, _field_of(name)) not in (None, bool)
+        if takes_value and not separator and option_of(value):
+            raise ArtifactError(f"{argv[0]} was given {name} without a value; write one after it.")
 
 
 def check_words(argv: list[str]) -> None:
