@@ -152,7 +152,7 @@ class Score(StageArguments):
     """Directory for manifest.json and pages/: a table beside each file of the corpus, a row per
     page; local or on an object store."""
     benchmarks: tuple[str, ...] = ()
-    """Files of benchmarks (JSON Lines, Parquet, TSV or plain text); pages that share 13
+    """Files of benchmarks (JSON Lines, Parquet, TSV or plain text) or globs; pages that share 13
     words with one are marked."""
     language_identifier: str | None = None
     """fastText model (.bin or .ftz) to ask beside CLD3 and CLD2, local or on an object store; needs

@@ -32,15 +32,6 @@ class ArtifactError(ValueError):
     """An unusable input or output directory; the message states asked, found and what to do."""
 
 
-def no_such_input(pattern: str) -> DataError:
-    """Returns the refusal of an input that names no file."""
-    what = "is a directory" if os.path.isdir(pattern) else "names no file"
-    return DataError(
-        f"Input {pattern!r} {what}; "
-        "give existing files, or a quoted glob such as 'crawl/*.warc.wet.gz'."
-    )
-
-
 REFUSALS = (ArtifactError, DataError, ConfigurationError)  # each message is whole as it is
 
 

@@ -31,7 +31,8 @@ from pipeline.artifacts import (
     is_finished,
     read_manifest,
 )
-from pipeline.errors import ArtifactError, no_such_input
+from pipeline.corpus.other_formats import no_such_input
+from pipeline.errors import ArtifactError
 from pipeline.planning.topology import check_name
 from pipeline.recipe import named
 from pipeline.recipe.overrides import check_seeds, override

@@ -10,8 +10,9 @@ Each file is one work item; an interrupted job resumes after its last finished f
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from typing import Any
 
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -28,6 +29,7 @@ from pipeline.beam.job import do_items
 from pipeline.beam.options import check_workers_reach, pipeline_options, use_store_options
 from pipeline.beam.workspace import Workspace, check_files, clear, workspace_key
 from pipeline.corpus.pages import PAGES_FOLDER, CorpusFile, corpus_files, read_corpus
+from pipeline.corpus.read import names_of
 from pipeline.curation.score import BENCHMARK, ScoreFile, ScoreRecord, Scoring, manifest_of
 from pipeline.errors import ArtifactError
 from pipeline.stage import Identity, Intent, Outcome, Reading, files_of, run_stage
@@ -57,6 +59,8 @@ class ScoreRequest:
 def checked_request(arguments: Score) -> ScoreRequest:
     """Returns the job that the arguments name.
 
+    Globs of benchmarks are replaced by the files that they match.
+
     Raises:
         ArtifactError: if there is no such corpus.
         DataError: if workers do not reach it, a benchmark is damaged, or the identifier cannot be
@@ -64,6 +68,8 @@ def checked_request(arguments: Score) -> ScoreRequest:
     """
     options = pipeline_options(arguments.beam)
     use_store_options(options)
+    benchmarks = tuple(chain.from_iterable(map(names_of, arguments.benchmarks)))
+    arguments = replace(arguments, benchmarks=benchmarks)
     model = arguments.language_identifier
     places = [arguments.corpus, arguments.out, *arguments.benchmarks]
     check_workers_reach(options, places if model is None else [*places, model])

@@ -64,8 +64,8 @@ from pipeline.corpus import spills
 from pipeline.corpus.counts import Tally
 from pipeline.corpus.judgements import Judgement, judge_page
 from pipeline.corpus.keys import NUMBERS, numbers_from
+from pipeline.corpus.other_formats import no_such_input, unknown_format
 from pipeline.corpus.spills import page_spill
-from pipeline.errors import no_such_input
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -371,10 +371,7 @@ def input_files(patterns: Collection[str], base: str = COMMON_CRAWL) -> list[Inp
             raise no_such_input(pattern)
         unreadable = next((file for file in matched if not is_readable(file.path)), None)
         if unreadable is not None:
-            raise DataError(
-                f"Input {unreadable.path!r} has an unknown format; "
-                f"files must end in {', '.join(READERS)}."
-            )
+            raise unknown_format(unreadable.path, tuple(READERS))
         files.update((identity(file.path), file) for file in matched)
     return sorted(files.values())
 

@@ -27,6 +27,7 @@ from data.rules.held_out import AsPublished, ShareOfEachLanguage, ShareOfUnsplit
 from data.rules.rule_sets import LanguageBy, RuleSet, Untouched, WebRuleSet
 from pipeline.corpus.counts import DECLARED, OTHER_DECLARATIONS, Tally
 from pipeline.corpus.job import CleaningJob, trusts_declarations
+from pipeline.corpus.other_formats import ARRAY_TO_LINES, RENAMED_FIELD
 from pipeline.corpus.pages import page_files
 
 MOST_CONFUSED = 3  # languages in the manifest that CLD3 confuses with one
@@ -366,13 +367,16 @@ EXPECTED = {
         f"{LARGEST_HTML_BYTES >> 20} MiB; divide longer documents)"
     ),
     "invalid_utf8": " (text is to be in UTF-8; convert the file, for example by iconv)",
-    "no_text": ' (a record needs text in its field "text")',
+    "no_text": f' (a record needs text in its field "text"; {RENAMED_FIELD} renames another)',
     "no_url": ' (a "url" is text, or left out)',
     "invalid_timestamp": ' (a "timestamp" is text in ISO 8601, or left out)',
     "too_many_values": " (a record of more than 500,000 JSON values is not read as a page)",
     "not_a_response": " (of a WARC file responses are read; name a WET file .warc.wet.gz)",
-    "not_json": " (each line is to be one JSON object)",
-    "not_an_object": ' (each line is to be one JSON object, with text in its field "text")',
+    "not_json": f" (each line is to be one JSON object; {ARRAY_TO_LINES} makes lines of an array)",
+    "not_an_object": (
+        ' (each line is to be one JSON object, with text in its field "text"; '
+        f"{ARRAY_TO_LINES} makes lines of an array)"
+    ),
 }
 REMEDIES = {
     "duplicate_url": (

@@ -18,7 +18,7 @@ from data.language_id import columns
 from pipeline import cli
 from pipeline.arguments import Score
 from pipeline.artifacts import MANIFEST
-from pipeline.commands.score import run
+from pipeline.commands.score import intents, run
 from pipeline.curation.score import ScoreFile, ScoresManifest, read_scores, thresholds_of
 from pipeline.errors import ArtifactError
 
@@ -58,6 +58,19 @@ def test_a_benchmark_that_is_not_there_is_refused(corpus, tmp_path):
     with pytest.raises(DataError, match=r"The benchmark no\.jsonl does not exist; check its path"):
         run(asked)
     assert not (tmp_path / "scores").exists()
+
+
+def test_globs_of_benchmarks_are_the_files_that_they_match(corpus, tmp_path):
+    for name in "ab":
+        text = " ".join(f"{name}{number}" for number in range(13))
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps({"text": text}))
+    asked = Score(corpus=str(corpus), out=str(tmp_path / "scores"))
+    by_name = tuple(str(tmp_path / f"{name}.jsonl") for name in "ab")
+    (named,) = intents(replace(asked, benchmarks=by_name))
+    (matched,) = intents(replace(asked, benchmarks=(str(tmp_path / "*.jsonl"),)))
+    assert matched == named
+    with pytest.raises(DataError, match=r"The benchmark .*/\*\.tsv does not exist"):
+        run(replace(asked, benchmarks=(str(tmp_path / "*.tsv"),)))
 
 
 def test_an_identifier_that_cannot_be_loaded_is_refused_before_any_worker(corpus, tmp_path):
