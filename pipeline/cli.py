@@ -49,6 +49,7 @@ import traceback
 from collections.abc import Iterable
 from typing import Any
 
+from data.files.stores import ask_first
 from pipeline.artifacts import code_version
 from pipeline.command_line import (
     COMMANDS,
@@ -157,6 +158,7 @@ def command_of(argv: list[str]) -> Any:
 
 def execute(name: str, command: Any) -> None:
     """Runs a command, or shows what it would do."""
+    ask_first()
     if hasattr(command, "deterministic"):
         set_compiler_flags(deterministic=command.deterministic)
     importlib.import_module("pipeline.first_checks").check_first(command)

@@ -11,6 +11,11 @@ end is one sentence. Signals and errors of this machine's disk are raised as the
 exponentially with jitter, to about a minute in all, after fsspec's own few tries within a second or
 two.
 
+A command first asks a store whether it answers at all, for 12 seconds: a mistyped endpoint or a
+machine without a network is not an outage. Each library waits in its own way (httpx, botocore and
+aiohttp for up to five minutes per try), so the question is a thread, which is left behind. Workers
+do not ask, as an outage may begin with them.
+
 TensorStore, which reads and writes checkpoints, names a folder of a store in its own way. The place
 is taken from fsspec's client, so that arrays go to the server that all other files go to, whether
 an environment variable or a configuration file names it. Keys are never taken: TensorStore, too,
@@ -21,6 +26,7 @@ import errno
 import functools
 import json
 import os
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -42,6 +48,7 @@ PERMANENT = (DataError, FileNotFoundError, PermissionError, ImportError)
 PERMANENT_OF_BOTOCORE = ("NoCredentialsError", "ParamValidationError")  # may not be installed
 PERMANENT_HERE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # of this machine's disk
 PERMANENT_STATUS = (400, 401, 403, 404)  # attribute `code` of gcsfs's errors
+ANSWER_SECONDS = 12.0
 RETRIES = {
     "max_retries": ATTEMPTS,
     "initial_delay": f"{FIRST_WAIT_SECONDS}s",
@@ -50,6 +57,8 @@ RETRIES = {
 AWS, GOOGLE = ".amazonaws.com", "https://storage.googleapis.com"
 GOOGLE_URL = "TENSORSTORE_GCS_HTTP_URL"  # the only way to tell TensorStore of another server
 _options: dict[str, Mapping[str, Any]] = {}
+_asked_first = False  # whether this process is a command, which asks stores before it reads
+_answered: set[str] = set()  # schemes of stores that have answered it
 T = TypeVar("T")
 
 
@@ -62,23 +71,70 @@ def set_options(options: StoreOptions) -> None:
     _options.update(options)
 
 
+def ask_first() -> None:
+    """Makes this process ask each store whether it answers, before anything else."""
+    global _asked_first
+    _asked_first = True
+
+
 def open_store(path: str) -> tuple[Any, str]:
     """Returns the file system of a remote path, and the path in that file system's own form.
 
     Raises:
-        DataError: if the scheme is unknown or its package is not installed.
+        DataError: if the scheme is unknown, its package is not installed, or no answer comes.
     """
     scheme = path.partition("://")[0]
     options = {**ALWAYS.get(scheme, {}), **_options.get(scheme, {})}
+    make = functools.partial(_file_system, os.getpid(), scheme, json.dumps(options, sort_keys=True))
     try:
-        filesystem = _file_system(os.getpid(), scheme, json.dumps(options, sort_keys=True))
+        if _asked_first and scheme not in _answered:
+            _check_answer(path, make)
+            _answered.add(scheme)
+        filesystem = make()
     except (ImportError, ValueError) as error:
+        if isinstance(error, DataError):
+            raise
         raise DataError(
             f"{path} lies in a store that cannot be reached ({error}); give a path of this "
             "machine, or an address such as s3:// or gs:// with its package installed: "
             "make install EXTRAS=demo,dev,s3 (or gcs) in the checkout."
         ) from error
     return filesystem, filesystem._strip_protocol(path)
+
+
+def _check_answer(path: str, make: Callable[[], Any]) -> None:
+    """Checks that a store answers, whatever it answers.
+
+    Raises:
+        DataError: if it does not.
+    """
+    import fsspec  # loaded where a store is read: it takes a third of a second
+
+    fsspec.get_filesystem_class(path.partition("://")[0])  # its package, before time counts
+    failures: list[Exception] = []
+    answered, over = threading.Event(), threading.Event()
+
+    def ask() -> None:
+        while not over.wait(FIRST_WAIT_SECONDS * len(failures)):
+            try:
+                filesystem = make()
+                filesystem.info(filesystem._strip_protocol(path))
+            except Exception as error:
+                if is_transient(error):
+                    failures.append(error)
+                    continue
+            answered.set()
+            return
+
+    threading.Thread(target=ask, daemon=True).start()
+    is_answered = answered.wait(ANSWER_SECONDS)
+    over.set()
+    if not is_answered:
+        reason = f" ({_in_words(failures[-1])})" if failures else ""
+        raise DataError(
+            f"The store of {path} did not answer within {ANSWER_SECONDS:g} seconds{reason}; check "
+            "the network, the address and the endpoint, and run the same command again."
+        )
 
 
 @functools.lru_cache(maxsize=16)
@@ -113,11 +169,14 @@ def with_retries(action: Callable[[], T], address: str, what: str = "read") -> T
     except Exception as error:  # every store has exceptions of its own
         if _is_of_this_disk(error):
             raise
-        reason = " ".join(str(error).split())
         raise DataError(
-            f"{address} cannot be {what} ({type(error).__name__}: {reason}); "
+            f"{address} cannot be {what} ({_in_words(error)}); "
             "check the address and the credentials."
         ) from error
+
+
+def _in_words(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def retry(action: Callable[[], T]) -> T:

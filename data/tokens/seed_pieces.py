@@ -33,7 +33,7 @@ IN_LINE, AT_END = " ", "\n"  # what stands behind a word
 
 
 def most_pieces(lines: Iterable[str], enough: int) -> int:
-    """Returns how many pieces a vocabulary of the lines has at most, or any number from `enough`.
+    """Returns the most pieces that a vocabulary of these lines can have, or a number from `enough`.
 
     Args:
         lines: lines of a text.

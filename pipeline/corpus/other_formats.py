@@ -67,11 +67,11 @@ def unknown_format(path: str, suffixes: tuple[str, ...]) -> DataError:
     stem, suffix = os.path.splitext(path.removesuffix(".gz"))
     if suffix == ".txt" and not path.endswith(".gz"):
         lines = shlex.quote(f"{stem}.jsonl")
-        made = f"{python_line(TO_LINES.format(file=_quoted(path)))} > {lines}"
+        made = f"{python_line(TO_LINES.format(file=as_literal(path)))} > {lines}"
         return DataError(f"{what}make a document of each line by {made}, and give {lines}.")
     if suffix in CONVERSIONS:
         parquet = f"{stem}.parquet"
-        code = CONVERSIONS[suffix].format(file=_quoted(path), parquet=_quoted(parquet))
+        code = CONVERSIONS[suffix].format(file=as_literal(path), parquet=as_literal(parquet))
         return DataError(
             f'{what}make Parquet of it, with a column "text", by {python_line(code)}, and give '
             f"{shlex.quote(parquet)}."
@@ -79,5 +79,6 @@ def unknown_format(path: str, suffixes: tuple[str, ...]) -> DataError:
     return DataError(f"{what}files must end in {', '.join(suffixes)}.")
 
 
-def _quoted(path: str) -> str:
+def as_literal(path: str) -> str:
+    """Returns a path as a string of Python's."""
     return json.dumps(path, ensure_ascii=False)

@@ -91,7 +91,9 @@ def test_the_demo_keeps_and_holds_out_pages_of_101_languages(manifest, demo):
 def test_read_is_kept_and_rejected(manifest, demo):
     kept, rejected = rows(demo, "pages"), rows(demo, "rejected")
     languages = manifest["languages"].values()
-    assert manifest["input"] == {"files": 5, "records": len(kept) + len(rejected)}
+    read = manifest["input"]
+    assert (read["files"], read["records"]) == (5, len(kept) + len(rejected))
+    assert read["text_bytes"] >= sum(len(row["text"].encode()) for row in (*kept, *rejected))
     assert sum(one["kept"] for one in languages) == len(kept)
     assert sum(sum(one["rejected"].values()) for one in languages) == len(rejected)
     assert sum(one["characters"] for one in languages) == sum(len(row["text"]) for row in kept)

@@ -9,6 +9,7 @@ import pytest
 from web_pages import ARCHIVES, pages_in
 
 from data.demo import member_of, shipped_pages
+from data.errors import DataError
 from data.language_id.combined import CombinedIdentifier
 from data.reading import page as page_table
 from data.reading.page import Page
@@ -189,5 +190,6 @@ def test_settings_that_cannot_be_are_refused_before_anything_is_written(tmp_path
 
 
 def test_exact_rules_know_no_clusters(tmp_path):
-    run(tmp_path / "out", made_pages(), rules="demo")
+    with pytest.raises(DataError, match="No kept page has a language that is known"):
+        run(tmp_path / "out", made_pages(), rules="demo")
     assert "cluster_size" not in rows(tmp_path / "out/pages")[0]
