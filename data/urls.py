@@ -143,9 +143,11 @@ def _without_dots(path: str) -> str:
 def domains(host: str, longest: int) -> Iterator[str]:
     """Yields a host, it with `www.` before it, and its parent domains.
 
-    Those of more than `longest` characters are left out. `www.` makes a list's line `www.x.org`
-    name the pages of `x.org` too, as addresses have one key with `www.` and without.
+    Those of more than `longest` characters, or than the DNS allows, are left out. `www.` makes a
+    list's line `www.x.org` name the pages of `x.org` too, as addresses have one key with `www.` and
+    without.
     """
+    longest = min(longest, LONGEST)
     if len(host) + len(WWW) <= longest:
         yield WWW + host
     if len(host) > longest:
@@ -155,21 +157,15 @@ def domains(host: str, longest: int) -> Iterator[str]:
         host = host.partition(".")[2]
 
 
-def folders(host: str, page: str, longest: int) -> Iterator[str]:
-    """Yields the keys of a page, all paths above it and its host, if not longer than `longest`.
+def folder_ends(address: str, longest: int) -> list[int]:
+    """Returns where a page's key, all paths above it and its host end in the key, in order.
 
-    Without the limit, the keys' total length would grow with the square of the address's length.
+    Those of more than `longest` characters are left out. The keys themselves would have a length
+    together that grows with the square of the address's.
     """
-    address = key(host, page)
-    if len(address) <= longest:
-        yield address
-    path, query, _ = address.partition("?")
-    if query and len(path) <= longest:
-        yield path
-    path = path[: longest + 1]
-    while "/" in path:
-        path = path.rpartition("/")[0]
-        yield path
+    path = address.partition("?")[0]
+    slashes = (at for at, character in enumerate(path[: longest + 1]) if character == "/")
+    return [*slashes, *(end for end in sorted({len(path), len(address)}) if end <= longest)]
 
 
 def key(host: str, page: str) -> str:

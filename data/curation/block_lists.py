@@ -11,14 +11,14 @@ A list has one entry per line in UTF-8, plain or gzipped; lines that begin with 
 
 Syntax of other lists, such as `||example.org^` of ad blockers, and rows of tables are not entries:
 a host is compared by its labels, so that they would never match a page. They are set aside and
-counted. So are mail addresses, and entries of one label, such as `com`: they are likelier to be
-damage than a wish.
+counted. So are mail addresses, hosts of more than 253 characters, which the DNS cannot have, and
+entries of one label, such as `com`: they are likelier to be damage than a wish.
 
 Entries are kept as hashes of 64 bits: 80 MB for ten million. Of 10^10 pages with ten look-ups each,
-0.05 are then expected to be refused by chance.
+0.05 are then expected to be refused by chance. Time and memory are linear in the addresses, however
+long these are: of all beginnings of an address only the hashes are kept.
 """
 
-import itertools
 import re
 from array import array
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
@@ -36,7 +36,7 @@ from data.files.paths import exists, local_copy
 from data.numbers import distinct, is_among
 from data.reading import records
 from data.reading.page import BrokenRecord
-from data.urls import OF_TEXT, domains, folders, host_and_page, key, split
+from data.urls import LONGEST, OF_TEXT, domains, folder_ends, host_and_page, key, split
 
 ROBOTS_TXT = "robots_txt"
 Hashes = UInt64[np.ndarray, " entries"]
@@ -111,7 +111,7 @@ class BlockList:
         for path in paths:
             before = len(read.domains) + len(read.urls)
             for line in _lines(path):
-                if SIMPLE(line):
+                if len(line) <= LONGEST and SIMPLE(line):
                     read.domains.append(xxhash.xxh3_64_intdigest(line))
                     read.longest = max(read.longest, len(line))
                 else:
@@ -127,9 +127,8 @@ class BlockList:
     def reasons_of(self, urls: Sequence[str]) -> list[str | None]:
         """Returns for each address the reason why it is on the list; None for the others."""
         addresses = [host_and_page(url) for url in urls]
-        hosts = (domains(host, self.longest) for host, _ in addresses)
-        paths = (folders(*address, self.longest) for address in addresses)
-        on_domains, on_urls = _have_entry(hosts, self.domains), _have_entry(paths, self.urls)
+        on_domains = _have_entry((self._of_host(host) for host, _ in addresses), self.domains)
+        on_urls = _have_entry((self._of_page(*address) for address in addresses), self.urls)
         return [
             self.reasons.domain if by_domain else self.reasons.url if by_url else None
             for by_domain, by_url in zip(on_domains, on_urls, strict=True)
@@ -139,17 +138,36 @@ class BlockList:
         """Returns how many of these addresses each entry names; a page may be named by several."""
         reasons = zip(urls, self.reasons_of(urls), strict=True)
         addresses = [host_and_page(url) for url, reason in reasons if reason is not None]
-        on_domains = (name for host, _ in addresses for name in domains(host, self.longest))
-        on_urls = (name for address in addresses for name in folders(*address, self.longest))
-        counts: Counter[str] = Counter()
-        for is_domain, names, entries in (
-            (True, [*on_domains], self.domains),
-            (False, [*on_urls], self.urls),
-        ):
-            hashes = np.fromiter(map(_hash, names), np.uint64, len(names))
-            listed = itertools.compress(names, is_among(hashes, entries))
-            counts.update(str(Entry(name, is_domain)) for name in listed)
-        return counts
+        entries: dict[tuple[bool, int], str] = {}
+        counts: Counter[tuple[bool, int]] = Counter()
+        for host, page in addresses:
+            on_domains = _listed(self._of_host(host), self.domains)
+            on_urls = _listed(self._of_page(host, page), self.urls)
+            for is_domain, listed in ((True, on_domains), (False, on_urls)):
+                for place, of in listed:
+                    counts[is_domain, of] += 1
+                    if (is_domain, of) not in entries:
+                        entries[is_domain, of] = self._entry(host, page, place, is_domain)
+        return Counter({entries[found]: number for found, number in counts.items()})
+
+    def _of_host(self, host: str) -> Iterator[int]:
+        """Yields the hashes of what may be listed of a host."""
+        return map(_hash, domains(host, self.longest))
+
+    def _of_page(self, host: str, page: str) -> Iterator[int]:
+        """Yields the hashes of what may be listed of a page; each character is hashed once."""
+        address, begin, state = key(host, page), 0, xxhash.xxh3_64()
+        for end in folder_ends(address, self.longest):
+            state.update(_encoded(address[begin:end]))
+            begin = end
+            yield state.intdigest()
+
+    def _entry(self, host: str, page: str, place: int, is_domain: bool) -> str:
+        """Returns the entry whose hash has this place among those of a page."""
+        if is_domain:
+            return str(Entry([*domains(host, self.longest)][place], True))
+        address = key(host, page)
+        return str(Entry(address[: folder_ends(address, self.longest)[place]], False))
 
 
 @dataclass
@@ -222,7 +240,7 @@ def _entry(name: str) -> Entry | None:
     if NO_ADDRESS(name) or parts is None or "@" in parts.netloc or ".." in parts.netloc:
         return None
     host, page = host_and_page(name)
-    if parts.scheme not in SCHEMES or not HOST(host):
+    if parts.scheme not in SCHEMES or not HOST(host) or len(host) > LONGEST:
         return None
     if parts.fragment and not page:
         return None  # `example.org/#/bob` is a wish for less than the host
@@ -230,18 +248,29 @@ def _entry(name: str) -> Entry | None:
     return Entry(host, True) if is_domain else Entry(key(host, page), False)
 
 
-def _have_entry(groups: Iterable[Iterable[str]], entries: Hashes) -> list[bool]:
-    """Returns for each group of names whether one of them is among the entries."""
+def _have_entry(groups: Iterable[Iterable[int]], entries: Hashes) -> list[bool]:
+    """Returns for each group of hashes whether one of them is among the entries."""
     hashes, ends = array("Q"), [0]
-    for names in groups:
-        hashes.extend(map(_hash, names))
+    for group in groups:
+        hashes.extend(group)
         ends.append(len(hashes))
     listed = np.append(0, np.cumsum(is_among(np.array(hashes, np.uint64), entries)))
     return (np.diff(listed[ends]) > 0).tolist()
 
 
+def _listed(hashes: Iterable[int], entries: Hashes) -> Iterator[tuple[int, int]]:
+    """Yields the hashes that are among the entries, with their places in the iterable."""
+    compared = np.array(array("Q", hashes), np.uint64)
+    for place in np.flatnonzero(is_among(compared, entries)).tolist():
+        yield place, int(compared[place])
+
+
 def _hash(name: str) -> int:
-    return xxhash.xxh3_64_intdigest(name.encode("utf-8", "surrogatepass"))
+    return xxhash.xxh3_64_intdigest(_encoded(name))
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
 
 
 def _sorted_hashes(hashes: array) -> Hashes:

@@ -11,9 +11,10 @@ from data import urls
 from data.urls import (
     LONGEST,
     domains,
-    folders,
+    folder_ends,
     host_and_page,
     host_of,
+    key,
     normal,
     normalize,
     normalized_hash,
@@ -129,7 +130,8 @@ def test_delimiters_keep_their_encoding(one, other, are_equal):
 def test_a_page_is_in_its_folders_and_on_its_host(url, keys):
     for longest in range(max(map(len, keys)) + 2):
         expected = [one for one in keys if len(one) <= longest]
-        assert list(folders(*host_and_page(url), longest)) == expected
+        address = key(*host_and_page(url))
+        assert [address[:end] for end in reversed(folder_ends(address, longest))] == expected
 
 
 def test_a_host_is_in_its_domains():
@@ -137,3 +139,4 @@ def test_a_host_is_in_its_domains():
     for longest in range(13):
         assert list(domains("a.b.org", longest)) == [one for one in names if len(one) <= longest]
     assert host_and_page("http://[::1") == ("", "")
+    assert sum(map(len, domains("a." * 50_000 + "org", 100_000))) < 253 * 127

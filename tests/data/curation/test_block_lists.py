@@ -3,6 +3,7 @@
 import gzip
 import pickle
 import random
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -209,14 +210,45 @@ def test_domains_equal_a_plain_comparison(tmp_path_factory, domains, hosts):
     ]
 
 
-def test_no_more_is_compared_of_an_address_than_the_longest_entry_has(tmp_path, monkeypatch):
-    hashed = []
+@pytest.fixture
+def hashed(monkeypatch):
+    """Returns the pieces of text that are hashed from here on."""
+    pieces, plain = [], block_lists._encoded
+    monkeypatch.setattr(block_lists, "_encoded", lambda text: pieces.append(text) or plain(text))
+    return pieces
+
+
+def test_no_more_is_compared_of_an_address_than_the_longest_entry_has(tmp_path, hashed):
     blocked = read(tmp_path, "https://a.org/x/y\nb.org\n")
-    plain = block_lists._hash
-    monkeypatch.setattr(block_lists, "_hash", lambda name: hashed.append(name) or plain(name))
+    hashed.clear()
     urls = [f"https://a.org/x/y{'/z' * 999}", f"https://{'c.' * 999}b.org"]
     assert blocked.reasons_of(urls) == ["blocked_url", "blocked_domain"]
     assert sum(map(len, hashed)) < 99
+
+
+@pytest.mark.parametrize("length", [25_000, 100_000])
+def test_work_and_memory_are_linear_in_the_length_of_addresses(tmp_path, hashed, length):
+    """All beginnings of an address were hashed from the start, and kept as text."""
+    entry = f"a.org{'/x' * (length // 2)}"
+    blocked = read(tmp_path, f"{entry}\nb.org\n")
+    hashed.clear()
+    urls = [f"https://{entry}/{number}" for number in range(3)]
+    tracemalloc.start()
+    assert blocked.entries_of(urls) == {entry: 3}
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert sum(map(len, hashed)) < 3 * len(urls) * length
+    assert peak < 100 * len(urls) * length
+
+
+def test_a_host_that_the_dns_cannot_have_is_set_aside(tmp_path):
+    host, longer = (f"{'a.' * 125}{end}" for end in ("org", "orgs"))
+    blocked = read(tmp_path, f"{host}\n{longer}\nhttps://{longer}/x\n")
+    assert (len(host), blocked.set_aside) == (253, 2)
+    assert blocked.reasons_of([f"https://b.{host}/", f"https://{longer}/x"]) == [
+        "blocked_domain",
+        None,
+    ]
 
 
 def test_many_entries_take_eight_bytes_each_and_travel_between_processes(tmp_path):
