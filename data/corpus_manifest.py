@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
-from data.files.json_files import Count, Name
+from data.files.json_files import Count, Digest, Name, RelativePath
 
 Interval = Annotated[str, Meta(pattern=r"\A0\.[0-9][05]\Z")]  # its lower end; 20 intervals
 
@@ -90,8 +90,19 @@ class Input(Struct, frozen=True, kw_only=True):
     files: Count = 0
 
 
-class CorpusManifest(Struct, frozen=True, kw_only=True):
-    """The manifest of a corpus.
+class Files(Struct, frozen=True, kw_only=True):
+    """The files of an artifact.
+
+    Attributes:
+        files: SHA-256 of each file but the cards, by its path below the corpus; none in a corpus of
+            an earlier version.
+    """
+
+    files: dict[RelativePath, Digest] = {}
+
+
+class CorpusManifest(Files, frozen=True, kw_only=True):
+    """The manifest of a corpus, with the digests of its files.
 
     Attributes:
         languages: counts by language.

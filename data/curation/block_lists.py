@@ -141,14 +141,14 @@ class BlockList:
         entries: dict[tuple[bool, int], str] = {}
         counts: Counter[tuple[bool, int]] = Counter()
         for host, page in addresses:
-            on_domains = _listed(self._of_host(host), self.domains)
-            on_urls = _listed(self._of_page(host, page), self.urls)
+            on_domains = _listed_hashes(self._of_host(host), self.domains)
+            on_urls = _listed_hashes(self._of_page(host, page), self.urls)
             for is_domain, listed in ((True, on_domains), (False, on_urls)):
                 for place, of in listed:
                     counts[is_domain, of] += 1
                     if (is_domain, of) not in entries:
                         entries[is_domain, of] = self._entry(host, page, place, is_domain)
-        return Counter({entries[found]: number for found, number in counts.items()})
+        return Counter({entries[entry]: number for entry, number in counts.items()})
 
     def _of_host(self, host: str) -> Iterator[int]:
         """Yields the hashes of what may be listed of a host."""
@@ -158,7 +158,7 @@ class BlockList:
         """Yields the hashes of what may be listed of a page; each character is hashed once."""
         address, begin, state = key(host, page), 0, xxhash.xxh3_64()
         for end in folder_ends(address, self.longest):
-            state.update(_encoded(address[begin:end]))
+            state.update(_encoded_text(address[begin:end]))
             begin = end
             yield state.intdigest()
 
@@ -258,7 +258,7 @@ def _have_entry(groups: Iterable[Iterable[int]], entries: Hashes) -> list[bool]:
     return (np.diff(listed[ends]) > 0).tolist()
 
 
-def _listed(hashes: Iterable[int], entries: Hashes) -> Iterator[tuple[int, int]]:
+def _listed_hashes(hashes: Iterable[int], entries: Hashes) -> Iterator[tuple[int, int]]:
     """Yields the hashes that are among the entries, with their places in the iterable."""
     compared = np.array(array("Q", hashes), np.uint64)
     for place in np.flatnonzero(is_among(compared, entries)).tolist():
@@ -266,10 +266,10 @@ def _listed(hashes: Iterable[int], entries: Hashes) -> Iterator[tuple[int, int]]
 
 
 def _hash(name: str) -> int:
-    return xxhash.xxh3_64_intdigest(_encoded(name))
+    return xxhash.xxh3_64_intdigest(_encoded_text(name))
 
 
-def _encoded(text: str) -> bytes:
+def _encoded_text(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 

@@ -1,12 +1,14 @@
 """SHA-256 of contents, values and directories; of places and sizes where contents are terabytes."""
 
+import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from data.errors import DataError
 from data.files.paths import is_remote, local_copy, open_file
 
 MOST_NAMED = 1_000  # files with a digest each; more have one together
@@ -48,6 +50,26 @@ def digest_of_contents(path: str | Path) -> str:
     """Returns a digest of a file's bytes; a file of a store is fetched."""
     with local_copy(str(path)) as here, open_file(here) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def checked_copy(path: str, digest: str) -> Iterator[Path]:
+    """Yields a file on this disk, fetched from a store, that is what was written.
+
+    Args:
+        path: the file.
+        digest: its digest as recorded; "" where none was, so that nothing is compared.
+
+    Raises:
+        DataError: if the file is another one.
+    """
+    with local_copy(path) as here:
+        if digest and digest_of_contents(here) != digest:
+            raise DataError(
+                f"{path} is damaged or another file: its SHA-256 is not the one that was recorded; "
+                "restore it, or write it again."
+            )
+        yield here
 
 
 def digest_of_value(value: Any) -> str:

@@ -48,10 +48,11 @@ def read_table(
     schema: pa.Schema,
     may_be_null: Collection[str] = (),
     ranges: Ranges = NO_RANGES,
+    name: str | None = None,
 ) -> pa.Table:
     """Returns a file's columns of a schema, which `read_pages` describes; it is fetched whole."""
     with local_copy(str(path)) as here:
-        batches = _batches(here, str(path), schema, may_be_null, ranges, TABLE_ROWS)
+        batches = _batches(here, name or str(path), schema, may_be_null, ranges, TABLE_ROWS)
         return pa.Table.from_batches(batches, schema)
 
 

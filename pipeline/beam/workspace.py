@@ -3,6 +3,7 @@
     OUT/work/KEY/shards.json            the input files of each shard
     OUT/work/KEY/STEP/00003.arrow       spilled by one work item
     OUT/work/KEY/STEP/00003.json        its record, written last: the item is finished
+    OUT/work/KEY/digests/               of each file of the output, left before the file appears
     OUT/work/KEY/scratch/               unfinished local files
 
 A finished work item is never repeated: a killed job resumes after its last one, and the items
@@ -19,6 +20,7 @@ There an exchange is cut into several waves: ranges of hash partitions, each a j
 engine with a real shuffle needs only one wave. Beam calls all of this and is not imported here.
 """
 
+import contextlib
 import functools
 import json
 from collections import defaultdict
@@ -26,17 +28,19 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from types import GenericAlias
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from data.errors import DataError
 from data.files.atomic import atomic_write
-from data.files.digests import digest_of_value
-from data.files.json_files import read_in_order, read_json
+from data.files.digests import digest_of_contents, digest_of_value
+from data.files.json_files import Digest, RelativePath, read_in_order, read_json
 from data.files.locks import check_held
 from data.files.paths import directories_in, exists, join_path, names_in, remove, sizes_in
 
 WORK = "work"
 SCRATCH = "scratch"
+DIGESTS = "digests"
 FORGETTING = "forgetting.json"
 Shape = TypeVar("Shape")
 
@@ -73,6 +77,29 @@ class Workspace:
     def publish(self, path: str) -> AbstractContextManager[Path]:
         """Yields a local path to write to; the file appears under `path` when the block ends."""
         return atomic_write(path, self.scratch)
+
+    @contextlib.contextmanager
+    def publish_output(self, directory: str, name: str) -> Iterator[Path]:
+        """Yields a local path to write a file of the output to, which appears below a directory.
+
+        Its digest is left before. So every file that exists has one, whenever a job was killed.
+        """
+        with self.publish(join_path(directory, name)) as unfinished:
+            yield unfinished
+            self.leave_digest(name, digest_of_contents(unfinished))
+
+    def leave_digest(self, name: str, digest: str) -> None:
+        """Leaves the digest of a file of the output."""
+        self.leave(DIGESTS, name.replace("/", "-"), (name, digest))
+
+    def digest(self, name: str) -> Digest | None:
+        """Returns the digest that was left of a file of the output; None if none was."""
+        path = join_path(self.directory, DIGESTS, f"{name.replace('/', '-')}.json")
+        return read_json(path, tuple[RelativePath, Digest])[1] if exists(path) else None
+
+    def digests(self) -> dict[RelativePath, Digest]:
+        """Returns the digest of each file of the output, by its name."""
+        return dict(self.left(DIGESTS, tuple[RelativePath, Digest]))
 
     def write_shards(self, shards: Iterable[Any]) -> None:
         """Leaves the input files of each shard for the workers.
@@ -118,7 +145,7 @@ class Workspace:
         """Leaves a JSON value under a name of its own."""
         self._write(join_path(self.directory, folder, f"{name}.json"), value)
 
-    def left(self, folder: str, shape: type[Shape]) -> Iterator[Shape]:
+    def left(self, folder: str, shape: type[Shape] | GenericAlias) -> Iterator[Shape]:
         """Yields the JSON values that were left in a folder, in the order of their names."""
         path = join_path(self.directory, folder)
         return read_in_order((join_path(path, name) for name in names_in(path)), shape)

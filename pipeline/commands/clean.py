@@ -137,11 +137,12 @@ def body_of(job: CleaningJob, request: CleaningRequest, tally: Tally) -> dict[st
         not_read = not_read + Counter(there.not_asked.files)
         license_ = license_ or there.license
     body = manifest_of(tally, job, files=files, not_read=not_read)
+    body["files"] = job.workspace.digests()
     body |= {} if license_ is None else {"license": license_}
     if asked.growable:
         body["kept_beside"] = tally.details(KEPT_BYTES)
         inputs = request.identity.inputs
-        body["growth_sha256"] = write_facts(asked, job, tally, inputs, request.files)
+        body["growth_sha256"] = write_facts(asked, job, tally, inputs, request.files, body["files"])
     if asked.onto is not None:
         difference = held_out_differences(job, body["languages"])
         lineage = lineage_of(asked.onto)

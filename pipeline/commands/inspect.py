@@ -131,12 +131,14 @@ SAMPLE_CELLS = 60
 
 
 def inspect_clean(directory: Path | str, console: Console) -> None:
-    """Checks the rows of all files against the manifest and prints the funnel.
+    """Checks the digests and the rows of all files against the manifest and prints the funnel.
 
     Raises:
-        ArtifactError: if files hold more or fewer rows than the manifest counts.
+        ArtifactError: if a file is missing or another one, or files hold more or fewer rows than
+            the manifest counts.
     """
     manifest = read_corpus(directory)
+    check_files(place(directory), manifest.files, "restore it, or clean")
     for code, entry in manifest.languages.items():
         _check(join_path(str(directory), "pages", code), entry.kept)
         rejected = sum(entry.rejected.values())
@@ -159,6 +161,10 @@ def inspect_clean(directory: Path | str, console: Console) -> None:
     if not funnel.identified or rows_by_certainty(funnel):
         console.print(certainty_sentence(funnel))
     console.print("the files hold as many pages as the manifest counts")
+    if manifest.files:
+        console.print(f"{len(manifest.files):,} files, checksums correct")
+    else:
+        console.print("their checksums are not recorded: an earlier version wrote them")
 
 
 def beginning(text: str) -> str:

@@ -277,6 +277,7 @@ def select(request: SelectRequest, out: str, started: float) -> Outcome:
     before = read_corpus(arguments.corpus)
     body = manifest_of(counts, source, before, rules, arguments.corpus)
     body["selected_from"] = sources_of(arguments.corpus)
+    body["files"] = workspace.digests()
     write_cards(out, body)
     for kind, paths in (
         (BLOCKED_ENTRIES, request.rules.blocked),

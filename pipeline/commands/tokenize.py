@@ -29,7 +29,13 @@ from pipeline.artifacts import SCHEMA_VERSION, digest_of_manifest, read_manifest
 from pipeline.beam.job import do_items
 from pipeline.beam.options import check_workers_reach, pipeline_options, use_store_options
 from pipeline.beam.workspace import WORK, Workspace, clear, workspace_key
-from pipeline.corpus.pages import corpus_digests, corpus_read, read_corpus, training_pages
+from pipeline.corpus.pages import (
+    corpus_digests,
+    corpus_read,
+    digests_of,
+    read_corpus,
+    training_pages,
+)
 from pipeline.errors import ArtifactError
 from pipeline.first_checks import check_vocabulary
 from pipeline.stage import Identity, Intent, Outcome, Reading, run_stage
@@ -261,7 +267,8 @@ def begin(out: str, shards: Sequence[PageShard], request: TokenRequest) -> Works
     workspace = Workspace(out, key_of(shards, model, carried))
     workspace.forget_stale(name for name in directories_in(out) if name not in (WORK, FOLDER))
     workspace.write_shards(shards)
-    leave_shards_to_carry(workspace, carried)
+    if request.onto is not None:
+        leave_shards_to_carry(workspace, carried, digests_of(request.onto.corpus))
     with workspace.publish(join_path(out, MODEL_FILE)) as unfinished:
         unfinished.write_bytes(model)
     return workspace

@@ -1,9 +1,10 @@
 """`mswitch withdraw`: removes domains or pages from a corpus, in place.
 
-Only files that hold such a page are written again, each by an atomic rename; of the others only
-the addresses are read. Rejected pages are removed too, as their text lies in the corpus. The
-manifest records the reason, the hosts, and the numbers of pages, lines and near-duplicates that
-are gone. Nothing comes back that these pages had won from others (one page per line and address).
+Only files that hold such a page are written again, each by an atomic rename; all are read, as their
+digests are compared with the manifest's. Rejected pages are removed too, as their text lies in the
+corpus. The manifest records the reason, the hosts, and the numbers of pages, lines and
+near-duplicates that are gone. Nothing comes back that these pages had won from others (one page per
+line and address).
 What is kept for a later addition (growth/) has their text, and the difference to a former corpus
 (delta/) their addresses, so both are removed first, unless nothing is listed. Scores of the corpus
 belong to its former rows, and `select` refuses them.
@@ -54,6 +55,7 @@ from pipeline.curation.withdraw import (
     RemoveSites,
     blank_details,
     check_rows,
+    files_left,
     manifest_without,
     names_listed,
 )
@@ -203,7 +205,10 @@ def run(arguments: Withdraw) -> None:
             body = manifest_without(before, counts, entry)
             check_held(path)
             write_cards(request.corpus, body)
-            write_json(path, body)
+        written = {**body, **files_left(workspace, request.corpus, request.manifest.files)}
+        if written != before:
+            check_held(path)
+            write_json(path, written)
         cautions = [*set_aside(sites, arguments.sites), *changes_of_languages(before, body)]
         check_held(request.corpus)
         remove(workspace.out)
@@ -275,13 +280,14 @@ def remove_sites(
 ) -> None:
     """Writes every file that has listed pages without them, and removes other text."""
     check_held(request.corpus)
-    broken = join_path(request.corpus, read.BROKEN_NAME)
+    broken = request.corpus, request.manifest.files.get(read.BROKEN_NAME, ""), sites
     # Text in languages that were not asked for lies in growth/ alone, so it is not looked at.
-    has_more = bool(request.manifest.not_asked.pages) or names_listed(broken, sites)
+    has_more = bool(request.manifest.not_asked.pages) or names_listed(workspace, *broken)
+    if counts.number(HOSTS):
+        renew(workspace.out, STAGE, settings_of(request.arguments), {"key": workspace.key})
     for folder in TEXT_FOLDERS if counts.number(HOSTS) or has_more else (WORK,):
         remove(join_path(request.corpus, folder))
     if counts.number(HOSTS):
-        renew(workspace.out, STAGE, settings_of(request.arguments), {"key": workspace.key})
         step = RemoveSites(workspace, request.corpus, sites)
         do_items(step, len(request.files), request.options)
-    blank_details(workspace, broken, sites)
+    blank_details(workspace, *broken)

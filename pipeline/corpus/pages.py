@@ -1,8 +1,9 @@
 """A corpus as later stages read it, by whichever command wrote it: manifest, files, pages, samples.
 
 A corpus is a local directory or an address on an object store, and several are read as one. A file
-of pages is fetched whole when all of its text is read, because text is nearly all of it. When only
-its footer or its first texts are read, only these are fetched.
+of pages is fetched whole when all of its text is read, because text is nearly all of it, and its
+digest is compared with the manifest's. When only its footer or its first texts are read, only these
+are fetched, and no digest is compared.
 
 Samples show what each rule rejected. Those of a reason come from several languages and as many
 scripts as possible, because the effect of a rule on Chinese does not show in English. Languages
@@ -11,6 +12,7 @@ Memory holds the rejected pages of one file at most, and text is read only from 
 that still lacks samples.
 """
 
+import functools
 import shlex
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,8 +24,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from msgspec import Struct
 
-from data.corpus_manifest import CorpusManifest, LanguagePages
+from data.corpus_manifest import CorpusManifest, Files, LanguagePages
 from data.examples.mixture import TextSizes
+from data.files.digests import checked_copy
 from data.files.json_files import Count, Name, RelativePath, read_json
 from data.files.parquet_files import read_pages, read_schema, read_table
 from data.files.paths import absolute, directories_in, exists, join_path, names_in, sizes_in
@@ -55,23 +58,62 @@ class CorpusFile(NamedTuple):
         language: mC4's code, or "und".
         name: path relative to the corpus.
         size: size in bytes.
+        digest: SHA-256; "" in a corpus of an earlier version.
     """
 
     language: Name
     name: RelativePath
     size: Count
+    digest: str = ""
 
 
 def corpus_files(corpus: str, folders: Sequence[str] = (PAGES_FOLDER,)) -> list[CorpusFile]:
-    """Returns the Parquet files of a corpus, in the order of their names."""
-    top = absolute(corpus)
-    return [
-        CorpusFile(code, join_path(folder, code, name), size)
+    """Returns the Parquet files of a corpus, in the order of their names.
+
+    Raises:
+        ArtifactError: if they are others than its manifest has.
+    """
+    top, digests = absolute(corpus), digests_of(corpus)
+    files = [
+        CorpusFile(code, file, size, digests.get(file, ""))
         for folder in folders
         for code in sorted(directories_in(join_path(top, folder)))
         for name, size in sizes_in(join_path(top, folder, code)).items()
         if name.endswith(".parquet")
+        for file in [join_path(folder, code, name)]
     ]
+    for folder in folders:
+        _check_names(corpus, digests, f"{folder}/", [file.name for file in files])
+    return files
+
+
+def digests_of(corpus: Path | str) -> Mapping[str, str]:
+    """Returns the digests of a corpus's files by name; none for a corpus of an earlier version.
+
+    Raises:
+        DataError: if its manifest is damaged.
+    """
+    return _read_digests(str(corpus), digest_of_manifest(corpus))
+
+
+@functools.lru_cache(maxsize=4)
+def _read_digests(corpus: str, _manifest: str) -> Mapping[str, str]:
+    return read_json(join_path(corpus, MANIFEST), Files).files
+
+
+def _check_names(
+    corpus: str, digests: Mapping[str, str], prefix: str, names: Sequence[str]
+) -> None:
+    """Checks that a corpus has those files, of all that begin with a prefix, that it should."""
+    of_prefix = {name for name in names if name.startswith(prefix)}
+    others = of_prefix ^ {name for name in digests if name.startswith(prefix)}
+    if digests and others:
+        name = min(others)
+        state = "is missing" if name in digests else "is in no line of its manifest"
+        raise ArtifactError(
+            f"{corpus} should have the files that its manifest lists, and {name} {state}; restore "
+            "its files, or clean again."
+        )
 
 
 WITHDRAWAL = "withdrawal"  # folder of a corpus: workspace and claim of a withdrawal
@@ -207,10 +249,12 @@ class PageFile(NamedTuple):
     Attributes:
         path: path or address that is valid in every process of the job.
         size: size in bytes.
+        digest: SHA-256; "" in a corpus of an earlier version.
     """
 
     path: str
     size: int
+    digest: str
 
 
 def corpus_digests(corpora: Sequence[str]) -> dict[str, str]:
@@ -289,13 +333,25 @@ def training_sizes(corpora: Sequence[str]) -> TextSizes:
 
 
 def page_files(corpora: Sequence[str], language: str, split: str) -> list[PageFile]:
-    """Returns the Parquet files of one language and split, in order."""
-    return [
-        PageFile(join_path(directory, name), size)
-        for corpus in corpora
-        for directory in [join_path(absolute(corpus), "pages", language)]
-        for name, size in sizes_in(directory).items()
+    """Returns the Parquet files of one language and split, in order.
+
+    Raises:
+        ArtifactError: if they are others than the manifest of a corpus has.
+    """
+    return [file for corpus in corpora for file in _files_of_split(corpus, language, split)]
+
+
+def _files_of_split(corpus: str, language: str, split: str) -> list[PageFile]:
+    digests, prefix = digests_of(corpus), f"{PAGES_FOLDER}/{language}/{split}-"
+    sizes = {
+        join_path(PAGES_FOLDER, language, name): size
+        for name, size in sizes_in(join_path(absolute(corpus), PAGES_FOLDER, language)).items()
         if name.startswith(f"{split}-") and name.endswith(".parquet")
+    }
+    _check_names(corpus, digests, prefix, [*sizes])
+    return [
+        PageFile(join_path(absolute(corpus), name), size, digests.get(name, ""))
+        for name, size in sizes.items()
     ]
 
 
@@ -309,32 +365,44 @@ def page_texts(path: str | Path) -> Iterator[str]:
         yield from batch["text"].to_pylist()
 
 
-def page_urls(path: str) -> list[str]:
-    """Returns the addresses of a file's pages; of a store's file no more is fetched."""
-    return [
-        url for batch in read_pages(path, _columns(["url"])) for url in batch["url"].to_pylist()
-    ]
+def page_urls(path: str, name: str | None = None) -> list[str]:
+    """Returns the addresses of a file's pages; of a store's file no more is fetched.
+
+    Args:
+        path: the file.
+        name: name of the file in messages, if the path is that of a copy.
+    """
+    batches = read_pages(path, _columns(["url"]), name=name)
+    return [url for batch in batches for url in batch["url"].to_pylist()]
 
 
-def page_rows(path: str, columns: Sequence[str]) -> list[dict[str, Any]]:
+def checked_urls(path: str, digest: str) -> list[str]:
+    """Returns the addresses of a file's pages; compares its digest, so that it is fetched whole."""
+    with checked_copy(path, digest) as here:
+        return page_urls(str(here), path)
+
+
+def page_rows(path: str, columns: Sequence[str], digest: str) -> list[dict[str, Any]]:
     """Returns some columns of a file of pages, as rows."""
-    return read_table(path, _columns(columns), ranges=RANGES).to_pylist()
+    with checked_copy(path, digest) as here:
+        return read_table(here, _columns(columns), ranges=RANGES, name=path).to_pylist()
 
 
-def whole_pages(corpus: str, name: str) -> pa.Table:
+def whole_pages(corpus: str, name: str, digest: str) -> pa.Table:
     """Returns a file of kept or rejected pages, with all columns that `clean` writes."""
     path = join_path(corpus, name)
-    columns = WRITTEN
-    if not name.startswith(f"{PAGES_FOLDER}/"):
-        columns = REJECTED
-    elif "cluster_size" in read_schema(path).names:
-        columns = WRITTEN_WITH_CLUSTERS
-    return read_table(path, columns, ranges=RANGES)
+    with checked_copy(path, digest) as here:
+        columns = WRITTEN
+        if not name.startswith(f"{PAGES_FOLDER}/"):
+            columns = REJECTED
+        elif "cluster_size" in read_schema(here, path).names:
+            columns = WRITTEN_WITH_CLUSTERS
+        return read_table(here, columns, ranges=RANGES, name=path)
 
 
-def write_pages(workspace: Workspace, path: str, pages: pa.Table) -> None:
-    """Writes a file of kept or rejected pages, as a whole or not at all."""
-    with workspace.publish(path) as unfinished:
+def write_pages(workspace: Workspace, directory: str, name: str, pages: pa.Table) -> None:
+    """Writes a file of kept or rejected pages, as a whole or not at all, and leaves its digest."""
+    with workspace.publish_output(directory, name) as unfinished:
         pq.write_table(pages, unfinished, compression="zstd")
 
 

@@ -171,10 +171,9 @@ def write_table(
     workspace: Workspace, name: str, batches: Iterable[pa.RecordBatch], schema: pa.Schema
 ) -> str:
     """Writes a file of the corpus from batches, unless it exists; returns its name."""
-    path = join_path(workspace.out, name)
-    if not exists(path):
+    if not exists(join_path(workspace.out, name)):
         with (
-            workspace.publish(path) as unfinished,
+            workspace.publish_output(workspace.out, name) as unfinished,
             pq.ParquetWriter(unfinished, schema, compression="zstd") as rows,
         ):
             for group in _row_groups(batches, schema):

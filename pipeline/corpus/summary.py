@@ -18,6 +18,7 @@ from rich.table import Column, Table
 
 from data.errors import join_names
 from data.files.parquet_files import row_count
+from data.files.paths import join_path, names_in
 from data.languages import UNDETERMINED, all_languages
 from data.reading.html import LARGEST_HTML_BYTES
 from data.reading.records import LONGEST_LINE_BYTES
@@ -28,7 +29,7 @@ from data.rules.rule_sets import LanguageBy, RuleSet, Untouched, WebRuleSet
 from pipeline.corpus.counts import DECLARED, OTHER_DECLARATIONS, Tally
 from pipeline.corpus.job import CleaningJob, trusts_declarations
 from pipeline.corpus.other_formats import ARRAY_TO_LINES, RENAMED_FIELD
-from pipeline.corpus.pages import page_files
+from pipeline.corpus.pages import PAGES_FOLDER
 
 MOST_CONFUSED = 3  # languages in the manifest that CLD3 confuses with one
 
@@ -205,8 +206,9 @@ def _share_held_out(job: CleaningJob, code: str, pages: int) -> int:
     if isinstance(held_out, ShareOfUnsplitPages) or (
         job.base is not None and isinstance(held_out, ShareOfEachLanguage)
     ):
-        files = page_files([job.workspace.out], code, "validation")
-        return sum(row_count(file.path) for file in files)
+        directory = join_path(job.workspace.out, PAGES_FOLDER, code)
+        names = (name for name in names_in(directory) if name.startswith("validation-"))
+        return sum(row_count(join_path(directory, name)) for name in names)
     return held_out.count(pages) if isinstance(held_out, ShareOfEachLanguage) else 0
 
 

@@ -31,7 +31,7 @@ from data.urls import normalized_hash, number
 from pipeline.beam.workspace import Workspace
 from pipeline.corpus import read, spills
 from pipeline.corpus.counts import SortedRun, Tally
-from pipeline.corpus.pages import page_files, page_urls, write_pages
+from pipeline.corpus.pages import checked_urls, page_files, write_pages
 from pipeline.corpus.read import BrokenFile
 
 release_unused = pa.default_memory_pool().release_unused
@@ -101,7 +101,8 @@ class Addition:
         if code not in self.held_out_up_to:
             return set()
         files = page_files([self.corpus], code, "validation")
-        return {normalized_hash(url) for file in files for url in page_urls(file.path)}
+        urls = (url for file in files for url in checked_urls(file.path, file.digest))
+        return set(map(normalized_hash, urls))
 
 
 NO_ADDITION = Addition(0, {}, {}, 0, "")
@@ -294,11 +295,15 @@ HELD = "held"  # folder of digests that stay held out: in the plan each file wou
 
 
 class PlannedFile(Struct, frozen=True, array_like=True):
-    """A file of the corpus, and the range of shards that its rows come from."""
+    """A file of the corpus, the range of shards that its rows come from, and its digest.
+
+    The digest is "" until the file is written.
+    """
 
     name: RelativePath
     first: Count
     end: Count
+    digest: str = ""
 
 
 class PlannedGroup(Struct, frozen=True, kw_only=True):
@@ -425,8 +430,8 @@ class WriteFile:
         """Writes the file, unless it exists; returns its name."""
         if isinstance(file, BrokenFile):
             return read.write_broken(self.workspace, file)
-        path = join_path(self.workspace.out, file.name)
-        if not exists(path):
+        out = self.workspace.out
+        if not exists(join_path(out, file.name)):
             release_unused()  # of the file before; a process would keep what three of them took
             table = self._read(file)
             release_unused()
@@ -436,7 +441,7 @@ class WriteFile:
             if file.split:
                 split = pa.array([file.split] * len(table), pa.string())
                 table = table.set_column(table.schema.get_field_index("split"), "split", split)
-            write_pages(self.workspace, path, table.select(columns.names).cast(columns))
+            write_pages(self.workspace, out, file.name, table.select(columns.names).cast(columns))
         return file.name
 
     def _read(self, file: FileToWrite) -> pa.Table:

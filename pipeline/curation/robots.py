@@ -26,7 +26,7 @@ from data.files.paths import join_path
 from data.urls import host_of
 from pipeline.beam.workspace import Parts, Wave, Waves, Workspace, verdict_path, verdict_paths
 from pipeline.corpus.counts import Tally
-from pipeline.corpus.pages import CorpusFile, page_urls
+from pipeline.corpus.pages import CorpusFile, checked_urls, page_urls
 
 ROWS = pa.schema([("row", pa.int64())])
 HASHES = pa.schema([("host", pa.uint64())])
@@ -69,7 +69,8 @@ class ListHosts:
     def __call__(self, number: int) -> Tally:
         """Writes those of one file."""
         file = self.workspace.shards(list[CorpusFile])[number]
-        hashes = {hash_of(host_of(url)) for url in page_urls(join_path(self.corpus, file.name))}
+        urls = checked_urls(join_path(self.corpus, file.name), file.digest)
+        hashes = {hash_of(host_of(url)) for url in urls}
         with self.workspace.publish(self.workspace.spill(self.name, number)) as unfinished:
             pq.write_table(pa.table([pa.array(sorted(hashes), pa.uint64())], HASHES), unfinished)
         return Tally()
@@ -125,6 +126,7 @@ class AskRobots:
         parts: dict[int, ShardPart] = defaultdict(lambda: ShardPart({}, {}))
         of_wave = range(*wave)
         if shard < len(files):
+            # ListHosts compared the file's digest, once for all waves.
             for row, url in enumerate(page_urls(join_path(self.corpus, files[shard].name))):
                 host = host_of(url)
                 if host and (partition := self._partition(host)) in of_wave:

@@ -24,9 +24,10 @@ from data.curation.thresholds import (
     histograms,
     sum_histograms,
 )
+from data.files.digests import checked_copy
 from data.files.json_files import Count, Name
 from data.files.parquet_files import read_pages, read_table
-from data.files.paths import join_path, local_copy
+from data.files.paths import join_path
 from data.language_id import columns
 from data.language_id.columns import decided_columns
 from data.reading.page import RANGES, WRITTEN
@@ -109,7 +110,7 @@ class ScoreFile:
         """Writes one table."""
         file = self.workspace.shards(list[CorpusFile])[number]
         batches, counted = [], []
-        for pages in _batches(join_path(self.scoring.corpus, file.name)):
+        for pages in _batches(join_path(self.scoring.corpus, file.name), file.digest):
             texts = pages["text"].to_pylist()
             quality = signals(texts, file.language)
             counted.append(histograms(quality))
@@ -143,9 +144,9 @@ class ScoreFile:
         return columns.columns(texts, self.scoring.identifier)
 
 
-def _batches(path: str) -> Iterator[pa.RecordBatch]:
+def _batches(path: str, digest: str) -> Iterator[pa.RecordBatch]:
     """Yields the scored columns of a file's pages, some pages at a time."""
-    with local_copy(path) as here:
+    with checked_copy(path, digest) as here:
         yield from read_pages(here, READ, ranges=RANGES, name=path)
 
 

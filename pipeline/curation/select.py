@@ -224,7 +224,7 @@ class SelectFile:
     def __call__(self, number: int) -> Tally:
         """Writes one file."""
         file = self.workspace.shards(list[CorpusFile])[number]
-        pages = whole_pages(self.corpus, file.name)
+        pages = whole_pages(self.corpus, file.name, file.digest)
         scores = read_score_table(join_path(self.scores, file.name))
         if len(pages) != len(scores):
             raise DataError(
@@ -246,10 +246,10 @@ class SelectFile:
         count_entries(counts, urls, self.rules)
         gone = without_refused_text(gone)
         space, out = self.workspace, self.workspace.out
-        write_pages(space, join_path(out, file.name), kept)
+        write_pages(space, out, file.name, kept)
         if len(gone):
-            rejected = f"{out}/{REJECTED_FOLDER}{file.name.removeprefix(PAGES_FOLDER)}"
-            write_pages(space, rejected, gone.select(REJECTED.names).cast(REJECTED))
+            rejected = f"{REJECTED_FOLDER}{file.name.removeprefix(PAGES_FOLDER)}"
+            write_pages(space, out, rejected, gone.select(REJECTED.names).cast(REJECTED))
         return counts
 
     def _mask(self, pages: pa.Table, scores: pa.Table, name: str) -> pa.Table:

@@ -16,8 +16,9 @@ from jaxtyping import Bool
 
 from data.corpus_manifest import CorpusManifest
 from data.curation.block_lists import BLOCKED
+from data.files.digests import checked_copy, digest_of_contents
 from data.files.parquet_files import read_pages
-from data.files.paths import exists, join_path, local_copy
+from data.files.paths import directories_in, exists, join_path, local_copy
 from data.reading.page import BROKEN
 from data.urls import host_of
 from pipeline.beam.workspace import Workspace
@@ -26,10 +27,11 @@ from pipeline.corpus.pages import (
     PAGES_FOLDER,
     REJECTED_FOLDER,
     CorpusFile,
-    page_urls,
+    checked_urls,
     whole_pages,
     write_pages,
 )
+from pipeline.corpus.read import BROKEN_NAME
 from pipeline.curation.select import count_gone, count_kept, count_lost, read_lists
 from pipeline.errors import ArtifactError
 
@@ -53,11 +55,12 @@ class FindSites:
     def __call__(self, number: int) -> Tally:
         """Counts one file."""
         file, counts = self.workspace.shards(list[CorpusFile])[number], Tally()
-        urls = page_urls(join_path(self.corpus, file.name))
+        urls = checked_urls(join_path(self.corpus, file.name), file.digest)
         counts.add(ROWS, file.language, file.name.partition("/")[0], len(urls))
         of_sites = rows_of(urls, self.sites)
         if of_sites.any():
-            gone = whole_pages(self.corpus, file.name).filter(pa.array(of_sites))
+            pages = whole_pages(self.corpus, file.name, file.digest)
+            gone = pages.filter(pa.array(of_sites))
             self._count(file, gone, counts)
         return counts
 
@@ -88,22 +91,30 @@ class RemoveSites:
     def __call__(self, number: int) -> Tally:
         """Writes one file."""
         file = self.workspace.shards(list[CorpusFile])[number]
-        if self.workspace.record(FindSites.name, number, Tally).number(FILES):
-            pages = whole_pages(self.corpus, file.name)
+        changes = self.workspace.record(FindSites.name, number, Tally).number(FILES)
+        if changes and not is_written(self.workspace, self.corpus, file.name):
+            pages = whole_pages(self.corpus, file.name, file.digest)
             of_sites = rows_of(pages["url"].to_pylist(), self.sites)
             stay = pages.filter(pa.array(~of_sites))
-            write_pages(self.workspace, join_path(self.corpus, file.name), stay)
+            write_pages(self.workspace, self.corpus, file.name, stay)
         return Tally()
 
 
-def blank_details(workspace: Workspace, path: str, sites: tuple[str, ...]) -> None:
+def is_written(workspace: Workspace, corpus: str, name: str) -> bool:
+    """Returns whether a file is what this withdrawal wrote, before it was killed."""
+    digest = workspace.digest(name)
+    return digest is not None and digest_of_contents(join_path(corpus, name)) == digest
+
+
+def blank_details(workspace: Workspace, corpus: str, digest: str, sites: tuple[str, ...]) -> None:
     """Removes listed addresses from a list of broken records, if it exists; the records stay."""
-    if not names_listed(path, sites):
+    if not names_listed(workspace, corpus, digest, sites):
         return
+    path = join_path(corpus, BROKEN_NAME)
     with local_copy(path) as here:
         at = BROKEN.get_field_index("detail")
         with (
-            workspace.publish(path) as unfinished,
+            workspace.publish_output(corpus, BROKEN_NAME) as unfinished,
             pq.ParquetWriter(unfinished, BROKEN, compression="zstd") as rows,
         ):
             for batch in read_pages(here, BROKEN, name=path):
@@ -112,12 +123,39 @@ def blank_details(workspace: Workspace, path: str, sites: tuple[str, ...]) -> No
                 rows.write_batch(batch.set_column(at, "detail", pa.array(left, pa.string())))
 
 
-def names_listed(path: str, sites: tuple[str, ...]) -> bool:
-    """Returns whether a list of broken records exists and has listed addresses."""
-    if not exists(path):
+def names_listed(workspace: Workspace, corpus: str, digest: str, sites: tuple[str, ...]) -> bool:
+    """Returns whether a list of broken records exists and has listed addresses.
+
+    Args:
+        workspace: workspace of the withdrawal, which may have removed them before it was killed.
+        corpus: the corpus.
+        digest: digest of the list before the withdrawal.
+        sites: lists of addresses.
+    """
+    path = join_path(corpus, BROKEN_NAME)
+    if not exists(path) or is_written(workspace, corpus, BROKEN_NAME):
         return False
-    with local_copy(path) as here:
+    with checked_copy(path, digest) as here:
         return any(named_in(batch, sites).any() for batch in read_pages(here, BROKEN, name=path))
+
+
+def files_left(
+    workspace: Workspace, corpus: str, files: Mapping[str, str]
+) -> dict[str, dict[str, str]]:
+    """Returns the manifest's field of digests after a withdrawal; none where there was none.
+
+    Args:
+        workspace: workspace of the withdrawal, with the digests of what it wrote.
+        corpus: the corpus, of which whole folders may have been removed.
+        files: digests of its files before.
+    """
+    folders = directories_in(corpus)
+    left = {
+        name: digest
+        for name, digest in {**files, **workspace.digests()}.items()
+        if name.partition("/")[0] in folders
+    }
+    return {"files": left} if files else {}
 
 
 def named_in(records: pa.RecordBatch, sites: tuple[str, ...]) -> Bool[np.ndarray, " records"]:

@@ -16,8 +16,8 @@ from collections.abc import Iterator, Sequence
 from statistics import fmean, median
 
 from data.dedup.shared_lines import SharedLines, shared_lines
-from data.files.digests import digest_of_contents
-from data.files.paths import Place, local_copy
+from data.files.digests import checked_copy, digest_of_contents
+from data.files.paths import Place
 from data.languages import UNDETERMINED
 from data.tokens.manifest import SplitTokens, TokenManifest
 from eval import gains, sides, speed_up
@@ -323,5 +323,5 @@ def read_shared_lines(corpus: str) -> dict[str, SharedLines] | None:
 
 def _texts(corpus: str, code: str, split: str) -> Iterator[str]:
     for file in page_files([corpus], code, split):
-        with local_copy(file.path) as here:
+        with checked_copy(file.path, file.digest) as here:
             yield from page_texts(here)

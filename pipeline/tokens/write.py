@@ -55,10 +55,10 @@ from pipeline.artifacts import read_head, read_manifest
 from pipeline.beam.workspace import Workspace, pack_files
 from pipeline.corpus.pages import (
     PageFile,
+    checked_urls,
     generations_of,
     page_files,
     page_rows,
-    page_urls,
     training_pages,
 )
 from pipeline.errors import ArtifactError
@@ -68,13 +68,15 @@ SHARD_BYTES = 256_000_000  # of page files per shard; a shard must fit a worker'
 SPLITS = ("train", "validation")
 ADDED = re.compile(r"-added-(\d+)-\d+-of-\d+\.parquet\Z")
 CARRIED = "carried"
+CARRY = "carry"  # folder of the workspace
 
 
 class PageShard(NamedTuple):
-    """The files of pages that become one shard."""
+    """The files of pages that become one shard, and their digests."""
 
     name: RelativePath
     paths: tuple[str, ...]
+    digests: tuple[str, ...]
 
 
 class TokenLayout(NamedTuple):
@@ -115,11 +117,12 @@ class WriteShard:
 
     def __call__(self, number: int) -> ShardRecord:
         """Writes one shard."""
-        name, paths = self.workspace.shards(list[PageShard])[number]
+        name, paths, digests = self.workspace.shards(list[PageShard])[number]
         encode = _sentencepiece(join_path(self.workspace.out, MODEL_FILE))
-        pages = [page for path in paths for page in _tokenize(path, encode)]
-        files = tuple("/".join(path.rsplit("/", 3)[1:]) for path in paths)
-        return ShardRecord(replace(self._write(name, pages), page_files=files))
+        files = zip(paths, digests, strict=True)
+        pages = [page for file in files for page in _tokenize(*file, encode)]
+        names = tuple("/".join(path.rsplit("/", 3)[1:]) for path in paths)
+        return ShardRecord(replace(self._write(name, pages), page_files=names))
 
     def _write(self, name: str, pages: list[TokenizedPage]) -> Shard:
         """Writes a shard locally; for a store its two files are then uploaded."""
@@ -140,9 +143,9 @@ class WriteShard:
         return shard
 
 
-def _tokenize(path: str, encode: Any) -> Iterator[TokenizedPage]:
+def _tokenize(path: str, digest: str, encode: Any) -> Iterator[TokenizedPage]:
     """Yields the pages of one file with their ids."""
-    rows = page_rows(path, ["url", "text"])
+    rows = page_rows(path, ["url", "text"], digest)
     for start in range(0, len(rows), PAGES_PER_CALL):
         chunk = rows[start : start + PAGES_PER_CALL]
         texts = [row["text"] for row in chunk]
@@ -282,8 +285,14 @@ class CarryShard:
 
     def _urls(self, shard: Shard) -> list[str]:
         """Returns the addresses that the files of a shard still hold."""
-        paths = (join_path(self.corpus, name) for name in shard.page_files)
-        return [url for path in paths if exists(path) for url in page_urls(path)]
+        digests = _digests_of_files(self.workspace.directory)
+        files = ((join_path(self.corpus, name), digests.get(name)) for name in shard.page_files)
+        return [
+            url
+            for path, digest in files
+            if digest or exists(path)
+            for url in checked_urls(path, digest or "")
+        ]
 
     def _with_list(self, shard: Shard, table: pa.Table, rows: pa.Table) -> Shard:
         """Writes the list of skipped pages; returns the shard with it."""
@@ -340,14 +349,22 @@ def _are_among(urls: pa.ChunkedArray, others: Sequence[str]) -> Bool[np.ndarray,
     return are_in.to_numpy(zero_copy_only=False).astype(bool)
 
 
-def leave_shards_to_carry(workspace: Workspace, shards: Sequence[Shard]) -> None:
-    """Leaves the list of shards to carry for the workers."""
-    workspace.leave("carry", "shards", to_builtins(list(shards)))
+def leave_shards_to_carry(
+    workspace: Workspace, shards: Sequence[Shard], digests: Mapping[str, str]
+) -> None:
+    """Leaves the list of shards to carry for the workers, and the digests of the corpus's files."""
+    workspace.leave(CARRY, "shards", to_builtins(list(shards)))
+    workspace.leave(CARRY, "digests", dict(digests))
 
 
 @functools.lru_cache(maxsize=1)
 def _shards_to_carry(directory: str) -> list[Shard]:
-    return read_json(join_path(directory, "carry", "shards.json"), list[Shard])
+    return read_json(join_path(directory, CARRY, "shards.json"), list[Shard])
+
+
+@functools.lru_cache(maxsize=1)
+def _digests_of_files(directory: str) -> dict[str, str]:
+    return read_json(join_path(directory, CARRY, "digests.json"), dict[str, str])
 
 
 def split_files(corpora: Sequence[str]) -> dict[str, list[PageFile]]:
@@ -368,7 +385,9 @@ def page_shards(files: Mapping[str, Sequence[PageFile]]) -> list[PageShard]:
         ]  # a split without pages has one empty shard
         for number, group in enumerate(groups):
             paths = tuple(file.path for file in group)
-            shards.append(PageShard(f"{name}-{number:05d}-of-{len(groups):05d}", paths))
+            digests = tuple(file.digest for file in group)
+            of_split = f"{name}-{number:05d}-of-{len(groups):05d}"
+            shards.append(PageShard(of_split, paths, digests))
     return shards
 
 

@@ -64,7 +64,7 @@ def beside(path: Path, folder: str, table: pa.Table) -> str:
 def of_corpus(path: Path) -> Read:
     """Reads pages of a corpus as all that follows cleaning does."""
     work = sum(map(len, page_texts(path))) + len(page_urls(str(path)))
-    work += len(page_rows(str(path), page.WRITTEN.names))
+    work += len(page_rows(str(path), page.WRITTEN.names, ""))
     space, corpus = workspace_of(path, "scored")
     ScoreFile(space, Scoring(corpus=corpus, **SCORING))(0)
     space, corpus = workspace_of(path, "selected")
@@ -79,7 +79,7 @@ def of_scores(path: Path) -> Read:
 
 
 def rejected(path: Path) -> Read:
-    return Read(whole_pages(str(path.parents[1]), f"rejected/{path.name}").nbytes, False)
+    return Read(whole_pages(str(path.parents[1]), f"rejected/{path.name}", "").nbytes, False)
 
 
 def broken(path: Path) -> Read:

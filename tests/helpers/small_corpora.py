@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data.corpus_manifest import interval
+from data.files.digests import digest_of_contents
+from data.files.json_files import read_json, write_json
 from data.reading.page import REJECTED, WRITTEN_WITH_CLUSTERS
 from pipeline import artifacts
 
@@ -59,7 +62,18 @@ def write_corpus(
         }
     rules = {"name": "mc4", "differences_from_mc4": []}
     artifacts.finish(directory, "clean", {}, {}, {"languages": languages, "rules": rules})
+    record_files(directory)
     return directory
+
+
+def record_files(directory: Path) -> None:
+    """Records the files of a corpus in its manifest as they are now."""
+    digests = {
+        str(path.relative_to(directory)): digest_of_contents(path)
+        for path in sorted(directory.rglob("*.parquet"))
+    }
+    manifest = read_json(directory / artifacts.MANIFEST, dict[str, Any])
+    write_json(directory / artifacts.MANIFEST, manifest | {"files": digests})
 
 
 def row(code: str, number: int, text: str) -> dict:

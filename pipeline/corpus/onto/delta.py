@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data.files.atomic import copy_file
+from data.files.digests import checked_copy
 from data.files.paths import exists, join_path
 from data.reading.page import Dropped, NotAsked, Page, Rejected
 from pipeline.beam.workspace import Workspace
@@ -239,14 +240,17 @@ class KeepFile:
         gone = gone_of(self.workspace, file)
         left, changed = None, 0
         if gone:
-            left, changed = without(whole_pages(self.growth.corpus, file.name), gone)
+            whole = whole_pages(self.growth.corpus, file.name, file.digest)
+            left, changed = without(whole, gone)
         if left is None or not changed:
-            copy_file(source, target, self.workspace.scratch)
+            with checked_copy(source, file.digest):
+                self.workspace.leave_digest(file.name, file.digest)
+                copy_file(source, target, self.workspace.scratch)
             return _tally(SAME, 0)
         if not len(left):
             return _tally(EMPTY, changed)
         if not exists(target):
-            write_pages(self.workspace, target, left)
+            write_pages(self.workspace, self.workspace.out, file.name, left)
         return _tally(REWRITTEN, changed)
 
 

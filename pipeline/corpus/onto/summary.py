@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from msgspec import to_builtins
+from msgspec.structs import replace
 from rich.console import Console
 from rich.table import Table
 
@@ -39,8 +40,18 @@ def write_facts(
     tally: Tally,
     digests: Mapping[str, str],
     files: Sequence[InputFile],
+    written: Mapping[str, str],
 ) -> str:
-    """Writes the settings, last of what is kept beside a corpus; returns their digest."""
+    """Writes the settings, last of what is kept beside a corpus; returns their digest.
+
+    Args:
+        arguments: the command's arguments.
+        job: the job.
+        tally: its counts.
+        digests: of its inputs.
+        files: files of its input.
+        written: digests of the corpus's files.
+    """
     base = job.base and job.base.growth.facts()
     plans, kept = planned_groups(job, tally), GrowthFiles(job.workspace.out)
     named = (arguments.validation_share, arguments.validation_minimum) != (None, None)
@@ -66,9 +77,10 @@ def write_facts(
             *(base.input if base else ()),
             *(tuple(InputRecord(path, sizes[path]) for path in shard) for shard in new),
         ),
-        files=(
-            *kept_files(job),
-            *(file for plan in plans for file in plan.files if file.name.startswith(CORPUS)),
+        files=tuple(
+            replace(file, digest=written[file.name])
+            for file in [*kept_files(job), *(file for plan in plans for file in plan.files)]
+            if file.name.startswith(CORPUS)
         ),
         held_out_up_to=(base.held_out_up_to if base else {}) | _held_out(plans),
         thresholds=thresholds,

@@ -13,8 +13,8 @@ from data.examples.mixture import Schedule, TextSizes, make_schedule, parse, wei
 from data.examples.pretraining_examples import Examples
 from data.examples.span_corruption import Lengths
 from data.examples.task_examples import PRETRAINING, Source, TaskExamples, encode_source
-from data.files.digests import digest_of_value
-from data.files.paths import Place, local_copy
+from data.files.digests import checked_copy, digest_of_value
+from data.files.paths import Place
 from data.languages import get
 from data.tasks.description import find_task
 from data.tasks.examples import TaskData, TaskExample, read_task, task_files
@@ -56,7 +56,7 @@ def overlaps_with(
 def _pages(corpus: str, codes: Sequence[str]) -> Iterator[tuple[str, str]]:
     for code in codes:
         for file in page_files([corpus], code, "train"):
-            with local_copy(file.path) as here:
+            with checked_copy(file.path, file.digest) as here:
                 yield from ((code, text) for text in page_texts(here))
 
 

@@ -213,8 +213,10 @@ def test_domains_equal_a_plain_comparison(tmp_path_factory, domains, hosts):
 @pytest.fixture
 def hashed(monkeypatch):
     """Returns the pieces of text that are hashed from here on."""
-    pieces, plain = [], block_lists._encoded
-    monkeypatch.setattr(block_lists, "_encoded", lambda text: pieces.append(text) or plain(text))
+    pieces, plain = [], block_lists._encoded_text
+    monkeypatch.setattr(
+        block_lists, "_encoded_text", lambda text: pieces.append(text) or plain(text)
+    )
     return pieces
 
 

@@ -22,7 +22,7 @@ def test_damage_is_named(tmp_path, kind):
     pq.write_table(pa.table({"text": [f"{number} habari" for number in range(400)]}), path)
     assert row_count(str(path)) == len(list(page_texts(path))) == 400
     path.write_bytes(DAMAGE[kind](path.read_bytes()))
-    reads = [lambda: list(page_texts(path)), lambda: page_rows(str(path), ["text"])]
+    reads = [lambda: list(page_texts(path)), lambda: page_rows(str(path), ["text"], "")]
     if kind != "altered":  # the footer is whole
         reads.append(lambda: row_count(str(path)))
     for read in reads:

@@ -43,9 +43,9 @@ def readers(directory: str) -> dict[str, object]:
     return {
         "page_texts": lambda: list(page_texts(path)),
         "page_urls": lambda: page_urls(path),
-        "page_rows": lambda: page_rows(path, ["url", "text"]),
-        "whole_pages": lambda: whole_pages(directory, NAME),
-        "score": lambda: list(_batches(path)),
+        "page_rows": lambda: page_rows(path, ["url", "text"], ""),
+        "whole_pages": lambda: whole_pages(directory, NAME, ""),
+        "score": lambda: list(_batches(path, "")),
     }
 
 
@@ -82,7 +82,7 @@ def written(directory, table: pa.Table) -> str:
 def test_a_page_that_cannot_be_is_named(tmp_path, name, values, says):
     path = written(tmp_path, with_column(PAGES, name, values))
     with pytest.raises(DataError, match=f"{path} should have .*{says}; restore the file") as error:
-        whole_pages(str(tmp_path), NAME)
+        whole_pages(str(tmp_path), NAME, "")
     assert "\n" not in str(error.value)
 
 
@@ -101,7 +101,7 @@ def test_a_missing_or_repeated_column_is_named(tmp_path):
 def test_what_pages_and_scores_hold_is_read(tmp_path):
     wide = PAGES.append_column("more", pa.array([1, 2, 3]))
     path = written(tmp_path / "pages", wide)
-    assert whole_pages(str(tmp_path / "pages"), NAME).equals(PAGES.cast(WRITTEN_WITH_CLUSTERS))
+    assert whole_pages(str(tmp_path / "pages"), NAME, "").equals(PAGES.cast(WRITTEN_WITH_CLUSTERS))
     assert list(page_texts(path)) == TEXTS
     path = written(tmp_path / "scores", scores())
     assert read_score_table(path).equals(scores())

@@ -478,5 +478,5 @@ def test_of_many_broken_records_of_one_reason_each_keeps_its_place(tmp_path):
     assert all(table["detail"].to_pylist())
     inspect.run(Inspect(directory=str(tmp_path / "out")))
     pq.write_table(table.slice(1), tmp_path / "out" / "broken" / "records.parquet")
-    with pytest.raises(ArtifactError, match="broken holds 39 rows and the manifest records 40"):
+    with pytest.raises(ArtifactError, match=r"broken/records\.parquet is missing or differs"):
         inspect.run(Inspect(directory=str(tmp_path / "out")))

@@ -340,7 +340,7 @@ def test_a_corpus_that_lacks_a_file_is_refused_by_name(asked, tmp_path):
     for directory in (corpus, scores):
         next(directory.glob("pages/sw/train-*.parquet")).unlink()
     here = replace(asked, corpus=str(corpus), scores=str(scores), out=str(tmp_path / "out"))
-    with pytest.raises(ArtifactError, match=f"{corpus} should hold .* pages of sw by its manifest"):
+    with pytest.raises(ArtifactError, match=f"{corpus} should have .* pages/sw/.* is missing"):
         select_command.run(here)
 
 

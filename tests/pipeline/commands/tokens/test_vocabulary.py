@@ -16,7 +16,7 @@ from data.errors import DataError
 from data.tokens.manifest import VocabularyManifest
 from data.tokens.tokenizer import MODEL_FILE, SENTINELS, Tokenizer, load, sentinel_pieces
 from pipeline.arguments import Vocabulary
-from pipeline.artifacts import head_in, read_manifest
+from pipeline.artifacts import finish, head_in, read_manifest
 from pipeline.commands import vocabulary
 from pipeline.commands.vocabulary import append_control_pieces, run, train
 from pipeline.corpus.pages import page_files
@@ -141,6 +141,7 @@ def write_pages(corpus: Path, language: str, texts: list[str], split: str = "tra
     path = corpus / "pages" / language / f"{split}-00000-of-00001.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.table({"text": texts}), path)
+    finish(corpus, "clean", {}, {}, {"languages": {}})
     return corpus
 
 
@@ -177,12 +178,14 @@ def test_a_sample_of_many_files_has_its_quota_and_not_a_title_of_each(tmp_path, 
 
 @pytest.fixture
 def fetched(monkeypatch) -> list[tuple[str, int]]:
-    """Returns the list of what is fetched from the store in memory: corpus and bytes."""
+    """Returns the list of what is fetched of pages in the store in memory: corpus and bytes."""
     store, made = type(fsspec.filesystem("memory")), []
     of = store.cat_file
 
     def cat_file(self, path, start=None, end=None):
-        made.append((path.split("/")[1], len(content := of(self, path, start, end))))
+        content = of(self, path, start, end)
+        if path.endswith(".parquet"):
+            made.append((path.split("/")[1], len(content)))
         return content
 
     monkeypatch.setattr(store, "cat_file", cat_file)
