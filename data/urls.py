@@ -92,7 +92,7 @@ def ascii_host(host: str) -> str:
     if host.isascii():
         return host
     if len(host) <= LONGEST:
-        with suppress(UnicodeError):
+        with suppress(UnicodeError, OverflowError):  # Python 3.13's of a number above 2**63
             return idna.encode(host, uts46=True).decode("ascii")
         with suppress(UnicodeError):
             return host.encode("idna").decode("ascii")

@@ -68,11 +68,22 @@ def test_hash_is_the_reference_s_number():
         ("http://\ud800.example/", "?.example"),
         ("http://[::1", ""),
         ("http://example.org:port/", ""),
+        ("https://xn--00000000000000000w.١/", "xn--00000000000000000w.xn--9hb"),
         ("", ""),
     ],
 )
 def test_host_of(url, host):
     assert host_of(url) == host
+
+
+def test_a_label_whose_numbers_are_too_large_is_as_on_any_python(monkeypatch):
+    """Python 3.13 raises OverflowError where it builds the error of a number above 2**63."""
+
+    def overflow(host, uts46):
+        raise OverflowError("Python int too large to convert to C ssize_t")
+
+    monkeypatch.setattr(urls.idna, "encode", overflow)
+    assert host_of("https://xn--00000000000000000w.١/") == "xn--00000000000000000w.xn--9hb"
 
 
 def test_what_is_too_long_for_a_name_is_not_encoded(monkeypatch):
