@@ -33,7 +33,6 @@ The robots.txt files of a whole crawl do not fit into memory. So they meet the p
 (`host_of`) in an engine's shuffle, where `refused_by` decides for each host.
 """
 
-import functools
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -59,14 +58,13 @@ MOST_REDIRECTS = 5
 LONGEST_ADDRESS = 2048  # characters; redirects are held in memory
 USER_AGENT = "CCBot"  # Common Crawl's, whose pages most corpora are made of
 PRODUCT_TOKEN = re.compile("[A-Za-z0-9_-]+").fullmatch
-CACHED = 1024  # parsed files; many hosts have the same one
-LONGEST_CACHED = 8 << 10  # characters: rules take 20 times as much memory
 MOST_WILDCARDS = 5_000  # 0.01 s per page; as many as fit into 500 kB would take 0.05 s
 LINE = re.compile(
     r"(?:(?P<name>user-agent|useragent|user\s+agent)|(?P<allow>allow)"
     r"|disallow|dissallow|dissalow|disalow|diasllow|disallaw)(?:\s*:|\s|$)(?P<value>.*)",
     re.IGNORECASE | re.DOTALL,
 ).match
+MARK = re.compile(rb"\xef(?:\xbb\xbf?)?").match  # of the order of bytes, or its beginning
 ENCODED = re.compile(rb"%[0-9a-fA-F]{2}")
 KEPT_ENCODED = (b"%2F", b"%25", b"%2A")  # what a separator, the sign itself and a wildcard are not
 INDEX = "/index.html"
@@ -176,7 +174,12 @@ def check_robots_file(path: str) -> None:
 
 
 def _read_archive(archive: Path, skipped: Counter[str]) -> Iterator[Robots]:
+    """Yields what hosts answer themselves, and then what those have that redirect.
+
+    Of several answers at the end of redirects, the one that counts is the same for all hosts.
+    """
     redirected = _redirected_hosts(archive)
+    ends: dict[PageAddress, Robots] = {}
     missing = set(redirected)
     for record in web_archive.read_records(archive):
         if isinstance(record, BrokenRecord):
@@ -185,17 +188,21 @@ def _read_archive(archive: Path, skipped: Counter[str]) -> Iterator[Robots]:
         address = _parse_address(record.url)
         if record.kind != "response" or address is None:
             continue
-        hosts = [*([address.host] if address.path == PATH else ()), *redirected.get(address, ())]
-        if not hosts:
+        if address.path != PATH and address not in redirected:
             continue
         missing.discard(address)
         response = response_of(record.body)
         if isinstance(response, Defect):
             skipped[response.reason] += 1
-        else:
-            time = record.headers.get("WARC-Date") or ""
-            for host in hosts:
-                yield from _answer(time, response.status, response.content, host)
+            continue
+        time = record.headers.get("WARC-Date") or ""
+        for answer in _answer(time, response.status, response.content, address.host):
+            if address.path == PATH:
+                yield answer
+            if address in redirected:
+                ends[address] = max(answer, ends.get(address, answer))
+    for end, answer in ends.items():
+        yield from (answer._replace(host=host) for host in redirected[end])
     if missing:
         skipped["redirect_elsewhere"] += sum(len(redirected[address]) for address in missing)
 
@@ -237,12 +244,14 @@ def _folder_host(path: str) -> str:
 def _text(content: bytes) -> str:
     """Returns the text of a robots.txt, up to the last whole line of its first 500 KiB.
 
-    Lines end by LF, CR or both. Without an end, all of these bytes are one line.
+    Lines end by LF, CR or both. Without an end, all of these bytes are one line. A byte-order mark
+    is not a part of the text, nor is the beginning of one; Google's parser passes over both.
     """
     if len(content) > MOST_BYTES:
         end = max(content.rfind(line_break, 0, MOST_BYTES) for line_break in (b"\n", b"\r"))
         content = content[: end + 1 or MOST_BYTES]
-    return content.decode("utf-8-sig", "replace")
+    mark = MARK(content)
+    return content[mark.end() if mark else 0 :].decode("utf-8", "replace")
 
 
 def _parse_address(url: str) -> PageAddress | None:
@@ -301,16 +310,15 @@ def refused_by(
     """Returns "robots_txt" for each address that a robots.txt refuses, None for the others.
 
     Args:
-        robots: robots.txt of the addresses' host; None if it has none.
-        urls: addresses on that host.
+        robots: robots.txt of the addresses' hosts; None if they have none. It is parsed once.
+        urls: addresses on hosts that have this one.
         user_agent: product token of the crawler that asks.
     """
     if robots is not None and robots.failed:
         return [ROBOTS_TXT] * len(urls)
     if robots is None or not robots.content:
         return [None] * len(urls)
-    is_short = len(robots.content) <= LONGEST_CACHED
-    rules = (_cached_rules if is_short else rules_for)(robots.content, user_agent)
+    rules = rules_for(robots.content, user_agent)
     if rules is None:
         return [ROBOTS_TXT] * len(urls)
     return [None if rules.allow(url) else ROBOTS_TXT for url in urls]
@@ -397,6 +405,3 @@ def normalized_path(path: str, safe: str) -> str:
 def _decode(encoded: re.Match[bytes]) -> bytes:
     code = encoded[0].upper()
     return code if code in KEPT_ENCODED else bytes([int(code[1:], 16)])
-
-
-_cached_rules = functools.lru_cache(CACHED)(rules_for)

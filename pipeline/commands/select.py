@@ -74,7 +74,7 @@ from pipeline.terminal import Terminal, print_message
 from pipeline.tokens.vocabulary import advised_command
 
 THREADS = 16  # that read files with robots.txt for their digest
-VERSION = 5  # raised when an unfinished selection of an earlier version may not be resumed
+VERSION = 6  # raised when an unfinished selection of an earlier version may not be resumed
 
 
 @dataclass(frozen=True, kw_only=True)

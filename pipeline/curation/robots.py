@@ -1,14 +1,15 @@
 """robots.txt: a round in which pages and the files of their hosts meet, by host.
 
 Shards are the files of the corpus, and after them the files with robots.txt. A page's shard sends
-the addresses of each host, a file's shard the text of each host that the corpus has pages of; both
-go to the partition of the host's hash. So a worker holds the hosts of one partition, and a few
-hashes of 8 bytes per host of the corpus, however large the crawl is.
+the addresses of each host, a file's shard the answer of each host that the corpus has pages of;
+both go to the partition of the host's hash. So a worker holds the hosts of one partition, and a few
+hashes of 8 bytes per host of the corpus, however large the crawl is. Hosts often have one text, by
+a redirect or by a common program. It is sent once per partition and parsed once there.
 """
 
 import functools
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -37,21 +38,47 @@ PARTITIONS_HERE = 20
 THREADS, FILES_AT_ONCE = 16, 256  # that read the hosts of the corpus
 
 
+Newest = dict[str, Robots]  # by host
+
+
 class ShardPart(msgspec.Struct, array_like=True):
     """What a shard sends to a partition.
 
     Attributes:
         addresses: rows and addresses of pages, by host.
-        robots: newest robots.txt of the shard, by host.
+        answers: each answer once: whether it is a failure, its text, and by host when it was read.
     """
 
-    addresses: dict[str, list[tuple[int, str]]] = {}
-    robots: dict[str, Robots] = {}
+    addresses: dict[str, list[tuple[int, str]]]
+    answers: list[tuple[bool, str, dict[str, str]]]
 
-    def add_robots(self, robots: Iterable[Robots]) -> None:
-        """Adds robots.txt files, of which the newest of each host stays."""
-        for file in robots:
-            self.robots[file.host] = max(file, self.robots.get(file.host, file))
+
+def add_newest(newest: Newest, file: Robots) -> None:
+    """Adds a robots.txt, of which the newest of each host stays."""
+    newest[file.host] = max(file, newest.get(file.host, file))
+
+
+def by_answer(newest: Newest) -> dict[tuple[bool, str], list[Robots]]:
+    """Returns the robots.txt files by whether they are a failure, and by their text."""
+    files: dict[tuple[bool, str], list[Robots]] = defaultdict(list)
+    for file in newest.values():
+        files[file.failed, file.content].append(file)
+    return files
+
+
+def answers_of(newest: Newest) -> list[tuple[bool, str, dict[str, str]]]:
+    """Returns robots.txt files as a message has them."""
+    return [
+        (failed, content, {file.host: file.time for file in files})
+        for (failed, content), files in by_answer(newest).items()
+    ]
+
+
+def robots_in(part: ShardPart, texts: dict[str, str]) -> Iterator[Robots]:
+    """Yields the robots.txt files of a message; equal texts of all messages are one object."""
+    for failed, content, times in part.answers:
+        text = texts.setdefault(content, content)
+        yield from (Robots(time, failed, text, host) for host, time in times.items())
 
 
 PARTS = msgspec.msgpack.Decoder(ShardPart)  # made before threads start, as `json_files` explains
@@ -122,23 +149,34 @@ class AskRobots:
 
     def send(self, shard: int, wave: Wave) -> Iterator[tuple[int, bytes]]:
         """Yields a file's message to each partition."""
-        files = self.workspace.shards(list[CorpusFile])
-        parts: dict[int, ShardPart] = defaultdict(lambda: ShardPart({}, {}))
-        of_wave = range(*wave)
-        if shard < len(files):
-            # ListHosts compared the file's digest, once for all waves.
-            for row, url in enumerate(page_urls(join_path(self.corpus, files[shard].name))):
-                host = host_of(url)
-                if host and (partition := self._partition(host)) in of_wave:
-                    parts[partition].addresses.setdefault(host, []).append((row, url))
-        else:
-            hosts = hosts_of(self.workspace, len(files))
-            for file in self._read_robots(shard, self.robots[shard - len(files)]):
-                partition = self._partition(file.host)
-                if partition in of_wave and is_in(hosts, hash_of(file.host)):
-                    parts[partition].add_robots([file])
-        for partition in sorted(parts):
-            yield partition, msgspec.msgpack.encode(parts[partition])
+        files, of_wave = self.workspace.shards(list[CorpusFile]), range(*wave)
+        parts = self._of_pages if shard < len(files) else self._of_robots
+        for partition, part in sorted(parts(shard, files, of_wave).items()):
+            yield partition, msgspec.msgpack.encode(part)
+
+    def _of_pages(
+        self, shard: int, files: Sequence[CorpusFile], of_wave: range
+    ) -> dict[int, ShardPart]:
+        parts: dict[int, ShardPart] = defaultdict(lambda: ShardPart({}, []))
+        # ListHosts compared the file's digest, once for all waves.
+        for row, url in enumerate(page_urls(join_path(self.corpus, files[shard].name))):
+            host = host_of(url)
+            if host and (partition := self._partition(host)) in of_wave:
+                parts[partition].addresses.setdefault(host, []).append((row, url))
+        return parts
+
+    def _of_robots(
+        self, shard: int, files: Sequence[CorpusFile], of_wave: range
+    ) -> dict[int, ShardPart]:
+        newest: dict[int, Newest] = defaultdict(dict)
+        hosts = hosts_of(self.workspace, len(files))
+        for file in self._read_robots(shard, self.robots[shard - len(files)]):
+            partition = self._partition(file.host)
+            if partition in of_wave and is_in(hosts, hash_of(file.host)):
+                add_newest(newest[partition], file)
+        return {
+            partition: ShardPart({}, answers_of(robots)) for partition, robots in newest.items()
+        }
 
     def _read_robots(self, shard: int, path: str) -> Iterator[Robots]:
         """Yields the robots.txt files of a file; leaves the numbers of what cannot be read."""
@@ -155,21 +193,25 @@ class AskRobots:
         self.workspace.leave(SKIPPED, f"{shard:05d}", skipped)
 
     def compare(self, partition: int, parts: Parts) -> Iterator[tuple[int, bytes]]:
-        """Yields the rows of each file that are disallowed."""
-        senders: list[tuple[int, ShardPart]] = []
-        known = ShardPart({}, {})
+        """Yields the rows of each file that are disallowed; each text is parsed once."""
+        pages: dict[str, list[tuple[int, int, str]]] = defaultdict(list)
+        newest: Newest = {}
+        texts: dict[str, str] = {}
+        rows: dict[int, list[int]] = {}
         for shard, part in parts:
             sent = PARTS.decode(part)
-            known.add_robots(sent.robots.values())
+            for file in robots_in(sent, texts):
+                add_newest(newest, file)
             if sent.addresses:
-                senders.append((shard, sent))
-        for shard, part in sorted(senders, key=lambda sender: sender[0]):
-            rows = [
-                row
-                for host, pages in part.addresses.items()
-                for row in disallowed_pages(known.robots.get(host), pages, self.agent)
-            ]
-            yield shard, np.array(sorted(rows), "<i8").tobytes()
+                rows[shard] = []
+            for host, addresses in sent.addresses.items():
+                pages[host] += ((shard, *address) for address in addresses)
+        for files in by_answer(newest).values():
+            of_hosts = [page for file in files for page in pages.get(file.host, ())]
+            for shard, row in disallowed_pages(files[0], of_hosts, self.agent):
+                rows[shard].append(row)
+        for shard in sorted(rows):
+            yield shard, np.array(sorted(rows[shard]), "<i8").tobytes()
 
     def collect(self, shard: int, wave: Wave, verdicts: dict[int, bytes]) -> None:
         """Writes the rows of a file that are disallowed."""
@@ -189,11 +231,11 @@ def hash_of(host: str) -> int:
 
 
 def disallowed_pages(
-    robots: Robots | None, pages: Sequence[tuple[int, str]], agent: str
-) -> Iterator[int]:
-    """Yields the rows of a host's pages that its robots.txt disallows."""
-    reasons = refused_by(robots, [url for _, url in pages], agent)
-    return (row for (row, _), reason in zip(pages, reasons, strict=True) if reason)
+    robots: Robots, pages: Sequence[tuple[int, int, str]], agent: str
+) -> Iterator[tuple[int, int]]:
+    """Yields shard and row of the pages that the robots.txt of their hosts disallows."""
+    reasons = refused_by(robots, [url for *_, url in pages], agent)
+    return ((shard, row) for (shard, row, _), why in zip(pages, reasons, strict=True) if why)
 
 
 def disallowed_rows(robots: AskRobots | None, shard: int, pages: int) -> Bool[np.ndarray, " pages"]:

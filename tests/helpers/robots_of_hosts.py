@@ -1,5 +1,6 @@
 """The robots.txt of some hosts, of several the one that counts, and what they refuse: in memory."""
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -42,6 +43,11 @@ class RobotsOfHosts:
 
     def reasons_of(self, urls: Sequence[str]) -> list[str | None]:
         """Returns "robots_txt" for each address that its host refuses, None for the others."""
-        return [
-            refused_by(self.of_host.get(host_of(url)), [url], self.user_agent)[0] for url in urls
-        ]
+        by_host: dict[str, list[str]] = defaultdict(list)
+        for url in urls:
+            by_host[host_of(url)].append(url)
+        reasons = {
+            host: iter(refused_by(self.of_host.get(host), some, self.user_agent))
+            for host, some in by_host.items()
+        }
+        return [next(reasons[host_of(url)]) for url in urls]

@@ -117,6 +117,39 @@ def test_a_long_file_may_have_any_ends_of_lines(tmp_path, end):
     assert len(robots.content) == MOST_BYTES
 
 
+@pytest.mark.parametrize(
+    ("mark", "text"),
+    [
+        (b"\xef\xbb\xbf", RULES), (b"\xef\xbb", RULES), (b"\xef", RULES),
+        (b"\xef\x11\xbf", f"\x11\ufffd{RULES}"), (b"\xbb\xbf", f"\ufffd\ufffd{RULES}"),
+    ],
+)  # fmt: skip
+def test_a_byte_order_mark_may_lack_its_end(tmp_path, mark, text):
+    """As in Google's test `ID_UTF8ByteOrderMarkIsSkipped`."""
+    path = tmp_path / "a.example" / "robots.txt"
+    path.parent.mkdir()
+    path.write_bytes(mark + RULES.encode())
+    (robots,) = read_robots(str(path))
+    assert robots.content == text
+
+
+def test_a_text_at_the_end_of_redirects_is_yielded_once_per_host(tmp_path):
+    """Each of its records was yielded for each host."""
+    moved = [
+        (f"https://{n}.example/robots.txt", "301 Moved", [("Location", "//x.example/r")], b"")
+        for n in range(30)
+    ]
+    texts = [("https://x.example/r", "200 OK", [], b"Disallow: /%02d" % n) for n in range(40)]
+    path = tmp_path / "robots.warc.gz"
+    path.write_bytes(archive([*texts[:20], *moved, *texts[20:]]))
+    found = list(read_robots(str(path)))
+    assert {one.host: one.content for one in found} == {
+        f"{n}.example": "Disallow: /39" for n in range(30)
+    }
+    assert len(found) == 30
+    assert len({id(one.content) for one in found}) == 1  # held once
+
+
 def test_a_long_file_is_read_to_its_last_whole_line_within_the_limit(tmp_path):
     path = tmp_path / "robots.jsonl"
     line = "Disallow: /" + "x" * 88 + "\n"
