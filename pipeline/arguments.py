@@ -316,7 +316,8 @@ class Pretrain(StageArguments):
     upcycle_noise: float = 0.0
     """Standard deviation of noise on each expert, relative to its matrix."""
     overrides: Annotated[tuple[str, ...], tyro.conf.arg(name="set")] = ()
-    """field=value, for example steps=100 or model.switch.experts=16."""
+    """field=value, for example steps=100 or model.switch.experts=16; `mswitch recipes NAME` lists
+    the settings of a recipe, and docs/commands.md their meaning."""
     mixture_from: tuple[str, ...] = ()
     """STEP=MIXTURE: other weights or languages from that step on, for example 50000=uniform or
     50000=weights:FILE; recorded in the run, so that a resume need not repeat it."""

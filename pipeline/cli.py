@@ -11,33 +11,7 @@ loads none of JAX, Beam and TensorFlow.
 import os
 import signal
 import sys
-from importlib.util import find_spec
-from pathlib import Path
 
-OWN_PACKAGES = ("data", "model", "eval")  # common names
-
-
-def check_not_hidden() -> None:
-    """Exits with status 2 and one sentence if another package hides one of ours.
-
-    A folder of one's own that comes first on Python's path does. Only the standard library is
-    imported before.
-    """
-    for name in OWN_PACKAGES:
-        package = find_spec(name)
-        folder = Path(package.origin).resolve().parent if package and package.origin else None
-        if folder != Path(__file__).resolve().parents[1] / name:
-            where = (
-                "is missing beside this one" if folder is None else f"is hidden by {str(folder)!r}"
-            )
-            sys.stderr.write(  # `terminal` may import what is hidden; repr escapes the path
-                f"mswitch: its package {name!r} {where}; take that folder off Python's path "
-                "(PYTHONPATH, the working directory), or give mswitch an environment of its own.\n"
-            )
-            raise SystemExit(2)
-
-
-check_not_hidden()
 IS_PROGRAM = __name__ == "__main__" or os.path.basename(sys.argv[0]) == "mswitch"
 if IS_PROGRAM and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C shows no traceback of an import

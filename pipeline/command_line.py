@@ -6,8 +6,12 @@ import importlib.util
 import itertools
 import operator
 import re
+import sys
+import textwrap
 from collections.abc import Iterator
+from contextlib import redirect_stdout
 from dataclasses import MISSING, fields, is_dataclass, replace
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -16,31 +20,59 @@ import tyro
 from pipeline import arguments
 from pipeline.arguments import SYNONYMS
 from pipeline.errors import ArtifactError
+from pipeline.terminal import broken, print_lines
 
-COMMANDS: dict[str, type] = {
-    "clean": arguments.Clean,
-    "estimate": arguments.Estimate,
-    "score": arguments.Score,
-    "select": arguments.Select,
-    "withdraw": arguments.Withdraw,
-    "vocabulary": arguments.Vocabulary,
-    "tokenize": arguments.Tokenize,
-    "pretrain": arguments.Pretrain,
-    "finetune": arguments.Finetune,
-    "distill": arguments.Distill,
-    "prune": arguments.Prune,
-    "evaluate": arguments.Evaluate,
-    "time": arguments.Time,
-    "report": arguments.Report,
-    "fill": arguments.Fill,
-    "import-hf": arguments.ImportHf,
-    "export-hf": arguments.ExportHf,
-    "plan": arguments.Plan,
-    "recipes": arguments.Recipes,
-    "inspect": arguments.Inspect,
-    "doctor": arguments.Doctor,
-    "demo": arguments.Demo,
+# Each command with its arguments and an example, by what it is for, in the order of their use.
+GROUPS: dict[str, dict[str, tuple[type, str]]] = {
+    "text": {
+        "clean": (arguments.Clean, "--input 'texts/*.jsonl' --rules none --out corpus"),
+        "estimate": (arguments.Estimate, "--input 'crawl/*.warc.wet.gz' --rules mc4"),
+        "score": (arguments.Score, "--corpus corpus --out scores"),
+        "select": (arguments.Select, "--corpus corpus --scores scores --out selected"),
+        "withdraw": (
+            arguments.Withdraw,
+            "--corpus corpus --sites sites.txt --reason 'asked by their owners'",
+        ),
+    },
+    "tokens": {
+        "vocabulary": (arguments.Vocabulary, "--corpus corpus --size 32000 --out vocabulary"),
+        "tokenize": (arguments.Tokenize, "--corpus corpus --vocabulary vocabulary --out tokens"),
+    },
+    "training": {
+        "recipes": (arguments.Recipes, "switch-laptop"),
+        "plan": (arguments.Plan, "--recipe mswitch-base --topology v5p:2x4x4"),
+        "pretrain": (
+            arguments.Pretrain,
+            "--recipe switch-laptop --tokens tokens --out runs/switch",
+        ),
+        "finetune": (arguments.Finetune, "--run runs/switch --task topics.yaml --out runs/topics"),
+        "distill": (
+            arguments.Distill,
+            "--teacher runs/switch --recipe mt5-laptop --tokens tokens --out runs/student",
+        ),
+    },
+    "using": {
+        "fill": (arguments.Fill, "--run runs/switch 'Paris is the <extra_id_0> of France.'"),
+        "prune": (
+            arguments.Prune,
+            "--run runs/switch --languages sw yo --keep 0.25 --out runs/small",
+        ),
+        "import-hf": (arguments.ImportHf, "mt5-small --out runs/mt5-small"),
+        "export-hf": (arguments.ExportHf, "--run runs/switch --out exported"),
+    },
+    "looking": {
+        "evaluate": (arguments.Evaluate, "--run runs/switch --tokens tokens"),
+        "time": (
+            arguments.Time,
+            "--baseline runs/mt5 --candidate runs/switch --tokens tokens --out times",
+        ),
+        "report": (arguments.Report, "--baseline runs/mt5 --candidate runs/switch --out report"),
+        "inspect": (arguments.Inspect, "runs/switch"),
+        "doctor": (arguments.Doctor, "--out runs"),
+        "demo": (arguments.Demo, "--out runs/demo"),
+    },
 }
+COMMANDS = {name: kind for group in GROUPS.values() for name, (kind, _) in group.items()}
 
 HOME = re.compile(r"(^|=|:)~(?=/|$)")
 HOME_OF_SENTENCE = re.compile(r"^(--[\w.-]+=)?~(?=/|$)")  # a word with spaces: its beginning alone
@@ -48,8 +80,12 @@ WHOLE, SEVERAL_WHOLE = (int, int | None), (tuple[int, ...], tuple[int, int] | No
 WHOLE_NUMBER = re.compile(r"[+-]?[0-9][0-9_]*")
 SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:")  # first part of an address parsed as a path
 
-DESCRIPTION = """Raw web pages in 101 languages go in at one end; a report of what a Switch
-Transformer gains over mT5, language by language, comes out at the other."""
+DESCRIPTION = """Text in up to 101 languages goes in; out come models for these languages, dense
+(mT5) and sparse (Switch Transformer), and a report of what sparsity gains in each."""
+BEGIN = """Begin with `clean`, on text or web pages of your own, and give each command that the one
+before ends with; or with `demo`, which does all of it on small text. `mswitch COMMAND --help` shows
+the options of a command and an example."""
+WIDTH = 80
 
 
 def check_command(argv: list[str]) -> None:
@@ -64,13 +100,50 @@ def check_command(argv: list[str]) -> None:
         raise ArtifactError(f"There is no command {argv[0]!r}.{offer} `mswitch --help` lists all.")
 
 
+def overview() -> Iterator[str]:
+    """Yields the lines of `mswitch --help`: all commands by group, each in its first sentence."""
+    yield from ("usage: mswitch COMMAND [OPTIONS]", "")
+    for paragraph in (DESCRIPTION, BEGIN):
+        yield from (*textwrap.wrap(paragraph, WIDTH), "")
+    for group, commands in GROUPS.items():
+        yield f"{group}:"
+        for name, (kind, _) in commands.items():
+            sentence = (kind.__doc__ or "").partition("\n\n")[0]
+            yield from textwrap.wrap(sentence, WIDTH, initial_indent=f"  {name:12}",
+                                     subsequent_indent=" " * 14)  # fmt: skip
+        yield ""
+
+
+def example(name: str) -> list[str]:
+    """Returns the lines of a command that may be typed so."""
+    words = next(group[name][1] for group in GROUPS.values() if name in group)
+    return broken(f"  mswitch {name} {words}", WIDTH, " --", " \\\n    ").splitlines()
+
+
 def parse(argv: list[str]) -> Any:
-    """Returns a command's arguments; exits with a usage message if they cannot be parsed."""
+    """Returns a command's arguments.
+
+    Exits with help if that is asked for, an example at its end, and with a usage message if the
+    arguments cannot be parsed.
+    """
+    if not argv or argv[0] in ("-h", "--help"):
+        print_lines(*overview())
+        raise SystemExit(0 if argv else 2)
     commands = [Annotated[kind, tyro.conf.subcommand(name)] for name, kind in COMMANDS.items()]
     union: Any = functools.reduce(operator.or_, commands)
     # Without: each option that may be left out offers Python's None as a value.
     config = (tyro.conf.DisallowNone,)
-    return tyro.cli(union, prog="mswitch", description=DESCRIPTION, args=argv, config=config)
+    shown = TextIOWrapper(BytesIO(), sys.stdout.encoding, write_through=True)
+    try:
+        with redirect_stdout(shown):
+            return tyro.cli(union, prog="mswitch", args=argv, config=config)
+    except SystemExit as ended:
+        shown.seek(0)
+        for line in shown.read().splitlines():  # tyro leaves a description as long as it is
+            print_lines(*(textwrap.wrap(line, WIDTH) if line[:1].isalpha() else [line]))
+        if ended.code == 0:
+            print_lines("", "example:", *example(argv[0]))
+        raise
 
 
 def split_beam_options(argv: list[str]) -> tuple[list[str], tuple[str, ...]]:

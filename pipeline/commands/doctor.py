@@ -2,8 +2,7 @@
 
 Checked are the installed packages, processors, memory, devices, room on the disk, stores and the
 terminal. Nothing is written. Devices and TensorFlow are tried in processes of their own, as a
-broken driver may end one. A package that hides one of ours is named before any command runs
-(`check_not_hidden` of `pipeline/cli.py`).
+broken driver may end one.
 """
 
 import json

@@ -2,6 +2,7 @@ import contextlib
 import errno
 import os
 import re
+import shlex
 import subprocess
 import sys
 from importlib import metadata
@@ -78,6 +79,34 @@ def test_help_offers_no_value_none(command, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("usage: mswitch")
     assert [line for line in lines if "{None" in line or "None," in line] == []  # Python's word
+    assert [line for line in lines if len(line) > 80] == []
+
+
+def test_help_groups_all_commands_in_order_and_names_where_to_begin(capsys):
+    with pytest.raises(SystemExit):
+        cli.run(["--help"])
+    shown = capsys.readouterr().out
+    words = ("text:", *command_line.GROUPS["text"], "tokens:", "training:", "using:", "looking:")
+    places = [re.search(rf"^ *{re.escape(word)}( |$)", shown, re.MULTILINE) for word in words]
+    starts = [place.start() for place in places if place]
+    assert starts == sorted(starts)
+    assert len(starts) == len(words)
+    assert "Begin with `clean`" in shown
+    assert all(re.search(rf"^  {name} ", shown, re.MULTILINE) for name in command_line.COMMANDS)
+
+
+@pytest.mark.parametrize("name", command_line.COMMANDS)
+def test_help_ends_with_an_example_that_is_understood(name, capsys):
+    with pytest.raises(SystemExit):
+        cli.run([name, "--help"])
+    example = capsys.readouterr().out.partition("example:\n")[2].replace("\\\n", "")
+    assert type(cli.command_of(shlex.split(example)[1:])) is command_line.COMMANDS[name]
+
+
+def test_the_help_of_pretrain_names_where_settings_are_listed(capsys):
+    with pytest.raises(SystemExit):
+        cli.run(["pretrain", "--help"])
+    assert "mswitch recipes NAME" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize("name", command_line.COMMANDS)
@@ -127,26 +156,6 @@ def test_any_other_error_is_a_bug_with_its_traceback(error, monkeypatch):
 def test_the_version_is_that_of_the_package(capsys):
     assert cli.run(["--version"]) == 0
     assert capsys.readouterr().out == f"mswitch {metadata.version('mswitch')}\n"
-
-
-@pytest.mark.parametrize("name", cli.OWN_PACKAGES)
-def test_a_package_that_hides_ours_is_named(name, tmp_path):
-    (tmp_path / name).mkdir()
-    (tmp_path / name / "__init__.py").touch()
-    root = Path(cli.__file__).parents[1]
-    done = subprocess.run(
-        [sys.executable, "-m", "pipeline.cli", "recipes"],
-        env=os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{root}"},
-        cwd="/",
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 2
-    assert done.stderr.startswith(
-        f"mswitch: its package {name!r} is hidden by {str(tmp_path / name)!r};"
-    )
-    assert len(done.stderr.splitlines()) == 1
 
 
 def test_output_that_nobody_reads_on_ends_without_a_message():
