@@ -17,7 +17,7 @@ Data, then training, then reading what came out:
                                 RUN/tasks/NAME/
     time        time.py         two runs and token blocks -> step_times.json
     report      report.py       runs of a baseline and a candidate -> report.json, report.md,
-                                index.html
+                                languages.csv, index.html
     fill        fill.py         a run and a text with gaps -> the filled gaps (printed)
     import-hf   import_hf.py    a Transformers T5, mT5 or Switch -> a run at step 0
     export-hf   export_hf.py    a run -> config.json, model.safetensors, spiece.model,

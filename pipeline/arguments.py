@@ -506,7 +506,7 @@ class Time(StageArguments):
 
 @dataclass(frozen=True, kw_only=True)
 class Report(StageArguments):
-    """Compare runs per language: report.json, report.md, index.html."""
+    """Compare runs per language: report.json, languages.csv, report.md, index.html."""
 
     baseline: tuple[RunPlace, ...]
     """Runs of the dense baseline, one per seed."""

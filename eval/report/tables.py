@@ -171,7 +171,7 @@ def _curves(side: Side, unit: Unit) -> dict[str, Any]:
 
 
 def csv_files(report: ReportContents) -> dict[str, str]:
-    """Returns the tables that have rows, by the names of their files."""
+    """Returns the tables that have rows, as CSV, by the names of their files."""
     tables = {
         "languages.csv": [
             {"code": code, **asdict(gain), "verdict": gain.verdict}
@@ -247,7 +247,12 @@ def _csv(rows: list[dict[str, Any]]) -> str:
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\r\n")
     writer.writeheader()
     writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
-    encoded = base64.b64encode(text.getvalue().encode()).decode()
+    return text.getvalue()
+
+
+def as_address(table: str) -> str:
+    """Returns an address that is the table itself, for a link of the page."""
+    encoded = base64.b64encode(table.encode()).decode()
     return f"data:text/csv;charset=utf-8;base64,{encoded}"
 
 

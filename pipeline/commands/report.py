@@ -1,4 +1,4 @@
-"""`mswitch report`: compares finished runs and writes JSON, Markdown and one HTML file.
+"""`mswitch report`: compares finished runs and writes JSON, CSV, Markdown and one HTML file.
 
 Each run is named once. Runs, corpus and tokens are only read, and `manifest.json` holds the digests
 of everything that was read. A report is derived from its inputs in seconds. A finished one on the
@@ -10,7 +10,7 @@ from data.files.digests import digest_of_contents
 from data.files.json_files import write_json
 from data.files.paths import Place, join_path, read_bytes
 from eval.report.contents import ReportContents
-from eval.report.tables import to_json
+from eval.report.tables import csv_files, to_json
 from eval.verdict import cautions, further_sentences, sentences
 from pipeline import artifacts
 from pipeline.arguments import Report
@@ -88,11 +88,12 @@ def digests(arguments: Report) -> dict[str, str]:
 
 
 STAGE = "report"
-FILES = ("report.json", "report.md", "index.html")
+LANGUAGES = "languages.csv"
+FILES = ("report.json", LANGUAGES, "report.md", "index.html")
 
 
 def run(arguments: Report) -> None:
-    """Writes `report.json`, `report.md` and `index.html`; prints the sentences."""
+    """Writes the report's files; prints the sentences."""
     intent = _intent(arguments)
     # Compared first: what is refused claims no directory.
     report = None if look(intent) is Claim.FINISHED else contents(arguments)
@@ -105,6 +106,7 @@ def _write(out: Place, report: ReportContents) -> Outcome:
     from eval.report.markdown import to_markdown
 
     write_json(out / "report.json", to_json(report))
+    write_text(out / LANGUAGES, csv_files(report)[LANGUAGES])
     write_text(out / "report.md", to_markdown(report))
     write_text(out / "index.html", to_html(report))
     files = {name: digest_of_contents(out / name) for name in FILES}
@@ -148,7 +150,7 @@ def _intent(arguments: Report) -> Intent:
     return Intent(
         stage=STAGE,
         reads=reads,
-        writes="report.json, report.md and index.html",
+        writes=f"{', '.join(FILES[:-1])} and {FILES[-1]}",
         out=arguments.out,
         identity=Identity({}, digests(arguments)),
         work=f"{len(runs) + len(tuned)} runs, each page and language of their evaluations",

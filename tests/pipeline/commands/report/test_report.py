@@ -1,6 +1,7 @@
 """`mswitch report` on two synthetic runs: 101 languages, twelve evaluations, some not reached."""
 
 import copy
+import csv
 import itertools
 import json
 import math
@@ -33,6 +34,18 @@ from pipeline.errors import ArtifactError
 def without_page(monkeypatch):
     """Leaves out the HTML page, whose charts take two thirds of a report's time."""
     monkeypatch.setattr("eval.report.html.to_html", lambda _: "")
+
+
+def test_losses_per_language_lie_beside_the_report_as_csv(finished):
+    out = finished / "out"
+    found = json.loads((out / "report.json").read_text())["languages"]
+    with (out / "languages.csv").open(newline="", encoding="utf-8") as file:
+        rows = {row["code"]: row for row in csv.DictReader(file)}
+    assert rows.keys() == found.keys()
+    for code, row in rows.items():
+        for name in ("loss_nats_baseline", "loss_nats_candidate", "gain_nats"):
+            assert float(row[name]) == pytest.approx(found[code][name], abs=1e-5)
+    assert "languages.csv" in json.loads((out / "manifest.json").read_text())["files"]
 
 
 def test_json_recomputed_from_the_evaluation_files(finished):
@@ -100,7 +113,7 @@ def test_html_is_one_file_that_escapes_the_web(finished):
     assert own.count("<script>") == 2  # Altair's bundle, once, and the page's own
     assert len(page) < 3_000_000
     written = {path.name for path in (finished / "out").iterdir()}
-    assert written == {"index.html", "manifest.json", "report.json", "report.md"}
+    assert written == {"index.html", "manifest.json", "report.json", "languages.csv", "report.md"}
 
 
 def test_a_finished_report_stands(finished, tmp_path, capsys, monkeypatch, without_page):

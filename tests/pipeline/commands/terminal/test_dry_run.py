@@ -98,7 +98,7 @@ EXPECTED = {
     "distill": r"read teacher: [\d,]+ files of {last}, the checkpoint of step 12",
     "evaluate": r"write evaluation/step=9.parquet, in .*run",
     "time": r"work: 21 rounds of 4 steps of each run, in turns",
-    "report": r"write report.json, report.md and index.html, in .*out",
+    "report": r"write report.json, languages.csv, report.md and index.html, in .*out",
     "fill": r"work: a text of \d+ tokens; at most 7 tokens to generate",
     "import-hf": r"read model: 3 files of {theirs}, in .*theirs",
     "export-hf": r"read run: [\d,]+ files of {last}, the checkpoint of step 12",
