@@ -26,7 +26,7 @@ from data.reading.page import Page
 from data.reading.web_archive import read
 
 WEB = Path(__file__).parents[2].parent / "shared/data/web"
-WARM = WEB / "fixtures/whirlwind.warc.wet.gz"  # a few pages: imports and models
+WARM_PAGES = 50  # the first ones, of which each rule set keeps some: imports and models
 TEXT_BYTES_A_COPY = 19_600_000
 FIRST_TAG, TAGS = 0xE0020, 95
 REPEATED = 5  # pages of which one has another's text, in a large input
@@ -59,6 +59,13 @@ def grow(copies: int, directory: Path, *, files: int = 0, repeated: int = REPEAT
                 grown = grown._replace(url=f"{page.url}?copy={copy}")
                 written[(copy + number * large) % files].write(member_of(grown))
     return paths
+
+
+def few(directory: Path) -> Path:
+    """Writes a file of the first pages, as they are, to warm up with, and returns it."""
+    path = directory / "few.warc.wet.gz"
+    path.write_bytes(b"".join(map(member_of, real_pages()[:WARM_PAGES])))
+    return path
 
 
 def real_pages() -> list[Page]:

@@ -79,7 +79,7 @@ def main(arguments: Arguments) -> None:
 def measure(paths: list[str], out: str) -> dict[str, Any]:
     """Cleans the files in this process; returns its costs, with its start counted apart."""
     began = cpu_seconds()
-    cleaned([str(grown_web.WARM)], f"{out}-warm", Counter())
+    cleaned([str(grown_web.few(Path(out).parent))], f"{out}-warm", Counter())
     before, exchanged = cpu_seconds(), Counter[str]()
     with exchanges_timed(exchanged):
         job = cleaned(paths, out, exchanged)

@@ -72,7 +72,7 @@ def main(arguments: Arguments) -> None:
 def grown(copies: int, repeated: int, directory: str) -> list[str]:
     """Returns one file of copies, after a few pages were cleaned, scored and selected."""
     with tempfile.TemporaryDirectory() as warm:
-        seconds_of([str(grown_web.WARM)], "none", warm)
+        seconds_of([str(grown_web.few(Path(warm)))], "none", warm)
     files = grown_web.grow(copies, Path(directory), files=1, repeated=repeated)
     return [str(file) for file in files]
 

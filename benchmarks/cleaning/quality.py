@@ -88,7 +88,7 @@ def cleaned(files: list[Path], out: Path) -> dict[str, Any]:
         clean.run(arguments)
         return json.loads((to / "manifest.json").read_text())["input"]["records"]
 
-    run([grown_web.WARM], out.with_name("warm"))
+    run([grown_web.few(out.parent)], out.with_name("warm"))
     started = time.process_time()
     pages = run(files, out)
     return {"pages": pages, "cpu_seconds": time.process_time() - started}

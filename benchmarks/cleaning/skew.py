@@ -112,8 +112,8 @@ def measure(pages: Iterable[Page], directory: Path) -> dict:
     with groups_measured(largest):
         submission.run_job(job, pipeline_options(("--direct_num_workers=1",)))
     kinds: Counter[str] = Counter()
-    for (kind, _), details in total_of(job).counts.items():
-        for detail, number in details.items():
+    for kind, languages in total_of(job).counts.items():
+        for detail, number in ((d, n) for of in languages.values() for d, n in of.items()):
             kinds[f"{kind}/{detail}" if kind == "rejected" else kind] += number
     return {
         "cpu_seconds": round(time.process_time() - cpu, 2),

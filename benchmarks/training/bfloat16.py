@@ -27,14 +27,17 @@ SIDES = {
     "float32, another seed": ["model.activation_dtype=float32", "seed=1"],
 }
 LOGGED, EVALUATIONS = 50, 4
-ROWS = "rows=8"  # a step of some tens of milliseconds, also where bfloat16 is emulated
+SIZES = (
+    "rows=8",  # a step of some tens of milliseconds, also where bfloat16 is emulated
+    "model.vocabulary_rows=0",  # as many as the tokens have
+)
 
 
 def losses(recipe: str, settings: list[str], tokens: Path, steps: int, out: Path) -> dict[str, Any]:
     """Trains and returns the losses of training and of held-out pages, by step."""
     intervals = [f"evaluate_every={steps // EVALUATIONS}", f"log_every={LOGGED}"]
     command = [sys.executable, "-m", "pipeline.cli", "pretrain", f"--recipe={recipe}"]
-    command += [f"--tokens={tokens}", f"--out={out}", "--set", f"steps={steps}", ROWS]
+    command += [f"--tokens={tokens}", f"--out={out}", "--set", f"steps={steps}", *SIZES]
     subprocess.run(
         [*command, f"checkpoint_every={steps}", *intervals, *settings],
         check=True,

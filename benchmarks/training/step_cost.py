@@ -158,9 +158,10 @@ def describe(name: str, numbers: dict[str, Any]) -> str:
 
 
 class NoExperts(NamedTuple):
-    """Stands in for the experts and returns its input."""
+    """Stands in for the experts, of which only the number is read, and returns its input."""
 
     total: int
+    up: range
 
     def __call__(self, rows: jax.Array, *_: object) -> jax.Array:
         return rows
@@ -180,7 +181,9 @@ def dispatch_share(experts: int, tokens: int) -> float:
         return jnp.sum(jnp.square(layer(x, real, routing, key=jax.random.key(0), mesh=mesh)[0]))
 
     def way(gate: jax.Array, x: jax.Array, expert: jax.Array) -> tuple[jax.Array]:
-        y, kept = capacity_dispatch(x, expert, cast(Experts, NoExperts(experts)), routing.capacity)
+        y, kept = capacity_dispatch(
+            x, expert, cast(Experts, NoExperts(experts, range(experts))), routing.capacity
+        )
         return (jnp.sum(y * (gate * kept)[..., None], axis=2),)
 
     def there_and_back(gate: jax.Array, x: jax.Array, expert: jax.Array) -> jax.Array:
