@@ -28,15 +28,15 @@ BESIDE_PEERS := $(addprefix benchmarks/cleaning/,clean.py near_duplicates.py qua
 NOT_TIMED := benchmarks/cleaning/language_confusions.py $(addprefix benchmarks/training/,pooled_drops.py router_faults.py)
 TORCH := $(wildcard parity/hugging_face*.py)
 
-.PHONY: demo own-text test test-slow fuzz plans simulations check parity bench faults accelerator engines engine-programs engine-jars engine-worker experiment picture scale docs install lock clean
+.PHONY: demo typed-pages test test-slow fuzz plans simulations check parity bench faults accelerator engines engine-programs engine-jars engine-worker experiment picture scale docs install lock clean
 
 demo: install
 	$(BIN)/mswitch demo --out runs/demo
 
-# README's way for one's own text, as it is written there: from JSON Lines to a report.
-own-text: install
-	rm -rf runs/own-text
-	$(BIN)/python .ci/own_text.py runs/own-text
+# The commands of README and of four pages, as they are written there, on tiny inputs.
+typed-pages: install
+	rm -rf build/typed
+	$(BIN)/python .ci/typed_pages.py build/typed
 
 test: install
 	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest

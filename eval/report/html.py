@@ -195,7 +195,9 @@ def _pictures(report: ReportContents) -> dict[str, Any]:
 
 def _languages(report: ReportContents) -> dict[str, Any]:
     return dict(
-        csv_files={name: tables.as_address(one) for name, one in tables.csv_files(report).items()},
+        csv_files={
+            name: tables.as_address(text) for name, text in tables.csv_files(report).items()
+        },
         verdicts=_verdicts(report),
         fewest_ranked=FEWEST_RANKED,
         interval_in_words=speed_up.interval_in_words,
