@@ -7,6 +7,7 @@ not fit, changes are compiled until one does. The plan is printed as a table, or
 """
 
 import dataclasses
+import functools
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -50,7 +51,7 @@ from pipeline.recipe.fits import (
 from pipeline.recipe.overrides import override, settings_between
 from pipeline.recipe.recipe import Recipe, recipe_to_json
 from pipeline.stage import check_writable
-from pipeline.terminal import Terminal, print_next
+from pipeline.terminal import Terminal, print_message, print_next
 from pipeline.training.log.live_view import duration
 from pipeline.training.upcycling import SHAPE, check_one_shape
 
@@ -201,6 +202,9 @@ ASSUMPTIONS = (
     "overlapping perfectly, every row full. A run is slower."
 )
 
+# Measured: switch-middle on h100:8 takes 100 s for its training step and 10 s for scoring.
+MAY_TAKE = "seconds for small recipes, minutes for large ones (two for switch-middle on GPUs)."
+
 
 def run(arguments: Plan) -> None:
     """Compiles the programs, prints the plan and writes it if `--out` is given.
@@ -237,7 +241,8 @@ def compile_and_print(arguments: Plan) -> None:
     recipe = sized_recipe(arguments)
     devices = topology(arguments.topology, recipe.mesh.slices)
     recipe = on_mesh(recipe, arguments.overrides, devices)
-    step = compile_step(recipe, devices, dense_recipe(arguments, recipe))
+    announce = functools.partial(announce_program, recipe, devices)
+    step = compile_step(recipe, devices, dense_recipe(arguments, recipe), announce)
     bounds = None if step.program is None else roofline(step, step.program)
     figures, wrong = list(figures_of(step, bounds, arguments.price)), wrong_in(step, bounds)
     console.print(verdict_of(step, bounds))
@@ -254,6 +259,13 @@ def compile_and_print(arguments: Plan) -> None:
             console.print(f"To simulate these devices, put {simulated} before a command.")
         words = training_command(arguments.recipe, chosen.recipe, arguments.upcycle)
         print_next("plan", *words)
+
+
+def announce_program(recipe: Recipe, devices: Topology, program: str) -> None:
+    """Prints which program is compiled next, of which nothing is heard until it is done."""
+    print_message(
+        f"plan: compiling {program} of {recipe.name} for {slices_of(devices)}; {MAY_TAKE}"
+    )
 
 
 def verdict_of(step: CompiledStep, bounds: Roofline | None) -> str:

@@ -16,6 +16,8 @@ import multiprocessing
 import os
 import re
 import signal
+import sys
+import tempfile
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -39,6 +41,7 @@ from pipeline.planning.hlo.program import Computation, Instruction, Program, par
 from pipeline.planning.topology import GPU_OPTIONS, Topology
 from pipeline.recipe.recipe import Recipe
 from pipeline.recipe.trainer import trainer_on
+from pipeline.terminal import print_message
 from pipeline.training.upcycling import Beginning, carries_moments, first_state
 
 # docs/decisions/plans-by-compiling.md
@@ -122,13 +125,19 @@ class CompiledStep:
         return max(memory.total for memory in programs if memory is not None)
 
 
-def compile_step(recipe: Recipe, topology: Topology, dense: Recipe | None = None) -> CompiledStep:
+def compile_step(
+    recipe: Recipe,
+    topology: Topology,
+    dense: Recipe | None = None,
+    announce: Callable[[str], None] = lambda _: None,
+) -> CompiledStep:
     """Compiles a recipe's training step and, if it fits, its other programs.
 
     Args:
         recipe: recipe with its mesh.
         topology: devices to compile for.
         dense: recipe of the dense run that it begins as, if it does.
+        announce: called with the name of each program before it is compiled.
 
     Raises:
         ConfigurationError: if the mesh does not use all devices of the topology.
@@ -138,14 +147,18 @@ def compile_step(recipe: Recipe, topology: Topology, dense: Recipe | None = None
     sharding = jax.tree.map(lambda leaf: leaf.sharding, batch)
     sizes = _state_sizes(trainer, state) | {"batch": _stored_bytes(batch, sharding)}
     assert isinstance(trainer.step, jax.stages.Wrapped)
+    announce("the training step")
     memory, program = _compile(trainer.step.lower(state, batch), topology, sizes, {})
     arrays, split = len(jax.tree.leaves(state.arrays)), _split_arrays(trainer)
     step = CompiledStep(recipe, topology, memory, program, arrays, split=split, dense=dense)
     if not step.fits:
         return step
     resident = {"optimizer": sizes.pop("optimizer")}
+    announce("the scoring of held-out pages")
     score = trainer.score.lower(state.arrays, batch, LANGUAGES)
     scoring, _ = _compile(score, topology, sizes, resident)
+    if dense is not None:
+        announce("the first state of the upcycled run")
     upcycling = None if dense is None else _upcycling_memory(dense, trainer, recipe, topology)
     return replace(step, scoring=scoring, upcycling=upcycling)
 
@@ -301,15 +314,22 @@ class Aborted(Exception):
 def in_own_process(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Returns the function's result in a new process, in which JAX computes on the CPU.
 
+    What libraries write on standard error there is shown only if the process ends without a result:
+    they miss a GPU, and warn of slow compilation. What Python writes is shown at once.
+
     Raises:
         Aborted: if the process ends without a result.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # "Could not find cuda drivers"
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context, initializer=_begin) as pool:
+    with (
+        tempfile.NamedTemporaryFile() as written,
+        ProcessPoolExecutor(1, context, initializer=_begin, initargs=(written.name,)) as pool,
+    ):
         try:
             return pool.submit(function, *args, **kwargs).result()
         except BrokenProcessPool as error:
+            for line in written.read().decode(errors="replace").splitlines():
+                print_message(line)
             raise Aborted from error
         except KeyboardInterrupt:
             for process in multiprocessing.active_children():
@@ -317,8 +337,11 @@ def in_own_process(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) 
             raise
 
 
-def _begin() -> None:
+def _begin(written: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends this process
+    sys.stderr = os.fdopen(os.dup(sys.stderr.fileno()), "w", buffering=1)
+    with open(written, "ab") as file:
+        os.dup2(file.fileno(), 2)  # that of libraries written in C++
     on_cpu()
 
 

@@ -22,6 +22,7 @@ keeps. It moves what a reduce-scatter moves.
 import itertools
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
@@ -147,9 +148,45 @@ def collectives(
             if kind == "all-reduce" and root.opcode == "dynamic-slice":
                 kind, size = "reduce-scatter", root.size
         axes = _axes(group, mesh)
-        origin = _origin(program, *place, parameters, rows, kind=kind, axes=axes)
-        result.append(Collective(kind, origin, axes, group, times, size, _pairs(instruction)))
+        whole = place[1]
+        alone = Part(whole.operands[0], whole.operation, _result_arrays(whole), size)
+        sizes: Counter[Origin] = Counter()
+        for part in list(_parts(whole, values)) or [alone]:
+            origin = _origin(program, *place, parameters, rows, kind=kind, axes=axes, part=part)
+            sizes[origin] += part.size
+        result += [
+            Collective(kind, origin, axes, group, times, moved, _pairs(instruction))
+            for origin, moved in sizes.items()
+        ]
     return result
+
+
+class Part(NamedTuple):
+    """What one operand of a collective becomes.
+
+    Attributes:
+        operand: name of the operand.
+        operation: name of the traced operation that made it.
+        results: its arrays among the results.
+        size: bytes of these on one device.
+    """
+
+    operand: str
+    operation: str
+    results: Sequence[ResultArray]
+    size: int
+
+
+def _parts(instruction: Instruction, values: Computation) -> Iterator[Part]:
+    """Yields the parts of a gather of several arrays; nothing for other collectives.
+
+    XLA joins gathers of one group whatever they move, such as an optimizer's statistics and each
+    row's loss, and names the joined one for any of them or not at all.
+    """
+    arrays = _result_arrays(instruction)
+    if instruction.opcode.startswith("all-gather") and 1 < len(arrays) == len(instruction.operands):
+        for operand, array in zip(instruction.operands, arrays, strict=True):
+            yield Part(operand, _operation(values[operand], values), [array], array.size)
 
 
 def _group(instruction: Instruction, devices: int) -> tuple[int, ...]:
@@ -226,8 +263,9 @@ def _origin(
     *,
     kind: str,
     axes: tuple[str, ...],
+    part: Part,
 ) -> Origin:
-    """Returns the origin of the value that a collective moves.
+    """Returns the origin of a value that a collective moves.
 
     Args:
         program: compiled step.
@@ -239,19 +277,20 @@ def _origin(
             is of gradients; so is a reduce-scatter in the forward pass, where the loss makes them,
             as activations are not scattered across these axes.
         axes: mesh axes that the collective crosses.
+        part: the value.
     """
-    per_row = all(math.prod(array.shape) == rows for array in _result_arrays(instruction))
+    per_row = all(math.prod(array.shape) == rows for array in part.results)
     if instruction.opcode.startswith("all-gather") and per_row and computation == program.entry:
         return "reports"
     has_floats = any("f" in array.kind for array in instruction.results)
     if instruction.opcode.startswith("all-to-all") and not has_floats:
         return "counts"
-    sources = set(_Trace(program).sources(computation, instruction.operands[0]))
+    sources = set(_Trace(program).sources(computation, part.operand))
     if sources and None not in sources:
         in_model = all(source is not None and source < parameters for source in sources)
         return "parameters" if in_model else "optimizer"
     if kind not in SUMS:
-        return "activations" if IN_MODEL in instruction.operation else "optimizer"
+        return "activations" if IN_MODEL in part.operation else "optimizer"
     operation = _operation(instruction, program.computations[computation])
     if (BACKWARD in operation or kind == "reduce-scatter") and set(axes) <= BATCH_AXES:
         return "gradients"

@@ -14,6 +14,7 @@ from pipeline import arguments, cli
 from pipeline.commands import plan as plan_command
 from pipeline.commands import recipes
 from pipeline.errors import ArtifactError
+from pipeline.planning.compiled_step import Aborted, in_own_process
 from pipeline.planning.figures import Figure
 from pipeline.recipe import named
 from pipeline.recipe.overrides import override
@@ -150,6 +151,17 @@ class AbortsItsProcess(arguments.Plan):
 def test_a_compiler_that_aborts_is_an_error_of_one_sentence():
     with pytest.raises(ArtifactError, match="compiler aborted on switch-c for v5p:4x8x8"):
         plan_command.run(AbortsItsProcess(recipe="switch-c", topology="v5p:4x8x8"))
+
+
+def test_what_libraries_write_is_shown_if_the_compiler_aborts_alone(capfd):
+    """Python's own lines are shown at once, such as the name of the program that is compiled."""
+    in_own_process(exec, "import os, sys; os.write(2, b'no GPU'); print('said', file=sys.stderr)")
+    printed = capfd.readouterr().err
+    assert "said" in printed
+    assert "no GPU" not in printed
+    with pytest.raises(Aborted):
+        in_own_process(exec, "import os; os.write(2, b'check failed'); os.abort()")
+    assert "check failed" in capfd.readouterr().err
 
 
 def outside(*words: str) -> subprocess.CompletedProcess[str]:

@@ -336,6 +336,39 @@ def test_asynchronous_gathers_on_gpus_are_of_parameters_and_reports():
     assert [one.origin for one in gathered] == ["parameters", "parameters", "reports"]
 
 
+# As XLA for GPUs prints Adafactor's statistics, each row's loss and its language gathered at once:
+# named for the loss, or without a name. `%kept` makes it a gather of activations, too.
+JOINED = """HloModule step
+
+ENTRY %main (a: f32[2,3], b: s32[2]) -> f32[8] {
+  %a = f32[2,3]{1,0} parameter(0)
+  %b = s32[2]{0} parameter(1)
+  %squares = f32[3,4]{1,0} negate(%a), metadata={op_name="jit(step)/jit(_where)/select_n"}
+  %loss = f32[2]{0} negate(%a), metadata={op_name="jit(step)/jvp()/reduce_sum"}
+  %kept = f32[2,5]{1,0} negate(%a), metadata={op_name="jit(step)/jvp()/mul"}
+  %start = ((f32[3,4], f32[2], s32[2]), (f32[12,4], f32[8], s32[8])) all-gather-start(%squares, %loss, %b), replica_groups={{0,1,2,3}}NAME
+  %done = (f32[12,4], f32[8], s32[8]) all-gather-done(%start)
+  ROOT %out = f32[8]{0} get-tuple-element(%done), index=1
+}
+"""  # noqa: E501
+NAMED = ', metadata={op_name="jit(step)/jvp()/reduce_sum"}'
+
+
+@pytest.mark.parametrize("name", ["", NAMED])
+def test_each_of_several_arrays_gathered_at_once_has_its_own_origin(name):
+    mesh, text = {"data": 1, "expert": 4, "model": 1}, JOINED.replace("NAME", name)
+    gathered = collectives(parse(text), mesh, 0, 8)
+    sizes = {one.origin: one.size for one in gathered}
+    assert sizes == {"optimizer": 12 * 4 * 4, "reports": 2 * 8 * 4}
+    with_kept = (
+        text.replace("(%squares, %loss, %b)", "(%squares, %loss, %kept)")
+        .replace("s32[2])", "f32[2,5])")
+        .replace("s32[8])", "f32[8,5])")
+    )
+    sizes = {one.origin: one.size for one in collectives(parse(with_kept), mesh, 0, 8)}
+    assert sizes == {"optimizer": 12 * 4 * 4, "reports": 8 * 4, "activations": 8 * 5 * 4}
+
+
 # As XLA for TPUs prints each row's loss and its language, gathered for the step's results.
 REPORTED = """HloModule step
 
