@@ -369,6 +369,13 @@ def _refusal(directory: Path | str, there: Mapping[str, Any], requested: Mapping
     """
     settings = json_differences(there.get("settings", {}), requested["settings"])
     inputs = list(_other_inputs(there.get("inputs", {}), requested["inputs"]))
+    of_recipes = [value.get("settings", {}).get("name") for value in (there, requested)]
+    if None not in of_recipes and of_recipes[0] != of_recipes[1]:
+        return (
+            f"{directory} was made with the recipe {of_recipes[0]}, and {of_recipes[1]} was asked "
+            "for; ask for the same, name another directory, or remove it (all that differs: "
+            f"{'; '.join([*settings, *inputs])})."
+        )
     kinds = {"with other settings": settings, "from other inputs": inputs}
     made = " and ".join(f"{kind} ({'; '.join(lines)})" for kind, lines in kinds.items() if lines)
     made = made or "by another version, which knows other settings"

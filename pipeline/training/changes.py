@@ -258,11 +258,11 @@ def check_steps_made(
     if len(different := np.flatnonzero(rates[0] != rates[1])):
         step = int(different[0])
         raise ArtifactError(
-            f"{out} has made {made:,} of {steps[0]:,} steps and {steps[1]:,} were asked for; step "
-            f"{step + 1:,} would then have had the learning rate {rates[1][step]:.4g} instead of "
-            f"{rates[0][step]:.4g}, because decay_from is a share of the number of steps; keep "
-            f"that number, or add --start {out} and name another --out to train on from its "
-            "weights."
+            f"{out} has {steps[0]:,} steps and {steps[1]:,} were asked for; add --set "
+            f"steps={steps[0]}, or add --start {out} and name another --out to train on from its "
+            f"weights: of the {made:,} steps made, step {step + 1:,} would have had the learning "
+            f"rate {rates[1][step]:.4g} instead of {rates[0][step]:.4g}, because decay_from is a "
+            "share of the number of steps."
         )
 
 

@@ -8,7 +8,6 @@ resumed run computes what an uninterrupted run computes: bit for bit on the same
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from statistics import median
 from typing import Any
 
@@ -44,6 +43,7 @@ from pipeline.training.description import (
     epochs_caution,
 )
 from pipeline.training.evaluation import GapFiller, HeldOut, PageEvaluator
+from pipeline.training.following import following
 from pipeline.training.log.live_view import duration
 from pipeline.training.log.summary import result_in_words
 from pipeline.training.log.tracking import Tracking
@@ -202,39 +202,6 @@ def carry_out(
         body = {"steps": steps, **more} | ({"changes": changes} if changes else {})
         finish(out, stage, *prepared.identity, body)
         print_end(stage, result_in_words(out), following=following(prepared.recipe, out, tokens))
-
-
-def counterpart(recipe: Recipe) -> str:
-    """Returns the named recipe that differs in its experts alone; "" if there is none."""
-    rows = recipe.model.vocabulary_rows
-    for name in named.names():
-        sparse = with_rows(named.get(name), rows)
-        dense = replace(sparse, name=recipe.name, model=replace(sparse.model, switch=None))
-        if sparse.model.switch is not None and dense == recipe:
-            return name
-    return ""
-
-
-def following(recipe: Recipe, out: Place, tokens: object | None = None) -> tuple[object, ...]:
-    """Returns the words of the command that makes or compares the other side of a finished run.
-
-    Args:
-        recipe: the run's recipe.
-        out: its directory.
-        tokens: its token blocks, as the user named them; None for a run on tasks.
-    """
-    if not recipe.evaluate_every or recipe.finetuning is not None:
-        return "inspect", out
-    if tokens is not None and (sparse := counterpart(recipe)):
-        place = out.parent / sparse
-        return "pretrain", "--recipe", sparse, "--tokens", tokens, "--out", place
-    sides = ("RUN", out) if recipe.model.switch else (out, "RUN")
-    student = ()
-    if recipe.distillation is not None:
-        sides, student = ("RUN", "TEACHER"), ("--student", out)
-    read = ("--tokens", tokens) if tokens is not None else ()
-    words = "report", "--baseline", sides[0], "--candidate", sides[1], *student, *read
-    return *words, "--out", "report"
 
 
 def make_examples(

@@ -111,6 +111,16 @@ def test_other_inputs_are_refused_by_their_names(tmp_path):
         claim(tmp_path / "out", "clean", {"rules": "demo"}, {"files": digests[0]})
 
 
+def test_another_recipe_is_named_before_the_settings_that_differ(tmp_path):
+    first, second = ({"alpha": n, "name": name, "zeta": n} for n, name in enumerate(("mt5", "sw")))
+    claim(tmp_path / "out", "pretrain", first, {})
+    with pytest.raises(ArtifactError) as refused:
+        claim(tmp_path / "out", "pretrain", second, {})
+    sentence = str(refused.value)
+    assert sentence.index("recipe mt5, and sw was") < sentence.index("name another directory")
+    assert sentence.index("name another directory") < sentence.index("alpha: there 0, asked 1")
+
+
 def test_foreign_content_is_not_touched(tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(ArtifactError, match="already holds something"):

@@ -4,11 +4,18 @@ import shlex
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+from data.files.json_files import write_json
 from model.config import DistillationConfig
 from pipeline import command_line
+from pipeline.artifacts import claim, finish
 from pipeline.recipe import named
-from pipeline.recipe.recipe import with_rows
-from pipeline.training.run import counterpart, expected_time, following
+from pipeline.recipe.overrides import override
+from pipeline.recipe.recipe import FREE, recipe_to_json, with_rows
+from pipeline.runs.directory import RECIPE
+from pipeline.training.following import counterpart, following
+from pipeline.training.run import expected_time
 
 
 def words(recipe, tokens="tokens") -> list[str]:
@@ -39,11 +46,38 @@ def test_a_counterpart_differs_in_its_experts_alone():
             )
 
 
-def test_a_changed_recipe_and_a_sparse_one_are_compared():
-    """A named counterpart would differ in the settings that were changed."""
-    changed = replace(named.get("mt5-laptop"), steps=9)
-    assert words(changed)[:3] == ["report", "--baseline", "runs/mt5"]
-    assert words(named.get("switch-laptop"))[3:5] == ["--candidate", "runs/mt5"]
+def test_after_a_changed_recipe_comes_its_counterpart_with_the_same_changes(tmp_path):
+    changed = replace(with_rows(named.get("mt5-laptop"), 2048), steps=9, rows=64)
+    found = list(map(str, following(changed, tmp_path / "mt5", "tokens")))
+    asked = command_line.parse(found)
+    assert (asked.recipe, asked.out) == ("switch-laptop", tmp_path / "switch-laptop")
+    other = with_rows(override(named.get(asked.recipe), asked.overrides), 2048)
+    assert replace(other, name=changed.name, model=changed.model) == changed
+    back = list(map(str, following(other, tmp_path / "switch", "tokens")))
+    asked = command_line.parse(back)
+    assert with_rows(override(named.get(asked.recipe), asked.overrides), 2048) == changed
+
+
+@pytest.mark.parametrize("first", ["mt5-laptop", "switch-laptop"])
+def test_after_both_sides_comes_their_report_with_the_corpus(tmp_path, first):
+    """Another run beside them, of other settings, is no side."""
+    sides = {name: with_rows(named.get(name), 2048) for name in ("mt5-laptop", "switch-laptop")}
+    (second,) = sides.keys() - {first}
+    for name, recipe in (("other", replace(sides[first], seed=5)), ("one", sides[first])):
+        settings = {k: v for k, v in recipe_to_json(recipe).items() if k not in FREE}
+        claim(tmp_path / name, "pretrain", settings, {})
+        write_json(tmp_path / name / RECIPE, {"recipe": recipe_to_json(recipe)})
+        finish(tmp_path / name, "pretrain", settings, {}, {"steps": recipe.steps})
+    found = list(map(str, following(sides[second], tmp_path / "two", "tokens")))
+    asked = command_line.parse(found)
+    runs = {first: tmp_path / "one", second: tmp_path / "two"}
+    assert (asked.baseline, asked.candidate) == ((runs["mt5-laptop"],), (runs["switch-laptop"],))
+    assert (asked.corpus, asked.tokens) == ("corpus", "tokens")
+
+
+def test_a_recipe_of_ones_own_is_compared():
+    own = replace(named.get("mt5-laptop"), name="own")
+    assert words(own)[:3] == ["report", "--baseline", "runs/mt5"]
 
 
 def test_a_student_is_compared_beside_its_teacher():

@@ -157,7 +157,8 @@ def test_a_length_that_changes_steps_already_made_is_refused(pretrained, tokens,
     words = ["pretrain", "--recipe=switch-demo", f"--tokens={tokens}", f"--out={pretrained}"]
     assert cli.run([*words, "--set", *SETTINGS, "steps=24"]) == 2
     printed = " ".join(capsys.readouterr().err.split())
-    assert "has made 12 of 12 steps and 24 were asked for; step 8 would" in printed
+    assert "has 12 steps and 24 were asked for; add --set steps=12, or" in printed
+    assert "step 8 would have had" in printed
     assert f"add --start {pretrained}" in printed
 
 
