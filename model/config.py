@@ -34,6 +34,7 @@ FeedForwardKind = Literal["gated-gelu", "relu"]
 Initialization = Literal["random", "non-experts", "experts-mean"]
 # What the backward pass keeps of a block (model/remat.py).
 Remat = Literal["none", "full", "exchanges", "attention", "products"]
+COLDEST = 0.001  # temperature; float32 holds logits of up to 10³⁵ divided by it
 
 
 class ConfigurationError(ValueError):
@@ -487,4 +488,33 @@ class DistillationConfig:
             raise ConfigurationError(
                 f"distillation.initialization was {self.initialization!r}; it must be one of "
                 f"{', '.join(get_args(Initialization))}."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How the next token is chosen.
+
+    Attributes:
+        temperature: divisor of the logits; 0 takes the most likely token (greedy), 1 samples from
+            the model's distribution.
+        top_k: number of most likely tokens to sample from; 0 means all.
+        top_p: probability that the smallest set of most likely tokens to sample from must reach.
+    """
+
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+
+    def __post_init__(self):
+        is_greedy, is_sampled = self.temperature == 0, COLDEST <= self.temperature < math.inf
+        if not (is_greedy or is_sampled) or self.top_k < 0 or not 0 < self.top_p <= 1:
+            raise ConfigurationError(
+                f"Sampling was {self}; temperature must be 0 or at least {COLDEST}, top_k 0 (all) "
+                "or more, and top_p above 0 and at most 1."
+            )
+        if is_greedy and (self.top_k or self.top_p < 1):
+            raise ConfigurationError(
+                f"Sampling was {self}; top_k and top_p choose among sampled tokens: set a "
+                "temperature above 0, for example 1."
             )

@@ -20,16 +20,14 @@ import numpy as np
 from jax.sharding import NamedSharding
 from jaxtyping import Array, PyTree, Shaped, UInt32
 
+from model.mixing import FINGERPRINTS, host_fingerprint, mix, position_keys
 from model.sharding.layouts import by_path, replicated_layout
 
 State = TypeVar("State", bound=PyTree)
-FINGERPRINTS = ".fingerprints_by_position"
-ARRAYS = ".arrays"  # before the names of a network's weights, in the table of a training state
-# The fraction of pi. Far apart, so that no number of a row is mixed as that of a column.
-SEEDS = ((0x243F6A88, 0x85A308D3), (0x13198A2E, 0x03707344))
 # Smaller arrays are stacked by shape. With a kernel for each of the 271 arrays
 # in a small Switch's state, the program took 3.1 CPU-seconds to compile; now it takes 0.6.
 SMALL = 4096
+FEW = 2**24  # elements, which NumPy mixes in about a second
 
 
 def checkpoint_table(state: PyTree) -> dict[str, jax.Array]:
@@ -59,10 +57,21 @@ def altered_array(table: Mapping[str, jax.Array], shapes: PyTree) -> str | None:
         shapes: structure of the state.
     """
     positions = {name: at for at, name in enumerate(by_path(shapes)) if name in table}
-    here = fingerprints([table[name] for name in positions], mesh_replicated(shapes))
+    arrays = [table[name] for name in positions]
+    if are_few_on_one_cpu(arrays):
+        here = np.stack([host_fingerprint(np.asarray(array)) for array in arrays])
+    else:
+        here = fingerprints(arrays, mesh_replicated(shapes))
     saved = np.asarray(table[FINGERPRINTS])[list(positions.values())]
     altered = np.flatnonzero(np.any(np.asarray(here) != saved, axis=1))
     return list(positions)[altered[0]] if altered.size else None
+
+
+def are_few_on_one_cpu(arrays: list[jax.Array]) -> bool:
+    """Returns whether NumPy mixes arrays in less time than a program for them takes to compile."""
+    devices = {device for array in arrays for device in array.devices()}
+    on_one_cpu = len(devices) == 1 and next(iter(devices)).platform == "cpu"
+    return on_one_cpu and sum(array.size for array in arrays) <= FEW
 
 
 def mesh_replicated(tree: PyTree) -> NamedSharding:
@@ -99,8 +108,8 @@ def _group_sums(leaves: list[Shaped[Array, "..."]]) -> UInt32[Array, "leaves 2"]
 def _sums(leaf: Shaped[Array, "..."]) -> UInt32[Array, "2"]:
     words = jnp.atleast_1d(_words(leaf))
     row, column = _positions(words.shape)
-    keys = [_mix(row + jnp.uint32(r)) + _mix(column + jnp.uint32(c)) for r, c in SEEDS]
-    return jnp.stack([jnp.sum(_mix(words ^ key), dtype=jnp.uint32) for key in keys])
+    keys = position_keys(row, column)
+    return jnp.stack([jnp.sum(mix(words ^ key), dtype=jnp.uint32) for key in keys])
 
 
 def _words(leaf: Shaped[Array, "..."]) -> UInt32[Array, "..."]:
@@ -123,9 +132,3 @@ def _positions(
         row = row * jnp.uint32(size) + index
     last = (*(1 for _ in leading), columns)
     return row, jax.lax.broadcasted_iota(jnp.uint32, last, len(leading))
-
-
-def _mix(numbers: UInt32[Array, "..."]) -> UInt32[Array, "..."]:
-    numbers = (numbers ^ (numbers >> 16)) * jnp.uint32(0x85EBCA6B)
-    numbers = (numbers ^ (numbers >> 13)) * jnp.uint32(0xC2B2AE35)
-    return numbers ^ (numbers >> 16)

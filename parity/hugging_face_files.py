@@ -33,15 +33,16 @@ from hugging_face import their_model
 from material import hugging_face_cases as cases
 
 from data.tokens.tokenizer import EOS, MODEL_FILE, Tokenizer, load
-from model.decoding.generation import Sampling, cached_decoder, generate
+from model.config import Sampling
+from model.decoding.generation import cached_decoder, generate
 from model.hugging_face import modeling_mswitch
 from model.hugging_face.config import export_config
 from model.hugging_face.weights import exported_shapes
 from pipeline.arguments import ExportHf, ImportHf
 from pipeline.commands import export_hf, import_hf, vocabulary
-from pipeline.commands.fill import encode_with_gaps
 from pipeline.recipe import named
 from pipeline.recipe.recipe import with_rows
+from pipeline.runs.gaps import encode_with_gaps
 from pipeline.runs.opened_run import load_run, restore
 
 CORPUS = Path(__file__).parents[1].parent / "shared/data/corpus"

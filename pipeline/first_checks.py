@@ -19,7 +19,7 @@ from pathlib import Path
 from data.files.paths import Place, exists, instead_of_directory, is_remote, place
 from data.languages import codes
 from data.tokens.tokenizer import LEAST_IDS, MODEL_FILE, MOST_IDS, load_any
-from model.config import ConfigurationError, DistillationConfig
+from model.config import ConfigurationError, DistillationConfig, Sampling
 from pipeline import arguments
 from pipeline.artifacts import (
     CLAIM,
@@ -37,7 +37,8 @@ from pipeline.planning.topology import check_name
 from pipeline.recipe import named
 from pipeline.recipe.overrides import check_seeds, override
 from pipeline.recipe.recipe import SEEDS, Recipe
-from pipeline.runs.directory import RECIPE, find_finished_run, find_run
+from pipeline.runs.directory import RECIPE, find_finished_run, find_run, requested_step
+from pipeline.runs.gaps import encoded_text
 
 CONFIG, VOCABULARY = "config.json", "spiece.model"  # files of a Transformers model
 TRAINED = ("pretrain", "distill", "finetune")  # stages that train a run
@@ -106,8 +107,10 @@ def check_first(command: object) -> None:
             _check_runs(find_run, command.run)
             _check_output(command.tokens, "tokenize")
         case arguments.Fill():
-            check_generation(command.tokens, command.seed)
-            _check_runs(find_run, command.run)
+            checked_generation(command)
+            if isinstance(command.run, Path):
+                encoded_text(command)
+                requested_step(command.run, None)
         case arguments.ExportHf():
             _check_runs(find_run, command.run)
         case arguments.Report():
@@ -250,16 +253,19 @@ def check_vocabulary(directory: str) -> None:
         )
 
 
-def check_generation(tokens: int, seed: int) -> None:
-    """Checks the number of tokens to generate and the seed.
+def checked_generation(command: arguments.Fill) -> Sampling:
+    """Returns how tokens are chosen, after checking how many and with which seed.
 
     Raises:
-        ConfigurationError: if no token is to be generated, or the seed does not fit JAX's 32 bits.
+        ConfigurationError: if no token is to be generated, the seed does not fit JAX's 32 bits, or
+            a number of the sampling is out of its range.
     """
+    tokens, seed = command.tokens, command.seed
     if tokens < 1:
         raise ConfigurationError(f"--tokens was {tokens}; gaps are filled with 1 token or more.")
     if not 0 <= seed < SEEDS:
         raise ConfigurationError(f"--seed was {seed}; it must be from 0 to {SEEDS - 1}.")
+    return Sampling(temperature=command.temperature, top_k=command.top_k, top_p=command.top_p)
 
 
 def weight_files(directory: Path) -> list[Path]:

@@ -32,7 +32,6 @@ import numpy as np
 import sentencepiece
 from google.protobuf.message import DecodeError
 from jaxtyping import Int, UInt32
-from sentencepiece import sentencepiece_model_pb2
 
 from data.errors import DataError
 from data.files.paths import exists, read_at_most
@@ -56,6 +55,13 @@ IS_VALUE = 1 << 31
 HAS_VALUE = 1 << 8
 IS_FAR = 1 << 9  # the offset counts blocks
 INDIC = (0x900, 0xE00)  # Devanagari to Sinhala
+
+
+def _empty_proto() -> Any:
+    """Returns a model without content; protobuf is loaded where a model is read."""
+    from sentencepiece import sentencepiece_model_pb2
+
+    return sentencepiece_model_pb2.ModelProto()  # pyright: ignore[reportAttributeAccessIssue]
 
 
 class Tokenizer:
@@ -213,7 +219,7 @@ def check_character_maps(model: bytes, name: str = "The vocabulary") -> None:
     Raises:
         DataError: if it is not a model, or an offset leads out of its array or strings.
     """
-    proto = sentencepiece_model_pb2.ModelProto()  # pyright: ignore[reportAttributeAccessIssue]
+    proto = _empty_proto()
     try:
         proto.ParseFromString(model)
     except DecodeError as error:
@@ -252,7 +258,7 @@ def check_kind(model: bytes) -> None:
     Raises:
         DataError: if it is not a unigram model, or adds no space before the first word.
     """
-    proto = sentencepiece_model_pb2.ModelProto()  # pyright: ignore[reportAttributeAccessIssue]
+    proto = _empty_proto()
     proto.ParseFromString(model)
     kind = proto.trainer_spec.ModelType.Name(proto.trainer_spec.model_type).lower()
     spaced = proto.normalizer_spec.add_dummy_prefix
@@ -271,7 +277,7 @@ def tokenizer_json(model: bytes) -> dict[str, Any]:
         DataError: if it is of another kind.
     """
     check_kind(model)
-    proto = sentencepiece_model_pb2.ModelProto()  # pyright: ignore[reportAttributeAccessIssue]
+    proto = _empty_proto()
     proto.ParseFromString(model)
     pieces = [(piece.piece.removeprefix(SPACE) if "<extra_id_" in piece.piece else piece.piece,
                piece.score, piece.type) for piece in proto.pieces]  # fmt: skip

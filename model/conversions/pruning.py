@@ -42,7 +42,6 @@ import numpy as np
 from jax.sharding import Mesh
 from jax.tree_util import keystr
 from jaxtyping import Array, Float, Int, Shaped
-from scipy.optimize import linear_sum_assignment
 
 from model.batch import Batch, Call
 from model.config import ModelConfig
@@ -249,6 +248,8 @@ def unit_order(experts: LayerExperts, expert: int, kept: int) -> Int[np.ndarray,
     """Returns which hidden unit of an expert takes the place of each unit of a kept one."""
     if expert == kept:
         return np.arange(experts.up.shape[-1])
+    from scipy.optimize import linear_sum_assignment  # imported where it computes: a second
+
     likeness = experts.units(kept) @ experts.units(expert).T
     return linear_sum_assignment(likeness, maximize=True)[1]
 

@@ -14,8 +14,7 @@ then of those the smallest set of at least `top_p` probability.
 """
 
 import functools
-import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 import equinox as eqx
@@ -26,11 +25,9 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from model.batch import Batch, Call
-from model.config import EOS, PADDING, ConfigurationError
+from model.config import EOS, PADDING, Sampling
 from model.layers.attention import KeysValues
 from model.transformer import Layer, Transformer
-
-COLDEST = 0.001  # temperature; float32 holds logits of up to 10³⁵ divided by it
 
 
 def never_dropping(model: Transformer, source: int, target: int = 1) -> Transformer:
@@ -206,35 +203,6 @@ def cached_decoder(
         ids=ids,
         call=call,
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sampling:
-    """How the next token is chosen.
-
-    Attributes:
-        temperature: divisor of the logits; 0 takes the most likely token (greedy), 1 samples from
-            the model's distribution.
-        top_k: number of most likely tokens to sample from; 0 means all.
-        top_p: probability that the smallest set of most likely tokens to sample from must reach.
-    """
-
-    temperature: float = 0.0
-    top_k: int = 0
-    top_p: float = 1.0
-
-    def __post_init__(self):
-        is_greedy, is_sampled = self.temperature == 0, COLDEST <= self.temperature < math.inf
-        if not (is_greedy or is_sampled) or self.top_k < 0 or not 0 < self.top_p <= 1:
-            raise ConfigurationError(
-                f"Sampling was {self}; temperature must be 0 or at least {COLDEST}, top_k 0 (all) "
-                "or more, and top_p above 0 and at most 1."
-            )
-        if is_greedy and (self.top_k or self.top_p < 1):
-            raise ConfigurationError(
-                f"Sampling was {self}; top_k and top_p choose among sampled tokens: set a "
-                "temperature above 0, for example 1."
-            )
 
 
 class Decoding(NamedTuple):

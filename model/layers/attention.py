@@ -25,7 +25,6 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from model.batch import Visible
 from model.config import ModelConfig
-from model.kernels import gpu, tpu
 from model.kernels.arguments import PADDING, Arguments, Numbers, Platform, Setting
 from model.layers.feed_forward import NO_DROPOUT, Dropout
 from model.layers.position_bias import PositionBias
@@ -88,8 +87,15 @@ def has_kernel(query: Array, keys: Array, heads: int, mesh: Mesh) -> bool:
     )
 
 
-def _kernels(platform: Platform):
-    return tpu if platform == "tpu" else gpu
+def _kernels(platform: Platform) -> Any:
+    """Returns the module of a platform's kernels; a CPU, which has none, does not load Pallas."""
+    if platform == "tpu":
+        from model.kernels import tpu
+
+        return tpu
+    from model.kernels import gpu
+
+    return gpu
 
 
 def attend_by_kernel(

@@ -1,33 +1,25 @@
-"""`mswitch fill`: the text that a run generates for the gaps of a text, greedily or sampled.
+"""`mswitch fill`: the text that a run generates for the gaps of a text, greedily or sampled."""
 
-A run that answers, fine-tuned here or imported, also takes a text without a gap: its answer is all
-that it generates.
-"""
-
-import re
 from typing import NamedTuple
 
 import jax
 import numpy as np
 
-from data.errors import DataError
-from data.tokens.tokenizer import EOS, MODEL_FILE, PADDING, SENTINELS, Tokenizer, load
-from model.decoding.generation import Sampling, cached_decoder, generate
+from data.tokens.tokenizer import MODEL_FILE, PADDING, Tokenizer, load
+from model.config import Sampling
+from model.decoding.generation import cached_decoder, generate
 from model.sharding.layouts import batch_shards, replicated_layout
 from model.trainer import Trainer
 from pipeline.arguments import Fill
-from pipeline.artifacts import head_in
-from pipeline.first_checks import check_generation
+from pipeline.first_checks import checked_generation
 from pipeline.hardware.batches import rows_on_devices
+from pipeline.hardware.compile_cache import keep_compiled_programs
 from pipeline.hardware.hosts import is_first, joined_hosts
 from pipeline.runs.directory import checkpoint_read
-from pipeline.runs.finished import NOTHING
+from pipeline.runs.gaps import encoded_text, with_fillings
 from pipeline.runs.opened_run import load_run, restore
 from pipeline.stage import Intent
 from pipeline.terminal import print_lines, print_next
-
-_GAP = re.compile("<extra_id_([0-9]+)>")
-ANSWERING = ("finetune", "import-hf", "prune")  # stages whose runs may have learned to answer
 
 
 class FillRequest(NamedTuple):
@@ -55,15 +47,10 @@ def checked_request(arguments: Fill) -> FillRequest:
         DataError: if the text has gaps that are not numbered in order, is too long, or has no gap
             and the run has not learned to answer.
     """
-    check_generation(arguments.tokens, arguments.seed)
-    sampling = Sampling(
-        temperature=arguments.temperature, top_k=arguments.top_k, top_p=arguments.top_p
-    )
-    recipe, trainer = load_run(arguments.run)
-    tokenizer = load(arguments.run / MODEL_FILE)
-    check_gaps(arguments)
-    inputs = encode_with_gaps(arguments.text, tokenizer, recipe.inputs)
-    return FillRequest(inputs, sampling, tokenizer, trainer)
+    sampling, inputs = checked_generation(arguments), encoded_text(arguments)
+    keep_compiled_programs()
+    _, trainer = load_run(arguments.run)
+    return FillRequest(inputs, sampling, load(arguments.run / MODEL_FILE), trainer)
 
 
 def intents(arguments: Fill) -> list[Intent]:
@@ -88,20 +75,6 @@ def run(arguments: Fill) -> None:
         if is_first():
             print_lines(*text.split("\n"))
             print_next("fill", "export-hf", "--run", arguments.run, "--out", "exported")
-
-
-def with_fillings(text: str, generated: str) -> str:
-    """Returns a text with each gap's filling in brackets, and what else was generated left out.
-
-    Args:
-        text: text with gaps; without one, all that was generated is the answer.
-        generated: the gaps' sentinels, each with its filling after it; some may be missing.
-    """
-    if not _GAP.search(text):
-        return generated.strip() or NOTHING
-    _, *parts = _GAP.split(generated)
-    fillings = dict(zip(parts[-2::-2], parts[::-2], strict=True))  # the first of equal numbers
-    return _GAP.sub(lambda gap: f"[{fillings.get(gap[1], '').strip() or NOTHING}]", text)
 
 
 def fill_gaps(arguments: Fill) -> str:
@@ -129,60 +102,3 @@ def fill_gaps(arguments: Fill) -> str:
     on_devices = rows_on_devices(rows, mesh)
     written = np.asarray(fill(arrays, on_devices, jax.random.key(arguments.seed)))[0]
     return tokenizer.decode(written[written != PADDING])
-
-
-def check_gaps(arguments: Fill) -> None:
-    """Checks that the text has a gap, or that the run may have learned to answer.
-
-    Raises:
-        DataError: if neither is so.
-    """
-    head = head_in(arguments.run)
-    if not _GAP.search(arguments.text) and (head is None or head.stage not in ANSWERING):
-        raise DataError(
-            f"The text has no gap, and {arguments.run} was not fine-tuned to answer one; write "
-            "<extra_id_0> where text is to be filled in."
-        )
-
-
-def encode_with_gaps(text: str, tokenizer: Tokenizer, length: int) -> np.ndarray:
-    """Returns the padded ids of a text with `<extra_id_N>` gaps.
-
-    Args:
-        text: text with the gaps <extra_id_0>, <extra_id_1>, ... in this order, or without.
-        tokenizer: the run's tokenizer.
-        length: input tokens per row of the run.
-
-    Raises:
-        DataError: if gaps are not numbered in order or more than a vocabulary's sentinels, or the
-            text has no token, more tokens than `length`, or characters that are none.
-    """
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise DataError(
-            "The text was expected in UTF-8 and is in another encoding; convert it, or set the "
-            "terminal's locale to UTF-8."
-        ) from error
-    *parts, rest = _GAP.split(text)  # text and number in turns, then what follows the last gap
-    gaps = len(parts) // 2
-    for number, written in enumerate(parts[1::2]):
-        if written != str(number):
-            raise DataError(
-                f"Gap {number + 1} of the text is <extra_id_{written}>, and <extra_id_{number}> "
-                "was expected; number gaps from 0 on, each once and in order."
-            )
-    ids: list[int] = []
-    for number, before in enumerate(parts[::2]):
-        ids += [*tokenizer.encode(before).tolist(), tokenizer.first_sentinel - number]
-    ids += tokenizer.encode(rest).tolist()
-    if gaps > SENTINELS:
-        raise DataError(
-            f"The text has {gaps} gaps, and a vocabulary has {SENTINELS} sentinels; fill the text "
-            "in parts."
-        )
-    if not 0 < len(ids) < length:
-        raise DataError(
-            f"The text has {len(ids)} tokens, and the run takes 1 to {length - 1}; give another."
-        )
-    return np.array([*ids, EOS] + [PADDING] * (length - len(ids) - 1), np.int32)

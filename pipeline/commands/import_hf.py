@@ -30,7 +30,7 @@ from pipeline.arguments import ImportHf
 from pipeline.commands.vocabulary import with_sentinels
 from pipeline.errors import LONGEST, ArtifactError, first_line
 from pipeline.first_checks import CONFIG, VOCABULARY, weight_files
-from pipeline.recipe.recipe import Recipe
+from pipeline.recipe.recipe import Recipe, recipe_to_json
 from pipeline.runs.checkpoints import explain_save_errors
 from pipeline.runs.opened_run import trainer_here
 from pipeline.stage import Identity, Intent, Outcome, bytes_in_words, files_of, run_stage
@@ -102,7 +102,7 @@ def import_model(arguments: ImportHf, request: ImportRequest) -> Outcome:
         write_first_checkpoint(out, lambda: trainer.begin_with(arrays))
         describe_run(out, recipe, trainer, request.inputs)
     return Outcome(
-        {"steps": 0},
+        {"steps": 0, "recipe": recipe_to_json(recipe)},
         f"{parameter_count(model):,} parameters in {out}",
         following=("evaluate", "--run", out, "--tokens", "tokens"),
     )

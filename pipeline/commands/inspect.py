@@ -36,7 +36,6 @@ from pipeline.artifacts import (
     words_of,
 )
 from pipeline.corpus.pages import corpus_files, read_corpus, read_funnel
-from pipeline.curation.score import read_scores
 from pipeline.errors import ArtifactError
 from pipeline.first_checks import TRAINED, described_by
 from pipeline.runs.finished import latest_gaps, read_step_times
@@ -106,6 +105,8 @@ def inspect_scores(directory: Path | str, console: Console) -> None:
     Raises:
         ArtifactError: if tables hold more or fewer rows than the manifest counts.
     """
+    from pipeline.curation.score import read_scores  # with detectors that a run does not need
+
     manifest = read_scores(str(directory))
     rows = Counter[str]()
     for file in corpus_files(str(directory)):

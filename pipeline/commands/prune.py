@@ -57,7 +57,7 @@ from pipeline.arguments import Prune
 from pipeline.artifacts import digest_of_manifest
 from pipeline.errors import ArtifactError
 from pipeline.hardware.batches import to_devices
-from pipeline.recipe.recipe import Recipe
+from pipeline.recipe.recipe import Recipe, recipe_to_json
 from pipeline.recipe.trainer import trainer_on
 from pipeline.runs.checkpoints import explain_save_errors
 from pipeline.runs.directory import (
@@ -371,7 +371,8 @@ def prune(arguments: Prune, request: PruneRequest) -> Outcome:
             arguments.out, lambda: pruned_state(pruning, text(request)), pruning.step
         )
     describe(arguments, request)
-    body = {"steps": pruning.step, **record(request), **cost_of_trimming(arguments, request)}
+    body = {"steps": pruning.step, "recipe": recipe_to_json(request.recipe)}
+    body |= record(request) | cost_of_trimming(arguments, request)
     print_costs(body)
     before, after = body["parameters_before"], body["parameters"]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10

@@ -1,15 +1,15 @@
 """What may go wrong with a checkpoint: each failure to write or read one is a sentence here."""
 
 import errno
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-import jax
-from jaxtyping import PyTree
-
-from model.fingerprints import altered_array
+from data.errors import DataError
+from data.files.paths import Address
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 NO_MORE_FILES = (errno.EMFILE, errno.ENFILE)
+# How TensorStore's errors begin if the store gives no answer, or none to this user.
+AWAY = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "PERMISSION_DENIED", "UNAUTHENTICATED")
 
 
 class CheckpointError(ValueError):
@@ -58,8 +58,8 @@ def damage_error(directory: object, step: int, why: str) -> CheckpointError:
 
 def read_error(
     directory: object, step: int, failure: Exception | None, *, has_room: bool
-) -> CheckpointError:
-    """Returns the error of a checkpoint that could not be read.
+) -> CheckpointError | DataError:
+    """Returns the error of a checkpoint that is damaged, or of a store that does not give it.
 
     Args:
         directory: directory or address of the checkpoints.
@@ -68,6 +68,11 @@ def read_error(
         has_room: whether no host lacked the memory or the open files (`lacks_room`).
     """
     why = "another host could not read it" if failure is None else message_beginning(failure)
+    if isinstance(directory, Address) and why.startswith(AWAY):
+        return DataError(
+            f"Checkpoint {step} in {directory} cannot be read ({why}); check the address and the "
+            "credentials, and run the same command again."
+        )
     if has_room:
         return damage_error(directory, step, why)
     return NoRoomError(
@@ -115,21 +120,3 @@ def message_beginning(error: BaseException) -> str:
     """Returns the beginning of an error's message; TensorStore's fill pages."""
     text = " ".join(str(error).split())
     return text[:160] + "..." if len(text) > 160 else text or type(error).__name__
-
-
-def check_unaltered(
-    directory: object, step: int, table: Mapping[str, jax.Array], shapes: PyTree
-) -> None:
-    """Checks that the arrays of a table, all of a state or some, have their fingerprints.
-
-    Args:
-        directory: directory or address of the checkpoints, for messages.
-        step: step of the checkpoint.
-        table: arrays by name, and the fingerprints of all arrays of the state.
-        shapes: structure of the state.
-
-    Raises:
-        CheckpointError: if an array is not the one that was saved.
-    """
-    if name := altered_array(table, shapes):
-        raise damage_error(directory, step, f"{name} is not what was saved")

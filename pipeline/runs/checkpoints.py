@@ -31,22 +31,22 @@ from msgspec.structs import asdict
 
 from data.errors import DataError
 from data.files.atomic import write_bytes
-from data.files.json_files import MOST_BYTES, decode_json, write_json
+from data.files.json_files import write_json
 from data.files.locks import check_held
-from data.files.paths import Address, Place, read_at_most, read_bytes, remove
-from data.files.stores import kvstore
+from data.files.paths import Place, read_bytes, remove
 from model.fingerprints import (
-    FINGERPRINTS,
+    altered_array,
     checkpoint_table,
     checkpoint_table_shapes,
     state_of_table,
 )
+from model.mixing import FINGERPRINTS
 from pipeline.errors import ArtifactError
 from pipeline.hardware.hosts import agree_on, on_first_host
 from pipeline.runs.checkpoint_errors import (
     DISK_FULL,
     CheckpointError,
-    check_unaltered,
+    damage_error,
     lacks_room,
     message_beginning,
     read_error,
@@ -62,17 +62,12 @@ from pipeline.runs.directory import (
     remove_unfinished,
     steps_in,
 )
+from pipeline.runs.stored_arrays import WRITTEN, array_spec, array_specs
 
 State = TypeVar("State", bound=PyTree)
 KEPT = 2
 LARGEST_TOKEN = 2**31
 OTHER_HOSTS_SECONDS = 600  # that a host waits for the others after its own last file
-UNCACHED = {"cache_pool": {"total_bytes_limit": 0}}  # JAX would keep 10 GB of what was read
-# Files of zeros are written too, so that one that is missing is an error and not zeros.
-WRITTEN = {"store_data_equal_to_fill_value": True}
-READ = {"fill_missing_data_reads": False}
-# How TensorStore's errors begin if the store gives no answer, or none to this user.
-AWAY = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "PERMISSION_DENIED", "UNAUTHENTICATED")
 
 
 class Checkpoints:
@@ -122,7 +117,7 @@ class Checkpoints:
         self._last, table = step, checkpoint_table(state)
         record = CheckpointRecord(f"{step}-{self._token}", list(table))
         folder = self.directory / record.folder
-        specs = [_spec(folder, number) | WRITTEN for number in range(len(table))]
+        specs = [array_spec(folder, number) | WRITTEN for number in range(len(table))]
         commit = partial(self._commit, step, record)
         try:
             self._manager.serialize(list(table.values()), specs, on_commit_callback=commit)
@@ -228,7 +223,7 @@ class Checkpoints:
         failure: Exception | None = None
         arrays = []
         try:
-            specs = [spec | READ for spec in self._specs(step, list(table))]
+            specs = array_specs(self.directory, step, list(table))
             arrays = read_arrays(specs, list(table.values()))
         except DataError:  # the store does not answer
             raise
@@ -239,38 +234,12 @@ class Checkpoints:
             raise self._unreadable(step, failure) from failure
         return dict(zip(table, arrays, strict=True))
 
-    def _specs(self, step: int, names: Collection[str]) -> list[dict[str, Any]]:
-        """Returns TensorStore's JSON of arrays of a checkpoint."""
-        if is_of_orbax(self.directory, step):
-            database = {
-                "driver": "ocdbt",
-                "base": _kvstore(arrays_folder(self.directory, step) / "default"),
-            }
-            kvstores = [{**database, "path": f"{name}/"} for name in names]
-            return [{"driver": "zarr", "kvstore": at, "context": UNCACHED} for at in kvstores]
-        path = record_path(self.directory, step)
-        content = read_at_most(path, MOST_BYTES)
-        if content is None:
-            raise ValueError(f"{path} is larger than {MOST_BYTES:,} bytes")
-        try:
-            record = decode_json(content, CheckpointRecord, str(path))
-        except DataError as error:
-            raise ValueError(str(error)) from error
-        folder = self.directory / record.folder
-        return [_spec(folder, record.arrays.index(name)) for name in names]
-
     def _unreadable(self, step: int, error: Exception | None) -> Exception:
         """Returns the error of arrays that are damaged, or of a store that does not give them.
 
         Every host must call this; None is another host's failure.
         """
         has_room = agree_on(not lacks_room(error), all)
-        why = "" if error is None else message_beginning(error)
-        if isinstance(self.directory, Address) and why.startswith(AWAY):
-            return DataError(
-                f"Checkpoint {step} in {self.directory} cannot be read ({why}); check the address "
-                "and the credentials, and run the same command again."
-            )
         return read_error(self.directory, step, error, has_room=has_room)
 
     def set_aside(self, step: int) -> Place:
@@ -309,14 +278,22 @@ def read_arrays(specs: list[dict[str, Any]], shapes: list[jax.ShapeDtypeStruct])
     return arrays
 
 
-def _spec(folder: Place, number: int) -> dict[str, Any]:
-    """Returns TensorStore's JSON of an array in a folder."""
-    return {"driver": "zarr3", "kvstore": _kvstore(folder / str(number)), "context": UNCACHED}
+def check_unaltered(
+    directory: object, step: int, table: Mapping[str, jax.Array], shapes: PyTree
+) -> None:
+    """Checks that the arrays of a table, all of a state or some, have their fingerprints.
 
+    Args:
+        directory: directory or address of the checkpoints, for messages.
+        step: step of the checkpoint.
+        table: arrays by name, and the fingerprints of all arrays of the state.
+        shapes: structure of the state.
 
-def _kvstore(folder: Place) -> dict[str, Any]:
-    """Returns TensorStore's JSON of a folder."""
-    return {"driver": "file", "path": f"{folder}/"} if isinstance(folder, Path) else kvstore(folder)
+    Raises:
+        CheckpointError: if an array is not the one that was saved.
+    """
+    if name := altered_array(table, shapes):
+        raise damage_error(directory, step, f"{name} is not what was saved")
 
 
 @contextmanager

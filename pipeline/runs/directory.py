@@ -20,7 +20,7 @@ the settings that an earlier version did not record.
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -48,9 +48,18 @@ from model import (
     SLOPED_STEPS_SINCE,
     SPARSE_STEPS_SINCE,
 )
-from pipeline.artifacts import head_in, held_instead, is_finished
+from pipeline.artifacts import (
+    CLAIM,
+    MANIFEST,
+    Head,
+    head_in,
+    held_instead,
+    is_finished,
+    json_leaves,
+    words_of,
+)
 from pipeline.errors import ArtifactError
-from pipeline.recipe.recipe import Recipe
+from pipeline.recipe.recipe import FREE, Recipe
 from pipeline.stage import Reading, files_of
 
 if TYPE_CHECKING:
@@ -403,14 +412,52 @@ def find_run(directory: Place) -> RunRecord:
     """Returns the recipe.json of a run, finished or not.
 
     Raises:
-        ArtifactError: if there is no run.
+        ArtifactError: if there is no run, or its recipe is not the one that it was begun with.
     """
     if not exists(directory / RECIPE):
         raise ArtifactError(
             f"A run was expected in {directory}, which {_held_instead(directory)}; name "
             "the --out of `mswitch pretrain`, finetune, distill, prune or import-hf."
         )
-    return read_json(directory / RECIPE, RunRecord)
+    about = read_json(directory / RECIPE, RunRecord)
+    if changed := list(_changed_by_others(directory, about.recipe)):
+        raise ArtifactError(
+            f"{directory / RECIPE} was changed by another program since mswitch wrote it "
+            f"({'; '.join(changed)}); put back what was there then."
+        )
+    return about
+
+
+class RecordedRun(Head, frozen=True, kw_only=True):
+    """The manifest or the claim of a run.
+
+    Attributes:
+        recipe: recipe of an imported or a pruned run; that of a trained one is the settings.
+    """
+
+    recipe: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+def _changed_by_others(directory: Place, recipe: Mapping[str, Any]) -> Iterator[str]:
+    """Yields the settings of recipe.json that the run's manifest or claim has otherwise.
+
+    A change is recorded and claimed before recipe.json is written again. A kill in between leaves
+    the value before.
+    """
+    finished = is_finished(directory)
+    path = directory / (MANIFEST if finished else CLAIM)
+    recorded = read_json(path, RecordedRun) if exists(path) else None
+    then = {} if recorded is None else recorded.recipe or recorded.settings
+    if "model" not in then:  # an earlier version's import or pruning
+        return
+    changes = () if finished else recorded_changes(directory)
+    former, now = ({k: v for k, v in part.items() if k not in FREE} for part in (then, recipe))
+    former, now = json_leaves(former), json_leaves(now)
+    for name in sorted(former.keys() | now.keys()):
+        setting, was, value = name.rpartition(".")[2], former.get(name), now.get(name)
+        known = (change.before for change in changes if change.setting == setting)
+        if was != value and not any(before in (None, value) for before in known):
+            yield f"{name}: then {words_of(was)}, now {words_of(value)}"
 
 
 def find_finished_run(directory: Place) -> RunRecord:

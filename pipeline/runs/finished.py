@@ -48,6 +48,7 @@ from pipeline.runs.directory import (
     gaps_file,
     routing_beside,
 )
+from pipeline.runs.gaps import NOTHING
 from pipeline.runs.tasks import SENTENCES, sentence_files
 
 
@@ -306,7 +307,6 @@ GAPS_SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("language", "before", "filled", "hidden", "after")]
 )
 CUT = "..."
-NOTHING = "nothing"  # an empty filling
 
 
 class FilledGap(NamedTuple):

@@ -24,7 +24,7 @@ from jaxtyping import Float, Int
 from data.files.paths import Place
 from model import SLOPED_STEPS_SINCE
 from model.conversions.pruning import expert_axes, merged_arrays, pruned_arrays, stack_rows
-from model.fingerprints import ARRAYS
+from model.mixing import ARRAYS
 from model.sharding.layouts import by_path, with_shardings
 from model.sharding.mesh import make_mesh
 from model.step import TrainState

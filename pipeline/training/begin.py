@@ -18,7 +18,7 @@ from rich.console import Console
 
 from data.examples.mixture import make_schedule, parse, weights_file
 from data.files.digests import digest_of_contents
-from data.files.paths import Place
+from data.files.paths import Place, exists
 from data.tokens.blocks import TokenBlocks
 from model.memory import checkpoint_bytes
 from model.sharding.mesh import make_mesh
@@ -31,6 +31,7 @@ from pipeline.hardware.hosts import held_by_first_host, is_first, on_first_host
 from pipeline.recipe.fits import check_sizes
 from pipeline.recipe.recipe import FREE, Recipe, recipe_to_json, with_rows
 from pipeline.runs.checkpoints import KEPT
+from pipeline.runs.directory import RECIPE, find_run
 from pipeline.stage import Identity, nearest, output_lock
 from pipeline.terminal import Terminal
 from pipeline.tokens.opened_blocks import (
@@ -124,12 +125,14 @@ def prepare(
 
 
 def unchecked_run(arguments: Pretrain | Distill | Finetune, recipe: Recipe) -> PreparedRun:
-    """Returns a run without inputs, of which nothing is checked yet but its trackers.
+    """Returns a run without inputs, of which only trackers and the recipe there are checked yet.
 
     Raises:
-        ArtifactError: if a tracker is not installed.
+        ArtifactError: if a tracker is not installed, or the recipe of the directory's run was
+            changed by another program.
     """
     account, console = TimeAccount(), Terminal(stderr=True)
+    on_first_host(lambda: exists(arguments.out / RECIPE) and bool(find_run(arguments.out)))
     on_first_host(lambda: check_trackers(arguments.track, arguments.out))
     keep_compiled_programs()
     return PreparedRun(

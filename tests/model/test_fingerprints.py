@@ -10,6 +10,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from model.fingerprints import fingerprints
+from model.mixing import AT_ONCE, host_fingerprint
 
 ONE = NamedSharding(Mesh(jax.devices()[:1], ("data",)), P())
 KINDS = [((5,), "float32"), ((4, 6), "bfloat16"), ((3, 3), "int32"), ((2, 3, 2), "float32")]
@@ -115,3 +116,14 @@ def test_sharded_equals_unsharded_without_a_gather(spec):
     assert program is not None
     assert "all-gather" not in program
     assert "all-to-all" not in program
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind"),
+    [((), "int32"), ((0,), "float32"), ((7,), "uint8"), *KINDS, ((AT_ONCE // 64 + 3, 65), "int32")],
+)
+def test_numpy_and_jax_give_one_fingerprint(shape, kind):
+    """A checkpoint is saved by one and verified by the other; the last array takes two parts."""
+    bits = np.random.default_rng(3).integers(0, 256, (*shape, jnp.dtype(kind).itemsize), np.uint8)
+    array = bits.view(jnp.dtype(kind)).reshape(shape)
+    assert host_fingerprint(array).tolist() == of(array)

@@ -1,7 +1,7 @@
 """What a run achieved, step by step, from its evaluations and its log: losses, speed and time.
 
-The end of a training and `mswitch inspect` show it. Only files are read, without JAX. The check of
-a finished run's arrays alone needs it: their names, shapes and fingerprints are those of training.
+The end of a training and `mswitch inspect` show it. Only files are read, without JAX, but for
+checkpoints that Orbax wrote.
 """
 
 import math
@@ -21,7 +21,14 @@ from data.files.paths import Place
 from eval import losses
 from pipeline.artifacts import MANIFEST, read_manifest, words_of
 from pipeline.errors import ArtifactError
-from pipeline.runs.directory import best_step, recorded_changes, recorded_scores, saved_steps
+from pipeline.runs.directory import (
+    best_step,
+    find_run,
+    is_of_orbax,
+    recorded_changes,
+    recorded_scores,
+    saved_steps,
+)
 from pipeline.runs.finished import (
     Evaluation,
     evaluated_steps,
@@ -29,6 +36,7 @@ from pipeline.runs.finished import (
     latest_gaps,
     read_metrics,
 )
+from pipeline.runs.stored_arrays import verify_checkpoint
 from pipeline.runs.tasks import read_finetuned, read_predictions, read_task_of, scores_by_language
 from pipeline.training.log.live_view import duration
 
@@ -148,6 +156,7 @@ class PrunedManifest(Struct, frozen=True):
 
 def inspect_run(directory: Place, console: Console) -> None:
     """Checks every array of every checkpoint against its fingerprint, and counts evaluations."""
+    about = find_run(directory)
     evaluations = evaluated_steps(directory)
     if evaluations:
         pages = max(row_count(str(path)) for path in evaluations.values())
@@ -159,11 +168,8 @@ def inspect_run(directory: Place, console: Console) -> None:
             f"{directory} was trained to step {trained_to} by its manifest, and its checkpoints "
             f"are {steps}; restore the files of the last, or train the run again."
         )
-    from pipeline.runs.opened_run import load_run, restore_state  # with JAX, to read arrays
-
-    _, trainer = load_run(directory)
     for step in steps:
-        restore_state(directory, trainer, step)  # with the optimizer's
+        _verify(directory, step, about.parameters)
     print_progress(directory, console)
     console.print(
         f"trained to step {trained_to}; checkpoints at steps {words_of(steps)}, every array "
@@ -171,8 +177,21 @@ def inspect_run(directory: Place, console: Console) -> None:
     )
 
 
+def _verify(directory: Place, step: int, parameters: int | None) -> None:
+    """Checks every array of a checkpoint, the optimizer's too."""
+    checkpoints = directory / "checkpoints"
+    if not is_of_orbax(checkpoints, step):
+        verify_checkpoint(checkpoints, step, parameters)
+        return
+    # Fingerprints of Orbax's arrays are in the order of a state's structure, which JAX has.
+    from pipeline.runs.opened_run import load_run, restore_state
+
+    restore_state(directory, load_run(directory)[1], step)
+
+
 def print_unfinished(directory: Place, console: Console) -> None:
-    """Prints how far a run has come that trains or was stopped; nothing of it is verified."""
+    """Prints how far a run has come that trains or was stopped; no array of it is verified."""
+    find_run(directory)
     print_progress(directory, console)
     steps = saved_steps(directory)
     saved = f"checkpoints at steps {words_of(steps)}" if steps else "no checkpoint"

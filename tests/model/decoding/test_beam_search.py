@@ -14,9 +14,9 @@ from small_networks import ROWS, batch, config, drawn, mesh_of
 from small_networks import SOURCE as SOURCE_LABEL_SCORING
 
 from model.batch import Batch, Call
-from model.config import EOS, ConfigurationError, MeshShape
+from model.config import EOS, ConfigurationError, MeshShape, Sampling
 from model.decoding.beam_search import Beams, beam_search, label_nats
-from model.decoding.generation import Sampling, cached_decoder, generate, never_dropping
+from model.decoding.generation import cached_decoder, generate, never_dropping
 from model.sharding.layouts import batch_sharding, parameter_shardings
 from model.transformer import StackInputs
 

@@ -11,9 +11,8 @@ import pytest
 from small_networks import drawn, mesh_of
 
 from model.batch import Batch, Call
-from model.config import EOS, ConfigurationError, MeshShape, ModelConfig, SwitchConfig
+from model.config import EOS, ConfigurationError, MeshShape, ModelConfig, Sampling, SwitchConfig
 from model.decoding.generation import (
-    Sampling,
     cached_decoder,
     choose_tokens,
     generate,

@@ -1,5 +1,6 @@
 import json
 from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 
@@ -7,8 +8,8 @@ from data.errors import DataError
 from data.tokens.tokenizer import EOS, PADDING
 from model.config import ConfigurationError
 from pipeline.arguments import Fill
-from pipeline.commands.fill import check_gaps, encode_with_gaps, with_fillings
-from pipeline.first_checks import check_generation
+from pipeline.first_checks import checked_generation
+from pipeline.runs.gaps import check_gaps, encode_with_gaps, with_fillings
 
 
 @pytest.mark.parametrize(
@@ -17,11 +18,11 @@ from pipeline.first_checks import check_generation
 )
 def test_numbers_that_cannot_be_used_are_refused(tokens, seed, sentence):
     with pytest.raises(ConfigurationError, match=sentence):
-        check_generation(tokens, seed)
+        checked_generation(Fill(text="", run=Path("run"), tokens=tokens, seed=seed))
 
 
 def test_the_largest_seed_is_taken():
-    check_generation(1, 2**32 - 1)
+    checked_generation(Fill(text="", run=Path("run"), tokens=1, seed=2**32 - 1))
 
 
 def test_more_gaps_than_sentinels_are_refused(tokenizer):

@@ -1,7 +1,6 @@
 """ """
 
 import json
-import sys
 
 import pytest
 
@@ -9,6 +8,8 @@ from pipeline.arguments import Inspect
 from pipeline.artifacts import claim
 from pipeline.commands import inspect
 from pipeline.errors import ArtifactError
+from pipeline.recipe import named
+from pipeline.recipe.recipe import recipe_to_json
 from pipeline.runs.finished import Evaluation, write_evaluation
 from pipeline.terminal import Terminal
 from pipeline.training.log import summary
@@ -18,6 +19,11 @@ LINES = [
     {"step": step, "steps": 5, "loss_nats": 9.0 - step / 10, "seconds": 2.0, "tokens_per_second": s}
     for step, s in ((5, 100.0), (10, 300.0), (15, 200.0))
 ]
+
+
+def write_recipe(directory):
+    recipe = recipe_to_json(named.get("mt5-demo"))
+    (directory / "recipe.json").write_text(json.dumps({"recipe": recipe}))
 
 
 def run(directory, evaluated):
@@ -70,7 +76,7 @@ def test_a_run_without_evaluations_is_shown_by_its_log(tmp_path):
 def training(tmp_path):
     """A run as another process is writing it."""
     claim(tmp_path / "run", "pretrain", {"steps": 100}, {})
-    (tmp_path / "run/recipe.json").write_text("{}")
+    write_recipe(tmp_path / "run")
     lines = ({"step": step, "loss_nats": 9 - step / 16, "steps": 16} for step in (16, 32, 48))
     written = "".join(json.dumps(line) + "\n" for line in lines)
     (tmp_path / "run/metrics.jsonl").write_text(written + '{"step": 64, "loss_')
@@ -94,9 +100,9 @@ def test_what_is_unfinished_and_no_run_cannot_be_inspected(tmp_path):
         inspect.run(Inspect(directory=str(tmp_path / "corpus")))
 
 
-def test_a_finished_run_without_its_last_checkpoint_is_refused_without_jax(tmp_path, monkeypatch):
-    (tmp_path / "manifest.json").write_text('{"steps": 10}')
-    monkeypatch.setitem(sys.modules, "pipeline.runs.opened_run", None)  # its import would fail
+def test_a_finished_run_without_its_last_checkpoint_is_refused(tmp_path):
+    write_recipe(tmp_path)
+    (tmp_path / "manifest.json").write_text('{"stage": "pretrain", "steps": 10}')
     with pytest.raises(
         ArtifactError, match=r"to step 10 by its manifest, and its check.* are \[\]"
     ):

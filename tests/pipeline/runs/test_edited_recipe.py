@@ -1,0 +1,112 @@
+"""A run whose recipe.json another program changed is refused by every reader, with both values.
+
+What it is compared with is the run's manifest or claim. No array is read: with other sizes a sound
+checkpoint looks damaged, and following that advice would delete it.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from data.files.json_files import read_json, write_json
+from pipeline.arguments import Evaluate, ExportHf, Fill, Inspect, Pretrain, Prune, Report
+from pipeline.artifacts import claim, finish
+from pipeline.commands import inspect, pretrain
+from pipeline.errors import ArtifactError
+from pipeline.first_checks import check_first
+from pipeline.recipe import named
+from pipeline.recipe.overrides import override
+from pipeline.recipe.recipe import FREE, recipe_to_json
+from pipeline.runs.directory import RECIPE, ChangedSetting, find_run, record_changes
+
+OF_RUN = recipe_to_json(override(named.get("switch-demo"), ["model.vocabulary_rows=384"]))
+CLAIMED = {name: value for name, value in OF_RUN.items() if name not in FREE}
+
+
+def write_run(out: Path, stage: str, *, finished: bool) -> Path:
+    """Writes what describes a run, without arrays."""
+    trained = stage in ("pretrain", "distill", "finetune")
+    settings = CLAIMED if trained else {"rows": 8}
+    claim(out, stage, settings, {})
+    write_json(out / RECIPE, {"recipe": OF_RUN})
+    if finished:
+        finish(out, stage, settings, {}, {"steps": 0} | ({} if trained else {"recipe": OF_RUN}))
+    return out
+
+
+def edit(run: Path, **values: Any) -> None:
+    """Changes settings of recipe.json as an editor does."""
+    about = read_json(run / RECIPE, dict[str, Any])
+    write_json(run / RECIPE, about | {"recipe": about["recipe"] | values})
+
+
+@pytest.mark.parametrize(
+    ("stage", "finished"),
+    [("pretrain", True), ("pretrain", False), ("finetune", True), ("import-hf", True),
+     ("prune", True)],
+)  # fmt: skip
+def test_values_then_and_now_are_named(tmp_path, stage, finished):
+    run = write_run(tmp_path / "run", stage, finished=finished)
+    find_run(run)
+    edit(run, mesh={"data": 8}, remat="full")  # may be any
+    find_run(run)
+    edit(run, steps=300, model=OF_RUN["model"] | {"heads": 3})
+    with pytest.raises(ArtifactError) as refused:
+        find_run(run)
+    assert "(model.heads: then 4, now 3; steps: then 400, now 300)" in str(refused.value)
+    assert str(run / RECIPE) in str(refused.value)
+
+
+def test_a_setting_that_was_added_or_removed_is_a_change(tmp_path):
+    run = write_run(tmp_path / "run", "pretrain", finished=True)
+    edit(run, held_out_pages=7)
+    with pytest.raises(ArtifactError, match="held_out_pages: then not set, now 7"):
+        find_run(run)
+
+
+def test_a_kill_before_a_recorded_change_is_described_is_no_edit(tmp_path):
+    """The change is recorded and claimed first. Finished, recipe.json has it."""
+    run = write_run(tmp_path / "run", "pretrain", finished=False)
+    record_changes(run, [ChangedSetting(100, "steps", 150, 400)])
+    edit(run, steps=150)
+    find_run(run)
+    edit(run, steps=151)
+    with pytest.raises(ArtifactError, match="steps: then 400, now 151"):
+        find_run(run)
+    edit(run, steps=150)
+    finish(run, "pretrain", CLAIMED, {}, {"steps": 400})
+    with pytest.raises(ArtifactError, match="steps: then 400, now 150"):
+        find_run(run)
+
+
+def asked_of(run: Path) -> dict[str, Callable[[], object]]:
+    """Returns calls of commands that read a run, or go on with it."""
+    out = run.with_name("out")
+    first = {
+        "fill": Fill(text="a <extra_id_0>", run=run),
+        "evaluate": Evaluate(run=run, tokens="none"),
+        "report": Report(baseline=(run,), candidate=(run.with_name("other"),), out=out),
+        "export-hf": ExportHf(run=run, out=out),
+        "prune": Prune(run=run, languages=("sw",), keep=0.5, out=out),
+    }
+    again = Pretrain(
+        recipe="switch-demo", tokens="none", out=run, overrides=("model.vocabulary_rows=384",)
+    )
+    return {
+        name: lambda command=command: check_first(command) for name, command in first.items()
+    } | {
+        "inspect": lambda: inspect.run(Inspect(directory=str(run))),
+        "pretrain": lambda: pretrain.run(again),
+        "pretrain --dry-run": lambda: pretrain.intents(again),
+    }
+
+
+@pytest.mark.parametrize("command", asked_of(Path("run")))
+@pytest.mark.parametrize("finished", [True, False])
+def test_every_command_gives_that_answer_and_no_other(tmp_path, command, finished):
+    run = write_run(tmp_path / "run", "pretrain", finished=finished)
+    edit(run, steps=800)
+    with pytest.raises(ArtifactError, match="steps: then 400, now 800"):
+        asked_of(run)[command]()
