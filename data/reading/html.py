@@ -10,11 +10,8 @@ however much a small body holds.
 **Charset** (WHATWG's standards). The encoding is that of the byte-order mark, else of the server's
 label, else of the page's own declaration, else a guess. Only labels of the standard count
 (`webencodings`), so `base64`, `zlib` or `punycode`, which Python knows too, never name an encoding.
-Bytes that the encoding does not define become U+FFFD; no page is read by two encodings.
-
-Python's codecs take the place of the standard's decoders. Of the standard's tables, 203 of 18,590
-characters of Big5, 20 of 23,940 of GB18030, 7 of 13,791 of EUC-JP, 463 of 7,724 of ISO-2022-JP and
-3 of the one-byte encodings differ; EUC-KR and Shift_JIS are the same.
+Bytes that the encoding does not define become U+FFFD; no page is read by two encodings. The
+decoders (`charsets.py`) are the standard's.
 
 A guess is made where nothing is declared and more than a few bytes are not UTF-8. Of 1,718 pages of
 34 languages, encoded as the web of each language is, chardet 7.7 reads 1,715; chardetng reads
@@ -34,7 +31,6 @@ second.
 the content of `noscript`. Lines are stripped and blank ones dropped, as WET files are read.
 """
 
-import codecs
 import io
 import re
 import zlib
@@ -50,6 +46,7 @@ from resiliparse.extract.html2text import extract_plain_text
 from resiliparse.parse.html import HTMLTree
 from tinyhtml5.inputstream import EncodingParser
 
+from data.reading import charsets
 from data.reading.page import Defect
 
 PRESCAN_BYTES = 8192  # the standard asks for 1,024 and heeds later declarations while it parses
@@ -71,36 +68,30 @@ DETECTABLE = {  # chardet's names: the labels that browsers guess
 BEYOND_ASCII = bytes(range(128, 256))
 MOST_DAMAGED = 0.02  # of the characters beyond ASCII; other encodings fail on nearly each of them
 ESCAPE = b"\x1b"  # begins a character set of ISO-2022-JP, which is ASCII otherwise
-ERRORS = "whatwg"
-DOUBLE_BYTE = ("big5hkscs", "cp932", "cp949", "euc_jp", "gb18030")
 
 
 def decode_html(html: bytes, label: str | None) -> str:
     """Returns the page's characters; `label` is the server's charset parameter, if there is one."""
     encoding = _labelled_encoding(label) or _declared_encoding(html) or _guess_encoding(html)
-    text, used = webencodings.decode(html, encoding, ERRORS)
-    return "" if used.name == "replacement" else text  # encodings that browsers refuse to read
+    return charsets.decode(html, encoding)
 
 
-def _labelled_encoding(label: str | None) -> webencodings.Encoding | None:
+def _labelled_encoding(label: str | None) -> str | None:
     if not label or not label.isascii():
         return None
     encoding = webencodings.lookup(label.strip("\"' "))
-    if encoding is not None and encoding.name == "gbk":
-        return webencodings.lookup("gb18030")  # the standard's decoder of GBK
-    return encoding
+    return encoding and encoding.name
 
 
-def _declared_encoding(html: bytes) -> webencodings.Encoding | None:
+def _declared_encoding(html: bytes) -> str | None:
     head = html[:PRESCAN_BYTES]
     encoding = EncodingParser(head).get_encoding() if b"charset" in head.lower() else None
     if encoding is not None:
         name = encoding.name
     else:
         declaration = XML_DECLARATION.match(head)
-        name = declaration[1].decode() if declaration else ""
-    encoding = _labelled_encoding(name)
-    return encoding and _labelled_encoding(AS_ANOTHER.get(encoding.name, encoding.name))
+        name = _labelled_encoding(declaration[1].decode() if declaration else "")
+    return name and AS_ANOTHER.get(name, name)
 
 
 def _guess_encoding(html: bytes) -> str:
@@ -125,34 +116,6 @@ def _is_utf8(html: bytes) -> bool:
         beyond_ascii = len(text) - len(html.translate(None, BEYOND_ASCII))
         return text.count("\ufffd") <= MOST_DAMAGED * beyond_ascii
     return True
-
-
-def _replace(error: UnicodeError) -> tuple[str, int]:
-    """Returns what the standard's decoders return for bytes that Python's codecs refuse."""
-    if not isinstance(error, UnicodeDecodeError):
-        raise error
-    first, *rest = error.object[error.start : error.start + 2]
-    if error.encoding == "charmap" and first < 0xA0:
-        return chr(first), error.start + 1  # a C1 control
-    if error.encoding == "gb18030" and first == 0x80:
-        return "€", error.start + 1
-    if error.encoding in DOUBLE_BYTE and first > 0x80 and rest and rest[0] > 0x7F:
-        character = _nec_character(first, rest[0]) if error.encoding == "euc_jp" else "\ufffd"
-        return character, error.start + 2
-    return "\ufffd", error.end
-
-
-def _nec_character(first: int, second: int) -> str:
-    """Returns a character of EUC-JP that NEC and IBM added, such as ①, by its Shift_JIS form."""
-    row, cell = first - 0xA0, second - 0xA0
-    if not (0 < row < 95 and 0 < cell < 95):
-        return "\ufffd"
-    high = (row + 1) // 2 + (0x80 if row < 63 else 0xC0)
-    low = cell + (0x9E if row % 2 == 0 else 0x3F if cell < 64 else 0x40)
-    return bytes((high, low)).decode("cp932", "replace")[:1]
-
-
-codecs.register_error(ERRORS, _replace)
 
 
 MOST_STEPS = 100_000_000  # about a second; 5 MB of ordinary markup takes a million

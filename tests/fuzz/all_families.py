@@ -1,6 +1,7 @@
 """Every reader of strangers' bytes."""
 
 import artifacts
+import charsets_of_pages
 import language_models
 import lists
 import lists_of_rights
@@ -14,7 +15,8 @@ import values_of_manifests
 import values_of_tables
 
 FAMILIES = (
-    *pages_of_archives.FAMILIES, *pages_of_corpora.FAMILIES, *lists.FAMILIES, *artifacts.FAMILIES,
+    *pages_of_archives.FAMILIES, *charsets_of_pages.FAMILIES, *pages_of_corpora.FAMILIES,
+    *lists.FAMILIES, *artifacts.FAMILIES,
     *language_models.FAMILIES, *tables_and_weights.FAMILIES,
     *rules_of_cleaning.FAMILIES, *tasks_of_users.FAMILIES,
     *lists_of_rights.FAMILIES, *scores_of_pages.FAMILIES,

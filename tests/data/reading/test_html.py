@@ -76,7 +76,7 @@ def test_encodings_are_those_of_the_standard(label, content, text):
     "label, content, text",
     [
         ("utf-8", b"caf\xe9 \xc3\xa9", "caf\ufffd é"),
-        ("euc-kr", "가".encode("cp949") + b"\xff\xfe" + "나".encode("cp949"), "가\ufffd나"),
+        ("euc-kr", b"\xb0\xa1\xff\xff\xb3\xaa", "가\ufffd\ufffd나"),
         ("shift_jis", "日".encode("cp932") + b"\xfc\xfc" + b"a", "日\ufffda"),
         ("big5", b"\xa4", "\ufffd"),
     ],
