@@ -235,7 +235,7 @@ def checked_state(config: ModelConfig, state: Mapping[str, Any]) -> dict[str, An
 
     Args:
         config: the network.
-        state: arrays by name, or shapes of all that are not among `compared_arrays`.
+        state: arrays by name, or shapes of all, or of those that are not among `compared_arrays`.
 
     Raises:
         ConfigurationError: if an array is missing, unknown, or of a shape that the config excludes.
@@ -281,7 +281,7 @@ def _without_copies(config: ModelConfig, state: Mapping[str, Any]) -> dict[str, 
     shared = state.get("shared.weight")
     _, *copies = compared_arrays(config)
     for name in copies:
-        if name in state and shared is not None and not np.array_equal(state[name], shared):
+        if name in state and shared is not None and not _are_equal(state[name], shared):
             raise ConfigurationError(
                 f"{name} differs from shared.weight; a network with several embeddings, or with "
                 "logits that are scaled and untied, cannot be imported. If the config is wrong, "
@@ -291,6 +291,13 @@ def _without_copies(config: ModelConfig, state: Mapping[str, Any]) -> dict[str, 
     if not config.tied_logits and shared is not None:
         left.setdefault("lm_head.weight", shared)  # MT5 may tie them, and never scales
     return left
+
+
+def _are_equal(first: Any, second: Any) -> bool:
+    """Returns whether two arrays are equal, or two shapes."""
+    if isinstance(first, jax.ShapeDtypeStruct):
+        return first.shape == second.shape
+    return np.array_equal(first, second)
 
 
 def _check_names(expected: set[str], present: set[str]) -> None:

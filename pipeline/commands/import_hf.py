@@ -8,6 +8,7 @@ pretrain --start`.
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -145,18 +146,35 @@ def read_weights(paths: list[Path]) -> dict[str, np.ndarray]:
 
 
 def check_weights(paths: list[Path], recipe: Recipe) -> None:
-    """Checks names and shapes of all arrays, with most of them in memory one by one.
+    """Checks names and shapes of all arrays by the headers, then the arrays, most one by one.
+
+    A file may claim any size and be sparse, so none is read that the config does not ask for.
 
     Raises:
         ArtifactError: if a file is damaged, or holds arrays of a type that is none of NumPy's.
         ConfigurationError: if an array is missing, unknown, or of a shape that the config excludes.
     """
+    checked_state(recipe.model, dict(shapes_in(paths)))
     whole = compared_arrays(recipe.model)
     state: dict[str, Any] = {
         name: array if name in whole else jax.ShapeDtypeStruct(array.shape, array.dtype)
         for name, array in arrays_in(paths)
     }
     checked_state(recipe.model, state)
+
+
+def shapes_in(paths: list[Path]) -> Iterator[tuple[str, jax.ShapeDtypeStruct]]:
+    """Yields the shape of each array by its name, from the headers alone.
+
+    Raises:
+        ArtifactError: if a file is damaged.
+        DataError: if one is a pipe or a device.
+    """
+    for path in paths:
+        with _opened(path) as file:
+            for name in file.keys():  # noqa: SIM118  it cannot be iterated
+                shape = tuple(file.get_slice(name).get_shape())
+                yield name, jax.ShapeDtypeStruct(shape, np.float32)
 
 
 def arrays_in(paths: list[Path]) -> Iterator[tuple[str, np.ndarray]]:
@@ -168,16 +186,23 @@ def arrays_in(paths: list[Path]) -> Iterator[tuple[str, np.ndarray]]:
         DataError: if one is a pipe or a device.
     """
     for path in paths:
-        open_file(path).close()
-        try:
-            with safe_open(path, framework="numpy") as file:
-                for name in file.keys():  # noqa: SIM118  it cannot be iterated
-                    yield name, _finite(file.get_tensor(name), name)
-        except (SafetensorError, TypeError, ValueError, AttributeError) as error:
-            raise ArtifactError(
-                f"{path} cannot be read as safetensors ({first_line(error)[:LONGEST]}); fetch or "
-                "save it again."
-            ) from error
+        with _opened(path) as file:
+            for name in file.keys():  # noqa: SIM118  it cannot be iterated
+                yield name, _finite(file.get_tensor(name), name)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """Opens a file of weights; what is wrong with it is one sentence."""
+    open_file(path).close()
+    try:
+        with safe_open(path, framework="numpy") as file:
+            yield file
+    except (SafetensorError, TypeError, ValueError, AttributeError) as error:
+        raise ArtifactError(
+            f"{path} cannot be read as safetensors ({first_line(error)[:LONGEST]}); fetch or "
+            "save it again."
+        ) from error
 
 
 def _finite(array: np.ndarray, name: str) -> np.ndarray:

@@ -5,6 +5,7 @@ import charsets_of_pages
 import language_models
 import lists
 import lists_of_rights
+import models_of_strangers
 import pages_of_archives
 import pages_of_corpora
 import rules_of_cleaning
@@ -19,6 +20,6 @@ FAMILIES = (
     *lists.FAMILIES, *artifacts.FAMILIES,
     *language_models.FAMILIES, *tables_and_weights.FAMILIES,
     *rules_of_cleaning.FAMILIES, *tasks_of_users.FAMILIES,
-    *lists_of_rights.FAMILIES, *scores_of_pages.FAMILIES,
+    *models_of_strangers.FAMILIES, *lists_of_rights.FAMILIES, *scores_of_pages.FAMILIES,
     *values_of_tables.FAMILIES, *values_of_manifests.FAMILIES,
 )  # fmt: skip

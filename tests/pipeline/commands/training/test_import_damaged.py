@@ -1,6 +1,7 @@
 """Weights of strangers that are damaged, of unknown types, or smaller than their config claims."""
 
 import dataclasses
+import json
 import os
 
 import numpy as np
@@ -10,8 +11,10 @@ from safetensors.numpy import save_file
 from data.errors import DataError
 from model.config import ConfigurationError, ModelConfig
 from model.hugging_face import weights
+from pipeline.commands import import_hf
 from pipeline.commands.import_hf import read_weights
 from pipeline.errors import ArtifactError
+from pipeline.recipe.recipe import Recipe
 
 ARRAYS = {"one": np.arange(6, dtype=np.float16).reshape(2, 3)}
 
@@ -58,3 +61,22 @@ def test_shapes_are_compared_before_anything_is_allocated(monkeypatch):
     monkeypatch.setattr(weights.np, "empty", lambda *_: pytest.fail("allocated"))
     with pytest.raises(ConfigurationError, match="belong to another config"):
         weights.import_state(claimed, state)
+
+
+GIGABYTES = 8 << 30
+
+
+@pytest.mark.parametrize("shape", [[GIGABYTES // 32, 8], [128, GIGABYTES // 512]])
+def test_a_sparse_file_of_gigabytes_is_refused_by_its_header(tmp_path, monkeypatch, shape):
+    """Its arrays are never read: of a vocabulary, or a width, that the config does not have."""
+    small = ModelConfig(vocabulary_rows=128, embed=8, heads=2, head=4, mlp=16, layers=2)
+    path = tmp_path / "model.safetensors"
+    entry = {"dtype": "F32", "shape": shape, "data_offsets": [0, GIGABYTES]}
+    header = json.dumps({"shared.weight": entry}).encode()
+    with path.open("wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        file.truncate(8 + len(header) + GIGABYTES)
+    recipe = Recipe(name="small", model=small, rows=8, inputs=64, steps=1)
+    monkeypatch.setattr(import_hf, "arrays_in", None)
+    with pytest.raises(ConfigurationError, match="belong to another config"):
+        import_hf.check_weights([path], recipe)
