@@ -87,6 +87,7 @@ $(INSTALLED): pyproject.toml requirements.lock
 	$(call install-locked,$(BIN)/python,$(EXTRAS),$(VENV)/required)
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
+	@echo "Installed. Next: . $(BIN)/activate, then mswitch --help; or make demo, which runs everything small."
 
 # requirements.lock: hashes of every dependency and extra at the versions of constraints.txt, for
 # Python 3.11, 3.12 and 3.13. Run it after a change of either file.

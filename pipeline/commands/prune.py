@@ -16,7 +16,7 @@ and compared as the source is. docs/decisions/pruning.md.
 
 import math
 import resource
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -381,8 +381,18 @@ def prune(arguments: Prune, request: PruneRequest) -> Outcome:
         f"{request.intent.work}, {before:,} parameters before and {after:,} after "
         f"({bytes_in_words(4 * before)} and {bytes_in_words(4 * after)}), with at most "
         f"{bytes_in_words(peak)} of memory, in {arguments.out}",
+        cautions=cautions(arguments, body),
         following=following(arguments),
     )
+
+
+def cautions(arguments: Prune, body: dict[str, Any]) -> Iterator[str]:
+    """Yields a sentence if trimming left the vocabulary as it was."""
+    if arguments.trim is not None and body["pieces"] == body["pieces_before"]:
+        yield (
+            f"--trim {arguments.trim} changed nothing: the tokens of these languages have all "
+            f"{body['pieces']:,} pieces so often; name fewer languages, or a larger --trim."
+        )
 
 
 def print_costs(body: dict[str, Any]) -> None:

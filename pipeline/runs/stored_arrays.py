@@ -108,17 +108,27 @@ def _wrong_array(checkpoints: Place, step: int, parameters: int | None) -> str:
     specs = array_specs(checkpoints, step, [*names, FINGERPRINTS])
     futures = [tensorstore.open(spec, open=True, read=True) for spec in specs]
     *arrays, sums = [future.result() for future in futures]
-    sizes = [math.prod(array.shape) for array in arrays]
+    sizes = [_most_elements(array) for array in arrays]
     weights = sum(size for name, size in zip(names, sizes, strict=True) if name.startswith(ARRAYS))
     if weights != (weights if parameters is None else parameters) or max(sizes) > weights:
         return f"its arrays have other sizes than those of {parameters or weights:,} weights"
-    if sums.shape != (len(names), 2):
+    if sums.shape != (len(names), 2) or _most_elements(sums) > sums.size:
         return f"its fingerprints are not those of {len(names)} arrays"
     saved = sums.read().result()
     for name, array, fingerprint in zip(names, _read(arrays), saved, strict=True):
         if not np.array_equal(host_fingerprint(array), fingerprint):
             return f"{name} is not what was saved"
     return ""
+
+
+def _most_elements(array: Any) -> int:
+    """Returns the elements that reading an array allocates: its own, or those of a larger chunk.
+
+    A chunk is what one device stored, so that it has no more elements than the array.
+    """
+    layout = array.chunk_layout
+    shapes = (array.shape, layout.read_chunk.shape, layout.write_chunk.shape)
+    return max(math.prod(shape or ()) for shape in shapes)  # a single number has none
 
 
 def _read(opened: Sequence[Any]) -> Iterator[np.ndarray]:

@@ -48,18 +48,18 @@ def other_side(recipe: Recipe) -> list[str]:
 
 def run_beside(recipe: Recipe, out: Place) -> Place | None:
     """Returns a finished run of the other side that lies beside a run; None if there is none."""
-    asked = _compared(recipe_to_json(recipe))
+    asked = compared_settings(recipe_to_json(recipe))
     for name in directories_in(out.parent):
         place = out.parent / name
         if place != out and is_finished(place) and exists(place / RECIPE):
             other = find_run(place).recipe
             is_other_side = (other["model"]["switch"] is None) != (recipe.model.switch is None)
-            if is_other_side and _compared(other) == asked:
+            if is_other_side and compared_settings(other) == asked:
                 return place
     return None
 
 
-def _compared(recipe: Mapping[str, Any]) -> dict[str, Any]:
+def compared_settings(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the settings in which the sides of a comparison must agree."""
     settings = {name: value for name, value in recipe.items() if name not in (*FREE, "name")}
     return settings | {"model": {**recipe["model"], "switch": None}}

@@ -126,14 +126,14 @@ class Finetuning(NamedTuple):
         for data in self.tasks:
             yield from rows_set_aside(data)
         for source in sources:
-            for count, what, length in (
-                (source.cut_inputs, "inputs", lengths.inputs),
-                (source.cut_targets, "targets", lengths.targets),
+            for count, what, length, setting in (
+                (source.cut_inputs, "inputs", lengths.inputs, "inputs"),
+                (source.cut_targets, "targets", lengths.targets, "finetuning.targets"),
             ):
                 if count:
                     yield (
                         f"{source.name}: {count:,} of {len(source.inputs):,} {what} have more than "
-                        f"{length} tokens and lost their end."
+                        f"{length} tokens and lost their end; --set {setting}=N allows more."
                     )
 
     def sources(self, recipe: Recipe) -> tuple[Source, ...]:

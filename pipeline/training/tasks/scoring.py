@@ -204,7 +204,7 @@ class TaskEvaluator(NamedTuple):
         if cut:
             yield (
                 f"{data.task.name}: {cut:,} of {len(data.test):,} test inputs have more than "
-                f"{inputs} tokens and lost their end."
+                f"{inputs} tokens and lost their end; fine-tuning with --set inputs=N allows more."
             )
 
     def file(self, data: TaskData, split: str, step: int) -> Place:
@@ -218,6 +218,10 @@ def file_of(run: Place, data: TaskData, split: str, step: int, beams: int) -> Pl
     return predictions_file(run, data.task.name, name, step)
 
 
+# As the sentence goes on after the scores of weights that know no more than a constant answer.
+NOTHING_LEARNED = "no more than that class: try more steps, or a run that was pretrained for longer"
+
+
 def score_in_words(
     data: TaskData, scores: Mapping[str, float], examples: Sequence[TaskExample], of: str = ""
 ) -> str:
@@ -228,7 +232,9 @@ def score_in_words(
     scored = [example for example in examples if example.language in scores]
     largest = largest_class(*zip(*((each.language, each.target) for each in scored), strict=True))
     random = 100 / len(data.task.labels)
-    return f"{said} (always the largest class: {largest:.1f} %, a random label: {random:.1f} %)"
+    said = f"{said} (always the largest class: {largest:.1f} %, a random label: {random:.1f} %)"
+    learned = fmean(scores.values()) > largest
+    return said if learned else f"{said}; {NOTHING_LEARNED}"
 
 
 SPAN = 3  # tokens, as spans have on average in training

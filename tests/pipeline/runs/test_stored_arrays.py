@@ -105,6 +105,10 @@ def test_an_array_that_claims_terabytes_is_not_read(checkpoints, monkeypatch):
     directory, step, parameters = checkpoints
     path = arrays_folder(directory, step) / "0/zarr.json"
     shape = read_json(path, dict)["shape"]
-    write_json(path, read_json(path, dict) | {"shape": [2**40, *shape[1:]]})
+    whole = read_json(path, dict)
+    chunk = {"chunk_shape": [2**40, *shape[1:]]}
     monkeypatch.setattr(stored_arrays, "_read", None)
+    write_json(path, whole | {"shape": [2**40, *shape[1:]]})
+    assert "other sizes" in damaged(directory, step, parameters)
+    write_json(path, whole | {"chunk_grid": {"name": "regular", "configuration": chunk}})
     assert "other sizes" in damaged(directory, step, parameters)
