@@ -80,7 +80,11 @@ def test_parquet_is_read_in_one_file():
     """Which bounds what a file decodes to, and checks its columns."""
     for package in ("data", "model", "eval", "pipeline"):
         for path in (ROOT / package).rglob("*.py"):
-            if path == ROOT / "data/files/parquet_files.py":
+            # The second shows a shell's lines for files that are not read.
+            if path in (
+                ROOT / "data/files/parquet_files.py",
+                ROOT / "pipeline/corpus/other_formats.py",
+            ):
                 continue
             content = path.read_text(encoding="utf-8")
             used = set(re.findall(r"\b(?:pq|parquet)\.(\w+)\(", content))
