@@ -61,6 +61,7 @@ def main() -> None:
         print("needs labelled texts (--text) and web pages (--web)")
         return
     asked, labelled = identifiers(arguments.model), labelled_pages(arguments.web)
+    english = [page.text for page in labelled if page.language == "en"]
     result = {
         "texts": sum(one.is_mc4 for one in texts),
         "texts_in_other_languages": sum(not one.is_mc4 for one in texts),
@@ -69,7 +70,7 @@ def main() -> None:
         "web_pages": {name: of_pages(labelled, one) for name, one in asked.items()},
         "no_language": no_language(texts),
         "cpu": cpu(pages, arguments.model),
-        "cpu_on_english": cpu([page.text for page in labelled if page.language == "en"], None),
+        "cpu_on_english": cpu(english, None) if english else None,
     }
     RESULT.write_text(lines(result) + "\n", encoding="utf-8")
     print(table(result))

@@ -62,10 +62,13 @@ def main() -> int:
         print(f"{name}: {seconds / size:.4f} CPU s per MB")
     blocked = big_list(arguments.domains)
     robots = RobotsOfHosts({host_of(url): Robots("", False, RULES, host_of(url)) for url in urls})
-    for name, refused in (("BlockList", blocked.refused), ("RobotsOfHosts", robots.refused)):
+    for name, refused in (
+        ("BlockList.reasons_of", blocked.reasons_of),
+        ("RobotsOfHosts.reasons_of", robots.reasons_of),
+    ):
         seconds = timed(lambda refused=refused: refused(urls))
         print(
-            f"{name}.refused: {seconds / len(urls) * 1e6:.1f} microseconds per address, "
+            f"{name}: {seconds / len(urls) * 1e6:.1f} microseconds per address, "
             f"{seconds / size:.4f} CPU s per MB"
         )
     return 0
