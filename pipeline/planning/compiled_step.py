@@ -315,7 +315,7 @@ def in_own_process(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) 
     """Returns the function's result in a new process, in which JAX computes on the CPU.
 
     What libraries write on standard error there is shown only if the process ends without a result:
-    they miss a GPU, and warn of slow compilation. What Python writes is shown at once.
+    they warn of slow compilation. What Python writes is shown at once.
 
     Raises:
         Aborted: if the process ends without a result.
