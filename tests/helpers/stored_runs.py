@@ -9,7 +9,7 @@ import pytest
 from faulty_store import Store, at
 
 from data.files import stores
-from pipeline.runs import checkpoints
+from pipeline.runs import stored_arrays
 
 
 def use_store(root: Path, patch: pytest.MonkeyPatch, **faults: tuple[str, int]) -> None:
@@ -20,7 +20,7 @@ def use_store(root: Path, patch: pytest.MonkeyPatch, **faults: tuple[str, int]) 
     patch.setattr(Store, "calls", Counter())
     for name in ("FIRST_WAIT_SECONDS", "LONGEST_WAIT_SECONDS"):
         patch.setattr(stores, name, 0.001)
-    patch.setattr(checkpoints, "kvstore", _folder)
+    patch.setattr(stored_arrays, "kvstore", _folder)
 
 
 def _folder(address: str) -> dict[str, Any]:

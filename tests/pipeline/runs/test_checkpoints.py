@@ -121,14 +121,14 @@ def test_a_record_that_cannot_be_read_does_not_keep_the_others(where, folder):
 def test_a_step_whose_arrays_are_on_their_way_is_not_saved_again(where, monkeypatch):
     """A signal may end the evaluation of a step whose record is not written yet."""
     written, begun = threading.Event(), []
-    commit, spec = runs_checkpoints.write_json, runs_checkpoints._spec
+    commit, spec = runs_checkpoints.write_json, runs_checkpoints.array_spec
 
     def late(*arguments):
         written.wait()
         commit(*arguments)
 
     monkeypatch.setattr(runs_checkpoints, "write_json", late)
-    monkeypatch.setattr(runs_checkpoints, "_spec", lambda *at: begun.append(at) or spec(*at))
+    monkeypatch.setattr(runs_checkpoints, "array_spec", lambda *at: begun.append(at) or spec(*at))
     checkpoints, state = Checkpoints(where), start(trainer("dense"))
     checkpoints.save(5, state)
     assert checkpoints.steps() == []
