@@ -38,7 +38,7 @@ INLINE = ("doctor", "inspect", "fill")
 NOT_TYPED = {
     r"make (demo|test) ": "`.ci/run` gives both",
     r"make install EXTRAS": "`.ci/run` gives it with other extras",
-    r"\.venv/bin/pip install": "for machines with a GPU or TPU, and from the network",
+    r"\.venv/bin/(uv )?pip install": "from the network",
     r"hf upload": "for an account of a hub",
     r"python -m venv serving|serving/bin/|curl": "`parity/hugging_face_served.py` does it",
 }

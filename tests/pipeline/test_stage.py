@@ -42,7 +42,7 @@ def upload_folder(out: Address) -> None:
 def remove_text_of_a_withdrawal(out: Address) -> None:
     asked = SimpleNamespace(pages={"de": 1})
     request = SimpleNamespace(
-        corpus=str(out), files=[], options=None, manifest=SimpleNamespace(not_asked=asked)
+        corpus=str(out), files=[], options=None, manifest=SimpleNamespace(not_asked=asked, files={})
     )
     withdraw.remove_sites(request, Workspace(str(out / "withdrawal"), "k"), (), Tally())  # pyright: ignore
 
