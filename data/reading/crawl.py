@@ -8,77 +8,54 @@ A file is downloaded whole and then renamed. A broken transfer resumes where it 
 the server's file is still the same (`If-Range`), and begins again where the server cannot tell. A
 busy server (429, 5xx) is retried with exponential backoff. Files in the cache are not downloaded
 again; they are kept by server (CACHE/https/data.commoncrawl.org/...). If two processes need the
-same file, one downloads it and the other waits.
+same file, one downloads it and the other waits. Unfinished files have a folder of their own, so no
+name of a list is theirs.
 
-The server is not trusted with more than the file: it cannot redirect to another server, send more
-than a file may have, or end early unnoticed. Bytes are stored as sent, without a content encoding
-being undone.
+The server is not trusted with more than the file: it cannot redirect to another server or go on
+without an end (`one_server.py`), send more than a file may have, or end early unnoticed. A download
+stops where the disk would have less than 1 GiB left. Bytes are stored as sent, without a content
+encoding being undone.
 """
 
 import fcntl
 import gzip
+import hashlib
+import itertools
 import logging
 import re
+import shutil
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
-from urllib.parse import urljoin, urlsplit
 
 import requests
 import tenacity
 import urllib3
 
-from data.errors import DataError
+from data.errors import DataError, join_names
 from data.files.atomic import publish
+from data.reading.one_server import PART_BYTES, TIMEOUT_SECONDS, IncompleteTransfer, OneServer
 
 SUFFIXES = (".paths", ".paths.gz")
 MOST_LINES = 500_000
 MOST_BYTES = 70_000_000  # of text, however small the list is when compressed
 LONGEST_LINE = 1024  # bytes
+LONGEST_NAME = 255  # bytes of a file or folder, on Linux's file systems and others
 COMMON_CRAWL = "https://data.commoncrawl.org"
-SCHEMES = ("http://", "https://")
 ATTEMPTS = 10
 FIRST_WAIT_SECONDS = 1.0
 LONGEST_WAIT_SECONDS = 60.0
-TIMEOUT_SECONDS = 60.0  # without a byte
-PART_BYTES = 1 << 16  # the most that a broken transfer loses
 LARGEST_BYTES = 8 << 30  # per file; Common Crawl's largest are a fifth of it
+LEAST_FREE_BYTES = 1 << 30  # of a disk, for whatever else the machine does
+UNFINISHED = "unfinished"  # folder of a cache, beside those of schemes
 # And all statuses from 500 on. Common Crawl's server answers 403 to too many requests.
 BUSY = (403, 408, 429)
 NUMBER = re.compile("[0-9]{1,18}")
 
 
-class IncompleteTransfer(OSError):
-    """A transfer that another attempt may complete."""
-
-
 TRANSIENT = (IncompleteTransfer, requests.RequestException, urllib3.exceptions.HTTPError)
-
-
-class OneServer(requests.Session):
-    """A session that follows a redirect only on the same server, or from http to https there."""
-
-    def __init__(self):
-        super().__init__()
-        self.max_redirects = 5
-
-    def get_redirect_target(self, resp: requests.Response) -> str | None:
-        """Returns where a response redirects to, as `requests` follows it.
-
-        Raises:
-            DataError: if that is another server.
-        """
-        target = super().get_redirect_target(resp)
-        if target is not None:
-            here, there = urlsplit(resp.url), urlsplit(urljoin(resp.url, target))
-            if there.netloc != here.netloc or there.scheme not in (here.scheme, "https"):
-                resp.close()
-                raise DataError(
-                    f"{resp.url} was asked for and the server redirects to another, "
-                    f"{there.netloc!r}; if you trust that one, give it as the base address."
-                )
-        return target
+OUTER = (requests.RequestException, urllib3.exceptions.ProtocolError)  # have the reason in them
 
 
 def read_paths(path: Path) -> Iterator[str]:
@@ -107,9 +84,10 @@ def _lines(path: Path) -> Iterator[str]:
                 size += len(line)
                 if number >= MOST_LINES or size > MOST_BYTES or len(line) > LONGEST_LINE:
                     raise DataError(
-                        f"{path} should be a crawl's list of paths and is larger than any: more "
-                        f"than {MOST_LINES:,} lines, {MOST_BYTES:,} bytes, or {LONGEST_LINE:,} "
-                        "bytes in one line; fetch it again, or divide it."
+                        f"{path} should be a crawl's list of paths and is larger than any: with "
+                        f"line {number + 1:,} it has more than {MOST_LINES:,} lines, "
+                        f"{MOST_BYTES:,} bytes, or {LONGEST_LINE:,} bytes in one line; divide it, "
+                        "or remove that line."
                     )
                 yield line.decode()
     except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
@@ -120,11 +98,33 @@ def _lines(path: Path) -> Iterator[str]:
 
 
 def _check_name(name: str, path: Path) -> None:
-    if name.startswith("/") or ".." in name.split("/") or not name.isprintable():
+    parts = name.split("/")
+    if any(part in ("", ".", "..") for part in parts) or not name.isprintable():
         raise DataError(
-            f"{path} lists {name!r}, which is not a path below a base address; remove the line or "
-            "fetch the list again."
+            f"{path} lists {join_names([repr(name)])}, which is not a path below a base address; "
+            "remove the line or fetch the list again."
         )
+    if any(len(part.encode()) > LONGEST_NAME for part in parts):
+        raise DataError(
+            f"{path} lists {join_names([repr(name)])}, where a file or folder has a name of more "
+            f"than {LONGEST_NAME} bytes, which no disk takes; remove the line."
+        )
+
+
+def check_places(addresses: Iterable[str]) -> None:
+    """Checks that no address is a folder of another, as each file has its place in a cache.
+
+    Raises:
+        DataError: if one is.
+    """
+    for file, after in itertools.pairwise(
+        sorted(addresses, key=lambda address: address.replace("/", "\0"))
+    ):
+        if after.startswith(f"{file}/"):
+            raise DataError(
+                f"The list names the file {file} and, in {after}, a folder of this name, and a "
+                "disk cannot have both; divide the list, and clean one part after the other."
+            )
 
 
 def place_in(cache: Path, address: str) -> Path:
@@ -151,25 +151,46 @@ def fetch(address: str, cache: Path) -> Path:
         DataError: if the server does not have the file, or ten attempts do not complete it.
     """
     path = place_in(cache, address)
-    if path.exists():
+    if path.is_file():
         return path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.part")
+    _make_folder(path, address)
+    unfinished = unfinished_in(cache, address)
+    version = unfinished.with_suffix(".version")
+    unfinished.parent.mkdir(exist_ok=True)
     with unfinished.open("ab") as part:
         fcntl.flock(part, fcntl.LOCK_EX)
-        if path.exists():  # another process was faster
+        if path.is_file():  # another process was faster
             unfinished.unlink(missing_ok=True)
             return path
         try:
-            _fetch_with_retries(address, part, path.with_name(f"{path.name}.version"))
+            _fetch_with_retries(address, part, version)
         except TRANSIENT as error:
             raise DataError(
                 f"{address} could not be fetched ({_reason(error)}); the same command again "
                 "resumes there."
             ) from error
         publish(unfinished, path)
-    path.with_name(f"{path.name}.version").unlink(missing_ok=True)
+    version.unlink(missing_ok=True)
     return path
+
+
+def unfinished_in(cache: Path, address: str) -> Path:
+    """Returns where a cache keeps an unfinished file; its version is beside it."""
+    digest = hashlib.sha256(address.encode("utf-8", "surrogatepass")).hexdigest()
+    return cache / UNFINISHED / f"{digest}.part"
+
+
+def _make_folder(path: Path, address: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        is_taken = path.exists()
+    except (FileExistsError, NotADirectoryError):
+        is_taken = True
+    if is_taken:
+        raise DataError(
+            f"{address} would be kept as {path}, and there a file and a folder have one name; "
+            "move what is there away, or name another --crawl-cache."
+        )
 
 
 def _fetch_with_retries(address: str, part: BinaryIO, version: Path) -> None:
@@ -195,9 +216,11 @@ def _warn_once(state: tenacity.RetryCallState) -> None:
 
 
 def _reason(error: BaseException | None) -> str:
-    """Returns an error's reason; that of `requests` lies in the error of `urllib3` within it."""
-    cause = error.args[0] if isinstance(error, requests.RequestException) and error.args else error
-    return " ".join(str(getattr(cause, "reason", cause)).split())
+    """Returns an error's reason, which lies within the errors of `requests` and `urllib3`."""
+    cause: object = error
+    while isinstance(cause, OUTER) and cause.args:
+        cause = cause.args[-1]
+    return join_names([" ".join(str(getattr(cause, "reason", cause)).split())])
 
 
 def _resume(address: str, part: BinaryIO, version: Path) -> None:
@@ -220,18 +243,20 @@ def _resume(address: str, part: BinaryIO, version: Path) -> None:
             raise IncompleteTransfer("the unfinished download did not match the file")
         expected = _size(answer, address)
         _check_size(expected or 0, address)
-        _append(answer, part, address)
+        _check_room((expected or 0) - part.seek(0, 2), version.parent, address)
+        _append(answer, part, version.parent, address)
     size = part.seek(0, 2)
     if expected is not None and size != expected:
         raise IncompleteTransfer(f"{size:,} bytes of {expected:,} arrived")
 
 
-def _append(answer: requests.Response, part: BinaryIO, address: str) -> None:
+def _append(answer: requests.Response, part: BinaryIO, folder: Path, address: str) -> None:
     """Writes the content as it arrives, up to the largest size of a file."""
     size = part.seek(0, 2)
     for content in answer.raw.stream(PART_BYTES, decode_content=False):
         size += len(content)
         _check_size(size, address)
+        _check_room(len(content), folder, address)
         part.write(content)
     part.flush()
 
@@ -264,6 +289,16 @@ def _check_size(size: int, address: str) -> None:
         raise DataError(
             f"{address} was asked for, and more than {LARGEST_BYTES:,} bytes were announced or "
             "arrived, which no file of a crawl has; check the list and the base address."
+        )
+
+
+def _check_room(coming: int, folder: Path, address: str) -> None:
+    free = shutil.disk_usage(folder).free
+    if free - coming < LEAST_FREE_BYTES:
+        raise DataError(
+            f"{address} was asked for, and {free:,} bytes are free below {folder}, of which "
+            f"{LEAST_FREE_BYTES:,} stay free; make room, or name another disk by --crawl-cache "
+            "(without it by TMPDIR)."
         )
 
 

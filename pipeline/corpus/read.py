@@ -56,7 +56,8 @@ from data.files.paths import (
 )
 from data.files.stores import retry
 from data.reading import crawl, records, web_archive
-from data.reading.crawl import COMMON_CRAWL, SCHEMES
+from data.reading.crawl import COMMON_CRAWL
+from data.reading.one_server import SCHEMES
 from data.reading.page import BROKEN, BrokenRecord, Page, Rejected
 from data.reading.records import published_as
 from pipeline.beam.workspace import Workspace, pack_files
@@ -322,7 +323,7 @@ def _reading(path: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def _local(path: str, cache: str | None) -> Iterator[Path]:
     """Yields a local file, fetched if necessary; a fetched file stays only if there is a cache."""
-    if not path.startswith(crawl.SCHEMES):
+    if not path.startswith(SCHEMES):
         with local_copy(path) as local:
             yield local
         return
@@ -372,6 +373,7 @@ def input_files(patterns: Collection[str], base: str = COMMON_CRAWL) -> list[Inp
         if unreadable is not None:
             raise unknown_format(unreadable.path, tuple(READERS))
         files.update((identity(file.path), file) for file in matched)
+    crawl.check_places(from_crawl(files.values()))
     return sorted(files.values())
 
 

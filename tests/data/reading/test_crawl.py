@@ -29,8 +29,13 @@ def test_lists(tmp_path, name):
         (b"a/../../b\n", "lists 'a/../../b'"),
         (b"a\x1b[2Jb\n", r"lists 'a\\x1b\[2Jb'"),
         (b"a\0b\n", r"lists 'a\\x00b'"),
+        (b"a//b\n", r"lists 'a//b'"),  # is in a cache the same file as a/b
+        (b"./b\n", r"lists './b'"),
+        (b"a/\n", r"lists 'a/'"),
+        ("a/{}.gz\n".format("й" * 127).encode(), "more than 255 bytes"),
         (b"\xff\xfe", "cannot be read"),
         (b"a" * (LONGEST_LINE + 1), "is larger than any"),
+        (b"a\n" + b"a" * 5000, "line 2 .* or remove that line"),
     ],
 )
 def test_unusable_lists(tmp_path, content, message):
@@ -53,7 +58,7 @@ def test_a_damaged_list_is_one_sentence_that_names_it(tmp_path, content):
         list(read_paths(tmp_path / "wet.paths.gz"))
 
 
-@pytest.mark.parametrize("line", [b"a\n", b"\n", b"a" * 1000 + b"\n"])
+@pytest.mark.parametrize("line", [b"a\n", b"\n", b"a/" * 500 + b"a\n"])
 def test_a_list_that_unpacks_to_far_more_than_any_crawl_has_is_refused(tmp_path, monkeypatch, line):
     monkeypatch.setattr(crawl, "MOST_LINES", 50_000)
     monkeypatch.setattr(crawl, "MOST_BYTES", 7_000_000)

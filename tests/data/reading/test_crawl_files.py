@@ -12,7 +12,8 @@ import requests
 
 from data.errors import DataError
 from data.reading import crawl
-from data.reading.crawl import LARGEST_BYTES, OneServer, fetch, place_in
+from data.reading.crawl import LARGEST_BYTES, fetch, place_in, unfinished_in
+from data.reading.one_server import OneServer
 
 NAME = "crawl-data/A-2026-11/segments/1/wet/A-00000.warc.wet.gz"
 CONTENT = random.Random(0).randbytes(300_000)
@@ -157,7 +158,7 @@ def test_a_file_that_never_comes_whole_is_an_error_and_goes_on_later(server, tmp
 
 
 def test_a_part_that_does_not_fit_is_begun_again(server, tmp_path):
-    part = Path(f"{place_in(tmp_path, server.address)}.part")
+    part = unfinished_in(tmp_path, server.address)
     part.parent.mkdir(parents=True)
     part.write_bytes(b"x" * (len(CONTENT) + 7))
     assert fetch(server.address, tmp_path).read_bytes() == CONTENT
@@ -194,8 +195,7 @@ def test_a_body_without_end_is_refused_at_the_largest_size(server, tmp_path, mon
     server.behaviour = ["chunked"]
     with pytest.raises(DataError, match="more than 100,000 bytes"):
         fetch(server.address, tmp_path)
-    (unfinished,) = place_in(tmp_path, server.address).parent.glob("*.part")
-    assert unfinished.stat().st_size <= 100_000
+    assert unfinished_in(tmp_path, server.address).stat().st_size <= 100_000
 
 
 @pytest.mark.parametrize("length", ["\xb2", "9" * 5000, "-1", "x"])
@@ -225,6 +225,27 @@ def test_an_encrypted_transfer_stays_encrypted(here, there, follows):
     moved.headers["Location"] = f"{there}://a.example/y.gz"
     with nullcontext() if follows else pytest.raises(DataError, match="redirects to another"):
         assert OneServer().get_redirect_target(moved) == f"{there}://a.example/y.gz"
+
+
+@pytest.mark.parametrize("there", ["a.gz", "a.gz/b.gz"])
+def test_a_file_and_a_folder_of_one_name_in_a_cache_are_one_sentence(server, tmp_path, there):
+    """As an earlier list of the same server may have left them."""
+    addresses = {f"{server.base}/{name}" for name in ("a.gz", "a.gz/b.gz")}
+    path = place_in(tmp_path, f"{server.base}/{there}")
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"")
+    (other,) = addresses - {f"{server.base}/{there}"}
+    with pytest.raises(DataError, match="a file and a folder have one name"):
+        fetch(other, tmp_path)
+    assert not server.ranges
+
+
+def test_no_name_of_a_list_is_that_of_an_unfinished_file(server, tmp_path):
+    for suffix in (".version", ".part"):
+        place_in(tmp_path, f"{server.address}{suffix}/b.gz").parent.mkdir(parents=True)
+    server.behaviour = ["cut"]
+    assert fetch(server.address, tmp_path).read_bytes() == CONTENT
+    assert server.ranges[-1] == "bytes=150000-"
 
 
 def test_two_processes_fetch_a_file_once(server, tmp_path):

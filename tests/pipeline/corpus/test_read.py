@@ -1,5 +1,6 @@
 """ """
 
+import itertools
 import json
 from pathlib import Path
 from typing import NamedTuple
@@ -74,6 +75,17 @@ def test_a_crawl_is_cut_into_bounded_numbers():
     assert partitions(crawl, DEFAULT_CUT) == MOST_PARTITIONS
     hundred = files_of([120_000_000] * 100)
     assert len(shards(hundred, DEFAULT_CUT)) == 100  # one file per shard
+
+
+@pytest.mark.parametrize("order", itertools.permutations(range(3)))
+def test_a_list_with_a_file_and_a_folder_of_one_name_is_one_sentence(tmp_path, order):
+    names = ["x/a.wet.gz", "x/a.wet.gz-b.wet.gz", "x/a.wet.gz/b.wet.gz"]
+    path = tmp_path / "wet.paths"
+    path.write_text("\n".join(names[n] for n in order))
+    with pytest.raises(DataError, match=r"the file .*x/a.wet.gz and, in .*/b.wet.gz, a folder"):
+        input_files([str(path)])
+    path.write_text("\n".join(f"x/a.wet.gz{end}.wet.gz" for end in (".version", ".part", "-b")))
+    assert len(input_files([str(path)])) == 3
 
 
 @given(st.lists(st.integers(0, 30)), st.data())
