@@ -163,10 +163,12 @@ def write_run(directory: Path) -> None:
     """Unpacks a sparse run, and writes sentences of SIB-200's form."""
     unpack(directory / "runs", "switch")
     (directory / "sib200-data").mkdir()
-    row = {"index_id": 1, "label": "sports", "text": "Watu wote wamezaliwa huru.", "split": "test"}
+    row = {"label": "sports", "text": "Watu wote wamezaliwa huru."}
+    splits = enumerate(("train", "dev", "test"))
+    rows = [row | {"index_id": number, "split": split} for number, split in splits]
     for code in ("sw", "fr"):
         with gzip.open(directory / f"sib200-data/{code}.jsonl.gz", "wt", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+            file.writelines(json.dumps(row) + "\n" for row in rows)
 
 
 def unpack(directory: Path, *names: str) -> None:
