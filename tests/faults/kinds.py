@@ -196,7 +196,8 @@ def remount(at: Path, options: str) -> None:
 
 
 HARMLESS = (DONE, SENTENCE, KILLED, RIGHT)
-KILLABLE = ("clean", "tokenize", "pretrain", "distill", "finetune")
+OF_CORPORA = ("score", "select", "clean-onto", "withdraw")
+KILLABLE = ("clean", *OF_CORPORA, "tokenize", "pretrain", "distill", "finetune", "prune")
 EVERY = (*KILLABLE, "vocabulary", "evaluate", "report", "export-hf", "import-hf")
 ON_STORES = ("clean", "tokenize")
 FAULTS: dict[str, tuple[tuple[str, ...], Fault]] = {

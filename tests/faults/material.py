@@ -15,6 +15,7 @@ from contents import contents
 from training_runs import lines, parameters
 
 from data import demo
+from data.urls import host_of
 from tests.faults import attempts
 
 LANGUAGES = ("cs", "fr", "hi", "ja", "yo", "zu")
@@ -25,6 +26,8 @@ NETWORK = (
 ).split()
 TOPICS = Path(__file__).parents[1] / "toy_tasks/topics/topics.yaml"
 TUNING = f"steps={STEPS} checkpoint_every=2 evaluate_every=6 log_every=1 rows=8 inputs=32".split()
+MORE = 5  # every fifth page is of the crawl that is added
+LIST, LISTED = "listed.txt", 3  # every third host is listed
 VOCABULARY = ("--size=1400", "--character-coverage=0.98", "--sample-characters=200000")
 
 
@@ -56,7 +59,14 @@ def stages(root: Path) -> dict[str, Stage]:
     corpus, tokens = f"--corpus={whole}/clean", f"--tokens={whole}/tokenize"
     network = ["--set", *NETWORK]
     commands = {
-        "clean": words("clean", "--rules=demo", f"--input={root}/archive/*.warc.wet.gz"),
+        "clean": words("clean", "--rules=demo", "--growable",
+                       f"--input={root}/archive/*.warc.wet.gz"),
+        "score": words("score", corpus),
+        "select": words("select", corpus, f"--scores={whole}/score", "--quality=none",
+                        f"--blocked={root}/{LIST}"),
+        "clean-onto": words("clean", f"--onto={whole}/clean", f"--input={root}/more/*.warc.wet.gz"),
+        "withdraw": lambda out: ["withdraw", f"--corpus={out}", f"--sites={root}/{LIST}",
+                                 "--reason=a request"],
         "vocabulary": words("vocabulary", corpus, *VOCABULARY),
         "tokenize": words("tokenize", corpus, f"--vocabulary={whole}/vocabulary"),
         "pretrain": lambda out: [*words("pretrain", "--recipe=mt5-demo", tokens)(out), *network],
@@ -73,8 +83,12 @@ def stages(root: Path) -> dict[str, Stage]:
                         "--allow-differences"),
         "export-hf": words("export-hf", f"--run={whole}/pretrain"),
         "import-hf": words("import-hf", f"{whole}/export-hf"),
+        "prune": words("prune", f"--run={whole}/pretrain", tokens, "--languages=fr,hi", "--trim=2"),
     }  # fmt: skip
-    copies = {"evaluate": lambda out: copy_without_evaluations(whole / "pretrain", out)}
+    copies = {
+        "evaluate": lambda out: copy_without_evaluations(whole / "pretrain", out),
+        "withdraw": lambda out: shutil.copytree(whole / "clean", out, dirs_exist_ok=True),
+    }
     return {
         name: Stage(name, command, copies.get(name, lambda _: None))
         for name, command in commands.items()
@@ -84,7 +98,10 @@ def stages(root: Path) -> dict[str, Stage]:
 def make(root: Path) -> dict[str, Stage]:
     """Makes the undisturbed result of every stage, and returns the stages with their times."""
     pages = [page for page in demo.shipped_pages() if page.declared_language in LANGUAGES]
-    demo.write(root / "archive", pages)
+    demo.write(root / "archive", [page for number, page in enumerate(pages) if number % MORE])
+    demo.write(root / "more", pages[::MORE])
+    hosts = sorted({host_of(page.url) for page in pages})
+    (root / LIST).write_text("".join(f"{host}\n" for host in hosts[::LISTED]))
     made = {}
     for name, stage in stages(root).items():
         out = root / "whole" / name
@@ -111,8 +128,9 @@ def difference(name: str, whole: Path, out: Path) -> str:
         return difference_of_runs(whole, out)
     if name == "evaluate":
         return difference_of_evaluations(whole, out)
-    if name == "import-hf":
-        same = all(map(np.array_equal, parameters(whole, 0), parameters(out, 0)))
+    if name in ("import-hf", "prune"):
+        step = STEPS if name == "prune" else 0
+        same = all(map(np.array_equal, parameters(whole, step), parameters(out, step)))
         return "" if same else "parameters"
     here, there = contents(whole), contents(out)
     return ", ".join(sorted(n for n in here.keys() | there.keys() if here.get(n) != there.get(n)))
