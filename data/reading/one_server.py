@@ -16,6 +16,7 @@ who stores it.
 
 import http.client
 import io
+import logging
 from time import monotonic
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -31,6 +32,7 @@ TIMEOUT_SECONDS = 60.0  # without a byte, and for `PART_BYTES`
 PART_BYTES = 1 << 16
 LINE_BYTES = 1 << 16  # without content; servers send headers of at most 8 to 16 kB
 LINE_BYTES_PER_BYTE = 8  # of content; a chunk of one byte has 3
+logging.getLogger("urllib3.connection").setLevel(logging.ERROR)  # below, tracebacks of odd headers
 
 
 class IncompleteTransfer(OSError):
@@ -150,8 +152,8 @@ class OneServer(requests.Session):
             _ = there.port
         except ValueError as error:
             raise DataError(
-                f"{join_names([resp.url])} was asked for and the server redirects to what is no "
-                f"address ({join_names([error])}); check the list and the base address."
+                f"{join_names([resp.url])} was asked for and the server redirects to what is not "
+                f"an address ({join_names([error])}); check the list and the base address."
             ) from error
         if there.netloc != here.netloc or there.scheme not in (here.scheme, "https"):
             raise DataError(

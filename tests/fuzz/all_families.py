@@ -2,6 +2,7 @@
 
 import artifacts
 import charsets_of_pages
+import crawls
 import language_models
 import lists
 import lists_of_rights
@@ -21,5 +22,5 @@ FAMILIES = (
     *language_models.FAMILIES, *tables_and_weights.FAMILIES,
     *rules_of_cleaning.FAMILIES, *tasks_of_users.FAMILIES,
     *models_of_strangers.FAMILIES, *lists_of_rights.FAMILIES, *scores_of_pages.FAMILIES,
-    *values_of_tables.FAMILIES, *values_of_manifests.FAMILIES,
+    *values_of_tables.FAMILIES, *values_of_manifests.FAMILIES, *crawls.FAMILIES,
 )  # fmt: skip

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 Answer = bytes | Callable[[], Iterator[bytes]]
 PIECE = 1 << 16
+TLS = b"\x16"  # a client that was redirected to https waits for an answer to this
 ROOM = 1 << 16  # of the connection's buffers, so that what is sent was taken, but for this
 
 
@@ -64,7 +65,7 @@ def _pieces(answer: bytes) -> Iterator[bytes]:
 
 def _request(connection: socket.socket) -> bytes:
     head = b""
-    while not head.endswith(b"\r\n\r\n"):
+    while not head.endswith(b"\r\n\r\n") and not head.startswith(TLS):
         more = connection.recv(PIECE)
         if not more:
             break

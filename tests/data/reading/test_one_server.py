@@ -1,4 +1,4 @@
-"""Answers of a server that redirects, never ends, or sends what is no answer; bytes are counted."""
+"""Answers that redirect, never end, or are not answers; bytes are counted."""
 
 import gzip
 import io
