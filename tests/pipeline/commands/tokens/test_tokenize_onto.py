@@ -84,7 +84,7 @@ def test_tokens_follow_two_additions(home):
     says = tokenize(
         f"--corpus={home}/c2", vocabulary, f"--out={home}/y", f"--onto={home}/t0", fails=True
     )
-    assert "its files do not" in says
+    assert "is missing; restore its files" in says
 
 
 def test_tokens_follow_a_withdrawal(home, tmp_path):
