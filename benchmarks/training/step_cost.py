@@ -162,6 +162,8 @@ class NoExperts(NamedTuple):
 
     total: int
     up: range
+    microbatch: int = 0
+    microbatches: int = 1
 
     def __call__(self, rows: jax.Array, *_: object) -> jax.Array:
         return rows

@@ -53,7 +53,8 @@ def watched_clean(directory: Path, *options: str, **environment: str) -> Watched
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
             look(seen, job.result(), out)
-            content = member_of(Page("https://a.example/", "One line of text.\n" * 9, "2026"))
+            page = Page("https://a.example/", "One line of text.\n" * 9, "2026")
+            content = member_of(page._replace(declared_language="en"))
             self.send_response(200)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()

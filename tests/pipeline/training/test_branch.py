@@ -12,7 +12,7 @@ from training_runs import MESH, SIZES, lines, parameters
 from data.files.json_files import read_json, write_json
 from model.config import RateFrom
 from pipeline import cli
-from pipeline.artifacts import read_head, renew
+from pipeline.artifacts import MANIFEST, read_head, renew
 from pipeline.errors import ArtifactError
 from pipeline.recipe import named
 from pipeline.recipe.recipe import MixtureFrom
@@ -91,7 +91,11 @@ def test_what_a_trunk_changes_after_the_branch_is_nothing_to_it(branch_of, trunk
         mixtures = {"mixture_from": [to_builtins(MixtureFrom(step=step, mixture="proportional"))]}
         rates = {"rate_from": [to_builtins(RateFrom(step=step))] if rate else []}
         optimizer = {"optimizer": about["recipe"]["optimizer"] | rates}
-        write_json(other / RECIPE, about | {"recipe": about["recipe"] | mixtures | optimizer})
+        recipe = about["recipe"] | mixtures | optimizer
+        manifest = read_json(other / MANIFEST, dict)
+        settings = manifest["settings"] | mixtures | optimizer
+        write_json(other / MANIFEST, manifest | {"settings": settings})
+        write_json(other / RECIPE, about | {"recipe": recipe})
         return cli.run([*branch_of(other), "--dry-run"])
 
     assert changed(AT) == 0

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 from pathlib import Path
 
 import pytest
@@ -84,11 +83,14 @@ def times(run: Path) -> dict[Path, int]:
 
 
 def changed(run: Path, to: Path, **fields: object) -> Path:
-    """Copies what is read of a run, with other fields of its recipe.json."""
+    """Copies what is read of a run, with other fields of its recipe."""
     to.mkdir()
-    shutil.copy(run / "manifest.json", to)
-    about = json.loads((run / "recipe.json").read_text())
+    about, manifest = (
+        json.loads((run / f"{name}.json").read_text()) for name in ("recipe", "manifest")
+    )
     recipe = about["recipe"] | fields.pop("recipe", {})
+    settings = {name: recipe[name] for name in manifest["settings"]}
+    write_json(to / "manifest.json", manifest | {"settings": settings})
     write_json(to / "recipe.json", about | fields | {"recipe": recipe})
     (to / "checkpoints").symlink_to(run / "checkpoints")
     return to
