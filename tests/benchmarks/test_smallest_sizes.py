@@ -88,7 +88,7 @@ LINES = {
     },
     "trimming": {
         "PIECES, CHARACTERS = 32_000, 100_000": "PIECES, CHARACTERS = 6_000, 1_000",
-        "PAIRS = (": 'PAIRS = ("sw yo",) and (',
+        "PAIRS = (": 'PAIRS = ("cs fr",) or (',
         "made_mt5.mt5_small()": "made_mt5.mt5_small(layers=1, embed=8, mlp=8)",
     },
 }
