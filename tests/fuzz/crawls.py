@@ -14,7 +14,7 @@ from raw_server import RawServer
 from data.curation.robots import path_of
 from data.errors import DataError
 from data.reading import crawl
-from data.urls import domains, folders, host_and_page, host_of, normalized_hash
+from data.urls import domains, folder_ends, host_and_page, host_of, key, normalized_hash
 
 CONTENT = gzip.compress(b"A page of a crawl. " * 20)
 MOST_FILES = 10
@@ -63,7 +63,9 @@ def addresses(path: Path) -> Read:
     work = 0
     for url in path.read_bytes().decode("utf-8", "surrogateescape").split("\n"):
         host, page = host_and_page(url)
-        keys = itertools.chain(domains(host, LONGEST_KEY), folders(host, page, LONGEST_KEY))
+        address = key(host, page)
+        above = (address[:end] for end in folder_ends(address, LONGEST_KEY))
+        keys = itertools.chain(domains(host, LONGEST_KEY), above)
         work += len(host_of(url)) + len(path_of(url)) + sum(map(len, keys))
         if url.isprintable():  # as readers of pages leave no half of a surrogate pair
             work += len(normalized_hash(url))
