@@ -25,6 +25,7 @@ EXCEPTIONS = {
     "libtpu": "Google Cloud's terms; extra plan only, never part of what is distributed",
     "namex": "Apache-2.0 in its file LICENSE",
     "nvidia-cuda-nvcc-cu12": "NVIDIA's terms; extra plan-gpu only, never distributed",
+    "nvidia-cuda-runtime-cu12": "NVIDIA's terms; extra plan-gpu only, never distributed",
     "python-stdnum": "LGPL-2.1-or-later: imported as it is, and anyone may exchange it",
     "sentencepiece": "Apache-2.0 in its repository",
 }

@@ -289,6 +289,7 @@ def test_gpus_of_two_hosts_exchange_tokens_within_a_host(tmp_path):
     words = ("--recipe", "switch-demo", "--topology", "h100:2x4", "--set", *settings)
     done = outside("plan", *words, "--out", str(out))
     assert done.returncode == 0, done.stderr
+    assert all(line.startswith("plan: ") for line in done.stderr.splitlines())  # none on drivers
     found = with_figures(json.loads(out.read_text()))
     assert found["all-to-alls per switch layer"] == 6
     assert found["gathers of activations per step"] == 0
