@@ -67,8 +67,8 @@ def killed(bench: Bench, stage: Stage, count: int) -> Counter[str]:
         before = attempts.locks(out)
         process = attempts.start(stage.command(out))
         attempts.wait_for_lock(process, out, before)
-        work = stage.seconds - stage.start_seconds
-        attempt = attempts.end(process, max(0.01, work * bench.draw.uniform(0.0, 1.0)))
+        moment = stage.work_seconds * bench.draw.uniform(0.0, 1.0)
+        attempt = attempts.end(process, max(0.01, moment))
         seen[attempt.outcome] += 1
         if attempt.outcome != KILLED:
             seen[bench.conclude(stage, out)] += 1
@@ -108,14 +108,18 @@ def read_only_disk(bench: Bench, stage: Stage, count: int) -> Counter[str]:
 
 
 def two_processes(bench: Bench, stage: Stage, count: int) -> Counter[str]:
-    """Two equal commands on one directory, at a random distance; odd rounds kill the first."""
+    """Two equal commands on one directory at a time; odd rounds kill the first.
+
+    The second starts at a random distance that is shorter than the first's work. A kill comes as
+    the second reaches the lock, so either may be first.
+    """
     seen: Counter[str] = Counter()
     for number in range(count):
         out = bench.out(stage)
         first = attempts.start(stage.command(out))
-        time.sleep(stage.seconds * bench.draw.uniform(0.0, 0.8))
+        time.sleep(stage.work_seconds * bench.draw.uniform(0.0, 0.8))
         second = attempts.start(stage.command(out))
-        seen[attempts.end(first, 0.5 if number % 2 else None).outcome] += 1
+        seen[attempts.end(first, stage.start_seconds if number % 2 else None).outcome] += 1
         seen[attempts.end(second).outcome] += 1
         seen[bench.conclude(stage, out)] += 1
     return seen

@@ -48,6 +48,11 @@ class Stage(NamedTuple):
     seconds: float = 0.0
     start_seconds: float = 0.0
 
+    @property
+    def work_seconds(self) -> float:
+        """Returns the wall-clock seconds for which the undisturbed command works."""
+        return self.seconds - self.start_seconds
+
 
 def stages(root: Path) -> dict[str, Stage]:
     """Returns the stages in order."""
