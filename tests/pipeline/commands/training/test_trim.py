@@ -146,6 +146,19 @@ def test_experts_and_pieces_leave_together(made, tmp_path):
     assert recipes[1] == recipes[0] | {"vocabulary_rows": len(kept)}
 
 
+def test_a_trim_without_effect_is_a_caution(made, tmp_path, capsys):
+    """The fixture's vocabulary was made of these languages: each piece occurs in their tokens."""
+    blocks = made / "tokens"
+    languages = ",".join(read_json(blocks / "manifest.json", dict)["languages"])
+    words = ["--run", str(made / "mt5"), "--trim", "1", "--tokens", str(blocks)]
+    assert cli.run(["prune", *words, "--languages", languages, "--out", str(tmp_path / "all")]) == 0
+    body = read_json(tmp_path / "all/manifest.json", dict)
+    assert body["pieces"] == body["pieces_before"]
+    assert "caution: --trim 1" in " ".join(capsys.readouterr().err.split())
+    assert trim(made, "mt5", tmp_path / "two") == 0
+    assert "caution" not in capsys.readouterr().err
+
+
 def test_mt5_for_two_languages(tmp_path, capsys):
     """The true number of rows and pieces, on narrow layers: rows are the same share of the rest."""
     made_mt5.write_model(tmp_path / "theirs", made_mt5.mt5_small(embed=16, heads=2, head=8, mlp=32))
