@@ -108,10 +108,10 @@ def read_only_disk(bench: Bench, stage: Stage, count: int) -> Counter[str]:
 
 
 def two_processes(bench: Bench, stage: Stage, count: int) -> Counter[str]:
-    """Two equal commands on one directory at a time; odd rounds kill the first.
+    """Two equal commands on one directory, of which odd rounds kill the first.
 
-    The second starts at a random distance that is shorter than the first's work. A kill comes as
-    the second reaches the lock, so either may be first.
+    The second starts after a random time that is shorter than the first's work. The kill comes
+    when the second should reach the lock, so either of the two may hold it then.
     """
     seen: Counter[str] = Counter()
     for number in range(count):

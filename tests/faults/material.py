@@ -50,7 +50,7 @@ class Stage(NamedTuple):
 
     @property
     def work_seconds(self) -> float:
-        """Returns the wall-clock seconds for which the undisturbed command works."""
+        """Wall-clock seconds that the undisturbed command works, after its start."""
         return self.seconds - self.start_seconds
 
 
