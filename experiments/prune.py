@@ -47,8 +47,8 @@ from model.decoding.generation import never_dropping
 from model.sharding.layouts import by_path
 from model.trainer import Trainer
 from model.transformer import Transformer
-from pipeline.arguments import CacheOptions
 from pipeline.commands.prune import refit_batches, trainer_of_one_device
+from pipeline.fields import CacheOptions
 from pipeline.hardware.batches import to_devices
 from pipeline.recipe.recipe import Recipe
 from pipeline.runs.directory import find_run

@@ -4,29 +4,13 @@ Beside the standard library only tyro and addresses are imported here, so that `
 takes a fraction of a second. Everything after a lone `--` is passed to Beam unchanged.
 """
 
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from tyro.constructors import PrimitiveConstructorSpec
 
-from data.errors import DataError
-from data.files.paths import Place, place
-
-# A directory of a run: on this machine, or in an object store.
-RunPlace = Annotated[
-    Place,
-    PrimitiveConstructorSpec(
-        nargs=1,
-        metavar="PATH",
-        instance_from_str=lambda words: place(words[0]),
-        is_instance=lambda value: isinstance(value, Place),
-        str_from_instance=lambda value: [str(value)],
-    ),
-]
-
+from pipeline.fields import CacheOptions, Hosts, Rules, RunPlace, TrackerName
 
 # What other tools call settings of a recipe, and how they are written after --set here.
 SYNONYMS = {
@@ -53,44 +37,7 @@ class StageArguments:
     nothing."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Hosts:
-    """The hosts of a command; every host runs the same one."""
-
-    count: int = 1
-    """Number of processes, one per host."""
-    index: int | None = None
-    """Index of this process, from 0; detected on a TPU pod and under Slurm."""
-    coordinator: str | None = None
-    """HOST:PORT of the first process; detected on a TPU pod and under Slurm."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class CacheOptions:
-    """The cache for blocks of an object store; the processes of a host share it."""
-
-    directory: Path = Path("~/.cache/mswitch")
-    """Local directory of this host."""
-    gigabytes: float = 100.0
-    """Largest size of the cache; the least recently used blocks are evicted."""
-
-    @property
-    def limit_bytes(self) -> int:
-        """Largest size of the cache in bytes.
-
-        Raises:
-            DataError: if it is not a positive number.
-        """
-        if not 1e-9 <= self.gigabytes < math.inf:
-            raise DataError(
-                f"--cache.gigabytes was {self.gigabytes:g}; give a finite number above 0."
-            )
-        return round(self.gigabytes * 1e9)
-
-
 PersonalData = Literal["email", "ip", "phone", "national_number"]
-
-Rules = Literal["mc4", "mc4-3.0.1", "c4-en", "mswitch-web", "demo", "none"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,27 +83,6 @@ class Clean(StageArguments):
     rules' own if left out, or 0."""
     license: str | None = None
     """Licence that the dataset card declares, by the hub's name (odc-by, cc0-1.0, ...)."""
-    beam: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Score(StageArguments):
-    """Score a corpus's pages: language, quality, personal data, text of benchmarks.
-
-    Options after a lone -- go to Beam.
-    """
-
-    corpus: str
-    """Directory that `mswitch clean` wrote, local or on an object store."""
-    out: str
-    """Directory for manifest.json and pages/: a table beside each file of the corpus, a row per
-    page; local or on an object store."""
-    benchmarks: tuple[str, ...] = ()
-    """Files of benchmarks (JSON Lines, Parquet, TSV or plain text) or globs; pages that share 13
-    words with one are marked."""
-    language_identifier: str | None = None
-    """fastText model (.bin or .ftz) to ask beside CLD3 and CLD2, local or on an object store; needs
-    the extra `fasttext`."""
     beam: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
 
 
@@ -271,9 +197,6 @@ class Tokenize(StageArguments):
     """Tokens of the corpus that this one was added to (clean --onto): their blocks stay as they
     are, pages that left are skipped by a list, and only new pages are tokenized."""
     beam: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
-
-
-TrackerName = Literal["wandb", "mlflow"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ import enum
 import json
 import re
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
@@ -279,17 +279,7 @@ def head_in(directory: Path | str) -> Head | None:
     return None
 
 
-CLEAN, SELECT = "clean", "select"
-
-
-def corpus_stage(directory: Path | str) -> str:
-    """Returns the command that wrote a corpus, or is to finish it; `clean` where none has begun.
-
-    Raises:
-        DataError: if its manifest is damaged.
-    """
-    head = head_in(directory)
-    return SELECT if head and head.stage == SELECT else CLEAN
+SELECT = "select"  # command that wrote a corpus, or `clean`
 
 
 def held_instead(directory: Path | str) -> str:
@@ -299,12 +289,12 @@ def held_instead(directory: Path | str) -> str:
     return f"holds no {MANIFEST}" if is_directory(directory) else instead_of_directory(directory)
 
 
-def read_manifest(directory: Path | str, stage: str, body: type[Body]) -> Body:
+def read_manifest(directory: Path | str, stages: str | Sequence[str], body: type[Body]) -> Body:
     """Returns the manifest of a finished stage, local or remote.
 
     Args:
         directory: the artifact.
-        stage: name of the stage.
+        stages: name of the stage that wrote it, or of all that may have; messages name the first.
         body: shape of its manifest.
 
     Raises:
@@ -312,8 +302,10 @@ def read_manifest(directory: Path | str, stage: str, body: type[Body]) -> Body:
         DataError: if it is damaged.
     """
     path = join_path(directory, MANIFEST)
+    stages = (stages,) if isinstance(stages, str) else stages
     manifest = read_json(path, dict[str, Any]) if exists(path) else None  # once: it may have 40 MB
     head = head_in(directory) if manifest is None else of_shape(manifest, Head, path)
+    stage = head.stage if head is not None and head.stage in stages else stages[0]
     if manifest is None or head is None or head.stage != stage:
         other = head is not None and head.stage != stage
         do = f"name the --out of `mswitch {stage}`" if other else f"run {stage} to its end first"

@@ -25,6 +25,7 @@ from typing import Any
 
 from data.files.stores import ask_first
 from pipeline.artifacts import code_version
+from pipeline.command import Command
 from pipeline.command_line import (
     COMMANDS,
     check_command,
@@ -135,6 +136,9 @@ def execute(name: str, command: Any) -> None:
     ask_first()
     if hasattr(command, "deterministic"):
         set_compiler_flags(deterministic=command.deterministic)
+    if isinstance(command, Command):
+        command.run()
+        return
     importlib.import_module("pipeline.first_checks").check_first(command)
     module = importlib.import_module(module_of(name))
     check_no_signal()

@@ -19,6 +19,7 @@ import tyro
 
 from pipeline import arguments
 from pipeline.arguments import SYNONYMS
+from pipeline.commands.score import Score
 from pipeline.errors import ArtifactError
 from pipeline.terminal import broken, print_lines
 
@@ -27,7 +28,7 @@ GROUPS: dict[str, dict[str, tuple[type, str]]] = {
     "text": {
         "clean": (arguments.Clean, "--input 'texts/*.jsonl' --rules none --out corpus"),
         "estimate": (arguments.Estimate, "--input 'crawl/*.warc.wet.gz' --rules mc4"),
-        "score": (arguments.Score, "--corpus corpus --out scores"),
+        "score": (Score, Score.example),
         "select": (arguments.Select, "--corpus corpus --scores scores --out selected"),
         "withdraw": (
             arguments.Withdraw,

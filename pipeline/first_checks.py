@@ -25,7 +25,6 @@ from pipeline.artifacts import (
     CLAIM,
     MANIFEST,
     Head,
-    corpus_stage,
     head_in,
     held_instead,
     is_finished,
@@ -33,6 +32,7 @@ from pipeline.artifacts import (
 )
 from pipeline.corpus.other_formats import no_such_input
 from pipeline.errors import ArtifactError
+from pipeline.fields import CORPUS
 from pipeline.planning.topology import check_name
 from pipeline.recipe import named
 from pipeline.recipe.overrides import check_seeds, override
@@ -68,7 +68,7 @@ def check_first(command: object) -> None:
         case arguments.Estimate():
             check_estimate(command)
             _check_inputs(command.input)
-        case arguments.Score() | arguments.Withdraw():
+        case arguments.Withdraw():
             _check_corpora([command.corpus])
         case arguments.Select():
             _check_corpora([command.corpus])
@@ -145,14 +145,18 @@ def _check_languages(languages: Sequence[str] | None) -> None:
 def _check_corpora(corpora: Sequence[str]) -> None:
     for corpus in corpora:
         if not is_remote(corpus):
-            _check_output(corpus, corpus_stage(corpus))
+            _check_output(corpus, CORPUS.stages)
 
 
-def _check_output(directory: str, stage: str) -> None:
+def _check_output(directory: str, stage: str | tuple[str, ...]) -> None:
     """Checks that a directory is a stage's; "" names none."""
     if directory and not is_remote(directory):
         head = head_in(directory)
-        if head is None or head.stage != stage or not is_finished(directory):
+        if (
+            head is None
+            or head.stage not in ((stage,) if isinstance(stage, str) else stage)
+            or not is_finished(directory)
+        ):
             read_manifest(directory, stage, Head)
 
 

@@ -1,9 +1,9 @@
 """A stage: what a command would do, and how it is done.
 
-A command's module makes an intent of its arguments before it takes a lock or writes anything.
-`--dry-run` shows the intent (`show`). A real run is the same for all (`run_stage`): it locks the
-directory, claims it with the intent, works, writes the manifest and prints what was made. So both
-read the same input, and refuse the same in the same words, and a module holds only what is its own.
+A command makes a job of its arguments before it takes a lock or writes anything. `--dry-run` shows
+the job's intent (`show`). A real run is the same for all (`run_stage`): it locks the directory,
+claims it with the intent, works, writes the manifest and prints what was made. So both read the
+same input, and refuse the same in the same words, and a job holds only what is its own.
 `withdraw` changes a finished corpus in place and `evaluate` adds to a run, so both keep an order of
 their own.
 """
@@ -137,6 +137,25 @@ class Outcome(NamedTuple):
     made: str
     cautions: Iterable[str] = ()
     following: Iterable[object] = ()
+
+
+class Job(NamedTuple):
+    """What a command would do, and how it is done.
+
+    Attributes:
+        intent: returns what would be done, for a dry run.
+        run: does it.
+    """
+
+    intent: Callable[[], Intent]
+    run: Callable[[], object]
+
+
+def staged(
+    intent: Intent, work: Callable[[], Outcome], tidy: Callable[[], None] = lambda: None
+) -> Job:
+    """Returns the job of a command that fills a directory; the arguments are `run_stage`'s."""
+    return Job(lambda: intent, lambda: run_stage(intent, work, tidy))
 
 
 def run_stage(

@@ -14,8 +14,9 @@ from eval.report.tables import csv_files, to_json
 from eval.verdict import cautions, further_sentences, sentences
 from pipeline import artifacts
 from pipeline.arguments import Report
-from pipeline.artifacts import MANIFEST, Claim, corpus_stage, is_finished
+from pipeline.artifacts import MANIFEST, Claim, is_finished
 from pipeline.errors import ArtifactError
+from pipeline.fields import CORPUS
 from pipeline.reporting import sides
 from pipeline.reporting.contents import contents
 from pipeline.runs import finished, tasks
@@ -78,7 +79,7 @@ def digests(arguments: Report) -> dict[str, str]:
     for stage, directory in (("clean", arguments.corpus), ("tokenize", arguments.tokens)):
         if directory is not None:
             artifacts.read_manifest(
-                directory, corpus_stage(directory) if stage == "clean" else stage, artifacts.Head
+                directory, CORPUS.stages if stage == "clean" else stage, artifacts.Head
             )
             read[stage] = artifacts.digest_of_manifest(directory)
     if arguments.step_times is not None:

@@ -39,13 +39,13 @@ from pipeline.artifacts import (
     MANIFEST,
     SELECT,
     Head,
-    corpus_stage,
     digest_of_manifest,
     read_head,
     read_manifest,
 )
 from pipeline.beam.workspace import Workspace
 from pipeline.errors import ArtifactError
+from pipeline.fields import CORPUS
 from pipeline.stage import Reading
 
 PAGES_FOLDER, REJECTED_FOLDER = "pages", "rejected"
@@ -142,7 +142,7 @@ def manifest_of_corpus(directory: Path | str) -> CorpusManifest:
         ArtifactError: if the directory is not a finished corpus.
         DataError: if its manifest is damaged.
     """
-    return read_manifest(directory, corpus_stage(directory), CorpusManifest)
+    return read_manifest(directory, CORPUS.stages, CorpusManifest)
 
 
 def unfinished_withdrawal(corpus: Path | str) -> Head | None:

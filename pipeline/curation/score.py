@@ -1,19 +1,32 @@
-"""Scores: a table beside each file of a corpus, with one row per page; counts and thresholds."""
+"""Scores: a table beside each file of a corpus, with one row per page; counts and thresholds.
+
+`OUT/pages/sw/train-00000-of-00003.parquet` has a row for each page of the corpus's file of the same
+name: language by all identifiers together, signals of quality, places of personal data, benchmarks
+that the page shares text with. Nothing is decided here and no page is changed, so a threshold or a
+list is changed later without reading text again (`mswitch select`). The manifest has thresholds of
+quality per language, derived from the signals of all its pages.
+
+Each file is one work item; an interrupted job resumes after its last finished file.
+"""
 
 import functools
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
+from apache_beam.options.pipeline_options import PipelineOptions
 from msgspec import Struct
 
+from data.corpus_manifest import CorpusManifest
 from data.curation import thresholds
-from data.curation.leakage import Benchmarks
+from data.curation.leakage import Benchmarks, absolute_place, digest_of
 from data.curation.personal_data import SPANS, personal_data
 from data.curation.signals import SHARES, SIGNALS, signals
 from data.curation.thresholds import (
@@ -24,17 +37,24 @@ from data.curation.thresholds import (
     histograms,
     sum_histograms,
 )
-from data.files.digests import checked_copy
+from data.files.digests import checked_copy, digest_of_contents, names_below
 from data.files.json_files import Count, Name
 from data.files.parquet_files import read_pages, read_table
-from data.files.paths import join_path
+from data.files.paths import absolute, join_path, local_copy
 from data.language_id import columns
 from data.language_id.columns import decided_columns
+from data.language_id.fasttext import try_to_load
 from data.reading.page import RANGES, WRITTEN
-from pipeline.artifacts import read_manifest
-from pipeline.beam.workspace import Workspace
-from pipeline.corpus.pages import CorpusFile
+from data.rules.rule_sets import mswitch_web
+from pipeline.artifacts import SCHEMA_VERSION, digest_of_manifest, read_manifest
+from pipeline.beam.job import do_items
+from pipeline.beam.options import pipeline_options
+from pipeline.beam.workspace import Workspace, check_files, clear, workspace_key
+from pipeline.corpus.pages import PAGES_FOLDER, CorpusFile, corpus_files, read_corpus
+from pipeline.corpus.read import names_of
 from pipeline.errors import ArtifactError
+from pipeline.stage import Identity, Intent, Job, Outcome, Reading, files_of, staged
+from pipeline.terminal import Terminal
 
 BENCHMARK = "benchmark "  # in front of a benchmark's name, among the inputs of scores
 BENCHMARKS = pa.list_(pa.string())
@@ -234,3 +254,104 @@ def thresholds_of(quality: str, scores: ScoresManifest) -> Mapping[str, Threshol
             f"the {len(others)} languages; name another directory."
         )
     return by_language
+
+
+VERSION = 5  # raised when unfinished scores of an earlier version may not be resumed
+
+
+def scoring(
+    place: str, out: str, benchmarks: Sequence[str], identifier: str | None, beam: Sequence[str]
+) -> Job:
+    """Returns the job that scores a corpus.
+
+    Args:
+        place: directory of the corpus.
+        out: directory for the scores.
+        benchmarks: files of benchmarks, or globs.
+        identifier: fastText model that is asked too; None for none.
+        beam: options of the Beam job.
+
+    Raises:
+        ArtifactError: if there is no such corpus.
+        DataError: if a benchmark is damaged, or the identifier cannot be loaded.
+    """
+    benchmarks = tuple(chain.from_iterable(map(names_of, benchmarks)))
+    corpus, files = read_corpus(place), corpus_files(place)
+    pages = sum(entry.kept for entry in corpus.languages.values())
+    size = sum(file.size for file in files)
+    reads = [Reading("corpus", place, len(files), size, f"{pages:,} pages")]
+    inputs = {"corpus": digest_of_manifest(place)}
+    for name, path in zip(names_below(benchmarks), benchmarks, strict=True):
+        inputs[BENCHMARK + name] = digest_of(path)
+    if benchmarks:
+        reads.append(files_of("benchmarks", " ".join(benchmarks), benchmarks))
+    if identifier is not None:
+        with local_copy(identifier) as here:
+            try_to_load(here)  # checked here rather than in every worker
+            inputs["identifier"] = digest_of_contents(here)
+        reads.append(files_of("identifier", identifier, [identifier]))
+    intent = Intent(
+        stage="score",
+        reads=reads,
+        writes=f"{len(files):,} tables of scores and manifest.json",
+        out=out,
+        identity=Identity({}, inputs),
+        work=f"scores of {pages:,} pages",
+    )
+    step = ScoreFile(
+        Workspace(absolute(out), workspace_key(VERSION, SCHEMA_VERSION, intent.identity, files)),
+        Scoring(
+            corpus=absolute(place),
+            benchmarks=tuple(map(absolute_place, benchmarks)),
+            identifier=None if identifier is None else absolute(identifier),
+            decided=identifier is None and corpus.rules.name == mswitch_web().name,
+        ),
+    )
+
+    options = pipeline_options(beam, input_bytes=size)
+    work = partial(score, step, files, options, place, out)
+    return staged(intent, work, partial(clear, absolute(out)))
+
+
+def score(
+    step: ScoreFile, files: Sequence[CorpusFile], options: PipelineOptions, place: str, out: str
+) -> Outcome:
+    """Scores every file of a corpus that is not finished.
+
+    Args:
+        step: work on one file.
+        files: files of the corpus.
+        options: options of the Beam job.
+        place: directory of the corpus, as the user named it.
+        out: directory of the scores, likewise.
+    """
+    workspace = step.workspace
+    workspace.forget_stale([PAGES_FOLDER])
+    workspace.write_shards(files)
+    with Terminal(stderr=True).status(f"score: {len(files)} files"):
+        do_items(step, len(files), options)
+    records = workspace.records(step.name, len(files), ScoreRecord)
+    body = manifest_of(zip(files, records, strict=True))
+    check_files(workspace.out, [join_path(workspace.out, file.name) for file in files])
+    check_pages(body["languages"], read_corpus(place), place)
+    pages = sum(entry["pages"] for entry in body["languages"].values())
+    return Outcome(
+        body,
+        f"{pages:,} pages of {len(body['languages'])} languages scored, in {out}",
+        following=("select", "--corpus", place, "--scores", out, "--out", "selected"),
+    )
+
+
+def check_pages(scored: Mapping[str, Any], corpus: CorpusManifest, place: str) -> None:
+    """Checks that the files of a corpus held the pages that its manifest counts.
+
+    Raises:
+        ArtifactError: if they did not.
+    """
+    for code, entry in corpus.languages.items():
+        pages = scored.get(code, {}).get("pages", 0)
+        if pages != entry.kept:
+            raise ArtifactError(
+                f"{place} should hold {entry.kept:,} pages of {code} by its manifest, and its "
+                f"files hold {pages:,}; restore them, or clean again."
+            )

@@ -34,7 +34,6 @@ import jax
 from jax._src import distributed
 from jax._src.clusters import ClusterEnv
 
-from pipeline.arguments import Hosts
 from pipeline.errors import (
     LOST_STATUS,
     REFUSALS,
@@ -43,6 +42,7 @@ from pipeline.errors import (
     first_line,
     system_failure,
 )
+from pipeline.fields import Hosts
 from pipeline.stopping import Stopped, leave, leave_at_the_end, say
 from pipeline.terminal import redact
 

@@ -78,8 +78,8 @@ def main(
     import numpy as np
     from jax.experimental import multihost_utils
 
-    from pipeline.arguments import Hosts
     from pipeline.errors import ArtifactError
+    from pipeline.fields import Hosts
     from pipeline.hardware import hosts as coordination
     from pipeline.hardware import hosts as host_watch
     from pipeline.hardware.hosts import agree_on, on_first_host

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from data.errors import DataError
-from pipeline.arguments import CacheOptions
+from pipeline.fields import CacheOptions
 
 
 def test_gigabytes_are_bytes():

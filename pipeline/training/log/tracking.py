@@ -18,8 +18,8 @@ from typing import Any, Protocol
 
 from data.files.json_files import read_json, write_json
 from data.files.paths import Address, Place, exists
-from pipeline.arguments import TrackerName
 from pipeline.errors import ArtifactError
+from pipeline.fields import TrackerName
 from pipeline.terminal import redact
 
 FILE = "tracking.json"

@@ -17,7 +17,7 @@ from pipeline.hardware.hosts import _seconds_waited, _Seen, _sentence_and_status
 
 LISTENS = """
 import psutil, sys
-from pipeline.arguments import Hosts
+from pipeline.fields import Hosts
 from pipeline.hardware.hosts import connect
 
 connect(Hosts(count=1, index=0, coordinator=sys.argv[1]))

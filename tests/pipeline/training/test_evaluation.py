@@ -18,7 +18,7 @@ from model.config import MeshShape, ModelConfig, OptimizerConfig, SwitchConfig
 from model.loss.scoring import LEAST_TOKENS
 from model.sharding.mesh import abstract_mesh, make_mesh
 from model.trainer import make_trainer
-from pipeline.arguments import CacheOptions
+from pipeline.fields import CacheOptions
 from pipeline.recipe import named
 from pipeline.recipe.overrides import override
 from pipeline.recipe.trainer import trainer_on

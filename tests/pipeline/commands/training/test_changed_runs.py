@@ -21,9 +21,9 @@ from training_runs import (
 
 from data.tokens.manifest import TokenManifest
 from pipeline import cli
-from pipeline.arguments import CacheOptions
 from pipeline.artifacts import MANIFEST, finish, read_manifest
 from pipeline.commands.export_hf import changes_in_words
+from pipeline.fields import CacheOptions
 from pipeline.tokens.opened_blocks import open_blocks
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("traced_once")]

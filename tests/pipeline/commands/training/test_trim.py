@@ -17,7 +17,7 @@ from data.files.json_files import read_json
 from data.tokens.tokenizer import MODEL_FILE, load
 from model.sharding.layouts import by_path
 from pipeline import cli
-from pipeline.arguments import CacheOptions
+from pipeline.fields import CacheOptions
 from pipeline.runs.directory import find_run
 from pipeline.runs.opened_run import load_run, restore
 from pipeline.tokens.opened_blocks import open_blocks

@@ -1,0 +1,144 @@
+"""Types of a command's fields: what a value is, in which range it lies, which artifact it names.
+
+    corpus: In[Corpus]
+    out: Out[str]
+    steps: Annotated[int, Range(least=1)] = 4
+
+Help, parsing, early refusals and what the workers of a job must reach follow from them
+(`command.py`). Beside the standard library only tyro and addresses are imported here, so that
+`mswitch --help` takes a fraction of a second.
+"""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+import tyro
+from tyro.constructors import PrimitiveConstructorSpec
+
+from data.files.paths import Place, place
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers from `least` to `most`, or between `above` and `below`, which are not among them."""
+
+    least: float = -math.inf
+    most: float = math.inf
+    above: float = -math.inf
+    below: float = math.inf
+
+    def __contains__(self, number: float) -> bool:
+        # Written so that nan is in no range.
+        return self.least <= number <= self.most and (
+            (self.above < number or self.above == -math.inf)
+            and (number < self.below or self.below == math.inf)
+        )
+
+    def __str__(self) -> str:
+        bounds = (
+            ("{:.12g} or more", self.least),
+            ("at most {:.12g}", self.most),
+            ("more than {:.12g}", self.above),
+            ("less than {:.12g}", self.below),
+        )
+        return " and ".join(text.format(bound) for text, bound in bounds if math.isfinite(bound))
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A directory that a command wrote to its end.
+
+    Attributes:
+        stages: commands that write it; messages name the first.
+    """
+
+    stages: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """A run's directory.
+
+    Attributes:
+        finished: whether the run has to be finished.
+    """
+
+    finished: bool
+
+
+class LanguageNames:
+    """Languages by mC4's codes, aliases or English names."""
+
+
+class TextFiles:
+    """Files of text or globs; a crawl's list is a file too."""
+
+
+class ByWorkers:
+    """A place that the workers of a Beam job open."""
+
+
+# A directory of a run: on this machine, or in an object store.
+RunPlace = Annotated[
+    Place,
+    PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="PATH",
+        instance_from_str=lambda words: place(words[0]),
+        is_instance=lambda value: isinstance(value, Place),
+        str_from_instance=lambda value: [str(value)],
+    ),
+]
+In = Annotated[T, "read"]
+Out = Annotated[T, "written"]
+
+CORPUS = Artifact(("clean", "select"))
+
+# What a command reads, or a tuple of them.
+Corpus = Annotated[str, CORPUS, ByWorkers()]
+Scores = Annotated[str, Artifact(("score",)), ByWorkers()]
+Vocabulary = Annotated[str, Artifact(("vocabulary",))]
+Tokens = Annotated[str, Artifact(("tokenize",))]
+Run = Annotated[RunPlace, RunDirectory(finished=False)]
+FinishedRun = Annotated[RunPlace, RunDirectory(finished=True)]
+Texts = Annotated[tuple[str, ...], TextFiles()]
+Files = Annotated[tuple[str, ...], ByWorkers()]
+
+# Values that several commands have.
+Languages = Annotated[tuple[str, ...], LanguageNames()]
+Price = Annotated[float, Range(least=0, below=math.inf)]
+Overrides = Annotated[tuple[str, ...], tyro.conf.arg(name="set")]
+BeamOptions = Annotated[tuple[str, ...], tyro.conf.Suppress]
+Rules = Literal["mc4", "mc4-3.0.1", "c4-en", "mswitch-web", "demo", "none"]
+TrackerName = Literal["wandb", "mlflow"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hosts:
+    """The hosts of a command; every host runs the same one."""
+
+    count: int = 1
+    """Number of processes, one per host."""
+    index: int | None = None
+    """Index of this process, from 0; detected on a TPU pod and under Slurm."""
+    coordinator: str | None = None
+    """HOST:PORT of the first process; detected on a TPU pod and under Slurm."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheOptions:
+    """The cache for blocks of an object store; the processes of a host share it."""
+
+    directory: Path = Path("~/.cache/mswitch")
+    """Local directory of this host."""
+    gigabytes: Annotated[float, Range(least=1e-9, below=math.inf)] = 100.0
+    """Largest size of the cache; the least recently used blocks are evicted."""
+
+    @property
+    def limit_bytes(self) -> int:
+        """Largest size of the cache in bytes."""
+        return round(self.gigabytes * 1e9)
