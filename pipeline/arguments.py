@@ -6,7 +6,7 @@ takes a fraction of a second. Everything after a lone `--` is passed to Beam unc
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import tyro
 
@@ -46,6 +46,8 @@ class Clean(StageArguments):
 
     Options after a lone -- go to Beam.
     """
+
+    example: ClassVar = "--input 'texts/*.jsonl' --rules none --out corpus"
 
     input: tuple[str, ...]
     """Files or globs: *.wet (text), *.warc (HTML), *.json or *.jsonl, each also with .gz; or
@@ -93,6 +95,8 @@ class Select(StageArguments):
     Options after a lone -- go to Beam.
     """
 
+    example: ClassVar = "--corpus corpus --scores scores --out selected"
+
     corpus: str
     """Directory that `mswitch clean` wrote, local or on an object store."""
     scores: str
@@ -128,6 +132,8 @@ class Withdraw(StageArguments):
     Options after a lone -- go to Beam.
     """
 
+    example: ClassVar = "--corpus corpus --sites sites.txt --reason 'asked by their owners'"
+
     corpus: str
     """Directory that `mswitch clean` or `mswitch select` wrote, local or on an object store."""
     sites: tuple[str, ...]
@@ -140,6 +146,8 @@ class Withdraw(StageArguments):
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
     """Estimate pages, core-hours and cost of a `clean` run from a sample of its input."""
+
+    example: ClassVar = "--input 'crawl/*.warc.wet.gz' --rules mc4"
 
     input: tuple[str, ...]
     """Files or globs, local or on an object store, as for `clean`."""
@@ -159,6 +167,8 @@ class Vocabulary(StageArguments):
 
     Either --corpus and --size, or --model.
     """
+
+    example: ClassVar = "--corpus corpus --size 32000 --out vocabulary"
 
     out: Path
     """Directory for sentencepiece.model and manifest.json."""
@@ -186,6 +196,8 @@ class Tokenize(StageArguments):
     Options after a lone -- go to Beam.
     """
 
+    example: ClassVar = "--corpus corpus --vocabulary vocabulary --out tokens"
+
     corpus: tuple[str, ...]
     """Directories that `mswitch clean` or `mswitch select` wrote, local or on an object store."""
     vocabulary: str
@@ -205,6 +217,8 @@ class Pretrain(StageArguments):
 
     SIGTERM, Ctrl-C and SIGHUP save and exit with status 143 within 25 seconds; a second one quits.
     """
+
+    example: ClassVar = "--recipe switch-laptop --tokens tokens --out runs/switch"
 
     recipe: str = ""
     """Name from `mswitch recipes`; or --config."""
@@ -270,6 +284,8 @@ class Finetune(StageArguments):
     kept, and scored on test data at the end.
     """
 
+    example: ClassVar = "--run runs/switch --task topics.yaml --out runs/topics"
+
     run: RunPlace
     """Finished or imported run; its last checkpoint, or its best, is fine-tuned."""
     task: tuple[str, ...]
@@ -315,6 +331,10 @@ class Distill(StageArguments):
     0.75 labels and 0.25 teacher's probabilities.
     """
 
+    example: ClassVar = (
+        "--teacher runs/switch --recipe mt5-laptop --tokens tokens --out runs/student"
+    )
+
     teacher: RunPlace
     """Finished or imported run; its last checkpoint, or its best, is the teacher."""
     recipe: str = ""
@@ -349,6 +369,8 @@ class Prune(StageArguments):
     how often the languages use it, times how much of its output counts.
     """
 
+    example: ClassVar = "--run runs/switch --languages sw yo --keep 0.25 --out runs/small"
+
     run: RunPlace
     """Finished or imported run; for --keep with experts, and evaluated on held-out pages of the
     languages."""
@@ -378,6 +400,8 @@ class Prune(StageArguments):
 @dataclass(frozen=True, kw_only=True)
 class Evaluate(StageArguments):
     """Score a run's checkpoint: held-out pages, tasks, or the sentences of a parallel text."""
+
+    example: ClassVar = "--run runs/switch --tokens tokens"
 
     run: RunPlace
     """Directory that `mswitch pretrain`, `finetune`, `distill`, `prune` or `import-hf` wrote."""
@@ -409,6 +433,8 @@ class Time(StageArguments):
     The runs are only read.
     """
 
+    example: ClassVar = "--baseline runs/mt5 --candidate runs/switch --tokens tokens --out times"
+
     baseline: RunPlace
     """Run of the dense baseline that `mswitch pretrain` finished."""
     candidate: RunPlace
@@ -430,6 +456,8 @@ class Time(StageArguments):
 @dataclass(frozen=True, kw_only=True)
 class Report(StageArguments):
     """Compare runs per language: report.json, languages.csv, report.md, index.html."""
+
+    example: ClassVar = "--baseline runs/mt5 --candidate runs/switch --out report"
 
     baseline: tuple[RunPlace, ...]
     """Runs of the dense baseline, one per seed."""
@@ -465,6 +493,8 @@ class Report(StageArguments):
 class Fill(StageArguments):
     """Fill the gaps of a text with a run's model, or answer a text."""
 
+    example: ClassVar = "--run runs/switch 'Paris is the <extra_id_0> of France.'"
+
     text: Annotated[str, tyro.conf.Positional]
     """Text with the gaps <extra_id_0>, <extra_id_1>, ...; for a fine-tuned, imported or
     pruned run also one without a gap, in the words of its task, which is answered."""
@@ -488,6 +518,8 @@ class Fill(StageArguments):
 class ImportHf(StageArguments):
     """Import a Transformers T5, mT5 or Switch model and its vocabulary as a run."""
 
+    example: ClassVar = "mt5-small --out runs/mt5-small"
+
     directory: Annotated[Path, tyro.conf.Positional]
     """Directory with config.json, *.safetensors and spiece.model."""
     out: RunPlace
@@ -501,6 +533,8 @@ class ImportHf(StageArguments):
 @dataclass(frozen=True, kw_only=True)
 class ExportHf(StageArguments):
     """Export a run's network and vocabulary as files that Transformers loads."""
+
+    example: ClassVar = "--run runs/switch --out exported"
 
     run: RunPlace
     """Directory that `mswitch pretrain`, `finetune`, `distill`, `prune` or `import-hf` wrote."""
@@ -522,6 +556,8 @@ class Inspect:
     rows are compared.
     """
 
+    example: ClassVar = "runs/switch"
+
     directory: Annotated[str, tyro.conf.Positional]
     """Directory that a command wrote: a corpus, token blocks or a run also by its address on an
     object store."""
@@ -536,6 +572,8 @@ class Plan:
 
     Needs the extra `plan` (libtpu) for TPUs, `plan-gpu` (JAX's CUDA plugin) for GPUs.
     """
+
+    example: ClassVar = "--recipe mswitch-base --topology v5p:2x4x4"
 
     recipe: str
     """Name from `mswitch recipes`."""
@@ -560,6 +598,8 @@ class Plan:
 class Recipes:
     """List the recipes, or print one, resolved, with its parameter count and FLOPs."""
 
+    example: ClassVar = "switch-laptop"
+
     name: Annotated[str, tyro.conf.Positional] = ""
     """Name of a recipe; all are listed if left out."""
 
@@ -567,6 +607,8 @@ class Recipes:
 @dataclass(frozen=True, kw_only=True)
 class Doctor:
     """Check this machine and installation; exit status 1 if something would stop a run."""
+
+    example: ClassVar = "--out runs"
 
     out: Path = field(default=Path("."))
     """Directory that runs are to be written to."""
@@ -579,6 +621,8 @@ class Doctor:
 @dataclass(frozen=True, kw_only=True)
 class Demo(StageArguments):
     """Clean, tokenize, train two models and compare them, on text that installed packages ship."""
+
+    example: ClassVar = "--out runs/demo"
 
     out: Path = field(default=Path("runs/demo"))
     """Directory for all output of the demo."""

@@ -23,57 +23,42 @@ from pipeline.commands.score import Score
 from pipeline.errors import ArtifactError
 from pipeline.terminal import broken, print_lines
 
-# Each command with its arguments and an example, by what it is for, in the order of their use.
-GROUPS: dict[str, dict[str, tuple[type, str]]] = {
+# Each command by what it is for, in the order of their use.
+GROUPS: dict[str, dict[str, Any]] = {
     "text": {
-        "clean": (arguments.Clean, "--input 'texts/*.jsonl' --rules none --out corpus"),
-        "estimate": (arguments.Estimate, "--input 'crawl/*.warc.wet.gz' --rules mc4"),
-        "score": (Score, Score.example),
-        "select": (arguments.Select, "--corpus corpus --scores scores --out selected"),
-        "withdraw": (
-            arguments.Withdraw,
-            "--corpus corpus --sites sites.txt --reason 'asked by their owners'",
-        ),
+        "clean": arguments.Clean,
+        "estimate": arguments.Estimate,
+        "score": Score,
+        "select": arguments.Select,
+        "withdraw": arguments.Withdraw,
     },
     "tokens": {
-        "vocabulary": (arguments.Vocabulary, "--corpus corpus --size 32000 --out vocabulary"),
-        "tokenize": (arguments.Tokenize, "--corpus corpus --vocabulary vocabulary --out tokens"),
+        "vocabulary": arguments.Vocabulary,
+        "tokenize": arguments.Tokenize,
     },
     "training": {
-        "recipes": (arguments.Recipes, "switch-laptop"),
-        "plan": (arguments.Plan, "--recipe mswitch-base --topology v5p:2x4x4"),
-        "pretrain": (
-            arguments.Pretrain,
-            "--recipe switch-laptop --tokens tokens --out runs/switch",
-        ),
-        "finetune": (arguments.Finetune, "--run runs/switch --task topics.yaml --out runs/topics"),
-        "distill": (
-            arguments.Distill,
-            "--teacher runs/switch --recipe mt5-laptop --tokens tokens --out runs/student",
-        ),
+        "recipes": arguments.Recipes,
+        "plan": arguments.Plan,
+        "pretrain": arguments.Pretrain,
+        "finetune": arguments.Finetune,
+        "distill": arguments.Distill,
     },
     "using": {
-        "fill": (arguments.Fill, "--run runs/switch 'Paris is the <extra_id_0> of France.'"),
-        "prune": (
-            arguments.Prune,
-            "--run runs/switch --languages sw yo --keep 0.25 --out runs/small",
-        ),
-        "import-hf": (arguments.ImportHf, "mt5-small --out runs/mt5-small"),
-        "export-hf": (arguments.ExportHf, "--run runs/switch --out exported"),
+        "fill": arguments.Fill,
+        "prune": arguments.Prune,
+        "import-hf": arguments.ImportHf,
+        "export-hf": arguments.ExportHf,
     },
     "looking": {
-        "evaluate": (arguments.Evaluate, "--run runs/switch --tokens tokens"),
-        "time": (
-            arguments.Time,
-            "--baseline runs/mt5 --candidate runs/switch --tokens tokens --out times",
-        ),
-        "report": (arguments.Report, "--baseline runs/mt5 --candidate runs/switch --out report"),
-        "inspect": (arguments.Inspect, "runs/switch"),
-        "doctor": (arguments.Doctor, "--out runs"),
-        "demo": (arguments.Demo, "--out runs/demo"),
+        "evaluate": arguments.Evaluate,
+        "time": arguments.Time,
+        "report": arguments.Report,
+        "inspect": arguments.Inspect,
+        "doctor": arguments.Doctor,
+        "demo": arguments.Demo,
     },
 }
-COMMANDS = {name: kind for group in GROUPS.values() for name, (kind, _) in group.items()}
+COMMANDS = {name: kind for group in GROUPS.values() for name, kind in group.items()}
 
 HOME = re.compile(r"(^|=|:)~(?=/|$)")
 HOME_OF_SENTENCE = re.compile(r"^(--[\w.-]+=)?~(?=/|$)")  # a word with spaces: its beginning alone
@@ -108,7 +93,7 @@ def overview() -> Iterator[str]:
         yield from (*textwrap.wrap(paragraph, WIDTH), "")
     for group, commands in GROUPS.items():
         yield f"{group}:"
-        for name, (kind, _) in commands.items():
+        for name, kind in commands.items():
             sentence = (kind.__doc__ or "").partition("\n\n")[0]
             yield from textwrap.wrap(sentence, WIDTH, initial_indent=f"  {name:12}",
                                      subsequent_indent=" " * 14)  # fmt: skip
@@ -117,7 +102,7 @@ def overview() -> Iterator[str]:
 
 def example(name: str) -> list[str]:
     """Returns the lines of a command that may be typed so."""
-    words = next(group[name][1] for group in GROUPS.values() if name in group)
+    words = COMMANDS[name].example
     return broken(f"  mswitch {name} {words}", WIDTH, " --", " \\\n    ").splitlines()
 
 
