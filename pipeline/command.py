@@ -232,15 +232,15 @@ def check_reached(command: Any) -> None:
     Raises:
         DataError: if workers have disks of their own and a place is on this machine.
     """
+    from data.reading.crawl import SUFFIXES
     from pipeline.beam.options import check_workers_reach, pipeline_options, use_store_options
-    from pipeline.corpus.read import files_named
 
     options = pipeline_options(command.beam)
     use_store_options(options)
     places: list[str] = []
     for _, kind, value in values(command):
         if isinstance(kind, TextFiles):
-            places += files_named(value)
+            places += (pattern for pattern in value if not pattern.endswith(SUFFIXES))
         elif isinstance(kind, ByWorkers) or kind == "written":
             places += map(str, value if isinstance(value, tuple) else (value,))
     check_workers_reach(options, places)

@@ -20,6 +20,8 @@ import tyro
 from pipeline import arguments
 from pipeline.arguments import SYNONYMS
 from pipeline.commands.score import Score
+from pipeline.commands.tokenize import Tokenize
+from pipeline.commands.vocabulary import Vocabulary
 from pipeline.errors import ArtifactError
 from pipeline.terminal import broken, print_lines
 
@@ -33,8 +35,8 @@ GROUPS: dict[str, dict[str, Any]] = {
         "withdraw": arguments.Withdraw,
     },
     "tokens": {
-        "vocabulary": arguments.Vocabulary,
-        "tokenize": arguments.Tokenize,
+        "vocabulary": Vocabulary,
+        "tokenize": Tokenize,
     },
     "training": {
         "recipes": arguments.Recipes,

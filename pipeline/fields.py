@@ -108,6 +108,9 @@ FinishedRun = Annotated[RunPlace, RunDirectory(finished=True)]
 Texts = Annotated[tuple[str, ...], TextFiles()]
 Files = Annotated[tuple[str, ...], ByWorkers()]
 
+# Defaults of a vocabulary's training, mT5's, which `clean` advises as well.
+MIXTURE, CHARACTER_COVERAGE, SAMPLE_CHARACTERS = "temperature:0.3", 0.99999, 50_000_000
+
 # Values that several commands have.
 Languages = Annotated[tuple[str, ...], LanguageNames()]
 Price = Annotated[float, Range(least=0, below=math.inf)]

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import pytest
 
 from pipeline import cli, command_line
-from pipeline.arguments import Tokenize
 from pipeline.commands import recipes
+from pipeline.commands.tokenize import Tokenize
 from pipeline.errors import ArtifactError
 
 
