@@ -19,6 +19,8 @@ import tyro
 
 from pipeline import arguments
 from pipeline.arguments import SYNONYMS
+from pipeline.commands.plan import Plan
+from pipeline.commands.recipes import Recipes
 from pipeline.commands.score import Score
 from pipeline.commands.tokenize import Tokenize
 from pipeline.commands.vocabulary import Vocabulary
@@ -39,8 +41,8 @@ GROUPS: dict[str, dict[str, Any]] = {
         "tokenize": Tokenize,
     },
     "training": {
-        "recipes": arguments.Recipes,
-        "plan": arguments.Plan,
+        "recipes": Recipes,
+        "plan": Plan,
         "pretrain": arguments.Pretrain,
         "finetune": arguments.Finetune,
         "distill": arguments.Distill,

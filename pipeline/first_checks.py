@@ -10,7 +10,6 @@ of Beam are checked before anything else, by Beam.
 
 import glob
 import itertools
-import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -32,7 +31,6 @@ from pipeline.artifacts import (
 from pipeline.corpus.other_formats import no_such_input
 from pipeline.errors import ArtifactError
 from pipeline.fields import CORPUS
-from pipeline.planning.topology import check_name
 from pipeline.recipe import named
 from pipeline.recipe.overrides import check_seeds, override
 from pipeline.recipe.recipe import SEEDS, Recipe
@@ -108,12 +106,6 @@ def check_first(command: object) -> None:
                 _check_runs(find_run, *runs)
         case arguments.ImportHf():
             weight_files(command.directory)
-        case arguments.Plan():
-            requested_recipe(command)
-            check_plan(command)
-        case arguments.Recipes():
-            if command.name:
-                named.get(command.name)
         case arguments.Inspect():
             if not is_remote(command.directory):
                 described_by(place(command.directory))
@@ -155,7 +147,7 @@ def _check_runs(find: Callable[[Place], object], *runs: Place | None) -> None:
             find(run)
 
 
-def requested_recipe(command: arguments.Pretrain | arguments.Distill | arguments.Plan) -> Recipe:
+def requested_recipe(command: arguments.Pretrain | arguments.Distill) -> Recipe:
     """Returns the recipe that a command names, with its overrides.
 
     Raises:
@@ -171,8 +163,6 @@ def requested_recipe(command: arguments.Pretrain | arguments.Distill | arguments
         case arguments.Distill():
             recipe = named.requested_recipe(command.recipe, command.config)
             recipe = replace(recipe, distillation=recipe.distillation or DistillationConfig())
-        case arguments.Plan():
-            recipe = named.get(command.recipe)
     return override(recipe, command.overrides)
 
 
@@ -190,18 +180,6 @@ def check_estimate(command: arguments.Estimate) -> None:
         raise ConfigurationError(
             f"--price-per-core-hour was {command.price_per_core_hour:g}; give 0 or more."
         )
-
-
-def check_plan(command: arguments.Plan) -> None:
-    """Checks the topology's name and the price.
-
-    Raises:
-        ArtifactError: if there is no such topology.
-        ConfigurationError: if the price is negative.
-    """
-    check_name(command.topology)
-    if not 0 <= command.price < math.inf:
-        raise ConfigurationError(f"--price was {command.price:g}; give 0 or more.")
 
 
 def checked_generation(command: arguments.Fill) -> Sampling:
