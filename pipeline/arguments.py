@@ -404,42 +404,6 @@ class Time(StageArguments):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report(StageArguments):
-    """Compare runs per language: report.json, languages.csv, report.md, index.html."""
-
-    example: ClassVar = "--baseline runs/mt5 --candidate runs/switch --out report"
-
-    baseline: tuple[RunPlace, ...]
-    """Runs of the dense baseline, one per seed."""
-    candidate: tuple[RunPlace, ...]
-    """Runs of the candidate, one per seed."""
-    out: RunPlace
-    """Directory for the report."""
-    student: tuple[RunPlace, ...] = ()
-    """Dense runs distilled from the candidate, for the share of its gain that they keep. Runs of
-    one recipe name are seeds of one student."""
-    also: tuple[str, ...] = ()
-    """NAME=RUN of further models beside the two sides: losses by language, each with its gain over
-    the baseline. Words of one name are seeds of one model."""
-    baseline_tasks: tuple[RunPlace, ...] = ()
-    """Runs that `mswitch finetune` made from the baseline's, for its scores on tasks. Seeds and
-    training languages are those of each run's recipe; with --candidate-tasks."""
-    candidate_tasks: tuple[RunPlace, ...] = ()
-    """Runs that `mswitch finetune` made from the candidate's, on the same tasks and languages."""
-    corpus: str | None = None
-    """Directory that `mswitch clean` wrote, local or on an object store, for the funnel and for
-    the lines that held-out pages share with training pages."""
-    tokens: str | None = None
-    """Directory that `mswitch tokenize` wrote, local or on an object store, for training tokens
-    and fertility."""
-    step_times: RunPlace | None = None
-    """Directory that `mswitch time` wrote, of a run of each side, for the time speed-up."""
-    allow_differences: bool = False
-    """Compare runs that differ beyond the feed-forward; the report lists the differences. Runs of
-    different vocabularies, such as an imported mT5, are compared in bits per byte."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Fill(StageArguments):
     """Fill the gaps of a text with a run's model, or answer a text."""
 
@@ -496,24 +460,6 @@ class ExportHf(StageArguments):
     license: str | None = None
     """Licence that the model card declares, by the hub's name (apache-2.0, ...)."""
     hosts: Hosts = field(default_factory=Hosts)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Inspect:
-    """Verify any artifact and print its contents.
-
-    Blocks, exports, reports and checkpoints have checksums; of corpora and scores the numbers of
-    rows are compared.
-    """
-
-    example: ClassVar = "runs/switch"
-
-    directory: Annotated[str, tyro.conf.Positional]
-    """Directory that a command wrote: a corpus, token blocks or a run also by its address on an
-    object store."""
-    json: bool = False
-    """Print the manifest as JSON, with the losses of a run by step, once all is verified."""
-    cache: CacheOptions = field(default=CacheOptions())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,8 +19,10 @@ import tyro
 
 from pipeline import arguments
 from pipeline.arguments import SYNONYMS
+from pipeline.commands.inspect import Inspect
 from pipeline.commands.plan import Plan
 from pipeline.commands.recipes import Recipes
+from pipeline.commands.report import Report
 from pipeline.commands.score import Score
 from pipeline.commands.tokenize import Tokenize
 from pipeline.commands.vocabulary import Vocabulary
@@ -56,8 +58,8 @@ GROUPS: dict[str, dict[str, Any]] = {
     "looking": {
         "evaluate": arguments.Evaluate,
         "time": arguments.Time,
-        "report": arguments.Report,
-        "inspect": arguments.Inspect,
+        "report": Report,
+        "inspect": Inspect,
         "doctor": arguments.Doctor,
         "demo": arguments.Demo,
     },

@@ -15,16 +15,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from data.files.paths import Place, exists, instead_of_directory, is_remote, place
+from data.files.paths import Place, instead_of_directory, is_remote
 from data.languages import codes
 from model.config import ConfigurationError, DistillationConfig, Sampling
 from pipeline import arguments
 from pipeline.artifacts import (
-    CLAIM,
-    MANIFEST,
     Head,
     head_in,
-    held_instead,
     is_finished,
     read_manifest,
 )
@@ -34,11 +31,10 @@ from pipeline.fields import CORPUS
 from pipeline.recipe import named
 from pipeline.recipe.overrides import check_seeds, override
 from pipeline.recipe.recipe import SEEDS, Recipe
-from pipeline.runs.directory import RECIPE, find_finished_run, find_run, requested_step
+from pipeline.runs.directory import find_finished_run, find_run, requested_step
 from pipeline.runs.gaps import encoded_text
 
 CONFIG, VOCABULARY = "config.json", "spiece.model"  # files of a Transformers model
-TRAINED = ("pretrain", "distill", "finetune")  # stages that train a run
 
 
 def check_first(command: object) -> None:
@@ -100,15 +96,8 @@ def check_first(command: object) -> None:
                 requested_step(command.run, None)
         case arguments.ExportHf():
             _check_runs(find_run, command.run)
-        case arguments.Report():
-            runs = *command.baseline, *command.candidate, *command.student
-            if len({os.path.realpath(run) for run in runs}) == len(runs):  # each is named once
-                _check_runs(find_run, *runs)
         case arguments.ImportHf():
             weight_files(command.directory)
-        case arguments.Inspect():
-            if not is_remote(command.directory):
-                described_by(place(command.directory))
 
 
 def _check_inputs(patterns: Sequence[str]) -> None:
@@ -220,20 +209,3 @@ def weight_files(directory: Path) -> list[Path]:
             "own beside its weights: tokenizer.json alone is not read."
         )
     return weights
-
-
-def described_by(directory: Place) -> str:
-    """Returns the name of the file that describes an artifact: of an unfinished run, its claim.
-
-    Raises:
-        ArtifactError: if the directory holds neither a finished artifact nor a run.
-    """
-    if is_finished(directory):
-        return MANIFEST
-    head = head_in(directory)
-    if head and head.stage in TRAINED and exists(directory / RECIPE):
-        return CLAIM
-    raise ArtifactError(
-        f"An artifact was expected in {directory}, which {held_instead(directory)}; name a "
-        "directory that a stage has finished, or a run that trains."
-    )

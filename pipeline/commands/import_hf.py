@@ -28,7 +28,7 @@ from model.hugging_face.weights import checked_state, compared_arrays, import_st
 from model.memory import checkpoint_bytes
 from model.transformer import parameter_count, transformer_shapes
 from pipeline.arguments import ImportHf
-from pipeline.commands.vocabulary import with_sentinels
+from pipeline.tokens.vocabulary import with_sentinels
 from pipeline.errors import LONGEST, ArtifactError, first_line
 from pipeline.first_checks import CONFIG, VOCABULARY, weight_files
 from pipeline.recipe.recipe import Recipe, recipe_to_json

@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 from data.files.json_files import read_json, write_json
-from pipeline.arguments import Evaluate, ExportHf, Fill, Inspect, Pretrain, Prune, Report
+from pipeline.arguments import Evaluate, ExportHf, Fill, Pretrain, Prune
 from pipeline.artifacts import claim, finish
-from pipeline.commands import inspect, pretrain
+from pipeline.commands import pretrain
+from pipeline.commands.inspect import Inspect
+from pipeline.commands.report import Report
 from pipeline.errors import ArtifactError
 from pipeline.first_checks import check_first
 from pipeline.recipe import named
@@ -87,7 +89,6 @@ def asked_of(run: Path) -> dict[str, Callable[[], object]]:
     first = {
         "fill": Fill(text="a <extra_id_0>", run=run),
         "evaluate": Evaluate(run=run, tokens="none"),
-        "report": Report(baseline=(run,), candidate=(run.with_name("other"),), out=out),
         "export-hf": ExportHf(run=run, out=out),
         "prune": Prune(run=run, languages=("sw",), keep=0.5, out=out),
     }
@@ -97,7 +98,8 @@ def asked_of(run: Path) -> dict[str, Callable[[], object]]:
     return {
         name: lambda command=command: check_first(command) for name, command in first.items()
     } | {
-        "inspect": lambda: inspect.run(Inspect(directory=str(run))),
+        "report": Report(baseline=(run,), candidate=(run.with_name("other"),), out=out).run,
+        "inspect": lambda: Inspect(directory=str(run)).run(),
         "pretrain": lambda: pretrain.run(again),
         "pretrain --dry-run": lambda: pretrain.intents(again),
     }
