@@ -460,27 +460,3 @@ class ExportHf(StageArguments):
     license: str | None = None
     """Licence that the model card declares, by the hub's name (apache-2.0, ...)."""
     hosts: Hosts = field(default_factory=Hosts)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Doctor:
-    """Check this machine and installation; exit status 1 if something would stop a run."""
-
-    example: ClassVar = "--out runs"
-
-    out: Path = field(default=Path("."))
-    """Directory that runs are to be written to."""
-    store: tuple[str, ...] = ()
-    """Addresses on object stores to try, such as s3://bucket/corpus."""
-    json: bool = False
-    """Print the findings as JSON."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Demo(StageArguments):
-    """Clean, tokenize, train two models and compare them, on text that installed packages ship."""
-
-    example: ClassVar = "--out runs/demo"
-
-    out: Path = field(default=Path("runs/demo"))
-    """Directory for all output of the demo."""

@@ -62,7 +62,6 @@ from pipeline.fields import (
     RunDirectory,
     TextFiles,
 )
-from pipeline.runs.directory import find_finished_run, find_run
 from pipeline.stage import Job, show
 from pipeline.stopping import check_no_signal
 
@@ -237,6 +236,8 @@ def check_place(kind: Any, value: Any) -> None:
             if head is None or head.stage not in kind.stages or not is_finished(value):
                 read_manifest(value, kind.stages, Head)
         case RunDirectory() if isinstance(value, Path):
+            from pipeline.runs.directory import find_finished_run, find_run
+
             (find_finished_run if kind.finished else find_run)(value)
 
 

@@ -19,6 +19,8 @@ import tyro
 
 from pipeline import arguments
 from pipeline.arguments import SYNONYMS
+from pipeline.commands.demo import Demo
+from pipeline.commands.doctor import Doctor
 from pipeline.commands.inspect import Inspect
 from pipeline.commands.plan import Plan
 from pipeline.commands.recipes import Recipes
@@ -60,8 +62,8 @@ GROUPS: dict[str, dict[str, Any]] = {
         "time": arguments.Time,
         "report": Report,
         "inspect": Inspect,
-        "doctor": arguments.Doctor,
-        "demo": arguments.Demo,
+        "doctor": Doctor,
+        "demo": Demo,
     },
 }
 COMMANDS = {name: kind for group in GROUPS.values() for name, kind in group.items()}

@@ -10,7 +10,6 @@ import tyro
 from data.files.paths import is_remote, place
 from pipeline.command import Command
 from pipeline.fields import CacheOptions
-from pipeline.runs.directory import described_by
 from pipeline.terminal import Terminal, print_lines
 
 
@@ -33,6 +32,8 @@ class Inspect(Command):
 
     def check(self) -> None:
         """Checks that the directory holds an artifact, if it is on this machine."""
+        from pipeline.runs.directory import described_by
+
         if not is_remote(self.directory):
             described_by(place(self.directory))
 
