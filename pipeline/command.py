@@ -190,6 +190,7 @@ def _kinds(hint: Any, value: Any) -> Iterator[tuple[Any, Any]]:
         hint = next(part for part in get_args(hint) if part is not type(None))
     if get_origin(hint) is Annotated:
         yield from ((kind, value) for kind in hint.__metadata__)
+        yield from _kinds(get_args(hint)[0], value)
     elif get_origin(hint) is tuple and isinstance(value, tuple):
         for part in value:
             yield from _kinds(get_args(hint)[0], part)
