@@ -88,7 +88,7 @@ MISTAKES = {
     "vocabulary --corpus c --size 999999999 --out o": "--size was 999999999; give a number",
     "vocabulary --corpus c --size 2000 --character-coverage 5 --out o": "coverage was 5;",
     "vocabulary --model none --out o": "A vocabulary was expected at none, which does not exist",
-    "tokenize --corpus none --vocabulary none --out o": "vocabulary output was expected in none",
+    "tokenize --corpus none --vocabulary none --out o": NO_CORPUS,
     "tokenize --corpus c --vocabulary v/sentencepiece.model --out o": "name its directory, v.",
     "pretrain --recipe r --tokens t --out o --hosts.count two": "--hosts.count two; write a whole",
     "vocabulary --corpus c --out o --size 32k": "--size 32k; write a whole number, such as 32000",
