@@ -114,22 +114,22 @@ def options(command: str = "") -> dict[str, Option]:
 
 def _options_of(settings: Any, prefix: str = "") -> dict[str, Option]:
     """Returns the options of a dataclass; those of `hosts` are named `hosts.count` and so on."""
-    found = {}
+    by_name = {}
     for field in fields(settings):
         kind, name = _plain(field.type), prefix + field.name
         if is_dataclass(kind):
-            found |= _options_of(kind, f"{name}.")
-        found[name] = Option(
+            by_name |= _options_of(kind, f"{name}.")
+        by_name[name] = Option(
             _plain(get_args(kind)[0]) if get_origin(kind) is tuple else kind,
             get_origin(kind) is tuple,
             field.default is MISSING and field.default_factory is MISSING,
             tyro.conf.Positional in getattr(field.type, "__metadata__", ()),
         )
-    return found
+    return by_name
 
 
 def _plain(kind: Any) -> Any:
-    """Returns a type without what it says of its values, and without None."""
+    """Returns a type without its annotations, and without None."""
     if get_origin(kind) is Annotated:
         return _plain(get_args(kind)[0])
     if get_origin(kind) in (Union, UnionType):
