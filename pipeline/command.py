@@ -172,7 +172,7 @@ def check_fields(command: Command) -> None:
 
 
 def values(settings: Any, prefix: str = "--") -> Iterator[tuple[str, Any, Any]]:
-    """Yields the option, what its type says and the value of each field that has one."""
+    """Yields option, annotation and value, of each annotation of each field's type."""
     hints = get_type_hints(type(settings), include_extras=True)
     for field in fields(settings):
         option, value = f"{prefix}{field.name.replace('_', '-')}", getattr(settings, field.name)
@@ -183,7 +183,7 @@ def values(settings: Any, prefix: str = "--") -> Iterator[tuple[str, Any, Any]]:
 
 
 def _kinds(hint: Any, value: Any) -> Iterator[tuple[Any, Any]]:
-    """Yields what a type says of a value, and of each part of a tuple."""
+    """Yields the annotations of a value's type, each with the value; of a tuple also its parts'."""
     if value is None or value == "" or value == ():
         return
     if get_origin(hint) in (Union, UnionType):
@@ -201,7 +201,7 @@ def check_value(option: str, kind: Any, value: Any) -> None:
 
     Args:
         option: option that gave it.
-        kind: what its type says.
+        kind: an annotation of its type.
         value: the value.
 
     Raises:
@@ -219,7 +219,7 @@ def check_place(kind: Any, value: Any) -> None:
     """Checks what lies at a place of this machine.
 
     Args:
-        kind: what the type of a field says.
+        kind: an annotation of a field's type.
         value: its value.
 
     Raises:
