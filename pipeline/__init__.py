@@ -34,6 +34,6 @@ time.json, evaluation/, tensorboard/ and, once it is finished, manifest.json.
 
 A command line becomes a command in `cli` and `command_line`. A command declares itself by the types
 of `fields`, is checked by `command`, and yields jobs, which describe, lock, claim and finish their
-output by `stage` and `artifacts`. Their work has a folder: `corpus/`, `curation/` and `tokens/` on `beam/`; `training/` and `runs/` with `recipe/` on
-`hardware/`; `planning/`; `reporting/`.
+output by `stage` and `artifacts`. Their work has a folder: `corpus/`, `curation/` and `tokens/` on
+`beam/`; `training/` and `runs/` with `recipe/` on `hardware/`; `planning/`; `reporting/`.
 """

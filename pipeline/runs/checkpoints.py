@@ -12,9 +12,6 @@ hosts are there. What makes a checkpoint whole is a small record that the first 
 an atomic rename or one upload. Only then are older checkpoints deleted. A kill at any time leaves
 the last whole one. Arrays are numbered, because their names hold characters that stores treat
 differently. docs/decisions/exact-resume.md, docs/decisions/object-stores.md.
-
-Runs of before have checkpoints that Orbax wrote, each in a folder of its own, which holds Zarr
-arrays by name in one OCDBT database. They are read and deleted like the others.
 """
 
 import secrets
@@ -57,7 +54,6 @@ from pipeline.runs.directory import (
     CheckpointRecord,
     arrays_folder,
     free_name,
-    is_of_orbax,
     record_path,
     remove_unfinished,
     steps_in,
@@ -147,8 +143,6 @@ class Checkpoints:
     def _forget(self, step: int) -> None:
         """Removes a checkpoint, its record first: what a kill leaves is an unfinished save."""
         folder = arrays_folder(self.directory, step)
-        if isinstance(folder, Path) and is_of_orbax(self.directory, step):
-            folder = folder.rename(folder.with_name(f"{step}-removed"))
         remove(record_path(self.directory, step))
         remove(folder)
 
@@ -246,15 +240,12 @@ class Checkpoints:
         """Renames a damaged checkpoint, which is never deleted, so that its step can be saved.
 
         Returns:
-            The new path or address of its record, or of the folder that Orbax wrote.
+            The new path or address of its record.
         """
         return self.directory / on_first_host(lambda: self._rename(step))
 
     def _rename(self, step: int) -> str:
         name = free_name(self.directory, step)
-        if isinstance(self.directory, Path) and is_of_orbax(self.directory, step):
-            (self.directory / str(step)).rename(self.directory / name)
-            return name
         record = record_path(self.directory, step)
         write_bytes(self.directory / f"{name}.json", read_bytes(record))
         remove(record)

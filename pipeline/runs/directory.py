@@ -5,7 +5,6 @@
     best.json                    the best step of a fine-tuned run
     checkpoints/200.json         a checkpoint's record, written when all arrays are there
     checkpoints/200-1f0c.../     its arrays, by number
-    checkpoints/200/             a checkpoint of an earlier version, which Orbax wrote
 
 A save writes below a name that no other start of the run uses, and the record comes last, by an
 atomic rename or one upload. A folder without a record is the rest of a killed save.
@@ -74,9 +73,8 @@ OF_STEP = re.compile(r"(routing-|gaps-)?step=(0|[1-9][0-9]{0,17})\.parquet")
 DAMAGED = "damaged"
 _RECORD = re.compile(r"(0|[1-9][0-9]*)\.json")
 _ANY_RECORD = re.compile(rf"(?:{DAMAGED}-)?(0|[1-9][0-9]*)(?:-[0-9]+)?\.json")
-_OF_ORBAX = re.compile(rf"(0|[1-9][0-9]*)|{DAMAGED}-[0-9]+-[0-9]+")
 _RENAMED_RECORD = re.compile(r"(0|[1-9][0-9]*)\.json.+(?<!\.tmp)")
-_BEGUN = re.compile(r"(0|[1-9][0-9]*)-(?:[0-9a-f]{8}|removed)")  # a save, a removal of Orbax's
+_BEGUN = re.compile(r"(0|[1-9][0-9]*)-[0-9a-f]{8}")  # the folder of a save
 UPCYCLED = "upcycled"  # name of the dense run among the inputs of a run that began as it
 Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 
@@ -317,21 +315,13 @@ class CheckpointRecord(Struct, frozen=True):
 
 def steps_in(checkpoints: Place) -> list[int]:
     """Returns the steps of all whole checkpoints, in order; none if there is no directory."""
-    names = names_in(checkpoints)
-    matches = [_RECORD.fullmatch(name) for name in names]
-    if isinstance(checkpoints, Path):
-        matches += [_OF_ORBAX.fullmatch(name) for name in names]
-    return sorted({int(match[1]) for match in matches if match and match[1]})
+    matches = [_RECORD.fullmatch(name) for name in names_in(checkpoints)]
+    return sorted(int(match[1]) for match in matches if match)
 
 
 def record_path(checkpoints: Place, step: int) -> Place:
     """Returns the path or address of a checkpoint's record."""
     return checkpoints / f"{step}.json"
-
-
-def is_of_orbax(checkpoints: Place, step: int) -> bool:
-    """Returns whether Orbax wrote a checkpoint, in an earlier version: only on a disk."""
-    return isinstance(checkpoints, Path) and not exists(record_path(checkpoints, step))
 
 
 def arrays_folder(checkpoints: Place, step: int) -> Place:
@@ -340,8 +330,6 @@ def arrays_folder(checkpoints: Place, step: int) -> Place:
     Raises:
         DataError: if its record is damaged or cannot be read.
     """
-    if is_of_orbax(checkpoints, step):
-        return checkpoints / str(step)
     return checkpoints / read_json(record_path(checkpoints, step), CheckpointRecord).folder
 
 

@@ -19,7 +19,7 @@ from data.files.stores import kvstore
 from model.mixing import ARRAYS, FINGERPRINTS, host_fingerprint
 from pipeline.errors import ArtifactError
 from pipeline.runs.checkpoint_errors import damage_error, lacks_room, read_error
-from pipeline.runs.directory import CheckpointRecord, arrays_folder, is_of_orbax, record_path
+from pipeline.runs.directory import CheckpointRecord, record_path
 
 UNCACHED = {"cache_pool": {"total_bytes_limit": 0}}  # JAX would keep 10 GB of what was read
 # Files of zeros are written too, so that one that is missing is an error and not zeros.
@@ -30,12 +30,9 @@ AHEAD = 8  # arrays that are read at one time
 
 def array_spec(folder: Place, number: int) -> dict[str, Any]:
     """Returns TensorStore's JSON of an array in a folder."""
-    return {"driver": "zarr3", "kvstore": _kvstore(folder / str(number)), "context": UNCACHED}
-
-
-def _kvstore(folder: Place) -> dict[str, Any]:
-    """Returns TensorStore's JSON of a folder."""
-    return {"driver": "file", "path": f"{folder}/"} if isinstance(folder, Path) else kvstore(folder)
+    place = folder / str(number)
+    where = {"driver": "file", "path": f"{place}/"} if isinstance(place, Path) else kvstore(place)
+    return {"driver": "zarr3", "kvstore": where, "context": UNCACHED}
 
 
 def array_specs(checkpoints: Place, step: int, names: Collection[str]) -> list[dict[str, Any]]:
@@ -44,13 +41,6 @@ def array_specs(checkpoints: Place, step: int, names: Collection[str]) -> list[d
     Raises:
         ValueError: if its record is damaged or lacks one.
     """
-    if is_of_orbax(checkpoints, step):
-        database = {
-            "driver": "ocdbt",
-            "base": _kvstore(arrays_folder(checkpoints, step) / "default"),
-        }
-        kvstores = [{**database, "path": f"{name}/"} for name in names]
-        return [{"driver": "zarr", "kvstore": at, "context": UNCACHED} | READ for at in kvstores]
     record = read_record(checkpoints, step)
     folder = checkpoints / record.folder
     return [array_spec(folder, record.arrays.index(name)) | READ for name in names]
@@ -77,7 +67,7 @@ def verify_checkpoint(checkpoints: Place, step: int, parameters: int | None) -> 
 
     Args:
         checkpoints: directory or address of the checkpoints.
-        step: step of one that Orbax did not write.
+        step: its step.
         parameters: number of the run's weights; None if it was not recorded.
 
     Raises:

@@ -1,7 +1,6 @@
 """What a run achieved, step by step, from its evaluations and its log: losses, speed and time.
 
-The end of a training and `mswitch inspect` show it. Only files are read, without JAX, but for
-checkpoints that Orbax wrote.
+The end of a training and `mswitch inspect` show it. Only files are read, without JAX.
 """
 
 import math
@@ -24,7 +23,6 @@ from pipeline.errors import ArtifactError
 from pipeline.runs.directory import (
     best_step,
     find_run,
-    is_of_orbax,
     recorded_changes,
     recorded_scores,
     saved_steps,
@@ -169,24 +167,12 @@ def inspect_run(directory: Place, console: Console) -> None:
             f"are {steps}; restore the files of the last, or train the run again."
         )
     for step in steps:
-        _verify(directory, step, about.parameters)
+        verify_checkpoint(directory / "checkpoints", step, about.parameters)
     print_progress(directory, console)
     console.print(
         f"trained to step {trained_to}; checkpoints at steps {words_of(steps)}, every array "
         "matches its fingerprint"
     )
-
-
-def _verify(directory: Place, step: int, parameters: int | None) -> None:
-    """Checks every array of a checkpoint, the optimizer's too."""
-    checkpoints = directory / "checkpoints"
-    if not is_of_orbax(checkpoints, step):
-        verify_checkpoint(checkpoints, step, parameters)
-        return
-    # Fingerprints of Orbax's arrays are in the order of a state's structure, which JAX has.
-    from pipeline.runs.opened_run import load_run, restore_state
-
-    restore_state(directory, load_run(directory)[1], step)
 
 
 def print_unfinished(directory: Place, console: Console) -> None:

@@ -3,7 +3,6 @@
 import errno
 import itertools
 import shutil
-import tarfile
 import threading
 import time
 from pathlib import Path
@@ -27,11 +26,8 @@ from model.sharding.layouts import with_shardings
 from pipeline.runs import checkpoints as runs_checkpoints
 from pipeline.runs.checkpoint_errors import CheckpointError, NoRoomError
 from pipeline.runs.checkpoints import Checkpoints
-from pipeline.runs.directory import checkpoint_read, saved_steps, steps_in
-from pipeline.runs.opened_run import load_run, restore
+from pipeline.runs.directory import steps_in
 from pipeline.training.loop import resume
-
-FIXTURE = Path(__file__).parents[2] / "fixture/artifacts.tar.xz"  # with runs that Orbax wrote
 
 
 @pytest.fixture
@@ -293,51 +289,6 @@ def test_a_file_that_one_host_alone_reads_is_missed_by_both(tmp_path):
         assert "restored 1" in host.err
 
 
-@pytest.fixture
-def of_orbax(tmp_path):
-    """A run with the checkpoints 2 and 4, written by Orbax 0.12."""
-    with tarfile.open(FIXTURE) as archive:
-        members = [one for one in archive.getmembers() if one.name.split("/")[0] == "mt5"]
-        archive.extractall(tmp_path, members, filter="data")
-    return tmp_path / "mt5"
-
-
-def test_checkpoints_that_orbax_wrote_are_read_and_deleted_like_others(of_orbax):
-    folder = of_orbax / "checkpoints"
-    assert saved_steps(of_orbax) == [2, 4]
-    assert checkpoint_read("weights", of_orbax, 4).files > 20
-    _, network = load_run(of_orbax)
-    before = restore(of_orbax, network, 4)[0]
-    checkpoints = Checkpoints(folder)
-    checkpoints.forget_unfinished()
-    state, step, _ = resume(checkpoints, network)
-    assert (step, int(state.step)) == (4, 4)
-    assert_close(state.arrays, before, rtol=0)
-    checkpoints.save(5, state)
-    checkpoints.close()
-    assert sorted(path.name.partition("-")[0] for path in folder.iterdir()) == ["4", "5", "5.json"]
-
-
-@pytest.mark.parametrize("how", ["missing", "altered"])
-def test_damage_of_what_orbax_wrote_is_noticed_and_it_is_set_aside(of_orbax, how):
-    folder = of_orbax / "checkpoints"
-    chunks = (folder / "4/default/ocdbt.process_0/d").iterdir()
-    largest = max(chunks, key=lambda path: path.stat().st_size)
-    if how == "missing":
-        largest.unlink()
-    else:
-        content = bytearray(largest.read_bytes())
-        content[len(content) // 2] ^= 1
-        largest.write_bytes(content)
-    checkpoints = Checkpoints(folder)
-    _, step, messages = resume(checkpoints, load_run(of_orbax)[1])
-    assert step == 2
-    assert f"It was moved to {folder}/damaged-4-0; resuming from 2." in messages[0]
-    checkpoints.forget_unfinished()
-    assert (folder / "damaged-4-0/default").is_dir()
-    assert checkpoints.steps() == [2]
-
-
 def test_a_run_may_be_copied_between_a_disk_and_a_store(in_store, folder, tmp_path):
     _, state = saved(in_store, 1)
     shutil.copytree(folder, tmp_path / "copy")
@@ -349,7 +300,6 @@ def test_what_is_no_checkpoint_is_none(folder, in_store):
     for name in ("01.json", "damaged-2-0.json", "damaged-2-1", "3", "-4.json"):
         (folder / name).write_text("{}")
     assert steps_in(in_store) == []
-    assert steps_in(folder) == [3]
 
 
 def test_other_stores_hold_no_checkpoints():

@@ -6,6 +6,7 @@ from pathlib import Path
 import jax
 import pytest
 
+from data.files.atomic import write_text
 from pipeline.errors import ArtifactError
 from pipeline.recipe import named
 from pipeline.runs import opened_run
@@ -20,8 +21,8 @@ def others(monkeypatch):
 
 
 def saved(run: Path, step: int) -> Path:
-    path = run / f"checkpoints/{step}"
-    path.mkdir(parents=True)
+    path = run / f"checkpoints/{step}.json"
+    write_text(path, "")
     return path
 
 
@@ -30,7 +31,7 @@ def test_a_host_waits_for_what_others_see(tmp_path, others):
     late = threading.Timer(0.1, saved, [tmp_path, 6])
     late.start()
     wait_until_seen(tmp_path)
-    assert (tmp_path / "checkpoints/6").exists()
+    assert (tmp_path / "checkpoints/6.json").exists()
     late.join()
 
 

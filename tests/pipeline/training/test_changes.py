@@ -2,6 +2,7 @@
 
 import pytest
 
+from data.files.atomic import write_text
 from pipeline.artifacts import CLAIM, claim, read_head
 from pipeline.errors import ArtifactError
 from pipeline.runs.directory import recorded_changes
@@ -22,7 +23,7 @@ def of_mixtures(*found: tuple) -> dict:
 def test_evaluations_after_the_last_checkpoint_go_with_other_settings(tmp_path):
     """They would be of steps that no run of these settings makes."""
     claim(tmp_path, "pretrain", SETTINGS, {})
-    (tmp_path / "checkpoints/6").mkdir(parents=True)
+    write_text(tmp_path / "checkpoints/6.json", "")
     folder = tmp_path / "evaluation"
     folder.mkdir()
     for step in (4, 6, 8, 12):
@@ -43,7 +44,7 @@ def test_a_run_made_longer_is_evaluated_where_one_planned_that_long_is(tmp_path,
     """Every 4 steps: step 10 was evaluated only because it was the last."""
     there = SETTINGS | {"steps": end}
     claim(tmp_path, "pretrain", there, {})
-    (tmp_path / f"checkpoints/{end}").mkdir(parents=True)
+    write_text(tmp_path / f"checkpoints/{end}.json", "")
     folder = tmp_path / "evaluation"
     folder.mkdir()
     for step in {4, 8, end}:
