@@ -28,8 +28,9 @@ import pyarrow.parquet as pq
 import tyro
 
 from data.urls import host_of
-from pipeline.arguments import Clean, Score, Select, Withdraw
-from pipeline.commands import clean, score, select, withdraw
+from pipeline.arguments import Clean, Select, Withdraw
+from pipeline.commands import clean, select, withdraw
+from pipeline.commands.score import Score
 from pipeline.corpus import near_duplicates
 
 RESULTS = Path(__file__).parents[1] / "results/late_rules.json"
@@ -144,7 +145,7 @@ def seconds_of(paths: list[str], rules: Any, out: str) -> dict[str, Any]:
     with timed(seconds, "clean"):
         clean.run(Clean(input=tuple(paths), rules=rules, out=corpus, beam=ONE_PROCESS))
     with timed(seconds, "score"):
-        score.run(Score(corpus=corpus, out=scores, beam=ONE_PROCESS))
+        Score(corpus=corpus, out=scores, beam=ONE_PROCESS).run()
     with timed(seconds, "select"):
         select.run(
             Select(

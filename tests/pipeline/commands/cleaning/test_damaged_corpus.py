@@ -13,10 +13,11 @@ from small_corpora import texts_of, write_corpus
 
 from data.errors import DataError
 from data.files.digests import digest_of_contents
-from pipeline.arguments import Clean, Score, Select, Withdraw
+from pipeline.arguments import Clean, Select, Withdraw
 from pipeline.artifacts import MANIFEST
-from pipeline.commands import clean, score, select, withdraw
+from pipeline.commands import clean, select, withdraw
 from pipeline.commands.inspect import Inspect
+from pipeline.commands.score import Score
 from pipeline.errors import ArtifactError
 from pipeline.tokens.write import _tokenize
 
@@ -36,7 +37,7 @@ def made(tmp_path_factory) -> Path:
     """A corpus of one language with two files, its scores, and a list that names one page."""
     directory = tmp_path_factory.mktemp("made")
     write_corpus(directory / "corpus", {"sw": texts_of("sw", 9)})
-    score.run(Score(corpus=str(directory / "corpus"), out=str(directory / "scores")))
+    Score(corpus=str(directory / "corpus"), out=str(directory / "scores")).run()
     (directory / "list.txt").write_text("https://site0.sw.example/page/0\n")
     robots = {"host": "site1.sw.example", "robots": "User-agent: *\nDisallow: /"}
     (directory / "robots.jsonl").write_text(json.dumps(robots))
@@ -51,8 +52,8 @@ def commands(at: Path) -> dict[str, Callable[[], object]]:
     asked = replace(chosen, robots=(str(at / "robots.jsonl"),), out=str(at / "asked"))
     listed = Withdraw(corpus=corpus, sites=(str(at / "list.txt"),), reason="a request")
     return {
-        "inspect": lambda: Inspect(directory=corpus).run(),
-        "score": lambda: score.run(Score(corpus=corpus, out=str(at / "rescored"))),
+        "inspect": Inspect(directory=corpus).run,
+        "score": Score(corpus=corpus, out=str(at / "rescored")).run,
         "select": lambda: select.run(chosen),
         "select by robots.txt": lambda: select.run(asked),
         "withdraw": lambda: withdraw.run(listed),
@@ -94,7 +95,7 @@ def test_a_file_that_the_manifest_does_not_list_is_refused(made, tmp_path):
     one = min((tmp_path / "corpus/pages/sw").iterdir())
     shutil.copy(one, one.with_name("train-00002-of-00002.parquet"))
     with pytest.raises(ArtifactError, match=r"train-00002-of-00002\.parquet is in no line of"):
-        score.run(Score(corpus=str(tmp_path / "corpus"), out=str(tmp_path / "scores")))
+        Score(corpus=str(tmp_path / "corpus"), out=str(tmp_path / "scores")).run()
 
 
 def test_pages_are_compared_before_they_are_tokenized(made):

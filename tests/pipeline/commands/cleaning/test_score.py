@@ -16,9 +16,8 @@ from data.errors import DataError
 from data.files import parquet_files
 from data.language_id import columns
 from pipeline import cli
-from pipeline.arguments import Score
 from pipeline.artifacts import MANIFEST
-from pipeline.commands.score import intents, run
+from pipeline.commands.score import Score
 from pipeline.curation.score import ScoreFile, ScoresManifest, read_scores, thresholds_of
 from pipeline.errors import ArtifactError
 
@@ -37,7 +36,7 @@ def corpus(tmp_path_factory):
 def scores(corpus):
     """Its scores, which change nothing of it."""
     out, before = corpus.with_name("scores"), contents(corpus)
-    run(Score(corpus=str(corpus), out=str(out)))
+    Score(corpus=str(corpus), out=str(out)).run()
     assert contents(corpus) == before
     return out
 
@@ -50,13 +49,13 @@ def test_a_corpus_that_lacks_a_file_is_refused(corpus, tmp_path):
     shutil.copytree(corpus, tmp_path / "corpus")
     next((tmp_path / "corpus").glob("pages/sw/train-*.parquet")).unlink()
     with pytest.raises(ArtifactError, match=r"pages/sw/train-.* is missing; restore its files"):
-        run(Score(corpus=str(tmp_path / "corpus"), out=str(tmp_path / "scores")))
+        Score(corpus=str(tmp_path / "corpus"), out=str(tmp_path / "scores")).run()
 
 
 def test_a_benchmark_that_is_not_there_is_refused(corpus, tmp_path):
     asked = Score(corpus=str(corpus), out=str(tmp_path / "scores"), benchmarks=("no.jsonl",))
     with pytest.raises(DataError, match=r"The benchmark no\.jsonl does not exist; check its path"):
-        run(asked)
+        asked.run()
     assert not (tmp_path / "scores").exists()
 
 
@@ -66,18 +65,20 @@ def test_globs_of_benchmarks_are_the_files_that_they_match(corpus, tmp_path):
         (tmp_path / f"{name}.jsonl").write_text(json.dumps({"text": text}))
     asked = Score(corpus=str(corpus), out=str(tmp_path / "scores"))
     by_name = tuple(str(tmp_path / f"{name}.jsonl") for name in "ab")
-    (named,) = intents(replace(asked, benchmarks=by_name))
-    (matched,) = intents(replace(asked, benchmarks=(str(tmp_path / "*.jsonl"),)))
+    (named,) = [job.intent() for job in replace(asked, benchmarks=by_name).jobs()]
+    (matched,) = [
+        job.intent() for job in replace(asked, benchmarks=(str(tmp_path / "*.jsonl"),)).jobs()
+    ]
     assert matched == named
     with pytest.raises(DataError, match=r"The benchmark .*/\*\.tsv does not exist"):
-        run(replace(asked, benchmarks=(str(tmp_path / "*.tsv"),)))
+        replace(asked, benchmarks=(str(tmp_path / "*.tsv"),)).run()
 
 
 def test_an_identifier_that_cannot_be_loaded_is_refused_before_any_worker(corpus, tmp_path):
     (tmp_path / "model.bin").write_bytes(b"no model")
     asked = Score(corpus=str(corpus), out=str(tmp_path / "scores"))
     with pytest.raises(DataError, match=r"model\.bin"):
-        run(replace(asked, language_identifier=str(tmp_path / "model.bin")))
+        replace(asked, language_identifier=str(tmp_path / "model.bin")).run()
     assert not (tmp_path / "scores").exists()
 
 
@@ -116,7 +117,7 @@ def test_thresholds_are_derived_from_all_pages_of_a_language(corpus, scores):
 
 def test_batches_do_not_change_the_scores(corpus, scores, tmp_path, monkeypatch):
     monkeypatch.setattr(parquet_files, "ROWS", 2)
-    run(Score(corpus=str(corpus), out=str(tmp_path / "again")))
+    Score(corpus=str(corpus), out=str(tmp_path / "again")).run()
     assert tables(tmp_path / "again") == tables(scores)
 
 
@@ -133,14 +134,14 @@ def test_killed_scores_go_on_and_finished_files_are_not_read_again(
 
     monkeypatch.setattr(ScoreFile, "__call__", killed)
     with pytest.raises(RuntimeError, match="KeyboardInterrupt"):
-        run(Score(corpus=str(corpus), out=str(out)))
+        Score(corpus=str(corpus), out=str(out)).run()
     assert len(done) == 4
     first = set(done)
     done.clear()
     monkeypatch.setattr(
         ScoreFile, "__call__", lambda step, number: (done.append(number), work(step, number))[1]
     )
-    run(Score(corpus=str(corpus), out=str(out)))
+    Score(corpus=str(corpus), out=str(out)).run()
     assert not first & set(done)
     assert tables(out) == tables(scores)
     manifests = [json.loads((one / MANIFEST).read_text()) for one in (out, scores)]

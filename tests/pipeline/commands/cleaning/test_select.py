@@ -15,11 +15,11 @@ from data.curation.thresholds import Thresholds
 from data.errors import DataError
 from data.languages import NO_LANGUAGE
 from pipeline import cli
-from pipeline.arguments import Score, Select, Withdraw
+from pipeline.arguments import Select, Withdraw
 from pipeline.artifacts import MANIFEST
 from pipeline.beam.workspace import Wave, Waves, Workspace
 from pipeline.commands import select as select_command
-from pipeline.commands.score import run as score
+from pipeline.commands.score import Score
 from pipeline.commands.withdraw import run as withdraw
 from pipeline.corpus.pages import has_unique_lines, read_corpus, training_pages
 from pipeline.curation.robots import AskRobots, ListHosts
@@ -55,7 +55,7 @@ def corpus(tmp_path_factory):
 def scores(corpus):
     """Its scores."""
     out = corpus.with_name("scores")
-    score(Score(corpus=str(corpus), out=str(out)))
+    Score(corpus=str(corpus), out=str(out)).run()
     return out
 
 
@@ -210,7 +210,7 @@ def test_a_second_selection_keeps_licence_and_history(selected, tmp_path, capfd)
     manifest = json.loads((corpus / MANIFEST).read_text())
     told = {"license": "odc-by", "withdrawals": [{"key": "0", "hosts": {}, "languages": {}}]}
     (corpus / MANIFEST).write_text(json.dumps(manifest | told))
-    score(Score(corpus=str(corpus), out=str(scores)))
+    Score(corpus=str(corpus), out=str(scores)).run()
     select_command.run(Select(corpus=str(corpus), scores=str(scores), out=str(out), quality="none"))
     found = json.loads((out / MANIFEST).read_text())
     assert found["license"] == "odc-by"
@@ -226,7 +226,7 @@ def test_a_second_selection_keeps_licence_and_history(selected, tmp_path, capfd)
     rows = [{"text": " ".join(map(str, range(20)))}]
     (tmp_path / "xnli.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     named = {"out": str(tmp_path / "named"), "quality": "none"}
-    score(Score(corpus=str(corpus), out=f"{scores}-2", benchmarks=(str(tmp_path / "xnli.jsonl"),)))
+    Score(corpus=str(corpus), out=f"{scores}-2", benchmarks=(str(tmp_path / "xnli.jsonl"),)).run()
     select_command.run(Select(corpus=str(corpus), scores=f"{scores}-2", **named))
     assert "- benchmarks: xnli.jsonl" in (tmp_path / "named/README.md").read_text()
     assert "No benchmark was scored" not in capfd.readouterr().err
@@ -258,7 +258,7 @@ def test_where_cleaning_compares_no_lines_none_are_counted(corpus, scores, tmp_p
     manifest = json.loads((other / MANIFEST).read_text())
     manifest["rules"]["name"] = "none"
     (other / MANIFEST).write_text(json.dumps(manifest))
-    score(Score(corpus=str(other), out=str(tmp_path / "scores")))
+    Score(corpus=str(other), out=str(tmp_path / "scores")).run()
     asked = Select(
         corpus=str(other),
         scores=str(tmp_path / "scores"),

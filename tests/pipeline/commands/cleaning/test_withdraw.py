@@ -13,11 +13,11 @@ from small_corpora import record_files, rows_in, texts_of, write_corpus
 from data.reading.page import BROKEN, BrokenRecord
 from data.reading.records import address_of
 from pipeline import cli
-from pipeline.arguments import Clean, Score, Select, Withdraw
+from pipeline.arguments import Clean, Select, Withdraw
 from pipeline.artifacts import CLAIM, MANIFEST
 from pipeline.beam.workspace import Workspace
 from pipeline.commands import withdraw as withdraw_command
-from pipeline.commands.score import intents as intents_of_score
+from pipeline.commands.score import Score
 from pipeline.commands.select import intents as intents_of_select
 from pipeline.commands.withdraw import intents, run
 from pipeline.corpus import read as broken_records
@@ -202,7 +202,7 @@ def test_commands_that_read_a_corpus_see_an_unfinished_withdrawal(unfinished, si
     place = str(unfinished)
     for read in (
         lambda: corpus_digests([place]),  # of vocabulary and tokenize
-        lambda: intents_of_score(Score(corpus=place, out=out)),
+        lambda: [job.intent() for job in Score(corpus=place, out=out).jobs()],
         lambda: intents_of_select(Select(corpus=place, scores=out, out=out)),
         lambda: complete_arguments(Clean(onto=place, input=("x.wet",), out=out), 1),
     ):

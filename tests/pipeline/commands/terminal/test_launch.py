@@ -22,7 +22,8 @@ from data.errors import DataError
 from pipeline import arguments
 from pipeline.beam.options import check_workers_reach, pipeline_options
 from pipeline.command_line import split_beam_options
-from pipeline.commands import clean, estimate, score
+from pipeline.commands import clean, estimate
+from pipeline.commands.score import Score
 from pipeline.corpus import job as new_job
 from pipeline.corpus import submission
 from pipeline.corpus.lines import LINE_KEY
@@ -153,14 +154,14 @@ def test_paths_of_this_machine_are_refused_for_workers_elsewhere(tmp_path, given
 
 @pytest.mark.parametrize("given", ELSEWHERE)
 def test_scores_of_workers_elsewhere_take_no_model_of_this_machine(tmp_path, given):
-    asked = arguments.Score(
+    asked = Score(
         corpus="gs://bucket/corpus",
         out="gs://bucket/scores",
         language_identifier=f"{tmp_path}/lid.176.bin",
         beam=tuple(given),
     )
     with pytest.raises(DataError, match=r"lid\.176\.bin' was given, a path of this machine"):
-        score.run(asked)
+        asked.run()
 
 
 @pytest.mark.parametrize("given", SHARED)
