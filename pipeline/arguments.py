@@ -6,7 +6,7 @@ takes a fraction of a second. Everything after a lone `--` is passed to Beam unc
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 import tyro
 
@@ -35,9 +35,6 @@ class StageArguments:
     dry_run: bool = False
     """Print what would be read and written, and refuse what the command would refuse; write
     nothing."""
-
-
-PersonalData = Literal["email", "ip", "phone", "national_number"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,61 +82,6 @@ class Clean(StageArguments):
     rules' own if left out, or 0."""
     license: str | None = None
     """Licence that the dataset card declares, by the hub's name (odc-by, cc0-1.0, ...)."""
-    beam: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Select(StageArguments):
-    """Write a corpus of the pages that late rules keep: by scores, lists and robots.txt.
-
-    Options after a lone -- go to Beam.
-    """
-
-    example: ClassVar = "--corpus corpus --scores scores --out selected"
-
-    corpus: str
-    """Directory that `mswitch clean` wrote, local or on an object store."""
-    scores: str
-    """Directory that `mswitch score` wrote for this corpus."""
-    out: str
-    """Directory for the new corpus: pages/, rejected/ and manifest.json."""
-    quality: str = "corpus"
-    """corpus (thresholds from the scores of each language), none, or a directory of FineWeb2's YAML
-    files, one per language."""
-    languages: bool = True
-    """Remove pages that the combined identification calls noise or another language."""
-    least_language_share: float = 0.5
-    """Least share of a page's characters that must be in its language."""
-    benchmarks: bool = True
-    """Remove pages that share an n-gram of 13 words with a benchmark."""
-    blocked: tuple[str, ...] = ()
-    """Files of blocked domains and addresses, one per line, plain or .gz."""
-    opted_out: tuple[str, ...] = ()
-    """Files of domains and addresses whose owners opted out, one per line, plain or .gz."""
-    robots: tuple[str, ...] = ()
-    """Files or globs with robots.txt: *.warc.gz of a crawl, or *.jsonl with "host" and "robots"."""
-    robot: str = "CCBot"
-    """Name of the robot that robots.txt is read for."""
-    mask: tuple[PersonalData, ...] = ()
-    """Kinds of personal data to mask in the pages that stay."""
-    beam: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Withdraw(StageArguments):
-    """Remove domains or pages from a corpus; only the files that hold them are written again.
-
-    Options after a lone -- go to Beam.
-    """
-
-    example: ClassVar = "--corpus corpus --sites sites.txt --reason 'asked by their owners'"
-
-    corpus: str
-    """Directory that `mswitch clean` or `mswitch select` wrote, local or on an object store."""
-    sites: tuple[str, ...]
-    """Files of domains and addresses to remove, one per line, plain or .gz."""
-    reason: str
-    """Reason, which the manifest keeps."""
     beam: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
 
 

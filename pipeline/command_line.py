@@ -27,8 +27,10 @@ from pipeline.commands.plan import Plan
 from pipeline.commands.recipes import Recipes
 from pipeline.commands.report import Report
 from pipeline.commands.score import Score
+from pipeline.commands.select import Select
 from pipeline.commands.tokenize import Tokenize
 from pipeline.commands.vocabulary import Vocabulary
+from pipeline.commands.withdraw import Withdraw
 from pipeline.errors import ArtifactError
 from pipeline.terminal import broken, print_lines
 
@@ -38,8 +40,8 @@ GROUPS: dict[str, dict[str, Any]] = {
         "clean": arguments.Clean,
         "estimate": arguments.Estimate,
         "score": Score,
-        "select": arguments.Select,
-        "withdraw": arguments.Withdraw,
+        "select": Select,
+        "withdraw": Withdraw,
     },
     "tokens": {
         "vocabulary": Vocabulary,

@@ -61,11 +61,6 @@ def check_first(command: object) -> None:
         case arguments.Estimate():
             check_estimate(command)
             _check_inputs(command.input)
-        case arguments.Withdraw():
-            _check_corpora([command.corpus])
-        case arguments.Select():
-            _check_corpora([command.corpus])
-            _check_output(command.scores, "score")
         case arguments.Pretrain():
             check_seeds(command.seeds, command.overrides)
             requested_recipe(command)

@@ -28,9 +28,11 @@ import pyarrow.parquet as pq
 import tyro
 
 from data.urls import host_of
-from pipeline.arguments import Clean, Select, Withdraw
-from pipeline.commands import clean, select, withdraw
+from pipeline.arguments import Clean
+from pipeline.commands import clean
 from pipeline.commands.score import Score
+from pipeline.commands.select import Select
+from pipeline.commands.withdraw import Withdraw
 from pipeline.corpus import near_duplicates
 
 RESULTS = Path(__file__).parents[1] / "results/late_rules.json"
@@ -147,23 +149,19 @@ def seconds_of(paths: list[str], rules: Any, out: str) -> dict[str, Any]:
     with timed(seconds, "score"):
         Score(corpus=corpus, out=scores, beam=ONE_PROCESS).run()
     with timed(seconds, "select"):
-        select.run(
-            Select(
-                corpus=corpus,
-                scores=scores,
-                out=selected,
-                mask=("email", "ip", "phone", "national_number"),
-                beam=ONE_PROCESS,
-            )
-        )
+        Select(
+            corpus=corpus,
+            scores=scores,
+            out=selected,
+            mask=("email", "ip", "phone", "national_number"),
+            beam=ONE_PROCESS,
+        ).run()
     urls = [url for path in glob.glob(f"{selected}/pages/*/*.parquet") for url in urls_of(path)]
     hosts = sorted({host_of(url) for url in urls})[::100] or ["nobody.example"]
     listed = Path(out, "sites.txt")
     listed.write_text("\n".join(hosts) + "\n", encoding="utf-8")
     with timed(seconds, "withdraw"):
-        withdraw.run(
-            Withdraw(corpus=selected, sites=(str(listed),), reason="a test", beam=ONE_PROCESS)
-        )
+        Withdraw(corpus=selected, sites=(str(listed),), reason="a test", beam=ONE_PROCESS).run()
     kept = sum(pq.read_metadata(path).num_rows for path in glob.glob(f"{corpus}/pages/*/*.parquet"))
     manifest = json.loads(Path(corpus, "manifest.json").read_text(encoding="utf-8"))
     return seconds | {"pages": manifest["input"]["records"], "kept": kept, "selected": len(urls)}

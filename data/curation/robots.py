@@ -57,7 +57,6 @@ PATH = "/robots.txt"
 MOST_REDIRECTS = 5
 LONGEST_ADDRESS = 2048  # characters; redirects are held in memory
 USER_AGENT = "CCBot"  # Common Crawl's, whose pages most corpora are made of
-PRODUCT_TOKEN = re.compile("[A-Za-z0-9_-]+").fullmatch
 MOST_WILDCARDS = 5_000  # 0.01 s per page; as many as fit into 500 kB would take 0.05 s
 LINE = re.compile(
     r"(?:(?P<name>user-agent|useragent|user\s+agent)|(?P<allow>allow)"

@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from msgspec import Struct, to_builtins
 
 from data.corpus_manifest import interval
@@ -171,3 +173,43 @@ def total(tallies: Iterable[Tally]) -> Tally:
         for reason, places in tally.broken.items():
             sums.broken[reason] = sorted(sums.broken.get(reason, []) + places)[:SAMPLES]
     return sums
+
+
+def count_kept(counts: Tally, language: str, pages: pa.Table) -> None:
+    """Counts pages that stay: by split, characters, and probability of their language."""
+    for split, number in value_counts(pages["split"]):
+        counts.add("kept", language, split, number)
+    counts.add("characters", language, number=_sum_lengths("utf8_length", pages))
+    for probability in pages["language_probability"].to_pylist():
+        counts.add("confidence", language, interval(probability))
+
+
+def count_gone(counts: Tally, language: str, pages: pa.Table) -> None:
+    """Counts pages that leave, by reason."""
+    for reason, number in value_counts(pages["reason"]):
+        counts.add("rejected", language, reason, number)
+        of_reason = pages.filter(pc.call_function("equal", [pages["reason"], reason]))
+        for measure, length in (("characters", "utf8_length"), ("bytes", "binary_length")):
+            counts.add(f"rejected_{measure}", language, reason, _sum_lengths(length, of_reason))
+
+
+def count_lost(counts: Tally, language: str, pages: pa.Table, *, unique_lines: bool) -> None:
+    """Counts what no page has after these left: their near-duplicates, and lines if unique."""
+    if unique_lines:
+        lines = sum(text.count("\n") + 1 for text in pages["text"].to_pylist())
+        counts.add("lines_gone", language, number=lines)
+    if "cluster_size" in pages.schema.names:
+        sizes: Sequence[int] = pages["cluster_size"].to_pylist()
+        counts.add("copies_gone", language, number=sum(sizes) - len(sizes))
+
+
+def _sum_lengths(length: str, pages: pa.Table) -> int:
+    """Returns the sum of the lengths of all texts."""
+    lengths = pc.call_function(length, [pages["text"]])
+    return pc.call_function("sum", [lengths]).as_py() or 0
+
+
+def value_counts(column: pa.ChunkedArray | pa.Array) -> list[tuple[str, int]]:
+    """Returns the values of a column, each with its number of rows."""
+    counted = column.value_counts().to_pylist()
+    return [(entry["values"], entry["counts"]) for entry in counted]

@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
+from apache_beam.options.pipeline_options import PipelineOptions
 from jaxtyping import Bool, UInt64
 
 from data.curation.robots import Robots, read_robots, refused_by
@@ -25,7 +26,18 @@ from data.errors import DataError
 from data.files.parquet_files import read_table
 from data.files.paths import join_path
 from data.urls import host_of
-from pipeline.beam.workspace import Parts, Wave, Waves, Workspace, verdict_path, verdict_paths
+from pipeline.beam import job
+from pipeline.beam.job import DoExchange, WorkNumbers, do_items
+from pipeline.beam.options import in_process, runs_here
+from pipeline.beam.workspace import (
+    Parts,
+    Wave,
+    Waves,
+    Workspace,
+    is_collected,
+    verdict_path,
+    verdict_paths,
+)
 from pipeline.corpus.counts import Tally
 from pipeline.corpus.pages import CorpusFile, checked_urls, page_urls
 
@@ -223,6 +235,22 @@ class AskRobots:
 
     def _partition(self, host: str) -> int:
         return hash_of(host) % self.waves.partitions
+
+
+def waves_of(pages: int, options: PipelineOptions) -> Waves:
+    """Returns the waves of the exchange on this number of pages."""
+    partitions = max(1, pages // PAGES_PER_PARTITION)
+    return Waves(partitions, PARTITIONS_HERE if runs_here(options) else partitions)
+
+
+def ask_robots(exchange: AskRobots, files: int, options: PipelineOptions) -> None:
+    """Compares the addresses of a corpus of this number of files with robots.txt."""
+    do_items(ListHosts(exchange.workspace, exchange.corpus), files, options)
+    shards = files + len(exchange.robots)
+    for wave in exchange.waves.all():
+        if not is_collected(exchange, wave, shards):
+            with job.running(in_process(options)) as pipeline:
+                _ = pipeline | WorkNumbers(shards) | "AskRobots" >> DoExchange(exchange, wave)
 
 
 def hash_of(host: str) -> int:

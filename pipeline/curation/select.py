@@ -1,204 +1,85 @@
-"""Selection: the rules that decide after cleaning, and the corpus of the pages that they keep.
+"""Selection: a corpus of the pages of another that late rules keep; `rejected/` has the others.
 
-A page has one reason, that of the first rule that removes it:
-
-1. owners           `opted_out`, `robots_txt`: the text of these pages is not kept
-2. other lists      `blocked_domain`, `blocked_url`
-3. language         `not_a_language`, `other_language`, `mixed_languages`
-4. benchmarks       `benchmark_text`
-5. quality          `gopher_...`, `fineweb_...`
-
-Rules are functions of a page's address and of its scores, and only remove pages. What a removed
-page had won from others (one page per line, per address and per near-duplicate) is not given back,
-as the others are no longer there.
+Late rules only remove pages. What a removed page had won from others (one page per line, per
+address and per near-duplicate) is not given back, as the others are no longer there; it is counted.
 
 The files have the names and the order of the corpus that is selected from, so a page is found again
 in the same place. A work item that is done twice writes the same bytes.
 """
 
-import functools
-import itertools
+import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+from apache_beam.options.pipeline_options import PipelineOptions
+from msgspec.structs import asdict
 from rich.console import Console
 
-from data.corpus_manifest import CorpusManifest, interval
-from data.curation import quality_rules
-from data.curation.block_lists import (
-    BLOCKED,
-    OPTED_OUT,
-    ROBOTS_TXT,
-    BlockList,
-    entries_in,
-    first_reasons,
-)
-from data.curation.block_lists import Reasons as ListReasons
+from data.curation.block_lists import BLOCKED, OPTED_OUT
 from data.curation.personal_data import mask
-from data.curation.thresholds import Thresholds
+from data.curation.robots import check_robots_file
 from data.errors import DataError
-from data.files.paths import join_path
-from data.languages import NO_LANGUAGE, UNDETERMINED
+from data.files.digests import digest_of_contents, digest_of_value, names_below
+from data.files.json_files import read_json
+from data.files.paths import absolute, join_path
 from data.reading.page import REJECTED
-from pipeline.beam.workspace import Workspace
-from pipeline.corpus.counts import BLOCKED_ENTRIES, OPTED_OUT_ENTRIES, Tally
+from eval.funnel import uneven_rules
+from pipeline.artifacts import MANIFEST, SCHEMA_VERSION, SELECT, digest_of_manifest
+from pipeline.beam.job import do_items
+from pipeline.beam.options import pipeline_options
+from pipeline.beam.workspace import Workspace, clear, workspace_key
+from pipeline.corpus.card import write_cards
+from pipeline.corpus.counts import (
+    BLOCKED_ENTRIES,
+    OPTED_OUT_ENTRIES,
+    Tally,
+    count_gone,
+    count_kept,
+    count_lost,
+    total,
+    value_counts,
+)
 from pipeline.corpus.pages import (
     PAGES_FOLDER,
     REJECTED_FOLDER,
     CorpusFile,
-    page_urls,
+    corpus_files,
+    has_unique_lines,
+    read_corpus,
+    read_funnel,
+    sources_of,
     whole_pages,
     write_pages,
 )
+from pipeline.corpus.read import names_of
 from pipeline.corpus.summary import print_counts
-from pipeline.curation.robots import AskRobots, disallowed_rows
-from pipeline.curation.score import read_score_table
+from pipeline.curation.late_rules import REFUSED, LateRules, reasons
+from pipeline.curation.lists import matches, pages_of_entries, read_lists, set_aside
+from pipeline.curation.manifest import manifest_of_selection
+from pipeline.curation.robots import (
+    AskRobots,
+    ask_robots,
+    disallowed_rows,
+    skipped_robots,
+    waves_of,
+)
+from pipeline.curation.score import (
+    BENCHMARK,
+    ScoresManifest,
+    read_score_table,
+    read_scores,
+    thresholds_of,
+)
 from pipeline.errors import ArtifactError
-
-Reasons = list[str | None]
-MOST_ENTRIES, SAMPLES = 20, 3  # entries with pages that are printed, the largest; and without
-
-
-@dataclass(frozen=True, kw_only=True)
-class LateRules:
-    """What `select` applies.
-
-    Attributes:
-        blocked: files of blocked domains and addresses.
-        opted_out: files of domains and addresses whose owners opted out.
-        languages: whether a page whose combined language is another one leaves.
-        least_share: least share of a page's characters in its language; 0 for none.
-        benchmarks: whether pages that share text with a benchmark leave.
-        quality: thresholds of each language; None if quality does not decide.
-        masked: kinds of personal data that are masked.
-        unique_lines: whether cleaning left each line in one page.
-    """
-
-    blocked: tuple[str, ...]
-    opted_out: tuple[str, ...]
-    languages: bool
-    least_share: float
-    benchmarks: bool
-    quality: Mapping[str, Thresholds] | None
-    masked: tuple[str, ...]
-    unique_lines: bool
-
-
-def reasons(
-    urls: Sequence[str],
-    scores: pa.Table,
-    language: str,
-    rules: LateRules,
-    disallowed: Iterable[bool],
-) -> Reasons:
-    """Returns each page's reason to leave, or None.
-
-    Args:
-        urls: addresses of the pages of one file.
-        scores: their scores, row by row.
-        language: language of the file.
-        rules: rules to apply.
-        disallowed: whether robots.txt disallows each page.
-    """
-    by_rule: list[Reasons] = [
-        read_lists(rules.opted_out, OPTED_OUT).reasons_of(urls),
-        [ROBOTS_TXT if leaves else None for leaves in disallowed],
-        read_lists(rules.blocked, BLOCKED).reasons_of(urls),
-        language_reasons(scores, language, rules),
-    ]
-    if rules.benchmarks:
-        by_rule.append(
-            ["benchmark_text" if leaves else None for leaves in scores["benchmarks"].to_pylist()]
-        )
-    if rules.quality is not None and language in rules.quality:
-        (batch,) = scores.combine_chunks().to_batches() or [None]
-        by_rule.append(quality_rules.reasons(batch, rules.quality[language]) if batch else [])
-    return first_reasons(*by_rule)
-
-
-@functools.lru_cache(maxsize=4)
-def read_lists(paths: tuple[str, ...], reasons: ListReasons) -> BlockList:
-    """Returns the entries of lists, read once per worker.
-
-    Raises:
-        DataError: if a list does not exist, is damaged, or has no entry.
-    """
-    return BlockList.read(paths, reasons)
-
-
-def set_aside(paths: tuple[str, ...], names: Sequence[str]) -> Iterator[str]:
-    """Yields a sentence about the lines of lists that are not entries, if there are any."""
-    lists = read_lists(paths, BLOCKED)
-    if lists.set_aside:
-        yield (
-            f"{lists.set_aside:,} lines of {', '.join(names)} are neither domains nor addresses "
-            f"and were set aside, such as {', '.join(map(repr, lists.samples))}."
-        )
-
-
-def matches(
-    paths: tuple[str, ...], pages: Mapping[str, int], names: Sequence[str]
-) -> Iterator[str]:
-    """Yields which entries of lists name pages of a corpus, and which do not.
-
-    Args:
-        paths: the lists.
-        pages: number of pages by entry, of those that name any.
-        names: the lists as the user named them.
-    """
-    if not paths:
-        return
-    most = Counter(pages).most_common(MOST_ENTRIES)
-    of_each = ", ".join(f"{entry} ({number:,})" for entry, number in most)
-    more = f" and {len(pages) - len(most):,} more" if len(pages) > len(most) else ""
-    if pages:
-        yield f"entries of {', '.join(names)} that name pages: {of_each}{more}"
-    lists = read_lists(paths, BLOCKED)
-    if without := len(lists.domains) + len(lists.urls) - len(pages):
-        others = (entry for path in paths for entry in entries_in(path) if entry not in pages)
-        samples = ", ".join(dict.fromkeys(itertools.islice(others, SAMPLES)))
-        yield f"entries of {', '.join(names)} that name no page: {without:,}, such as {samples}"
-
-
-def pages_of_entries(
-    corpus: str, files: Iterable[CorpusFile], paths: tuple[str, ...]
-) -> Counter[str]:
-    """Returns how many pages of a corpus each entry of lists names; reads addresses alone."""
-    counts: Counter[str] = Counter()
-    for file in files if paths else ():
-        counts.update(
-            read_lists(paths, BLOCKED).entries_of(page_urls(join_path(corpus, file.name)))
-        )
-    return counts
-
-
-def language_reasons(scores: pa.Table, language: str, rules: LateRules) -> Reasons:
-    """Returns why pages leave by their language, which the combined identifiers decided."""
-    if not rules.languages or language == UNDETERMINED:
-        return [None] * len(scores)
-    combined = scores["combined_language"].to_pylist()
-    shares = scores["language_share"].to_pylist()
-    return [
-        _language_reason(code, share, language, rules.least_share)
-        for code, share in zip(combined, shares, strict=True)
-    ]
-
-
-def _language_reason(combined: str, share: float | None, language: str, least: float) -> str | None:
-    if combined == NO_LANGUAGE:
-        return "not_a_language"
-    if combined != language:
-        return "other_language"
-    # The least share is rounded as shares are, so that equal ones pass.
-    return "mixed_languages" if share is not None and share < np.float32(least) else None
-
-
-REFUSED = (OPTED_OUT.domain, ROBOTS_TXT)  # reasons of owners, whose text is not kept
+from pipeline.stage import Identity, Intent, Job, Outcome, Reading, files_of, run_stage
+from pipeline.terminal import Terminal, print_message
+from pipeline.tokens.vocabulary import advised_command
 
 
 @dataclass(frozen=True)
@@ -277,28 +158,11 @@ def count_entries(counts: Tally, urls: Sequence[str], rules: LateRules) -> None:
             counts.add(kind, detail=entry, number=number)
 
 
-def count_kept(counts: Tally, language: str, pages: pa.Table) -> None:
-    """Counts pages that stay: by split, characters, and probability of their language."""
-    for split, number in _values(pages["split"]):
-        counts.add("kept", language, split, number)
-    counts.add("characters", language, number=characters(pages))
-    for probability in pages["language_probability"].to_pylist():
-        counts.add("confidence", language, interval(probability))
-
-
-def count_gone(counts: Tally, language: str, pages: pa.Table) -> None:
-    """Counts pages that leave, by reason."""
-    for reason, number in _values(pages["reason"]):
-        counts.add("rejected", language, reason, number)
-        of_reason = pages.filter(pc.call_function("equal", [pages["reason"], reason]))
-        counts.add("rejected_characters", language, reason, characters(of_reason))
-        size = _sum_lengths("binary_length", of_reason)
-        counts.add("rejected_bytes", language, reason, size)
-
-
 def count_masked(counts: Tally, language: str, scores: pa.Table, kinds: Sequence[str]) -> None:
     """Counts the passages that are masked in pages, by kind."""
-    for kind, number in _values(scores["personal_data"].combine_chunks().flatten().field("kind")):
+    for kind, number in value_counts(
+        scores["personal_data"].combine_chunks().flatten().field("kind")
+    ):
         if kind in kinds:
             counts.add("masked", language, kind, number)
 
@@ -314,101 +178,6 @@ def with_texts(pages: pa.Table, texts: Sequence[str]) -> pa.Table:
     at = pages.schema.get_field_index("text")
     field = pages.schema.field(at)
     return pages.set_column(at, field, pa.array(texts, field.type))
-
-
-def count_lost(counts: Tally, language: str, pages: pa.Table, *, unique_lines: bool) -> None:
-    """Counts what no page has after these left: their near-duplicates, and lines if unique."""
-    if unique_lines:
-        lines = sum(text.count("\n") + 1 for text in pages["text"].to_pylist())
-        counts.add("lines_gone", language, number=lines)
-    if "cluster_size" in pages.schema.names:
-        sizes: Sequence[int] = pages["cluster_size"].to_pylist()
-        counts.add("copies_gone", language, number=sum(sizes) - len(sizes))
-
-
-def characters(pages: pa.Table) -> int:
-    """Returns the number of characters in all texts."""
-    return _sum_lengths("utf8_length", pages)
-
-
-def _sum_lengths(length: str, pages: pa.Table) -> int:
-    lengths = pc.call_function(length, [pages["text"]])
-    return pc.call_function("sum", [lengths]).as_py() or 0
-
-
-def _values(column: pa.ChunkedArray | pa.Array) -> list[tuple[str, int]]:
-    counted = column.value_counts().to_pylist()
-    return [(entry["values"], entry["counts"]) for entry in counted]
-
-
-CARRIED = ("license", "withdrawals")  # fields that hold for what is selected, too
-DECIDED = ("rejected", "rejected_characters", "masked", "lines_gone", "copies_gone")
-
-
-def manifest_of(
-    counts: Tally,
-    source: Mapping[str, Any],
-    before: CorpusManifest,
-    rules: Mapping[str, Any],
-    place: str,
-) -> dict[str, Any]:
-    """Returns the manifest's body.
-
-    Args:
-        counts: sums over all files.
-        source: manifest of the corpus that was selected from, as JSON values.
-        before: the same manifest.
-        rules: the rules that decided, as JSON values.
-        place: the corpus, for messages.
-
-    Raises:
-        ArtifactError: if the corpus does not hold the pages that its manifest counts.
-    """
-    languages = {code: _language(counts, code, entry) for code, entry in before.languages.items()}
-    for code, entry in before.languages.items():
-        after = languages[code]
-        read = after["kept"] + sum(after["rejected"].values())
-        if entry.kept != read:
-            raise ArtifactError(
-                f"{place} should hold {entry.kept} pages of {code} by its manifest, and "
-                f"{read} were read; restore its files, or clean again."
-            )
-    carried = {name: source[name] for name in CARRIED if name in source}
-    return carried | {
-        "rules": dict(source.get("rules", {})) | {"late": [*before.rules.late, dict(rules)]},
-        "languages": languages,
-        "history": [*source.get("history", []), _decided_before(source)],
-        "carried_withdrawals": len(source.get("withdrawals", ())),
-        "input": {"records": sum(entry.kept for entry in before.languages.values())},
-    }
-
-
-def _decided_before(source: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the counts of an earlier command, without those of what it kept."""
-    languages = {
-        code: {name: entry[name] for name in DECIDED if entry.get(name)}
-        for code, entry in source["languages"].items()
-    }
-    kept = {name: source[name] for name in ("stage", "not_asked", "broken_records", "input")
-            if name in source}  # fmt: skip
-    return kept | {"languages": languages}
-
-
-def _language(counts: Tally, code: str, before: Any) -> dict[str, Any]:
-    kept = counts.details("kept", code)
-    return {
-        "kept": kept.total(),
-        "held_out": kept["validation"],
-        "rejected": counts.details("rejected", code),
-        "rejected_characters": +counts.details("rejected_characters", code),
-        "rejected_bytes": +counts.details("rejected_bytes", code),
-        "characters": counts.number("characters", code),
-        "removed_lines_by_rule": before.removed_lines_by_rule,
-        "confidence": counts.details("confidence", code),
-        "masked": counts.details("masked", code),
-        "lines_gone": counts.number("lines_gone", code),
-        "copies_gone": counts.number("copies_gone", code),
-    }
 
 
 def print_summary(console: Console, body: Mapping[str, Any], seconds: float) -> None:
@@ -427,3 +196,211 @@ def print_summary(console: Console, body: Mapping[str, Any], seconds: float) -> 
         "near-duplicates that are gone too": sum(entry["copies_gone"] for entry in entries),
     }
     print_counts(console, counts, seconds)
+
+
+VERSION = 6  # raised when an unfinished selection of an earlier version may not be resumed
+THREADS = 16  # that read files with robots.txt for their digest
+
+
+def selecting(
+    corpus: str,
+    scores: str,
+    out: str,
+    *,
+    quality: str,
+    languages: bool,
+    least_share: float,
+    benchmarks: bool,
+    blocked: Sequence[str],
+    opted_out: Sequence[str],
+    robots: Sequence[str],
+    robot: str,
+    masked: tuple[str, ...],
+    beam: Sequence[str],
+) -> Job:
+    """Returns the job that selects from a corpus.
+
+    Args:
+        corpus: directory of the corpus.
+        scores: directory of its scores.
+        out: directory of the selection.
+        quality: thresholds, as `thresholds_of` reads them.
+        languages, least_share, benchmarks, blocked, opted_out, masked: late rules.
+        robots: files with robots.txt, or globs.
+        robot: name of the robot that they are read for.
+        beam: options of the Beam job.
+
+    Raises:
+        ArtifactError: if there is no such corpus, or the scores are another corpus's.
+        DataError: if a list is damaged.
+    """
+    robots = tuple(chain.from_iterable(map(names_of, robots)))
+    before, files, scored = read_corpus(corpus), corpus_files(corpus), scores_of(corpus, scores)
+    rules = LateRules(
+        blocked=tuple(map(absolute, blocked)),
+        opted_out=tuple(map(absolute, opted_out)),
+        languages=languages,
+        least_share=least_share,
+        benchmarks=benchmarks,
+        quality=thresholds_of(quality, scored),
+        masked=masked,
+        unique_lines=has_unique_lines(before),
+    )
+    # Checked here, not by a worker.
+    for paths in (rules.blocked, rules.opted_out):
+        read_lists(paths, BLOCKED)
+    for path in robots:
+        check_robots_file(path)
+    pages, size = sum(entry.kept for entry in before.languages.values()), sizes_of(files)
+    tables, lists = corpus_files(scores), (*blocked, *opted_out, *robots)
+    intent = Intent(
+        stage=SELECT,
+        reads=[
+            Reading("corpus", corpus, len(files), size, f"{pages:,} pages"),
+            Reading("scores", scores, len(tables), sizes_of(tables)),
+            *([files_of("lists", " ".join(lists), lists)] if lists else ()),
+        ],
+        writes=f"{PAGES_FOLDER}/, {REJECTED_FOLDER}/ and manifest.json",
+        out=out,
+        identity=Identity(
+            settings_of(rules, quality, scored, robots, robot),
+            {"corpus": digest_of_manifest(corpus), "scores": digest_of_manifest(scores)}
+            | digests_of_lists(rules, robots),
+        ),
+        work=f"late rules for {pages:,} pages",
+    )
+    options = pipeline_options(beam, input_bytes=size)
+    key = workspace_key(VERSION, SCHEMA_VERSION, intent.claimed_for, files)
+    workspace, place = Workspace(absolute(out), key), absolute(corpus)
+    exchange = None
+    if robots:
+        paths = tuple(map(absolute, robots))
+        exchange = AskRobots(workspace, waves_of(pages, options), place, paths, robot)
+    step = SelectFile(workspace, place, absolute(scores), rules, exchange)
+    work = partial(select, step, files, options, corpus, intent)
+    return Job(
+        lambda: replace(intent, finds=[*entries_named(place, files, rules)]),
+        partial(run_stage, intent, work, partial(clear, absolute(out))),
+    )
+
+
+def scores_of(corpus: str, directory: str) -> ScoresManifest:
+    """Returns the manifest of a corpus's scores.
+
+    Raises:
+        ArtifactError: if they are another corpus's.
+    """
+    scores = read_scores(directory)
+    if scores.inputs.get("corpus") != digest_of_manifest(corpus):
+        raise ArtifactError(
+            f"{directory} should hold the scores of {corpus} and holds those of another corpus, or "
+            "of this one before it was changed; run score again."
+        )
+    return scores
+
+
+def sizes_of(files: Sequence[CorpusFile]) -> int:
+    """Returns the bytes of all files."""
+    return sum(file.size for file in files)
+
+
+def settings_of(
+    rules: LateRules, quality: str, scores: ScoresManifest, robots: Sequence[str], robot: str
+) -> Mapping[str, Any]:
+    """Returns every setting that changes the corpus, as JSON values, with scored benchmarks."""
+    scored = [name.removeprefix(BENCHMARK) for name in scores.inputs if name.startswith(BENCHMARK)]
+    thresholds = {code: asdict(bounds) for code, bounds in (rules.quality or {}).items()}
+    return {
+        "languages": rules.languages,
+        "least_language_share": rules.least_share if rules.languages else None,
+        "benchmarks": sorted(scored) if rules.benchmarks else None,
+        "quality": quality,
+        "thresholds": digest_of_value(thresholds),
+        "blocked": names_below(rules.blocked),
+        "opted_out": names_below(rules.opted_out),
+        "robots": names_below(robots),
+        "robot": robot if robots else None,
+        "mask": rules.masked,
+    }
+
+
+def digests_of_lists(rules: LateRules, robots: Sequence[str]) -> dict[str, str]:
+    """Returns the digest of each list, and one of all files with robots.txt."""
+    digests = {
+        f"{role} {name}": digest_of_contents(path)
+        for role, lists in (("list", rules.blocked), ("opt-out", rules.opted_out))
+        for name, path in zip(names_below(lists), lists, strict=True)
+    }
+    if robots:  # those of a crawl are tens of thousands of files
+        with ThreadPoolExecutor(THREADS) as threads:
+            digests["robots"] = digest_of_value([*threads.map(digest_of_contents, robots)])
+    return digests
+
+
+def entries_named(corpus: str, files: Sequence[CorpusFile], rules: LateRules) -> Iterator[str]:
+    """Yields which entries of the lists name pages of a corpus."""
+    for paths in (rules.blocked, rules.opted_out):
+        yield from matches(paths, pages_of_entries(corpus, files, paths), paths)
+
+
+def select(
+    step: SelectFile,
+    files: Sequence[CorpusFile],
+    options: PipelineOptions,
+    corpus: str,
+    intent: Intent,
+) -> Outcome:
+    """Selects the pages of every file that is not finished, and prints the counts.
+
+    Args:
+        step: work on one file.
+        files: files of the corpus.
+        options: options of the Beam job.
+        corpus: directory of the corpus, as the user named it.
+        intent: what the job would do.
+    """
+    started, console = time.monotonic(), Terminal(stderr=True, highlight=False)
+    workspace, rules = step.workspace, step.rules
+    workspace.forget_stale([PAGES_FOLDER, REJECTED_FOLDER])
+    workspace.write_shards(files)
+    with console.status(f"select: {len(files)} files"):
+        if step.robots is not None:
+            ask_robots(step.robots, len(files), options)
+        do_items(step, len(files), options)
+    counts = total(workspace.records(step.name, len(files), Tally))
+    source = read_json(join_path(corpus, MANIFEST), dict[str, Any])
+    settings = intent.claimed_for.settings
+    body = manifest_of_selection(counts, source, read_corpus(corpus), settings, corpus)
+    body["selected_from"] = sources_of(corpus)
+    body["files"] = workspace.digests()
+    write_cards(workspace.out, body)
+    for kind, paths in ((BLOCKED_ENTRIES, rules.blocked), (OPTED_OUT_ENTRIES, rules.opted_out)):
+        for sentence in matches(paths, counts.details(kind), paths):
+            print_message(f"{SELECT}: {sentence}")
+    print_summary(console, body, time.monotonic() - started)
+    kept = sum(entry["kept"] for entry in body["languages"].values())
+    skipped = [*skipped_robots(workspace)]  # before the workspace is removed
+    return Outcome(
+        body,
+        f"{kept:,} of {body['input']['records']:,} pages in {intent.out}",
+        chain(skipped, cautions(body, str(intent.out), rules, settings)),
+        advised_command(str(intent.out), body["languages"]),
+    )
+
+
+def cautions(
+    body: Mapping[str, Any], out: str, rules: LateRules, settings: Mapping[str, Any]
+) -> Iterator[str]:
+    """Yields cautions on a selection, the gravest first."""
+    for paths in (rules.blocked, rules.opted_out):
+        yield from set_aside(paths, paths)
+    if not any(entry["kept"] for entry in body["languages"].values()):
+        yield "No page was kept; `mswitch inspect` shows the reasons."
+    if settings["benchmarks"] == []:
+        yield "No benchmark was scored, so text of none was looked for: score with --benchmarks."
+    entries = body["languages"].items()
+    pages = {code for code, entry in entries if entry["kept"] or entry["rejected"]}
+    without = [] if rules.quality is None else sorted(pages - rules.quality.keys())
+    if without:
+        yield f"No quality rule applies to languages without thresholds: {', '.join(without)}."
+    yield from uneven_rules(read_funnel(out))

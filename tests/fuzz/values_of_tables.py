@@ -25,8 +25,9 @@ from pipeline.commands.prune import expert_use
 from pipeline.corpus import spills
 from pipeline.corpus.onto import verdicts
 from pipeline.corpus.pages import CorpusFile, page_rows, page_texts, page_urls, whole_pages
+from pipeline.curation.late_rules import LateRules
 from pipeline.curation.score import SCORES, ScoreFile, Scoring
-from pipeline.curation.select import LateRules, SelectFile
+from pipeline.curation.select import SelectFile
 from pipeline.curation.withdraw import named_in
 from pipeline.runs.finished import GAPS_SCHEMA, FilledGap, gap_in_words, scored_tokens
 from pipeline.runs.tasks import sentence_comparisons

@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator
 from contextlib import closing
 from types import SimpleNamespace
+from typing import Any
 
 import fsspec
 import pytest
@@ -15,9 +16,10 @@ from data.files.growing_files import GrowingFile, WorkingFolder
 from data.files.locks import Holder, LockLost, ProcessIdentity, entry_path
 from data.files.paths import Address
 from pipeline import artifacts
+from pipeline.beam.options import pipeline_options
 from pipeline.beam.workspace import Workspace
-from pipeline.commands import withdraw
 from pipeline.corpus.counts import Tally
+from pipeline.curation.withdraw import Withdrawal
 from pipeline.runs.checkpoints import Checkpoints
 from pipeline.runs.directory import CheckpointRecord
 from pipeline.runs.finished import forget_evaluations
@@ -41,10 +43,11 @@ def upload_folder(out: Address) -> None:
 
 def remove_text_of_a_withdrawal(out: Address) -> None:
     asked = SimpleNamespace(pages={"de": 1})
-    request = SimpleNamespace(
-        corpus=str(out), files=[], options=None, manifest=SimpleNamespace(not_asked=asked, files={})
-    )
-    withdraw.remove_sites(request, Workspace(str(out / "withdrawal"), "k"), (), Tally())  # pyright: ignore
+    manifest = SimpleNamespace(not_asked=asked, files={})
+    given: Any = {"corpus": str(out), "files": [], "manifest": manifest}
+    more: Any = {"place": "", "lists": (), "sites": (), "reason": "", "unfinished": None}
+    withdrawal = Withdrawal(**given, **more, options=pipeline_options(()))
+    withdrawal.remove(Workspace(str(out / "withdrawal"), "k"), (), Tally())
 
 
 PUBLISHED = {

@@ -1,7 +1,7 @@
 """"""
 
 from pipeline.corpus.counts import Tally
-from pipeline.curation.withdraw import manifest_without
+from pipeline.curation.manifest import manifest_without
 
 
 def test_counts_that_no_row_repeats_leave_with_the_pages_and_hosts_are_all_counted():

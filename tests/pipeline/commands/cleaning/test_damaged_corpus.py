@@ -13,11 +13,13 @@ from small_corpora import texts_of, write_corpus
 
 from data.errors import DataError
 from data.files.digests import digest_of_contents
-from pipeline.arguments import Clean, Select, Withdraw
+from pipeline.arguments import Clean
 from pipeline.artifacts import MANIFEST
-from pipeline.commands import clean, select, withdraw
+from pipeline.commands import clean
 from pipeline.commands.inspect import Inspect
 from pipeline.commands.score import Score
+from pipeline.commands.select import Select
+from pipeline.commands.withdraw import Withdraw
 from pipeline.errors import ArtifactError
 from pipeline.tokens.write import _tokenize
 
@@ -54,9 +56,9 @@ def commands(at: Path) -> dict[str, Callable[[], object]]:
     return {
         "inspect": Inspect(directory=corpus).run,
         "score": Score(corpus=corpus, out=str(at / "rescored")).run,
-        "select": lambda: select.run(chosen),
-        "select by robots.txt": lambda: select.run(asked),
-        "withdraw": lambda: withdraw.run(listed),
+        "select": chosen.run,
+        "select by robots.txt": asked.run,
+        "withdraw": listed.run,
     }
 
 

@@ -14,16 +14,18 @@ from data.curation.signals import signals
 from data.curation.thresholds import Thresholds
 from data.errors import DataError
 from data.languages import NO_LANGUAGE
+from model.config import ConfigurationError
 from pipeline import cli
-from pipeline.arguments import Select, Withdraw
 from pipeline.artifacts import MANIFEST
 from pipeline.beam.workspace import Wave, Waves, Workspace
-from pipeline.commands import select as select_command
 from pipeline.commands.score import Score
-from pipeline.commands.withdraw import run as withdraw
-from pipeline.corpus.pages import has_unique_lines, read_corpus, training_pages
+from pipeline.commands.select import Select
+from pipeline.commands.withdraw import Withdraw
+from pipeline.corpus.pages import corpus_files, has_unique_lines, read_corpus, training_pages
+from pipeline.curation import robots as robots_txt
+from pipeline.curation.late_rules import LateRules, reasons
 from pipeline.curation.robots import AskRobots, ListHosts
-from pipeline.curation.select import LateRules, reasons, without_refused_text
+from pipeline.curation.select import without_refused_text
 from pipeline.errors import ArtifactError
 
 PAGES = 10
@@ -80,7 +82,7 @@ def asked(corpus, scores):
 @pytest.fixture(scope="module")
 def selected(asked, corpus):
     """The selected corpus."""
-    select_command.run(asked)
+    asked.run()
     return corpus.with_name("selected")
 
 
@@ -154,7 +156,7 @@ def test_of_a_selected_corpus_sites_can_be_withdrawn(selected, tmp_path):
     shutil.copytree(selected, corpus)
     sites.write_text("site1.en.example\nsite2.en.example\n", encoding="utf-8")
     assert read_corpus(corpus).languages["en"].rejected == {"blocked_domain": 3, "robots_txt": 1}
-    withdraw(Withdraw(corpus=str(corpus), sites=(str(sites),), reason="a request of its owner"))
+    Withdraw(corpus=str(corpus), sites=(str(sites),), reason="a request of its owner").run()
     entry = read_corpus(corpus).languages["en"]
     assert entry.rejected == entry.rejected_characters == entry.rejected_bytes == {}
     assert read_corpus(corpus).languages["sw"] == read_corpus(selected).languages["sw"]
@@ -166,40 +168,44 @@ def test_later_stages_read_it_as_a_corpus(selected):
 
 
 def test_lines_of_robots_that_cannot_be_read_are_counted(asked, tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr(select_command, "PAGES_PER_PARTITION", 5)
-    monkeypatch.setattr(select_command, "PARTITIONS_HERE", 1)  # each wave reads the files
+    monkeypatch.setattr(robots_txt, "PAGES_PER_PARTITION", 5)
+    monkeypatch.setattr(robots_txt, "PARTITIONS_HERE", 1)  # each wave reads the files
     odd, more = tmp_path / "odd.jsonl", tmp_path / "more.jsonl"
     host = json.dumps({"host": "site0.en.example", "robots": ROBOTS})
     odd.write_text(f'{host}\n{{"host": "site1.en.example"}}\nno JSON\n')
     more.write_text(f"{host}\nno JSON\n")
     robots = (str(odd), str(more))
-    select_command.run(replace(asked, robots=robots, out=str(tmp_path / "out")))
+    replace(asked, robots=robots, out=str(tmp_path / "out")).run()
     printed = " ".join(capfd.readouterr().err.split())
     assert "3 lines or records" in printed
     assert "(2 not_json, 1 no_robots_txt)" in printed
 
 
+def intent_of(asked, *robots):
+    (job,) = replace(asked, robots=tuple(map(str, robots))).jobs()
+    return job.intent()
+
+
 def test_a_glob_names_its_files_with_robots_txt(asked, tmp_path):
     for name in ("b", "a"):
         (tmp_path / f"{name}.jsonl").write_text(json.dumps({"host": name, "robots": ROBOTS}))
-    found = select_command.checked_request(replace(asked, robots=(str(tmp_path / "*.jsonl"),)))
-    assert found.arguments.robots == (str(tmp_path / "a.jsonl"), str(tmp_path / "b.jsonl"))
-    assert found.intent == select_command.checked_request(found.arguments).intent
+    named = tuple(str(tmp_path / f"{name}.jsonl") for name in ("a", "b"))
+    assert intent_of(asked, tmp_path / "*.jsonl") == intent_of(asked, *named)
     with pytest.raises(DataError, match=r"\*\.jsonl with robots\.txt does not exist"):
-        select_command.checked_request(replace(asked, robots=(str(tmp_path / "no/*.jsonl"),)))
+        intent_of(asked, tmp_path / "no/*.jsonl")
 
 
 def test_a_file_with_no_robots_txt_that_can_be_read_is_refused(asked, tmp_path):
     odd = tmp_path / "odd.jsonl"
     odd.write_text("no JSON\n")
     with pytest.raises(DataError, match=r"odd\.jsonl should hold robots\.txt files"):
-        select_command.run(replace(asked, robots=(str(odd),), out=str(tmp_path / "out")))
+        replace(asked, robots=(str(odd),), out=str(tmp_path / "out")).run()
 
 
 def test_partitions_and_waves_do_not_change_the_outcome(asked, selected, tmp_path, monkeypatch):
-    monkeypatch.setattr(select_command, "PAGES_PER_PARTITION", 5)
-    monkeypatch.setattr(select_command, "PARTITIONS_HERE", 2)
-    select_command.run(replace(asked, out=str(tmp_path / "waves")))
+    monkeypatch.setattr(robots_txt, "PAGES_PER_PARTITION", 5)
+    monkeypatch.setattr(robots_txt, "PARTITIONS_HERE", 2)
+    replace(asked, out=str(tmp_path / "waves")).run()
     assert rows_in(tmp_path / "waves") == rows_in(selected)
     assert rows_in(tmp_path / "waves", "rejected") == rows_in(selected, "rejected")
 
@@ -211,7 +217,7 @@ def test_a_second_selection_keeps_licence_and_history(selected, tmp_path, capfd)
     told = {"license": "odc-by", "withdrawals": [{"key": "0", "hosts": {}, "languages": {}}]}
     (corpus / MANIFEST).write_text(json.dumps(manifest | told))
     Score(corpus=str(corpus), out=str(scores)).run()
-    select_command.run(Select(corpus=str(corpus), scores=str(scores), out=str(out), quality="none"))
+    Select(corpus=str(corpus), scores=str(scores), out=str(out), quality="none").run()
     found = json.loads((out / MANIFEST).read_text())
     assert found["license"] == "odc-by"
     assert found["withdrawals"] == told["withdrawals"]
@@ -227,15 +233,15 @@ def test_a_second_selection_keeps_licence_and_history(selected, tmp_path, capfd)
     (tmp_path / "xnli.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     named = {"out": str(tmp_path / "named"), "quality": "none"}
     Score(corpus=str(corpus), out=f"{scores}-2", benchmarks=(str(tmp_path / "xnli.jsonl"),)).run()
-    select_command.run(Select(corpus=str(corpus), scores=f"{scores}-2", **named))
+    Select(corpus=str(corpus), scores=f"{scores}-2", **named).run()
     assert "- benchmarks: xnli.jsonl" in (tmp_path / "named/README.md").read_text()
     assert "No benchmark was scored" not in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("share", [-0.1, 7.0, float("nan")])
 def test_a_share_is_between_0_and_1(asked, share, tmp_path):
-    with pytest.raises(ArtifactError, match="from 0 to 1"):
-        select_command.run(replace(asked, least_language_share=share, out=str(tmp_path / "out")))
+    with pytest.raises(ConfigurationError, match="0 or more and at most 1"):
+        replace(asked, least_language_share=share, out=str(tmp_path / "out")).run()
 
 
 @pytest.mark.parametrize(
@@ -243,13 +249,13 @@ def test_a_share_is_between_0_and_1(asked, share, tmp_path):
 )
 def test_options_that_would_do_nothing_are_refused(asked, more, tmp_path):
     with pytest.raises(ArtifactError, match="leave it o"):
-        select_command.run(replace(asked, **more, out=str(tmp_path / "out")))
+        replace(asked, **more, out=str(tmp_path / "out")).run()
 
 
-@pytest.mark.parametrize("robot", ["", "Mozilla/5.0 (compatible; CCBot/2.0)", "my bot", "*"])
+@pytest.mark.parametrize("robot", ["Mozilla/5.0 (compatible; CCBot/2.0)", "my bot", "*"])
 def test_a_robot_is_named_by_its_product_token(asked, robot, tmp_path):
     with pytest.raises(ArtifactError, match="such as CCBot"):
-        select_command.run(replace(asked, robot=robot, out=str(tmp_path / "out")))
+        replace(asked, robot=robot, out=str(tmp_path / "out")).run()
 
 
 def test_where_cleaning_compares_no_lines_none_are_counted(corpus, scores, tmp_path):
@@ -265,7 +271,7 @@ def test_where_cleaning_compares_no_lines_none_are_counted(corpus, scores, tmp_p
         out=str(tmp_path / "out"),
         quality="none",
     )
-    select_command.run(asked)
+    asked.run()
     entry = read_corpus(tmp_path / "out").languages["sw"]
     assert entry.rejected
     assert entry.lines_gone == 0
@@ -275,16 +281,16 @@ def test_a_file_that_holds_no_robots_txt_is_refused_before_anything_is_written(a
     odd = tmp_path / "rules.txt"
     odd.write_text(ROBOTS)
     with pytest.raises(DataError, match=r"robots|Robots"):
-        select_command.run(replace(asked, robots=(str(odd),), out=str(tmp_path / "out")))
+        replace(asked, robots=(str(odd),), out=str(tmp_path / "out")).run()
     assert not (tmp_path / "out").exists()
 
 
 def test_the_same_command_again_does_nothing(asked, selected):
     manifest = (selected / MANIFEST).read_bytes()
-    select_command.run(asked)
+    asked.run()
     assert (selected / MANIFEST).read_bytes() == manifest
     with pytest.raises(ArtifactError, match="other settings"):
-        select_command.run(replace(asked, quality="corpus"))
+        replace(asked, quality="corpus").run()
 
 
 def test_lists_of_another_content_and_the_same_size_are_other_inputs(asked, tmp_path):
@@ -292,18 +298,18 @@ def test_lists_of_another_content_and_the_same_size_are_other_inputs(asked, tmp_
     robots.parent.mkdir()
     robots.write_text(ROBOTS)
     here = replace(asked, robots=(str(robots),), out=out)
-    select_command.run(here)
+    here.run()
     robots.write_text(ROBOTS.replace("4", "5"))
     with pytest.raises(ArtifactError, match=r"from other inputs \(robots: another"):
-        select_command.run(here)
+        here.run()
 
 
 def test_what_each_entry_of_a_list_names_is_shown(asked, tmp_path, capfd):
     opted_out = tmp_path / "opted_out.txt"
     opted_out.write_text("site2.en.example/page/6\nnobody.example\n")
     here = replace(asked, opted_out=(str(opted_out),), out=str(tmp_path / "out"))
-    (intent,) = select_command.intents(here)
-    select_command.run(here)
+    (intent,) = [job.intent() for job in here.jobs()]
+    here.run()
     printed = capfd.readouterr().err
     blocked = " ".join(asked.blocked)
     assert list(intent.finds) == [
@@ -322,15 +328,15 @@ def test_two_lists_of_one_name_that_change_places_are_another_command(asked, tmp
         place.write_text(line)
     first, second = ((str(place),) for place in places)
     here = replace(asked, blocked=first, opted_out=second, out=str(tmp_path / "out"))
-    select_command.run(here)
+    here.run()
     with pytest.raises(ArtifactError, match="from other inputs"):
-        select_command.run(replace(here, blocked=second, opted_out=first))
+        replace(here, blocked=second, opted_out=first).run()
 
 
 def test_scores_of_another_corpus_are_refused(asked, tmp_path):
     other = write_corpus(tmp_path / "other", {"en": texts_of("en", 3)})
     with pytest.raises(ArtifactError, match="those of another corpus"):
-        select_command.run(replace(asked, corpus=str(other), out=str(tmp_path / "out")))
+        replace(asked, corpus=str(other), out=str(tmp_path / "out")).run()
 
 
 def test_a_corpus_that_lacks_a_file_is_refused_by_name(asked, tmp_path):
@@ -341,7 +347,7 @@ def test_a_corpus_that_lacks_a_file_is_refused_by_name(asked, tmp_path):
         next(directory.glob("pages/sw/train-*.parquet")).unlink()
     here = replace(asked, corpus=str(corpus), scores=str(scores), out=str(tmp_path / "out"))
     with pytest.raises(ArtifactError, match=f"{corpus} should have .* pages/sw/.* is missing"):
-        select_command.run(here)
+        here.run()
 
 
 def one_score(**columns):
@@ -413,19 +419,18 @@ def test_only_robots_txt_of_hosts_with_pages_travel(asked, selected, tmp_path):
     others.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     robots = (*asked.robots, str(others))
     out = str(tmp_path / "out")
-    request = select_command.checked_request(replace(asked, robots=robots, out=out))
+    files = corpus_files(asked.corpus)
     workspace = Workspace(str(tmp_path), "key")
-    workspace.write_shards(request.files)
-    for number in range(len(request.files)):
+    workspace.write_shards(files)
+    for number in range(len(files)):
         ListHosts(workspace, asked.corpus)(number)
     exchange = AskRobots(workspace, Waves(1, 1), asked.corpus, robots, "CCBot")
     sent = [
-        sum(len(part) for _, part in exchange.send(len(request.files) + at, Wave(0, 1)))
-        for at in range(2)
+        sum(len(part) for _, part in exchange.send(len(files) + at, Wave(0, 1))) for at in range(2)
     ]
     assert sent[0] > 0
     assert sent[1] == 0
-    select_command.run(replace(asked, robots=robots, out=out))
+    replace(asked, robots=robots, out=out).run()
     assert rows_in(tmp_path / "out") == rows_in(selected)
 
 

@@ -13,17 +13,17 @@ from small_corpora import record_files, rows_in, texts_of, write_corpus
 from data.reading.page import BROKEN, BrokenRecord
 from data.reading.records import address_of
 from pipeline import cli
-from pipeline.arguments import Clean, Select, Withdraw
+from pipeline.arguments import Clean
 from pipeline.artifacts import CLAIM, MANIFEST
 from pipeline.beam.workspace import Workspace
-from pipeline.commands import withdraw as withdraw_command
 from pipeline.commands.score import Score
-from pipeline.commands.select import intents as intents_of_select
-from pipeline.commands.withdraw import intents, run
+from pipeline.commands.select import Select
+from pipeline.commands.withdraw import Withdraw
 from pipeline.corpus import read as broken_records
 from pipeline.corpus.card import rejected_share
 from pipeline.corpus.pages import WITHDRAWAL, corpus_digests, read_corpus
 from pipeline.corpus.request import complete_arguments
+from pipeline.curation import withdraw as withdrawal
 from pipeline.curation.withdraw import RemoveSites
 from pipeline.errors import ArtifactError
 
@@ -49,7 +49,7 @@ def is_listed(url: str) -> bool:
 
 
 def withdraw(corpus, sites, reason="a request of its owner"):
-    run(Withdraw(corpus=str(corpus), sites=(sites,), reason=reason))
+    Withdraw(corpus=str(corpus), sites=(sites,), reason=reason).run()
 
 
 def files(corpus):
@@ -71,8 +71,8 @@ def test_text_that_a_killed_cleaning_left_is_gone_too(corpus, sites):
     for folder in ("work/0123/read", "growth", "delta"):
         (corpus / folder).mkdir(parents=True)
         (corpus / folder / "00000.arrow").write_bytes(b"text")
-    (intent,) = intents(Withdraw(corpus=str(corpus), sites=(sites,), reason="a request"))
-    assert intent.writes.endswith("removes growth/, delta/, work/ if a page is listed")
+    (job,) = Withdraw(corpus=str(corpus), sites=(sites,), reason="a request").jobs()
+    assert job.intent().writes.endswith("removes growth/, delta/, work/ if a page is listed")
     withdraw(corpus, sites)
     assert not list(corpus.rglob("00000.arrow"))
 
@@ -85,7 +85,8 @@ def test_a_list_of_nothing_costs_no_later_addition(corpus, tmp_path, not_asked):
     (corpus / MANIFEST).write_text(json.dumps(manifest))
     (tmp_path / "sites.txt").write_text("exmaple.org\n")
     asked = Withdraw(corpus=str(corpus), sites=(str(tmp_path / "sites.txt"),), reason="a request")
-    assert intents(asked)[0].writes.endswith("if a page is listed") == (not not_asked)
+    (job,) = asked.jobs()
+    assert job.intent().writes.endswith("if a page is listed") == (not not_asked)
     withdraw(corpus, str(tmp_path / "sites.txt"))
     assert (corpus / "growth").exists() == (not not_asked)
 
@@ -203,7 +204,7 @@ def test_commands_that_read_a_corpus_see_an_unfinished_withdrawal(unfinished, si
     for read in (
         lambda: corpus_digests([place]),  # of vocabulary and tokenize
         lambda: [job.intent() for job in Score(corpus=place, out=out).jobs()],
-        lambda: intents_of_select(Select(corpus=place, scores=out, out=out)),
+        lambda: [job.intent() for job in Select(corpus=place, scores=out, out=out).jobs()],
         lambda: complete_arguments(Clean(onto=place, input=("x.wet",), out=out), 1),
     ):
         with pytest.raises(ArtifactError, match=sentence):
@@ -216,7 +217,7 @@ def test_a_withdrawal_that_is_killed_when_it_is_in_the_manifest_is_finished(
     corpus, sites, monkeypatch, capfd
 ):
     with monkeypatch.context() as patched:
-        patched.setattr(withdraw_command, "changes_of_languages", None)
+        patched.setattr(withdrawal, "changes_of_languages", None)
         with pytest.raises(TypeError):
             withdraw(corpus, sites)
     assert (corpus / WITHDRAWAL / CLAIM).exists()

@@ -12,10 +12,11 @@ from tensorflow_forks import python
 
 from data.tokens.blocks import TokenBlocks, verify_contents, verify_languages, verify_sizes
 from data.tokens.manifest import COUNTS, TokenManifest
-from pipeline.arguments import Clean, Withdraw
+from pipeline.arguments import Clean
 from pipeline.artifacts import read_manifest
-from pipeline.commands import clean, withdraw
+from pipeline.commands import clean
 from pipeline.commands.vocabulary import Vocabulary
+from pipeline.commands.withdraw import Withdraw
 
 pytestmark = pytest.mark.slow
 
@@ -93,9 +94,7 @@ def test_tokens_follow_a_withdrawal(home, tmp_path):
     before = blocks(tmp_path / "before")
     pages = [page.url for code in before.languages("train") for page in before.pages(code, "train")]
     (tmp_path / "requests.txt").write_text("\n".join(pages[::3]) + "\n")
-    withdraw.run(
-        Withdraw(corpus=str(corpus), sites=(str(tmp_path / "requests.txt"),), reason="asked")
-    )
+    Withdraw(corpus=str(corpus), sites=(str(tmp_path / "requests.txt"),), reason="asked").run()
     to = f"--out={tmp_path}/after"
     tokenize(f"--corpus={corpus}", vocabulary, to, f"--onto={tmp_path}/before")
     tokenize(f"--corpus={corpus}", vocabulary, f"--out={tmp_path}/anew")
