@@ -28,7 +28,7 @@ RUN sed -n '/^pip==/,/[^\\]$/p' requirements.lock > pip.txt \
  && rm -rf /mswitch/*
 # A worker that lacks one of these would fail only in the middle of the first shard.
 RUN python -c "import gcld3, fastwarc, resiliparse, langdetect_rs, pyarrow, xxhash, s3fs, gcsfs, fasttext, iso639" \
- && python -c "import pipeline.commands.clean" && python -c "import pipeline.commands.tokenize"
+ && python -c "import pipeline.corpus.clean" && python -c "import pipeline.tokens.tokenize"
 
 # No USER: Beam's boot program makes /opt/apache/beam-venv before it starts Python, and what is
 # staged lies below a folder that Dataflow mounts as root. Another user could write to neither.

@@ -26,8 +26,7 @@ from material.reference import Outcome
 
 from data.rules import bad_words, rule_sets
 from data.rules.english_lines import clean as clean_lines
-from pipeline.arguments import Clean
-from pipeline.commands import clean
+from pipeline.commands.clean import Clean
 
 ROOT = Path(__file__).parents[1]
 SMALL = sorted((ROOT / "tests/fixture/web").glob("*.warc.wet.gz"))
@@ -110,7 +109,7 @@ def _theirs(name: str, files: Sequence[Path], lists: Path | None) -> Outcome:
 
 def _ours(name: str, files: Sequence[Path], lists: Path, out: Path) -> Outcome:
     paths = tuple(map(str, files))
-    clean.run(Clean(input=paths, rules=name, out=str(out), bad_words=lists))  # pyright: ignore[reportArgumentType]
+    Clean(input=paths, rules=name, out=str(out), bad_words=lists).run()  # pyright: ignore[reportArgumentType]
     kept = pq.read_table(out / "pages").to_pylist()
     rejected = pq.read_table(out / "rejected").to_pylist()
     broken = json.loads((out / "manifest.json").read_text())["broken_records"]

@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar
 
 import tyro
 
-from pipeline.fields import CacheOptions, Hosts, Rules, RunPlace, TrackerName
+from pipeline.fields import CacheOptions, Hosts, RunPlace, TrackerName
 
 # What other tools call settings of a recipe, and how they are written after --set here.
 SYNONYMS = {
@@ -35,72 +35,6 @@ class StageArguments:
     dry_run: bool = False
     """Print what would be read and written, and refuse what the command would refuse; write
     nothing."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Clean(StageArguments):
-    """Filter, identify and deduplicate web pages; kept and rejected pages as Parquet.
-
-    Options after a lone -- go to Beam.
-    """
-
-    example: ClassVar = "--input 'texts/*.jsonl' --rules none --out corpus"
-
-    input: tuple[str, ...]
-    """Files or globs: *.wet (text), *.warc (HTML), *.json or *.jsonl, each also with .gz; or
-    *.parquet; or *.paths.gz: a crawl's list of files, which are downloaded."""
-    rules: Rules | None = None
-    """mc4 (3.1.0, CLD3 at 0.95), mc4-3.0.1 (0.70), c4-en (English, langdetect at 0.99), mswitch-web
-    (rules for every script, near-duplicates), demo (short texts of the demo), or none (for
-    published corpora, which stay unchanged). Needed without --onto, which takes those of the
-    corpus."""
-    out: str
-    """Directory for pages/, rejected/, broken/ and manifest.json; local or on an object store."""
-    growable: bool = False
-    """Whether what a later --onto needs is kept in the corpus, in growth/."""
-    onto: str | None = None
-    """Corpus made with --growable, to which the input is added; it stays as it is, and the new one
-    has the pages of cleaning both inputs at once, and the difference in delta/."""
-    languages: tuple[str, ...] | None = None
-    """Languages to clean (mC4 codes, aliases or English names, with spaces or commas between); all
-    107 if left out. Pages of other languages are counted and dropped as soon as their language is
-    known; published files of other languages are not read."""
-    bad_words: Path | None = None
-    """Directory of bad-word lists, one file per language named by its code (LDNOOBW's layout), with
-    words in lower case."""
-    language_identifier: str | None = None
-    """fastText model (.bin or .ftz), local or on an object store, to use instead of CLD3, or beside
-    CLD2 and CLD3 with the rules mswitch-web; needs the extra `fasttext`."""
-    crawl_base: str = "https://data.commoncrawl.org"
-    """Address that the paths of a *.paths.gz list are relative to."""
-    crawl_cache: Path | None = None
-    """Directory to keep downloaded files in for later runs, by server; not kept if left out."""
-    validation_share: float | None = None
-    """Share of each language's pages to hold out; the rules' own if left out, or 0.001."""
-    validation_minimum: int | None = None
-    """Least number of pages of each language to hold out, but never more than half of them; the
-    rules' own if left out, or 0."""
-    license: str | None = None
-    """Licence that the dataset card declares, by the hub's name (odc-by, cc0-1.0, ...)."""
-    beam: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Estimate:
-    """Estimate pages, core-hours and cost of a `clean` run from a sample of its input."""
-
-    example: ClassVar = "--input 'crawl/*.warc.wet.gz' --rules mc4"
-
-    input: tuple[str, ...]
-    """Files or globs, local or on an object store, as for `clean`."""
-    rules: Rules
-    """Rules of the planned run."""
-    crawl_base: str = "https://data.commoncrawl.org"
-    """Address that the paths of a *.paths.gz list are relative to."""
-    sample_megabytes: int = 32
-    """Least size of the sample, in files spread over the input."""
-    price_per_core_hour: float = 0.0
-    """Price of one core for one hour, in any currency."""
 
 
 @dataclass(frozen=True, kw_only=True)

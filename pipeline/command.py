@@ -150,8 +150,6 @@ def on_hosts(command: C) -> Iterator[C]:
 
             stack.enter_context(joined_hosts(hosts, command.command_name()))
         check_fields(command)
-        if beam:
-            check_reached(command)
         if getattr(command, "dry_run", False) and hasattr(command, "cache"):
             directory = Path(stack.enter_context(TemporaryDirectory()))
             command = replace(command, cache=CacheOptions(directory=directory))
@@ -163,13 +161,16 @@ def check_fields(command: Command) -> None:
 
     Raises:
         ArtifactError: if a value cannot be meant, or a place holds something else.
-        DataError: if an input names no file, or a language is unknown.
+        DataError: if an input names no file, workers do not reach a place, or a language is
+            unknown.
         ConfigurationError: if settings of a recipe do not fit together.
     """
     declared = list(values(command))
     for option, kind, value in declared:
         check_value(option, kind, value)
     command.check()
+    if getattr(command, "beam", ()):
+        check_reached(command)
     for _, kind, value in declared:
         check_place(kind, value)
 

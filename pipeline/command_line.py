@@ -20,8 +20,10 @@ import tyro
 
 from pipeline import arguments
 from pipeline.arguments import SYNONYMS
+from pipeline.commands.clean import Clean
 from pipeline.commands.demo import Demo
 from pipeline.commands.doctor import Doctor
+from pipeline.commands.estimate import Estimate
 from pipeline.commands.inspect import Inspect
 from pipeline.commands.plan import Plan
 from pipeline.commands.recipes import Recipes
@@ -37,8 +39,8 @@ from pipeline.terminal import broken, print_lines
 # Each command by what it is for, in the order of their use.
 GROUPS: dict[str, dict[str, Any]] = {
     "text": {
-        "clean": arguments.Clean,
-        "estimate": arguments.Estimate,
+        "clean": Clean,
+        "estimate": Estimate,
         "score": Score,
         "select": Select,
         "withdraw": Withdraw,

@@ -8,9 +8,6 @@ Several hosts look after they have joined, so that one that finds a mistake ends
 of Beam are checked before anything else, by Beam.
 """
 
-import glob
-import itertools
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,9 +22,7 @@ from pipeline.artifacts import (
     is_finished,
     read_manifest,
 )
-from pipeline.corpus.other_formats import no_such_input
 from pipeline.errors import ArtifactError
-from pipeline.fields import CORPUS
 from pipeline.recipe import named
 from pipeline.recipe.overrides import check_seeds, override
 from pipeline.recipe.recipe import SEEDS, Recipe
@@ -55,12 +50,6 @@ def check_first(command: object) -> None:
     if getattr(command, "beam", ()) or (hosts is not None and hosts.count > 1):
         return
     match command:
-        case arguments.Clean():
-            _check_languages(command.languages)
-            _check_inputs(command.input)
-        case arguments.Estimate():
-            check_estimate(command)
-            _check_inputs(command.input)
         case arguments.Pretrain():
             check_seeds(command.seeds, command.overrides)
             requested_recipe(command)
@@ -95,22 +84,9 @@ def check_first(command: object) -> None:
             weight_files(command.directory)
 
 
-def _check_inputs(patterns: Sequence[str]) -> None:
-    for pattern in patterns:
-        names = itertools.chain([pattern], glob.iglob(pattern, recursive=True))
-        if "://" not in pattern and not any(map(os.path.isfile, names)):
-            raise no_such_input(pattern)
-
-
 def _check_languages(languages: Sequence[str] | None) -> None:
     if languages:
         codes(languages)
-
-
-def _check_corpora(corpora: Sequence[str]) -> None:
-    for corpus in corpora:
-        if not is_remote(corpus):
-            _check_output(corpus, CORPUS.stages)
 
 
 def _check_output(directory: str, stage: str | tuple[str, ...]) -> None:
@@ -148,22 +124,6 @@ def requested_recipe(command: arguments.Pretrain | arguments.Distill) -> Recipe:
             recipe = named.requested_recipe(command.recipe, command.config)
             recipe = replace(recipe, distillation=recipe.distillation or DistillationConfig())
     return override(recipe, command.overrides)
-
-
-def check_estimate(command: arguments.Estimate) -> None:
-    """Checks the size of the sample and the price.
-
-    Raises:
-        ConfigurationError: if the sample would have no size, or the price is negative.
-    """
-    if command.sample_megabytes < 1:
-        raise ConfigurationError(
-            f"--sample-megabytes was {command.sample_megabytes}; give 1 or more."
-        )
-    if command.price_per_core_hour < 0:
-        raise ConfigurationError(
-            f"--price-per-core-hour was {command.price_per_core_hour:g}; give 0 or more."
-        )
 
 
 def checked_generation(command: arguments.Fill) -> Sampling:

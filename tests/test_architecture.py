@@ -36,7 +36,7 @@ def test_the_import_test_can_fail():
 
 
 def test_cleaning_loads_no_tensorflow_jax_or_grain():
-    loaded = imported_by("import pipeline.commands.clean")
+    loaded = imported_by("import pipeline.corpus.clean")
     assert "apache_beam" in loaded
     assert not loaded.intersection({"tensorflow", "jax", "grain"})
 

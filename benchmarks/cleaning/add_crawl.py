@@ -34,8 +34,7 @@ from warcio.warcwriter import WARCWriter
 
 from data.demo import member_of
 from data.reading.page import Page
-from pipeline.arguments import Clean
-from pipeline.commands import clean
+from pipeline.commands.clean import Clean
 
 ONE_PROCESS = ("--direct_running_mode=in_memory", "--direct_num_workers=1")
 PARTS = 11  # ten and one
@@ -193,9 +192,9 @@ def compare(directory: Path, parts: dict[str, list[str]], rules: str, times: int
 
 def measured(warm: dict[str, Any], fields: dict[str, Any]) -> float:
     """Returns the CPU seconds of a cleaning, children included."""
-    clean.run(Clean(**warm, beam=ONE_PROCESS))
+    Clean(**warm, beam=ONE_PROCESS).run()
     before = cpu_seconds()
-    clean.run(Clean(**fields, beam=ONE_PROCESS))
+    Clean(**fields, beam=ONE_PROCESS).run()
     return cpu_seconds() - before
 
 

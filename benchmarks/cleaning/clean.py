@@ -109,12 +109,11 @@ def _reference(files: list[Path]) -> int:
 
 
 def _ours(files: list[Path], options: tuple[str, ...] = ()) -> int:
-    from pipeline.arguments import Clean
-    from pipeline.commands import clean
+    from pipeline.commands.clean import Clean
 
     with tempfile.TemporaryDirectory() as directory:
         out = Path(directory, "out")
-        clean.run(Clean(input=tuple(map(str, files)), rules="mc4", out=str(out), beam=options))
+        Clean(input=tuple(map(str, files)), rules="mc4", out=str(out), beam=options).run()
         return json.loads((out / "manifest.json").read_text())["input"]["records"]
 
 

@@ -41,7 +41,7 @@ from pipeline.corpus.near_duplicates import (
     write_pairs,
 )
 from pipeline.corpus.read import DEFAULT_CUT
-from pipeline.corpus.request import find_rules
+from pipeline.corpus.rules import find_rules
 from pipeline.corpus.submission import GraphStage
 
 RESULT = Path(__file__).parents[1] / "results/components.json"

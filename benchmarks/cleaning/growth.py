@@ -33,7 +33,7 @@ from pipeline.beam.options import pipeline_options
 from pipeline.corpus import submission
 from pipeline.corpus.job import CleaningJob, begin_job
 from pipeline.corpus.read import input_files
-from pipeline.corpus.request import find_rules
+from pipeline.corpus.rules import find_rules
 from pipeline.corpus.submission import total_of
 
 RESULTS = Path(__file__).parents[1] / "results/growth.json"

@@ -42,7 +42,7 @@ from apache_beam.metrics.metric import MetricsFilter
 from data.demo import member_of
 from pipeline import cli
 from pipeline.beam.job import NAMESPACE
-from pipeline.commands import clean
+from pipeline.corpus import clean
 
 HERE = Path(__file__).parent
 RESULTS = HERE.parent / "results/large.json"

@@ -28,8 +28,7 @@ import pyarrow.parquet as pq
 import tyro
 
 from data.urls import host_of
-from pipeline.arguments import Clean
-from pipeline.commands import clean
+from pipeline.commands.clean import Clean
 from pipeline.commands.score import Score
 from pipeline.commands.select import Select
 from pipeline.commands.withdraw import Withdraw
@@ -100,7 +99,7 @@ def shares(copies: int, repeated: int, directory: str) -> dict[str, Any]:
         for method in methods:
             setattr(stage, method, counted(getattr(stage, method), near))
     began, out = time.process_time(), f"{directory}/corpus"
-    clean.run(Clean(input=tuple(files), rules="mswitch-web", out=out, beam=ONE_PROCESS))
+    Clean(input=tuple(files), rules="mswitch-web", out=out, beam=ONE_PROCESS).run()
     whole = time.process_time() - began
     rejected = [
         reason
@@ -145,7 +144,7 @@ def seconds_of(paths: list[str], rules: Any, out: str) -> dict[str, Any]:
     corpus, scores, selected = (f"{out}/{name}" for name in ("corpus", "scores", "selected"))
     seconds: dict[str, Any] = {}
     with timed(seconds, "clean"):
-        clean.run(Clean(input=tuple(paths), rules=rules, out=corpus, beam=ONE_PROCESS))
+        Clean(input=tuple(paths), rules=rules, out=corpus, beam=ONE_PROCESS).run()
     with timed(seconds, "score"):
         Score(corpus=corpus, out=scores, beam=ONE_PROCESS).run()
     with timed(seconds, "select"):

@@ -78,14 +78,13 @@ def in_a_process(run: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def cleaned(files: list[Path], out: Path) -> dict[str, Any]:
-    from pipeline.arguments import Clean
-    from pipeline.commands import clean
+    from pipeline.commands.clean import Clean
 
     def run(some: list[Path], to: Path) -> int:
         arguments = Clean(
             input=tuple(map(str, some)), rules="mswitch-web", out=str(to), beam=ONE_PROCESS
         )
-        clean.run(arguments)
+        arguments.run()
         return json.loads((to / "manifest.json").read_text())["input"]["records"]
 
     run([grown_web.few(out.parent)], out.with_name("warm"))

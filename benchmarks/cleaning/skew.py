@@ -32,7 +32,7 @@ from pipeline.corpus.addresses import FindNewest
 from pipeline.corpus.job import begin_job
 from pipeline.corpus.lines import FindDuplicateLines, FindRepeatedHashes
 from pipeline.corpus.read import input_files
-from pipeline.corpus.request import find_rules
+from pipeline.corpus.rules import find_rules
 from pipeline.corpus.submission import total_of
 
 RESULTS = Path(__file__).parents[1] / "results/skew.json"

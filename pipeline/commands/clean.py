@@ -1,193 +1,101 @@
-"""`mswitch clean`: archives in, pages per language out, every rejection with a reason and a count.
+"""`mswitch clean`: archives in, pages per language out, and every rejection with its reason."""
 
-The rules apply in the reference's order: length, one page per address, line rules, one page per
-line, language, bad words, split. `mswitch-web` has its own order; `--rules none` applies none.
-Every job ends with a check that read = kept + rejected + not requested. Broken records are counted
-apart, because they never were pages. The output does not depend on the number of workers.
-
-The job (`pipeline.corpus.graph`) is steps on shards, and exchanges between shards
-through the engine's own shuffle. Pages stay in files of their shard; keys and verdicts travel,
-packed. A job that was killed resumes after its last finished work item.
-"""
-
-import time
-from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
-from functools import partial
-from typing import Any
-
-from rich.console import Console
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar
 
 from data.errors import DataError
-from data.languages import UNDETERMINED
-from data.reading.records import is_named_as_a_test, is_published_for_validation
-from pipeline.arguments import Clean
-from pipeline.beam.options import pipeline_options, runs_here
-from pipeline.beam.workspace import check_files, clear
-from pipeline.corpus.card import write_cards
-from pipeline.corpus.counts import Tally
-from pipeline.corpus.graph import steps
-from pipeline.corpus.job import CleaningJob, begin_job, trusts_declarations
-from pipeline.corpus.onto.keep import KEPT_BYTES
-from pipeline.corpus.onto.summary import (
-    addition_of,
-    held_out_differences,
-    print_addition,
-    write_facts,
+from pipeline.command import Stage
+from pipeline.fields import (
+    BeamOptions,
+    ByWorkers,
+    Corpus,
+    In,
+    Languages,
+    License,
+    Out,
+    Rules,
+    Texts,
 )
-from pipeline.corpus.pages import lineage_of, manifest_of_corpus, read_corpus
-from pipeline.corpus.read import DEFAULT_CUT, Cut
-from pipeline.corpus.request import CleaningRequest, cleaning_request, intent_of
-from pipeline.corpus.submission import output_paths, progress_shown, run_job, total_of
-from pipeline.corpus.summary import (
-    cautions,
-    codes_in_words,
-    languages_with_pages,
-    manifest_of,
-    print_summary,
-)
-from pipeline.stage import Intent, Outcome, bytes_in_words, run_stage
-from pipeline.terminal import Terminal
-from pipeline.tokens.vocabulary import advised_command
-
-OUTPUTS = ("pages", "rejected", "broken", "growth", "delta")  # folders of a corpus
+from pipeline.stage import Job
 
 
-def intents(arguments: Clean) -> list[Intent]:
-    """Returns the command's intent."""
-    return [intent_of(cleaning_request(arguments))]
+@dataclass(frozen=True, kw_only=True)
+class Clean(Stage):
+    """Filter, identify and deduplicate web pages; kept and rejected pages as Parquet.
 
+    Options after a lone -- go to Beam.
+    """
 
-def run(arguments: Clean, cut: Cut = DEFAULT_CUT) -> None:
-    """Cleans the input into the directory, or prints that it is already finished."""
-    started = time.monotonic()
-    request = cleaning_request(arguments)
-    work = partial(clean, request, cut, started)
-    run_stage(intent_of(request), work, partial(clear, request.out))
-    manifest = manifest_of_corpus(request.out)
-    kept = {code for code, entry in manifest.languages.items() if entry.kept}
-    if not kept:
-        raise DataError(
-            "No page was kept; see the cautions above, and rejected/ and broken/ in "
-            f"{request.arguments.out}, which have each page and record with its reason."
+    example: ClassVar = "--input 'texts/*.jsonl' --rules none --out corpus"
+
+    input: Texts
+    """Files or globs: *.wet (text), *.warc (HTML), *.json or *.jsonl, each also with .gz; or
+    *.parquet; or *.paths.gz: a crawl's list of files, which are downloaded."""
+    rules: Rules | None = None
+    """mc4 (3.1.0, CLD3 at 0.95), mc4-3.0.1 (0.70), c4-en (English, langdetect at 0.99), mswitch-web
+    (rules for every script, near-duplicates), demo (short texts of the demo), or none (for
+    published corpora, which stay unchanged). Needed without --onto, which takes those of the
+    corpus."""
+    out: Out[str]
+    """Directory for pages/, rejected/, broken/ and manifest.json; local or on an object store."""
+    growable: bool = False
+    """Whether what a later --onto needs is kept in the corpus, in growth/."""
+    onto: In[Corpus] | None = None
+    """Corpus made with --growable, to which the input is added; it stays as it is, and the new one
+    has the pages of cleaning both inputs at once, and the difference in delta/."""
+    languages: Languages | None = None
+    """Languages to clean (mC4 codes, aliases or English names, with spaces or commas between); all
+    107 if left out. Pages of other languages are counted and dropped as soon as their language is
+    known; published files of other languages are not read."""
+    bad_words: Path | None = None
+    """Directory of bad-word lists, one file per language named by its code (LDNOOBW's layout), with
+    words in lower case."""
+    language_identifier: Annotated[str, ByWorkers()] | None = None
+    """fastText model (.bin or .ftz), local or on an object store, to use instead of CLD3, or beside
+    CLD2 and CLD3 with the rules mswitch-web; needs the extra `fasttext`."""
+    crawl_base: str = "https://data.commoncrawl.org"
+    """Address that the paths of a *.paths.gz list are relative to."""
+    crawl_cache: Annotated[Path, ByWorkers()] | None = None
+    """Directory to keep downloaded files in for later runs, by server; not kept if left out."""
+    validation_share: float | None = None
+    """Share of each language's pages to hold out; the rules' own if left out, or 0.001."""
+    validation_minimum: int | None = None
+    """Least number of pages of each language to hold out, but never more than half of them; the
+    rules' own if left out, or 0."""
+    license: License | None = None
+    """Licence that the dataset card declares, by the hub's name (odc-by, cc0-1.0, ...)."""
+    beam: BeamOptions = ()
+
+    def check(self) -> None:
+        """Checks that rules or a corpus are named, and what is held out."""
+        from data.rules.held_out import share_of_each_language
+
+        if self.rules is None and self.onto is None:
+            raise DataError(
+                "clean was given neither --rules nor --onto; name the rules of a new corpus, or "
+                "the corpus to add to."
+            )
+        share_of_each_language(self.validation_share or 0.0, self.validation_minimum or 0)
+
+    def jobs(self) -> Iterator[Job]:
+        """Yields the job on the input."""
+        from pipeline.corpus.clean import cleaning
+
+        yield cleaning(
+            self.input,
+            self.out,
+            rules=self.rules,
+            onto=self.onto,
+            growable=self.growable,
+            languages=self.languages,
+            bad_words=self.bad_words,
+            language_identifier=self.language_identifier,
+            crawl_base=self.crawl_base,
+            crawl_cache=self.crawl_cache,
+            validation_share=self.validation_share,
+            validation_minimum=self.validation_minimum,
+            license_name=self.license,
+            beam=self.beam,
         )
-    if kept == {UNDETERMINED}:
-        raise DataError(
-            f"No kept page has a language that is known{codes_in_words(manifest.declared)}, and "
-            'pages without one are not trained on; give records a "language" of '
-            "data/languages.tsv, or choose rules that identify languages."
-        )
-
-
-def clean(request: CleaningRequest, cut: Cut, started: float) -> Outcome:
-    """Cleans the input into the claimed directory and prints the counts."""
-    console, arguments = Terminal(stderr=True, highlight=False), request.arguments
-    job = requested_job(request, cut)
-    run_steps(job, request, console)
-    tally = total_of(job)  # read once: what is checked is what the manifest counts
-    check_files(request.out, output_paths(job, tally))
-    body = body_of(job, request, tally)
-    write_cards(request.out, body)
-    print_summary(console, body, time.monotonic() - started)
-    if arguments.growable:
-        print_addition(console, body)
-    count = languages_with_pages(body)
-    rules = request.rules
-    return Outcome(
-        body,
-        f"pages of {count} {'language' if count == 1 else 'languages'} in {arguments.out}",
-        cautions(
-            body,
-            rules.held_out,
-            request.languages,
-            declared=trusts_declarations(rules),
-            tests=[file.path for file in request.files if is_named_as_a_test(file.path)],
-            published=[
-                file.path for file in request.files if is_published_for_validation(file.path)
-            ],
-        ),
-        next_command(arguments, body),
-    )
-
-
-def next_command(arguments: Clean, body: Mapping[str, Any]) -> Iterable[str]:
-    """Returns the words of the next command; what an addition joins has its vocabulary already."""
-    onto = arguments.onto
-    if onto is None or not languages_with_pages(body) or not _has_training_pages(onto):
-        return advised_command(arguments.out, body["languages"])
-    tokens = ("--vocabulary", "VOCABULARY", "--onto", "TOKENS", "--out", "NEW_TOKENS")
-    return "tokenize", "--corpus", arguments.out, *tokens
-
-
-def _has_training_pages(corpus: str) -> bool:
-    entries = read_corpus(corpus).languages
-    return any(
-        entries[code].kept > entries[code].held_out for code in entries.keys() - {UNDETERMINED}
-    )
-
-
-def body_of(job: CleaningJob, request: CleaningRequest, tally: Tally) -> dict[str, Any]:
-    """Returns the manifest's body; writes the settings of what is kept beside the corpus."""
-    asked, base, not_read = request.arguments, request.base, request.not_read
-    files, license_ = len(request.files), asked.license
-    if base is not None:
-        there = read_corpus(base.corpus)
-        files += there.input.files
-        not_read = not_read + Counter(there.not_asked.files)
-        license_ = license_ or there.license
-    body = manifest_of(tally, job, files=files, not_read=not_read)
-    body["files"] = job.workspace.digests()
-    body |= {} if license_ is None else {"license": license_}
-    if asked.growable:
-        body["kept_beside"] = tally.details(KEPT_BYTES)
-        inputs = request.identity.inputs
-        body["growth_sha256"] = write_facts(asked, job, tally, inputs, request.files, body["files"])
-    if asked.onto is not None:
-        difference = held_out_differences(job, body["languages"])
-        lineage = lineage_of(asked.onto)
-        body["addition"] = addition_of(job, tally, asked.onto) | {
-            "held_out_difference": difference,
-            "lineage": lineage,
-        }
-    return body
-
-
-def run_steps(job: CleaningJob, request: CleaningRequest, console: Console) -> None:
-    """Runs the job's steps that are not finished, and shows their progress."""
-    if job.workspace.forget_stale(OUTPUTS):
-        console.print(
-            f"clean: {request.arguments.out} held an unfinished run of another version, or of "
-            "input that has been changed since; it begins anew."
-        )
-    files, size = len(request.files), request.size
-    counted = f"{files:,} file{'' if files == 1 else 's'}"
-    console.print(f"clean: {counted}, {bytes_in_words(size)}, rules {request.rules.name}")
-    if request.base is not None:
-        console.print(f"clean: added to {request.arguments.onto}, which stays as it is")
-    options = pipeline_options(request.arguments.beam, input_bytes=size)
-    items = {step.name: job.shards for step in steps(job)}
-    with progress_shown(job.workspace, items, console) as progress:
-        run_job(job, options, progress.follow)
-
-
-def requested_job(request: CleaningRequest, cut: Cut) -> CleaningJob:
-    """Returns the job of a request, whose directory is claimed."""
-    cache = request.arguments.crawl_cache
-    job = begin_job(
-        request.out,
-        request.rules,
-        request.files,
-        identity=request.identity,
-        in_waves=runs_here(request.options),
-        cut=cut,
-        growable=request.arguments.growable,
-        kept=request.base,
-    )
-    return replace(
-        job,
-        languages=request.languages,
-        bad_words=request.bad_words,
-        identifier=request.identifier,
-        crawl_cache=cache and str(cache.absolute()),
-    )

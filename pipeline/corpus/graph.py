@@ -34,7 +34,6 @@ from pipeline.corpus.job import (
     MINHASH,
     PAIRS,
     CleaningJob,
-    trusts_declarations,
 )
 from pipeline.corpus.judge import JudgePages
 from pipeline.corpus.judgements import (
@@ -61,6 +60,7 @@ from pipeline.corpus.onto.keep import KeepShard
 from pipeline.corpus.onto.rejudge import over_base
 from pipeline.corpus.onto.verdicts import Exchanges
 from pipeline.corpus.read import DUPLICATE_URL, ReadShard
+from pipeline.corpus.rules import trusts_declarations
 
 
 def plan(job: CleaningJob) -> list[Stage]:

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from data.rules.bad_words import BadWordRule
-from data.rules.rule_sets import LanguageBy, RuleSet, Untouched, WebRuleSet
 from pipeline import artifacts
 from pipeline.beam.workspace import Waves, Workspace, workspace_key
 from pipeline.corpus import read
@@ -12,8 +11,7 @@ from pipeline.corpus.onto.base import Base
 from pipeline.corpus.onto.verdicts import GrowthFiles
 from pipeline.corpus.pages import read_corpus
 from pipeline.corpus.read import DEFAULT_CUT, Cut, InputFile
-
-AnyRules = RuleSet | WebRuleSet | Untouched
+from pipeline.corpus.rules import AnyRules
 
 # Raised when an unfinished job of an earlier version may not be resumed: other rules, other files
 # in the workspace.
@@ -64,13 +62,6 @@ class CleaningJob:
         return Waves(partitions, PARTITIONS_AT_ONCE if self.in_waves else partitions)
 
 
-def trusts_declarations(rules: AnyRules) -> bool:
-    """Returns whether a page's language is the declared one, which is known from the start."""
-    return isinstance(rules, Untouched) or (
-        isinstance(rules, RuleSet) and rules.language_by is LanguageBy.DECLARATION
-    )
-
-
 def begin_job(
     out: str,
     rules: AnyRules,
@@ -81,6 +72,10 @@ def begin_job(
     cut: Cut = DEFAULT_CUT,
     growable: bool = False,
     kept: GrowthFiles | None = None,
+    languages: tuple[str, ...] | None = None,
+    bad_words: BadWordRule | None = None,
+    identifier: str | None = None,
+    crawl_cache: str | None = None,
 ) -> CleaningJob:
     """Writes the list of a job's shards for its workers; returns the job.
 
@@ -93,6 +88,7 @@ def begin_job(
         cut: sizes of shards, chunks and partitions.
         growable: whether what an addition needs is kept beside the corpus.
         kept: what is kept beside the corpus that the files are added to; None for none.
+        languages, bad_words, identifier, crawl_cache: as `CleaningJob` has them.
     """
     groups = read.shards(files, cut)
     base, every_file = None if kept is None else base_of(kept), list(files)
@@ -113,6 +109,10 @@ def begin_job(
         partitions=read.partitions(every_file, cut),
         in_waves=in_waves,
         cut=cut,
+        languages=languages,
+        bad_words=bad_words,
+        identifier=identifier,
+        crawl_cache=crawl_cache,
         growable=growable,
         base=base,
     )

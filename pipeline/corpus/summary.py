@@ -27,9 +27,10 @@ from data.rules.english_lines import LONGEST_PAGE_CHARACTERS
 from data.rules.held_out import AsPublished, ShareOfEachLanguage, ShareOfUnsplitPages
 from data.rules.rule_sets import LanguageBy, RuleSet, Untouched, WebRuleSet
 from pipeline.corpus.counts import DECLARED, OTHER_DECLARATIONS, Tally
-from pipeline.corpus.job import CleaningJob, trusts_declarations
+from pipeline.corpus.job import CleaningJob
 from pipeline.corpus.other_formats import ARRAY_TO_LINES, RENAMED_FIELD
 from pipeline.corpus.pages import PAGES_FOLDER
+from pipeline.corpus.rules import trusts_declarations
 
 MOST_CONFUSED = 3  # languages in the manifest that CLD3 confuses with one
 

@@ -58,6 +58,7 @@ from pipeline.corpus.pages import (
     write_pages,
 )
 from pipeline.corpus.read import names_of
+from pipeline.corpus.sample import advised_command
 from pipeline.corpus.summary import print_counts
 from pipeline.curation.late_rules import REFUSED, LateRules, reasons
 from pipeline.curation.lists import matches, pages_of_entries, read_lists, set_aside
@@ -79,7 +80,6 @@ from pipeline.curation.score import (
 from pipeline.errors import ArtifactError
 from pipeline.stage import Identity, Intent, Job, Outcome, Reading, files_of, run_stage
 from pipeline.terminal import Terminal, print_message
-from pipeline.tokens.vocabulary import advised_command
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ array, which takes about 30 bytes per character of --sample-characters: 0.5 GB a
 
 import contextlib
 import io
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -28,11 +27,10 @@ import sentencepiece
 from sentencepiece import sentencepiece_model_pb2
 
 from data.errors import DataError
-from data.examples.mixture import TextSizes, parse, weights_file
+from data.examples.mixture import parse, weights_file
 from data.files.atomic import atomic_write
 from data.files.digests import digest_of_contents
 from data.files.paths import read_bytes
-from data.languages import UNDETERMINED
 from data.tokens.seed_pieces import most_pieces
 from data.tokens.tokenizer import (
     EOS,
@@ -57,26 +55,21 @@ from pipeline.corpus.pages import (
     training_pages,
     training_sizes,
 )
-from pipeline.fields import CHARACTER_COVERAGE, MIXTURE, SAMPLE_CHARACTERS
-from pipeline.stage import Identity, Intent, Job, Outcome, files_of, staged
-from pipeline.stopping import at_second_signal
-from pipeline.terminal import Terminal
-from pipeline.tokens.sample import (
+from pipeline.corpus.sample import (
+    ADVISED,
     LONGEST_SENTENCE_BYTES,
     MOST_COUNTED,
-    ROOM,
-    ROOM_OF_PART,
     check_size,
-    least_of_part,
     quotas_of,
     sample,
     too_small,
 )
+from pipeline.stage import Identity, Intent, Job, Outcome, files_of, staged
+from pipeline.stopping import at_second_signal
+from pipeline.terminal import Terminal
 
 ModelProto: Any = sentencepiece_model_pb2.ModelProto  # pyright: ignore[reportAttributeAccessIssue]
 STAGE = "vocabulary"
-ADVISED, ADVISED_OF_LITTLE = 4096, 2048  # least number of ids for a first training
-LITTLE = 1_000_000  # characters of a corpus that may have fewer pieces than ADVISED
 # What SentencePiece (0.2.1) reports of a size that does not fit; its numbers lack the sentinels.
 TOO_LARGE = re.compile(r"set it to a value <= ([0-9]+)")
 TOO_SMALL = re.compile(r"smaller than required_chars\. [0-9]+ vs ([0-9]+)")
@@ -293,40 +286,3 @@ def append_control_pieces(model: bytes, pieces: Sequence[str]) -> bytes:
         body = bytes([0x0A, len(text)]) + text + b"\x15\x00\x00\x00\x00" + b"\x18\x03"
         model += bytes([0x0A, len(body)]) + body
     return model
-
-
-def advised_command(corpus: str, languages: Mapping[str, Any]) -> Iterator[str]:
-    """Yields the words of a first training on a corpus; none if it has no page to train on.
-
-    The sample is the smallest one that has the whole text of every language, if this is less than
-    usual: a larger one would only repeat it. The size has room for every character of the sample;
-    where it is too large for its pieces, `vocabulary` names one within seconds.
-
-    Args:
-        corpus: directory of the corpus.
-        languages: counts by language of its manifest.
-    """
-    trained = {
-        code: counts
-        for code, counts in languages.items()
-        if counts["kept"] > counts["held_out"] and code != UNDETERMINED
-    }
-    if not trained:
-        return
-    sizes = TextSizes(
-        {code: counts["kept"] - counts["held_out"] for code, counts in trained.items()},
-        {code: counts["characters"] for code, counts in trained.items()},
-    )
-    weights = parse(MIXTURE, sizes)
-    whole = math.ceil(max(sizes.characters[code] / weight for code, weight in weights.items()))
-    sampled = min(whole, SAMPLE_CHARACTERS)
-    counted = min(sampled, MOST_COUNTED)
-    files = {code: page_files([str(corpus)], code, "train") for code in weights}
-    least = least_of_part(files, weights, counted, CHARACTER_COVERAGE)
-    size = ADVISED if sum(sizes.characters.values()) > LITTLE else ADVISED_OF_LITTLE
-    while size < (ROOM if counted == sampled else ROOM_OF_PART) * least:
-        size *= 2
-    yield from ("vocabulary", "--corpus", corpus, "--size", str(size))
-    if sampled < SAMPLE_CHARACTERS:
-        yield from ("--sample-characters", str(sampled))
-    yield from ("--out", "vocabulary")

@@ -24,10 +24,10 @@ SECONDS_BETWEEN_LOOKS = 0.2
 
 
 def main() -> None:
-    from pipeline.commands import clean
+    from pipeline.corpus import clean
     from pipeline.corpus.read import Cut
 
-    clean.run = functools.partial(clean.run, cut=Cut(**PIECES))
+    clean.cleaning = functools.partial(clean.cleaning, cut=Cut(**PIECES))
     if "COUNTERS" in os.environ:
         clean.run_job = functools.partial(noted, clean.run_job)
     cli.main()

@@ -43,10 +43,10 @@ def main() -> None:
     from pipeline import cli
 
     if sys.argv[1] == "clean":
-        from pipeline.commands import clean
+        from pipeline.corpus import clean
         from pipeline.corpus.read import Cut
 
-        clean.run = functools.partial(clean.run, cut=Cut(**PIECES))
+        clean.cleaning = functools.partial(clean.cleaning, cut=Cut(**PIECES))
     if "FAULTY_STORE" in os.environ:
         use_faulty_store(os.environ["FAULTY_STORE"])
     if "CLOCK" in os.environ:

@@ -24,13 +24,12 @@ from values import json_lines_values, json_values, parquet_of, plain_table, yaml
 from data.corpus_manifest import CorpusManifest
 from data.curation.thresholds import Thresholds
 from data.tokens.manifest import TokenManifest
-from pipeline.arguments import Clean
 from pipeline.artifacts import read_manifest
 from pipeline.corpus import pages
+from pipeline.corpus.clean import cleaning
 from pipeline.corpus.counts import total
 from pipeline.corpus.job import VERSION, base_of
 from pipeline.corpus.onto.verdicts import GrowthFiles, digest_of_languages
-from pipeline.corpus.request import cleaning_request, intent_of
 from pipeline.curation.score import SCORES
 from pipeline.fields import CacheOptions
 from pipeline.inspection import inspect, json_of
@@ -190,9 +189,7 @@ def added_to(file: str) -> Callable[[Path], Read]:
         tally = growth.kept(0)
         total([tally])
         tally.counters()
-        intent = intent_of(
-            cleaning_request(Clean(input=(f"{top}/in/a.json",), out=f"{top}-new", onto=top))
-        )
+        intent = cleaning((f"{top}/in/a.json",), f"{top}-new", onto=top).intent()
         base_of(growth)
         lines = [*pages.lineage_of(top), *pages.sources_of(top), *map(str, intent.reads)]
         pages.has_unique_lines(pages.read_corpus(top))

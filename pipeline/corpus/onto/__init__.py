@@ -9,5 +9,6 @@ what leaves the files of the corpus and what is written to new ones. Read in thi
 2. `base.py`: reading, hashes and keys of a shard of the corpus, taken from what is kept.
 3. `rejudge.py`: judging a shard of the corpus, under the former verdicts and under the new ones.
 4. `delta.py`: which rows leave and which come, and the corpus's files without those that leave.
-5. `summary.py`: what the addition changed, for the manifest and the terminal.
+5. `settings.py`: the settings of an addition, which are those of its corpus. `summary.py`: what it
+   changed, for the manifest and the terminal.
 """

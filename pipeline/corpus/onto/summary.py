@@ -13,7 +13,6 @@ from data.files.digests import digest_of_contents
 from data.files.json_files import write_json
 from data.rules.held_out import ShareOfEachLanguage
 from data.rules.rule_sets import WebRuleSet
-from pipeline.arguments import Clean
 from pipeline.corpus.counts import Tally, total
 from pipeline.corpus.job import VERSION, CleaningJob
 from pipeline.corpus.judgements import DecideThresholds, collected_thresholds
@@ -35,30 +34,25 @@ CORPUS = ("pages/", "rejected/")
 
 
 def write_facts(
-    arguments: Clean,
     job: CleaningJob,
     tally: Tally,
     digests: Mapping[str, str],
     files: Sequence[InputFile],
     written: Mapping[str, str],
+    share: ShareHeldOut | None,
 ) -> str:
     """Writes the settings, last of what is kept beside a corpus; returns their digest.
 
     Args:
-        arguments: the command's arguments.
         job: the job.
         tally: its counts.
         digests: of its inputs.
         files: files of its input.
         written: digests of the corpus's files.
+        share: share of held-out pages, if the user named one.
     """
     base = job.base and job.base.growth.facts()
     plans, kept = planned_groups(job, tally), GrowthFiles(job.workspace.out)
-    named = (arguments.validation_share, arguments.validation_minimum) != (None, None)
-    held_out = job.rules.held_out
-    share = None
-    if named and isinstance(held_out, ShareOfEachLanguage):
-        share = ShareHeldOut(share=held_out.share, minimum=held_out.minimum)
     thresholds: dict[str, float] = {}
     if isinstance(job.rules, WebRuleSet):
         decided = DecideThresholds(job.workspace, job.rules.certainty)

@@ -7,7 +7,7 @@ import pytest
 from pipeline.beam.job import Stage
 from pipeline.corpus.graph import plan
 from pipeline.corpus.job import begin_job
-from pipeline.corpus.request import find_rules
+from pipeline.corpus.rules import find_rules
 
 
 def described(stage: Stage) -> str:

@@ -12,11 +12,10 @@ from small_corpora import texts_of, write_corpus
 from data.errors import DataError
 from data.tokens.tokenizer import LEAST_IDS
 from pipeline.command_line import parse
+from pipeline.corpus import sample as sampled
 from pipeline.corpus.pages import read_corpus
-from pipeline.tokens import sample as sampled
+from pipeline.corpus.sample import MOST_COUNTED, advised_command, least_size
 from pipeline.tokens import vocabulary
-from pipeline.tokens.sample import MOST_COUNTED, least_size
-from pipeline.tokens.vocabulary import advised_command
 
 
 def counts_of(**characters: int) -> dict[str, dict[str, int]]:

@@ -22,9 +22,8 @@ from small_corpora import texts_of
 
 from data.errors import DataError
 from data.languages import all_languages, get
-from pipeline.arguments import Clean
 from pipeline.command_line import parse
-from pipeline.commands import clean
+from pipeline.corpus.clean import cleaning
 from pipeline.corpus.onto import delta, verdicts
 from pipeline.corpus.onto.verdicts import KINDS, PAGES, TALLY, GrowthFiles
 
@@ -32,7 +31,7 @@ WITH_SHARE = ("mswitch-web", "demo")  # rules that hold out a share of each lang
 
 
 def cleaned(out: Path, *patterns: str, **fields: Any) -> dict[str, Any]:
-    clean.run(Clean(input=patterns, out=str(out), **fields), SMALL)
+    cleaning(patterns, str(out), cut=SMALL, **fields).run()
     return json.loads((out / "manifest.json").read_text(encoding="utf-8"))
 
 

@@ -12,8 +12,7 @@ from data.errors import DataError
 from data.language_id import cld3
 from data.reading import html
 from data.reading.page import Page, Rejected
-from pipeline.arguments import Clean
-from pipeline.commands import clean
+from pipeline.commands.clean import Clean
 from pipeline.corpus import judgements
 
 LABELS = (
@@ -30,7 +29,7 @@ def response(name: str, text: str, head: bytes = HTTP) -> bytes:
 def cleaned(tmp_path: Path, archive: bytes, rules: str = "none") -> dict:
     (tmp_path / "x.warc.gz").write_bytes(archive)
     with pytest.raises(DataError) as ended:
-        clean.run(Clean(input=(str(tmp_path / "x.warc.gz"),), rules=rules, out=tmp_path / "out"))
+        Clean(input=(str(tmp_path / "x.warc.gz"),), rules=rules, out=tmp_path / "out").run()
     if "No kept page has a language that is known" not in str(ended.value):
         raise ended.value
     return json.loads((tmp_path / "out/manifest.json").read_text(encoding="utf-8"))

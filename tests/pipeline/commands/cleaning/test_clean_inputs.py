@@ -20,17 +20,16 @@ from data.errors import DataError
 from data.files import stores
 from data.reading.page import Page
 from data.rules import rule_sets
-from pipeline.arguments import Clean
 from pipeline.artifacts import Claim, claim, look
 from pipeline.beam.options import pipeline_options
-from pipeline.commands import clean
+from pipeline.commands.clean import Clean
 from pipeline.commands.inspect import Inspect
 from pipeline.corpus import job as new_job
 from pipeline.corpus import submission
 from pipeline.corpus.read import READERS, input_files
-from pipeline.corpus.request import CleaningRequest, cleaning_request
 from pipeline.corpus.submission import total_of
 from pipeline.errors import ArtifactError
+from pipeline.stage import Identity
 
 TEXT = "The ferry leaves the old harbour every morning.\n\nTwice  the same.\nTwice  the same."
 
@@ -63,7 +62,7 @@ def published(directory: Path) -> list[Path]:
 
 def run(out: Path, inputs: list[Path], **fields) -> dict:
     paths = tuple(map(str, inputs))
-    clean.run(Clean(**{"input": paths, "rules": "none", "out": out} | fields))
+    Clean(**{"input": paths, "rules": "none", "out": out} | fields).run()
     return json.loads((out / "manifest.json").read_text(encoding="utf-8"))
 
 
@@ -208,9 +207,9 @@ def test_an_addition_to_an_empty_corpus_advises_what_a_corpus_of_its_own_does(tm
     (tmp_path / "empty.jsonl").write_text('{"body": "Habari"}')
     with pytest.raises(DataError, match="No page was kept"):
         run(tmp_path / "empty", [tmp_path / "empty.jsonl"], growable=True)
-    clean.run(
-        Clean(input=(str(own_text(tmp_path)),), onto=str(tmp_path / "empty"), out=tmp_path / "out")
-    )
+    Clean(
+        input=(str(own_text(tmp_path)),), onto=str(tmp_path / "empty"), out=tmp_path / "out"
+    ).run()
     assert "next: mswitch vocabulary --corpus" in capsys.readouterr().err
 
 
@@ -391,19 +390,18 @@ def test_another_spelling_is_the_same_input_and_a_changed_file_is_named(tmp_path
         (tmp_path / f"web/{name}.jsonl").write_text(json.dumps({"text": TEXT}))
     monkeypatch.chdir(tmp_path)
 
-    def requested(*spelling: str) -> CleaningRequest:
-        return cleaning_request(Clean(input=spelling, rules="none", out="out"))
+    def requested(*spelling: str) -> Identity:
+        (job,) = Clean(input=spelling, rules="none", out="out").jobs()
+        return job.intent().claimed_for
 
-    first = requested("web/*.jsonl")
-    claim("out", "clean", *first.identity)
+    claim("out", "clean", *requested("web/*.jsonl"))
     for spelling in (["./web/./*.jsonl"], [f"{tmp_path}/web/?.jsonl"], ["link/b.jsonl", "web/a*"]):
-        again = requested(*spelling)
-        assert again.files == first.files
-        assert look("out", "clean", *again.identity) is Claim.UNFINISHED
+        assert input_files(spelling) == input_files(["web/*.jsonl"])
+        assert look("out", "clean", *requested(*spelling)) is Claim.UNFINISHED
     (tmp_path / "web/b.jsonl").write_text(json.dumps({"text": TEXT * 2}))
     says = r"made from other inputs \(file b\.jsonl: another, or changed since\)"
     with pytest.raises(ArtifactError, match=says):
-        look("out", "clean", *requested("web/*.jsonl").identity)
+        look("out", "clean", *requested("web/*.jsonl"))
 
 
 def test_one_file_under_two_names_is_read_once(tmp_path, monkeypatch):

@@ -15,13 +15,14 @@ from data.demo import member_of, shipped_pages
 from data.errors import DataError
 from data.files import paths, stores
 from data.files.paths import open_ranges
-from pipeline.arguments import Clean, Estimate
 from pipeline.beam import workspace
 from pipeline.beam.workspace import Workspace
-from pipeline.commands import clean, estimate, vocabulary
+from pipeline.commands.clean import Clean
+from pipeline.commands.estimate import Estimate
 from pipeline.commands.inspect import Inspect
 from pipeline.commands.vocabulary import Vocabulary
-from pipeline.corpus import job
+from pipeline.corpus import clean, job
+from pipeline.corpus.clean import cleaning
 from pipeline.corpus.pages import read_funnel
 from pipeline.corpus.read import Cut
 
@@ -71,7 +72,7 @@ def misbehave(monkeypatch, lasting: bool = False, **faults: tuple[str, int]) -> 
 
 def cleaned(out: object) -> None:
     pattern = "store://bucket/raw/*.warc.wet.gz"
-    clean.run(Clean(input=(pattern,), rules="demo", out=str(out)), SMALL)
+    cleaning((pattern,), str(out), rules="demo", cut=SMALL).run()
 
 
 def test_a_store_gets_what_a_folder_gets(store, expected):
@@ -169,11 +170,11 @@ def test_input_that_is_changed_between_two_attempts_is_read_again(store, monkeyp
     with monkeypatch.context() as patch:
         patch.setattr(clean, "check_files", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            clean.run(asked)
+            asked.run()
     line["text"] = line["text"].replace("njema", "mbaya")
     raw.write_text(json.dumps(line))
     os.utime(raw, ns=(10**18, 10**18))  # the file system's clock may be coarse
-    clean.run(asked)
+    asked.run()
     (page,) = pq.read_table(there / "corpus/pages").to_pylist()
     assert page["text"] == line["text"]
 
@@ -213,7 +214,7 @@ def test_later_stages_read_a_corpus_where_it_lies(store, tmp_path, capsys, monke
     here, there = str(tmp_path / "here"), "store://bucket/corpus"
     for name, corpus in (("here", here), ("there", there)):
         asked = {"size": 500, "character_coverage": 0.99, "sample_characters": 20_000}
-        vocabulary.run(Vocabulary(corpus=(corpus,), out=tmp_path / f"vocabulary-{name}", **asked))
+        Vocabulary(corpus=(corpus,), out=tmp_path / f"vocabulary-{name}", **asked).run()
         Inspect(directory=corpus).run()
     assert contents(tmp_path / "vocabulary-here") == contents(tmp_path / "vocabulary-there")
     first, second = capsys.readouterr().out.split("clean, schema")[1:]
@@ -222,7 +223,7 @@ def test_later_stages_read_a_corpus_where_it_lies(store, tmp_path, capsys, monke
     assert funnel == read_funnel(here)
     assert any(reason.samples for reason in funnel.reasons)
     pattern = "store://bucket/raw/*.warc.wet.gz"
-    estimate.run(Estimate(input=(pattern,), rules="demo"))
+    Estimate(input=(pattern,), rules="demo").run()
     assert "100.0% of the input" in capsys.readouterr().out
 
 
@@ -232,7 +233,7 @@ def test_what_is_no_corpus_at_an_address_is_one_sentence(store, tmp_path):
             Inspect(directory=f"store://bucket/{corpus}").run()
         asked = Vocabulary(corpus=(f"store://bucket/{corpus}",), size=400, out=tmp_path / "v")
         with pytest.raises(ValueError, match=said):
-            vocabulary.run(asked)
+            asked.run()
 
 
 def test_what_is_there_already_is_not_overwritten(store):
@@ -262,4 +263,4 @@ def test_a_broken_record_is_named_by_its_place_in_the_store(store):
 def test_places_that_cannot_be_are_one_sentence(store, tmp_path, fields, message):
     given = {"input": ("store://bucket/raw/*.gz",), "rules": "demo", "out": str(tmp_path / "o")}
     with pytest.raises(ValueError, match=message):
-        clean.run(Clean(**(given | fields)), SMALL)
+        Clean(**(given | fields)).run()

@@ -13,6 +13,7 @@ import signal
 import time
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from contents import contents
@@ -20,8 +21,8 @@ from forked import CONTEXT
 
 from data.demo import member_of, shipped_pages
 from data.reading.page import Page
-from pipeline.arguments import Clean
-from pipeline.commands import clean
+from pipeline.commands.clean import Clean
+from pipeline.corpus.clean import cleaning
 from pipeline.corpus.read import Cut
 
 TWO_PROCESSES = ("--direct_running_mode=multi_processing", "--direct_num_workers=2")
@@ -33,7 +34,12 @@ SMALL = Cut(shard_bytes=20_000, chunk_characters=30_000, partition_bytes=30_000)
 LANGUAGES = ("sw", "yo", "ja", "ar", "hi")
 
 
-def run_and_die(arguments: Clean, writes: int, after_the_last: bool) -> None:
+def clean(inputs: tuple[str, ...], out: Path, beam: tuple[str, ...] = ()) -> None:
+    """Cleans in small pieces."""
+    cleaning(inputs, out, rules="demo", beam=beam, cut=SMALL).run()
+
+
+def run_and_die(asked: dict[str, Any], writes: int, after_the_last: bool) -> None:
     """Cleans until the rename of this number."""
     replace, left = os.replace, iter(range(writes, -1, -1))
 
@@ -46,13 +52,13 @@ def run_and_die(arguments: Clean, writes: int, after_the_last: bool) -> None:
 
     left_after = iter(range(writes, -1, -1))
     os.replace = replace_or_die
-    clean.run(arguments, SMALL)
+    clean(**asked)
 
 
-def run_in_a_session(arguments: Clean) -> None:
+def run_in_a_session(asked: dict[str, Any]) -> None:
     """Cleans; whoever kills the session kills all workers."""
     os.setsid()
-    clean.run(arguments, SMALL)
+    clean(**asked)
 
 
 def unfinished_files(out: Path) -> set[Path]:
@@ -105,13 +111,13 @@ def pattern(tmp_path_factory) -> str:
 @pytest.fixture(scope="module")
 def whole(pattern, tmp_path_factory) -> dict[str, bytes]:
     out = tmp_path_factory.mktemp("whole") / "out"
-    clean.run(Clean(input=(pattern,), rules="demo", out=out), SMALL)
+    clean((pattern,), out)
     return contents(out)
 
 
 @pytest.mark.slow
 def test_the_cut_does_not_change_the_pages(pattern, whole, tmp_path):
-    clean.run(Clean(input=(pattern,), rules="demo", out=tmp_path / "out"))
+    Clean(input=(pattern,), rules="demo", out=tmp_path / "out").run()
     assert contents(tmp_path / "out") == whole
 
 
@@ -120,8 +126,8 @@ def test_killed_at_any_write_it_goes_on_and_ends_the_same(pattern, whole, tmp_pa
     out, draw, kills = tmp_path / "out", random.Random(7), 0
     tallies: dict[Path, int] = {}
     while not (out / "manifest.json").exists():
-        arguments = Clean(input=(pattern,), rules="demo", out=out)
-        dying = (arguments, draw.randrange(40) if kills else 0, draw.random() < 0.5)
+        asked = {"inputs": (pattern,), "out": out}
+        dying = (asked, draw.randrange(40) if kills else 0, draw.random() < 0.5)
         process = CONTEXT.Process(target=run_and_die, args=dying)
         process.start()
         process.join()
@@ -132,7 +138,7 @@ def test_killed_at_any_write_it_goes_on_and_ends_the_same(pattern, whole, tmp_pa
         assert tallies.keys() <= found.keys() or (out / "manifest.json").exists()
         tallies = found
     assert kills >= 4
-    clean.run(Clean(input=(pattern,), rules="demo", out=out))  # removes what a late kill left
+    Clean(input=(pattern,), rules="demo", out=out).run()  # removes what a late kill left
     assert contents(out) == whole
     rejected = json.loads((out / "manifest.json").read_text())["languages"]["sw"]["rejected"]
     assert rejected["duplicate_url"] > 1
@@ -148,12 +154,12 @@ def test_killed_inside_writes_it_goes_on_and_ends_as_one_worker_does(
 ):
     draw, inside, pieces, out = random.Random(11), 0, {}, tmp_path / "0"
     for kill in range(MOST_KILLS):
-        arguments = Clean(input=(pattern,), rules="demo", out=out, beam=beam)
-        process = CONTEXT.Process(target=run_in_a_session, args=(arguments,))
+        asked = {"inputs": (pattern,), "out": out, "beam": beam}
+        process = CONTEXT.Process(target=run_in_a_session, args=(asked,))
         process.start()
         inside += kill_inside_a_write(process, out, draw.randint(2, 8 + 4 * (kill % 5)))
         if (out / "manifest.json").exists():  # it was faster than the kills: another from the start
-            clean.run(arguments, SMALL)  # removes what a late kill left
+            clean(**asked)  # removes what a late kill left
             assert contents(out) == whole
             out, pieces = tmp_path / str(kill + 1), {}
             continue
@@ -164,5 +170,5 @@ def test_killed_inside_writes_it_goes_on_and_ends_as_one_worker_does(
             break
     assert pieces
     assert inside >= KILLS_INSIDE
-    clean.run(arguments, SMALL)
+    clean(**asked)
     assert contents(out) == whole

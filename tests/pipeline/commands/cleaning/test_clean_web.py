@@ -17,11 +17,10 @@ from data.rules import rule_sets, web_lines
 from data.rules.held_out import ShareOfEachLanguage
 from data.rules.rule_sets import mswitch_web
 from data.urls import normalize
-from pipeline.arguments import Clean
-from pipeline.commands import clean
 from pipeline.corpus import spills
+from pipeline.corpus.clean import cleaning
 from pipeline.corpus.read import Cut
-from pipeline.corpus.request import requested_rules
+from pipeline.corpus.rules import requested_rules
 
 MODEL = str(Path(__file__).parents[3] / "data/language_id/six_languages.bin")
 SMALL = Cut(shard_bytes=1, chunk_characters=10_000, partition_bytes=3_000)
@@ -53,7 +52,7 @@ def run(out: Path, pages: list[Page], cut: Cut = SMALL, **fields) -> dict:
         archive = out.parent / f"{out.name}-{number}.warc.wet.gz"
         archive.write_bytes(b"".join(map(member_of, pages[number::3])))
     pattern = f"{out.parent}/{out.name}-*.warc.wet.gz"
-    clean.run(Clean(**{"input": (pattern,), "rules": "mswitch-web", "out": out} | fields), cut)
+    cleaning((pattern,), out, cut=cut, **{"rules": "mswitch-web"} | fields).run()
     return json.loads((out / "manifest.json").read_text(encoding="utf-8"))
 
 
@@ -148,16 +147,16 @@ def test_text_that_is_no_language_is_rejected(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "given, share, minimum",
+    "name, given, share, minimum",
     [
-        ({"rules": "demo", "validation_minimum": 3}, 0.12, 3),
-        ({"rules": "mswitch-web", "validation_share": 0.01}, 0.01, 10),
-        ({"rules": "mc4", "validation_minimum": 3}, 0.001, 3),
-        ({"rules": "mc4", "validation_share": 0.01}, 0.01, 0),
+        ("demo", (None, 3), 0.12, 3),
+        ("mswitch-web", (0.01, None), 0.01, 10),
+        ("mc4", (None, 3), 0.001, 3),
+        ("mc4", (0.01, None), 0.01, 0),
     ],
 )
-def test_what_is_not_given_of_held_out_pages_is_the_rules_own(given, share, minimum):
-    held_out = requested_rules(Clean(input=("x",), out="out", **given)).held_out
+def test_what_is_not_given_of_held_out_pages_is_the_rules_own(name, given, share, minimum):
+    held_out = requested_rules(name, *given).held_out
     assert isinstance(held_out, ShareOfEachLanguage)
     assert (held_out.share, held_out.minimum) == (share, minimum)
 

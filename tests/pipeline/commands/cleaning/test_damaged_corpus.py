@@ -13,13 +13,12 @@ from small_corpora import texts_of, write_corpus
 
 from data.errors import DataError
 from data.files.digests import digest_of_contents
-from pipeline.arguments import Clean
 from pipeline.artifacts import MANIFEST
-from pipeline.commands import clean
 from pipeline.commands.inspect import Inspect
 from pipeline.commands.score import Score
 from pipeline.commands.select import Select
 from pipeline.commands.withdraw import Withdraw
+from pipeline.corpus.clean import cleaning
 from pipeline.errors import ArtifactError
 from pipeline.tokens.write import _tokenize
 
@@ -147,10 +146,10 @@ def test_an_addition_compares_each_file_of_its_base(tmp_path):
     first = write_archives(tmp_path / "first", pages[: len(pages) // 2], 2)
     second = write_archives(tmp_path / "second", pages[len(pages) // 2 :], 2)
     base = tmp_path / "base"
-    clean.run(Clean(input=(first,), out=str(base), rules="demo", growable=True), SMALL)
+    cleaning((first,), base, rules="demo", growable=True, cut=SMALL).run()
 
     def add(out: str) -> Path:
-        clean.run(Clean(input=(second,), out=str(tmp_path / out), onto=str(base)), SMALL)
+        cleaning((second,), tmp_path / out, onto=str(base), cut=SMALL).run()
         return tmp_path / out
 
     assert recorded(base) == digests(base)

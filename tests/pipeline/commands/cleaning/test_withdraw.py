@@ -13,16 +13,15 @@ from small_corpora import record_files, rows_in, texts_of, write_corpus
 from data.reading.page import BROKEN, BrokenRecord
 from data.reading.records import address_of
 from pipeline import cli
-from pipeline.arguments import Clean
 from pipeline.artifacts import CLAIM, MANIFEST
 from pipeline.beam.workspace import Workspace
+from pipeline.commands.clean import Clean
 from pipeline.commands.score import Score
 from pipeline.commands.select import Select
 from pipeline.commands.withdraw import Withdraw
 from pipeline.corpus import read as broken_records
 from pipeline.corpus.card import rejected_share
 from pipeline.corpus.pages import WITHDRAWAL, corpus_digests, read_corpus
-from pipeline.corpus.request import complete_arguments
 from pipeline.curation import withdraw as withdrawal
 from pipeline.curation.withdraw import RemoveSites
 from pipeline.errors import ArtifactError
@@ -205,7 +204,7 @@ def test_commands_that_read_a_corpus_see_an_unfinished_withdrawal(unfinished, si
         lambda: corpus_digests([place]),  # of vocabulary and tokenize
         lambda: [job.intent() for job in Score(corpus=place, out=out).jobs()],
         lambda: [job.intent() for job in Select(corpus=place, scores=out, out=out).jobs()],
-        lambda: complete_arguments(Clean(onto=place, input=("x.wet",), out=out), 1),
+        lambda: [*Clean(onto=place, input=("x.wet",), out=out).jobs()],
     ):
         with pytest.raises(ArtifactError, match=sentence):
             read()

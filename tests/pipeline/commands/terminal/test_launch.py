@@ -19,16 +19,16 @@ from hatchling.builders.wheel import WheelBuilder
 
 from data.demo import write
 from data.errors import DataError
-from pipeline import arguments
 from pipeline.beam.options import check_workers_reach, pipeline_options
 from pipeline.command_line import split_beam_options
-from pipeline.commands import clean, estimate
+from pipeline.commands.clean import Clean
+from pipeline.commands.estimate import Estimate
 from pipeline.commands.score import Score
+from pipeline.corpus import clean, estimate, submission
 from pipeline.corpus import job as new_job
-from pipeline.corpus import submission
 from pipeline.corpus.lines import LINE_KEY
 from pipeline.corpus.read import MOST_SHARDS, InputFile, input_files
-from pipeline.corpus.request import find_rules
+from pipeline.corpus.rules import find_rules
 from pipeline.recipe import named as recipes
 from pipeline.recipe.fits import check_divides
 from pipeline.recipe.overrides import override
@@ -148,7 +148,7 @@ def test_paths_of_this_machine_are_refused_for_workers_elsewhere(tmp_path, given
     with pytest.raises(
         DataError, match=r"a path of this machine, and workers \(.*\) have disks of"
     ):
-        clean.run(arguments.Clean(**paths, rules="mc4", beam=tuple(given)))
+        Clean(**paths, rules="mc4", beam=tuple(given)).run()
     assert not list(tmp_path.iterdir())
 
 
@@ -228,7 +228,7 @@ def test_an_estimate_of_the_whole_input_is_the_run(tmp_path, capsys):
     files = input_files([pattern])
     assert estimate.sample(files, 1) == [files[0]]
     assert estimate.sample(files, 1 << 40) == files
-    estimate.run(arguments.Estimate(input=(pattern,), rules="demo", price_per_core_hour=3600))
+    Estimate(input=(pattern,), rules="demo", price_per_core_hour=3600).run()
     shown, said = capsys.readouterr()
     (pages,) = re.findall(r"pages +(\S+) +(\S+)", shown)
     assert pages[0] == pages[1] == "4,470"
@@ -250,10 +250,10 @@ def test_an_estimate_of_a_crawls_list_goes_by_files():
 def test_a_runner_that_did_nothing_is_an_error(tmp_path, monkeypatch):
     """As when workers cannot reach the output: the job succeeds and writes nothing."""
     write(tmp_path / "archive")
-    asked = arguments.Clean(
+    asked = Clean(
         input=(f"{tmp_path}/archive/*.warc.wet.gz",), rules="demo", out=str(tmp_path / "out")
     )
     monkeypatch.setattr(clean, "run_job", lambda *_: None)
     with pytest.raises(DataError, match=r"\d+ work items of read in .*/out are missing"):
-        clean.run(asked)
+        asked.run()
     assert not (tmp_path / "out/manifest.json").exists()

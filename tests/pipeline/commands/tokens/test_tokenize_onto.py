@@ -12,11 +12,10 @@ from tensorflow_forks import python
 
 from data.tokens.blocks import TokenBlocks, verify_contents, verify_languages, verify_sizes
 from data.tokens.manifest import COUNTS, TokenManifest
-from pipeline.arguments import Clean
 from pipeline.artifacts import read_manifest
-from pipeline.commands import clean
 from pipeline.commands.vocabulary import Vocabulary
 from pipeline.commands.withdraw import Withdraw
+from pipeline.corpus.clean import cleaning
 
 pytestmark = pytest.mark.slow
 
@@ -38,7 +37,7 @@ def home(tmp_path_factory) -> Path:
         pattern = write_archives(home / f"in-{number}", pages[number::3] + more[number], 2)
         asked = {"onto": str(home / f"c{number - 1}")} if number else {"rules": "mc4"}
         out = str(home / f"c{number}")
-        clean.run(Clean(input=(pattern,), out=out, growable=True, **asked), SMALL)
+        cleaning((pattern,), out, growable=True, cut=SMALL, **asked).run()
     Vocabulary(
             corpus=(str(home / "c0"),), size=900, character_coverage=0.98, sample_characters=20_000,
             out=home / "vocabulary",

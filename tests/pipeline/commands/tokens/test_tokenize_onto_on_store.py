@@ -13,10 +13,9 @@ from growing_input import SMALL, meeting_pages, replaced_pages, write_archives
 from stored_runs import use_store
 
 from data.tokens.manifest import Shard, TokenManifest
-from pipeline.arguments import Clean
 from pipeline.artifacts import read_manifest
-from pipeline.commands import clean
 from pipeline.commands.vocabulary import Vocabulary
+from pipeline.corpus.clean import cleaning
 
 pytestmark = pytest.mark.slow
 
@@ -48,8 +47,8 @@ def home(tmp_path_factory) -> Path:
 def grow(place: str, patterns: list[str]) -> None:
     """Cleans one part, and adds the other."""
     first, second = patterns
-    clean.run(Clean(input=(first,), rules="mc4", growable=True, out=f"{place}/c0"), SMALL)
-    clean.run(Clean(input=(second,), onto=f"{place}/c0", out=f"{place}/c1"), SMALL)
+    cleaning((first,), f"{place}/c0", rules="mc4", growable=True, cut=SMALL).run()
+    cleaning((second,), f"{place}/c1", onto=f"{place}/c0", cut=SMALL).run()
 
 
 def tokenize(home: Path, place: str, number: int, killed_at: list | None = None) -> list:

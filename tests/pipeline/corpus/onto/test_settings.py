@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from data.errors import DataError
-from pipeline.corpus.request import check_new
+from pipeline.corpus.onto.settings import check_new
 
 
 def test_a_file_under_another_name_is_not_new(tmp_path):

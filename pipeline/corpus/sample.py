@@ -15,18 +15,23 @@ import sentencepiece
 from jaxtyping import Int64
 
 from data.errors import DataError
+from data.examples.mixture import TextSizes, parse
 from data.files.json_files import DISK_READS, STORE_READS
 from data.files.parquet_files import row_count
 from data.files.paths import is_remote, local_copy
+from data.languages import UNDETERMINED
 from data.tokens.tokenizer import LEAST_IDS
-from pipeline.corpus.pages import PageFile, page_texts, training_pages
+from pipeline.corpus.pages import PageFile, page_files, page_texts, training_pages
 from pipeline.errors import ArtifactError
+from pipeline.fields import CHARACTER_COVERAGE, MIXTURE, SAMPLE_CHARACTERS
 
 LONGEST_SENTENCE_BYTES = 16_384  # SentencePiece skips longer ones, so they are cut
 MOST_COUNTED = 4_000_000  # characters that are counted beforehand, in some tenths of a second
 FILES_COUNTED = 4  # of a language, where a part is counted
 ROOM = 1.1  # ids of a first training per id that the characters alone need
 ROOM_OF_PART = 1.5  # the same if more than MOST_COUNTED are trained on: 101 languages need 1.39
+ADVISED, ADVISED_OF_LITTLE = 4096, 2048  # least number of ids for a first training
+LITTLE = 1_000_000  # characters of a corpus that may have fewer pieces than ADVISED
 LINES_NORMALIZED = 1_000  # at once
 FILE_CHARACTERS = 5_000  # of a file in a sample, at least: the lines of some pages
 
@@ -212,3 +217,40 @@ def too_small(least: int, enough: int) -> str:
         f"its characters alone need {least}: give --size {enough} or more, or lower "
         "--character-coverage (rare characters fall back to bytes)"
     )
+
+
+def advised_command(corpus: str, languages: Mapping[str, Any]) -> Iterator[str]:
+    """Yields the words of a first training on a corpus; none if it has no page to train on.
+
+    The sample is the smallest one that has the whole text of every language, if this is less than
+    usual: a larger one would only repeat it. The size has room for every character of the sample;
+    where it is too large for its pieces, `vocabulary` names one within seconds.
+
+    Args:
+        corpus: directory of the corpus.
+        languages: counts by language of its manifest.
+    """
+    trained = {
+        code: counts
+        for code, counts in languages.items()
+        if counts["kept"] > counts["held_out"] and code != UNDETERMINED
+    }
+    if not trained:
+        return
+    sizes = TextSizes(
+        {code: counts["kept"] - counts["held_out"] for code, counts in trained.items()},
+        {code: counts["characters"] for code, counts in trained.items()},
+    )
+    weights = parse(MIXTURE, sizes)
+    whole = math.ceil(max(sizes.characters[code] / weight for code, weight in weights.items()))
+    sampled = min(whole, SAMPLE_CHARACTERS)
+    counted = min(sampled, MOST_COUNTED)
+    files = {code: page_files([str(corpus)], code, "train") for code in weights}
+    least = least_of_part(files, weights, counted, CHARACTER_COVERAGE)
+    size = ADVISED if sum(sizes.characters.values()) > LITTLE else ADVISED_OF_LITTLE
+    while size < (ROOM if counted == sampled else ROOM_OF_PART) * least:
+        size *= 2
+    yield from ("vocabulary", "--corpus", corpus, "--size", str(size))
+    if sampled < SAMPLE_CHARACTERS:
+        yield from ("--sample-characters", str(sampled))
+    yield from ("--out", "vocabulary")
