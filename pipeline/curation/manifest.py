@@ -31,7 +31,9 @@ def manifest_of_selection(
     Raises:
         ArtifactError: if the corpus does not hold the pages that its manifest counts.
     """
-    languages = {code: _selected(counts, code, entry) for code, entry in before.languages.items()}
+    languages = {
+        code: _entry_of_selection(counts, code, entry) for code, entry in before.languages.items()
+    }
     for code, entry in before.languages.items():
         after = languages[code]
         read = after["kept"] + sum(after["rejected"].values())
@@ -61,7 +63,7 @@ def _decided_before(source: Mapping[str, Any]) -> dict[str, Any]:
     return kept | {"languages": languages}
 
 
-def _selected(counts: Tally, code: str, before: Any) -> dict[str, Any]:
+def _entry_of_selection(counts: Tally, code: str, before: Any) -> dict[str, Any]:
     kept = counts.details("kept", code)
     return {
         "kept": kept.total(),
@@ -95,7 +97,8 @@ def manifest_without(
         entry: what identifies the withdrawal.
     """
     languages = {
-        code: _without(dict(before), code, counts) for code, before in manifest["languages"].items()
+        code: _entry_without(dict(before), code, counts)
+        for code, before in manifest["languages"].items()
     }
     hosts = counts.details(HOSTS)
     described = {
@@ -109,7 +112,7 @@ def manifest_without(
     return {**manifest, "languages": languages, "withdrawals": withdrawals}
 
 
-def _without(entry: dict[str, Any], code: str, counts: Tally) -> dict[str, Any]:
+def _entry_without(entry: dict[str, Any], code: str, counts: Tally) -> dict[str, Any]:
     kept = counts.details("kept", code)
     entry["kept"] -= kept.total()
     entry["held_out"] -= kept["validation"]
