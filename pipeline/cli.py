@@ -137,7 +137,7 @@ def execute(name: str, command: Any) -> None:
     if hasattr(command, "deterministic"):
         set_compiler_flags(deterministic=command.deterministic)
     if isinstance(command, Command):
-        command.run()
+        command.execute()
         return
     importlib.import_module("pipeline.first_checks").check_first(command)
     module = importlib.import_module(module_of(name))

@@ -92,8 +92,11 @@ class Command:
         """Yields what is to be done, each job when the one before is done."""
         raise NotImplementedError
 
-    def run(self) -> None:
-        """Checks the command and does it, or shows what it would do."""
+    def execute(self) -> None:
+        """Checks the command and does it, or shows what it would do.
+
+        It is not called `run`, as the fields of commands that read a run are.
+        """
         with on_hosts(self) as command:
             for job in command.jobs():
                 if getattr(command, "dry_run", False):

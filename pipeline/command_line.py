@@ -13,7 +13,7 @@ from contextlib import redirect_stdout
 from dataclasses import MISSING, fields, is_dataclass, replace
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import tyro
 
@@ -284,11 +284,7 @@ def _field_of(word: str) -> str:
 def _type_of(kind: Any, option: str) -> Any:
     """Returns the type of an option's value, such as that of `hosts.count`; None if unknown."""
     for name in option.split("."):
-        kind = (
-            {field.name: field.type for field in fields(kind)}.get(name)
-            if is_dataclass(kind)
-            else None
-        )
+        kind = get_type_hints(kind).get(name) if is_dataclass(kind) else None
     return kind
 
 
