@@ -490,31 +490,6 @@ class Report(StageArguments):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fill(StageArguments):
-    """Fill the gaps of a text with a run's model, or answer a text."""
-
-    example: ClassVar = "--run runs/switch 'Paris is the <extra_id_0> of France.'"
-
-    text: Annotated[str, tyro.conf.Positional]
-    """Text with the gaps <extra_id_0>, <extra_id_1>, ...; for a fine-tuned, imported or
-    pruned run also one without a gap, in the words of its task, which is answered."""
-    run: RunPlace
-    """Directory that `mswitch pretrain`, `finetune`, `distill`, `prune` or `import-hf` wrote."""
-    tokens: int = 32
-    """Largest number of tokens to generate."""
-    temperature: float = 0.0
-    """0 takes the most likely token; above 0 tokens are sampled, at 1 from the model's
-    distribution."""
-    top_k: int = 0
-    """Number of most likely tokens to sample from; 0 means all."""
-    top_p: float = 1.0
-    """Sample from the fewest most likely tokens whose probabilities sum to at least this."""
-    seed: int = 0
-    """Seed of sampling."""
-    hosts: Hosts = field(default_factory=Hosts)
-
-
-@dataclass(frozen=True, kw_only=True)
 class ImportHf(StageArguments):
     """Import a Transformers T5, mT5 or Switch model and its vocabulary as a run."""
 

@@ -19,6 +19,7 @@ import tyro
 
 from pipeline import arguments
 from pipeline.arguments import SYNONYMS
+from pipeline.commands.fill import Fill
 from pipeline.commands.score import Score
 from pipeline.errors import ArtifactError
 from pipeline.terminal import broken, print_lines
@@ -44,7 +45,7 @@ GROUPS: dict[str, dict[str, Any]] = {
         "distill": arguments.Distill,
     },
     "using": {
-        "fill": arguments.Fill,
+        "fill": Fill,
         "prune": arguments.Prune,
         "import-hf": arguments.ImportHf,
         "export-hf": arguments.ExportHf,

@@ -19,7 +19,7 @@ from pathlib import Path
 from data.files.paths import Place, exists, instead_of_directory, is_remote, place
 from data.languages import codes
 from data.tokens.tokenizer import LEAST_IDS, MODEL_FILE, MOST_IDS, load_any
-from model.config import ConfigurationError, DistillationConfig, Sampling
+from model.config import ConfigurationError, DistillationConfig
 from pipeline import arguments
 from pipeline.artifacts import (
     CLAIM,
@@ -36,9 +36,8 @@ from pipeline.fields import CORPUS
 from pipeline.planning.topology import check_name
 from pipeline.recipe import named
 from pipeline.recipe.overrides import check_seeds, override
-from pipeline.recipe.recipe import SEEDS, Recipe
-from pipeline.runs.directory import RECIPE, find_finished_run, find_run, requested_step
-from pipeline.runs.gaps import encoded_text
+from pipeline.recipe.recipe import Recipe
+from pipeline.runs.directory import RECIPE, find_finished_run, find_run
 
 CONFIG, VOCABULARY = "config.json", "spiece.model"  # files of a Transformers model
 TRAINED = ("pretrain", "distill", "finetune")  # stages that train a run
@@ -106,11 +105,6 @@ def check_first(command: object) -> None:
         case arguments.Evaluate():
             _check_runs(find_run, command.run)
             _check_output(command.tokens, "tokenize")
-        case arguments.Fill():
-            checked_generation(command)
-            if isinstance(command.run, Path):
-                encoded_text(command)
-                requested_step(command.run, None)
         case arguments.ExportHf():
             _check_runs(find_run, command.run)
         case arguments.Report():
@@ -255,21 +249,6 @@ def check_vocabulary(directory: str) -> None:
             f"--vocabulary was {directory}, a file of a vocabulary; name its directory, "
             f"{directory.removesuffix(f'/{MODEL_FILE}')}."
         )
-
-
-def checked_generation(command: arguments.Fill) -> Sampling:
-    """Returns how tokens are chosen, after checking how many and with which seed.
-
-    Raises:
-        ConfigurationError: if no token is to be generated, the seed does not fit JAX's 32 bits, or
-            a number of the sampling is out of its range.
-    """
-    tokens, seed = command.tokens, command.seed
-    if tokens < 1:
-        raise ConfigurationError(f"--tokens was {tokens}; gaps are filled with 1 token or more.")
-    if not 0 <= seed < SEEDS:
-        raise ConfigurationError(f"--seed was {seed}; it must be from 0 to {SEEDS - 1}.")
-    return Sampling(temperature=command.temperature, top_k=command.top_k, top_p=command.top_p)
 
 
 def weight_files(directory: Path) -> list[Path]:

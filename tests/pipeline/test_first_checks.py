@@ -111,7 +111,7 @@ MISTAKES = {
     "time --baseline none --candidate none --tokens none --out o": NO_RUN,
     "report --baseline none --candidate nothing --out o": NO_RUN,
     "fill <extra_id_0> --run none": NO_RUN,
-    "fill x --run none --tokens 0": "--tokens was 0; gaps are filled with 1 token or more",
+    "fill x --run none --tokens 0": "--tokens was 0; give 1 or more.",
     "import-hf none --out o": "A Transformers model was expected in none, which does not exist",
     "export-hf --run none --out o": NO_RUN,
     "plan --recipe mt5-dmo --topology cpu:1": NO_RECIPE,

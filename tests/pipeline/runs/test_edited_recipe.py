@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 from data.files.json_files import read_json, write_json
-from pipeline.arguments import Evaluate, ExportHf, Fill, Inspect, Pretrain, Prune, Report
+from pipeline.arguments import Evaluate, ExportHf, Inspect, Pretrain, Prune, Report
 from pipeline.artifacts import claim, finish
+from pipeline.command import Command, check_fields
 from pipeline.commands import inspect, pretrain
+from pipeline.commands.fill import Fill
 from pipeline.errors import ArtifactError
 from pipeline.first_checks import check_first
 from pipeline.recipe import named
@@ -81,6 +83,11 @@ def test_a_kill_before_a_recorded_change_is_described_is_no_edit(tmp_path):
         find_run(run)
 
 
+def checked(command: object) -> None:
+    check = check_fields if isinstance(command, Command) else check_first
+    check(command)
+
+
 def asked_of(run: Path) -> dict[str, Callable[[], object]]:
     """Returns calls of commands that read a run, or go on with it."""
     out = run.with_name("out")
@@ -94,9 +101,7 @@ def asked_of(run: Path) -> dict[str, Callable[[], object]]:
     again = Pretrain(
         recipe="switch-demo", tokens="none", out=run, overrides=("model.vocabulary_rows=384",)
     )
-    return {
-        name: lambda command=command: check_first(command) for name, command in first.items()
-    } | {
+    return {name: lambda command=command: checked(command) for name, command in first.items()} | {
         "inspect": lambda: inspect.run(Inspect(directory=str(run))),
         "pretrain": lambda: pretrain.run(again),
         "pretrain --dry-run": lambda: pretrain.intents(again),

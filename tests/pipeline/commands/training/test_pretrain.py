@@ -25,8 +25,9 @@ from training_runs import (
 )
 
 from pipeline import cli
-from pipeline.arguments import Evaluate, Fill, Pretrain
-from pipeline.commands import evaluate, fill, pretrain
+from pipeline.arguments import Evaluate, Pretrain
+from pipeline.commands import evaluate, pretrain
+from pipeline.commands.fill import Fill
 from pipeline.errors import PREEMPTED_STATUS, Preempted
 from pipeline.runs.directory import saved_steps
 from pipeline.training.evaluation import HeldOut
@@ -149,5 +150,5 @@ def test_a_run_of_eight_devices_is_read_on_others(
     np.testing.assert_allclose(read["loss_nats"], trained["loss_nats"], rtol=1e-5)
     if devices == 8:
         assert read.equals(trained)
-    fill.run(Fill(text="Watu <extra_id_0> huru", run=run, tokens=4))
+    Fill(text="Watu <extra_id_0> huru", run=run, tokens=4).execute()
     assert capsys.readouterr().out.strip()
