@@ -39,11 +39,12 @@ from model.hugging_face import modeling_mswitch
 from model.hugging_face.config import export_config
 from model.hugging_face.weights import exported_shapes
 from pipeline.arguments import ExportHf, ImportHf
-from pipeline.commands import export_hf, import_hf, vocabulary
+from pipeline.commands import export_hf, import_hf
 from pipeline.recipe import named
 from pipeline.recipe.recipe import with_rows
 from pipeline.runs.gaps import encode_with_gaps
 from pipeline.runs.opened_run import load_run, restore
+from pipeline.tokens.vocabulary import train
 
 CORPUS = Path(__file__).parents[1].parent / "shared/data/corpus"
 WRITTEN = 24
@@ -58,7 +59,7 @@ def vocabulary_model() -> bytes:
     """A small vocabulary, of real text where there is some, as large as the cases' embedding."""
     text = [SENTENCE * 3] * 20 + [line[:4000] for _, line in lines()]
     size = 8000 if CORPUS.is_dir() else 256 + 3 + 100 + 30
-    return vocabulary.train(iter(text), size, 0.99)
+    return train(iter(text), size, 0.99)
 
 
 def lines() -> list[tuple[str, str]]:

@@ -162,56 +162,6 @@ class Estimate:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Vocabulary(StageArguments):
-    """Train a SentencePiece vocabulary on text sampled by the mixture, or adopt an existing one.
-
-    Either --corpus and --size, or --model.
-    """
-
-    example: ClassVar = "--corpus corpus --size 32000 --out vocabulary"
-
-    out: Path
-    """Directory for sentencepiece.model and manifest.json."""
-    corpus: tuple[str, ...] = ()
-    """Directories that `mswitch clean` or `mswitch select` wrote, local or on an object store."""
-    size: int = 0
-    """Total number of ids: pieces, bytes, control symbols and the 100 sentinels."""
-    model: Path | None = None
-    """Existing SentencePiece model in T5's layout, such as mT5's, instead of training; sentinels
-    are appended if it has none, and those that are ordinary pieces become control pieces."""
-    mixture: str = "temperature:0.3"
-    """temperature:ALPHA over pages (mT5: 0.3), proportional, uniform, unimax:EPOCHS:CHARACTERS
-    (umT5: unimax:1:4657152000000; CHARACTERS is the text of the run: steps x rows x raw window
-    x 4), or weights:FILE (JSON {"sw": 0.5, ...}, or one language, tab and weight per line)."""
-    character_coverage: float = 0.99999
-    """Share of characters that get a piece of their own; the rest falls back to bytes."""
-    sample_characters: int = 50_000_000
-    """Largest number of characters to train on."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tokenize(StageArguments):
-    """Tokenize clean pages into token blocks (ArrayRecord) with tensorflow-text's SentencePiece.
-
-    Options after a lone -- go to Beam.
-    """
-
-    example: ClassVar = "--corpus corpus --vocabulary vocabulary --out tokens"
-
-    corpus: tuple[str, ...]
-    """Directories that `mswitch clean` or `mswitch select` wrote, local or on an object store."""
-    vocabulary: str
-    """Directory that `mswitch vocabulary` wrote, local or on an object store."""
-    out: str
-    """Directory for manifest.json and one folder of blocks per language; local or on an object
-    store."""
-    onto: str | None = None
-    """Tokens of the corpus that this one was added to (clean --onto): their blocks stay as they
-    are, pages that left are skipped by a list, and only new pages are tokenized."""
-    beam: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
 class Pretrain(StageArguments):
     """Pretrain a recipe on token blocks; the same command again resumes.
 
@@ -539,44 +489,6 @@ class Inspect:
     json: bool = False
     """Print the manifest as JSON, with the losses of a run by step, once all is verified."""
     cache: CacheOptions = field(default=CacheOptions())
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """Compile a recipe's programs for devices without having them: memory, time and cost.
-
-    Needs the extra `plan` (libtpu) for TPUs, `plan-gpu` (JAX's CUDA plugin) for GPUs.
-    """
-
-    example: ClassVar = "--recipe mswitch-base --topology v5p:2x4x4"
-
-    recipe: str
-    """Name from `mswitch recipes`."""
-    topology: str
-    """TPU slice, such as v5p:4x8x8, v5e:16x16, v6e:16x16, v4:4x4x4 or tpu7x:4x4x4; GPUs, such as
-    h100:8 or h100:4x8 (hosts x GPUs per host); or cpu:8."""
-    overrides: Annotated[tuple[str, ...], tyro.conf.arg(name="set")] = ()
-    """field=value, as for `pretrain`; the mesh is chosen if no mesh field is set."""
-    upcycle: str = ""
-    """Recipe of the dense run, to plan a run of `pretrain --upcycle`."""
-    price: float = 0.0
-    """Price of one chip for one hour, in any currency."""
-    remedies: bool = True
-    """If the recipe does not fit, compile changed recipes until one fits."""
-    moves: int = 0
-    """Number of instructions to list, those that move the most bytes first."""
-    out: Path | None = None
-    """File to write the plan to as JSON."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recipes:
-    """List the recipes, or print one, resolved, with its parameter count and FLOPs."""
-
-    example: ClassVar = "switch-laptop"
-
-    name: Annotated[str, tyro.conf.Positional] = ""
-    """Name of a recipe; all are listed if left out."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""A command: a declaration of what it reads, writes and is set to, and one function of its own.
+"""A command: a declaration of what it reads, writes and is set to, and its own work.
 
     @dataclass(frozen=True, kw_only=True)
     class Score(Stage):
@@ -64,6 +64,7 @@ from pipeline.fields import (
 )
 from pipeline.runs.directory import find_finished_run, find_run
 from pipeline.stage import Job, show
+from pipeline.stopping import check_no_signal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +78,7 @@ class Command:
     example: ClassVar[str] = ""
 
     @classmethod
-    def name(cls) -> str:
+    def command_name(cls) -> str:
         """Returns the word of the command line, which is the name of the command's module."""
         return cls.__module__.rpartition(".")[2].replace("_", "-")
 
@@ -88,30 +89,40 @@ class Command:
             ArtifactError: if values do not fit together.
         """
 
-    def jobs(self) -> Iterator[Job]:
-        """Yields what is to be done, each job when the one before is done."""
+    def work(self) -> None:
+        """Does what the command is for."""
         raise NotImplementedError
 
     def execute(self) -> None:
-        """Checks the command and does it, or shows what it would do.
+        """Checks the command and does its work; not `run`, a field of commands that read a run.
 
-        It is not called `run`, as the fields of commands that read a run are.
+        Raises:
+            ArtifactError: if the command is refused.
         """
         with on_hosts(self) as command:
-            for job in command.jobs():
-                if getattr(command, "dry_run", False):
-                    show(job.intent())
-                else:
-                    job.run()
+            command.work()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stage(Command):
-    """A command that reads or writes."""
+    """A command that reads or writes, in jobs."""
 
     dry_run: bool = False
     """Print what would be read and written, and refuse what the command would refuse; write
     nothing."""
+
+    def jobs(self) -> Iterator[Job]:
+        """Yields what is to be done, each job when the one before is done."""
+        raise NotImplementedError
+
+    def work(self) -> None:
+        """Does the jobs, or shows what they would do."""
+        for job in self.jobs():
+            check_no_signal()  # what loads a library may swallow an interruption
+            if self.dry_run:
+                show(job.intent())
+            else:
+                job.run()
 
 
 C = TypeVar("C", bound=Command)
@@ -135,7 +146,7 @@ def on_hosts(command: C) -> Iterator[C]:
         if hosts is not None and hosts.count > 1:
             from pipeline.hardware.hosts import joined_hosts
 
-            stack.enter_context(joined_hosts(hosts, command.name()))
+            stack.enter_context(joined_hosts(hosts, command.command_name()))
         check_fields(command)
         if beam:
             check_reached(command)
@@ -235,15 +246,15 @@ def check_reached(command: Any) -> None:
     Raises:
         DataError: if workers have disks of their own and a place is on this machine.
     """
+    from data.reading.crawl import SUFFIXES
     from pipeline.beam.options import check_workers_reach, pipeline_options, use_store_options
-    from pipeline.corpus.read import files_named
 
     options = pipeline_options(command.beam)
     use_store_options(options)
     places: list[str] = []
     for _, kind, value in values(command):
         if isinstance(kind, TextFiles):
-            places += files_named(value)
+            places += (pattern for pattern in value if not pattern.endswith(SUFFIXES))
         elif isinstance(kind, ByWorkers) or kind == "written":
             places += map(str, value if isinstance(value, tuple) else (value,))
     check_workers_reach(options, places)

@@ -20,7 +20,11 @@ import tyro
 from pipeline import arguments
 from pipeline.arguments import SYNONYMS
 from pipeline.commands.fill import Fill
+from pipeline.commands.plan import Plan
+from pipeline.commands.recipes import Recipes
 from pipeline.commands.score import Score
+from pipeline.commands.tokenize import Tokenize
+from pipeline.commands.vocabulary import Vocabulary
 from pipeline.errors import ArtifactError
 from pipeline.terminal import broken, print_lines
 
@@ -34,12 +38,12 @@ GROUPS: dict[str, dict[str, Any]] = {
         "withdraw": arguments.Withdraw,
     },
     "tokens": {
-        "vocabulary": arguments.Vocabulary,
-        "tokenize": arguments.Tokenize,
+        "vocabulary": Vocabulary,
+        "tokenize": Tokenize,
     },
     "training": {
-        "recipes": arguments.Recipes,
-        "plan": arguments.Plan,
+        "recipes": Recipes,
+        "plan": Plan,
         "pretrain": arguments.Pretrain,
         "finetune": arguments.Finetune,
         "distill": arguments.Distill,

@@ -10,7 +10,6 @@ of Beam are checked before anything else, by Beam.
 
 import glob
 import itertools
-import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -18,7 +17,6 @@ from pathlib import Path
 
 from data.files.paths import Place, exists, instead_of_directory, is_remote, place
 from data.languages import codes
-from data.tokens.tokenizer import LEAST_IDS, MODEL_FILE, MOST_IDS, load_any
 from model.config import ConfigurationError, DistillationConfig
 from pipeline import arguments
 from pipeline.artifacts import (
@@ -33,7 +31,6 @@ from pipeline.artifacts import (
 from pipeline.corpus.other_formats import no_such_input
 from pipeline.errors import ArtifactError
 from pipeline.fields import CORPUS
-from pipeline.planning.topology import check_name
 from pipeline.recipe import named
 from pipeline.recipe.overrides import check_seeds, override
 from pipeline.recipe.recipe import Recipe
@@ -72,16 +69,6 @@ def check_first(command: object) -> None:
         case arguments.Select():
             _check_corpora([command.corpus])
             _check_output(command.scores, "score")
-        case arguments.Vocabulary():
-            if command.model is None:
-                check_training(command)
-                _check_corpora(command.corpus)
-            elif not (command.corpus or command.size or command.model.exists()):
-                load_any(command.model)
-        case arguments.Tokenize():
-            check_vocabulary(command.vocabulary)
-            _check_output(command.vocabulary, "vocabulary")
-            _check_corpora(command.corpus)
         case arguments.Pretrain():
             check_seeds(command.seeds, command.overrides)
             requested_recipe(command)
@@ -113,12 +100,6 @@ def check_first(command: object) -> None:
                 _check_runs(find_run, *runs)
         case arguments.ImportHf():
             weight_files(command.directory)
-        case arguments.Plan():
-            requested_recipe(command)
-            check_plan(command)
-        case arguments.Recipes():
-            if command.name:
-                named.get(command.name)
         case arguments.Inspect():
             if not is_remote(command.directory):
                 described_by(place(command.directory))
@@ -160,7 +141,7 @@ def _check_runs(find: Callable[[Place], object], *runs: Place | None) -> None:
             find(run)
 
 
-def requested_recipe(command: arguments.Pretrain | arguments.Distill | arguments.Plan) -> Recipe:
+def requested_recipe(command: arguments.Pretrain | arguments.Distill) -> Recipe:
     """Returns the recipe that a command names, with its overrides.
 
     Raises:
@@ -176,8 +157,6 @@ def requested_recipe(command: arguments.Pretrain | arguments.Distill | arguments
         case arguments.Distill():
             recipe = named.requested_recipe(command.recipe, command.config)
             recipe = replace(recipe, distillation=recipe.distillation or DistillationConfig())
-        case arguments.Plan():
-            recipe = named.get(command.recipe)
     return override(recipe, command.overrides)
 
 
@@ -194,60 +173,6 @@ def check_estimate(command: arguments.Estimate) -> None:
     if command.price_per_core_hour < 0:
         raise ConfigurationError(
             f"--price-per-core-hour was {command.price_per_core_hour:g}; give 0 or more."
-        )
-
-
-def check_plan(command: arguments.Plan) -> None:
-    """Checks the topology's name and the price.
-
-    Raises:
-        ArtifactError: if there is no such topology.
-        ConfigurationError: if the price is negative.
-    """
-    check_name(command.topology)
-    if not 0 <= command.price < math.inf:
-        raise ConfigurationError(f"--price was {command.price:g}; give 0 or more.")
-
-
-def check_training(command: arguments.Vocabulary) -> None:
-    """Checks the settings of a vocabulary's training that need no text.
-
-    Raises:
-        ArtifactError: if a setting is missing or out of its range.
-    """
-    if not (command.corpus and command.size):
-        raise ArtifactError(
-            "A vocabulary was asked for without --model and without both of --corpus and --size; "
-            "give the last two to train one, or --model to take an existing one."
-        )
-    size, sampled = command.size, command.sample_characters
-    coverage = command.character_coverage
-    ranges = (
-        ("--character-coverage", coverage, 0.98 <= coverage <= 1, "of at least 0.98, at most 1"),
-        (
-            "--size",
-            size,
-            LEAST_IDS <= size <= MOST_IDS,
-            f"at least {LEAST_IDS}, sentinels, bytes and a piece, and at most {MOST_IDS}, where "
-            "SentencePiece begins",
-        ),
-        ("--sample-characters", sampled, sampled > 0, "1 or more"),
-    )
-    for name, value, fits, wanted in ranges:
-        if not fits:
-            raise ArtifactError(f"{name} was {value:.12g}; give a number {wanted}.")
-
-
-def check_vocabulary(directory: str) -> None:
-    """Checks that a vocabulary is named by its directory, not by its model.
-
-    Raises:
-        ArtifactError: if the model was named.
-    """
-    if directory.endswith(f"/{MODEL_FILE}"):
-        raise ArtifactError(
-            f"--vocabulary was {directory}, a file of a vocabulary; name its directory, "
-            f"{directory.removesuffix(f'/{MODEL_FILE}')}."
         )
 
 

@@ -32,7 +32,7 @@ import numpy as np
 from data.files.json_files import read_json
 from data.tokens.tokenizer import MODEL_FILE, Tokenizer
 from data.tokens.trimming import LINE_END, trim
-from pipeline.commands.vocabulary import train
+from pipeline.tokens.vocabulary import train
 
 RESULT = Path(__file__).parents[1] / "results" / "trimming.json"
 PIECES, CHARACTERS = 32_000, 100_000  # of each language for the vocabulary

@@ -1,405 +1,62 @@
-"""`mswitch plan`: memory, traffic and least time of a recipe's programs on given devices.
+"""`mswitch plan`: memory, traffic and least time of a recipe on devices that need not be there."""
 
-Training step, scoring and, with `--upcycle`, the making of the first state are compiled for devices
-that need not be present: XLA's compiler for TPUs is a library (libtpu) that runs on any machine.
-Every figure is marked as compiled, derived or assumed (`planning/figures.py`). If the recipe does
-not fit, changes are compiled until one does. The plan is printed as a table, or written as JSON.
-"""
-
-import dataclasses
-import functools
-import json
-from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
-from data.files.atomic import write_text
-from model.config import ConfigurationError
-from pipeline.arguments import Plan
-from pipeline.errors import ArtifactError
-from pipeline.first_checks import check_plan, requested_recipe
-from pipeline.planning.compiled_step import (
-    Aborted,
-    CompiledStep,
-    compile_step,
-    in_own_process,
-    on_cpu,
-)
-from pipeline.planning.figures import (
-    Figure,
-    checkpoint_figures,
-    memory_figures,
-    time_figures,
-    work_figures,
-)
-from pipeline.planning.hlo.work import largest_moves
-from pipeline.planning.roofline import Roofline, roofline
-from pipeline.planning.topology import Topology, topology
-from pipeline.planning.verdict import design_figures, faults, remedies
-from pipeline.recipe import named
-from pipeline.recipe.fits import (
-    FILLED,
-    check_divides,
-    usable_bytes,
-    with_less_memory,
-    with_mesh,
-)
-from pipeline.recipe.overrides import override, settings_between
-from pipeline.recipe.recipe import Recipe, recipe_to_json
-from pipeline.stage import check_writable
-from pipeline.terminal import Terminal, print_message, print_next
-from pipeline.training.log.live_view import duration
-from pipeline.training.upcycling import SHAPE, check_one_shape
+from pipeline.command import Command
+from pipeline.fields import Out, Overrides, Price
 
 
-def sized_recipe(arguments: Plan) -> Recipe:
-    """Returns the recipe with its overrides, which has vocabulary rows.
+@dataclass(frozen=True, kw_only=True)
+class Plan(Command):
+    """Compile a recipe's programs for devices without having them: memory, time and cost.
 
-    Raises:
-        ConfigurationError: if its vocabulary rows follow from tokens, which a plan does not read.
+    Needs the extra `plan` (libtpu) for TPUs, `plan-gpu` (JAX's CUDA plugin) for GPUs.
     """
-    recipe = requested_recipe(arguments)
-    if not recipe.model.vocabulary_rows:
-        raise ConfigurationError(
-            f"{recipe.name} has as many vocabulary rows as its tokens need, which a plan does not "
-            "read; name them, for example --set model.vocabulary_rows=2048."
+
+    example: ClassVar = "--recipe mswitch-base --topology v5p:2x4x4"
+
+    recipe: str
+    """Name from `mswitch recipes`."""
+    topology: str
+    """TPU slice, such as v5p:4x8x8, v5e:16x16, v6e:16x16, v4:4x4x4 or tpu7x:4x4x4; GPUs, such as
+    h100:8 or h100:4x8 (hosts x GPUs per host); or cpu:8."""
+    overrides: Overrides = ()
+    """field=value, as for `pretrain`; the mesh is chosen if no mesh field is set."""
+    upcycle: str = ""
+    """Recipe of the dense run, to plan a run of `pretrain --upcycle`."""
+    price: Price = 0.0
+    """Price of one chip for one hour, in any currency."""
+    remedies: bool = True
+    """If the recipe does not fit, compile changed recipes until one fits."""
+    moves: int = 0
+    """Number of instructions to list, those that move the most bytes first."""
+    out: Out[Path] | None = None
+    """File to write the plan to as JSON."""
+
+    def check(self) -> None:
+        """Checks the recipe, its settings and the topology's name."""
+        from pipeline.planning.topology import check_name
+        from pipeline.recipe import named
+        from pipeline.recipe.overrides import override
+
+        override(named.get(self.recipe), self.overrides)
+        check_name(self.topology)
+
+    def work(self) -> None:
+        """Compiles the programs and prints the plan."""
+        from pipeline.planning.plan import plan
+        from pipeline.recipe import named
+        from pipeline.recipe.overrides import override
+
+        plan(
+            override(named.get(self.recipe), self.overrides),
+            self.topology,
+            self.overrides,
+            upcycle=self.upcycle,
+            price=self.price,
+            with_remedies=self.remedies,
+            moves=self.moves,
+            out=self.out,
         )
-    return recipe
-
-
-def dense_recipe(arguments: Plan, recipe: Recipe) -> Recipe | None:
-    """Returns the recipe of the dense run that the recipe begins as, or None if there is none.
-
-    It has the recipe's optimizer: moments of another rule would not be carried.
-
-    Raises:
-        ConfigurationError: if the recipe cannot begin as it.
-    """
-    if not arguments.upcycle:
-        return None
-    fields = {f"model.{name}" for name in SHAPE}
-    shared = [
-        setting
-        for setting in arguments.overrides
-        if setting.partition("=")[0] in fields or setting.startswith("optimizer.")
-    ]
-    dense = override(named.get(arguments.upcycle), shared)
-    if dense.model.switch is not None or recipe.model.switch is None:
-        raise ConfigurationError(
-            f"--upcycle {arguments.upcycle} was given with --recipe {arguments.recipe}; a Switch "
-            "begins as a dense run: name a dense recipe and a Switch."
-        )
-    check_one_shape(dense, recipe, arguments.upcycle)
-    return dense
-
-
-def on_mesh(recipe: Recipe, overrides: Sequence[str], devices: Topology) -> Recipe:
-    """Returns the recipe with the mesh of the overrides, or else one of all devices.
-
-    Raises:
-        ConfigurationError: if the recipe's sizes do not divide.
-    """
-    asked = {setting.partition("=")[0] for setting in overrides}
-    if asked & {"mesh.data", "mesh.expert", "mesh.model"}:
-        check_divides(recipe)
-        return recipe
-    return with_mesh(recipe, len(devices.devices))
-
-
-def table_of(figures: Sequence[Figure]) -> Table:
-    """Returns the figures under their section headings."""
-    table = Table(box=None, pad_edge=False, show_header=False)
-    for justify in ("left", "right", "left", "left"):
-        table.add_column(justify=justify)
-    section = ""
-    for figure in figures:
-        if figure.section != section:
-            section = figure.section
-            table.add_row(section, style="bold")
-        mark = Text(figure.mark, style="dim")
-        table.add_row(f"  {figure.name}", format_figure(figure), figure.unit, mark)
-    return table
-
-
-def format_figure(figure: Figure) -> str:
-    """Returns a figure's value as text."""
-    if isinstance(figure.value, str):
-        return figure.value
-    if figure.unit == "FLOPs":
-        return f"{figure.value:.3e}"
-    return f"{figure.value:,.0f}" if figure.value >= 1000 else f"{figure.value:.3g}"
-
-
-def plan_to_json(
-    step: CompiledStep,
-    bounds: Roofline | None,
-    figures: Sequence[Figure],
-    tried: list[dict[str, Any]],
-    wrong: list[str],
-) -> dict[str, Any]:
-    """Returns the plan as JSON values.
-
-    Its `work` is that of one device; it is recorded so that times at other rates can be computed.
-    """
-    work = bounds and {
-        "matrix_passes": bounds.products.passes,
-        "main_memory_bytes": bounds.traffic_bytes,
-        "transfers": [transfer._asdict() for transfer in bounds.transfers],
-    }
-    return {
-        "recipe": recipe_to_json(step.recipe),
-        "topology": step.topology.name,
-        "slices": step.topology.slices,
-        "chips": step.topology.chips,
-        "device_kind": step.topology.kind,
-        "memory_bytes": dataclasses.asdict(step.memory),
-        "scoring_memory_bytes": step.scoring and dataclasses.asdict(step.scoring),
-        "upcycling_memory_bytes": step.upcycling and dataclasses.asdict(step.upcycling),
-        "fits": step.fits,
-        "faults": wrong,
-        "work": work,
-        "figures": [figure._asdict() for figure in figures],
-        "tried": tried,
-    }
-
-
-def check_new(path: Path) -> None:
-    """Checks that a plan replaces nothing but a plan.
-
-    Raises:
-        ConfigurationError: if the path holds something else.
-    """
-    try:
-        content = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return
-    except (OSError, ValueError):
-        content = None
-    if not isinstance(content, dict) or "topology" not in content:
-        raise ConfigurationError(f"--out {path} exists and is not a plan; name another file.")
-
-
-def write(path: Path, plan: dict[str, Any]) -> None:
-    """Writes a plan as JSON.
-
-    Raises:
-        ConfigurationError: if the file cannot be written.
-    """
-    try:
-        write_text(path, json.dumps(plan, indent=1) + "\n")
-    except OSError as error:
-        raise ConfigurationError(
-            f"--out {path} could not be written: {error.strerror}; name another file."
-        ) from error
-
-
-ASSUMPTIONS = (
-    "assumed: peaks and bandwidths as published (pipeline/hardware/peaks.py), all parts of a step "
-    "overlapping perfectly, every row full. A run is slower."
-)
-
-# Measured: switch-middle on h100:8 takes 100 s for its training step and 10 s for scoring.
-MAY_TAKE = "seconds for small recipes, minutes for large ones (two for switch-middle on GPUs)."
-
-
-def run(arguments: Plan) -> None:
-    """Compiles the programs, prints the plan and writes it if `--out` is given.
-
-    For devices other than simulated ones it runs in a process of its own, as libtpu may abort.
-
-    Raises:
-        ArtifactError: if the topology is unknown, its compiler is not installed or aborts, or the
-            program is not as designed.
-        ConfigurationError: if the recipe's sizes do not divide, the price is negative, or `--out`
-            is another file.
-    """
-    check_plan(arguments)
-    if arguments.out is not None:
-        check_writable(arguments.out.parent)
-        check_new(arguments.out)
-    try:
-        if arguments.topology.startswith("cpu:"):
-            on_cpu()
-            compile_and_print(arguments)
-        else:
-            in_own_process(compile_and_print, arguments)
-    except Aborted as error:
-        raise ArtifactError(
-            f"The compiler aborted on {arguments.recipe} for {arguments.topology}; its output is "
-            "above. Try another slice, fewer devices (a smaller model), or another version of the "
-            "compiler."
-        ) from error
-
-
-def compile_and_print(arguments: Plan) -> None:
-    """Compiles, prints and writes the plan in this process."""
-    console = Terminal(highlight=False)
-    recipe = sized_recipe(arguments)
-    devices = topology(arguments.topology, recipe.mesh.slices)
-    recipe = on_mesh(recipe, arguments.overrides, devices)
-    announce = functools.partial(announce_program, recipe, devices)
-    step = compile_step(recipe, devices, dense_recipe(arguments, recipe), announce)
-    bounds = None if step.program is None else roofline(step, step.program)
-    figures, wrong = list(figures_of(step, bounds, arguments.price)), wrong_in(step, bounds)
-    console.print(verdict_of(step, bounds))
-    print_plan(step, figures, arguments.moves, console)
-    chosen, tried = step, []
-    if arguments.remedies and not step.fits:
-        chosen, tried = try_remedies(step, console, arguments.price)
-    if arguments.out is not None:
-        write(arguments.out, plan_to_json(step, bounds, figures, tried, wrong))
-    check_as_designed(chosen, wrong if chosen is step else tried[-1]["faults"])
-    if chosen.fits:
-        if arguments.topology.startswith("cpu:") and devices.chips > 1:
-            simulated = f"XLA_FLAGS=--xla_force_host_platform_device_count={devices.chips}"
-            console.print(f"To simulate these devices, put {simulated} before a command.")
-        words = training_command(arguments.recipe, chosen.recipe, arguments.upcycle)
-        print_next("plan", *words)
-
-
-def announce_program(recipe: Recipe, devices: Topology, program: str) -> None:
-    """Prints which program is compiled next, of which nothing is heard until it is done."""
-    print_message(
-        f"plan: compiling {program} of {recipe.name} for {slices_of(devices)}; {MAY_TAKE}"
-    )
-
-
-def verdict_of(step: CompiledStep, bounds: Roofline | None) -> str:
-    """Returns in a sentence whether a recipe fits, its least time, and what to change."""
-    recipe, devices = step.recipe, step.topology
-    if devices.memory is None:
-        needs, has = step.needs * len(devices.devices), usable_bytes()
-        return (
-            f"{recipe.name} {'fits' if needs <= has else 'does not fit'} this machine: as "
-            f"{devices.name} it needs {gibibytes(needs):.1f} GiB of {gibibytes(has):.1f}. Its "
-            "speed is not known; the first steps of a run show it."
-        )
-    need, has = gibibytes(step.needs), gibibytes(devices.memory)
-    if not step.fits:
-        least = "" if step.program is not None else "at least "
-        change = with_less_memory(recipe, int(FILLED * devices.memory))
-        settings = " ".join(settings_between(recipe, change)) if change else ""
-        return (
-            f"{recipe.name} does not fit: it needs {least}{need:.1f} GiB of {has:.1f} per device; "
-            f"take a larger slice{f', or try --set {settings}' if settings else ''}."
-        )
-    if bounds is None or bounds.seconds is None:
-        return f"{recipe.name} fits: it needs {need:.1f} GiB of {has:.1f} per device."
-    seconds = max(bounds.seconds.values())
-    whole = seconds * recipe.steps
-    return (
-        f"{recipe.name} fits: it needs {need:.1f} GiB of {has:.1f} per device. A step takes at "
-        f"least {seconds:.3g} s, and all {recipe.steps:,} steps "
-        f"{duration(whole) if whole >= 60 else f'{whole:.2g} s'}."
-    )
-
-
-def print_plan(step: CompiledStep, figures: Sequence[Figure], moves: int, console: Console) -> None:
-    """Prints the devices, the figures, and the largest moves of bytes if any are asked for."""
-    recipe, devices, mesh = step.recipe, step.topology, step.recipe.mesh
-    chips, count = devices.chips, len(devices.devices)
-    console.print(
-        f"{recipe.name} on {slices_of(devices)}: {chips:,} chip{'s' * (chips > 1)}, {count:,} "
-        f"device{'s' * (count > 1)} as data={mesh.data} expert={mesh.expert} model={mesh.model}, "
-        f"remat={recipe.remat}, accumulate={recipe.accumulate}",
-    )
-    console.print(table_of(figures))
-    if devices.memory is not None:
-        console.print(ASSUMPTIONS)
-    if moves and step.program is not None:
-        for line in largest_moves(step.program, moves):
-            console.print(line)
-
-
-def check_as_designed(step: CompiledStep, wrong: list[str]) -> None:
-    """Checks that nothing was found in a program that is not as designed.
-
-    Raises:
-        ArtifactError: if something was.
-    """
-    if wrong:
-        raise ArtifactError(
-            f"The program of {step.recipe.name} on {slices_of(step.topology)} is not as designed: "
-            f"{'; '.join(wrong)}. Its figures are above; --moves 25 with its settings lists where "
-            "its bytes go."
-        )
-
-
-def wrong_in(step: CompiledStep, bounds: Roofline | None) -> list[str]:
-    """Returns the faults of a compiled program's design; nothing where there is no program."""
-    return [] if bounds is None else list(faults(step, bounds))
-
-
-def training_command(name: str, recipe: Recipe, upcycle: str = "") -> list[str]:
-    """Returns the words that train a planned recipe on the devices that it was planned for.
-
-    Args:
-        name: name of the recipe.
-        recipe: the recipe with its settings.
-        upcycle: name of the recipe of the dense run that it begins as; "" if it does not.
-    """
-    settings = settings_between(named.get(name), recipe)
-    words = ["pretrain", "--recipe", name, "--tokens", "tokens", "--out", f"runs/{name}"]
-    words += ["--upcycle", f"runs/{upcycle}"] if upcycle else []
-    return [*words, *(["--set", *settings] if settings else [])]
-
-
-def slices_of(devices: Topology) -> str:
-    """Returns the topology's name, with the number of slices if there are several."""
-    return devices.name if devices.slices == 1 else f"{devices.slices} slices {devices.name}"
-
-
-def figures_of(step: CompiledStep, bounds: Roofline | None, price: float) -> Iterable[Figure]:
-    """Yields all figures of a step; of one that does not compile, its memory alone."""
-    yield from memory_figures(step)
-    if bounds is None:
-        return
-    yield from work_figures(step, bounds)
-    yield from design_figures(step, bounds)
-    yield from time_figures(
-        step.recipe,
-        bounds.seconds,
-        bounds.hops_seconds,
-        chips=step.topology.chips,
-        peak=bounds.peak,
-        price=price,
-        upcycled=step.dense is not None,
-    )
-    yield from checkpoint_figures(step, bounds)
-
-
-def try_remedies(
-    step: CompiledStep, console: Console, price: float
-) -> tuple[CompiledStep, list[dict[str, Any]]]:
-    """Compiles changes until one fits, and prints each result at once.
-
-    The plan of the one that fits is printed in full, time and money included.
-
-    Returns:
-        The step that fits, or the one that was given; and all changes, as JSON values.
-    """
-    console.print("It does not fit. Changes that were compiled:")
-    tried: list[dict[str, Any]] = []
-    for change, changed in remedies(step):
-        need, has = gibibytes(changed.needs), gibibytes(changed.topology.memory or 0)
-        verdict = "fits" if changed.fits else "does not fit"
-        least = "" if changed.program is not None else "at least "
-        console.print(f"  {change}: {least}{need:.1f} of {has:.1f} GiB, {verdict}")
-        program = changed.program if changed.fits else None
-        bounds = None if program is None else roofline(changed, program)
-        wrong = wrong_in(changed, bounds)
-        tried.append({"change": change, "gibibytes": need, "fits": changed.fits, "faults": wrong})
-        if changed.fits:
-            console.print(table_of(list(figures_of(changed, bounds, price))))
-            return changed, tried
-    console.print("  none of these fits; lower rows, or plan a larger slice.")
-    return step, tried
-
-
-def gibibytes(size: int) -> float:
-    """Returns a number of bytes in GiB."""
-    return size / 2**30

@@ -1,277 +1,92 @@
-"""`mswitch vocabulary`: trains a SentencePiece model on a sample of the mixture, or takes one.
+"""`mswitch vocabulary`: a SentencePiece model of a corpus, or an existing one, as a vocabulary."""
 
-Settings are those of mT5 (section 3.3) with T5's layout of ids: unigram, byte fallback, NFKC,
-character coverage 0.99999 at full size, 100 sentinels after the last piece. The characters sampled
-per language are proportional to its weight in the mixture. A language with less text is read
-repeatedly, which weights its words as pretraining does. The same input gives the same model.
-
-`--model FILE` takes an existing model in T5's layout; all its pieces keep their ids. Sentinels that
-it lacks, as T5's own file does, are appended with the ids that T5's code gives them. Those that it
-has as ordinary pieces, as mT5's file may, become control pieces, which no text can forge.
-
-Memory depends on the sample, not on the corpus: 1.6 GB at the default 50 million characters and
-32,000 ids, measured on 114 MB of text and on 1 GB alike. Most of it is SentencePiece's suffix
-array, which takes about 30 bytes per character of --sample-characters: 0.5 GB at 10 million.
-"""
-
-import contextlib
-import io
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, ClassVar
 
-import sentencepiece
-from sentencepiece import sentencepiece_model_pb2
-
-from data.errors import DataError
-from data.files.atomic import atomic_write
-from data.files.digests import digest_of_contents
-from data.files.paths import read_bytes
-from data.tokens.seed_pieces import most_pieces
-from data.tokens.tokenizer import (
-    EOS,
-    MODEL_FILE,
-    PADDING,
-    SENTINELS,
-    UNKNOWN,
-    WITHOUT_PIECES,
-    Tokenizer,
-    check_kind,
-    ends_in_control_pieces,
-    has_sentinels,
-    load,
-    load_any,
-    sentinel_pieces,
-)
-from pipeline.arguments import Vocabulary
-from pipeline.artifacts import remove_claim
-from pipeline.corpus.pages import training_pages
+from model.config import ConfigurationError
+from pipeline.command import Stage
 from pipeline.errors import ArtifactError
-from pipeline.first_checks import check_training
-from pipeline.stage import Identity, Intent, Outcome, files_of, run_stage
-from pipeline.stopping import at_second_signal
-from pipeline.terminal import Terminal
-from pipeline.tokens.vocabulary import (
-    ADVISED,
-    LONGEST_SENTENCE_BYTES,
-    MOST_COUNTED,
-    STAGE,
-    VocabularyTraining,
-    requested_training,
-    sample,
-    too_small,
+from pipeline.fields import (
+    CHARACTER_COVERAGE,
+    MIXTURE,
+    SAMPLE_CHARACTERS,
+    Corpus,
+    In,
+    Out,
+    Range,
 )
+from pipeline.stage import Job
 
-ModelProto: Any = sentencepiece_model_pb2.ModelProto  # pyright: ignore[reportAttributeAccessIssue]
-# What SentencePiece (0.2.1) reports of a size that does not fit; its numbers lack the sentinels.
-TOO_LARGE = re.compile(r"set it to a value <= ([0-9]+)")
-TOO_SMALL = re.compile(r"smaller than required_chars\. [0-9]+ vs ([0-9]+)")
 OF_TRAINING = "corpus", "size", "mixture", "character_coverage", "sample_characters"
-TRAINING_THREADS = 2  # fixed, as sums over threads depend on their number
 
 
-def intents(arguments: Vocabulary) -> list[Intent]:
-    """Returns the command's intent."""
-    if arguments.model is not None:
-        return [adoption(arguments, arguments.model)]
-    check_training(arguments)
-    return [requested_training(arguments).intent]
+@dataclass(frozen=True, kw_only=True)
+class Vocabulary(Stage):
+    """Train a SentencePiece vocabulary on text sampled by the mixture, or adopt an existing one.
 
-
-def run(arguments: Vocabulary) -> None:
-    """Trains a vocabulary or takes an existing one; does nothing if it is finished."""
-    if arguments.model is not None:
-        intent = adoption(arguments, arguments.model)
-        content = with_sentinels(arguments.model)
-        run_stage(intent, partial(write_model, arguments.out, content, {}))
-    else:
-        check_training(arguments)
-        training = requested_training(arguments)
-        run_stage(training.intent, partial(train_on_corpus, training))
-
-
-def adoption(arguments: Vocabulary, path: Path) -> Intent:
-    """Returns the intent of taking an existing model.
-
-    Raises:
-        ArtifactError: if the settings of a training were given too.
-        DataError: if the file is not such a model.
+    Either --corpus and --size, or --model.
     """
-    given = [name for name in OF_TRAINING if getattr(arguments, name) != getattr(Vocabulary, name)]
-    if given:
-        option = f"--{given[0].replace('_', '-')}"
-        raise ArtifactError(
-            f"--model {path} was given together with {option}, which trains another vocabulary; "
-            "give one or the other."
-        )
-    with_sentinels(path)
-    return Intent(
-        stage=STAGE,
-        reads=[files_of("model", path, [path])],
-        writes=f"{MODEL_FILE} and manifest.json",
-        out=arguments.out,
-        identity=Identity({}, {"model": digest_of_contents(path)}),
-        work="none: its pieces keep their ids",
-        time="seconds",
-    )
 
+    example: ClassVar = "--corpus corpus --size 32000 --out vocabulary"
 
-def with_sentinels(path: Path) -> bytes:
-    """Returns an existing model with its last 100 pieces as sentinels, appended if it has none.
+    out: Out[Path]
+    """Directory for sentencepiece.model and manifest.json."""
+    corpus: In[tuple[Corpus, ...]] = ()
+    """Directories that `mswitch clean` or `mswitch select` wrote, local or on an object store."""
+    size: int = 0
+    """Total number of ids: pieces, bytes, control symbols and the 100 sentinels."""
+    model: Path | None = None
+    """Existing SentencePiece model in T5's layout, such as mT5's, instead of training; sentinels
+    are appended if it has none, and those that are ordinary pieces become control pieces."""
+    mixture: str = MIXTURE
+    """temperature:ALPHA over pages (mT5: 0.3), proportional, uniform, unimax:EPOCHS:CHARACTERS
+    (umT5: unimax:1:4657152000000; CHARACTERS is the text of the run: steps x rows x raw window
+    x 4), or weights:FILE (JSON {"sw": 0.5, ...}, or one language, tab and weight per line)."""
+    character_coverage: Annotated[float, Range(least=0.98, most=1)] = CHARACTER_COVERAGE
+    """Share of characters that get a piece of their own; the rest falls back to bytes."""
+    sample_characters: Annotated[int, Range(least=1)] = SAMPLE_CHARACTERS
+    """Largest number of characters to train on."""
 
-    Raises:
-        DataError: if the file is missing, or not a unigram model in T5's layout.
-    """
-    tokenizer = load_any(path)
-    content = read_bytes(path)
-    check_kind(content)
-    if not has_sentinels(tokenizer):
-        return append_control_pieces(content, sentinel_pieces())
-    if ends_in_control_pieces(tokenizer):
-        return content
-    return with_last_as_control(content, SENTINELS)
+    def check(self) -> None:
+        """Checks that one of the two ways is asked for, and the size or the model."""
+        from data.tokens.tokenizer import LEAST_IDS, MOST_IDS, load_any
 
+        if self.model is not None:
+            of_training = (field for field in fields(self) if field.name in OF_TRAINING)
+            given = [field for field in of_training if getattr(self, field.name) != field.default]
+            if given:
+                raise ArtifactError(
+                    f"--model {self.model} was given together with "
+                    f"--{given[0].name.replace('_', '-')}, which trains another vocabulary; give "
+                    "one or the other."
+                )
+            if not self.model.exists():
+                load_any(self.model)
+        elif not (self.corpus and self.size):
+            raise ArtifactError(
+                "A vocabulary was asked for without --model and without both of --corpus and "
+                "--size; give the last two to train one, or --model to take an existing one."
+            )
+        elif not LEAST_IDS <= self.size <= MOST_IDS:
+            raise ConfigurationError(
+                f"--size was {self.size}; give a number of at least {LEAST_IDS}, sentinels, bytes "
+                f"and a piece, and at most {MOST_IDS}, where SentencePiece begins."
+            )
 
-def train_on_corpus(training: VocabularyTraining) -> Outcome:
-    """Trains a vocabulary of the requested size on a sample of the corpora.
+    def jobs(self) -> Iterator[Job]:
+        """Yields the training, or the adoption of the model."""
+        from pipeline.tokens.vocabulary import adoption, training
 
-    Raises:
-        DataError: if the text is too small for the size; nothing is left behind.
-    """
-    arguments, quotas = training.arguments, training.quotas
-    console = Terminal(stderr=True)
-    sentences = sample(training.files, quotas, training_pages(arguments.corpus))
-    with (
-        unclaimed_without_model(arguments.out),
-        console.status(f"vocabulary: {arguments.size} ids from {len(quotas)} languages"),
-    ):
-        model = train(sentences, arguments.size, arguments.character_coverage)
-    return write_model(arguments.out, model, {"sample_characters": quotas}, arguments.corpus)
-
-
-@contextlib.contextmanager
-def unclaimed_without_model(out: Path) -> Iterator[None]:
-    """Removes the claim if the block fails or a signal ends it: other settings may follow."""
-    with at_second_signal(lambda: remove_claim(out)):
-        try:
-            yield
-        except BaseException:
-            remove_claim(out)
-            raise
-
-
-def facts_of_model(tokenizer: Tokenizer, path: Path) -> dict[str, Any]:
-    """Returns what manifests state of a vocabulary, which was loaded from this file."""
-    return {
-        "vocabulary_size": tokenizer.size,
-        "vocabulary_rows": tokenizer.rows,
-        "first_sentinel": tokenizer.first_sentinel,
-        "byte_ids": [tokenizer.byte_ids.start, tokenizer.byte_ids.stop],
-        "sha256": digest_of_contents(path),
-    }
-
-
-def write_model(
-    out: Path, model: bytes, facts: Mapping[str, Any], corpora: Sequence[str] = ("corpus",)
-) -> Outcome:
-    """Writes the model; the command that follows reads `corpora`."""
-    path = out / MODEL_FILE
-    with atomic_write(path) as unfinished:
-        unfinished.write_bytes(model)
-    tokenizer = load(path)
-    return Outcome(
-        {**facts_of_model(tokenizer, path), **facts},
-        f"{tokenizer.size:,} ids ({SENTINELS} sentinels) in {path}; a network needs "
-        f"{tokenizer.rows:,} vocabulary rows",
-        following=("tokenize", "--corpus", *corpora, "--vocabulary", out, "--out", "tokens"),
-    )
-
-
-def train(sentences: Iterator[str], size: int, character_coverage: float) -> bytes:
-    """Returns a serialised SentencePiece model of exactly `size` ids.
-
-    Raises:
-        DataError: if the text has too few or too many distinct pieces for the size.
-    """
-    model = io.BytesIO()
-    # SentencePiece takes an exception of its iterator for the end of the text, so the sample is
-    # drawn before. The list is freed once it has been read, before the suffix array is made.
-    drawn = [*sentences]
-    check_substrings(drawn, size)
-    drawn = iter(drawn)
-    try:
-        sentencepiece.SentencePieceTrainer.train(  # pyright: ignore[reportAttributeAccessIssue]
-            sentence_iterator=drawn,
-            model_writer=model,
-            model_type="unigram",
-            vocab_size=size - SENTINELS,
-            character_coverage=character_coverage,
-            byte_fallback=True,
-            pad_id=PADDING,
-            eos_id=EOS,
-            unk_id=UNKNOWN,
-            bos_id=-1,
-            max_sentence_length=LONGEST_SENTENCE_BYTES,
-            num_threads=TRAINING_THREADS,
-            minloglevel=2,
-        )
-    except RuntimeError as error:
-        raise DataError(
-            f"A vocabulary of {size} ids at character coverage {character_coverage} was asked; "
-            f"{misfit(str(error))}."
-        ) from error
-    return append_control_pieces(model.getvalue(), sentinel_pieces())
-
-
-def check_substrings(lines: Sequence[str], size: int) -> None:
-    """Checks that a large sample has as many substrings as a size has pieces.
-
-    Of a small one SentencePiece itself reports the exact number within seconds.
-
-    Raises:
-        DataError: if it has not.
-    """
-    if sum(map(len, lines)) <= MOST_COUNTED:
-        return
-    if (most := WITHOUT_PIECES + most_pieces(lines, size - WITHOUT_PIECES)) < size:
-        raise DataError(
-            f"A vocabulary of {size} ids was asked; the text has pieces for fewer than {most}, and "
-            f"training drops most of these: give a far smaller --size, such as {ADVISED}, or more "
-            "text."
-        )
-
-
-def misfit(reported: str) -> str:
-    """Returns SentencePiece's report on a size with advice, without a full stop."""
-    if bound := TOO_LARGE.search(reported):
-        most = int(bound[1]) + SENTINELS
-        return f"the text has pieces for at most {most}: give --size {most} or less, or more text"
-    if bound := TOO_SMALL.search(reported):
-        least = int(bound[1]) + SENTINELS
-        return too_small(least, least)
-    reason = reported.split("] ")[-1].rstrip(". ") or reported
-    return f"SentencePiece reports: {reason}. Change --size or --character-coverage, or the text"
-
-
-def with_last_as_control(model: bytes, number: int) -> bytes:
-    """Returns a serialised model whose last pieces are control pieces, which no text becomes."""
-    proto = ModelProto.FromString(model)
-    for piece in proto.pieces[-number:]:
-        piece.type = ModelProto.SentencePiece.CONTROL
-    return proto.SerializeToString()
-
-
-def append_control_pieces(model: bytes, pieces: Sequence[str]) -> bytes:
-    """Appends control pieces to a serialised model, as its last ids.
-
-    SentencePiece can only put control symbols first; T5 has its sentinels last. The encoding of a
-    repeated field may continue at the end of a protocol-buffer message: field 1 of ModelProto is
-    the list of pieces, each {1: text, 2: score, 3: type}, and type 3 is CONTROL.
-    """
-    for piece in pieces:
-        text = piece.encode()
-        body = bytes([0x0A, len(text)]) + text + b"\x15\x00\x00\x00\x00" + b"\x18\x03"
-        model += bytes([0x0A, len(body)]) + body
-    return model
+        if self.model is not None:
+            yield adoption(self.model, self.out)
+        else:
+            yield training(
+                self.corpus,
+                self.out,
+                size=self.size,
+                mixture=self.mixture,
+                coverage=self.character_coverage,
+                sampled=self.sample_characters,
+            )

@@ -21,8 +21,8 @@ from model.config import ModelConfig
 from model.hugging_face.config import export_config
 from model.hugging_face.weights import exported_shapes
 from pipeline.artifacts import finish
-from pipeline.commands.vocabulary import facts_of_model
 from pipeline.recipe.named import RECIPES
+from pipeline.tokens.vocabulary import facts_of_model
 
 IDS = 250_100  # of mT5, 3 control pieces, 256 bytes and 100 sentinels among them
 LETTERS = "abdefghijklmnoprstuvwyz"

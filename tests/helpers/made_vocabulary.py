@@ -6,7 +6,7 @@ from typing import Any
 from sentencepiece import sentencepiece_model_pb2
 
 from data.tokens.tokenizer import sentinel_pieces
-from pipeline.commands.vocabulary import append_control_pieces
+from pipeline.tokens.vocabulary import append_control_pieces
 
 ModelProto: Any = sentencepiece_model_pb2.ModelProto  # pyright: ignore[reportAttributeAccessIssue]
 CONTROL, UNKNOWN, NORMAL, BYTE = 3, 2, 1, 6

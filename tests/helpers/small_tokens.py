@@ -8,7 +8,7 @@ import msgspec
 from data.tokens.blocks import TokenBlocks
 from data.tokens.tokenizer import MODEL_FILE, SENTINELS, Tokenizer
 from pipeline.artifacts import finish
-from pipeline.commands.vocabulary import facts_of_model, train
+from pipeline.tokens.vocabulary import facts_of_model, train
 
 TEXT = "Watu wote wamezaliwa huru, hadhi na haki zao ni sawa."
 

@@ -52,8 +52,7 @@ def _end(server: subprocess.Popen[str]) -> None:
 
 def serve() -> None:
     """Answers each line of standard input, a program, with its exit status and what it printed."""
-    from pipeline.commands import tokenize
-    from pipeline.tokens import sentencepiece_op
+    from pipeline.tokens import sentencepiece_op, tokenize
 
     assert tokenize, sentencepiece_op
     for line in sys.stdin:

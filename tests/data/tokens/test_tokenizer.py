@@ -30,7 +30,7 @@ from data.tokens.tokenizer import (
     sentinel_pieces,
     tokenizer_json,
 )
-from pipeline.commands.vocabulary import append_control_pieces, train
+from pipeline.tokens.vocabulary import append_control_pieces, train
 
 NAMES = ("nmt_nfkc", "nfkc", "nmt_nfkc_cf", "nfkc_cf")
 FAR_OUT = (0x1FFFFF << 10) | (1 << 9)

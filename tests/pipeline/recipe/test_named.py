@@ -5,11 +5,10 @@ import pytest
 
 from model.config import ConfigurationError
 from model.flops import forward_flops_by_part
-from pipeline.arguments import Recipes
 from pipeline.artifacts import json_differences
-from pipeline.commands import recipes as list_recipes
+from pipeline.commands.recipes import Recipes
 from pipeline.errors import ArtifactError
-from pipeline.recipe import named
+from pipeline.recipe import named, tables
 from pipeline.recipe.overrides import override
 from pipeline.recipe.recipe import FinetuningConfig, recipe_from_json, recipe_to_json, with_rows
 
@@ -76,8 +75,8 @@ def test_compared_recipes_differ_in_the_feed_forward_only(baseline, candidate):
 
 def test_middle_recipes_lie_between_the_laptops_and_the_papers():
     dense, sparse = (named.get(name).model for name in ("mt5-middle", "switch-middle"))
-    assert list_recipes.count(dense) == by_hand(dense) == 109_729_152
-    assert list_recipes.count(sparse) == by_hand(sparse) == 298_538_368
+    assert tables.count(dense) == by_hand(dense) == 109_729_152
+    assert tables.count(sparse) == by_hand(sparse) == 298_538_368
     assert sum(forward_flops_by_part(dense, 512, 114)) == pytest.approx(3.9e10, rel=0.01)
 
 
@@ -125,7 +124,7 @@ def by_hand(model):
 )
 def test_parameters_are_the_published_ones(name, parameters, published):
     model = named.get(name).model
-    assert list_recipes.count(model) == parameters == by_hand(model)
+    assert tables.count(model) == parameters == by_hand(model)
     assert parameters == pytest.approx(published, rel=0.013)
 
 
@@ -135,7 +134,7 @@ def test_parameters_are_the_published_ones(name, parameters, published):
 def test_mswitch_base_at_every_number_of_experts(experts, billions):
     """mT5-Base's 0.582, plus 12 * 3 * 768 * 2048 weights per switch layer and further expert."""
     recipe = override(named.get("mswitch-base"), [f"model.switch.experts={experts}"])
-    assert list_recipes.count(recipe.model) == by_hand(recipe.model)
+    assert tables.count(recipe.model) == by_hand(recipe.model)
     assert by_hand(recipe.model) / 1e9 == pytest.approx(billions, abs=0.0006)
 
 
@@ -168,7 +167,7 @@ def test_flops_beside_the_published_ones(name, published, ours_over_published):
 
 
 def test_recipes_list_every_name(capsys):
-    list_recipes.run(Recipes())
+    Recipes().execute()
     lines = capsys.readouterr().out.splitlines()
     for name in named.names():
         assert any(line.startswith(name + " ") for line in lines)

@@ -12,16 +12,11 @@ from small_corpora import texts_of, write_corpus
 from data.errors import DataError
 from data.tokens.tokenizer import LEAST_IDS
 from pipeline.command_line import parse
-from pipeline.commands import vocabulary
 from pipeline.corpus.pages import read_corpus
-from pipeline.tokens import vocabulary as checks
-from pipeline.tokens.vocabulary import (
-    MOST_COUNTED,
-    advised_command,
-    least_size,
-    requested_training,
-    sample,
-)
+from pipeline.tokens import sample as sampled
+from pipeline.tokens import vocabulary
+from pipeline.tokens.sample import MOST_COUNTED, least_size
+from pipeline.tokens.vocabulary import advised_command
 
 
 def counts_of(**characters: int) -> dict[str, dict[str, int]]:
@@ -31,21 +26,27 @@ def counts_of(**characters: int) -> dict[str, dict[str, int]]:
     }
 
 
-def test_a_small_corpus_is_told_a_size_that_fits_and_a_sample_with_all_of_its_text(tmp_path):
+def test_a_small_corpus_is_told_a_size_that_fits_and_a_sample_with_all_of_its_text(
+    tmp_path, monkeypatch
+):
     texts = {"sw": texts_of("sw", 40), "en": texts_of("en", 9)}
     corpus = write_corpus(tmp_path / "corpus", texts)
     asked = parse([*advised_command(str(corpus), to_builtins(read_corpus(corpus).languages))])
     asked = replace(asked, out=tmp_path / "vocabulary")
-    training = requested_training(asked)
-    lines = Counter(sample(training.files, training.quotas))
+    read = []
+    monkeypatch.setattr(vocabulary, "train", lambda lines, *_: read.extend(lines))
+    with pytest.raises(TypeError):  # what is trained is no model
+        asked.execute()
+    monkeypatch.undo()
+    lines = Counter(read)
     assert {*lines} == {
         line for some in texts.values() for text in some[:-1] for line in text.split("\n")
     }
     assert min(lines.values()) == 1  # what need not be repeated is not
     with pytest.raises(DataError, match="the text has pieces for at most") as told:
-        vocabulary.run(asked)
+        asked.execute()
     (size,) = re.findall("give --size ([0-9]+) or less", str(told.value))
-    vocabulary.run(replace(asked, size=int(size)))
+    replace(asked, size=int(size)).execute()
     assert (tmp_path / "vocabulary/manifest.json").exists()
 
 
@@ -67,15 +68,16 @@ def test_a_corpus_of_many_characters_is_told_a_size_with_room_for_them(tmp_path,
     counts = counts_of(zh=12_000, und=10)
     asked = parse([*advised_command(str(corpus), counts)])
     assert asked.size == 4096  # of 2048 and 4096 the first above 1.1 x (3,000 + 359)
-    vocabulary.intents(replace(asked, out=tmp_path / "vocabulary"))
+    [job.intent() for job in replace(asked, out=tmp_path / "vocabulary").jobs()]
     with pytest.raises(DataError, match=r"its characters alone need 33[0-9][0-9]: give --size"):
-        vocabulary.intents(replace(asked, size=2048, out=tmp_path / "vocabulary"))
+        [job.intent() for job in replace(asked, size=2048, out=tmp_path / "vocabulary").jobs()]
     assert not [*advised_command("a", counts_of(und=10))]
-    monkeypatch.setattr(checks, "MOST_COUNTED", 11_000)  # of 12,000: the rest may hold others
+    for module in (sampled, vocabulary):
+        monkeypatch.setattr(module, "MOST_COUNTED", 11_000)  # of 12,000: the rest may hold others
     assert parse([*advised_command(str(corpus), counts)]).size == 8192  # above 1.5 x 3,359
-    vocabulary.intents(replace(asked, size=3300, out=tmp_path / "vocabulary"))
+    [job.intent() for job in replace(asked, size=3300, out=tmp_path / "vocabulary").jobs()]
     with pytest.raises(DataError, match=r"alone need 33[0-9][0-9]: give --size 50[0-9][0-9] or"):
-        vocabulary.intents(replace(asked, size=2048, out=tmp_path / "vocabulary"))
+        [job.intent() for job in replace(asked, size=2048, out=tmp_path / "vocabulary").jobs()]
 
 
 def test_the_least_size_is_sentencepieces_own():

@@ -15,10 +15,11 @@ from data.demo import member_of, shipped_pages
 from data.errors import DataError
 from data.files import paths, stores
 from data.files.paths import open_ranges
-from pipeline.arguments import Clean, Estimate, Inspect, Vocabulary
+from pipeline.arguments import Clean, Estimate, Inspect
 from pipeline.beam import workspace
 from pipeline.beam.workspace import Workspace
 from pipeline.commands import clean, estimate, inspect, vocabulary
+from pipeline.commands.vocabulary import Vocabulary
 from pipeline.corpus import job
 from pipeline.corpus.pages import read_funnel
 from pipeline.corpus.read import Cut

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import pytest
 
 from pipeline import cli, command_line
-from pipeline.arguments import Tokenize
-from pipeline.commands import recipes
+from pipeline.commands.recipes import Recipes
+from pipeline.commands.tokenize import Tokenize
 from pipeline.errors import ArtifactError
 
 
@@ -132,14 +132,14 @@ class LibraryError(Exception):
     ],
 )
 def test_an_error_of_the_system_is_one_sentence(error, said, capsys, monkeypatch):
-    monkeypatch.setattr(recipes, "run", lambda _: (_ for _ in ()).throw(error))
+    monkeypatch.setattr(Recipes, "work", lambda _: (_ for _ in ()).throw(error))
     assert cli.run(["recipes"]) == 2
     printed = capsys.readouterr().err
     assert re.fullmatch(rf"mswitch: recipes met an error of the system \(.*{said}.*\n", printed)
 
 
 def test_too_little_memory_of_devices_is_one_sentence(capsys, monkeypatch):
-    monkeypatch.setattr(recipes, "run", lambda _: jnp.zeros(10**15).block_until_ready())
+    monkeypatch.setattr(Recipes, "work", lambda _: jnp.zeros(10**15).block_until_ready())
     assert cli.run(["recipes"]) == 2
     printed = " ".join(capsys.readouterr().err.split())
     assert printed.startswith("mswitch: recipes met too little memory on the devices (RESOURCE_EX")
@@ -148,7 +148,7 @@ def test_too_little_memory_of_devices_is_one_sentence(capsys, monkeypatch):
 
 @pytest.mark.parametrize("error", [OSError("damaged content"), KeyError("x"), LibraryError("bug")])
 def test_any_other_error_is_a_bug_with_its_traceback(error, monkeypatch):
-    monkeypatch.setattr(recipes, "run", lambda _: (_ for _ in ()).throw(error))
+    monkeypatch.setattr(Recipes, "work", lambda _: (_ for _ in ()).throw(error))
     with pytest.raises(type(error)):
         cli.run(["recipes"])
 

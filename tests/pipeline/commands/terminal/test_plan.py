@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from pipeline import arguments, cli
-from pipeline.commands import plan as plan_command
-from pipeline.commands import recipes
+from pipeline import cli
+from pipeline.commands.plan import Plan
 from pipeline.errors import ArtifactError
+from pipeline.planning import plan as planning
 from pipeline.planning.compiled_step import Aborted, in_own_process
 from pipeline.planning.figures import Figure
-from pipeline.recipe import named
+from pipeline.recipe import named, tables
 from pipeline.recipe.overrides import override
 from pipeline.terminal import Terminal
 
@@ -67,7 +67,7 @@ def test_memory_is_that_of_the_recipe(tmp_path, capsys):
     """A parameter takes four bytes; eight devices hold an eighth each of a matrix."""
     found = plan(tmp_path, "--recipe", "mt5-demo", "--topology", "cpu:8")
     memory = found["memory_bytes"]
-    parameters = recipes.count(named.get("mt5-demo").model)
+    parameters = tables.count(named.get("mt5-demo").model)
     assert memory["parameters"] == pytest.approx(4 * parameters / 8, rel=0.2)
     assert found["total"] * 2**30 == sum(memory.values())
     assert "memory per device" in capsys.readouterr().out
@@ -135,14 +135,14 @@ def test_an_unknown_topology_is_an_error_of_one_sentence(capsys):
 
 @pytest.mark.parametrize("price", ["-1", "nan", "inf"])
 def test_a_price_that_is_none_is_refused_before_compiling(monkeypatch, capsys, price):
-    monkeypatch.delattr(plan_command, "compile_step")
+    monkeypatch.delattr(planning, "compile_step")
     words = ["plan", "--recipe", "switch-demo", "--topology", "cpu:8", f"--price={price}"]
     assert cli.run(words) == 2
     assert f"--price was {price}; give 0 or more" in capsys.readouterr().err
 
 
-class AbortsItsProcess(arguments.Plan):
-    """Arguments that abort the process which unpickles them, as a failed check in libtpu does."""
+class AbortsItsProcess(tuple):
+    """Settings that abort the process which unpickles them, as a failed check in libtpu does."""
 
     def __reduce__(self):
         return os.abort, ()
@@ -150,7 +150,7 @@ class AbortsItsProcess(arguments.Plan):
 
 def test_a_compiler_that_aborts_is_an_error_of_one_sentence():
     with pytest.raises(ArtifactError, match="compiler aborted on switch-c for v5p:4x8x8"):
-        plan_command.run(AbortsItsProcess(recipe="switch-c", topology="v5p:4x8x8"))
+        Plan(recipe="switch-c", topology="v5p:4x8x8", overrides=AbortsItsProcess()).execute()
 
 
 def test_what_libraries_write_is_shown_if_the_compiler_aborts_alone(capfd):
@@ -334,7 +334,7 @@ def test_a_plan_begins_with_its_verdict(memory, seconds, said):
         needs=3 * 2**30, fits=memory == 2**32, program=object(),
     )  # fmt: skip
     found: Any = SimpleNamespace(seconds=seconds)
-    assert said in plan_command.verdict_of(step, found)
+    assert said in planning.verdict_of(step, found)
 
 
 def test_the_plan_of_the_first_remedy_that_fits_is_printed_in_full(monkeypatch, capsys):
@@ -343,17 +343,17 @@ def test_the_plan_of_the_first_remedy_that_fits_is_printed_in_full(monkeypatch, 
         return SimpleNamespace(needs=needs, topology=has, fits=needs <= 2**31, program=object())
 
     tried = [("remat=full", changed(2**32)), ("rows=8", changed(2**30))]
-    monkeypatch.setattr(plan_command, "remedies", lambda _: iter(tried))
-    monkeypatch.setattr(plan_command, "roofline", lambda *_: None)
-    monkeypatch.setattr(plan_command, "wrong_in", lambda step, _: ["a fault"] if step.fits else [])
+    monkeypatch.setattr(planning, "remedies", lambda _: iter(tried))
+    monkeypatch.setattr(planning, "roofline", lambda *_: None)
+    monkeypatch.setattr(planning, "wrong_in", lambda step, _: ["a fault"] if step.fits else [])
     monkeypatch.setattr(
-        plan_command,
+        planning,
         "figures_of",
         lambda step, _, price: [
             Figure("cost", "whole run", step.needs * price, "money", "derived")
         ],
     )
-    chosen, found = plan_command.try_remedies(None, Terminal(), 2.0)  # pyright: ignore
+    chosen, found = planning.try_remedies(None, Terminal(), 2.0)  # pyright: ignore
     assert chosen is tried[1][1]
     assert found == [
         {"change": "remat=full", "gibibytes": 4.0, "fits": False, "faults": []},

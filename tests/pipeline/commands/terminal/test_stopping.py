@@ -17,13 +17,13 @@ HEARD = "import signal\nfor one in (1, 2, 15): signal.signal(one, signal.SIG_DFL
 PROGRAM = """
 import os, sys, time
 from pipeline import cli, stopping
-from pipeline.commands import recipes
+from pipeline.commands.recipes import Recipes
 stopping.PATIENCE_SECONDS = 0.01
 
 def work(_):
     {work}
 
-recipes.run = work
+Recipes.work = work
 cli.main(["recipes"])
 """
 SIGNALS = {signal.SIGINT: "Ctrl-C", signal.SIGHUP: "SIGHUP", signal.SIGTERM: "SIGTERM"}

@@ -21,12 +21,11 @@ from data.tokens.blocks import TokenBlocks
 from data.tokens.manifest import TokenManifest, VocabularyManifest
 from data.tokens.tokenizer import MODEL_FILE, load
 from pipeline import artifacts, cli
-from pipeline.arguments import Vocabulary
 from pipeline.beam.job import DoWork, WorkNumbers
 from pipeline.beam.options import pipeline_options
 from pipeline.beam.workspace import Workspace
-from pipeline.commands.tokenize import cautions, key_of, shared_languages
-from pipeline.commands.vocabulary import run
+from pipeline.commands.vocabulary import Vocabulary
+from pipeline.tokens.tokenize import cautions, key_of, shared_languages
 from pipeline.tokens.write import TokenLayout, WriteShard, page_shards, split_files
 
 PAGES = {
@@ -61,15 +60,13 @@ def corpus(tmp_path_factory) -> Path:
 
 
 def make_vocabulary(corpus: Path, size: int, out: Path) -> Path:
-    run(
-        Vocabulary(
-            corpus=(str(corpus),),
-            size=size,
-            character_coverage=1.0,
-            sample_characters=20_000,
-            out=out,
-        )
-    )
+    Vocabulary(
+        corpus=(str(corpus),),
+        size=size,
+        character_coverage=1.0,
+        sample_characters=20_000,
+        out=out,
+    ).execute()
     return out
 
 
@@ -98,12 +95,10 @@ def test_the_vocabulary_is_trained_on_the_mixture_of_pretraining(tmp_path, corpu
     sizes = TextSizes(blocks.counts("train", "pages"), blocks.counts("train", "characters"))
     wanted = parse(mixture, sizes)
     out = tmp_path / "vocabulary"
-    run(
-        Vocabulary(
+    Vocabulary(
             corpus=(str(corpus),), size=440, mixture=mixture, sample_characters=20_000,
             character_coverage=1.0, out=out,
-        )
-    )  # fmt: skip
+        ).execute()  # fmt: skip
     quotas = artifacts.read_manifest(out, "vocabulary", VocabularyManifest).sample_characters
     for code, weight in wanted.items():
         assert quotas[code] / 20_000 == pytest.approx(weight, abs=0.01)

@@ -12,10 +12,10 @@ from tensorflow_forks import python
 
 from data.tokens.blocks import TokenBlocks, verify_contents, verify_languages, verify_sizes
 from data.tokens.manifest import COUNTS, TokenManifest
-from pipeline.arguments import Clean, Vocabulary, Withdraw
+from pipeline.arguments import Clean, Withdraw
 from pipeline.artifacts import read_manifest
 from pipeline.commands import clean, withdraw
-from pipeline.commands.vocabulary import run
+from pipeline.commands.vocabulary import Vocabulary
 
 pytestmark = pytest.mark.slow
 
@@ -38,12 +38,10 @@ def home(tmp_path_factory) -> Path:
         asked = {"onto": str(home / f"c{number - 1}")} if number else {"rules": "mc4"}
         out = str(home / f"c{number}")
         clean.run(Clean(input=(pattern,), out=out, growable=True, **asked), SMALL)
-    run(
-        Vocabulary(
+    Vocabulary(
             corpus=(str(home / "c0"),), size=900, character_coverage=0.98, sample_characters=20_000,
             out=home / "vocabulary",
-        )
-    )  # fmt: skip
+        ).execute()  # fmt: skip
     return home
 
 

@@ -13,10 +13,10 @@ from growing_input import SMALL, meeting_pages, replaced_pages, write_archives
 from stored_runs import use_store
 
 from data.tokens.manifest import Shard, TokenManifest
-from pipeline.arguments import Clean, Vocabulary
+from pipeline.arguments import Clean
 from pipeline.artifacts import read_manifest
 from pipeline.commands import clean
-from pipeline.commands.vocabulary import run
+from pipeline.commands.vocabulary import Vocabulary
 
 pytestmark = pytest.mark.slow
 
@@ -38,12 +38,10 @@ def home(tmp_path_factory) -> Path:
         grow("store://bucket", patterns)
         copied = Store.calls["copy"]
     assert copied > 0
-    run(
-        Vocabulary(
+    Vocabulary(
             corpus=(str(home / "c0"),), size=900, character_coverage=0.98,
             sample_characters=20_000, out=home / "vocabulary",
-        )
-    )  # fmt: skip
+        ).execute()  # fmt: skip
     return home
 
 
