@@ -15,8 +15,9 @@ import transformers
 from hugging_face_files import written, written_by_ours
 
 from data.examples.loader import batches
-from pipeline.arguments import CacheOptions, Distill, ExportHf, Pretrain
-from pipeline.commands import distill, export_hf, pretrain
+from pipeline.arguments import CacheOptions, Distill, ExportHf
+from pipeline.commands import distill, export_hf
+from pipeline.commands.pretrain import Pretrain
 from pipeline.runs.opened_run import load_run
 from pipeline.tokens.opened_blocks import open_blocks
 from pipeline.training.run import make_examples
@@ -40,15 +41,13 @@ def windows(run: Path) -> np.ndarray:
 def upcycled(out: Path) -> Path:
     """Returns a Switch that went on where the demo's dense run ended."""
     steps = DENSE_STEPS + SPARSE_STEPS
-    pretrain.run(
-        Pretrain(
-            recipe="switch-demo",
-            tokens=str(DEMO / "tokens"),
-            upcycle=DEMO / "mt5",
-            out=out,
-            overrides=tuple(f"{of}={steps}" for of in EVERY),
-        )
-    )
+    Pretrain(
+        recipe="switch-demo",
+        tokens=str(DEMO / "tokens"),
+        upcycle=DEMO / "mt5",
+        out=out,
+        overrides=tuple(f"{of}={steps}" for of in EVERY),
+    ).execute()
     return out
 
 

@@ -21,6 +21,7 @@ from pipeline import arguments
 from pipeline.arguments import SYNONYMS
 from pipeline.commands.fill import Fill
 from pipeline.commands.plan import Plan
+from pipeline.commands.pretrain import Pretrain
 from pipeline.commands.recipes import Recipes
 from pipeline.commands.score import Score
 from pipeline.commands.tokenize import Tokenize
@@ -44,7 +45,7 @@ GROUPS: dict[str, dict[str, Any]] = {
     "training": {
         "recipes": Recipes,
         "plan": Plan,
-        "pretrain": arguments.Pretrain,
+        "pretrain": Pretrain,
         "finetune": arguments.Finetune,
         "distill": arguments.Distill,
     },

@@ -69,10 +69,6 @@ def check_first(command: object) -> None:
         case arguments.Select():
             _check_corpora([command.corpus])
             _check_output(command.scores, "score")
-        case arguments.Pretrain():
-            check_seeds(command.seeds, command.overrides)
-            requested_recipe(command)
-            _check_output(command.tokens, "tokenize")
         case arguments.Distill():
             requested_recipe(command)
             _check_runs(find_finished_run, command.teacher)
@@ -141,7 +137,7 @@ def _check_runs(find: Callable[[Place], object], *runs: Place | None) -> None:
             find(run)
 
 
-def requested_recipe(command: arguments.Pretrain | arguments.Distill) -> Recipe:
+def requested_recipe(command: arguments.Distill) -> Recipe:
     """Returns the recipe that a command names, with its overrides.
 
     Raises:
@@ -150,10 +146,6 @@ def requested_recipe(command: arguments.Pretrain | arguments.Distill) -> Recipe:
         DataError: if a saved recipe is missing or damaged.
     """
     match command:
-        case arguments.Pretrain():
-            recipe = replace(
-                named.requested_recipe(command.recipe, command.config), distillation=None
-            )
         case arguments.Distill():
             recipe = named.requested_recipe(command.recipe, command.config)
             recipe = replace(recipe, distillation=recipe.distillation or DistillationConfig())

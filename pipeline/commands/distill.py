@@ -52,7 +52,16 @@ def checked_request(arguments: Distill) -> tuple[PreparedRun, Teacher]:
     recipe = requested_recipe(arguments)
     teacher = find(arguments.teacher)
     checks = [functools.partial(check_teaches, teacher)]
-    return prepare(arguments, recipe, checks).with_input("teacher", teacher.identity), teacher
+    prepared = prepare(
+        recipe,
+        arguments.tokens,
+        arguments.out,
+        checks=checks,
+        profile=arguments.profile,
+        track=arguments.track,
+        cache=arguments.cache,
+    )
+    return prepared.with_input("teacher", teacher.identity), teacher
 
 
 def run(arguments: Distill) -> None:
@@ -78,7 +87,7 @@ def train_student(arguments: Distill) -> None:
         training = make_training(prepared, Distillation(recipe.distillation, network))
         if recipe.distillation.initialization != "random":
             write_teachers_weights(training, network)
-        carry_out(prepared, training, {"teacher": record})
+        carry_out(prepared, training, {"teacher": record}, lambda _: None)
 
 
 def write_teachers_weights(training: Training, teacher: Transformer) -> None:

@@ -45,7 +45,6 @@ from pipeline.training.tasks.finetuning import (
     predict_test,
 )
 from pipeline.training.tasks.given_tasks import Finetuning, read_tasks, tasks_read, trainable
-from pipeline.training.tasks.scoring import TaskEvaluator
 from pipeline.training.teacher import check_same_teacher, find
 
 EXPERT_DROPOUT = 0.4  # Switch, section 2.4
@@ -201,7 +200,7 @@ def checked_request(arguments: Finetune) -> Request:
     vocabulary = arguments.run / MODEL_FILE
     finetuning = Finetuning(tasks, load(vocabulary), vocabulary)
     recipe = requested_recipe(arguments, pretrained, finetuning)
-    prepared = unchecked_run(arguments, recipe)
+    prepared = unchecked_run(recipe, arguments.out, arguments.profile, arguments.track)
     blocks = open_blocks(arguments.tokens, arguments.cache) if arguments.tokens else None
     teacher = None if arguments.teacher is None else find(arguments.teacher)
     request = Request(replace(prepared, blocks=blocks), finetuning, teacher)
@@ -264,8 +263,6 @@ def run_one(arguments: Finetune, held: list[Programs]) -> None:
         ):
             training = replace(training, trainer=compiled_trainer(training))
         start_from(arguments.run, arguments.out, training.trainer, prepared.recipe)
-        evaluator = training.evaluator
-        assert isinstance(evaluator, TaskEvaluator)
-        last = functools.partial(predict_test, training, evaluator, arguments.corpus)
+        last = functools.partial(predict_test, arguments.corpus)
         carry_out(prepared, training, programs.record, last)
         held[:] = [programs._replace(trainer=training.trainer)]

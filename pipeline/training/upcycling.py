@@ -20,10 +20,9 @@ from data.files.digests import digest_of_value
 from data.files.paths import Place, exists
 from data.tokens.blocks import TokenBlocks
 from model.config import ConfigurationError, ModelConfig
-from model.conversions.upcycling import LOGITS, first_arrays, first_moments
+from model.conversions.upcycling import first_arrays, first_moments
 from model.step import TrainState
 from model.trainer import Trainer
-from pipeline.arguments import Pretrain
 from pipeline.artifacts import is_finished, json_differences
 from pipeline.errors import ArtifactError
 from pipeline.hardware.hosts import on_first_host
@@ -250,34 +249,28 @@ class Upcycling(Origin):
         return f"{recipe.name}, seed {recipe.seed}, step {self.at}, {drawn}, {origin}"
 
 
-def requested_upcycling(arguments: Pretrain) -> Upcycling | None:
-    """Returns the dense run of --upcycle, or None if there is none.
+def upcycled(
+    parent: Place, asked: int | None, logits: float, noise: float, out: Place
+) -> Upcycling:
+    """Returns the dense run that a Switch in `out` begins as, or began as.
+
+    Every host must call this.
+
+    Args:
+        parent: directory of the dense run.
+        asked: step of its checkpoint; None for that of a Switch that has begun, or of a finished
+            run.
+        logits: standard deviation of the first router logits.
+        noise: noise on the experts' copies, relative to each matrix.
+        out: directory of the Switch.
 
     Raises:
-        ArtifactError: if another first state is asked too, there is no such run or checkpoint, or
-            an unfinished run is named without --upcycle-at.
+        ArtifactError: if there is no such run or checkpoint, or an unfinished run is named without
+            a step.
     """
-    parent, at = arguments.upcycle, arguments.upcycle_at
-    logits, noise = arguments.upcycle_logits, arguments.upcycle_noise
-    if parent is None:
-        if at is not None or noise or logits != LOGITS:
-            raise ArtifactError(
-                "--upcycle-at, --upcycle-noise and --upcycle-logits need --upcycle RUN."
-            )
-        return None
-    if arguments.start is not None or arguments.trunk is not None:
-        raise ArtifactError(
-            f"--upcycle {parent} was given with --start {arguments.start} and --trunk "
-            f"{arguments.trunk}; a run has one beginning: name one of them."
-        )
-    if not (0 <= noise < 1 and 0 < logits < 10):
-        raise ArtifactError(
-            f"--upcycle-noise was {noise} and --upcycle-logits {logits}; the noise must be at "
-            "least 0 and below 1, the logits above 0 and below 10."
-        )
     wait_until_seen(parent)
-    about, asked = find_run(parent), at
-    at = on_first_host(lambda: _step_of_parent(parent, asked, arguments.out))
+    about = find_run(parent)
+    at = on_first_host(lambda: _step_of_parent(parent, asked, out))
     return Upcycling(parent, at, logits, noise, about)
 
 

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 CONTEXT = multiprocessing.get_context("forkserver")
 # One list for all files of a worker: its first process starts the server.
 CONTEXT.set_forkserver_preload(
-    ["pipeline.commands.clean", "pipeline.commands.pretrain", "pipeline.commands.distill"]
+    ["pipeline.commands.clean", "pipeline.training.run", "pipeline.commands.distill"]
 )
 
 

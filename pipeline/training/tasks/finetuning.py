@@ -137,15 +137,15 @@ def make_training(request: Request, programs: Programs) -> Training:
     )
 
 
-def predict_test(training: Training, evaluator: TaskEvaluator, corpus: str | None) -> None:
+def predict_test(corpus: str | None, training: Training) -> None:
     """Predicts the test data of each task with the weights of the best step that has some.
 
     Args:
-        training: the loop's inputs.
-        evaluator: the run's evaluation.
         corpus: corpus of the pretraining, whose shared text is marked; None if it is not known.
+        training: the loop's inputs.
     """
-    out = training.out
+    out, evaluator = training.out, training.evaluator
+    assert isinstance(evaluator, TaskEvaluator)
     with training.account.spend("evaluating"):
         best, saved = on_first_host(lambda: (best_step(out), best_saved_step(out)))
         if saved != best:

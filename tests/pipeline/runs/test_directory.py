@@ -21,9 +21,10 @@ from data.files.paths import place
 from data.tokens.blocks import TokenBlocks
 from data.tokens.manifest import TokenManifest
 from data.tokens.tokenizer import MODEL_FILE
-from pipeline.arguments import Distill, Evaluate, ExportHf, ImportHf, Pretrain, Prune
+from pipeline.arguments import Distill, Evaluate, ExportHf, ImportHf, Prune
 from pipeline.artifacts import MANIFEST, digest_of_manifest, finish
-from pipeline.commands import distill, evaluate, export_hf, import_hf, pretrain, prune
+from pipeline.commands import distill, evaluate, export_hf, import_hf, prune
+from pipeline.commands.pretrain import Pretrain
 from pipeline.errors import ArtifactError
 from pipeline.recipe import named
 from pipeline.recipe.overrides import override
@@ -95,7 +96,7 @@ def test_an_unfinished_run_is_no_start_and_no_teacher(unfinished, tokens, tmp_pa
         overrides=SIZES,
     )  # fmt: skip
     with pytest.raises(ArtifactError, match=message):
-        pretrain.run(asked)
+        asked.execute()
     assert not (tmp_path / "run").exists()
     with pytest.raises(ArtifactError, match=message):
         teacher.find(unfinished)
@@ -176,7 +177,7 @@ def test_a_full_disk_at_the_first_checkpoint_is_one_message(
     if command == "import-hf":
         export_hf.run(ExportHf(run=whole, out=theirs))
     begin = {
-        "pretrain": lambda: pretrain.run(Pretrain(start=whole, **asked)),
+        "pretrain": Pretrain(start=whole, **asked).execute,
         "distill": lambda: distill.run(Distill(teacher=whole, **asked)),
         "import-hf": lambda: import_hf.run(ImportHf(directory=theirs, out=out, inputs=64, rows=8)),
     }[command]

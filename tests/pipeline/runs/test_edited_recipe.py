@@ -5,17 +5,19 @@ checkpoint looks damaged, and following that advice would delete it.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from data.files.json_files import read_json, write_json
-from pipeline.arguments import Evaluate, ExportHf, Inspect, Pretrain, Prune, Report
+from pipeline.arguments import Evaluate, ExportHf, Inspect, Prune, Report
 from pipeline.artifacts import claim, finish
 from pipeline.command import Command, check_fields
-from pipeline.commands import inspect, pretrain
+from pipeline.commands import inspect
 from pipeline.commands.fill import Fill
+from pipeline.commands.pretrain import Pretrain
 from pipeline.errors import ArtifactError
 from pipeline.first_checks import check_first
 from pipeline.recipe import named
@@ -88,7 +90,7 @@ def checked(command: object) -> None:
     check(command)
 
 
-def asked_of(run: Path) -> dict[str, Callable[[], object]]:
+def asked_of(run: Path, tokens: Path) -> dict[str, Callable[[], object]]:
     """Returns calls of commands that read a run, or go on with it."""
     out = run.with_name("out")
     first = {
@@ -99,19 +101,19 @@ def asked_of(run: Path) -> dict[str, Callable[[], object]]:
         "prune": Prune(run=run, languages=("sw",), keep=0.5, out=out),
     }
     again = Pretrain(
-        recipe="switch-demo", tokens="none", out=run, overrides=("model.vocabulary_rows=384",)
+        recipe="switch-demo", tokens=str(tokens), out=run, overrides=("model.vocabulary_rows=384",)
     )
     return {name: lambda command=command: checked(command) for name, command in first.items()} | {
         "inspect": lambda: inspect.run(Inspect(directory=str(run))),
-        "pretrain": lambda: pretrain.run(again),
-        "pretrain --dry-run": lambda: pretrain.intents(again),
+        "pretrain": again.execute,
+        "pretrain --dry-run": replace(again, dry_run=True).execute,
     }
 
 
-@pytest.mark.parametrize("command", asked_of(Path("run")))
+@pytest.mark.parametrize("command", asked_of(Path("run"), Path("tokens")))
 @pytest.mark.parametrize("finished", [True, False])
-def test_every_command_gives_that_answer_and_no_other(tmp_path, command, finished):
+def test_every_command_gives_that_answer_and_no_other(tmp_path, tokens, command, finished):
     run = write_run(tmp_path / "run", "pretrain", finished=finished)
     edit(run, steps=800)
     with pytest.raises(ArtifactError, match="steps: then 400, now 800"):
-        asked_of(run)[command]()
+        asked_of(run, tokens)[command]()

@@ -12,9 +12,8 @@ from data.examples.mixture import BLOCK
 from data.files.json_files import read_json
 from data.tokens.blocks import TokenBlocks
 from data.tokens.manifest import TokenManifest
-from pipeline.arguments import Pretrain
-from pipeline.commands import pretrain
 from pipeline.commands.finetune import recipe_of_finetuning
+from pipeline.commands.pretrain import Pretrain
 from pipeline.errors import ArtifactError
 from pipeline.recipe import named
 from pipeline.recipe.overrides import override
@@ -90,7 +89,7 @@ def test_a_mixture_is_refused_before_its_directory_is_claimed(tokens, tmp_path, 
         overrides=(*FITS, f"mixture={mixture}"),
     )  # fmt: skip
     with pytest.raises(ArtifactError, match=message):
-        pretrain.run(asked)
+        asked.execute()
     assert not (tmp_path / "run").exists()
 
 

@@ -25,9 +25,10 @@ from training_runs import (
 )
 
 from pipeline import cli
-from pipeline.arguments import Evaluate, Pretrain
-from pipeline.commands import evaluate, pretrain
+from pipeline.arguments import Evaluate
+from pipeline.commands import evaluate
 from pipeline.commands.fill import Fill
+from pipeline.commands.pretrain import Pretrain
 from pipeline.errors import PREEMPTED_STATUS, Preempted
 from pipeline.runs.directory import saved_steps
 from pipeline.training.evaluation import HeldOut
@@ -105,14 +106,14 @@ def test_an_evaluation_that_is_interrupted_is_made_by_the_next_start(tokens, tmp
     monkeypatch.setattr(HeldOut, "score", interrupted)
     for step in (6, STEPS):
         with pytest.raises(Preempted, match=f"stopped after step {step}, which is saved"):
-            pretrain.run(asked)
+            asked.execute()
         assert not (tmp_path / f"run/evaluation/step={step}.parquet").exists()
         assert (tmp_path / f"run/checkpoints/{step}.json").exists()
     assert (tmp_path / "run/evaluation/step=6.parquet").exists()
-    pretrain.run(asked)
+    asked.execute()
     assert (tmp_path / f"run/evaluation/step={STEPS}.parquet").exists()
     assert len(scored) == 5  # at 0, 6 and 12, and twice again
-    pretrain.run(asked)
+    asked.execute()
     assert len(scored) == 5  # finished
 
 
