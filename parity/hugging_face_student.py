@@ -15,8 +15,9 @@ import transformers
 from hugging_face_files import written, written_by_ours
 
 from data.examples.loader import batches
-from pipeline.arguments import CacheOptions, Distill, ExportHf
-from pipeline.commands import distill, export_hf
+from pipeline.arguments import CacheOptions, ExportHf
+from pipeline.commands import export_hf
+from pipeline.commands.distill import Distill
 from pipeline.commands.pretrain import Pretrain
 from pipeline.runs.opened_run import load_run
 from pipeline.tokens.opened_blocks import open_blocks
@@ -58,15 +59,13 @@ def main() -> None:
     print(f"Transformers {transformers.__version__}, PyTorch {torch.__version__}, float32")
     with tempfile.TemporaryDirectory() as folder:
         run, directory = Path(folder) / "student", Path(folder) / "exported"
-        distill.run(
-            Distill(
-                teacher=upcycled(Path(folder) / "switch"),
-                recipe="mt5-demo",
-                tokens=str(DEMO / "tokens"),
-                out=run,
-                overrides=tuple(f"{of}={STEPS}" for of in EVERY),
-            )
-        )
+        Distill(
+            teacher=upcycled(Path(folder) / "switch"),
+            recipe="mt5-demo",
+            tokens=str(DEMO / "tokens"),
+            out=run,
+            overrides=tuple(f"{of}={STEPS}" for of in EVERY),
+        ).execute()
         export_hf.run(ExportHf(run=run, out=directory))
         theirs = transformers.AutoModelForSeq2SeqLM.from_pretrained(directory)
         inputs = windows(run)

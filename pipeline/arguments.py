@@ -210,44 +210,6 @@ class Finetune(StageArguments):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Distill(StageArguments):
-    """Distill a finished run into a dense recipe on its tokens; the same command again resumes.
-
-    Defaults of the Switch paper: the teacher's non-expert weights as first weights, and targets of
-    0.75 labels and 0.25 teacher's probabilities.
-    """
-
-    example: ClassVar = (
-        "--teacher runs/switch --recipe mt5-laptop --tokens tokens --out runs/student"
-    )
-
-    teacher: RunPlace
-    """Finished or imported run; its last checkpoint, or its best, is the teacher."""
-    recipe: str = ""
-    """Dense recipe from `mswitch recipes`: the teacher's baseline; or --config."""
-    config: Path | None = None
-    """A saved recipe, as for `pretrain`; a student's own settings of distillation are kept."""
-    tokens: str
-    """Directory of the tokens that the teacher was trained on, or its address on an object
-    store."""
-    out: RunPlace
-    """The student's run directory, with the same files as for `pretrain`."""
-    overrides: Annotated[tuple[str, ...], tyro.conf.arg(name="set")] = ()
-    """field=value, as for `pretrain`; also distillation.hard_share, distillation.temperature, and
-    distillation.initialization=random, non-experts or experts-mean."""
-    track: tuple[TrackerName, ...] = ()
-    """Trackers that also get recipe, metrics and held-out losses: wandb, mlflow, each an extra;
-    recorded in the run's directory unless WANDB_MODE=online or MLFLOW_TRACKING_URI is set."""
-    profile: tuple[int, int] | None = None
-    """First and last step to trace, into RUN/profile."""
-    deterministic: bool = False
-    """Fixed order of sums on GPUs, so that a resumed run has the same bits; slower. TPUs and CPUs
-    always have it."""
-    hosts: Hosts = field(default_factory=Hosts)
-    cache: CacheOptions = field(default=CacheOptions())
-
-
-@dataclass(frozen=True, kw_only=True)
 class Prune(StageArguments):
     """Keep what some languages use of a run: its experts, its vocabulary; the result is a run.
 

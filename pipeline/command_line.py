@@ -19,6 +19,7 @@ import tyro
 
 from pipeline import arguments
 from pipeline.arguments import SYNONYMS
+from pipeline.commands.distill import Distill
 from pipeline.commands.fill import Fill
 from pipeline.commands.plan import Plan
 from pipeline.commands.pretrain import Pretrain
@@ -47,7 +48,7 @@ GROUPS: dict[str, dict[str, Any]] = {
         "plan": Plan,
         "pretrain": Pretrain,
         "finetune": arguments.Finetune,
-        "distill": arguments.Distill,
+        "distill": Distill,
     },
     "using": {
         "fill": Fill,

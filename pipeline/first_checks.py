@@ -12,12 +12,11 @@ import glob
 import itertools
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from data.files.paths import Place, exists, instead_of_directory, is_remote, place
 from data.languages import codes
-from model.config import ConfigurationError, DistillationConfig
+from model.config import ConfigurationError
 from pipeline import arguments
 from pipeline.artifacts import (
     CLAIM,
@@ -31,9 +30,7 @@ from pipeline.artifacts import (
 from pipeline.corpus.other_formats import no_such_input
 from pipeline.errors import ArtifactError
 from pipeline.fields import CORPUS
-from pipeline.recipe import named
-from pipeline.recipe.overrides import check_seeds, override
-from pipeline.recipe.recipe import Recipe
+from pipeline.recipe.overrides import check_seeds
 from pipeline.runs.directory import RECIPE, find_finished_run, find_run
 
 CONFIG, VOCABULARY = "config.json", "spiece.model"  # files of a Transformers model
@@ -69,10 +66,6 @@ def check_first(command: object) -> None:
         case arguments.Select():
             _check_corpora([command.corpus])
             _check_output(command.scores, "score")
-        case arguments.Distill():
-            requested_recipe(command)
-            _check_runs(find_finished_run, command.teacher)
-            _check_output(command.tokens, "tokenize")
         case arguments.Finetune():
             _check_languages(command.languages)
             check_seeds(command.seeds, command.overrides)
@@ -135,21 +128,6 @@ def _check_runs(find: Callable[[Place], object], *runs: Place | None) -> None:
     for run in runs:
         if isinstance(run, Path):
             find(run)
-
-
-def requested_recipe(command: arguments.Distill) -> Recipe:
-    """Returns the recipe that a command names, with its overrides.
-
-    Raises:
-        ArtifactError: if there is no such recipe or field.
-        ConfigurationError: if the values are out of range or do not fit together.
-        DataError: if a saved recipe is missing or damaged.
-    """
-    match command:
-        case arguments.Distill():
-            recipe = named.requested_recipe(command.recipe, command.config)
-            recipe = replace(recipe, distillation=recipe.distillation or DistillationConfig())
-    return override(recipe, command.overrides)
 
 
 def check_estimate(command: arguments.Estimate) -> None:

@@ -21,9 +21,10 @@ from data.files.paths import place
 from data.tokens.blocks import TokenBlocks
 from data.tokens.manifest import TokenManifest
 from data.tokens.tokenizer import MODEL_FILE
-from pipeline.arguments import Distill, Evaluate, ExportHf, ImportHf, Prune
+from pipeline.arguments import Evaluate, ExportHf, ImportHf, Prune
 from pipeline.artifacts import MANIFEST, digest_of_manifest, finish
-from pipeline.commands import distill, evaluate, export_hf, import_hf, prune
+from pipeline.commands import evaluate, export_hf, import_hf, prune
+from pipeline.commands.distill import Distill
 from pipeline.commands.pretrain import Pretrain
 from pipeline.errors import ArtifactError
 from pipeline.recipe import named
@@ -178,7 +179,7 @@ def test_a_full_disk_at_the_first_checkpoint_is_one_message(
         export_hf.run(ExportHf(run=whole, out=theirs))
     begin = {
         "pretrain": Pretrain(start=whole, **asked).execute,
-        "distill": lambda: distill.run(Distill(teacher=whole, **asked)),
+        "distill": Distill(teacher=whole, **asked).execute,
         "import-hf": lambda: import_hf.run(ImportHf(directory=theirs, out=out, inputs=64, rows=8)),
     }[command]
     with monkeypatch.context() as patch:

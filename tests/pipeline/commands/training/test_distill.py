@@ -29,12 +29,13 @@ from data.tokens.manifest import TokenManifest
 from model.config import DistillationConfig
 from pipeline import cli
 from pipeline.arguments import ExportHf, ImportHf
-from pipeline.commands import distill, export_hf, import_hf
+from pipeline.commands import export_hf, import_hf
 from pipeline.errors import PREEMPTED_STATUS, ArtifactError
 from pipeline.recipe import named as recipes
 from pipeline.recipe.overrides import override
 from pipeline.runs.directory import saved_steps
 from pipeline.runs.opened_run import load_run, restore
+from pipeline.training import run as training_run
 from pipeline.training import teacher
 from pipeline.training.loop import Preemption
 
@@ -118,7 +119,7 @@ def test_the_first_weights_are_the_teachers(command, pretrained, tmp_path, monke
     """Checkpoint 0 holds the teacher's embedding, bit for bit, unless weights begin at random."""
     begun = []
     monkeypatch.setattr(
-        distill, "carry_out", lambda prepared, training, more: begun.append(training)
+        training_run, "carry_out", lambda prepared, training, *more: begun.append(training)
     )
     for initialization in ("non-experts", "random"):
         setting = f"distillation.initialization={initialization}"
