@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar, Literal
 
 import tyro
 
-from pipeline.fields import CacheOptions, Hosts, Rules, RunPlace, TrackerName
+from pipeline.fields import CacheOptions, Hosts, Rules, RunPlace
 
 # What other tools call settings of a recipe, and how they are written after --set here.
 SYNONYMS = {
@@ -159,54 +159,6 @@ class Estimate:
     """Least size of the sample, in files spread over the input."""
     price_per_core_hour: float = 0.0
     """Price of one core for one hour, in any currency."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finetune(StageArguments):
-    """Fine-tune a finished run on text-to-text tasks; the same command again resumes.
-
-    Defaults of mT5 and Switch: a constant rate of 0.001, dropout 0.1 and 0.4 in experts, 1,000
-    steps with an evaluation every 200. The checkpoint with the best score on development data is
-    kept, and scored on test data at the end.
-    """
-
-    example: ClassVar = "--run runs/switch --task topics.yaml --out runs/topics"
-
-    run: RunPlace
-    """Finished or imported run; its last checkpoint, or its best, is fine-tuned."""
-    task: tuple[str, ...]
-    """Tasks: descriptions (FILE.yaml, FILE.json; docs/tasks.md), or shipped ones with the directory
-    of their data (sib200=DIR)."""
-    out: RunPlace
-    """The fine-tuned run's directory: the files of `pretrain`, tasks/ and best.json."""
-    languages: tuple[str, ...] = ()
-    """Languages of the training examples; all if left out. Several are also those of the scores;
-    one alone is the zero-shot mode, in which all are scored."""
-    each_language: bool = False
-    """One run per language, on its examples alone, in OUT-LANGUAGE each."""
-    tokens: str = ""
-    """Tokens of the pretraining to mix in, with --pretraining-share."""
-    pretraining_share: float = 0.0
-    """Share of rows taken from pretraining, which prevents answers in the wrong language (mT5:
-    0.01)."""
-    corpus: str | None = None
-    """Directory that `mswitch clean` wrote: examples that share 13 words in a row with its pages
-    are marked, so that scores can be read without them."""
-    teacher: RunPlace | None = None
-    """Fine-tuned run on the same tasks to distill, into a dense --run."""
-    seeds: tuple[int, ...] = ()
-    """Seeds of several runs, one after the other, in OUT-SEED each."""
-    overrides: Annotated[tuple[str, ...], tyro.conf.arg(name="set")] = ()
-    """field=value, as for `pretrain`; also finetuning.dropout, finetuning.targets."""
-    track: tuple[TrackerName, ...] = ()
-    """Trackers that also get recipe, metrics and scores, as for `pretrain`."""
-    profile: tuple[int, int] | None = None
-    """First and last step to trace, into RUN/profile."""
-    deterministic: bool = False
-    """Fixed order of sums on GPUs, so that a resumed run has the same bits; slower. TPUs and CPUs
-    always have it."""
-    hosts: Hosts = field(default_factory=Hosts)
-    cache: CacheOptions = field(default=CacheOptions())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,6 +21,7 @@ from pipeline import arguments
 from pipeline.arguments import SYNONYMS
 from pipeline.commands.distill import Distill
 from pipeline.commands.fill import Fill
+from pipeline.commands.finetune import Finetune
 from pipeline.commands.plan import Plan
 from pipeline.commands.pretrain import Pretrain
 from pipeline.commands.recipes import Recipes
@@ -47,7 +48,7 @@ GROUPS: dict[str, dict[str, Any]] = {
         "recipes": Recipes,
         "plan": Plan,
         "pretrain": Pretrain,
-        "finetune": arguments.Finetune,
+        "finetune": Finetune,
         "distill": Distill,
     },
     "using": {

@@ -30,7 +30,6 @@ from pipeline.artifacts import (
 from pipeline.corpus.other_formats import no_such_input
 from pipeline.errors import ArtifactError
 from pipeline.fields import CORPUS
-from pipeline.recipe.overrides import check_seeds
 from pipeline.runs.directory import RECIPE, find_finished_run, find_run
 
 CONFIG, VOCABULARY = "config.json", "spiece.model"  # files of a Transformers model
@@ -66,12 +65,6 @@ def check_first(command: object) -> None:
         case arguments.Select():
             _check_corpora([command.corpus])
             _check_output(command.scores, "score")
-        case arguments.Finetune():
-            _check_languages(command.languages)
-            check_seeds(command.seeds, command.overrides)
-            _check_runs(find_finished_run, command.run)
-            _check_output(command.tokens, "tokenize")
-            _check_runs(find_finished_run, command.teacher)
         case arguments.Prune():
             _check_languages(command.languages)
             _check_runs(find_finished_run, command.run)

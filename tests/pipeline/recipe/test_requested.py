@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.errors import DataError
-from pipeline.commands.finetune import recipe_of_finetuning
 from pipeline.commands.pretrain import Pretrain
 from pipeline.errors import ArtifactError
 from pipeline.fields import Hosts
 from pipeline.recipe import named
+from pipeline.recipe.finetuning import recipe_of_finetuning
 from pipeline.recipe.overrides import override, settings_between
 from pipeline.recipe.recipe import recipe_to_json
 from pipeline.runs.directory import one_per_seed

@@ -12,10 +12,10 @@ from data.examples.mixture import BLOCK
 from data.files.json_files import read_json
 from data.tokens.blocks import TokenBlocks
 from data.tokens.manifest import TokenManifest
-from pipeline.commands.finetune import recipe_of_finetuning
 from pipeline.commands.pretrain import Pretrain
 from pipeline.errors import ArtifactError
 from pipeline.recipe import named
+from pipeline.recipe.finetuning import recipe_of_finetuning
 from pipeline.recipe.overrides import override
 from pipeline.recipe.recipe import MixtureFrom
 from pipeline.training import begin
