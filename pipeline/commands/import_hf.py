@@ -31,12 +31,11 @@ from pipeline.arguments import ImportHf
 from pipeline.errors import LONGEST, ArtifactError, first_line
 from pipeline.first_checks import CONFIG, VOCABULARY, weight_files
 from pipeline.recipe.recipe import Recipe, recipe_to_json
-from pipeline.runs.checkpoints import explain_save_errors
+from pipeline.runs.checkpoints import explain_save_errors, write_first_checkpoint
 from pipeline.runs.opened_run import trainer_here
 from pipeline.stage import Identity, Intent, Outcome, bytes_in_words, files_of, run_stage
 from pipeline.tokens.vocabulary import with_sentinels
 from pipeline.training.description import describe_run
-from pipeline.training.origins import write_first_checkpoint
 
 
 class ImportRequest(NamedTuple):

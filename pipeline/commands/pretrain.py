@@ -140,25 +140,24 @@ class Pretrain(Stage):
     def jobs(self) -> Iterator[Job]:
         """Yields the job of each run: one, or one per seed."""
         from pipeline.training.changes import with_later_settings
-        from pipeline.training.origins import Branch, Origin, RunWeights
         from pipeline.training.run import training
-        from pipeline.training.upcycling import upcycled
+        from pipeline.training.start import Random, State, Weights, upcycled_run
 
         later = self.mixture_from, self.tokens_from, self.rate_from
         for out, settings in one_per_seed(self.out, self.overrides, self.seeds):
             recipe = with_later_settings(self._recipe(settings), out, *later)
             if self.upcycle is not None:
                 drawn = self.upcycle_logits, self.upcycle_noise
-                origin = upcycled(self.upcycle, self.upcycle_at, *drawn, out)
+                start = upcycled_run(self.upcycle, self.upcycle_at, *drawn, out)
             elif self.trunk is not None and self.branch_at is not None:
-                origin = Branch(self.trunk, self.branch_at)
+                start = State(self.trunk, self.branch_at)
             else:
-                origin = Origin() if self.start is None else RunWeights(self.start)
+                start = Random() if self.start is None else Weights(self.start)
             yield training(
                 recipe,
                 self.tokens,
                 out,
-                origin,
+                start,
                 profile=self.profile,
                 track=self.track,
                 cache=self.cache,

@@ -59,7 +59,7 @@ from pipeline.errors import ArtifactError
 from pipeline.hardware.batches import to_devices
 from pipeline.recipe.recipe import Recipe, recipe_to_json
 from pipeline.recipe.trainer import trainer_on
-from pipeline.runs.checkpoints import explain_save_errors
+from pipeline.runs.checkpoints import explain_save_errors, write_first_checkpoint
 from pipeline.runs.directory import (
     check_same_vocabulary,
     checkpoint_read,
@@ -73,7 +73,6 @@ from pipeline.stage import Identity, Intent, Outcome, bytes_in_words, files_of, 
 from pipeline.terminal import print_message
 from pipeline.tokens.opened_blocks import cached_nowhere, check_holds_windows, open_blocks
 from pipeline.training.description import describe_run
-from pipeline.training.origins import write_first_checkpoint
 from pipeline.training.trimmed_pages import TrimmedPages, nats_per_byte
 
 WINDOWS = 128  # per language (docs/decisions/pruning.md)

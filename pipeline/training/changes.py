@@ -1,7 +1,7 @@
 """Settings that may change in mid-run: those that leave the steps already made as they were.
 
 One function, `settings_before`, returns what the steps before a given one depend on. A resume must
-agree in that with its run, and a branch with its trunk (`origins.py`).
+agree in that with its run, and a branch with its trunk (`start.py`).
 
 The number of steps, the intervals, and mixtures, tokens and rates that begin at a later step may
 change, provided that the learning rates of the steps already made stay the same. Such changes are
@@ -23,7 +23,6 @@ import numpy as np
 
 from data.errors import DataError
 from data.examples.mixture import make_schedule, parse, weights_file
-from data.examples.pretraining_examples import Examples
 from data.examples.segments import Mixture
 from data.files.digests import digest_of_contents
 from data.files.json_files import of_shape
@@ -112,21 +111,6 @@ def later_mixtures(recipe: Recipe, later: Sequence[TokenBlocks]) -> tuple[Mixtur
         )
         for mixture, blocks in zip(recipe.mixture_from, later, strict=True)
     )
-
-
-def mixtures_in_words(recipe: Recipe, examples: Examples) -> Iterator[str]:
-    """Yields a sentence per later mixture, and one on the languages that it begins anew."""
-    for mixture, segment in zip(recipe.mixture_from, examples.segments[1:], strict=True):
-        languages = len(segment.schedule.languages)
-        yield (
-            f"from step {mixture.step:,} on {mixture.mixture} over {languages} languages of "
-            f"{segment.blocks.address}"
-        )
-        if segment.anew:
-            yield (
-                f"the tokens in {segment.blocks.address} do not begin with those before for "
-                f"{', '.join(segment.anew)}: pages read in this epoch may be read again"
-            )
 
 
 class Agreement(NamedTuple):

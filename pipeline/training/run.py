@@ -50,8 +50,8 @@ from pipeline.training.log.live_view import duration
 from pipeline.training.log.summary import result_in_words
 from pipeline.training.log.tracking import Tracking
 from pipeline.training.loop import Training, record_time, train
-from pipeline.training.origins import Origin
 from pipeline.training.profile import Profile
+from pipeline.training.start import Start
 
 # Builds the loop's inputs and writes the first checkpoint; returns them, and what recipe.json and
 # the manifest record of what the run began with.
@@ -62,7 +62,7 @@ def training(
     recipe: Recipe,
     tokens: str,
     out: Place,
-    origin: Origin,
+    start: Start,
     *,
     profile: tuple[int, int] | None,
     track: tuple[TrackerName, ...],
@@ -74,7 +74,7 @@ def training(
         recipe: recipe with its settings; its vocabulary rows may be those of the tokens.
         tokens: directory or address of the tokens.
         out: the run's directory.
-        origin: what the run begins with.
+        start: what the run begins with.
         profile: first and last step to trace; None for no trace.
         track: trackers that also get the run's numbers.
         cache: cache for blocks of an object store.
@@ -84,25 +84,25 @@ def training(
     """
     begun = on_first_host(lambda: bool(saved_steps(out)))
     prepared = prepare(
-        origin.adapt(recipe),
+        start.adapt(recipe),
         tokens,
         out,
-        checks=origin.checks(begun),
-        first=origin.known_step,
+        checks=start.checks(begun),
+        first=start.step,
         profile=profile,
         track=track,
         cache=cache,
     )
-    prepared = origin.with_inputs(prepared, begun)
+    prepared = start.with_inputs(prepared, begun)
 
     def begin() -> tuple[Training, Mapping[str, Any]]:
         training = make_training(prepared)
-        return training, origin.begin(prepared, training.trainer)
+        return training, start.begin(prepared, training.trainer)
 
     def reads() -> Sequence[Reading]:
-        return () if begun else origin.reads()
+        return () if begun else start.reads()
 
-    return job_of(prepared, tokens, begin, reads, first=origin.first_step(prepared))
+    return job_of(prepared, tokens, begin, reads, first=start.first_step(prepared))
 
 
 def job_of(

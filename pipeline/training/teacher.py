@@ -41,6 +41,7 @@ from pipeline.recipe import named
 from pipeline.recipe.fits import check_divides, check_memory, taught_by
 from pipeline.recipe.recipe import Recipe
 from pipeline.recipe.trainer import trainer_on
+from pipeline.runs.checkpoints import write_first_checkpoint
 from pipeline.runs.directory import (
     RunRecord,
     check_same_vocabulary,
@@ -51,9 +52,8 @@ from pipeline.runs.opened_run import recipe_of, restore
 from pipeline.stage import Job, Reading
 from pipeline.training.begin import prepare
 from pipeline.training.loop import Training, device_batches
-from pipeline.training.origins import weight_layout, write_first_checkpoint
 from pipeline.training.run import job_of, make_training
-from pipeline.training.upcycling import shape_of
+from pipeline.training.shapes import shape_of, weight_layout
 
 
 @dataclass(frozen=True, kw_only=True)

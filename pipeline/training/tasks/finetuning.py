@@ -55,9 +55,10 @@ from pipeline.training.begin import (
     unchecked_run,
 )
 from pipeline.training.loop import Training, device_batches
-from pipeline.training.origins import check_network, start_from
 from pipeline.training.profile import Profile, check_profile
 from pipeline.training.run import job_of, make_examples, make_tracking
+from pipeline.training.shapes import check_network
+from pipeline.training.start import Weights
 from pipeline.training.tasks.given_tasks import (
     Finetuning,
     overlaps_with,
@@ -191,7 +192,7 @@ def begin(
     if max(on_first_host(lambda: saved_steps(out)), default=0) < recipe.steps:
         training = replace(training, trainer=compiled_trainer(training))
         held[:] = [programs._replace(trainer=training.trainer)]
-    start_from(run, out, training.trainer, recipe)
+    Weights(run).begin(prepared, training.trainer)
     return training, programs.record
 
 

@@ -29,7 +29,7 @@ from pipeline.commands.pretrain import Pretrain
 from pipeline.errors import ArtifactError
 from pipeline.recipe import named
 from pipeline.recipe.overrides import override
-from pipeline.recipe.recipe import FinetuningConfig, recipe_to_json
+from pipeline.recipe.recipe import FinetuningConfig, Recipe, recipe_to_json
 from pipeline.runs import checkpoints
 from pipeline.runs.directory import RECIPE as RECIPE_FILE
 from pipeline.runs.directory import directory_of_part, evaluation_file
@@ -38,7 +38,7 @@ from pipeline.runs.opened_run import load_run, restore, trainer_here
 from pipeline.tokens.opened_blocks import check_holds_windows
 from pipeline.training import teacher
 from pipeline.training.description import describe_run
-from pipeline.training.origins import check_weights, write_first_checkpoint
+from pipeline.training.start import Weights
 
 SIZES = (
     *("steps=1", "rows=8", "inputs=64", "model.vocabulary_rows=384", "model.embed=16"),
@@ -50,7 +50,7 @@ RECIPE = override(named.get("mt5-demo"), SIZES)
 def write_run(out: Path, tokens: Path, inputs: dict[str, str]) -> Path:
     out.mkdir()
     trainer = trainer_here(RECIPE)
-    write_first_checkpoint(out, trainer.init)
+    checkpoints.write_first_checkpoint(out, trainer.init)
     describe_run(out, RECIPE, trainer, inputs)
     shutil.copy(tokens / MODEL_FILE, out)
     finish(out, "pretrain", {}, inputs, {"steps": 0})
@@ -73,6 +73,10 @@ def unfinished(whole, tmp_path) -> Path:
 @pytest.fixture
 def blocks(tokens) -> TokenBlocks:
     return TokenBlocks(tokens, read_json(tokens / MANIFEST, TokenManifest))
+
+
+def check_weights(run: Path, recipe: Recipe, blocks: TokenBlocks) -> None:
+    Weights(run).check(recipe, blocks)
 
 
 @pytest.mark.slow

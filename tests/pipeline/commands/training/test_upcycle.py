@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from training_runs import EXPERTS, MESH, SIZES, assert_same_run, lines
 
+from model.conversions.upcycling import Beginning, first_state
 from model.trainer import Trainer
 from pipeline import cli
 from pipeline.artifacts import read_head, renew
@@ -19,9 +20,8 @@ from pipeline.planning.topology import topology
 from pipeline.runs.directory import saved_steps
 from pipeline.runs.opened_run import load_run, restore_state
 from pipeline.training import run as training_run
-from pipeline.training import upcycling
+from pipeline.training import start
 from pipeline.training.loop import Preemption, Training, device_batches
-from pipeline.training.upcycling import Beginning, first_state
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("traced_once")]
 
@@ -161,7 +161,7 @@ def test_what_is_planned_is_what_runs(switch, dense, begun, tmp_path, monkeypatc
         program = first_state(dense, switch, beginning._replace(step=0))
         return lambda state: ran.append(program.lower(state).as_text()) or program(state)
 
-    monkeypatch.setattr(upcycling, "first_state", followed)
+    monkeypatch.setattr(start, "first_state", followed)
     training, _ = begun(switch(tmp_path / "run", *MESH, "steps=8"))
     state, _ = restore_state(training.out, training.trainer, AT)
     batch = next(device_batches(training, AT))
@@ -217,8 +217,8 @@ def test_a_run_killed_before_its_record_was_written_is_begun_again(dense, whole,
     """Its first checkpoint is there and recipe.json is not."""
     stopped = tmp_path / "stopped"
     shutil.copytree(whole, stopped, ignore=shutil.ignore_patterns("manifest.json", "recipe.json"))
-    found = upcycling.upcycled(dense, None, 3e-7, 0.0, stopped)
-    assert found.at == STEPS
+    found = start.upcycled_run(dense, None, 3e-7, 0.0, stopped)
+    assert found.step == STEPS
 
 
 def test_what_no_switch_can_begin_as_is_refused(tokens, switch, dense, whole, tmp_path, capsys):
