@@ -103,6 +103,10 @@ MISTAKES = {
     "pretrain --recipe mt5-demo --tokens t --out o --set seed=3 --seeds 4": (
         "--seeds 4 was given together with --set seed=3; give one of them"
     ),
+    "pretrain --recipe mt5-demo --tokens t --out o --trunk r": "a branch needs --trunk and",
+    "pretrain --recipe mt5-demo --tokens t --out o --upcycle-at 3": "need --upcycle RUN",
+    "pretrain --recipe mt5-demo --tokens t --out o --upcycle r --start s": "one beginning: name",
+    "pretrain --recipe mt5-demo --tokens t --out o --upcycle r --upcycle-noise 1": "noise was 1;",
     "finetune --run none --task none --out o": NO_RUN,
     "distill --teacher none --recipe mt5-dmo --tokens none --out o": NO_RECIPE,
     "distill --teacher none --recipe mt5-demo --tokens none --out o": NO_RUN,
