@@ -53,10 +53,10 @@ from pipeline.runs.finished import (
 from pipeline.runs.opened_run import recipe_of, restore_state
 from pipeline.stage import UNKNOWN, Identity, Intent, Outcome, run_stage
 from pipeline.tokens.opened_blocks import cached_nowhere, open_blocks
-from pipeline.training.begin import input_digests
 from pipeline.training.changes import later_digests, open_later
 from pipeline.training.log.live_view import duration
 from pipeline.training.loop import global_batches
+from pipeline.training.prepare import input_digests
 from pipeline.training.run import make_examples, tokens_read
 
 ROUNDS = 20  # an even number, so that each side goes first equally often

@@ -1,7 +1,7 @@
 """A training run, as `pretrain`, `distill` and `finetune` share it: prepared, trained, finished.
 
-A run is prepared (`begin.py`) before its directory is touched. Its job claims the directory, builds
-the loop's inputs, writes the first checkpoint if the first weights are not random, trains
+A run is prepared (`prepare.py`) before its directory is touched. Its job claims the directory,
+builds the loop's inputs, writes the first checkpoint if the first weights are not random, trains
 (`loop.py`) and writes the manifest. The same command again resumes from the last whole checkpoint.
 The step is the loader's whole state and randomness is a function of (seed, step), so a resumed run
 computes what an uninterrupted run computes: bit for bit on the same mesh (of GPUs with
@@ -36,7 +36,6 @@ from pipeline.runs.finished import read_metrics
 from pipeline.stage import Intent, Job, Reading, bytes_in_words, check_free, look
 from pipeline.terminal import print_end
 from pipeline.tokens.opened_blocks import training_sizes
-from pipeline.training.begin import PreparedRun, claimed_run, prepare
 from pipeline.training.changes import agreement_of, later_mixtures
 from pipeline.training.description import (
     check_numerics,
@@ -50,6 +49,7 @@ from pipeline.training.log.live_view import duration
 from pipeline.training.log.summary import result_in_words
 from pipeline.training.log.tracking import Tracking
 from pipeline.training.loop import Training, record_time, train
+from pipeline.training.prepare import PreparedRun, claimed_run, prepare
 from pipeline.training.profile import Profile
 from pipeline.training.start import Start
 

@@ -57,8 +57,8 @@ from pipeline.runs.directory import (
 )
 from pipeline.runs.opened_run import recipe_of, restore, restore_state, wait_until_seen
 from pipeline.stage import Reading
-from pipeline.training.begin import PreparedRun, check_disk, input_digests
 from pipeline.training.changes import later_inputs, settings_before
+from pipeline.training.prepare import PreparedRun, check_disk, input_digests
 from pipeline.training.shapes import carries_moments, check_network, check_one_shape
 
 

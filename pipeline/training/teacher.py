@@ -50,8 +50,8 @@ from pipeline.runs.directory import (
 )
 from pipeline.runs.opened_run import recipe_of, restore
 from pipeline.stage import Job, Reading
-from pipeline.training.begin import prepare
 from pipeline.training.loop import Training, device_batches
+from pipeline.training.prepare import prepare
 from pipeline.training.run import job_of, make_training
 from pipeline.training.shapes import shape_of, weight_layout
 

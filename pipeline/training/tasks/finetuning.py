@@ -47,14 +47,14 @@ from pipeline.runs.opened_run import recipe_of, restore
 from pipeline.runs.tasks import check_metric
 from pipeline.stage import Job, Reading
 from pipeline.tokens.opened_blocks import check_blocks, open_blocks
-from pipeline.training.begin import (
+from pipeline.training.loop import Training, device_batches
+from pipeline.training.prepare import (
     PreparedRun,
     check_all,
     check_mixture,
     machine_checks,
     unchecked_run,
 )
-from pipeline.training.loop import Training, device_batches
 from pipeline.training.profile import Profile, check_profile
 from pipeline.training.run import job_of, make_examples, make_tracking
 from pipeline.training.shapes import check_network

@@ -1,4 +1,4 @@
-"""A training command before it trains: its checks and its claim.
+"""A run before it is trained: its checks and its claim.
 
 Every check that needs no compilation is made before the first step, and all failures are reported
 together. A run on a pod waits in a queue. If it failed one check at a time, each correction would
@@ -52,7 +52,7 @@ GIB = 2**30
 
 @dataclass(frozen=True, kw_only=True)
 class PreparedRun:
-    """A training command whose arguments passed all checks.
+    """A run that passed all checks.
 
     Attributes:
         recipe: resolved recipe; its `stage` is the command.
