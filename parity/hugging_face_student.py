@@ -15,8 +15,9 @@ import transformers
 from hugging_face_files import written, written_by_ours
 
 from data.examples.loader import batches
-from pipeline.arguments import CacheOptions, Distill, ExportHf, Pretrain
-from pipeline.commands import distill, export_hf, pretrain
+from pipeline.arguments import CacheOptions, Distill, Pretrain
+from pipeline.commands import distill, pretrain
+from pipeline.commands.export_hf import ExportHf
 from pipeline.runs.opened_run import load_run
 from pipeline.tokens.opened_blocks import open_blocks
 from pipeline.training.run import make_examples
@@ -68,7 +69,7 @@ def main() -> None:
                 overrides=tuple(f"{of}={STEPS}" for of in EVERY),
             )
         )
-        export_hf.run(ExportHf(run=run, out=directory))
+        ExportHf(run=run, out=directory).execute()
         theirs = transformers.AutoModelForSeq2SeqLM.from_pretrained(directory)
         inputs = windows(run)
         expected, found = written(theirs, inputs), written_by_ours(run, inputs)

@@ -456,24 +456,6 @@ class ImportHf(StageArguments):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportHf(StageArguments):
-    """Export a run's network and vocabulary as files that Transformers loads."""
-
-    example: ClassVar = "--run runs/switch --out exported"
-
-    run: RunPlace
-    """Directory that `mswitch pretrain`, `finetune`, `distill`, `prune` or `import-hf` wrote."""
-    out: RunPlace
-    """Directory for config.json, model.safetensors (from 5 GB on several files), spiece.model and
-    tokenizer.json."""
-    step: int | None = None
-    """Step of the checkpoint to export; the best or the last one if left out."""
-    license: str | None = None
-    """Licence that the model card declares, by the hub's name (apache-2.0, ...)."""
-    hosts: Hosts = field(default_factory=Hosts)
-
-
-@dataclass(frozen=True, kw_only=True)
 class Inspect:
     """Verify any artifact and print its contents.
 

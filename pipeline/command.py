@@ -31,6 +31,7 @@ checks its own options before anything else is looked at.
 import glob
 import itertools
 import os
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
@@ -53,6 +54,7 @@ from data.languages import codes
 from model.config import ConfigurationError
 from pipeline.artifacts import Head, head_in, is_finished, read_manifest
 from pipeline.corpus.other_formats import no_such_input
+from pipeline.errors import ArtifactError
 from pipeline.fields import (
     Artifact,
     ByWorkers,
@@ -61,6 +63,7 @@ from pipeline.fields import (
     Range,
     RunDirectory,
     TextFiles,
+    Word,
 )
 from pipeline.runs.directory import find_finished_run, find_run
 from pipeline.stage import Job, show
@@ -205,12 +208,15 @@ def check_value(option: str, kind: Any, value: Any) -> None:
         value: the value.
 
     Raises:
+        ArtifactError: if a word has other characters than its kind.
         ConfigurationError: if a number is out of its range.
         DataError: if a language is unknown.
     """
     match kind:
         case Range() if value not in kind:
             raise ConfigurationError(f"{option} was {value:.12g}; give {kind}.")
+        case Word() if not re.fullmatch(kind.pattern, value):
+            raise ArtifactError(f"{option} {value!r} was given; {kind.advice}.")
         case LanguageNames():
             codes(value)
 

@@ -19,6 +19,7 @@ import tyro
 
 from pipeline import arguments
 from pipeline.arguments import SYNONYMS
+from pipeline.commands.export_hf import ExportHf
 from pipeline.commands.fill import Fill
 from pipeline.commands.plan import Plan
 from pipeline.commands.recipes import Recipes
@@ -52,7 +53,7 @@ GROUPS: dict[str, dict[str, Any]] = {
         "fill": Fill,
         "prune": arguments.Prune,
         "import-hf": arguments.ImportHf,
-        "export-hf": arguments.ExportHf,
+        "export-hf": ExportHf,
     },
     "looking": {
         "evaluate": arguments.Evaluate,

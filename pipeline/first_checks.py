@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from data.files.paths import Place, exists, instead_of_directory, is_remote, place
+from data.files.paths import Place, exists, is_remote, place
 from data.languages import codes
 from model.config import ConfigurationError, DistillationConfig
 from pipeline import arguments
@@ -35,8 +35,8 @@ from pipeline.recipe import named
 from pipeline.recipe.overrides import check_seeds, override
 from pipeline.recipe.recipe import Recipe
 from pipeline.runs.directory import RECIPE, find_finished_run, find_run
+from pipeline.runs.transformers_files import weight_files
 
-CONFIG, VOCABULARY = "config.json", "spiece.model"  # files of a Transformers model
 TRAINED = ("pretrain", "distill", "finetune")  # stages that train a run
 
 
@@ -92,8 +92,6 @@ def check_first(command: object) -> None:
         case arguments.Evaluate():
             _check_runs(find_run, command.run)
             _check_output(command.tokens, "tokenize")
-        case arguments.ExportHf():
-            _check_runs(find_run, command.run)
         case arguments.Report():
             runs = *command.baseline, *command.candidate, *command.student
             if len({os.path.realpath(run) for run in runs}) == len(runs):  # each is named once
@@ -174,31 +172,6 @@ def check_estimate(command: arguments.Estimate) -> None:
         raise ConfigurationError(
             f"--price-per-core-hour was {command.price_per_core_hour:g}; give 0 or more."
         )
-
-
-def weight_files(directory: Path) -> list[Path]:
-    """Returns the safetensors files of a Transformers model.
-
-    Raises:
-        ArtifactError: if there is no directory, none in it, or no SentencePiece model.
-    """
-    if not directory.is_dir():
-        raise ArtifactError(
-            f"A Transformers model was expected in {directory}, which "
-            f"{instead_of_directory(directory)}; name a directory that save_pretrained wrote."
-        )
-    weights = sorted(directory.glob("*.safetensors"))
-    if not weights:
-        raise ArtifactError(
-            f"{directory} should hold *.safetensors and holds none; load and save it with "
-            "Transformers (from_pretrained, save_pretrained), which writes them."
-        )
-    if not (directory / VOCABULARY).exists():
-        raise ArtifactError(
-            f"{directory} should hold {VOCABULARY} (SentencePiece) and does not; put the model's "
-            "own beside its weights: tokenizer.json alone is not read."
-        )
-    return weights
 
 
 def described_by(directory: Place) -> str:

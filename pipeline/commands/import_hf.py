@@ -28,13 +28,13 @@ from model.hugging_face.weights import checked_state, compared_arrays, import_st
 from model.memory import checkpoint_bytes
 from model.transformer import parameter_count, transformer_shapes
 from pipeline.arguments import ImportHf
-from pipeline.commands.vocabulary import with_sentinels
 from pipeline.errors import LONGEST, ArtifactError, first_line
-from pipeline.first_checks import CONFIG, VOCABULARY, weight_files
 from pipeline.recipe.recipe import Recipe, recipe_to_json
 from pipeline.runs.checkpoints import explain_save_errors
 from pipeline.runs.opened_run import trainer_here
+from pipeline.runs.transformers_files import CONFIG, VOCABULARY, weight_files
 from pipeline.stage import Identity, Intent, Outcome, bytes_in_words, files_of, run_stage
+from pipeline.tokens.vocabulary import with_sentinels
 from pipeline.training.description import describe_run
 from pipeline.training.origins import write_first_checkpoint
 

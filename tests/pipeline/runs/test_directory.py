@@ -21,9 +21,10 @@ from data.files.paths import place
 from data.tokens.blocks import TokenBlocks
 from data.tokens.manifest import TokenManifest
 from data.tokens.tokenizer import MODEL_FILE
-from pipeline.arguments import Distill, Evaluate, ExportHf, ImportHf, Pretrain, Prune
+from pipeline.arguments import Distill, Evaluate, ImportHf, Pretrain, Prune
 from pipeline.artifacts import MANIFEST, digest_of_manifest, finish
-from pipeline.commands import distill, evaluate, export_hf, import_hf, pretrain, prune
+from pipeline.commands import distill, evaluate, import_hf, pretrain, prune
+from pipeline.commands.export_hf import ExportHf
 from pipeline.errors import ArtifactError
 from pipeline.recipe import named
 from pipeline.recipe.overrides import override
@@ -174,7 +175,7 @@ def test_a_full_disk_at_the_first_checkpoint_is_one_message(
     out, theirs = tmp_path / "run", tmp_path / "theirs"
     asked = {"recipe": "mt5-demo", "tokens": str(tokens), "out": out, "overrides": SIZES}
     if command == "import-hf":
-        export_hf.run(ExportHf(run=whole, out=theirs))
+        ExportHf(run=whole, out=theirs).execute()
     begin = {
         "pretrain": lambda: pretrain.run(Pretrain(start=whole, **asked)),
         "distill": lambda: distill.run(Distill(teacher=whole, **asked)),
@@ -193,7 +194,7 @@ def test_an_import_resumes_after_a_full_disk(whole, tmp_path, monkeypatch):
     def full(path, *_):
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    export_hf.run(ExportHf(run=whole, out=tmp_path / "theirs"))
+    ExportHf(run=whole, out=tmp_path / "theirs").execute()
     asked = ImportHf(directory=tmp_path / "theirs", out=tmp_path / "run", inputs=64, rows=8)
     with monkeypatch.context() as patch:
         patch.setattr(import_hf, "describe_run", full)

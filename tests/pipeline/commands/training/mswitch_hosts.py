@@ -34,8 +34,9 @@ def kill_the_last_host() -> None:
 
 def read(run: str, tokens: str, out: str, count: str, index: str, address: str) -> None:
     """Joins the hosts once and runs three commands, which takes a third of the time."""
-    from pipeline.arguments import Evaluate, ExportHf
-    from pipeline.commands import evaluate, export_hf
+    from pipeline.arguments import Evaluate
+    from pipeline.commands import evaluate
+    from pipeline.commands.export_hf import ExportHf
     from pipeline.commands.fill import Fill
     from pipeline.fields import Hosts
 
@@ -44,7 +45,7 @@ def read(run: str, tokens: str, out: str, count: str, index: str, address: str) 
     with host_watch.joined_hosts(hosts, "read"):
         evaluate.run(Evaluate(run=directory, tokens=tokens))
         Fill(text="Watu <extra_id_0> huru", run=directory, tokens=4).execute()
-        export_hf.run(ExportHf(run=directory, out=Path(out)))
+        ExportHf(run=directory, out=Path(out)).execute()
 
 
 if __name__ == "__main__":
