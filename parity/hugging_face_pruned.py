@@ -22,9 +22,10 @@ from eval.experts import Usage, routing_columns
 from model.batch import Batch, Call
 from model.decoding.generation import never_dropping
 from model.transformer import Transformer
-from pipeline.arguments import ImportHf, Prune
-from pipeline.commands import import_hf, prune
+from pipeline.arguments import Prune
+from pipeline.commands import prune
 from pipeline.commands.export_hf import ExportHf
+from pipeline.commands.import_hf import ImportHf
 from pipeline.runs.finished import Evaluation, write_evaluation
 from pipeline.runs.opened_run import load_run, restore
 
@@ -86,7 +87,7 @@ def compare(case: str, folder: Path, model: bytes, *, merge: bool) -> bool:
         folder / f"{name}-{part}" for part in ("theirs", "run", "pruned", "exported")
     )
     theirs_on_disk(case, theirs, model)
-    import_hf.run(ImportHf(directory=theirs, out=run, inputs=cases.SOURCE))
+    ImportHf(directory=theirs, out=run, inputs=cases.SOURCE).execute()
     write_routing(run)
     prune.run(Prune(run=run, languages=("sw,yo",), keep=0.5, merge=merge, out=pruned))
     ExportHf(run=pruned, out=exported).execute()

@@ -440,22 +440,6 @@ class Report(StageArguments):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImportHf(StageArguments):
-    """Import a Transformers T5, mT5 or Switch model and its vocabulary as a run."""
-
-    example: ClassVar = "mt5-small --out runs/mt5-small"
-
-    directory: Annotated[Path, tyro.conf.Positional]
-    """Directory with config.json, *.safetensors and spiece.model."""
-    out: RunPlace
-    """The run's directory; its only checkpoint is step 0."""
-    inputs: int = 512
-    """Input tokens per row, in evaluation and in further training."""
-    rows: int = 32
-    """Rows per batch."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Inspect:
     """Verify any artifact and print its contents.
 

@@ -21,6 +21,7 @@ from pipeline import arguments
 from pipeline.arguments import SYNONYMS
 from pipeline.commands.export_hf import ExportHf
 from pipeline.commands.fill import Fill
+from pipeline.commands.import_hf import ImportHf
 from pipeline.commands.plan import Plan
 from pipeline.commands.recipes import Recipes
 from pipeline.commands.score import Score
@@ -52,7 +53,7 @@ GROUPS: dict[str, dict[str, Any]] = {
     "using": {
         "fill": Fill,
         "prune": arguments.Prune,
-        "import-hf": arguments.ImportHf,
+        "import-hf": ImportHf,
         "export-hf": ExportHf,
     },
     "looking": {

@@ -35,7 +35,6 @@ from pipeline.recipe import named
 from pipeline.recipe.overrides import check_seeds, override
 from pipeline.recipe.recipe import Recipe
 from pipeline.runs.directory import RECIPE, find_finished_run, find_run
-from pipeline.runs.transformers_files import weight_files
 
 TRAINED = ("pretrain", "distill", "finetune")  # stages that train a run
 
@@ -96,8 +95,6 @@ def check_first(command: object) -> None:
             runs = *command.baseline, *command.candidate, *command.student
             if len({os.path.realpath(run) for run in runs}) == len(runs):  # each is named once
                 _check_runs(find_run, *runs)
-        case arguments.ImportHf():
-            weight_files(command.directory)
         case arguments.Inspect():
             if not is_remote(command.directory):
                 described_by(place(command.directory))

@@ -21,10 +21,11 @@ from data.files.paths import place
 from data.tokens.blocks import TokenBlocks
 from data.tokens.manifest import TokenManifest
 from data.tokens.tokenizer import MODEL_FILE
-from pipeline.arguments import Distill, Evaluate, ImportHf, Pretrain, Prune
+from pipeline.arguments import Distill, Evaluate, Pretrain, Prune
 from pipeline.artifacts import MANIFEST, digest_of_manifest, finish
-from pipeline.commands import distill, evaluate, import_hf, pretrain, prune
+from pipeline.commands import distill, evaluate, pretrain, prune
 from pipeline.commands.export_hf import ExportHf
+from pipeline.commands.import_hf import ImportHf
 from pipeline.errors import ArtifactError
 from pipeline.recipe import named
 from pipeline.recipe.overrides import override
@@ -35,7 +36,7 @@ from pipeline.runs.directory import directory_of_part, evaluation_file
 from pipeline.runs.finished import evaluation_files
 from pipeline.runs.opened_run import load_run, restore, trainer_here
 from pipeline.tokens.opened_blocks import check_holds_windows
-from pipeline.training import teacher
+from pipeline.training import importing, teacher
 from pipeline.training.description import describe_run
 from pipeline.training.origins import check_weights, write_first_checkpoint
 
@@ -179,7 +180,7 @@ def test_a_full_disk_at_the_first_checkpoint_is_one_message(
     begin = {
         "pretrain": lambda: pretrain.run(Pretrain(start=whole, **asked)),
         "distill": lambda: distill.run(Distill(teacher=whole, **asked)),
-        "import-hf": lambda: import_hf.run(ImportHf(directory=theirs, out=out, inputs=64, rows=8)),
+        "import-hf": lambda: ImportHf(directory=theirs, out=out, inputs=64, rows=8).execute(),
     }[command]
     with monkeypatch.context() as patch:
         patch.setattr(checkpoints, "write_json", full)
@@ -197,10 +198,10 @@ def test_an_import_resumes_after_a_full_disk(whole, tmp_path, monkeypatch):
     ExportHf(run=whole, out=tmp_path / "theirs").execute()
     asked = ImportHf(directory=tmp_path / "theirs", out=tmp_path / "run", inputs=64, rows=8)
     with monkeypatch.context() as patch:
-        patch.setattr(import_hf, "describe_run", full)
+        patch.setattr(importing, "describe_run", full)
         with pytest.raises(ArtifactError, match=r"The disk of .* is full"):
-            import_hf.run(asked)
-    import_hf.run(asked)
+            asked.execute()
+    asked.execute()
     arrays = [jax.device_get(restore(run, load_run(run)[1], None)[0]) for run in (whole, asked.out)]
     assert jax.tree.all(jax.tree.map(lambda one, other: (one == other).all(), *arrays))
 

@@ -14,9 +14,8 @@ from data.files.json_files import read_json
 from eval.losses import Unit
 from model.hugging_face import config
 from pipeline import cli
-from pipeline.arguments import ImportHf
-from pipeline.commands import import_hf
 from pipeline.commands.export_hf import ExportHf
+from pipeline.commands.import_hf import ImportHf
 from pipeline.runs.directory import MixtureRecord, find_run
 from pipeline.runs.model_card import losses_at, results
 
@@ -28,7 +27,7 @@ def test_a_gated_switch_leaves_with_its_code_and_comes_back(pretrained, tmp_path
     one, run, two = (tmp_path / name for name in ("one", "run", "two"))
     ExportHf(run=pretrained, out=one).execute()
     assert "trust_remote_code=True" in " ".join(capfd.readouterr().err.split())
-    import_hf.run(ImportHf(directory=one, out=run, inputs=64))
+    ImportHf(directory=one, out=run, inputs=64).execute()
     ExportHf(run=run, out=two).execute()
     for name in ("model.safetensors", "modeling_mswitch.py"):
         assert (one / name).read_bytes() == (two / name).read_bytes()
