@@ -348,62 +348,6 @@ class Prune(StageArguments):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluate(StageArguments):
-    """Score a run's checkpoint: held-out pages, tasks, or the sentences of a parallel text."""
-
-    example: ClassVar = "--run runs/switch --tokens tokens"
-
-    run: RunPlace
-    """Directory that `mswitch pretrain`, `finetune`, `distill`, `prune` or `import-hf` wrote."""
-    tokens: str = ""
-    """Directory that `mswitch tokenize` wrote, or its address on an object store: its held-out
-    pages are scored, sums and counts, one row per page."""
-    task: tuple[str, ...] = ()
-    """Tasks whose test data are predicted, as for `finetune`."""
-    beams: int = 1
-    """Number of beams of the search for answers, with T5's length penalty; 1 is greedy."""
-    corpus: str | None = None
-    """Corpus of the pretraining, to mark test examples that share text with it."""
-    sentences: tuple[str, ...] = ()
-    """Tasks whose test texts are scored as sentences: nats per sentence, each token hidden once."""
-    step: int | None = None
-    """Step of the checkpoint to score; the best or the last one if left out."""
-    deterministic: bool = False
-    """Fixed order of sums on GPUs, so that a repetition has the same bits; slower. TPUs and CPUs
-    always have it."""
-    hosts: Hosts = field(default_factory=Hosts)
-    cache: CacheOptions = field(default=CacheOptions())
-
-
-@dataclass(frozen=True, kw_only=True)
-class Time(StageArguments):
-    """Measure the step times of two finished runs side by side: in one process, in turns.
-
-    Both networks, with their optimizer states, have to fit on the devices of this machine together.
-    The runs are only read.
-    """
-
-    example: ClassVar = "--baseline runs/mt5 --candidate runs/switch --tokens tokens --out times"
-
-    baseline: RunPlace
-    """Run of the dense baseline that `mswitch pretrain` finished."""
-    candidate: RunPlace
-    """Run of the candidate, with the same rows per batch and the same lengths. Naming the baseline
-    here as well shows how far the ratio strays from 1 by chance."""
-    tokens: str
-    """Directory of the tokens that both were trained on, or its address on an object store."""
-    out: RunPlace
-    """Directory for step_times.json."""
-    steps: int = 4
-    """Number of steps per round and run. There are 20 rounds, and one before that is not counted;
-    a round should take a second or more."""
-    deterministic: bool = False
-    """Fixed order of sums on GPUs, if the runs were trained with it. TPUs and CPUs always have
-    it."""
-    cache: CacheOptions = field(default=CacheOptions())
-
-
-@dataclass(frozen=True, kw_only=True)
 class Report(StageArguments):
     """Compare runs per language: report.json, languages.csv, report.md, index.html."""
 

@@ -19,12 +19,14 @@ import tyro
 
 from pipeline import arguments
 from pipeline.arguments import SYNONYMS
+from pipeline.commands.evaluate import Evaluate
 from pipeline.commands.export_hf import ExportHf
 from pipeline.commands.fill import Fill
 from pipeline.commands.import_hf import ImportHf
 from pipeline.commands.plan import Plan
 from pipeline.commands.recipes import Recipes
 from pipeline.commands.score import Score
+from pipeline.commands.time import Time
 from pipeline.commands.tokenize import Tokenize
 from pipeline.commands.vocabulary import Vocabulary
 from pipeline.errors import ArtifactError
@@ -57,8 +59,8 @@ GROUPS: dict[str, dict[str, Any]] = {
         "export-hf": ExportHf,
     },
     "looking": {
-        "evaluate": arguments.Evaluate,
-        "time": arguments.Time,
+        "evaluate": Evaluate,
+        "time": Time,
         "report": arguments.Report,
         "inspect": arguments.Inspect,
         "doctor": arguments.Doctor,

@@ -85,12 +85,6 @@ def check_first(command: object) -> None:
         case arguments.Prune():
             _check_languages(command.languages)
             _check_runs(find_finished_run, command.run)
-        case arguments.Time():
-            _check_runs(find_finished_run, command.baseline, command.candidate)
-            _check_output(command.tokens, "tokenize")
-        case arguments.Evaluate():
-            _check_runs(find_run, command.run)
-            _check_output(command.tokens, "tokenize")
         case arguments.Report():
             runs = *command.baseline, *command.candidate, *command.student
             if len({os.path.realpath(run) for run in runs}) == len(runs):  # each is named once

@@ -21,9 +21,10 @@ from data.files.paths import place
 from data.tokens.blocks import TokenBlocks
 from data.tokens.manifest import TokenManifest
 from data.tokens.tokenizer import MODEL_FILE
-from pipeline.arguments import Distill, Evaluate, Pretrain, Prune
+from pipeline.arguments import Distill, Pretrain, Prune
 from pipeline.artifacts import MANIFEST, digest_of_manifest, finish
-from pipeline.commands import distill, evaluate, pretrain, prune
+from pipeline.commands import distill, pretrain, prune
+from pipeline.commands.evaluate import Evaluate
 from pipeline.commands.export_hf import ExportHf
 from pipeline.commands.import_hf import ImportHf
 from pipeline.errors import ArtifactError
@@ -139,7 +140,7 @@ def test_text_is_not_cut_to_the_targets_of_a_fine_tuned_run(whole, tokens, tmp_p
     write_json(run / RECIPE_FILE, about | {"recipe": recipe_to_json(tuned)})
     message = r"fine-tuned with targets of 8 tokens, and windows of 64 inputs have 14"
     with pytest.raises(ArtifactError, match=message):
-        evaluate.checked_request(Evaluate(run=run, tokens=str(tokens)))
+        next(Evaluate(run=run, tokens=str(tokens)).jobs())
     pruning = Prune(run=run, tokens=str(tokens), languages=("sw",), keep=0.5, out=tmp_path / "out")
     with pytest.raises(ArtifactError, match=message):
         prune.requested_text(pruning, tuned, ["sw"])
@@ -216,16 +217,16 @@ def test_an_imported_runs_evaluation_is_not_lost_to_other_tokens(
     shutil.copy(tokens / MODEL_FILE, others)
     manifest = replace(shorter.manifest, vocabulary=blocks.manifest.vocabulary)
     finish(others, "tokenize", {}, {}, to_builtins(manifest))
-    evaluate.run(Evaluate(run=run, tokens=str(tokens)))
+    Evaluate(run=run, tokens=str(tokens)).execute()
     path = evaluation_file(run, 0)
     before = path.read_bytes()
     with pytest.raises(ArtifactError, match=r"step=0.parquet is there and was not made from .*oth"):
-        evaluate.run(Evaluate(run=run, tokens=str(others)))
+        Evaluate(run=run, tokens=str(others)).execute()
     assert path.read_bytes() == before
-    evaluate.run(Evaluate(run=run, tokens=str(tokens)))
+    Evaluate(run=run, tokens=str(tokens)).execute()
     pq.write_table(pq.read_table(path).replace_schema_metadata(), path)
     with pytest.raises(ArtifactError, match="was not made from"):
-        evaluate.run(Evaluate(run=run, tokens=str(tokens)))
+        Evaluate(run=run, tokens=str(tokens)).execute()
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from data.files.json_files import read_json, write_json
-from pipeline.arguments import Evaluate, Inspect, Pretrain, Prune, Report
+from pipeline.arguments import Inspect, Pretrain, Prune, Report
 from pipeline.artifacts import claim, finish
 from pipeline.command import Command, check_fields
 from pipeline.commands import inspect, pretrain
+from pipeline.commands.evaluate import Evaluate
 from pipeline.commands.export_hf import ExportHf
 from pipeline.commands.fill import Fill
 from pipeline.errors import ArtifactError
