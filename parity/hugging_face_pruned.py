@@ -22,10 +22,9 @@ from eval.experts import Usage, routing_columns
 from model.batch import Batch, Call
 from model.decoding.generation import never_dropping
 from model.transformer import Transformer
-from pipeline.arguments import Prune
-from pipeline.commands import prune
 from pipeline.commands.export_hf import ExportHf
 from pipeline.commands.import_hf import ImportHf
+from pipeline.commands.prune import Prune
 from pipeline.runs.finished import Evaluation, write_evaluation
 from pipeline.runs.opened_run import load_run, restore
 
@@ -89,7 +88,7 @@ def compare(case: str, folder: Path, model: bytes, *, merge: bool) -> bool:
     theirs_on_disk(case, theirs, model)
     ImportHf(directory=theirs, out=run, inputs=cases.SOURCE).execute()
     write_routing(run)
-    prune.run(Prune(run=run, languages=("sw,yo",), keep=0.5, merge=merge, out=pruned))
+    Prune(run=run, languages=("sw,yo",), keep=0.5, merge=merge, out=pruned).execute()
     ExportHf(run=pruned, out=exported).execute()
     rows = cases.rows()
     found, expected, whole = (

@@ -31,9 +31,9 @@ import torch
 import transformers
 
 from data.tokens.tokenizer import MODEL_FILE, Tokenizer, load
-from pipeline.arguments import CacheOptions, Prune
-from pipeline.commands import prune
+from pipeline.arguments import CacheOptions
 from pipeline.commands.export_hf import ExportHf
+from pipeline.commands.prune import Prune
 from pipeline.tokens.opened_blocks import open_blocks
 
 ROOT = Path(__file__).parents[1]
@@ -68,7 +68,7 @@ def programs() -> list[str]:
 def made(demo: Path, folder: Path) -> Served:
     """Trims, exports and converts the dense run, by the document's lines."""
     dense, small = demo / "mt5", folder / "small"
-    prune.run(Prune(run=dense, languages=LANGUAGES, trim=1, tokens=str(demo / "tokens"), out=small))
+    Prune(run=dense, languages=LANGUAGES, trim=1, tokens=str(demo / "tokens"), out=small).execute()
     for run, name in ((small, "exported"), (dense, "padded/exported")):
         ExportHf(run=run, out=folder / name).execute()
         converted((folder / name).parent, "float32")

@@ -312,42 +312,6 @@ class Distill(StageArguments):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prune(StageArguments):
-    """Keep what some languages use of a run: its experts, its vocabulary; the result is a run.
-
-    An expert's importance is the sum of its gates per token, as the run's evaluation recorded it:
-    how often the languages use it, times how much of its output counts.
-    """
-
-    example: ClassVar = "--run runs/switch --languages sw yo --keep 0.25 --out runs/small"
-
-    run: RunPlace
-    """Finished or imported run; for --keep with experts, and evaluated on held-out pages of the
-    languages."""
-    languages: tuple[str, ...]
-    """Languages that the run is to serve (mC4 codes, aliases or English names, with spaces or
-    commas between); each weighs the same."""
-    out: RunPlace
-    """The pruned run's directory: recipe.json, one checkpoint without training, manifest.json."""
-    keep: float | None = None
-    """Share of each layer's experts to keep, above 0 and at most 1, rounded up to whole experts;
-    all stay if left out."""
-    trim: int | None = None
-    """Trim the vocabulary: number of times that a piece of text has to occur in the training tokens
-    of the languages (--tokens) to stay; 0 for all pieces in characters that occur. Text whose
-    pieces stay is cut as before."""
-    merge: bool = False
-    """Merge dropped experts into the kept ones, weighted by load (MC-SMoE)."""
-    tokens: str = ""
-    """Directory that `mswitch tokenize` wrote, or its address on an object store. With --trim its
-    pieces are counted. With --keep the last matrix of each kept expert is fitted, by least squares,
-    to what all experts computed on training text of the languages. Without it no text is read."""
-    step: int | None = None
-    """Step of the checkpoint to prune; the best or the last one if left out."""
-    cache: CacheOptions = field(default=CacheOptions())
-
-
-@dataclass(frozen=True, kw_only=True)
 class Report(StageArguments):
     """Compare runs per language: report.json, languages.csv, report.md, index.html."""
 

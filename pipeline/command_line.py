@@ -24,6 +24,7 @@ from pipeline.commands.export_hf import ExportHf
 from pipeline.commands.fill import Fill
 from pipeline.commands.import_hf import ImportHf
 from pipeline.commands.plan import Plan
+from pipeline.commands.prune import Prune
 from pipeline.commands.recipes import Recipes
 from pipeline.commands.score import Score
 from pipeline.commands.time import Time
@@ -54,7 +55,7 @@ GROUPS: dict[str, dict[str, Any]] = {
     },
     "using": {
         "fill": Fill,
-        "prune": arguments.Prune,
+        "prune": Prune,
         "import-hf": ImportHf,
         "export-hf": ExportHf,
     },

@@ -82,9 +82,6 @@ def check_first(command: object) -> None:
             _check_runs(find_finished_run, command.run)
             _check_output(command.tokens, "tokenize")
             _check_runs(find_finished_run, command.teacher)
-        case arguments.Prune():
-            _check_languages(command.languages)
-            _check_runs(find_finished_run, command.run)
         case arguments.Report():
             runs = *command.baseline, *command.candidate, *command.student
             if len({os.path.realpath(run) for run in runs}) == len(runs):  # each is named once

@@ -27,14 +27,14 @@ from data.tokens.blocks import (
 )
 from data.tokens.manifest import TokenManifest, VocabularyFacts
 from data.tokens.tokenizer import MODEL_FILE
-from pipeline.arguments import CacheOptions, Distill, Finetune, Pretrain, Prune
+from pipeline.arguments import CacheOptions, Distill, Finetune, Pretrain
 from pipeline.artifacts import MANIFEST, read_manifest
 from pipeline.corpus.pages import split_pages
 from pipeline.errors import ArtifactError
 from pipeline.recipe.recipe import Recipe
 
 CHECKSUM_BYTES = 8_000_000_000  # 8 s at 1 GB/s
-Arguments = TypeVar("Arguments", Pretrain, Finetune, Distill, Prune)
+Arguments = TypeVar("Arguments", Pretrain, Finetune, Distill)
 
 
 def open_blocks(place: str, cache: CacheOptions) -> TokenBlocks:

@@ -21,13 +21,14 @@ from data.files.paths import place
 from data.tokens.blocks import TokenBlocks
 from data.tokens.manifest import TokenManifest
 from data.tokens.tokenizer import MODEL_FILE
-from pipeline.arguments import Distill, Pretrain, Prune
+from pipeline.arguments import Distill, Pretrain
 from pipeline.artifacts import MANIFEST, digest_of_manifest, finish
-from pipeline.commands import distill, pretrain, prune
+from pipeline.commands import distill, pretrain
 from pipeline.commands.evaluate import Evaluate
 from pipeline.commands.export_hf import ExportHf
 from pipeline.commands.import_hf import ImportHf
 from pipeline.errors import ArtifactError
+from pipeline.fields import CacheOptions
 from pipeline.recipe import named
 from pipeline.recipe.overrides import override
 from pipeline.recipe.recipe import FinetuningConfig, recipe_to_json
@@ -37,7 +38,7 @@ from pipeline.runs.directory import directory_of_part, evaluation_file
 from pipeline.runs.finished import evaluation_files
 from pipeline.runs.opened_run import load_run, restore, trainer_here
 from pipeline.tokens.opened_blocks import check_holds_windows
-from pipeline.training import importing, teacher
+from pipeline.training import importing, pruning, teacher
 from pipeline.training.description import describe_run
 from pipeline.training.origins import check_weights, write_first_checkpoint
 
@@ -141,9 +142,8 @@ def test_text_is_not_cut_to_the_targets_of_a_fine_tuned_run(whole, tokens, tmp_p
     message = r"fine-tuned with targets of 8 tokens, and windows of 64 inputs have 14"
     with pytest.raises(ArtifactError, match=message):
         next(Evaluate(run=run, tokens=str(tokens)).jobs())
-    pruning = Prune(run=run, tokens=str(tokens), languages=("sw",), keep=0.5, out=tmp_path / "out")
     with pytest.raises(ArtifactError, match=message):
-        prune.requested_text(pruning, tuned, ["sw"])
+        pruning.text_of_languages(run, tuned, ["sw"], str(tokens), CacheOptions(), fitted=True)
 
 
 @pytest.mark.slow

@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 
 from data.files.json_files import read_json, write_json
-from pipeline.arguments import Inspect, Pretrain, Prune, Report
+from pipeline.arguments import Inspect, Pretrain, Report
 from pipeline.artifacts import claim, finish
 from pipeline.command import Command, check_fields
 from pipeline.commands import inspect, pretrain
 from pipeline.commands.evaluate import Evaluate
 from pipeline.commands.export_hf import ExportHf
 from pipeline.commands.fill import Fill
+from pipeline.commands.prune import Prune
 from pipeline.errors import ArtifactError
 from pipeline.first_checks import check_first
 from pipeline.recipe import named
