@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Range:
-    """Finite numbers from `least` to `most`, or between `above` and `below`, which are none of them."""
+    """Finite numbers from `least` to `most`, and between `above` and `below` exclusively."""
 
     least: float = -math.inf
     most: float = math.inf

@@ -15,28 +15,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from data.files.paths import Place, exists, is_remote, place
+from data.files.paths import Place, is_remote
 from data.languages import codes
 from model.config import ConfigurationError, DistillationConfig
 from pipeline import arguments
 from pipeline.artifacts import (
-    CLAIM,
-    MANIFEST,
     Head,
     head_in,
-    held_instead,
     is_finished,
     read_manifest,
 )
 from pipeline.corpus.other_formats import no_such_input
-from pipeline.errors import ArtifactError
 from pipeline.fields import CORPUS
 from pipeline.recipe import named
 from pipeline.recipe.overrides import check_seeds, override
 from pipeline.recipe.recipe import Recipe
-from pipeline.runs.directory import RECIPE, find_finished_run, find_run
-
-TRAINED = ("pretrain", "distill", "finetune")  # stages that train a run
+from pipeline.runs.directory import find_finished_run
 
 
 def check_first(command: object) -> None:
@@ -82,13 +76,6 @@ def check_first(command: object) -> None:
             _check_runs(find_finished_run, command.run)
             _check_output(command.tokens, "tokenize")
             _check_runs(find_finished_run, command.teacher)
-        case arguments.Report():
-            runs = *command.baseline, *command.candidate, *command.student
-            if len({os.path.realpath(run) for run in runs}) == len(runs):  # each is named once
-                _check_runs(find_run, *runs)
-        case arguments.Inspect():
-            if not is_remote(command.directory):
-                described_by(place(command.directory))
 
 
 def _check_inputs(patterns: Sequence[str]) -> None:
@@ -160,20 +147,3 @@ def check_estimate(command: arguments.Estimate) -> None:
         raise ConfigurationError(
             f"--price-per-core-hour was {command.price_per_core_hour:g}; give 0 or more."
         )
-
-
-def described_by(directory: Place) -> str:
-    """Returns the name of the file that describes an artifact: of an unfinished run, its claim.
-
-    Raises:
-        ArtifactError: if the directory holds neither a finished artifact nor a run.
-    """
-    if is_finished(directory):
-        return MANIFEST
-    head = head_in(directory)
-    if head and head.stage in TRAINED and exists(directory / RECIPE):
-        return CLAIM
-    raise ArtifactError(
-        f"An artifact was expected in {directory}, which {held_instead(directory)}; name a "
-        "directory that a stage has finished, or a run that trains."
-    )
