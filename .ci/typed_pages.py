@@ -180,13 +180,13 @@ def unpack(directory: Path, *names: str) -> None:
 
 PARTS = {
     "own-text": Part(
-        "README.md",
+        "docs/first-runs.md",
         write_texts,
         "## Your own text, on two cores",
         added={"pretrain": "--set steps=120"},  # with two evaluations and one checkpoint
     ),
     "web-pages": Part(
-        "README.md",
+        "docs/first-runs.md",
         write_crawls,
         "## From web pages to a report",
         instead={

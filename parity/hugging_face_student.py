@@ -15,10 +15,10 @@ import transformers
 from hugging_face_files import written, written_by_ours
 
 from data.examples.loader import batches
-from pipeline.arguments import CacheOptions, ExportHf
-from pipeline.commands import export_hf
 from pipeline.commands.distill import Distill
+from pipeline.commands.export_hf import ExportHf
 from pipeline.commands.pretrain import Pretrain
+from pipeline.fields import CacheOptions
 from pipeline.runs.opened_run import load_run
 from pipeline.tokens.opened_blocks import open_blocks
 from pipeline.training.run import make_examples
@@ -66,7 +66,7 @@ def main() -> None:
             out=run,
             overrides=tuple(f"{of}={STEPS}" for of in EVERY),
         ).execute()
-        export_hf.run(ExportHf(run=run, out=directory))
+        ExportHf(run=run, out=directory).execute()
         theirs = transformers.AutoModelForSeq2SeqLM.from_pretrained(directory)
         inputs = windows(run)
         expected, found = written(theirs, inputs), written_by_ours(run, inputs)

@@ -32,8 +32,8 @@ Data, then training, then reading what came out:
 A run is a directory: recipe.json, mixture.json, sentencepiece.model, checkpoints/, metrics.jsonl,
 time.json, evaluation/, tensorboard/ and, once it is finished, manifest.json.
 
-A command line becomes a command in `cli`, `command_line` and `arguments`. Every command describes,
-locks, claims and finishes its output by `stage` and `artifacts`. What is longer than a command has
-a folder: `corpus/`, `curation/` and `tokens/` on `beam/`; `training/` and `runs/` with `recipe/` on
-`hardware/`; `planning/`; `reporting/`.
+A command line becomes a command in `cli` and `command_line`. A command declares itself by the types
+of `fields`, is checked by `command`, and yields jobs, which describe, lock, claim and finish their
+output by `stage` and `artifacts`. Their work has a folder: `corpus/`, `curation/` and `tokens/` on
+`beam/`; `training/` and `runs/` with `recipe/` on `hardware/`; `planning/`; `reporting/`.
 """

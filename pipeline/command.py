@@ -31,6 +31,7 @@ checks its own options before anything else is looked at.
 import glob
 import itertools
 import os
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
@@ -53,6 +54,7 @@ from data.languages import codes
 from model.config import ConfigurationError
 from pipeline.artifacts import Head, head_in, is_finished, read_manifest
 from pipeline.corpus.other_formats import no_such_input
+from pipeline.errors import ArtifactError
 from pipeline.fields import (
     Artifact,
     ByWorkers,
@@ -61,8 +63,8 @@ from pipeline.fields import (
     Range,
     RunDirectory,
     TextFiles,
+    Word,
 )
-from pipeline.runs.directory import find_finished_run, find_run
 from pipeline.stage import Job, show
 from pipeline.stopping import check_no_signal
 
@@ -173,7 +175,7 @@ def check_fields(command: Command) -> None:
 
 
 def values(settings: Any, prefix: str = "--") -> Iterator[tuple[str, Any, Any]]:
-    """Yields the option, what its type says and the value of each field that has one."""
+    """Yields option, annotation and value, of each annotation of each field's type."""
     hints = get_type_hints(type(settings), include_extras=True)
     for field in fields(settings):
         option, value = f"{prefix}{field.name.replace('_', '-')}", getattr(settings, field.name)
@@ -184,13 +186,14 @@ def values(settings: Any, prefix: str = "--") -> Iterator[tuple[str, Any, Any]]:
 
 
 def _kinds(hint: Any, value: Any) -> Iterator[tuple[Any, Any]]:
-    """Yields what a type says of a value, and of each part of a tuple."""
+    """Yields the annotations of a value's type, each with the value; of a tuple also its parts'."""
     if value is None or value == "" or value == ():
         return
     if get_origin(hint) in (Union, UnionType):
         hint = next(part for part in get_args(hint) if part is not type(None))
     if get_origin(hint) is Annotated:
         yield from ((kind, value) for kind in hint.__metadata__)
+        yield from _kinds(get_args(hint)[0], value)
     elif get_origin(hint) is tuple and isinstance(value, tuple):
         for part in value:
             yield from _kinds(get_args(hint)[0], part)
@@ -201,16 +204,19 @@ def check_value(option: str, kind: Any, value: Any) -> None:
 
     Args:
         option: option that gave it.
-        kind: what its type says.
+        kind: an annotation of its type.
         value: the value.
 
     Raises:
+        ArtifactError: if a word has other characters than its kind.
         ConfigurationError: if a number is out of its range.
         DataError: if a language is unknown.
     """
     match kind:
         case Range() if value not in kind:
             raise ConfigurationError(f"{option} was {value:.12g}; give {kind}.")
+        case Word() if not re.fullmatch(kind.pattern, value):
+            raise ArtifactError(f"{option} {value!r} was given; {kind.advice}.")
         case LanguageNames():
             codes(value)
 
@@ -219,7 +225,7 @@ def check_place(kind: Any, value: Any) -> None:
     """Checks what lies at a place of this machine.
 
     Args:
-        kind: what the type of a field says.
+        kind: an annotation of a field's type.
         value: its value.
 
     Raises:
@@ -237,6 +243,8 @@ def check_place(kind: Any, value: Any) -> None:
             if head is None or head.stage not in kind.stages or not is_finished(value):
                 read_manifest(value, kind.stages, Head)
         case RunDirectory() if isinstance(value, Path):
+            from pipeline.runs.directory import find_finished_run, find_run
+
             (find_finished_run if kind.finished else find_run)(value)
 
 

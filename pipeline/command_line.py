@@ -13,19 +13,29 @@ from contextlib import redirect_stdout
 from dataclasses import MISSING, fields, is_dataclass, replace
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 import tyro
 
 from pipeline import arguments
 from pipeline.arguments import SYNONYMS
+from pipeline.commands.demo import Demo
 from pipeline.commands.distill import Distill
+from pipeline.commands.doctor import Doctor
+from pipeline.commands.evaluate import Evaluate
+from pipeline.commands.export_hf import ExportHf
 from pipeline.commands.fill import Fill
 from pipeline.commands.finetune import Finetune
+from pipeline.commands.import_hf import ImportHf
+from pipeline.commands.inspect import Inspect
 from pipeline.commands.plan import Plan
 from pipeline.commands.pretrain import Pretrain
+from pipeline.commands.prune import Prune
 from pipeline.commands.recipes import Recipes
+from pipeline.commands.report import Report
 from pipeline.commands.score import Score
+from pipeline.commands.time import Time
 from pipeline.commands.tokenize import Tokenize
 from pipeline.commands.vocabulary import Vocabulary
 from pipeline.errors import ArtifactError
@@ -53,24 +63,23 @@ GROUPS: dict[str, dict[str, Any]] = {
     },
     "using": {
         "fill": Fill,
-        "prune": arguments.Prune,
-        "import-hf": arguments.ImportHf,
-        "export-hf": arguments.ExportHf,
+        "prune": Prune,
+        "import-hf": ImportHf,
+        "export-hf": ExportHf,
     },
     "looking": {
-        "evaluate": arguments.Evaluate,
-        "time": arguments.Time,
-        "report": arguments.Report,
-        "inspect": arguments.Inspect,
-        "doctor": arguments.Doctor,
-        "demo": arguments.Demo,
+        "evaluate": Evaluate,
+        "time": Time,
+        "report": Report,
+        "inspect": Inspect,
+        "doctor": Doctor,
+        "demo": Demo,
     },
 }
 COMMANDS = {name: kind for group in GROUPS.values() for name, kind in group.items()}
 
 HOME = re.compile(r"(^|=|:)~(?=/|$)")
 HOME_OF_SENTENCE = re.compile(r"^(--[\w.-]+=)?~(?=/|$)")  # a word with spaces: its beginning alone
-WHOLE, SEVERAL_WHOLE = (int, int | None), (tuple[int, ...], tuple[int, int] | None)
 WHOLE_NUMBER = re.compile(r"[+-]?[0-9][0-9_]*")
 SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:")  # first part of an address parsed as a path
 
@@ -80,6 +89,61 @@ BEGIN = """Begin with `clean`, on text or web pages of your own, and give each c
 before ends with; or with `demo`, which does all of it on small text. `mswitch COMMAND --help` shows
 the options of a command and an example."""
 WIDTH = 80
+
+
+class Option(NamedTuple):
+    """An option of a command, or its word without one.
+
+    Attributes:
+        kind: type of a value, without what it says beside.
+        takes_several: whether it takes several values.
+        is_needed: whether the command cannot run without it.
+        is_positional: whether it is given without its name.
+    """
+
+    kind: Any
+    takes_several: bool
+    is_needed: bool
+    is_positional: bool
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The values of an option of one value that takes a few words only; else none."""
+        return (
+            get_args(self.kind)
+            if get_origin(self.kind) is Literal and not self.takes_several
+            else ()
+        )
+
+
+def options(command: str = "") -> dict[str, Option]:
+    """Returns the options of a command by their fields; none if there is no such command."""
+    return _options_of(COMMANDS[command]) if command in COMMANDS else {}
+
+
+def _options_of(settings: Any, prefix: str = "") -> dict[str, Option]:
+    """Returns the options of a dataclass; those of `hosts` are named `hosts.count` and so on."""
+    by_name = {}
+    for field in fields(settings):
+        kind, name = _plain(field.type), prefix + field.name
+        if is_dataclass(kind):
+            by_name |= _options_of(kind, f"{name}.")
+        by_name[name] = Option(
+            _plain(get_args(kind)[0]) if get_origin(kind) is tuple else kind,
+            get_origin(kind) is tuple,
+            field.default is MISSING and field.default_factory is MISSING,
+            tyro.conf.Positional in getattr(field.type, "__metadata__", ()),
+        )
+    return by_name
+
+
+def _plain(kind: Any) -> Any:
+    """Returns a type without its annotations, and without None."""
+    if get_origin(kind) is Annotated:
+        return _plain(get_args(kind)[0])
+    if get_origin(kind) in (Union, UnionType):
+        return _plain(next(part for part in get_args(kind) if part is not type(None)))
+    return kind
 
 
 def check_command(argv: list[str]) -> None:
@@ -159,11 +223,10 @@ def check_repeated(argv: list[str]) -> None:
     Raises:
         ArtifactError: if one is.
     """
-    kind = COMMANDS.get(argv[0]) if argv else None
     names = [name.removeprefix("--") for name in map(option_of, argv) if name]
-    for field in fields(kind) if kind else ():
-        name = field.name.replace("_", "-")
-        if names.count(name) > 1 and "tuple" not in str(field.type):
+    for field, option in options(*argv[:1]).items():
+        name = field.replace("_", "-")
+        if names.count(name) > 1 and not option.takes_several:
             raise ArtifactError(
                 f"{argv[0]} was given --{name} {names.count(name)} times; give it once."
             )
@@ -200,13 +263,13 @@ def check_values(argv: list[str]) -> None:
     Raises:
         ArtifactError: if one does or has.
     """
-    kind = COMMANDS.get(argv[0]) if argv else None
+    known = options(*argv[:1])
     for option, value in itertools.pairwise([*argv, "--end"]):
         name, separator, own = option.partition("=")
         if name.startswith("--") and (own if separator else value) == "":
             raise ArtifactError(f"{argv[0]} was given {name} with an empty value; write one.")
-        takes_value = _type_of(kind, _field_of(name)) not in (None, bool)
-        if takes_value and not separator and option_of(value):
+        field = known.get(_field_of(name))
+        if field and field.kind is not bool and not separator and option_of(value):
             raise ArtifactError(f"{argv[0]} was given {name} without a value; write one after it.")
 
 
@@ -219,11 +282,10 @@ def check_words(argv: list[str]) -> None:
     Raises:
         ArtifactError: if a word is one of these.
     """
-    kind = COMMANDS.get(argv[0]) if argv else None
-    if kind is None:
+    if not (known := options(*argv[:1])):
         return
-    command, known = argv[0], {field.name: field.type for field in fields(kind)}
-    if len(argv) > 1 and not argv[1].startswith("-") and tyro.conf.Positional not in _marks(kind):
+    command, has_word = argv[0], any(option.is_positional for option in known.values())
+    if len(argv) > 1 and not argv[1].startswith("-") and not has_word:
         option = "--recipe" if "recipe" in known else f"its option (`mswitch {command} --help`)"
         raise ArtifactError(f"{command} was given {argv[1]!r} alone; write {option} before it.")
     option = ""  # whose value a word without one is
@@ -243,13 +305,14 @@ def check_words(argv: list[str]) -> None:
                 f"{command} has no option --{name.replace('_', '-')}. Did you mean "
                 f"--{near[0].replace('_', '-')}?"
             )
-        if (choices := _choices(known.get(name))) and value not in choices:
+        field = known.get(option)
+        if name and field and field.choices and value not in field.choices:
             raise ArtifactError(
                 f"{command} was given --{name.replace('_', '-')} {value}; write one of "
-                f"{', '.join(choices)}."
+                f"{', '.join(field.choices)}."
             )
-        numbers = WHOLE if name else SEVERAL_WHOLE
-        if _type_of(kind, option) in numbers and not WHOLE_NUMBER.fullmatch(value):
+        is_value = field and field.takes_several == (not name)
+        if field and is_value and field.kind is int and not WHOLE_NUMBER.fullmatch(value):
             raise ArtifactError(
                 f"{command} was given --{option.replace('_', '-')} {value}; write a whole number"
                 f"{_in_digits(value)}."
@@ -262,22 +325,21 @@ def check_required(argv: list[str]) -> None:
     Raises:
         ArtifactError: if an option is, or the word that a command takes without one.
     """
-    kind = COMMANDS.get(argv[0]) if argv else None
-    if kind is None or not {"-h", "--help"}.isdisjoint(argv):
+    known = options(*argv[:1])
+    if not known or not {"-h", "--help"}.isdisjoint(argv):
         return
-    flags = {field.name for field in fields(kind) if field.type is bool}
+    flags = {name for name, option in known.items() if option.kind is bool}
     words = [word for word in argv if _field_of(word).removeprefix("no_") not in flags]
     is_word_alone = any(
         not option_of(following) and (not option_of(word) or "=" in word)
         for word, following in itertools.pairwise(words)
     )
     given, missing = {_field_of(word) for word in words}, []
-    for field in fields(kind):
-        is_optional = field.default is not MISSING or field.default_factory is not MISSING
-        if tyro.conf.Positional in getattr(field.type, "__metadata__", ()):
-            missing += [] if is_optional or is_word_alone else [field.name.upper()]
-        elif not (is_optional or field.name in given):
-            missing.append(f"--{field.name.replace('_', '-')}")
+    for name, option in known.items():
+        if option.is_needed and option.is_positional:
+            missing += [] if is_word_alone else [name.upper()]
+        elif option.is_needed and name not in given:
+            missing.append(f"--{name.replace('_', '-')}")
     if missing:
         raise ArtifactError(
             f"{argv[0]} needs {', '.join(missing)}; `mswitch {argv[0]} --help` shows what to give."
@@ -287,24 +349,6 @@ def check_required(argv: list[str]) -> None:
 def _field_of(word: str) -> str:
     """Returns the field that a word's option sets, such as `crawl_cache`; "" for a value."""
     return option_of(word).removeprefix("--").replace("-", "_")
-
-
-def _type_of(kind: Any, option: str) -> Any:
-    """Returns the type of an option's value, such as that of `hosts.count`; None if unknown."""
-    for name in option.split("."):
-        kind = get_type_hints(kind).get(name) if is_dataclass(kind) else None
-    return kind
-
-
-def _choices(kind: Any) -> tuple[str, ...]:
-    """Returns the values of an option of one value that takes a few words only; else nothing."""
-    kinds = [part for part in (kind, *get_args(kind)) if get_origin(part) is Literal]
-    return get_args(kinds[0]) if kinds and get_origin(kind) is not tuple else ()
-
-
-def _marks(kind: type) -> set[Any]:
-    """Returns tyro's marks on the fields of a command."""
-    return {mark for field in fields(kind) for mark in getattr(field.type, "__metadata__", ())}
 
 
 def _in_digits(value: str) -> str:
@@ -361,12 +405,12 @@ def check_no_beam_option(own: list[str]) -> None:
     Raises:
         ArtifactError: if one does.
     """
-    kind = COMMANDS.get(own[0]) if own else None
-    if kind is None or "beam" not in {field.name for field in fields(kind)}:
+    fields_of = options(*own[:1])
+    if "beam" not in fields_of:
         return
-    known = {field.name.replace("_", "-") for field in fields(kind)} | {"help"}
-    options = [word.partition("=")[0] for word in own if word.startswith("--")]
-    unknown = [name for name in options if option_of(name).removeprefix("--") not in known]
+    known = {name.replace("_", "-") for name in fields_of} | {"help"}
+    given = [word.partition("=")[0] for word in own if word.startswith("--")]
+    unknown = [name for name in given if option_of(name).removeprefix("--") not in known]
     of_beam = beam_options() if unknown else []
     if name := next((name for name in unknown if name in of_beam), None):
         raise ArtifactError(

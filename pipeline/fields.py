@@ -70,6 +70,19 @@ class RunDirectory:
     finished: bool
 
 
+@dataclass(frozen=True)
+class Word:
+    """A word of certain characters.
+
+    Attributes:
+        pattern: regular expression that it matches as a whole.
+        advice: how to write one.
+    """
+
+    pattern: str
+    advice: str
+
+
 class LanguageNames:
     """Languages by mC4's codes, aliases or English names."""
 
@@ -114,6 +127,18 @@ MIXTURE, CHARACTER_COVERAGE, SAMPLE_CHARACTERS = "temperature:0.3", 0.99999, 50_
 # Values that several commands have.
 Languages = Annotated[tuple[str, ...], LanguageNames()]
 Price = Annotated[float, Range(least=0)]
+RobotName = Annotated[  # a product token of RFC 9309
+    str,
+    Word("[A-Za-z0-9_-]+", "name a robot by letters, digits, - and _ alone, such as CCBot"),
+]
+License = Annotated[
+    str,
+    Word(
+        "[A-Za-z0-9][A-Za-z0-9.+-]{0,63}",
+        "a licence is named as on the hub, in letters, digits, dots and hyphens, such as odc-by or "
+        "cc-by-sa-4.0",
+    ),
+]
 Overrides = Annotated[tuple[str, ...], tyro.conf.arg(name="set")]
 BeamOptions = Annotated[tuple[str, ...], tyro.conf.Suppress]
 Rules = Literal["mc4", "mc4-3.0.1", "c4-en", "mswitch-web", "demo", "none"]

@@ -11,29 +11,20 @@ of Beam are checked before anything else, by Beam.
 import glob
 import itertools
 import os
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
-from data.files.paths import Place, exists, instead_of_directory, is_remote, place
+from data.files.paths import is_remote
 from data.languages import codes
 from model.config import ConfigurationError
 from pipeline import arguments
 from pipeline.artifacts import (
-    CLAIM,
-    MANIFEST,
     Head,
     head_in,
-    held_instead,
     is_finished,
     read_manifest,
 )
 from pipeline.corpus.other_formats import no_such_input
-from pipeline.errors import ArtifactError
 from pipeline.fields import CORPUS
-from pipeline.runs.directory import RECIPE, find_finished_run, find_run
-
-CONFIG, VOCABULARY = "config.json", "spiece.model"  # files of a Transformers model
-TRAINED = ("pretrain", "distill", "finetune")  # stages that train a run
 
 
 def check_first(command: object) -> None:
@@ -65,26 +56,6 @@ def check_first(command: object) -> None:
         case arguments.Select():
             _check_corpora([command.corpus])
             _check_output(command.scores, "score")
-        case arguments.Prune():
-            _check_languages(command.languages)
-            _check_runs(find_finished_run, command.run)
-        case arguments.Time():
-            _check_runs(find_finished_run, command.baseline, command.candidate)
-            _check_output(command.tokens, "tokenize")
-        case arguments.Evaluate():
-            _check_runs(find_run, command.run)
-            _check_output(command.tokens, "tokenize")
-        case arguments.ExportHf():
-            _check_runs(find_run, command.run)
-        case arguments.Report():
-            runs = *command.baseline, *command.candidate, *command.student
-            if len({os.path.realpath(run) for run in runs}) == len(runs):  # each is named once
-                _check_runs(find_run, *runs)
-        case arguments.ImportHf():
-            weight_files(command.directory)
-        case arguments.Inspect():
-            if not is_remote(command.directory):
-                described_by(place(command.directory))
 
 
 def _check_inputs(patterns: Sequence[str]) -> None:
@@ -117,12 +88,6 @@ def _check_output(directory: str, stage: str | tuple[str, ...]) -> None:
             read_manifest(directory, stage, Head)
 
 
-def _check_runs(find: Callable[[Place], object], *runs: Place | None) -> None:
-    for run in runs:
-        if isinstance(run, Path):
-            find(run)
-
-
 def check_estimate(command: arguments.Estimate) -> None:
     """Checks the size of the sample and the price.
 
@@ -137,45 +102,3 @@ def check_estimate(command: arguments.Estimate) -> None:
         raise ConfigurationError(
             f"--price-per-core-hour was {command.price_per_core_hour:g}; give 0 or more."
         )
-
-
-def weight_files(directory: Path) -> list[Path]:
-    """Returns the safetensors files of a Transformers model.
-
-    Raises:
-        ArtifactError: if there is no directory, none in it, or no SentencePiece model.
-    """
-    if not directory.is_dir():
-        raise ArtifactError(
-            f"A Transformers model was expected in {directory}, which "
-            f"{instead_of_directory(directory)}; name a directory that save_pretrained wrote."
-        )
-    weights = sorted(directory.glob("*.safetensors"))
-    if not weights:
-        raise ArtifactError(
-            f"{directory} should hold *.safetensors and holds none; load and save it with "
-            "Transformers (from_pretrained, save_pretrained), which writes them."
-        )
-    if not (directory / VOCABULARY).exists():
-        raise ArtifactError(
-            f"{directory} should hold {VOCABULARY} (SentencePiece) and does not; put the model's "
-            "own beside its weights: tokenizer.json alone is not read."
-        )
-    return weights
-
-
-def described_by(directory: Place) -> str:
-    """Returns the name of the file that describes an artifact: of an unfinished run, its claim.
-
-    Raises:
-        ArtifactError: if the directory holds neither a finished artifact nor a run.
-    """
-    if is_finished(directory):
-        return MANIFEST
-    head = head_in(directory)
-    if head and head.stage in TRAINED and exists(directory / RECIPE):
-        return CLAIM
-    raise ArtifactError(
-        f"An artifact was expected in {directory}, which {held_instead(directory)}; name a "
-        "directory that a stage has finished, or a run that trains."
-    )

@@ -13,18 +13,19 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from rich.console import Console
 
-from pipeline.arguments import Demo
 from pipeline.artifacts import MANIFEST, Claim, claim, finish
+from pipeline.command import Stage
 from pipeline.errors import ArtifactError
-from pipeline.runs.directory import RECIPE
-from pipeline.stage import UNKNOWN, Intent, output_lock
+from pipeline.fields import Out
+from pipeline.stage import UNKNOWN, Intent, Job, output_lock
 from pipeline.stopping import Stopped, at_second_signal
 from pipeline.terminal import Terminal
 
@@ -41,7 +42,21 @@ PROGRAM = (sys.executable, "-m", "pipeline.cli")
 BESIDE_ANOTHER = {"TTY_COMPATIBLE": "0", "JAX_PLATFORMS": "cpu"}
 
 
-class Stage(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class Demo(Stage):
+    """Clean, tokenize, train two models and compare them, on text that installed packages ship."""
+
+    example: ClassVar = "--out runs/demo"
+
+    out: Out[Path] = field(default=Path("runs/demo"))
+    """Directory for all output of the demo."""
+
+    def jobs(self) -> Iterator[Job]:
+        """Yields the job of all stages."""
+        yield Job(lambda: intent_of(self.out), lambda: run_stages(self.out))
+
+
+class Step(NamedTuple):
     """One command of the demo.
 
     Attributes:
@@ -55,56 +70,49 @@ class Stage(NamedTuple):
     is_quiet: bool = False
 
 
-def run(arguments: Demo) -> None:
-    """Runs every stage and prints the path of the report."""
-    with output_lock(arguments.out, "demo"):
-        run_stages(arguments.out)
-
-
-def intents(arguments: Demo) -> list[Intent]:
-    """Returns the command's intent.
+def intent_of(out: Path) -> Intent:
+    """Returns what the demo would do.
 
     Raises:
         ArtifactError: if a package of the demo extra is not installed.
     """
     versions = demo_packages()
-    outputs = [directory_of(stage) for together in commands(arguments.out) for stage in together]
+    outputs = [directory_of(stage) for together in commands(out) for stage in together]
     done = [output.name for output in outputs if (output / MANIFEST).exists()]
     packages = ", ".join(f"{name} {version}" for name, version in versions.items())
-    return [
-        Intent(
-            stage="demo",
-            reads=[],
-            writes="archive, corpus, vocabulary, tokens, two runs and a report",
-            out=arguments.out,
-            work=f"{len(outputs)} commands on text of {packages}; "
-            f"finished: {', '.join(done) or 'none'}",
-            time="about eight minutes on two cores, as documented" if not done else UNKNOWN,
-        )
-    ]
+    return Intent(
+        stage="demo",
+        reads=[],
+        writes="archive, corpus, vocabulary, tokens, two runs and a report",
+        out=out,
+        work=f"{len(outputs)} commands on text of {packages}; "
+        f"finished: {', '.join(done) or 'none'}",
+        time="about eight minutes on two cores, as documented" if not done else UNKNOWN,
+    )
 
 
-def directory_of(stage: Stage) -> Path:
+def directory_of(stage: Step) -> Path:
     """Returns the directory that a command of the demo writes to."""
     return Path(stage.command[-1].removeprefix("--out="))
 
 
 def run_stages(out: Path) -> None:
-    """Runs every stage in order; each locks its own directory too."""
-    console = Terminal(highlight=False)
-    started = time.monotonic()
-    stages = commands(out)
-    print_headline(console, 1, len(stages) + 1, "archives of shipped text, some records broken")
-    write_archive(out / "archive")
-    for number, together in enumerate(stages, 2):
-        titles = ", ".join(stage.title for stage in together)
-        print_headline(console, number, len(stages) + 1, titles)
-        for stage in together:
-            console.print(f"$ mswitch {shlex.join(stage.command)}", style="dim", soft_wrap=True)
-        run_side_by_side(together)
-    console.print(f"The demo took {time.monotonic() - started:.0f} s.")
-    for line in last_lines(out):
-        console.print(line)
+    """Runs every stage in order, under the lock on all of it; each locks its own directory too."""
+    with output_lock(out, "demo"):
+        console = Terminal(highlight=False)
+        started = time.monotonic()
+        stages = commands(out)
+        print_headline(console, 1, len(stages) + 1, "archives of shipped text, some records broken")
+        write_archive(out / "archive")
+        for number, together in enumerate(stages, 2):
+            titles = ", ".join(stage.title for stage in together)
+            print_headline(console, number, len(stages) + 1, titles)
+            for stage in together:
+                console.print(f"$ mswitch {shlex.join(stage.command)}", style="dim", soft_wrap=True)
+            run_side_by_side(together)
+        console.print(f"The demo took {time.monotonic() - started:.0f} s.")
+        for line in last_lines(out):
+            console.print(line)
 
 
 def last_lines(out: Path) -> list[str]:
@@ -113,7 +121,7 @@ def last_lines(out: Path) -> list[str]:
         json.loads((out / name / MANIFEST).read_text())["languages"]
         for name in ("corpus", "tokens")
     )
-    run = json.loads((out / "switch" / RECIPE).read_text())
+    run = json.loads((out / "switch" / "recipe.json").read_text())
     rejected = sum(sum(language["rejected"].values()) for language in corpus.values())
     kept = sum(language["kept"] for language in corpus.values())
     blocks = sum(language["train"]["tokens"] for language in tokens.values())
@@ -131,14 +139,14 @@ def last_lines(out: Path) -> list[str]:
     ]
 
 
-def commands(out: Path) -> list[tuple[Stage, ...]]:
+def commands(out: Path) -> list[tuple[Step, ...]]:
     """Returns the stages in order; those of one entry run side by side."""
     archive, corpus, vocabulary, tokens = (
         str(out / name) for name in ("archive", "corpus", "vocabulary", "tokens")
     )
     baseline, candidate, report = (str(out / name) for name in ("mt5", "switch", "report"))
     stages = [
-        Stage(
+        Step(
             "clean: pages of 101 languages",
             [
                 "clean",
@@ -147,7 +155,7 @@ def commands(out: Path) -> list[tuple[Stage, ...]]:
                 f"--out={corpus}",
             ],
         ),
-        Stage(
+        Step(
             "vocabulary",
             [
                 "vocabulary",
@@ -158,19 +166,19 @@ def commands(out: Path) -> list[tuple[Stage, ...]]:
                 f"--out={vocabulary}",
             ],
         ),
-        Stage(
+        Step(
             "tokenize",
             ["tokenize", f"--corpus={corpus}", f"--vocabulary={vocabulary}", f"--out={tokens}"],
         ),
-        Stage(
+        Step(
             "pretrain the dense baseline",
             ["pretrain", "--recipe=mt5-demo", f"--tokens={tokens}", f"--out={baseline}"],
         ),
-        Stage(
+        Step(
             "pretrain the Switch Transformer",
             ["pretrain", "--recipe=switch-demo", f"--tokens={tokens}", f"--out={candidate}"],
         ),
-        Stage(
+        Step(
             "report",
             [
                 "report",
@@ -216,7 +224,7 @@ def write_archive(directory: Path) -> None:
         finish(directory, "demo-archive", {}, versions, {"files": [path.name for path in paths]})
 
 
-def run_side_by_side(stages: Sequence[Stage]) -> None:
+def run_side_by_side(stages: Sequence[Step]) -> None:
     """Runs commands at once, each on its share of the processors; they print their own messages.
 
     With fewer processors than commands they run one after the other.
@@ -233,7 +241,7 @@ def run_side_by_side(stages: Sequence[Stage]) -> None:
     wait_for(stages, started)
 
 
-def wait_for(stages: Sequence[Stage], started: Sequence[subprocess.Popen[bytes]]) -> None:
+def wait_for(stages: Sequence[Step], started: Sequence[subprocess.Popen[bytes]]) -> None:
     """Waits until commands have ended; passes a signal on to each, and kills them at a second.
 
     Raises:
@@ -260,7 +268,7 @@ def shares_of_processors(commands: int) -> list[list[int]]:
     return [own[first::commands] for first in range(commands)] if len(own) >= commands else []
 
 
-def start_on(processors: Sequence[int], stage: Stage) -> subprocess.Popen[bytes]:
+def start_on(processors: Sequence[int], stage: Step) -> subprocess.Popen[bytes]:
     """Starts a command on some of the processors."""
     own = os.sched_getaffinity(0)
     os.sched_setaffinity(0, processors)  # a process begins with those of the thread that starts it
@@ -270,7 +278,7 @@ def start_on(processors: Sequence[int], stage: Stage) -> subprocess.Popen[bytes]
         os.sched_setaffinity(0, own)
 
 
-def start(stage: Stage, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+def start(stage: Step, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
     """Starts a command in a group of its own: a signal of the terminal reaches it once, from here.
 
     Args:
@@ -282,7 +290,7 @@ def start(stage: Stage, environment: Mapping[str, str]) -> subprocess.Popen[byte
     return subprocess.Popen(words, process_group=0, env=os.environ | environment, stdout=output)
 
 
-def check(stage: Stage, status: int) -> None:
+def check(stage: Step, status: int) -> None:
     """Checks that a command ended well.
 
     Raises:

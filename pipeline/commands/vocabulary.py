@@ -71,7 +71,7 @@ class Vocabulary(Stage):
             )
         elif not LEAST_IDS <= self.size <= MOST_IDS:
             raise ConfigurationError(
-                f"--size was {self.size}; give a number of at least {LEAST_IDS}, sentinels, bytes "
+                f"--size was {self.size}; give a number at least {LEAST_IDS}, sentinels, bytes "
                 f"and a piece, and at most {MOST_IDS}, where SentencePiece begins."
             )
 

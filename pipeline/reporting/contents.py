@@ -9,13 +9,12 @@ from data.languages import get
 from eval import distillation, null_comparison
 from eval.distillation import Student
 from eval.experts import SCHEMA, ExpertSharing, expert_sharing
-from eval.further_models import FurtherModel, Pruning, further_model
+from eval.further_models import MOST_MODELS, FurtherModel, Pruning, further_model
 from eval.gains import language_gains, summarise
 from eval.report.contents import ReportContents, Written
 from eval.sides import Difference, Side, common_unit
 from eval.tasks.comparison import SentenceComparison, TaskComparison
 from pipeline import artifacts
-from pipeline.arguments import Report
 from pipeline.artifacts import source_commit
 from pipeline.corpus.pages import read_funnel
 from pipeline.errors import ArtifactError
@@ -29,6 +28,7 @@ from pipeline.reporting.facts import (
     side_names,
     training_text,
 )
+from pipeline.reporting.sources import Sources
 from pipeline.reporting.tasks import task_comparisons, task_differences
 from pipeline.runs import finished
 from pipeline.runs.directory import RecordedPruning
@@ -41,35 +41,45 @@ from pipeline.runs.tasks import (
 )
 
 
-def contents(arguments: Report) -> ReportContents:
+def contents(sources: Sources, *, differences_allowed: bool) -> ReportContents:
     """Returns the report.
+
+    Args:
+        sources: what is compared.
+        differences_allowed: whether runs may differ beyond the feed-forward.
 
     Raises:
         ArtifactError: if the runs cannot be compared.
     """
     baseline, candidate = (
         [finished.read_run(directory) for directory in directories]
-        for directories in (arguments.baseline, arguments.candidate)
+        for directories in (sources.baseline, sources.candidate)
     )
-    differences = sides.differences(baseline, candidate, allowed=arguments.allow_differences)
+    differences = sides.differences(baseline, candidate, allowed=differences_allowed)
     finetuned = [
         [read_finetuned(directory) for directory in directories]
-        for directories in (arguments.baseline_tasks, arguments.candidate_tasks)
+        for directories in (sources.baseline_tasks, sources.candidate_tasks)
     ]
-    differences += task_differences(*finetuned, allowed=arguments.allow_differences)
-    check_text(arguments.corpus, arguments.tokens, candidate)
-    students = [finished.read_run(directory) for directory in arguments.student]
+    differences += task_differences(*finetuned, allowed=differences_allowed)
+    check_text(sources.corpus, sources.tokens, candidate)
+    students = [finished.read_run(directory) for directory in sources.student]
     sides.check_students(
         students,
         sides.longest(baseline)[0],
         sides.longest(candidate),
-        differences_allowed=arguments.allow_differences,
+        differences_allowed=differences_allowed,
     )
-    report = _report(arguments, baseline, candidate, students, differences)
+    report = _report(sources, baseline, candidate, students, differences)
     report = replace(
         report,
-        step_times=measured_step_times(arguments.step_times, report, (baseline, candidate)),
-        further=_further_models(arguments, report.baseline, baseline, candidate),
+        step_times=measured_step_times(sources.step_times, report, (baseline, candidate)),
+        further=_further_models(
+            sources,
+            report.baseline,
+            baseline,
+            candidate,
+            differences_allowed=differences_allowed,
+        ),
         tasks=_tasks(finetuned, (baseline, candidate)),
         sentences=_sentences(baseline, candidate),
     )
@@ -78,7 +88,7 @@ def contents(arguments: Report) -> ReportContents:
 
 
 def _report(
-    arguments: Report,
+    sources: Sources,
     baseline: Sequence[FinishedRun],
     candidate: Sequence[FinishedRun],
     students: Sequence[FinishedRun],
@@ -93,7 +103,7 @@ def _report(
         )
     longest = sides.longest(baseline), sides.longest(candidate)
     facts = run_facts(dense, longest[0], baseline), run_facts(sparse, longest[1], candidate)
-    text, training_tokens_are = training_text(arguments.tokens, longest[1])
+    text, training_tokens_are = training_text(sources.tokens, longest[1])
     unit = common_unit(dense, sparse)
     gains = language_gains(dense, sparse, text)
     return ReportContents(
@@ -102,8 +112,8 @@ def _report(
         facts=facts,
         summary=summarise(gains, dense, sparse),
         gains=gains,
-        funnel=None if arguments.corpus is None else read_funnel(arguments.corpus),
-        shared_lines=None if arguments.corpus is None else read_shared_lines(arguments.corpus),
+        funnel=None if sources.corpus is None else read_funnel(sources.corpus),
+        shared_lines=None if sources.corpus is None else read_shared_lines(sources.corpus),
         experts=_experts(sparse.name, longest[1]),
         differences=differences,
         students=_students(dense, sparse, candidate[0], students),
@@ -113,41 +123,52 @@ def _report(
             for null in null_comparison.null_comparisons(side, fact.seeds, unit)
         ),
         training_tokens_are=training_tokens_are,
-        written=_written(arguments),
+        written=_written(sources),
         bill=bill(*longest),
     )
 
 
-def _written(arguments: Report) -> Written:
+def _written(sources: Sources) -> Written:
     return Written(
         date=datetime.now(UTC).date().isoformat(),
         code_version=artifacts.code_version(),
         commit=source_commit(),
-        baseline=tuple(map(str, arguments.baseline)),
-        candidate=tuple(map(str, arguments.candidate)),
-        students=tuple(map(str, arguments.student)),
-        also=arguments.also,
-        tasks=tuple(map(str, (*arguments.baseline_tasks, *arguments.candidate_tasks))),
-        corpus=arguments.corpus,
-        tokens=arguments.tokens,
-        step_times=None if arguments.step_times is None else str(arguments.step_times),
+        baseline=tuple(map(str, sources.baseline)),
+        candidate=tuple(map(str, sources.candidate)),
+        students=tuple(map(str, sources.student)),
+        also=sources.also,
+        tasks=tuple(map(str, (*sources.baseline_tasks, *sources.candidate_tasks))),
+        corpus=sources.corpus,
+        tokens=sources.tokens,
+        step_times=None if sources.step_times is None else str(sources.step_times),
     )
 
 
 def _further_models(
-    arguments: Report,
+    sources: Sources,
     baseline: Side,
     baseline_runs: Sequence[FinishedRun],
     candidate_runs: Sequence[FinishedRun],
+    *,
+    differences_allowed: bool,
 ) -> tuple[FurtherModel, ...]:
-    """Returns the models of --also, each compared with the baseline."""
+    """Returns the models of --also, each compared with the baseline.
+
+    Raises:
+        ArtifactError: if there are too many.
+    """
+    if len(sources.models) > MOST_MODELS:
+        raise ArtifactError(
+            f"--also names {len(sources.models)} models; a report shows at most {MOST_MODELS} "
+            "beside its two sides, whose colours and marks can still be told apart."
+        )
     models = []
-    for name, directories in sides.models_by_name(arguments.also).items():
+    for name, directories in sources.models.items():
         runs = [finished.read_run(directory) for directory in directories]
         # Students and pruned runs exist at the greatest length only.
         one_length = len(sides.lengths(runs)) == 1
         compared = sides.longest(baseline_runs) if one_length else baseline_runs
-        differences = sides.differences(compared, runs, allowed=arguments.allow_differences)
+        differences = sides.differences(compared, runs, allowed=differences_allowed)
         side = sides.side(name, runs)
         models.append(
             further_model(

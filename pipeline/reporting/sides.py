@@ -27,9 +27,7 @@ from typing import Any
 
 import msgspec
 
-from data.files.paths import Address, Place, place
 from eval import losses
-from eval.further_models import MOST_MODELS
 from eval.sides import Difference, Points, Side
 from pipeline.artifacts import json_differences, json_leaves
 from pipeline.errors import ArtifactError
@@ -41,7 +39,6 @@ FREE = {"name", "seed", "mesh", "remat", "accumulate", "logits_mib"}
 FREE |= {"evaluate_every", "checkpoint_every", "log_every", "keep_every"}
 _DISTILLATION = "distillation"  # the part of a recipe that only a student has
 _TEACHER = "teacher"  # the input that only a student has
-LONGEST_NAME = 40  # characters of a model's name
 
 
 def side(name: str, runs: Sequence[FinishedRun]) -> Side:
@@ -415,51 +412,6 @@ def _is_teacher(run: FinishedRun, recorded: RecordedTeacher) -> bool:
         and run.about.parameters == recorded.parameters
         and recorded.step in (0, run.last_step)
     )
-
-
-def models_by_name(also: Sequence[str]) -> dict[str, list[Place]]:
-    """Returns the runs of each model; words of one name are seeds of one model.
-
-    Raises:
-        ArtifactError: if a word is not NAME=RUN, or there are too many models.
-    """
-    models: dict[str, list[Place]] = {}
-    for word in also:
-        name, separator, run = word.partition("=")
-        if not (separator and run and 0 < len(name.strip()) <= LONGEST_NAME) or "/" in name:
-            raise ArtifactError(
-                f"--also was given {word!r}; write NAME=RUN, with a name of at most {LONGEST_NAME} "
-                "characters and no slash."
-            )
-        models.setdefault(name.strip(), []).append(place(run))
-    if len(models) > MOST_MODELS:
-        raise ArtifactError(
-            f"--also names {len(models)} models; a report shows at most {MOST_MODELS} beside its "
-            "two sides, whose colours and marks can still be told apart."
-        )
-    return models
-
-
-def check_named_once(also: Sequence[str], sides: set[str]) -> None:
-    """Checks that no run is named twice, or is of a side already.
-
-    Args:
-        also: words of --also.
-        sides: directories of both sides, as `identity` has them.
-
-    Raises:
-        ArtifactError: if one is.
-    """
-    runs = [identity(run) for directories in models_by_name(also).values() for run in directories]
-    if twice := [run for run in dict.fromkeys(runs) if runs.count(run) > 1 or run in sides]:
-        raise ArtifactError(
-            f"--also names {', '.join(twice)}, which is named already; name each run once."
-        )
-
-
-def identity(run: Place) -> str:
-    """Returns the one name of a run, whose directory may be named in several ways."""
-    return run if isinstance(run, Address) else str(run.resolve())
 
 
 def check_names(models: Sequence[Side]) -> None:

@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from data.tokens.blocks import TokenBlocks  # Arrow takes a second to load
 
 RECIPE = "recipe.json"
+TRAINED = ("pretrain", "distill", "finetune")  # stages that train a run
 CHANGES = "changes.json"
 BEST = "best.json"
 FOLDER = "evaluation"
@@ -566,3 +567,20 @@ def check_same_vocabulary(directory: Place, blocks: "TokenBlocks") -> None:
             "with it (`mswitch tokenize --corpus CORPUS --vocabulary VOCABULARY --out TOKENS`), "
             "and name the new tokens."
         )
+
+
+def described_by(directory: Place) -> str:
+    """Returns the name of the file that describes an artifact: of an unfinished run, its claim.
+
+    Raises:
+        ArtifactError: if the directory holds neither a finished artifact nor a run.
+    """
+    if is_finished(directory):
+        return MANIFEST
+    head = head_in(directory)
+    if head and head.stage in TRAINED and exists(directory / RECIPE):
+        return CLAIM
+    raise ArtifactError(
+        f"An artifact was expected in {directory}, which {held_instead(directory)}; name a "
+        "directory that a stage has finished, or a run that trains."
+    )

@@ -44,7 +44,7 @@ def filling(
     _, trainer = load_run(run)
     return Job(
         partial(_intent, run, inputs, length),
-        lambda: show_filled(run, text, generated(run, trainer, inputs, length, sampling, seed)),
+        lambda: show_filled(run, text, generate_text(run, trainer, inputs, length, sampling, seed)),
     )
 
 
@@ -58,7 +58,7 @@ def _intent(run: Place, inputs: np.ndarray, length: int) -> Intent:
     )
 
 
-def generated(
+def generate_text(
     run: Place, trainer: Trainer, inputs: np.ndarray, length: int, sampling: Sampling, seed: int
 ) -> str:
     """Returns the generated text, on every host: each gap's sentinel, then its filling."""

@@ -24,15 +24,16 @@ from values import json_lines_values, json_values, parquet_of, plain_table, yaml
 from data.corpus_manifest import CorpusManifest
 from data.curation.thresholds import Thresholds
 from data.tokens.manifest import TokenManifest
-from pipeline.arguments import Clean, Inspect
+from pipeline.arguments import Clean
 from pipeline.artifacts import read_manifest
-from pipeline.commands.inspect import inspect_to, json_of
 from pipeline.corpus import pages
 from pipeline.corpus.counts import total
 from pipeline.corpus.job import VERSION, base_of
 from pipeline.corpus.onto.verdicts import GrowthFiles, digest_of_languages
 from pipeline.corpus.request import cleaning_request, intent_of
 from pipeline.curation.score import SCORES
+from pipeline.fields import CacheOptions
+from pipeline.inspection import inspect, json_of
 from pipeline.recipe.named import requested_recipe, switch_demo
 from pipeline.recipe.recipe import recipe_to_json
 from pipeline.runs.finished import read_run
@@ -129,7 +130,7 @@ def inspected(
 
     def read(path: Path) -> Read:
         top, printed = directory_of(path, file, others()), io.StringIO()
-        inspect_to(Terminal(file=printed), Inspect(directory=str(top)))
+        inspect(str(top), Terminal(file=printed), CacheOptions())
         return Read(len(printed.getvalue()) + len(json.dumps(json_of(str(top)))), False)
 
     folder = name.replace(" ", "-")
@@ -171,7 +172,7 @@ def with_its_digest(path: Path) -> Read:
         head("time", sha256=tables_and_weights.digest(path))
     )
     printed = io.StringIO()
-    inspect_to(Terminal(file=printed), Inspect(directory=str(path.parent)))
+    inspect(str(path.parent), Terminal(file=printed), CacheOptions())
     return Read(len(printed.getvalue()), False)
 
 

@@ -21,8 +21,7 @@ from data.files.json_files import write_json
 from data.languages import all_languages
 from data.tokens.manifest import COUNTS
 from pipeline import artifacts
-from pipeline.arguments import Report
-from pipeline.commands import report
+from pipeline.commands.report import Report
 
 DIGEST = "0" * 64
 STEPS = [0, *range(100, 1101, 100)]
@@ -42,16 +41,14 @@ def write_report(root: Path) -> Path:
         for n in (0, 1)
     )
     write_routing(sparse[0], experts=8)
-    report.run(
-        Report(
-            baseline=tuple(write_run(root / f"dense{n}", experts=None, seed=n) for n in (0, 1)),
-            candidate=sparse,
-            student=students,
-            corpus=str(write_corpus(root / "corpus")),
-            tokens=str(write_tokens(root / "tokens", root / "corpus")),
-            out=root / "out",
-        )
-    )
+    Report(
+        baseline=tuple(write_run(root / f"dense{n}", experts=None, seed=n) for n in (0, 1)),
+        candidate=sparse,
+        student=students,
+        corpus=str(write_corpus(root / "corpus")),
+        tokens=str(write_tokens(root / "tokens", root / "corpus")),
+        out=root / "out",
+    ).execute()
     return root
 
 

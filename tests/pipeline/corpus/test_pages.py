@@ -11,11 +11,10 @@ from data.corpus_manifest import LanguagePages
 from data.reading.page import REJECTED, WRITTEN
 from eval.funnel import SAMPLES_PER_REASON
 from pipeline import artifacts
-from pipeline.arguments import Inspect
-from pipeline.commands import inspect
-from pipeline.commands.inspect import beginning
+from pipeline.commands.inspect import Inspect
 from pipeline.corpus.pages import read_funnel, sample_languages
 from pipeline.errors import ArtifactError
+from pipeline.inspection import beginning
 
 TERMINAL = "\x1b]0;owned\x07\x1b[2J[bold]menu[/bold] [/] \u202e\r\n\u0085more"
 
@@ -86,7 +85,7 @@ def test_reasons_without_pages_have_no_sample_languages():
 
 def test_inspection_prints_the_funnel_and_no_control_characters(corpus, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "160")
-    inspect.run(Inspect(directory=str(corpus)))
+    Inspect(directory=str(corpus)).execute()
     printed = capsys.readouterr().out
     assert "7,034 pages were read, 21 were kept (0.3%), 0 of them held out" in printed
     rows = {line.split()[1]: line for line in printed.splitlines() if line.startswith("│")}
@@ -110,4 +109,4 @@ def test_row_counts_unlike_the_manifest_are_found(tmp_path, kind):
     path = next((corpus / kind / "sw").glob("*.parquet"))
     pq.write_table(pq.read_table(path).slice(1), path)
     with pytest.raises(ArtifactError, match=f"{kind}/sw holds . rows and the manifest records"):
-        inspect.run(Inspect(directory=str(corpus)))
+        Inspect(directory=str(corpus)).execute()

@@ -12,14 +12,16 @@ from typing import Any
 import pytest
 
 from data.files.json_files import read_json, write_json
-from pipeline.arguments import Evaluate, ExportHf, Inspect, Prune, Report
 from pipeline.artifacts import claim, finish
-from pipeline.command import Command, check_fields
-from pipeline.commands import inspect
+from pipeline.command import check_fields
+from pipeline.commands.evaluate import Evaluate
+from pipeline.commands.export_hf import ExportHf
 from pipeline.commands.fill import Fill
+from pipeline.commands.inspect import Inspect
 from pipeline.commands.pretrain import Pretrain
+from pipeline.commands.prune import Prune
+from pipeline.commands.report import Report
 from pipeline.errors import ArtifactError
-from pipeline.first_checks import check_first
 from pipeline.recipe import named
 from pipeline.recipe.overrides import override
 from pipeline.recipe.recipe import FREE, recipe_to_json
@@ -85,26 +87,23 @@ def test_a_kill_before_a_recorded_change_is_described_is_no_edit(tmp_path):
         find_run(run)
 
 
-def checked(command: object) -> None:
-    check = check_fields if isinstance(command, Command) else check_first
-    check(command)
-
-
 def asked_of(run: Path, tokens: Path) -> dict[str, Callable[[], object]]:
     """Returns calls of commands that read a run, or go on with it."""
     out = run.with_name("out")
     first = {
         "fill": Fill(text="a <extra_id_0>", run=run),
         "evaluate": Evaluate(run=run, tokens="none"),
-        "report": Report(baseline=(run,), candidate=(run.with_name("other"),), out=out),
         "export-hf": ExportHf(run=run, out=out),
         "prune": Prune(run=run, languages=("sw",), keep=0.5, out=out),
     }
     again = Pretrain(
         recipe="switch-demo", tokens=str(tokens), out=run, overrides=("model.vocabulary_rows=384",)
     )
-    return {name: lambda command=command: checked(command) for name, command in first.items()} | {
-        "inspect": lambda: inspect.run(Inspect(directory=str(run))),
+    return {
+        name: lambda command=command: check_fields(command) for name, command in first.items()
+    } | {
+        "report": Report(baseline=(run,), candidate=(run.with_name("other"),), out=out).execute,
+        "inspect": lambda: Inspect(directory=str(run)).execute(),
         "pretrain": again.execute,
         "pretrain --dry-run": replace(again, dry_run=True).execute,
     }

@@ -35,7 +35,7 @@ def test_a_small_corpus_is_told_a_size_that_fits_and_a_sample_with_all_of_its_te
     asked = replace(asked, out=tmp_path / "vocabulary")
     read = []
     monkeypatch.setattr(vocabulary, "train", lambda lines, *_: read.extend(lines))
-    with pytest.raises(TypeError):  # what is trained is no model
+    with pytest.raises(TypeError):  # no model comes of it
         asked.execute()
     monkeypatch.undo()
     lines = Counter(read)

@@ -20,10 +20,11 @@ from data.errors import DataError
 from data.files import stores
 from data.reading.page import Page
 from data.rules import rule_sets
-from pipeline.arguments import Clean, Inspect
+from pipeline.arguments import Clean
 from pipeline.artifacts import Claim, claim, look
 from pipeline.beam.options import pipeline_options
-from pipeline.commands import clean, inspect
+from pipeline.commands import clean
+from pipeline.commands.inspect import Inspect
 from pipeline.corpus import job as new_job
 from pipeline.corpus import submission
 from pipeline.corpus.read import READERS, input_files
@@ -292,7 +293,7 @@ def test_of_declared_pages_only_those_that_were_asked_for_are_worked_on(
     written = {path.parent.name for path in out.rglob("*.parquet")}
     assert written == {"sw", "iw"}
     capsys.readouterr()
-    inspect.run(Inspect(directory=str(out)))
+    Inspect(directory=str(out)).execute()
     said = " ".join(capsys.readouterr().out.split())
     assert "2 pages of 2 languages were not asked for, and are in no file" in said
 
@@ -477,7 +478,7 @@ def test_of_many_broken_records_of_one_reason_each_keeps_its_place(tmp_path):
     ]
     assert set(table["reason"].to_pylist()) == {reason}
     assert all(table["detail"].to_pylist())
-    inspect.run(Inspect(directory=str(tmp_path / "out")))
+    Inspect(directory=str(tmp_path / "out")).execute()
     pq.write_table(table.slice(1), tmp_path / "out" / "broken" / "records.parquet")
     with pytest.raises(ArtifactError, match=r"broken/records\.parquet is missing or differs"):
-        inspect.run(Inspect(directory=str(tmp_path / "out")))
+        Inspect(directory=str(tmp_path / "out")).execute()

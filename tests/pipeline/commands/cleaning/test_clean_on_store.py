@@ -15,10 +15,11 @@ from data.demo import member_of, shipped_pages
 from data.errors import DataError
 from data.files import paths, stores
 from data.files.paths import open_ranges
-from pipeline.arguments import Clean, Estimate, Inspect
+from pipeline.arguments import Clean, Estimate
 from pipeline.beam import workspace
 from pipeline.beam.workspace import Workspace
-from pipeline.commands import clean, estimate, inspect, vocabulary
+from pipeline.commands import clean, estimate, vocabulary
+from pipeline.commands.inspect import Inspect
 from pipeline.commands.vocabulary import Vocabulary
 from pipeline.corpus import job
 from pipeline.corpus.pages import read_funnel
@@ -213,7 +214,7 @@ def test_later_stages_read_a_corpus_where_it_lies(store, tmp_path, capsys, monke
     for name, corpus in (("here", here), ("there", there)):
         asked = {"size": 500, "character_coverage": 0.99, "sample_characters": 20_000}
         vocabulary.run(Vocabulary(corpus=(corpus,), out=tmp_path / f"vocabulary-{name}", **asked))
-        inspect.run(Inspect(directory=corpus))
+        Inspect(directory=corpus).execute()
     assert contents(tmp_path / "vocabulary-here") == contents(tmp_path / "vocabulary-there")
     first, second = capsys.readouterr().out.split("clean, schema")[1:]
     assert first == second
@@ -228,7 +229,7 @@ def test_later_stages_read_a_corpus_where_it_lies(store, tmp_path, capsys, monke
 def test_what_is_no_corpus_at_an_address_is_one_sentence(store, tmp_path):
     for corpus, said in (("none", "does not exist"), ("raw", "holds no manifest.json")):
         with pytest.raises(ValueError, match=f"An artifact was expected .* {said}"):
-            inspect.run(Inspect(directory=f"store://bucket/{corpus}"))
+            Inspect(directory=f"store://bucket/{corpus}").execute()
         asked = Vocabulary(corpus=(f"store://bucket/{corpus}",), size=400, out=tmp_path / "v")
         with pytest.raises(ValueError, match=said):
             vocabulary.run(asked)

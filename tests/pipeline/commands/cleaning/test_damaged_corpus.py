@@ -13,9 +13,10 @@ from small_corpora import texts_of, write_corpus
 
 from data.errors import DataError
 from data.files.digests import digest_of_contents
-from pipeline.arguments import Clean, Inspect, Score, Select, Withdraw
+from pipeline.arguments import Clean, Score, Select, Withdraw
 from pipeline.artifacts import MANIFEST
-from pipeline.commands import clean, inspect, score, select, withdraw
+from pipeline.commands import clean, score, select, withdraw
+from pipeline.commands.inspect import Inspect
 from pipeline.errors import ArtifactError
 from pipeline.tokens.write import _tokenize
 
@@ -50,7 +51,7 @@ def commands(at: Path) -> dict[str, Callable[[], object]]:
     asked = replace(chosen, robots=(str(at / "robots.jsonl"),), out=str(at / "asked"))
     listed = Withdraw(corpus=corpus, sites=(str(at / "list.txt"),), reason="a request")
     return {
-        "inspect": lambda: inspect.run(Inspect(directory=corpus)),
+        "inspect": lambda: Inspect(directory=corpus).execute(),
         "score": lambda: score.run(Score(corpus=corpus, out=str(at / "rescored"))),
         "select": lambda: select.run(chosen),
         "select by robots.txt": lambda: select.run(asked),

@@ -13,8 +13,7 @@ from synthetic_runs import STEPS, write_corpus, write_routing, write_run, write_
 from synthetic_tasks import CODES, write_both_sides
 
 from data.languages import all_languages
-from pipeline.arguments import Report
-from pipeline.commands import report
+from pipeline.commands.report import Report
 
 FIRST = "document.querySelector('#language-table tbody tr:not([hidden]) th').textContent.trim()"
 OPEN = "[...document.querySelectorAll('{}')].filter((one) => !one.closest('details:not([open])'))"
@@ -84,21 +83,19 @@ def four_models(finished, tmp_path_factory) -> Path:
         write_run(root / f"wide{seed}", experts=None, seed=seed, gain=0.5, parameters=3_456_789)
         for seed in (0, 1)
     ]
-    report.run(
-        Report(
-            baseline=(dense, finished / "dense1"),
-            candidate=(switch, finished / "switch1"),
-            also=(
-                *(f"a wider mT5={one}" for one in wide),
-                f"small={write_run(root / 'small', experts=None, gain=-0.2)}",
-            ),
-            baseline_tasks=baseline_tasks,
-            candidate_tasks=candidate_tasks,
-            tokens=str(finished / "tokens"),
-            corpus=str(finished / "corpus"),
-            out=root / "out",
-        )
-    )
+    Report(
+        baseline=(dense, finished / "dense1"),
+        candidate=(switch, finished / "switch1"),
+        also=(
+            *(f"a wider mT5={one}" for one in wide),
+            f"small={write_run(root / 'small', experts=None, gain=-0.2)}",
+        ),
+        baseline_tasks=baseline_tasks,
+        candidate_tasks=candidate_tasks,
+        tokens=str(finished / "tokens"),
+        corpus=str(finished / "corpus"),
+        out=root / "out",
+    ).execute()
     return root / "out/index.html"
 
 
@@ -275,15 +272,13 @@ def test_one_language_and_one_run_per_side_are_enough(browser, tmp_path, monkeyp
             write_run(root / "s", experts=8, gain=gain),
         ]
         write_routing(runs[1], experts=8)
-        report.run(
-            Report(
-                baseline=(runs[0],),
-                candidate=(runs[1],),
-                corpus=str(write_corpus(root / "corpus")),
-                tokens=str(write_tokens(root / "tokens", root / "corpus")),
-                out=root / "out",
-            )
-        )
+        Report(
+            baseline=(runs[0],),
+            candidate=(runs[1],),
+            corpus=str(write_corpus(root / "corpus")),
+            tokens=str(write_tokens(root / "tokens", root / "corpus")),
+            out=root / "out",
+        ).execute()
         browser.open(root / "out/index.html", width=1280)
         caption = browser.evaluate("document.getElementById('curve-text').textContent")
         assert ("T5 reaches Switch’s" in caption) == (gain < 0)

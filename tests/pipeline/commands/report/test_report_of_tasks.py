@@ -16,9 +16,8 @@ from synthetic_tasks import CODES, STEP, write_both_sides, write_finetuned, writ
 from vl_convert import vegalite_to_vega
 
 from eval.report.html import specs
-from pipeline.arguments import Report
 from pipeline.artifacts import digest_of_manifest
-from pipeline.commands import report
+from pipeline.commands.report import Report
 from pipeline.errors import ArtifactError
 from pipeline.reporting.tasks import task_comparisons
 from pipeline.runs.tasks import read_finetuned
@@ -49,7 +48,7 @@ def made(tmp_path_factory):
         candidate_tasks=candidate,
         out=root / "out",
     )
-    report.run(arguments)
+    arguments.execute()
     return arguments
 
 
@@ -188,5 +187,5 @@ def test_both_sides_are_needed_and_each_run_once(made, tmp_path):
         (made.baseline_tasks, "--baseline-tasks and --candidate-tasks both name"),
     ):
         with pytest.raises(ArtifactError, match=message):
-            report.run(replace(asked, candidate_tasks=changed))
+            replace(asked, candidate_tasks=changed).execute()
     assert not asked.out.exists()

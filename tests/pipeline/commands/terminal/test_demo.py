@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.commands import demo
-from pipeline.commands.demo import Stage, run_side_by_side
+from pipeline.commands.demo import Step, run_side_by_side
 from pipeline.errors import ArtifactError
 
 # Writes its processors, and waits for the file of the other one.
@@ -32,7 +32,7 @@ def test_both_run_at_once_on_processors_of_their_own(tmp_path, monkeypatch):
     monkeypatch.setattr(demo, "PROGRAM", (sys.executable, "-c", MEETS))
     names = [str(tmp_path / name) for name in ("one", "other")]
     before = os.sched_getaffinity(0)
-    run_side_by_side([Stage("one", names), Stage("other", names[::-1])])
+    run_side_by_side([Step("one", names), Step("other", names[::-1])])
     found = [(tmp_path / name).read_text().split() for name in ("one", "other")]
     assert [words[-1] for words in found] == ["cpu", "cpu"]
     processors = [set(map(int, words[:-1])) for words in found]
@@ -61,7 +61,7 @@ from pathlib import Path
 from pipeline import cli
 from pipeline.commands import demo
 demo.PROGRAM = (sys.executable, "-c", {hears!r})
-stages = [demo.Stage(name, [name]) for name in {names!r}]
+stages = [demo.Step(name, [name]) for name in {names!r}]
 demo.commands = lambda out: [tuple(stages)]
 demo.write_archive = lambda out: None
 cli.main(["demo", "--out", {out!r}])
@@ -91,7 +91,7 @@ def test_a_command_that_fails_is_named(monkeypatch, side_by_side):
     if not side_by_side:
         monkeypatch.setattr(demo, "shares_of_processors", lambda _: [])
     with pytest.raises(ArtifactError, match=r"stopped at `mswitch pretrain` \(exit status 3\)"):
-        run_side_by_side([Stage("fine", ["tokenize"]), Stage("fails", ["pretrain"])])
+        run_side_by_side([Step("fine", ["tokenize"]), Step("fails", ["pretrain"])])
 
 
 def test_runs_of_one_entry_are_the_two_networks(tmp_path):

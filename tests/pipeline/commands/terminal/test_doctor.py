@@ -5,8 +5,8 @@ import pytest
 from packaging.requirements import Requirement
 
 from pipeline import cli
-from pipeline.commands import doctor
-from pipeline.commands.doctor import Finding
+from pipeline import machine as doctor
+from pipeline.machine import Finding
 from pipeline.recipe import fits
 
 

@@ -20,7 +20,7 @@ from pipeline.recipe.named import get
 from pipeline.recipe.overrides import override
 
 ROOT = Path(__file__).parents[4]
-PAGES = ("README.md", "docs/commands.md", "docs/launch.md")
+PAGES = ("docs/first-runs.md", "docs/commands.md", "docs/launch.md")
 # Not of simulated devices, which need no hardware.
 COMMAND = re.compile(r"(?<!device_count=4 )mswitch pretrain --recipe (\S+)[^\n]*? --set ([^-\n]*)")
 # How pages name hardware: a topology; a pod by its number of cores, two per chip; nodes of GPUs.

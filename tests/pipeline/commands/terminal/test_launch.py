@@ -75,8 +75,8 @@ def test_every_documented_option_exists_in_beam(runner):
 
 def documented_training() -> Iterator[tuple[str, list[str]]]:
     """Yields recipe and settings of every documented run that names a mesh."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    for line in (readme + LAUNCH).replace("\\\n", " ").split("\n"):
+    first = (ROOT / "docs/first-runs.md").read_text(encoding="utf-8")
+    for line in (first + LAUNCH).replace("\\\n", " ").split("\n"):
         recipe = re.search(r"mswitch (?:pretrain|distill) .*--recipe (\S+)", line)
         settings = re.findall(r"mesh\.\w+=\d+", line)
         if recipe and settings:

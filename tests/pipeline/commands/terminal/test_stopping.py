@@ -69,12 +69,20 @@ def test_an_import_that_swallows_the_interruption_does_not_let_the_command_begin
     code = HEARD + (
         "import os, sys, time\n"
         "from pipeline import cli\n"
+        "from pipeline.command import Stage\n"
+        "from pipeline.commands.recipes import Recipes\n"
+        "from pipeline.stage import Job\n"
         "class Interrupts:\n"
         "    def find_spec(self, name, *_):\n"
-        "        if name != 'pipeline.commands.recipes': return\n"
+        "        if name != 'pipeline.recipe.tables': return\n"
         "        try: os.kill(os.getpid(), 2); time.sleep(99)\n"
         "        except BaseException: pass\n"
         "sys.meta_path.insert(0, Interrupts())\n"
+        "class Imports(Stage):\n"
+        "    def jobs(self):\n"
+        "        import pipeline.recipe.tables\n"
+        "        yield Job(None, lambda: print('begins'))\n"
+        "Recipes.work = lambda _: Imports().work()\n"
         "cli.main(['recipes'])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

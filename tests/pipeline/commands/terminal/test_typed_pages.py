@@ -29,6 +29,14 @@ def test_the_way_of_own_text_leads_to_a_report():
             assert named.get(command.recipe).model.vocabulary_rows == 0
 
 
+def test_the_readme_has_the_same_way_with_a_size_of_its_own():
+    numbers = re.compile("--size (SIZE --sample-characters CHARACTERS|2048)")
+    of_readme = commands(Part("README.md", lambda _: None, "## Your own text"))
+    assert [numbers.sub("", one) for one in of_readme] == [
+        numbers.sub("", one) for one in TYPED["own-text"]
+    ]
+
+
 @pytest.mark.parametrize("page", sorted(typed_pages.PAGES))
 def test_every_command_of_a_page_is_typed_or_has_a_reason(page):
     every = [one for one in commands(Part(page, lambda _: None)) if not reason_not_typed(one)]

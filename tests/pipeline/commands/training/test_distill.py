@@ -28,8 +28,8 @@ from data.tokens.blocks import TokenBlocks
 from data.tokens.manifest import TokenManifest
 from model.config import DistillationConfig
 from pipeline import cli
-from pipeline.arguments import ExportHf, ImportHf
-from pipeline.commands import export_hf, import_hf
+from pipeline.commands.export_hf import ExportHf
+from pipeline.commands.import_hf import ImportHf
 from pipeline.errors import PREEMPTED_STATUS, ArtifactError
 from pipeline.recipe import named as recipes
 from pipeline.recipe.overrides import override
@@ -163,8 +163,8 @@ def test_a_student_goes_to_transformers_and_back(whole, tmp_path):
     """It is a dense mT5: exported, imported and exported again, the file has the same bytes."""
     for source, out in ((whole, tmp_path / "one"), (tmp_path / "run", tmp_path / "two")):
         if out.name == "two":
-            import_hf.run(ImportHf(directory=tmp_path / "one", out=source, inputs=64))
-        export_hf.run(ExportHf(run=source, out=out))
+            ImportHf(directory=tmp_path / "one", out=source, inputs=64).execute()
+        ExportHf(run=source, out=out).execute()
     config = json.loads((tmp_path / "one/config.json").read_text())
     assert config["model_type"] == "mt5"
     one, two = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("one", "two"))

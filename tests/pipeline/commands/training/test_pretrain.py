@@ -25,8 +25,7 @@ from training_runs import (
 )
 
 from pipeline import cli
-from pipeline.arguments import Evaluate
-from pipeline.commands import evaluate
+from pipeline.commands.evaluate import Evaluate
 from pipeline.commands.fill import Fill
 from pipeline.commands.pretrain import Pretrain
 from pipeline.errors import PREEMPTED_STATUS, Preempted
@@ -144,7 +143,7 @@ def test_a_run_of_eight_devices_is_read_on_others(
     run, here = tmp_path / "run", jax.devices()[:devices]
     shutil.copytree(pretrained, run)
     monkeypatch.setattr(jax, "devices", lambda: here)
-    evaluate.run(Evaluate(run=run, tokens=str(tokens)))
+    Evaluate(run=run, tokens=str(tokens)).execute()
     path = f"evaluation/step={STEPS}.parquet"
     read, trained = (pq.read_table(one / path) for one in (run, pretrained))
     assert read["url"].equals(trained["url"])
