@@ -47,13 +47,14 @@ from model.decoding.generation import never_dropping
 from model.sharding.layouts import by_path
 from model.trainer import Trainer
 from model.transformer import Transformer
-from pipeline.commands.prune import refit_batches, trainer_of_one_device
 from pipeline.fields import CacheOptions
 from pipeline.hardware.batches import to_devices
 from pipeline.recipe.recipe import Recipe
 from pipeline.runs.directory import find_run
 from pipeline.runs.opened_run import recipe_of, restore
 from pipeline.tokens.opened_blocks import open_blocks
+from pipeline.training.kept_experts import refit_batches
+from pipeline.training.pruning import trainer_of_one_device
 
 SHARES = (0.25, 0.5, 0.8)
 ALLOWED_NATS = 0.02

@@ -38,8 +38,8 @@ from model.decoding.generation import cached_decoder, generate
 from model.hugging_face import modeling_mswitch
 from model.hugging_face.config import export_config
 from model.hugging_face.weights import exported_shapes
-from pipeline.arguments import ExportHf, ImportHf
-from pipeline.commands import export_hf, import_hf
+from pipeline.commands.export_hf import ExportHf
+from pipeline.commands.import_hf import ImportHf
 from pipeline.recipe import named
 from pipeline.recipe.recipe import with_rows
 from pipeline.runs.gaps import encode_with_gaps
@@ -182,8 +182,8 @@ def compare(case: str, folder: Path, model: bytes) -> bool:
     """Imports and exports one case; returns whether nothing changed."""
     first, run, second = folder / f"{case}-theirs", folder / f"{case}-run", folder / case
     theirs = theirs_on_disk(case, first, model)
-    import_hf.run(ImportHf(directory=first, out=run, inputs=cases.SOURCE))
-    export_hf.run(ExportHf(run=run, out=second))
+    ImportHf(directory=first, out=run, inputs=cases.SOURCE).execute()
+    ExportHf(run=run, out=second).execute()
     silent = TestCase().assertNoLogs("transformers", "WARNING")
     with silent if case != "mt5" else contextlib.nullcontext():
         back = transformers.AutoModelForSeq2SeqLM.from_pretrained(second, trust_remote_code=True)

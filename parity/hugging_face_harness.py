@@ -27,8 +27,7 @@ from hugging_face_predictions import DATA, SENTENCES, TOLERANCE, ours, random_ru
 
 from data.tasks.description import Task
 from data.tasks.examples import TaskExample
-from pipeline.arguments import ExportHf
-from pipeline.commands import export_hf
+from pipeline.commands.export_hf import ExportHf
 from pipeline.runs.directory import find_run
 from pipeline.runs.opened_run import recipe_of
 
@@ -57,7 +56,7 @@ def compare(run: Path, task: Task, examples: list[TaskExample], folder: Path) ->
     answers, inputs, _ = ours(run, None, task, examples)
     whole = np.flatnonzero(inputs[:, -1] == 0)
     folder.mkdir()
-    export_hf.run(ExportHf(run=run, out=folder / "exported"))
+    ExportHf(run=run, out=folder / "exported").execute()
     found = by_the_harness(folder, task, [examples[place] for place in whole])
     expected = -answers.label_nats[whole]
     chosen = expected.argmax(axis=1)

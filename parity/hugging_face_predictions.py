@@ -30,8 +30,8 @@ from data.examples.task_examples import cut_ids, padded_rows
 from data.tasks.description import Task, find_task
 from data.tasks.examples import TaskExample, read_task
 from data.tokens.tokenizer import EOS, MODEL_FILE, Tokenizer, load
-from pipeline.arguments import ExportHf, ImportHf
-from pipeline.commands import export_hf, import_hf
+from pipeline.commands.export_hf import ExportHf
+from pipeline.commands.import_hf import ImportHf
 from pipeline.runs.opened_run import load_run, restore
 from pipeline.training.tasks.predictor import ExampleAnswers, Predictor
 
@@ -130,7 +130,7 @@ def compare(
 ) -> bool:
     """Prints how many answers of a run are the same in Transformers; returns whether all are."""
     directory = folder / f"{run.name}-exported"
-    export_hf.run(ExportHf(run=run, out=directory, step=step))
+    ExportHf(run=run, out=directory, step=step).execute()
     found, inputs, labels = ours(run, step, task, examples)
     expected = theirs(directory, load(run / MODEL_FILE), inputs, labels)
     chosen = expected.label_nats.argmin(axis=1)
@@ -152,7 +152,7 @@ def random_runs(folder: Path) -> Iterator[Path]:
     for case in CASES:
         theirs_on_disk(case, folder / f"{case}-theirs", model)
         run = folder / case
-        import_hf.run(ImportHf(directory=folder / f"{case}-theirs", out=run, inputs=cases.SOURCE))
+        ImportHf(directory=folder / f"{case}-theirs", out=run, inputs=cases.SOURCE).execute()
         yield run
 
 

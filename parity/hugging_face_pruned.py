@@ -22,8 +22,9 @@ from eval.experts import Usage, routing_columns
 from model.batch import Batch, Call
 from model.decoding.generation import never_dropping
 from model.transformer import Transformer
-from pipeline.arguments import ExportHf, ImportHf, Prune
-from pipeline.commands import export_hf, import_hf, prune
+from pipeline.commands.export_hf import ExportHf
+from pipeline.commands.import_hf import ImportHf
+from pipeline.commands.prune import Prune
 from pipeline.runs.finished import Evaluation, write_evaluation
 from pipeline.runs.opened_run import load_run, restore
 
@@ -85,10 +86,10 @@ def compare(case: str, folder: Path, model: bytes, *, merge: bool) -> bool:
         folder / f"{name}-{part}" for part in ("theirs", "run", "pruned", "exported")
     )
     theirs_on_disk(case, theirs, model)
-    import_hf.run(ImportHf(directory=theirs, out=run, inputs=cases.SOURCE))
+    ImportHf(directory=theirs, out=run, inputs=cases.SOURCE).execute()
     write_routing(run)
-    prune.run(Prune(run=run, languages=("sw,yo",), keep=0.5, merge=merge, out=pruned))
-    export_hf.run(ExportHf(run=pruned, out=exported))
+    Prune(run=run, languages=("sw,yo",), keep=0.5, merge=merge, out=pruned).execute()
+    ExportHf(run=pruned, out=exported).execute()
     rows = cases.rows()
     found, expected, whole = (
         our_logits(pruned, rows),

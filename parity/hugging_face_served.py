@@ -31,8 +31,9 @@ import torch
 import transformers
 
 from data.tokens.tokenizer import MODEL_FILE, Tokenizer, load
-from pipeline.arguments import CacheOptions, ExportHf, Prune
-from pipeline.commands import export_hf, prune
+from pipeline.commands.export_hf import ExportHf
+from pipeline.commands.prune import Prune
+from pipeline.fields import CacheOptions
 from pipeline.tokens.opened_blocks import open_blocks
 
 ROOT = Path(__file__).parents[1]
@@ -67,9 +68,9 @@ def programs() -> list[str]:
 def made(demo: Path, folder: Path) -> Served:
     """Trims, exports and converts the dense run, by the document's lines."""
     dense, small = demo / "mt5", folder / "small"
-    prune.run(Prune(run=dense, languages=LANGUAGES, trim=1, tokens=str(demo / "tokens"), out=small))
+    Prune(run=dense, languages=LANGUAGES, trim=1, tokens=str(demo / "tokens"), out=small).execute()
     for run, name in ((small, "exported"), (dense, "padded/exported")):
-        export_hf.run(ExportHf(run=run, out=folder / name))
+        ExportHf(run=run, out=folder / name).execute()
         converted((folder / name).parent, "float32")
         (folder / name).with_name("served").rename((folder / name).with_name("float32"))
     converted(folder, "int8")
@@ -188,7 +189,7 @@ def one_name_each(folder: Path) -> bool:
 
 def print_speed(served: Served, switch: Path, rows: list[list[int]]) -> None:
     """Prints tokens per second of one thread, all texts as long as they may be, one at a time."""
-    export_hf.run(ExportHf(run=switch, out=served.folder / "switch"))
+    ExportHf(run=switch, out=served.folder / "switch").execute()
     sparse = transformers.AutoModelForSeq2SeqLM.from_pretrained(
         served.folder / "switch", trust_remote_code=True
     ).eval()

@@ -15,8 +15,10 @@ import transformers
 from hugging_face_files import written, written_by_ours
 
 from data.examples.loader import batches
-from pipeline.arguments import CacheOptions, Distill, ExportHf, Pretrain
-from pipeline.commands import distill, export_hf, pretrain
+from pipeline.commands.distill import Distill
+from pipeline.commands.export_hf import ExportHf
+from pipeline.commands.pretrain import Pretrain
+from pipeline.fields import CacheOptions
 from pipeline.runs.opened_run import load_run
 from pipeline.tokens.opened_blocks import open_blocks
 from pipeline.training.run import make_examples
@@ -40,15 +42,13 @@ def windows(run: Path) -> np.ndarray:
 def upcycled(out: Path) -> Path:
     """Returns a Switch that went on where the demo's dense run ended."""
     steps = DENSE_STEPS + SPARSE_STEPS
-    pretrain.run(
-        Pretrain(
-            recipe="switch-demo",
-            tokens=str(DEMO / "tokens"),
-            upcycle=DEMO / "mt5",
-            out=out,
-            overrides=tuple(f"{of}={steps}" for of in EVERY),
-        )
-    )
+    Pretrain(
+        recipe="switch-demo",
+        tokens=str(DEMO / "tokens"),
+        upcycle=DEMO / "mt5",
+        out=out,
+        overrides=tuple(f"{of}={steps}" for of in EVERY),
+    ).execute()
     return out
 
 
@@ -59,16 +59,14 @@ def main() -> None:
     print(f"Transformers {transformers.__version__}, PyTorch {torch.__version__}, float32")
     with tempfile.TemporaryDirectory() as folder:
         run, directory = Path(folder) / "student", Path(folder) / "exported"
-        distill.run(
-            Distill(
-                teacher=upcycled(Path(folder) / "switch"),
-                recipe="mt5-demo",
-                tokens=str(DEMO / "tokens"),
-                out=run,
-                overrides=tuple(f"{of}={STEPS}" for of in EVERY),
-            )
-        )
-        export_hf.run(ExportHf(run=run, out=directory))
+        Distill(
+            teacher=upcycled(Path(folder) / "switch"),
+            recipe="mt5-demo",
+            tokens=str(DEMO / "tokens"),
+            out=run,
+            overrides=tuple(f"{of}={STEPS}" for of in EVERY),
+        ).execute()
+        ExportHf(run=run, out=directory).execute()
         theirs = transformers.AutoModelForSeq2SeqLM.from_pretrained(directory)
         inputs = windows(run)
         expected, found = written(theirs, inputs), written_by_ours(run, inputs)

@@ -16,12 +16,9 @@ IS_PROGRAM = __name__ == "__main__" or os.path.basename(sys.argv[0]) == "mswitch
 if IS_PROGRAM and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C shows no traceback of an import
 
-import importlib
 import logging
 import select
 import traceback
-from collections.abc import Iterable
-from typing import Any
 
 from data.files.stores import ask_first
 from pipeline.artifacts import code_version
@@ -92,7 +89,7 @@ def run(argv: list[str]) -> int:
         if argv == ["--version"]:
             print_lines(f"mswitch {code_version()}")
         else:
-            execute(argv[0] if argv else "", command_of(argv))
+            execute(command_of(argv))
     except REFUSALS as error:
         check_no_signal()
         print_message(f"mswitch: {error}")
@@ -111,7 +108,7 @@ def run(argv: list[str]) -> int:
     return 0
 
 
-def command_of(argv: list[str]) -> Any:
+def command_of(argv: list[str]) -> Command:
     """Returns the command that a line names, with its arguments; prints help and exits for none.
 
     Raises:
@@ -131,21 +128,12 @@ def command_of(argv: list[str]) -> Any:
     return with_beam_options(own[0], command, beam) if beam else command
 
 
-def execute(name: str, command: Any) -> None:
+def execute(command: Command) -> None:
     """Runs a command, or shows what it would do."""
     ask_first()
-    if hasattr(command, "deterministic"):
-        set_compiler_flags(deterministic=command.deterministic)
-    if isinstance(command, Command):
-        command.run()
-        return
-    importlib.import_module("pipeline.first_checks").check_first(command)
-    module = importlib.import_module(module_of(name))
-    check_no_signal()
-    if getattr(command, "dry_run", False):
-        show_intents(module.intents(command))
-    else:
-        module.run(command)
+    if (deterministic := getattr(command, "deterministic", None)) is not None:
+        set_compiler_flags(deterministic=deterministic)
+    command.execute()
 
 
 def output_is_cut_off() -> bool:
@@ -161,18 +149,6 @@ def output_is_cut_off() -> bool:
     if gone:
         os.dup2(os.open(os.devnull, os.O_WRONLY), output)
     return gone
-
-
-def show_intents(intents: Iterable[Any]) -> None:
-    """Prints what a command would do; its module has loaded what this needs."""
-    show = importlib.import_module("pipeline.stage").show
-    for intent in intents:
-        show(intent)
-
-
-def module_of(name: str) -> str:
-    """Returns the module of a command, which is named for it."""
-    return f"pipeline.commands.{name.replace('-', '_')}"
 
 
 def is_worth_reading(record: logging.LogRecord) -> bool:

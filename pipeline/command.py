@@ -95,8 +95,8 @@ class Command:
         """Does what the command is for."""
         raise NotImplementedError
 
-    def run(self) -> None:
-        """Checks the command and does its work.
+    def execute(self) -> None:
+        """Checks the command and does its work; not `run`, a field of commands that read a run.
 
         Raises:
             ArtifactError: if the command is refused.

@@ -18,22 +18,30 @@ from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_ori
 
 import tyro
 
-from pipeline import arguments
-from pipeline.arguments import SYNONYMS
 from pipeline.commands.clean import Clean
 from pipeline.commands.demo import Demo
+from pipeline.commands.distill import Distill
 from pipeline.commands.doctor import Doctor
 from pipeline.commands.estimate import Estimate
+from pipeline.commands.evaluate import Evaluate
+from pipeline.commands.export_hf import ExportHf
+from pipeline.commands.fill import Fill
+from pipeline.commands.finetune import Finetune
+from pipeline.commands.import_hf import ImportHf
 from pipeline.commands.inspect import Inspect
 from pipeline.commands.plan import Plan
+from pipeline.commands.pretrain import Pretrain
+from pipeline.commands.prune import Prune
 from pipeline.commands.recipes import Recipes
 from pipeline.commands.report import Report
 from pipeline.commands.score import Score
 from pipeline.commands.select import Select
+from pipeline.commands.time import Time
 from pipeline.commands.tokenize import Tokenize
 from pipeline.commands.vocabulary import Vocabulary
 from pipeline.commands.withdraw import Withdraw
 from pipeline.errors import ArtifactError
+from pipeline.recipe.overrides import SYNONYMS
 from pipeline.terminal import broken, print_lines
 
 # Each command by what it is for, in the order of their use.
@@ -52,19 +60,19 @@ GROUPS: dict[str, dict[str, Any]] = {
     "training": {
         "recipes": Recipes,
         "plan": Plan,
-        "pretrain": arguments.Pretrain,
-        "finetune": arguments.Finetune,
-        "distill": arguments.Distill,
+        "pretrain": Pretrain,
+        "finetune": Finetune,
+        "distill": Distill,
     },
     "using": {
-        "fill": arguments.Fill,
-        "prune": arguments.Prune,
-        "import-hf": arguments.ImportHf,
-        "export-hf": arguments.ExportHf,
+        "fill": Fill,
+        "prune": Prune,
+        "import-hf": ImportHf,
+        "export-hf": ExportHf,
     },
     "looking": {
-        "evaluate": arguments.Evaluate,
-        "time": arguments.Time,
+        "evaluate": Evaluate,
+        "time": Time,
         "report": Report,
         "inspect": Inspect,
         "doctor": Doctor,

@@ -1,125 +1,85 @@
-"""`mswitch distill`: a finished run teaches a dense recipe; the output is a run as any other.
+"""`mswitch distill`: a finished run teaches a dense recipe; the output is a run as any other."""
 
-The student's recipe is the dense recipe with `distillation` set. Loop, examples, evaluations and
-checkpoints are those of pretraining (`training/run.py`), so that a student is comparable with its
-baseline. The teacher reads the student's batches. If the first weights are the teacher's, they
-become checkpoint 0, and the student resumes as any run. Source: Fedus et al. 2022, section 4.2;
-docs/decisions/distillation.md decides what the paper leaves open.
-"""
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import ClassVar
 
-import functools
-from itertools import islice
-
-import equinox as eqx
-import jax
-
-from model.batch import Call
-from model.conversions.student import TeacherExpertUse, expert_use, with_teachers_weights
-from model.loss.training_loss import Distillation
-from model.sharding.mesh import make_mesh
-from model.step import TrainState
-from model.transformer import Transformer
-from pipeline.arguments import Distill
-from pipeline.artifacts import Claim
-from pipeline.first_checks import requested_recipe
-from pipeline.hardware.hosts import joined_hosts
-from pipeline.runs.directory import checkpoint_read
-from pipeline.stage import Intent
-from pipeline.tokens.opened_blocks import cached_nowhere
-from pipeline.training.begin import PreparedRun, claimed_run, prepare
-from pipeline.training.loop import Training, device_batches
-from pipeline.training.origins import write_first_checkpoint
-from pipeline.training.run import carry_out, intent_of, make_training
-from pipeline.training.teacher import Teacher, check_same_teacher, check_teaches, find
-
-USE_BATCHES = 16  # training batches to count the experts' loads in; 64 rows were enough
+from model.config import DistillationConfig
+from pipeline.command import Stage
+from pipeline.fields import (
+    CacheOptions,
+    FinishedRun,
+    Hosts,
+    In,
+    Out,
+    Overrides,
+    RunPlace,
+    Tokens,
+    TrackerName,
+)
+from pipeline.recipe.named import requested_recipe
+from pipeline.recipe.overrides import override
+from pipeline.recipe.recipe import Recipe
+from pipeline.stage import Job
 
 
-def intents(arguments: Distill) -> list[Intent]:
-    """Returns the command's intent; the teacher's weights are not read for it."""
-    with joined_hosts(arguments.hosts, "distill"), cached_nowhere(arguments) as uncached:
-        prepared, _ = checked_request(uncached)
-    weights = checkpoint_read("teacher", arguments.teacher, None)
-    return [intent_of(prepared, arguments.tokens, [weights])]
+@dataclass(frozen=True, kw_only=True)
+class Distill(Stage):
+    """Distill a finished run into a dense recipe on its tokens; the same command again resumes.
 
-
-def checked_request(arguments: Distill) -> tuple[PreparedRun, Teacher]:
-    """Returns the student's run that the arguments name, and its teacher.
-
-    Raises:
-        ArtifactError: if the run cannot start.
-    """
-    recipe = requested_recipe(arguments)
-    teacher = find(arguments.teacher)
-    checks = [functools.partial(check_teaches, teacher)]
-    return prepare(arguments, recipe, checks).with_input("teacher", teacher.identity), teacher
-
-
-def run(arguments: Distill) -> None:
-    """Trains the student to its recipe's last step; does nothing if the run is finished.
-
-    Raises:
-        Preempted: if SIGTERM stopped the run; its state is saved.
-    """
-    with joined_hosts(arguments.hosts, "distill"):
-        train_student(arguments)
-
-
-def train_student(arguments: Distill) -> None:
-    """Trains the student on the joined hosts."""
-    prepared, teacher = checked_request(arguments)
-    recipe = prepared.recipe
-    assert recipe.distillation is not None  # set for every student
-    with claimed_run(prepared) as there:
-        if there is Claim.FINISHED:
-            return
-        network, record = teacher.weights(make_mesh(recipe.mesh))
-        check_same_teacher(arguments.out, record)
-        training = make_training(prepared, Distillation(recipe.distillation, network))
-        if recipe.distillation.initialization != "random":
-            write_teachers_weights(training, network)
-        carry_out(prepared, training, {"teacher": record})
-
-
-def write_teachers_weights(training: Training, teacher: Transformer) -> None:
-    """Writes checkpoint 0 with the teacher's weights, unless the run has a checkpoint.
-
-    Raises:
-        ArtifactError: if checkpoint 0 cannot be written.
+    Defaults of the Switch paper: the teacher's non-expert weights as first weights, and targets of
+    0.75 labels and 0.25 teacher's probabilities.
     """
 
-    def first() -> TrainState:
-        state = training.trainer.init()
-        return state._replace(arrays=first_weights(training, teacher, state.arrays))
+    example: ClassVar = (
+        "--teacher runs/switch --recipe mt5-laptop --tokens tokens --out runs/student"
+    )
 
-    write_first_checkpoint(training.out, first)
+    teacher: In[FinishedRun]
+    """Finished or imported run; its last checkpoint, or its best, is the teacher."""
+    recipe: str = ""
+    """Dense recipe from `mswitch recipes`: the teacher's baseline; or --config."""
+    config: Path | None = None
+    """A saved recipe, as for `pretrain`; a student's own settings of distillation are kept."""
+    tokens: In[Tokens]
+    """Directory of the tokens that the teacher was trained on, or its address on an object
+    store."""
+    out: Out[RunPlace]
+    """The student's run directory, with the same files as for `pretrain`."""
+    overrides: Overrides = ()
+    """field=value, as for `pretrain`; also distillation.hard_share, distillation.temperature, and
+    distillation.initialization=random, non-experts or experts-mean."""
+    track: tuple[TrackerName, ...] = ()
+    """Trackers that also get recipe, metrics and held-out losses: wandb, mlflow, each an extra;
+    recorded in the run's directory unless WANDB_MODE=online or MLFLOW_TRACKING_URI is set."""
+    profile: tuple[int, int] | None = None
+    """First and last step to trace, into RUN/profile."""
+    deterministic: bool = False
+    """Fixed order of sums on GPUs, so that a resumed run has the same bits; slower. TPUs and CPUs
+    always have it."""
+    hosts: Hosts = field(default_factory=Hosts)
+    cache: CacheOptions = field(default=CacheOptions())
 
+    def check(self) -> None:
+        """Checks the recipe."""
+        self._recipe()
 
-def first_weights(training: Training, teacher: Transformer, drawn: Transformer) -> Transformer:
-    """Returns the student's first arrays, with the shardings of its run.
+    def _recipe(self) -> Recipe:
+        recipe = requested_recipe(self.recipe, self.config)
+        taught = replace(recipe, distillation=recipe.distillation or DistillationConfig())
+        return override(taught, self.overrides)
 
-    Args:
-        training: the student's loop inputs.
-        teacher: the teacher's network.
-        drawn: the student's random arrays, drawn from its seed.
-    """
-    trainer, config = training.trainer, training.recipe.distillation
-    assert config is not None  # set for every student
-    mean = config.initialization == "experts-mean" and teacher.config.switch is not None
-    use = use_of_experts(training, teacher) if mean else None
-    arrays, rest = eqx.partition(teacher, eqx.is_array)
+    def jobs(self) -> Iterator[Job]:
+        """Yields the student's training."""
+        from pipeline.training.teacher import distilling
 
-    def take(drawn, arrays, use: TeacherExpertUse | None):
-        student = with_teachers_weights(trainer.model(drawn), eqx.combine(arrays, rest), use)
-        return eqx.filter(student, eqx.is_array)
-
-    return jax.jit(take, out_shardings=trainer.shardings.arrays)(drawn, arrays, use)
-
-
-def use_of_experts(training: Training, teacher: Transformer) -> TeacherExpertUse:
-    """Returns the teacher's expert loads over the run's first batches."""
-    arrays, rest = eqx.partition(teacher, eqx.is_array)
-    call = Call(training.trainer.mesh)
-    count = jax.jit(lambda arrays, batch: expert_use(eqx.combine(arrays, rest), batch, call))
-    uses = [count(arrays, batch) for batch in islice(device_batches(training, 0), USE_BATCHES)]
-    return jax.tree.map(lambda *parts: sum(parts[1:], parts[0]), *uses)
+        yield distilling(
+            self._recipe(),
+            self.tokens,
+            self.out,
+            self.teacher,
+            profile=self.profile,
+            track=self.track,
+            cache=self.cache,
+        )

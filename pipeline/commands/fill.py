@@ -1,104 +1,55 @@
 """`mswitch fill`: the text that a run generates for the gaps of a text, greedily or sampled."""
 
-from typing import NamedTuple
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Annotated, ClassVar
 
-import jax
-import numpy as np
+import tyro
 
-from data.tokens.tokenizer import MODEL_FILE, PADDING, Tokenizer, load
 from model.config import Sampling
-from model.decoding.generation import cached_decoder, generate
-from model.sharding.layouts import batch_shards, replicated_layout
-from model.trainer import Trainer
-from pipeline.arguments import Fill
-from pipeline.first_checks import checked_generation
-from pipeline.hardware.batches import rows_on_devices
-from pipeline.hardware.compile_cache import keep_compiled_programs
-from pipeline.hardware.hosts import is_first, joined_hosts
-from pipeline.runs.directory import checkpoint_read
-from pipeline.runs.gaps import encoded_text, with_fillings
-from pipeline.runs.opened_run import load_run, restore
-from pipeline.stage import Intent
-from pipeline.terminal import print_lines, print_next
+from pipeline.command import Stage
+from pipeline.fields import Hosts, In, Range, Run
+from pipeline.recipe.recipe import SEEDS
+from pipeline.stage import Job
 
 
-class FillRequest(NamedTuple):
-    """A text with gaps, and the run that fills them.
+@dataclass(frozen=True, kw_only=True)
+class Fill(Stage):
+    """Fill the gaps of a text with a run's model, or answer a text."""
 
-    Attributes:
-        inputs: ids of the text, padded.
-        sampling: how tokens are chosen.
-        tokenizer: the run's tokenizer.
-        trainer: the run's functions.
-    """
+    example: ClassVar = "--run runs/switch 'Paris is the <extra_id_0> of France.'"
 
-    inputs: np.ndarray
-    sampling: Sampling
-    tokenizer: Tokenizer
-    trainer: Trainer
+    text: Annotated[str, tyro.conf.Positional]
+    """Text with the gaps <extra_id_0>, <extra_id_1>, ...; for a fine-tuned, imported or
+    pruned run also one without a gap, in the words of its task, which is answered."""
+    run: In[Run]
+    """Directory that `mswitch pretrain`, `finetune`, `distill`, `prune` or `import-hf` wrote."""
+    tokens: Annotated[int, Range(least=1)] = 32
+    """Largest number of tokens to generate."""
+    temperature: float = 0.0
+    """0 takes the most likely token; above 0 tokens are sampled, at 1 from the model's
+    distribution."""
+    top_k: int = 0
+    """Number of most likely tokens to sample from; 0 means all."""
+    top_p: float = 1.0
+    """Sample from the fewest most likely tokens whose probabilities sum to at least this."""
+    seed: Annotated[int, Range(least=0, most=SEEDS - 1)] = 0
+    """Seed of sampling."""
+    hosts: Hosts = field(default_factory=Hosts)
 
+    def check(self) -> None:
+        """Checks the numbers of the sampling."""
+        self._sampling()
 
-def checked_request(arguments: Fill) -> FillRequest:
-    """Returns the run and text that the arguments name.
+    def jobs(self) -> Iterator[Job]:
+        """Yields the job that prints the filled text."""
+        from pipeline.runs.gaps import encoded_text
 
-    Raises:
-        ConfigurationError: if a number is out of its range.
-        ArtifactError: if there is no such run.
-        DataError: if the text has gaps that are not numbered in order, is too long, or has no gap
-            and the run has not learned to answer.
-    """
-    sampling, inputs = checked_generation(arguments), encoded_text(arguments)
-    keep_compiled_programs()
-    _, trainer = load_run(arguments.run)
-    return FillRequest(inputs, sampling, load(arguments.run / MODEL_FILE), trainer)
+        inputs = encoded_text(self.text, self.run)  # refused before JAX is loaded
 
+        from pipeline.runs.filling import filling
 
-def intents(arguments: Fill) -> list[Intent]:
-    """Returns the command's intent."""
-    with joined_hosts(arguments.hosts, "fill"):
-        request = checked_request(arguments)
-    length = int(np.count_nonzero(request.inputs != PADDING))
-    return [
-        Intent(
-            stage="fill",
-            reads=[checkpoint_read("run", arguments.run, None)],
-            writes="nothing: the filled gaps are printed",
-            work=f"a text of {length} tokens; at most {arguments.tokens} tokens to generate",
-        )
-    ]
+        yield filling(self.run, self.text, inputs, self.tokens, self._sampling(), self.seed)
 
-
-def run(arguments: Fill) -> None:
-    """Prints the text, with what was generated for each gap in brackets; or the answer to it."""
-    with joined_hosts(arguments.hosts, "fill"):
-        text = with_fillings(arguments.text, fill_gaps(arguments))
-        if is_first():
-            print_lines(*text.split("\n"))
-            print_next("fill", "export-hf", "--run", arguments.run, "--out", "exported")
-
-
-def fill_gaps(arguments: Fill) -> str:
-    """Returns the generated text, on every host: each gap's sentinel, then its filling."""
-    inputs, sampling, tokenizer, trainer = checked_request(arguments)
-    arrays, _ = restore(arguments.run, trainer, None)
-    mesh = trainer.mesh
-    fill = jax.jit(
-        lambda arrays, inputs, key: generate(
-            cached_decoder(
-                trainer.model(arrays),
-                inputs,
-                length=arguments.tokens,
-                ids=tokenizer.size,
-                mesh=mesh,
-            ),
-            key,
-            sampling,
-        ),
-        out_shardings=replicated_layout(mesh),
-    )
-    # One row of text; rows of padding fill the other devices of the batch axes.
-    rows = np.full((batch_shards(mesh), len(inputs)), PADDING, np.int32)
-    rows[0] = inputs
-    on_devices = rows_on_devices(rows, mesh)
-    written = np.asarray(fill(arrays, on_devices, jax.random.key(arguments.seed)))[0]
-    return tokenizer.decode(written[written != PADDING])
+    def _sampling(self) -> Sampling:
+        return Sampling(temperature=self.temperature, top_k=self.top_k, top_p=self.top_p)

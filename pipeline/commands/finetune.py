@@ -1,271 +1,113 @@
-"""`mswitch finetune`: a finished run and tasks in, a fine-tuned run and its predictions out.
+"""`mswitch finetune`: a finished run and tasks in, a fine-tuned run and its predictions out."""
 
-The recipe has the run's network and the published settings of fine-tuning. The run is trained like
-any other: its loader and its loop are those of `pretrain`, and the same command again resumes to
-the same numbers. Development data are predicted at every evaluation, the checkpoint with the best
-score is kept and named in `best.json`, and its predictions on test data end the run
-(docs/decisions/fine-tuning.md).
-"""
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import ClassVar
 
-import functools
-import math
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
-
-from data.examples.task_examples import TaskExamples
 from data.languages import codes
-from data.tokens.tokenizer import MODEL_FILE, load
-from model.config import DistillationConfig, OptimizerConfig
-from pipeline.arguments import Finetune
-from pipeline.artifacts import Claim, digest_of_manifest
+from pipeline.command import Stage
 from pipeline.errors import ArtifactError
-from pipeline.hardware.hosts import joined_hosts, on_first_host
-from pipeline.recipe.overrides import check_seeds, override
-from pipeline.recipe.recipe import FinetuningConfig, Recipe
-from pipeline.runs.directory import (
-    checkpoint_read,
-    directory_of_part,
-    find_finished_run,
-    saved_steps,
+from pipeline.fields import (
+    CacheOptions,
+    Corpus,
+    FinishedRun,
+    Hosts,
+    In,
+    Languages,
+    Out,
+    Overrides,
+    RunPlace,
+    Tokens,
+    TrackerName,
 )
-from pipeline.runs.opened_run import recipe_of
-from pipeline.stage import Intent
-from pipeline.tokens.opened_blocks import cached_nowhere, open_blocks
-from pipeline.training.begin import check_all, claimed_run, unchecked_run
-from pipeline.training.origins import start_from
-from pipeline.training.run import carry_out, intent_of
-from pipeline.training.tasks.finetuning import (
-    Programs,
-    Request,
-    compiled_trainer,
-    finetuning_checks,
-    free_programs,
-    make_programs,
-    make_training,
-    predict_test,
-)
-from pipeline.training.tasks.given_tasks import Finetuning, read_tasks, tasks_read, trainable
-from pipeline.training.tasks.scoring import TaskEvaluator
-from pipeline.training.teacher import check_same_teacher, find
-
-EXPERT_DROPOUT = 0.4  # Switch, section 2.4
-# 1 / sqrt(10^6) = 0.001 at every step before the millionth: mT5's constant rate.
-CONSTANT = OptimizerConfig(hold_steps=1_000_000)
+from pipeline.recipe.overrides import check_seeds
+from pipeline.runs.directory import directory_of_part, one_per_seed
+from pipeline.stage import Job
 
 
-def recipe_of_finetuning(
-    run: Recipe, tasks: Sequence[str], languages: Sequence[str], targets: int, share: float
-) -> Recipe:
-    """Returns the recipe that fine-tunes a run.
+@dataclass(frozen=True, kw_only=True)
+class Finetune(Stage):
+    """Fine-tune a finished run on text-to-text tasks; the same command again resumes.
 
-    1,000 steps, evaluated and saved every 200 as in both papers; a task of more or fewer examples
-    sets `steps`.
-
-    Args:
-        run: recipe of the pretrained run.
-        tasks: names of the tasks.
-        languages: languages of the training examples; none for all.
-        targets: decoder tokens that the tasks' targets need.
-        share: share of rows that are pretraining's.
+    Defaults of mT5 and Switch: a constant rate of 0.001, dropout 0.1 and 0.4 in experts, 1,000
+    steps with an evaluation every 200. The checkpoint with the best score on development data is
+    kept, and scored on test data at the end.
     """
-    config = FinetuningConfig(
-        tasks=tuple(tasks),
-        languages=tuple(languages),
-        targets=max(targets, run.lengths.targets) if share else targets,
-        pretraining_share=share,
-    )
-    recipe = replace(
-        run,
-        name=f"{run.name}-{'-'.join(tasks)}",
-        steps=1_000,
-        evaluate_every=200,
-        checkpoint_every=200,
-        log_every=20,
-        keep_every=0,
-        optimizer=CONSTANT,
-        mixture="proportional",
-        mixture_from=(),
-        accumulate=1,
-        distillation=None,
-        finetuning=config,
-    )
-    switch = run.model.switch
-    if switch is None:
-        return recipe
-    switch = replace(switch, expert_dropout=EXPERT_DROPOUT)
-    return replace(recipe, model=replace(recipe.model, switch=switch))
 
+    example: ClassVar = "--run runs/switch --task topics.yaml --out runs/topics"
 
-def with_groups(recipe: Recipe, run: Recipe) -> Recipe:
-    """Returns the recipe with routing groups of as many rows as the run had, or fewer.
+    run: In[FinishedRun]
+    """Finished or imported run; its last checkpoint, or its best, is fine-tuned."""
+    task: tuple[str, ...]
+    """Tasks: descriptions (FILE.yaml, FILE.json; docs/tasks.md), or shipped ones with the directory
+    of their data (sib200=DIR)."""
+    out: Out[RunPlace]
+    """The fine-tuned run's directory: the files of `pretrain`, tasks/ and best.json."""
+    languages: Languages = ()
+    """Languages of the training examples; all if left out. Several are also those of the scores;
+    one alone is the zero-shot mode, in which all are scored."""
+    each_language: bool = False
+    """One run per language, on its examples alone, in OUT-LANGUAGE each."""
+    tokens: In[Tokens] = ""
+    """Tokens of the pretraining to mix in, with --pretraining-share."""
+    pretraining_share: float = 0.0
+    """Share of rows taken from pretraining, which prevents answers in the wrong language (mT5:
+    0.01)."""
+    corpus: In[Corpus] | None = None
+    """Directory that `mswitch clean` wrote: examples that share 13 words in a row with its pages
+    are marked, so that scores can be read without them."""
+    teacher: In[FinishedRun] | None = None
+    """Fine-tuned run on the same tasks to distill, into a dense --run."""
+    seeds: tuple[int, ...] = ()
+    """Seeds of several runs, one after the other, in OUT-SEED each."""
+    overrides: Overrides = ()
+    """field=value, as for `pretrain`; also finetuning.dropout, finetuning.targets."""
+    track: tuple[TrackerName, ...] = ()
+    """Trackers that also get recipe, metrics and scores, as for `pretrain`."""
+    profile: tuple[int, int] | None = None
+    """First and last step to trace, into RUN/profile."""
+    deterministic: bool = False
+    """Fixed order of sums on GPUs, so that a resumed run has the same bits; slower. TPUs and CPUs
+    always have it."""
+    hosts: Hosts = field(default_factory=Hosts)
+    cache: CacheOptions = field(default=CacheOptions())
 
-    Groups are counted in tokens, and the rows of a task are of other lengths than pretraining's.
-    """
-    switch = recipe.model.switch
-    if switch is None or run.model.switch is None:
-        return recipe
-    of_run = run.model.switch
-    rows, decoder_rows = (
-        math.gcd(recipe.rows, max(tokens // length, 1))
-        for tokens, length in (
-            (of_run.encoder_group_tokens, run.lengths.inputs),
-            (of_run.decoder_group_tokens, run.lengths.targets),
-        )
-    )
-    switch = replace(
-        switch,
-        encoder_group_tokens=rows * recipe.lengths.inputs,
-        decoder_group_tokens=decoder_rows * recipe.lengths.targets,
-        encoder_pooled_groups=math.gcd(of_run.encoder_pooled_groups, recipe.rows // rows),
-        decoder_pooled_groups=math.gcd(of_run.decoder_pooled_groups, recipe.rows // decoder_rows),
-    )
-    return replace(recipe, model=replace(recipe.model, switch=switch))
+    def check(self) -> None:
+        """Checks the seeds, and that several hosts train one run."""
+        check_seeds(self.seeds, self.overrides)
+        if self.hosts.count > 1 and (self.seeds or self.each_language):
+            raise ArtifactError(
+                f"Several runs were asked for on {self.hosts.count} hosts; give one command per "
+                "run there, with --set seed=NUMBER or --languages CODE instead of --seeds or "
+                "--each-language."
+            )
 
+    def jobs(self) -> Iterator[Job]:
+        """Yields the job of each run: one, or one per seed and language."""
+        from pipeline.training.tasks.finetuning import Programs, finetuning
+        from pipeline.training.tasks.given_tasks import read_tasks, trainable
 
-def run(arguments: Finetune) -> None:
-    """Fine-tunes one run, or one per language or seed; repeats none that is finished.
-
-    Raises:
-        Preempted: if a signal stopped a run; its state is saved.
-        ArtifactError: if a run cannot start.
-    """
-    held: list[Programs] = []
-    with joined_hosts(arguments.hosts, "finetune"):
-        for of_run in one_per_run(arguments):
-            run_one(of_run, held)
-
-
-def one_per_run(arguments: Finetune) -> Iterator[Finetune]:
-    """Yields the arguments of each run, in a directory of its own if there are several.
-
-    Raises:
-        ArtifactError: if seeds are given twice, several hosts would join for each run, or a task
-            lacks examples of a language.
-    """
-    if arguments.languages:
-        arguments = replace(arguments, languages=codes(arguments.languages))
-    seeds, languages, hosts = arguments.seeds, arguments.languages, arguments.hosts.count
-    check_seeds(seeds, arguments.overrides)
-    if hosts > 1 and (seeds or arguments.each_language):
-        raise ArtifactError(
-            f"Several runs were asked for on {hosts} hosts; give one command per run there, with "
-            "--set seed=NUMBER or --languages CODE instead of --seeds or --each-language."
-        )
-    if arguments.each_language:
-        languages = trainable(read_tasks(arguments.task, (), own=False), languages)
-    for seed in seeds or (None,):
-        of_seed = arguments if seed is None else with_part(arguments, f"{seed}", f"seed={seed}")
-        if not arguments.each_language:
-            yield replace(of_seed, seeds=())
-        for code in languages if arguments.each_language else ():
-            yield replace(with_part(of_seed, code), seeds=(), languages=(code,))
-
-
-def with_part(arguments: Finetune, part: str, *overrides: str) -> Finetune:
-    """Returns the arguments of a run in OUT-PART.
-
-    Raises:
-        ArtifactError: if OUT has no name.
-    """
-    out = directory_of_part(arguments.out, part)
-    return replace(arguments, out=out, overrides=(*arguments.overrides, *overrides))
-
-
-def intents(arguments: Finetune) -> list[Intent]:
-    """Returns the command's intent, once per run."""
-    with joined_hosts(arguments.hosts, "finetune"):
-        return [requested_intent(of_run) for of_run in one_per_run(arguments)]
-
-
-def requested_intent(arguments: Finetune) -> Intent:
-    """Returns the intent of one run."""
-    with cached_nowhere(arguments) as uncached:
-        request = checked_request(uncached)
-    more = [checkpoint_read("run", arguments.run, None)]
-    if arguments.teacher is not None:
-        more.append(checkpoint_read("teacher", arguments.teacher, None))
-    finetuning = request.finetuning
-    more += tasks_read(arguments.task, finetuning, finetuning.sources(request.prepared.recipe))
-    return intent_of(request.prepared, arguments.tokens, more)
-
-
-def checked_request(arguments: Finetune) -> Request:
-    """Returns the run that the arguments name.
-
-    Raises:
-        ArtifactError: if the run cannot start.
-        DataError: if a task cannot be read.
-    """
-    pretrained = recipe_of(find_finished_run(arguments.run), arguments.run)
-    tasks = read_tasks(arguments.task, arguments.languages, own=arguments.each_language)
-    vocabulary = arguments.run / MODEL_FILE
-    finetuning = Finetuning(tasks, load(vocabulary), vocabulary)
-    recipe = requested_recipe(arguments, pretrained, finetuning)
-    prepared = unchecked_run(arguments, recipe)
-    blocks = open_blocks(arguments.tokens, arguments.cache) if arguments.tokens else None
-    teacher = None if arguments.teacher is None else find(arguments.teacher)
-    request = Request(replace(prepared, blocks=blocks), finetuning, teacher)
-    check_all(recipe.name, finetuning_checks(arguments, pretrained, request))
-    inputs = {"start": digest_of_manifest(arguments.run), **finetuning.digests}
-    if blocks is not None:
-        inputs["tokens"] = digest_of_manifest(blocks.directory)
-    if arguments.corpus is not None:
-        inputs["corpus"] = digest_of_manifest(arguments.corpus)
-    if teacher is not None:
-        inputs["teacher"] = teacher.identity
-    return request._replace(prepared=replace(request.prepared, inputs=inputs))
-
-
-def requested_recipe(arguments: Finetune, pretrained: Recipe, finetuning: Finetuning) -> Recipe:
-    """Returns the recipe of the fine-tuning, with its overrides.
-
-    Overrides apply twice: routing groups follow from the lengths, unless they are set themselves.
-    """
-    base = recipe_of_finetuning(
-        pretrained,
-        finetuning.names,
-        arguments.languages,
-        finetuning.targets,
-        arguments.pretraining_share,
-    )
-    if arguments.teacher is not None:
-        base = replace(base, distillation=DistillationConfig(initialization="random"))
-    changed = override(base, arguments.overrides)
-    return override(with_groups(changed, pretrained), arguments.overrides)
-
-
-def run_one(arguments: Finetune, held: list[Programs]) -> None:
-    """Fine-tunes one run to its last step; does nothing if it is finished.
-
-    Args:
-        arguments: arguments of one run.
-        held: compiled programs of an earlier run, if there is one, replaced by this run's. Those
-            that do not serve are let go first: a second teacher may not fit beside the first.
-    """
-    request = checked_request(arguments)
-    prepared = request.prepared
-    with claimed_run(prepared) as there:
-        if there is Claim.FINISHED:
-            return
-        if not (held and held[0].serve(prepared.recipe)):
-            free_programs(held)
-            held.append(make_programs(request))
-        (programs,) = held
-        if request.teacher is not None:
-            check_same_teacher(arguments.out, programs.record["teacher"])
-        training = make_training(request, programs)
-        assert isinstance(training.examples, TaskExamples)
-        lengths = prepared.recipe.lengths
-        for line in request.finetuning.lost(training.examples.sources, lengths):
-            training.announce(line)
-        if (
-            max(on_first_host(lambda: saved_steps(arguments.out)), default=0)
-            < prepared.recipe.steps
-        ):
-            training = replace(training, trainer=compiled_trainer(training))
-        start_from(arguments.run, arguments.out, training.trainer, prepared.recipe)
-        evaluator = training.evaluator
-        assert isinstance(evaluator, TaskEvaluator)
-        last = functools.partial(predict_test, training, evaluator, arguments.corpus)
-        carry_out(prepared, training, programs.record, last)
-        held[:] = [programs._replace(trainer=training.trainer)]
+        held: list[Programs] = []  # compiled for the run before
+        languages = codes(self.languages) if self.languages else ()
+        alone: tuple[str, ...] = ()
+        if self.each_language:
+            alone = trainable(read_tasks(self.task, (), own=False), languages)
+        for of_seed, settings in one_per_seed(self.out, self.overrides, self.seeds):
+            runs = [(directory_of_part(of_seed, code), (code,)) for code in alone]
+            for out, of_run in runs or [(of_seed, languages)]:
+                yield finetuning(
+                    self.run,
+                    self.task,
+                    out,
+                    of_run,
+                    held,
+                    alone=self.each_language,
+                    tokens=self.tokens,
+                    share=self.pretraining_share,
+                    corpus=self.corpus,
+                    taught_by=self.teacher,
+                    settings=settings,
+                    profile=self.profile,
+                    track=self.track,
+                    cache=self.cache,
+                )

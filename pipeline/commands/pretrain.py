@@ -8,127 +8,157 @@ and at the end. SIGTERM saves and exits (`training/loop.py`); `time.json` accoun
 time (`training/log/time_account.py`).
 """
 
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, ClassVar
 
-from data.files.paths import Place
-from pipeline.arguments import Pretrain
-from pipeline.artifacts import Claim
+from pipeline.command import Stage
 from pipeline.errors import ArtifactError
-from pipeline.first_checks import requested_recipe
-from pipeline.hardware.hosts import joined_hosts, on_first_host
-from pipeline.recipe.overrides import check_seeds
-from pipeline.runs.directory import directory_of_part, saved_steps
-from pipeline.stage import Intent
-from pipeline.tokens.opened_blocks import cached_nowhere
-from pipeline.training.begin import PreparedRun, claimed_run, prepare
-from pipeline.training.changes import with_later_settings
-from pipeline.training.origins import Branch, Origin, RunWeights
-from pipeline.training.run import carry_out, intent_of, make_training
-from pipeline.training.upcycling import requested_upcycling
+from pipeline.fields import (
+    CacheOptions,
+    FinishedRun,
+    Hosts,
+    In,
+    Out,
+    Overrides,
+    Range,
+    Run,
+    RunPlace,
+    Tokens,
+    TrackerName,
+)
+from pipeline.recipe.named import requested_recipe
+from pipeline.recipe.overrides import check_seeds, override
+from pipeline.recipe.recipe import Recipe
+from pipeline.runs.directory import one_per_seed
+from pipeline.stage import Job
 
 
-def requested_origin(arguments: Pretrain) -> Origin:
-    """Returns the run's origin.
+@dataclass(frozen=True, kw_only=True)
+class Pretrain(Stage):
+    """Pretrain a recipe on token blocks; the same command again resumes.
 
-    Raises:
-        ArtifactError: if the options contradict each other, or name no such run or checkpoint.
+    SIGTERM, Ctrl-C and SIGHUP save and exit with status 143 within 25 seconds; a second one quits.
     """
-    start = Origin() if arguments.start is None else RunWeights(arguments.start)
-    branch = requested_branch(arguments)
-    return requested_upcycling(arguments) or branch or start
 
+    example: ClassVar = "--recipe switch-laptop --tokens tokens --out runs/switch"
 
-def requested_branch(arguments: Pretrain) -> Branch | None:
-    """Returns where the run branches off, or None if it is a run of its own.
+    recipe: str = ""
+    """Name from `mswitch recipes`; or --config."""
+    config: Path | None = None
+    """A saved recipe: the recipe.json of a run, or a recipe alone, in JSON or YAML (*.yaml); --set
+    changes it too."""
+    tokens: In[Tokens]
+    """Directory that `mswitch tokenize` wrote, or its address on an object store (s3://...,
+    gs://...)."""
+    seeds: tuple[int, ...] = ()
+    """Seeds of several runs, one after the other, in OUT-SEED each."""
+    out: Out[RunPlace]
+    """The run's directory: recipe.json, checkpoints/, metrics.jsonl, evaluation/, tensorboard/;
+    on this machine or on an object store (s3://..., gs://...)."""
+    start: In[FinishedRun] | None = None
+    """Finished or imported run to start from: its best or last weights replace the random first
+    weights."""
+    trunk: RunPlace | None = None  # not needed once the branch has begun
+    """Run of this recipe to branch off, finished or not: its weights and optimizer state at
+    --branch-at are continued, and the learning rate falls linearly from there to 0 at `steps`."""
+    branch_at: int | None = None
+    """Step of a checkpoint of --trunk; the trunk's `keep_every` preserves such checkpoints."""
+    upcycle: In[Run] | None = None
+    """Dense run of ours, or imported, to make a Switch of: each expert begins as a copy of its
+    feed-forward. On the same examples, `steps` count those of the dense run."""
+    upcycle_at: int | None = None
+    """Step of a checkpoint of --upcycle; the best or the last one of a finished run if left
+    out."""
+    upcycle_logits: Annotated[float, Range(above=0, below=10)] = 3e-7
+    """Standard deviation of the first router logits. The default keeps the dense function to 1e-5
+    while nothing is dropped; 0.03 changes experts' outputs by 5 %, and routing settles sooner."""
+    upcycle_noise: Annotated[float, Range(least=0, below=1)] = 0.0
+    """Standard deviation of noise on each expert, relative to its matrix."""
+    overrides: Overrides = ()
+    """field=value, for example steps=100 or model.switch.experts=16; `mswitch recipes NAME` lists
+    the settings of a recipe, and docs/commands.md their meaning."""
+    mixture_from: tuple[str, ...] = ()
+    """STEP=MIXTURE: other weights or languages from that step on, for example 50000=uniform or
+    50000=weights:FILE; recorded in the run, so that a resume need not repeat it."""
+    tokens_from: tuple[str, ...] = ()
+    """STEP=TOKENS: other token blocks from that step on, for example of a corpus that has grown."""
+    rate_from: tuple[str, ...] = ()
+    """STEP=FIELD=VALUE,...: another rate from that step on, of the fields scale, hold_steps,
+    decay_from and warm_up_steps."""
+    track: tuple[TrackerName, ...] = ()
+    """Trackers that also get recipe, metrics and held-out losses: wandb, mlflow, each an extra;
+    recorded in the run's directory unless WANDB_MODE=online or MLFLOW_TRACKING_URI is set."""
+    profile: tuple[int, int] | None = None
+    """First and last step to trace, into RUN/profile."""
+    deterministic: bool = False
+    """Fixed order of sums on GPUs, so that a resumed run has the same bits; slower. TPUs and CPUs
+    always have it."""
+    hosts: Hosts = field(default_factory=Hosts)
+    cache: CacheOptions = field(default=CacheOptions())
 
-    Raises:
-        ArtifactError: if one of --trunk and --branch-at is missing, or --start is given too.
-    """
-    trunk, at, start = arguments.trunk, arguments.branch_at, arguments.start
-    if trunk is None and at is None:
-        return None
-    if trunk is None or at is None or start is not None:
-        options = {"trunk": trunk, "branch-at": at, "start": start}
-        given = (f"--{name} {value}" for name, value in options.items() if value is not None)
-        raise ArtifactError(
-            f"{' '.join(given)} was given; a branch needs --trunk and --branch-at, and begins "
-            "with the trunk's weights."
-        )
-    return Branch(trunk, at)
+    def check(self) -> None:
+        """Checks the seeds, the recipe, and that one beginning is named, and named whole."""
+        check_seeds(self.seeds, self.overrides)
+        self._recipe(self.overrides)
+        if self.seeds and self.hosts.count > 1:
+            raise ArtifactError(
+                f"--seeds {' '.join(map(str, self.seeds))} was given on {self.hosts.count} hosts; "
+                "give one command per seed there, with --set seed=NUMBER."
+            )
+        self._check_branch()
+        self._check_upcycling()
 
+    def _check_branch(self) -> None:
+        trunk, at, start = self.trunk, self.branch_at, self.start
+        if (trunk is None) != (at is None) or (trunk is not None and start is not None):
+            options = {"trunk": trunk, "branch-at": at, "start": start}
+            given = (f"--{name} {value}" for name, value in options.items() if value is not None)
+            raise ArtifactError(
+                f"{' '.join(given)} was given; a branch needs --trunk and --branch-at, and begins "
+                "with the trunk's weights."
+            )
 
-def run(arguments: Pretrain) -> None:
-    """Trains to the recipe's last step, once per seed; repeats no run that is finished.
+    def _check_upcycling(self) -> None:
+        asked = self.upcycle_at, self.upcycle_logits, self.upcycle_noise
+        if self.upcycle is None:
+            if asked != (None, Pretrain.upcycle_logits, Pretrain.upcycle_noise):
+                raise ArtifactError(
+                    "--upcycle-at, --upcycle-noise and --upcycle-logits need --upcycle RUN."
+                )
+        elif self.start is not None or self.trunk is not None:
+            raise ArtifactError(
+                f"--upcycle {self.upcycle} was given with --start {self.start} and --trunk "
+                f"{self.trunk}; a run has one beginning: name one of them."
+            )
 
-    Raises:
-        Preempted: if a signal stopped a run; its state is saved.
-        ArtifactError: if a run cannot start.
-    """
-    with joined_hosts(arguments.hosts, "pretrain"):
-        for of_seed in one_per_seed(arguments):
-            run_one(of_seed)
+    def _recipe(self, settings: Sequence[str]) -> Recipe:
+        recipe = requested_recipe(self.recipe, self.config)
+        return override(replace(recipe, distillation=None), settings)
 
+    def jobs(self) -> Iterator[Job]:
+        """Yields the job of each run: one, or one per seed."""
+        from pipeline.training.changes import with_later_settings
+        from pipeline.training.run import training
+        from pipeline.training.start import Random, State, Weights, upcycled_run
 
-def intents(arguments: Pretrain) -> list[Intent]:
-    """Returns the command's intent, once per seed."""
-    with joined_hosts(arguments.hosts, "pretrain"), cached_nowhere(arguments) as uncached:
-        return [requested_intent(of_seed) for of_seed in one_per_seed(uncached)]
-
-
-def requested_intent(arguments: Pretrain) -> Intent:
-    """Returns the intent of one run."""
-    prepared, origin = checked_request(arguments)
-    weights = () if has_begun(arguments.out) else origin.reads()
-    return intent_of(prepared, arguments.tokens, weights, origin.first_step(prepared))
-
-
-def one_per_seed(arguments: Pretrain) -> list[Pretrain]:
-    """Returns the arguments of each run, in a directory of its own if seeds were given.
-
-    Raises:
-        ArtifactError: if a seed is given twice or as a setting too, several hosts would join for
-            each, or the directory has no name.
-    """
-    seeds = arguments.seeds
-    check_seeds(seeds, arguments.overrides)
-    if seeds and arguments.hosts.count > 1:
-        raise ArtifactError(
-            f"--seeds {' '.join(map(str, seeds))} was given on {arguments.hosts.count} hosts; give "
-            "one command per seed there, with --set seed=NUMBER."
-        )
-    return [
-        replace(
-            arguments,
-            seeds=(),
-            out=directory_of_part(arguments.out, str(seed)),
-            overrides=(*arguments.overrides, f"seed={seed}"),
-        )
-        for seed in seeds
-    ] or [arguments]
-
-
-def checked_request(arguments: Pretrain) -> tuple[PreparedRun, Origin]:
-    """Returns the run that the arguments name, and what it begins with.
-
-    Raises:
-        ArtifactError: if the run cannot start.
-    """
-    recipe = with_later_settings(requested_recipe(arguments), arguments)
-    origin, begun = requested_origin(arguments), has_begun(arguments.out)
-    prepared = prepare(arguments, origin.adapt(recipe), origin.checks(begun), origin.known_step)
-    return origin.with_inputs(prepared, begun), origin
-
-
-def has_begun(out: Place) -> bool:
-    """Returns whether a run has a checkpoint to go on from. Every host must call this."""
-    return on_first_host(lambda: bool(saved_steps(out)))
-
-
-def run_one(arguments: Pretrain) -> None:
-    """Trains one run to its last step; does nothing if it is finished."""
-    prepared, origin = checked_request(arguments)
-    with claimed_run(prepared) as there:
-        if there is Claim.FINISHED:
-            return
-        training = make_training(prepared)
-        carry_out(prepared, training, origin.begin(prepared, training.trainer))
+        later = self.mixture_from, self.tokens_from, self.rate_from
+        for out, settings in one_per_seed(self.out, self.overrides, self.seeds):
+            recipe = with_later_settings(self._recipe(settings), out, *later)
+            if self.upcycle is not None:
+                drawn = self.upcycle_logits, self.upcycle_noise
+                start = upcycled_run(self.upcycle, self.upcycle_at, *drawn, out)
+            elif self.trunk is not None and self.branch_at is not None:
+                start = State(self.trunk, self.branch_at)
+            else:
+                start = Random() if self.start is None else Weights(self.start)
+            yield training(
+                recipe,
+                self.tokens,
+                out,
+                start,
+                profile=self.profile,
+                track=self.track,
+                cache=self.cache,
+            )

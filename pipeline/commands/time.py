@@ -1,330 +1,44 @@
-"""`mswitch time`: the step times of two finished runs, measured in turns in one process.
+"""`mswitch time`: the step times of two finished runs, measured in turns in one process."""
 
-A run's own log has the seconds of its steps too, but beside whatever else the machine did. Here
-both runs are restored and take turns. Each round measures some steps of both sides, one side after
-the other, and every second round reverses the order. So what slows the machine for longer than a
-round slows both alike. A step is the run's own: the program that training compiles, on the state of
-its last checkpoint, on the batches that would come next. Batches lie on the devices before a clock
-starts. As in training, one step is in flight while the next is dispatched.
-docs/decisions/step-times.md.
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Annotated, ClassVar
 
-`step_times.json` has the seconds of every round. `mswitch report --step-times` makes a time
-speed-up of them. The runs are only read. Several hosts cannot be timed: one machine holds all
-devices of both meshes.
-"""
-
-import os
-import platform
-import time
-from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
-from importlib.metadata import version
-from itertools import islice
-from statistics import median
-from typing import Any, NamedTuple
-
-import jax
-import msgspec
-
-from data.examples.loader import ExampleSource
-from data.files.digests import digest_of_contents
-from data.files.json_files import write_json
-from data.files.paths import Place
-from data.tokens.blocks import TokenBlocks
-from model import NUMERICS_VERSION
-from model.batch import Batch
-from model.sharding.mesh import make_mesh
-from model.step import StepMetrics, TrainState
-from pipeline.arguments import Time
-from pipeline.artifacts import code_version, digest_of_manifest, read_head, source_commit
-from pipeline.errors import ArtifactError
-from pipeline.hardware.compile_cache import keep_compiled_programs
-from pipeline.recipe.recipe import Recipe
-from pipeline.recipe.trainer import trainer_on
-from pipeline.runs.directory import RECIPE, checkpoint_read, find_finished_run, requested_step
-from pipeline.runs.finished import (
-    TIME_FILE,
-    TIME_STAGE,
-    MeasuredRun,
-    Round,
-    StepTimesRecord,
-    read_metrics,
-)
-from pipeline.runs.opened_run import recipe_of, restore_state
-from pipeline.stage import UNKNOWN, Identity, Intent, Outcome, run_stage
-from pipeline.tokens.opened_blocks import cached_nowhere, open_blocks
-from pipeline.training.begin import input_digests
-from pipeline.training.changes import later_digests, open_later
-from pipeline.training.log.live_view import duration
-from pipeline.training.loop import global_batches
-from pipeline.training.run import make_examples, tokens_read
-
-ROUNDS = 20  # an even number, so that each side goes first equally often
-WARM_UP = 1  # rounds before these, which are not counted
+from pipeline.command import Stage
+from pipeline.fields import CacheOptions, FinishedRun, In, Out, Range, RunPlace, Tokens
+from pipeline.stage import Job
 
 
-class LoadedRun:
-    """A run on the devices; its state moves on in memory alone.
+@dataclass(frozen=True, kw_only=True)
+class Time(Stage):
+    """Measure the step times of two finished runs side by side: in one process, in turns.
 
-    Args:
-        step: compiled training step.
-        state: state to go on from; it is donated to the first step.
-        batches: batches on the devices, one per step.
+    Both networks, with their optimizer states, have to fit on the devices of this machine together.
+    The runs are only read.
     """
 
-    def __init__(self, step: jax.stages.Compiled, state: TrainState, batches: Sequence[Batch]):
-        self.step, self.state = step, state
-        self._batches = iter(batches)
-        self.metrics: StepMetrics | None = None
+    example: ClassVar = "--baseline runs/mt5 --candidate runs/switch --tokens tokens --out times"
 
-    def seconds(self, steps: int) -> float:
-        """Makes steps; returns the wall time until the state and all metrics are there."""
-        batches = list(islice(self._batches, steps))
-        jax.block_until_ready((self.state, batches))
-        started = time.perf_counter()
-        for batch in batches:
-            before = self.metrics
-            self.state, self.metrics = self.step(self.state, batch)
-            jax.block_until_ready(before)
-        jax.block_until_ready((self.state, self.metrics))
-        return time.perf_counter() - started
+    baseline: In[FinishedRun]
+    """Run of the dense baseline that `mswitch pretrain` finished."""
+    candidate: In[FinishedRun]
+    """Run of the candidate, with the same rows per batch and the same lengths. Naming the baseline
+    here as well shows how far the ratio strays from 1 by chance."""
+    tokens: In[Tokens]
+    """Directory of the tokens that both were trained on, or its address on an object store."""
+    out: Out[RunPlace]
+    """Directory for step_times.json."""
+    steps: Annotated[int, Range(least=1)] = 4
+    """Number of steps per round and run. There are 20 rounds, and one before that is not counted;
+    a round should take a second or more."""
+    deterministic: bool = False
+    """Fixed order of sums on GPUs, if the runs were trained with it. TPUs and CPUs always have
+    it."""
+    cache: CacheOptions = field(default=CacheOptions())
 
+    def jobs(self) -> Iterator[Job]:
+        """Yields the job that measures both runs."""
+        from pipeline.training.step_times import timing
 
-class RunToLoad(NamedTuple):
-    """A finished run that passed all checks.
-
-    Attributes:
-        directory: directory of the run.
-        recipe: its recipe.
-        examples: its training examples.
-    """
-
-    directory: Place
-    recipe: Recipe
-    examples: ExampleSource
-
-
-def load(run: RunToLoad, steps: int) -> LoadedRun:
-    """Returns a run on the devices of its mesh, with its step compiled and its next batches.
-
-    Args:
-        run: the run.
-        steps: number of steps that it will make.
-
-    Raises:
-        ArtifactError: if its checkpoint cannot be read.
-    """
-    mesh, rows = make_mesh(run.recipe.mesh), run.recipe.rows
-    trainer = trainer_on(run.recipe, mesh)
-    state, at = restore_state(run.directory, trainer, None)
-    batches = list(islice(global_batches(run.examples, mesh, rows, at), steps))
-    assert isinstance(trainer.step, jax.stages.Wrapped)  # nothing is compiled yet
-    return LoadedRun(trainer.step.lower(state, batches[0]).compile(), state, batches)
-
-
-def take_turns(baseline: LoadedRun, candidate: LoadedRun, steps: int) -> tuple[Round, ...]:
-    """Returns the seconds of all rounds that count.
-
-    Args:
-        baseline, candidate: the two sides.
-        steps: number of steps per round and side.
-    """
-    sides = {"baseline": baseline, "candidate": candidate}
-    rounds = []
-    for number in range(WARM_UP + ROUNDS):
-        order = list(sides) if number % 2 else list(reversed(sides))
-        seconds = {f"{name}_seconds": sides[name].seconds(steps) for name in order}
-        rounds.append(Round(first=order[0], **seconds))  # pyright: ignore[reportArgumentType]
-    return tuple(rounds[WARM_UP:])
-
-
-class TimeRequest(NamedTuple):
-    """A measurement whose arguments passed all checks.
-
-    Attributes:
-        runs: the two runs by side, to load.
-        measured: the two runs by side, as they are recorded.
-        intent: what the measurement would do.
-    """
-
-    runs: Mapping[str, RunToLoad]
-    measured: Mapping[str, MeasuredRun]
-    intent: Intent
-
-
-def checked_request(arguments: Time) -> TimeRequest:
-    """Returns the measurement that the arguments name.
-
-    Raises:
-        ArtifactError: if a run is not a finished one of `pretrain` on these tokens and on as many
-            devices as are here, or the two runs do not compare.
-    """
-    if arguments.steps < 1:
-        raise ArtifactError(f"--steps was {arguments.steps}; a round has 1 step or more.")
-    places = {"baseline": arguments.baseline, "candidate": arguments.candidate}
-    recipes = {side: requested_recipe(place) for side, place in places.items()}
-    check_same_batches(places, recipes)
-    blocks = open_blocks(arguments.tokens, arguments.cache)
-    runs = {
-        side: run_to_load(arguments, place, recipes[side], blocks) for side, place in places.items()
-    }
-    measured = {side: measured_run(run) for side, run in runs.items()}
-    inputs = {side: run.recipe_sha256 for side, run in measured.items()}
-    steps = {f"{side}_step": run.step for side, run in measured.items()}
-    intent = Intent(
-        stage=TIME_STAGE,
-        reads=[
-            *(checkpoint_read(side, place, None) for side, place in places.items()),
-            tokens_read(blocks, arguments.tokens),
-        ],
-        writes=TIME_FILE,
-        out=arguments.out,
-        identity=Identity(
-            {"steps": arguments.steps, "deterministic": arguments.deterministic, **steps},
-            {**inputs, "tokens": digest_of_manifest(blocks.directory)},
-        ),
-        work=f"{WARM_UP + ROUNDS} rounds of {arguments.steps} steps of each run, in turns; both "
-        "in memory together",
-        time=expected_time(places.values(), arguments.steps),
-    )
-    return TimeRequest(runs, measured, intent)
-
-
-def requested_recipe(directory: Place) -> Recipe:
-    """Returns the recipe of a finished run whose step this machine can compile again.
-
-    Raises:
-        ArtifactError: if there is none.
-    """
-    about = find_finished_run(directory)
-    if (stage := read_head(directory).stage) != "pretrain":
-        raise ArtifactError(
-            f"{directory} was written by {stage}, and only steps of `mswitch pretrain` are timed; "
-            "name a run that it finished."
-        )
-    if not about.has_todays_steps:
-        raise ArtifactError(
-            f"{directory} was trained with numerics version {about.numerics_version}, and this "
-            f"mswitch computes version {NUMERICS_VERSION}, whose step is another one; use the "
-            "mswitch that trained it."
-        )
-    recipe = recipe_of(about, directory)
-    shape, here = recipe.mesh, len(jax.devices())
-    if (needs := shape.data * shape.expert * shape.model) != here:
-        raise ArtifactError(
-            f"{directory} was trained on a mesh of {needs} devices, and this machine has {here}; "
-            "time it on a machine like that of the training, or compare plans (`mswitch plan`)."
-        )
-    return recipe
-
-
-def check_same_batches(places: Mapping[str, Place], recipes: Mapping[str, Recipe]) -> None:
-    """Checks that steps of both runs hold equally many tokens, which step speed-ups count.
-
-    Raises:
-        ArtifactError: if not.
-    """
-    (first, second), sizes = places.values(), [(r.rows, r.inputs) for r in recipes.values()]
-    if sizes[0] != sizes[1]:
-        (rows, inputs), (others, other_inputs) = sizes
-        raise ArtifactError(
-            f"A step of {first} has {rows} rows of {inputs} tokens and one of {second} has "
-            f"{others} of {other_inputs}; name runs whose steps hold equally many."
-        )
-
-
-def run_to_load(
-    arguments: Time, directory: Place, recipe: Recipe, blocks: TokenBlocks
-) -> RunToLoad:
-    """Returns a run with its training examples.
-
-    Raises:
-        ArtifactError: if it was trained on other tokens.
-    """
-    later = open_later(recipe, blocks, arguments.cache)
-    here = input_digests(recipe, blocks) | later_digests(recipe, later)
-    trained_on = find_finished_run(directory).inputs
-    if other := [name for name, digest in here.items() if trained_on.get(name) != digest]:
-        raise ArtifactError(
-            f"{directory} was trained on other tokens than {arguments.tokens} ({', '.join(other)} "
-            "differ); name the directory that it was trained on."
-        )
-    return RunToLoad(directory, recipe, make_examples(recipe, blocks, later))
-
-
-def measured_run(run: RunToLoad) -> MeasuredRun:
-    """Returns the record of a run."""
-    return MeasuredRun(
-        run=str(run.directory),
-        recipe=run.recipe.name,
-        seed=run.recipe.seed,
-        step=requested_step(run.directory, None),
-        recipe_sha256=digest_of_contents(run.directory / RECIPE),
-    )
-
-
-def expected_time(runs: Iterable[Place], steps: int) -> str:
-    """Returns the time of all rounds at the speed that the runs logged, in words."""
-    logged = [
-        [pace for line in read_metrics(run / "metrics.jsonl") if (pace := line.get("seconds"))]
-        for run in runs
-    ]
-    if not all(logged):
-        return UNKNOWN
-    seconds = sum(map(median, logged)) * steps * (WARM_UP + ROUNDS)
-    return f"{duration(seconds)} by the logs of the runs, after both steps are compiled"
-
-
-def intents(arguments: Time) -> list[Intent]:
-    """Returns the command's intent."""
-    with cached_nowhere(arguments) as uncached:
-        return [checked_request(uncached).intent]
-
-
-def run(arguments: Time) -> None:
-    """Measures the step times; does nothing if they are finished."""
-    request = checked_request(arguments)
-    run_stage(request.intent, partial(time_steps, arguments, request))
-
-
-def time_steps(arguments: Time, request: TimeRequest) -> Outcome:
-    """Measures the step times and writes their record."""
-    keep_compiled_programs()
-    rounds = measure(request, arguments.steps)
-    record = StepTimesRecord(
-        **request.measured,
-        steps_per_round=arguments.steps,
-        rounds=rounds,
-        devices=tuple(device.device_kind for device in jax.devices()),
-        machine={"system": platform.platform(), "processors": len(os.sched_getaffinity(0))},
-        versions=versions(),
-    )
-    path = arguments.out / TIME_FILE
-    write_json(path, msgspec.to_builtins(record))
-    sides = "--baseline", arguments.baseline, "--candidate", arguments.candidate
-    read = "--tokens", arguments.tokens, "--step-times", arguments.out
-    is_comparison = len({run.recipe_sha256 for run in request.measured.values()}) == 2
-    return Outcome(
-        {"sha256": digest_of_contents(path)},
-        f"{record.in_words()}, in {path}",
-        following=("report", *sides, *read, "--out", "report") if is_comparison else (),
-    )
-
-
-def measure(request: TimeRequest, steps: int) -> tuple[Round, ...]:
-    """Returns the seconds of all rounds."""
-    made = steps * (WARM_UP + ROUNDS)
-    baseline, candidate = (load(request.runs[side], made) for side in ("baseline", "candidate"))
-    return take_turns(baseline, candidate, steps)
-
-
-def versions() -> dict[str, Any]:
-    """Returns the versions of everything that made the steps."""
-    return {
-        "mswitch": code_version(),
-        "commit": source_commit(),
-        "numerics": NUMERICS_VERSION,
-        "python": platform.python_version(),
-        "jax": jax.__version__,
-        "jaxlib": version("jaxlib"),
-    }
+        sides = {"baseline": self.baseline, "candidate": self.candidate}
+        yield timing(sides, self.tokens, self.out, self.steps, self.deterministic, self.cache)

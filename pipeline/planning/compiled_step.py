@@ -30,7 +30,7 @@ import jax.numpy as jnp
 from data.languages import all_languages
 from model.batch import Batch
 from model.config import ConfigurationError
-from model.conversions.upcycling import LOGITS
+from model.conversions.upcycling import LOGITS, Beginning, first_state
 from model.sharding.layouts import batch_sharding, dimension_names, is_names
 from model.sharding.mesh import make_mesh
 from model.step import TrainState
@@ -42,7 +42,7 @@ from pipeline.planning.topology import GPU_OPTIONS, Topology
 from pipeline.recipe.recipe import Recipe
 from pipeline.recipe.trainer import trainer_on
 from pipeline.terminal import print_message
-from pipeline.training.upcycling import Beginning, carries_moments, first_state
+from pipeline.training.shapes import carries_moments
 
 # docs/decisions/plans-by-compiling.md
 LESS_EFFORT: Any = {"optimization_level": 9}  # O0 of JAX's CompilerEffortLevel

@@ -51,7 +51,7 @@ from pipeline.recipe.recipe import Recipe, recipe_to_json
 from pipeline.stage import check_writable
 from pipeline.terminal import Terminal, print_message, print_next
 from pipeline.training.log.live_view import duration
-from pipeline.training.upcycling import SHAPE, check_one_shape
+from pipeline.training.shapes import SHAPE, check_one_shape
 
 
 def dense_recipe(upcycle: str, overrides: Sequence[str], recipe: Recipe) -> Recipe | None:

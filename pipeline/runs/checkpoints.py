@@ -38,6 +38,7 @@ from model.fingerprints import (
     state_of_table,
 )
 from model.mixing import FINGERPRINTS
+from model.step import TrainState
 from pipeline.errors import ArtifactError
 from pipeline.hardware.hosts import agree_on, on_first_host
 from pipeline.runs.checkpoint_errors import (
@@ -305,3 +306,21 @@ def explain_save_errors(out: Place) -> Iterator[None]:
             f"The disk of {out} is full ({error.strerror}); make room: the same "
             "command then resumes from the last whole checkpoint."
         ) from error
+
+
+def write_first_checkpoint(out: Place, first: Callable[[], TrainState], step: int = 0) -> None:
+    """Writes the first checkpoint of a run, unless the run has a checkpoint.
+
+    Args:
+        out: the run's directory.
+        first: returns the state to write; called only if it is written.
+        step: step of the state.
+
+    Raises:
+        ArtifactError: if the checkpoint cannot be written.
+    """
+    with explain_save_errors(out):
+        checkpoints = Checkpoints(out / "checkpoints")
+        if not on_first_host(checkpoints.steps):
+            checkpoints.save(step, first())
+        checkpoints.close()

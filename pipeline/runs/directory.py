@@ -478,6 +478,20 @@ def directory_of_part(out: Place, part: str) -> Place:
     return out.with_name(f"{out.name}-{part}")
 
 
+def one_per_seed(
+    out: Place, settings: tuple[str, ...], seeds: Sequence[int]
+) -> Iterator[tuple[Place, tuple[str, ...]]]:
+    """Yields the directory and the settings of each run: OUT-SEED for a seed, or OUT without seeds.
+
+    Raises:
+        ArtifactError: if OUT has no name.
+    """
+    if not seeds:
+        yield out, settings
+    for seed in seeds:
+        yield directory_of_part(out, str(seed)), (*settings, f"seed={seed}")
+
+
 def saved_steps(directory: Place) -> list[int]:
     """Returns the steps of a run's checkpoints, in order; none if it has none."""
     return steps_in(directory / "checkpoints")

@@ -9,8 +9,8 @@ import re
 import numpy as np
 
 from data.errors import DataError
+from data.files.paths import Place
 from data.tokens.tokenizer import EOS, MODEL_FILE, PADDING, SENTINELS, Tokenizer, load
-from pipeline.arguments import Fill
 from pipeline.artifacts import head_in
 from pipeline.runs.directory import find_run
 
@@ -19,7 +19,7 @@ NOTHING = "nothing"  # an empty filling
 ANSWERING = ("finetune", "import-hf", "prune")  # stages whose runs may have learned to answer
 
 
-def encoded_text(arguments: Fill) -> np.ndarray:
+def encoded_text(text: str, run: Place) -> np.ndarray:
     """Returns the ids of the text that a run is to fill, padded to its inputs.
 
     Raises:
@@ -27,9 +27,9 @@ def encoded_text(arguments: Fill) -> np.ndarray:
         DataError: if the text has gaps that are not numbered in order, is too long, or has no gap
             and the run has not learned to answer.
     """
-    inputs = find_run(arguments.run).recipe["inputs"]
-    check_gaps(arguments)
-    return encode_with_gaps(arguments.text, load(arguments.run / MODEL_FILE), inputs)
+    inputs = find_run(run).recipe["inputs"]
+    check_gaps(text, run)
+    return encode_with_gaps(text, load(run / MODEL_FILE), inputs)
 
 
 def with_fillings(text: str, generated: str) -> str:
@@ -46,16 +46,16 @@ def with_fillings(text: str, generated: str) -> str:
     return _GAP.sub(lambda gap: f"[{fillings.get(gap[1], '').strip() or NOTHING}]", text)
 
 
-def check_gaps(arguments: Fill) -> None:
+def check_gaps(text: str, run: Place) -> None:
     """Checks that the text has a gap, or that the run may have learned to answer.
 
     Raises:
         DataError: if neither is so.
     """
-    head = head_in(arguments.run)
-    if not _GAP.search(arguments.text) and (head is None or head.stage not in ANSWERING):
+    head = head_in(run)
+    if not _GAP.search(text) and (head is None or head.stage not in ANSWERING):
         raise DataError(
-            f"The text has no gap, and {arguments.run} was not fine-tuned to answer one; write "
+            f"The text has no gap, and {run} was not fine-tuned to answer one; write "
             "<extra_id_0> where text is to be filled in."
         )
 

@@ -6,12 +6,9 @@ ones in full. In any case each record is checked as it is read: ArrayRecord keep
 record and raises, so nothing altered is trained on.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any, TypeVar
+from typing import Any
 
 from data.examples.mixture import TextSizes
 from data.examples.span_corruption import MOST_INPUTS, lengths_for_inputs
@@ -27,14 +24,13 @@ from data.tokens.blocks import (
 )
 from data.tokens.manifest import TokenManifest, VocabularyFacts
 from data.tokens.tokenizer import MODEL_FILE
-from pipeline.arguments import CacheOptions, Distill, Evaluate, Finetune, Pretrain, Prune, Time
 from pipeline.artifacts import MANIFEST, read_manifest
 from pipeline.corpus.pages import split_pages
 from pipeline.errors import ArtifactError
+from pipeline.fields import CacheOptions
 from pipeline.recipe.recipe import Recipe
 
 CHECKSUM_BYTES = 8_000_000_000  # 8 s at 1 GB/s
-Arguments = TypeVar("Arguments", Pretrain, Finetune, Distill, Prune, Evaluate, Time)
 
 
 def open_blocks(place: str, cache: CacheOptions) -> TokenBlocks:
@@ -50,13 +46,6 @@ def open_blocks(place: str, cache: CacheOptions) -> TokenBlocks:
         place, (MANIFEST, MODEL_FILE), cache.directory.expanduser(), cache.limit_bytes
     )
     return TokenBlocks(directory, read_manifest(directory, "tokenize", TokenManifest), files)
-
-
-@contextmanager
-def cached_nowhere(arguments: Arguments) -> Iterator[Arguments]:
-    """Yields a command's arguments with a cache that is removed afterwards, for a dry run."""
-    with TemporaryDirectory() as directory:
-        yield replace(arguments, cache=CacheOptions(directory=Path(directory)))
 
 
 def training_sizes(blocks: TokenBlocks) -> TextSizes:

@@ -1,7 +1,7 @@
 """Settings that may change in mid-run: those that leave the steps already made as they were.
 
 One function, `settings_before`, returns what the steps before a given one depend on. A resume must
-agree in that with its run, and a branch with its trunk (`origins.py`).
+agree in that with its run, and a branch with its trunk (`start.py`).
 
 The number of steps, the intervals, and mixtures, tokens and rates that begin at a later step may
 change, provided that the learning rates of the steps already made stay the same. Such changes are
@@ -23,7 +23,6 @@ import numpy as np
 
 from data.errors import DataError
 from data.examples.mixture import make_schedule, parse, weights_file
-from data.examples.pretraining_examples import Examples
 from data.examples.segments import Mixture
 from data.files.digests import digest_of_contents
 from data.files.json_files import of_shape
@@ -31,7 +30,6 @@ from data.files.paths import Place
 from data.tokens.blocks import TokenBlocks
 from model.config import OptimizerConfig, Rate, RateFrom
 from model.optimizer import learning_rate
-from pipeline.arguments import CacheOptions, Pretrain
 from pipeline.artifacts import (
     Head,
     digest_of_manifest,
@@ -41,6 +39,7 @@ from pipeline.artifacts import (
     renew,
 )
 from pipeline.errors import ArtifactError
+from pipeline.fields import CacheOptions
 from pipeline.hardware.hosts import on_first_host
 from pipeline.recipe.recipe import MixtureFrom, Recipe
 from pipeline.runs.directory import ChangedSetting, record_changes, saved_steps
@@ -112,21 +111,6 @@ def later_mixtures(recipe: Recipe, later: Sequence[TokenBlocks]) -> tuple[Mixtur
         )
         for mixture, blocks in zip(recipe.mixture_from, later, strict=True)
     )
-
-
-def mixtures_in_words(recipe: Recipe, examples: Examples) -> Iterator[str]:
-    """Yields a sentence per later mixture, and one on the languages that it begins anew."""
-    for mixture, segment in zip(recipe.mixture_from, examples.segments[1:], strict=True):
-        languages = len(segment.schedule.languages)
-        yield (
-            f"from step {mixture.step:,} on {mixture.mixture} over {languages} languages of "
-            f"{segment.blocks.address}"
-        )
-        if segment.anew:
-            yield (
-                f"the tokens in {segment.blocks.address} do not begin with those before for "
-                f"{', '.join(segment.anew)}: pages read in this epoch may be read again"
-            )
 
 
 class Agreement(NamedTuple):
@@ -282,25 +266,40 @@ def _rates(settings: Mapping[str, Any], made: int, place: str) -> np.ndarray:
     return np.asarray(jax.vmap(learning_rate(config, settings["steps"]))(jnp.arange(made)))
 
 
-def with_later_settings(recipe: Recipe, arguments: Pretrain) -> Recipe:
-    """Returns the recipe with the mixtures and rates that the command and its run have.
+def with_later_settings(
+    recipe: Recipe,
+    out: Place,
+    mixture_from: Sequence[str],
+    tokens_from: Sequence[str],
+    rate_from: Sequence[str],
+) -> Recipe:
+    """Returns the recipe with the mixtures and rates that a command and its run have.
 
     Every host must call this.
+
+    Args:
+        recipe: recipe of the run.
+        out: the run's directory, which may hold steps and what was recorded of them.
+        mixture_from: words of --mixture-from.
+        tokens_from: words of --tokens-from.
+        rate_from: words of --rate-from.
 
     Raises:
         ArtifactError: if the command contradicts the run, or would change steps already made.
     """
-    out, steps = arguments.out, recipe.steps
+    steps = recipe.steps
     settings, made = on_first_host(lambda: _recorded_settings(out, recipe.stage))
     mixtures = of_shape(settings.get("mixture_from", []), tuple[MixtureFrom, ...], str(out))
     asked = _by_step(recipe.mixture_from)
-    asked |= _by_step(asked_mixtures(arguments, recipe.mixture, _by_step(mixtures) | asked))
+    asked |= _by_step(
+        asked_mixtures(mixture_from, tokens_from, recipe.mixture, _by_step(mixtures) | asked)
+    )
     joined_mixtures = joined_entries("mixture", mixtures, asked, made, steps)
 
     recorded = settings.get("optimizer", {}).get("rate_from", [])
     rates = of_shape(recorded, tuple[RateFrom, ...], str(out))
     asked_for = _by_step(recipe.optimizer.rate_from)
-    asked_for |= _by_step(asked_rates(arguments, recipe.optimizer, _by_step(rates) | asked_for))
+    asked_for |= _by_step(asked_rates(rate_from, recipe.optimizer, _by_step(rates) | asked_for))
     joined_rates = joined_entries("rate", rates, asked_for, made, steps)
     optimizer = replace(recipe.optimizer, rate_from=joined_rates)
     return replace(recipe, mixture_from=joined_mixtures, optimizer=optimizer)
@@ -360,17 +359,21 @@ def _check_same(what: str, recorded: Entry, asked: Entry) -> None:
 
 
 def asked_mixtures(
-    arguments: Pretrain, first: str, known: Mapping[int, MixtureFrom]
+    mixture_from: Sequence[str],
+    tokens_from: Sequence[str],
+    first: str,
+    known: Mapping[int, MixtureFrom],
 ) -> Iterator[MixtureFrom]:
     """Yields the mixtures of --mixture-from and --tokens-from; what is not named stays.
 
     Args:
-        arguments: the command's arguments.
+        mixture_from: words of --mixture-from.
+        tokens_from: words of --tokens-from.
         first: mixture of the first step.
         known: mixtures that the run has, by step.
     """
-    mixtures = values_by_step("--mixture-from", arguments.mixture_from, "uniform")
-    tokens = values_by_step("--tokens-from", arguments.tokens_from, "TOKENS")
+    mixtures = values_by_step("--mixture-from", mixture_from, "uniform")
+    tokens = values_by_step("--tokens-from", tokens_from, "TOKENS")
     known = dict(known)
     for step in sorted({*mixtures, *tokens}):
         before = [known[earlier] for earlier in sorted(known) if earlier <= step]
@@ -385,7 +388,7 @@ def asked_mixtures(
 
 
 def asked_rates(
-    arguments: Pretrain, first: OptimizerConfig, known: Mapping[int, RateFrom]
+    rate_from: Sequence[str], first: OptimizerConfig, known: Mapping[int, RateFrom]
 ) -> Iterator[RateFrom]:
     """Yields the rates of --rate-from; fields that are not named stay.
 
@@ -393,7 +396,7 @@ def asked_rates(
         ArtifactError: if a field is unknown, has no number or is named twice.
     """
     known = dict(known)
-    texts = values_by_step("--rate-from", arguments.rate_from, "scale=0.5")
+    texts = values_by_step("--rate-from", rate_from, "scale=0.5")
     for step, text in sorted(texts.items()):
         before = [known[earlier] for earlier in sorted(known) if earlier < step]
         values = {name: getattr((before or [first])[-1], name) for name in RATE_FIELDS}

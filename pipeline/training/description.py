@@ -5,7 +5,7 @@ once. Small languages repeat most: with temperature 0.3 and 10^12 tokens, the sm
 read more than 100 times.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from typing import Any
 
@@ -27,7 +27,6 @@ from pipeline.artifacts import source_commit
 from pipeline.errors import ArtifactError
 from pipeline.recipe.recipe import Recipe, recipe_to_json
 from pipeline.runs.directory import RECIPE, RunRecord
-from pipeline.training.changes import mixtures_in_words
 
 # What computes a run's numbers.
 PACKAGES = "jax", "jaxlib", "equinox", "numpy"
@@ -108,6 +107,21 @@ def describe_data(out: Place, recipe: Recipe, examples: ExampleSource, console: 
             console.print(f"{recipe.stage}: {line}", highlight=False)
     write_json(out / "mixture.json", {"languages": named, **later})
     print_exposure(languages, console)
+
+
+def mixtures_in_words(recipe: Recipe, examples: Examples) -> Iterator[str]:
+    """Yields a sentence per later mixture, and one on the languages that it begins anew."""
+    for mixture, segment in zip(recipe.mixture_from, examples.segments[1:], strict=True):
+        languages = len(segment.schedule.languages)
+        yield (
+            f"from step {mixture.step:,} on {mixture.mixture} over {languages} languages of "
+            f"{segment.blocks.address}"
+        )
+        if segment.anew:
+            yield (
+                f"the tokens in {segment.blocks.address} do not begin with those before for "
+                f"{', '.join(segment.anew)}: pages read in this epoch may be read again"
+            )
 
 
 def epochs_caution(recipe: Recipe, blocks: TokenBlocks) -> str:

@@ -1,9 +1,10 @@
-"""A training run, as `pretrain`, `distill` and `finetune` share it: from prepared to finished.
+"""A training run, as `pretrain`, `distill` and `finetune` share it: prepared, trained, finished.
 
-A command prepares a run (`begin.py`), builds the loop's inputs, writes checkpoint 0 if the first
-weights are not random, and trains (`loop.py`). The same command again resumes from the last whole
-checkpoint. The step is the loader's whole state and randomness is a function of (seed, step), so a
-resumed run computes what an uninterrupted run computes: bit for bit on the same mesh (of GPUs with
+A run is prepared (`prepare.py`) before its directory is touched. Its job claims the directory,
+builds the loop's inputs, writes the first checkpoint if the first weights are not random, trains
+(`loop.py`) and writes the manifest. The same command again resumes from the last whole checkpoint.
+The step is the loader's whole state and randomness is a function of (seed, step), so a resumed run
+computes what an uninterrupted run computes: bit for bit on the same mesh (of GPUs with
 `--deterministic`), up to rounding on another.
 """
 
@@ -23,18 +24,18 @@ from model.sharding.mesh import make_mesh
 from model.transformer import parameter_count, transformer_shapes
 from pipeline.artifacts import Claim, finish
 from pipeline.errors import PREEMPTED_STATUS, Preempted
+from pipeline.fields import CacheOptions, TrackerName
 from pipeline.hardware.batches import share_of
-from pipeline.hardware.hosts import is_first
+from pipeline.hardware.hosts import is_first, on_first_host
 from pipeline.recipe import named
 from pipeline.recipe.recipe import Recipe, recipe_to_json, with_rows
 from pipeline.recipe.trainer import trainer_on
 from pipeline.runs.checkpoints import explain_save_errors
 from pipeline.runs.directory import changes_to_json, recorded_changes, saved_steps
 from pipeline.runs.finished import read_metrics
-from pipeline.stage import Intent, Reading, bytes_in_words, check_free, look
+from pipeline.stage import Intent, Job, Reading, bytes_in_words, check_free, look
 from pipeline.terminal import print_end
 from pipeline.tokens.opened_blocks import training_sizes
-from pipeline.training.begin import PreparedRun
 from pipeline.training.changes import agreement_of, later_mixtures
 from pipeline.training.description import (
     check_numerics,
@@ -48,7 +49,88 @@ from pipeline.training.log.live_view import duration
 from pipeline.training.log.summary import result_in_words
 from pipeline.training.log.tracking import Tracking
 from pipeline.training.loop import Training, record_time, train
+from pipeline.training.prepare import PreparedRun, claimed_run, prepare
 from pipeline.training.profile import Profile
+from pipeline.training.start import Start
+
+# Builds the loop's inputs and writes the first checkpoint; returns them, and what recipe.json and
+# the manifest record of what the run began with.
+Begin = Callable[[], tuple[Training, Mapping[str, Any]]]
+
+
+def training(
+    recipe: Recipe,
+    tokens: str,
+    out: Place,
+    start: Start,
+    *,
+    profile: tuple[int, int] | None,
+    track: tuple[TrackerName, ...],
+    cache: CacheOptions,
+) -> Job:
+    """Returns the job that trains a recipe on token blocks.
+
+    Args:
+        recipe: recipe with its settings; its vocabulary rows may be those of the tokens.
+        tokens: directory or address of the tokens.
+        out: the run's directory.
+        start: what the run begins with.
+        profile: first and last step to trace; None for no trace.
+        track: trackers that also get the run's numbers.
+        cache: cache for blocks of an object store.
+
+    Raises:
+        ArtifactError: if the run cannot start; the message lists all reasons.
+    """
+    begun = on_first_host(lambda: bool(saved_steps(out)))
+    prepared = prepare(
+        start.adapt(recipe),
+        tokens,
+        out,
+        checks=start.checks(begun),
+        first=start.step,
+        profile=profile,
+        track=track,
+        cache=cache,
+    )
+    prepared = start.with_inputs(prepared, begun)
+
+    def begin() -> tuple[Training, Mapping[str, Any]]:
+        training = make_training(prepared)
+        return training, start.begin(prepared, training.trainer)
+
+    def reads() -> Sequence[Reading]:
+        return () if begun else start.reads()
+
+    return job_of(prepared, tokens, begin, reads, first=start.first_step(prepared))
+
+
+def job_of(
+    prepared: PreparedRun,
+    tokens: str,
+    begin: Begin,
+    reads: Callable[[], Sequence[Reading]],
+    *,
+    first: int = 0,
+    last: Callable[[Training], None] = lambda _: None,
+) -> Job:
+    """Returns the job of a prepared run.
+
+    Args:
+        prepared: the run.
+        tokens: token blocks as the user named them; "" where none are read.
+        begin: builds the loop's inputs, and writes the first checkpoint unless there is one.
+        reads: returns what else it reads: first weights, a teacher, tasks.
+        first: step of the run's first state.
+        last: what is left to do after the last step; every host calls it.
+    """
+
+    def run() -> None:
+        with claimed_run(prepared) as there:
+            if there is not Claim.FINISHED:
+                carry_out(prepared, *begin(), last)
+
+    return Job(lambda: intent_of(prepared, tokens, reads(), first), run)
 
 
 def intent_of(
@@ -164,8 +246,8 @@ def make_tracking(prepared: PreparedRun) -> Tracking:
 def carry_out(
     prepared: PreparedRun,
     training: Training,
-    more: Mapping[str, Any] = {},
-    last: Callable[[], None] = lambda: None,
+    more: Mapping[str, Any],
+    last: Callable[[Training], None],
 ) -> None:
     """Trains to the recipe's last step and finishes the directory.
 
@@ -194,7 +276,7 @@ def carry_out(
             f"{stage}: stopped after step {result.step}, which is saved; the same command resumes "
             f"(exit status {PREEMPTED_STATUS})."
         )
-    last()
+    last(training)
     if is_first():
         record_time(training, result)
         changes = changes_to_json(recorded_changes(out))

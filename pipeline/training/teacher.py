@@ -1,4 +1,10 @@
-"""A finished run as a teacher: the checks of its fitness, its identity and its weights.
+"""A finished run as a teacher: its fitness, its identity, its weights, and its student's training.
+
+The student's recipe is the dense recipe with `distillation` set. Loop, examples, evaluations and
+checkpoints are those of pretraining (`run.py`), so that a student is comparable with its baseline.
+The teacher reads the student's batches. If the first weights are the teacher's, they become
+checkpoint 0, and the student resumes as any run. Source: Fedus et al. 2022, section 4.2;
+docs/decisions/distillation.md decides what the paper leaves open.
 
 A student and its teacher read the same token ids, so they need one vocabulary. The share of the
 teacher's gain that a student keeps can be computed only if both were trained on the same tokens.
@@ -6,29 +12,48 @@ The student's recipe.json records the teacher with a fingerprint of its weights,
 when the student is resumed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
 from typing import Any
 
+import equinox as eqx
+import jax
 from jax.sharding import Mesh
 from msgspec import structs
 
 from data.files.json_files import read_json
 from data.files.paths import Place, exists
 from data.tokens.blocks import TokenBlocks
+from model.batch import Call
 from model.config import ConfigurationError, ModelConfig
+from model.conversions.student import TeacherExpertUse, expert_use, with_teachers_weights
 from model.fingerprints import fingerprint
+from model.loss.training_loss import Distillation
+from model.sharding.mesh import make_mesh
+from model.step import TrainState
 from model.transformer import Transformer, parameter_count
 from pipeline.artifacts import digest_of_manifest, json_differences
 from pipeline.errors import ArtifactError
+from pipeline.fields import CacheOptions, TrackerName
 from pipeline.recipe import named
 from pipeline.recipe.fits import check_divides, check_memory, taught_by
 from pipeline.recipe.recipe import Recipe
 from pipeline.recipe.trainer import trainer_on
-from pipeline.runs.directory import RunRecord, check_same_vocabulary, find_finished_run
+from pipeline.runs.checkpoints import write_first_checkpoint
+from pipeline.runs.directory import (
+    RunRecord,
+    check_same_vocabulary,
+    checkpoint_read,
+    find_finished_run,
+)
 from pipeline.runs.opened_run import recipe_of, restore
-from pipeline.training.origins import weight_layout
-from pipeline.training.upcycling import shape_of
+from pipeline.stage import Job, Reading
+from pipeline.training.loop import Training, device_batches
+from pipeline.training.prepare import prepare
+from pipeline.training.run import job_of, make_training
+from pipeline.training.shapes import shape_of, weight_layout
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,3 +233,98 @@ def check_same_teacher(out: Place, record: Mapping[str, Any]) -> None:
             f"{out} was begun with another teacher ({'; '.join(lines)}); restore that teacher, or "
             "name another --out."
         )
+
+
+def distilling(
+    recipe: Recipe,
+    tokens: str,
+    out: Place,
+    directory: Place,
+    *,
+    profile: tuple[int, int] | None,
+    track: tuple[TrackerName, ...],
+    cache: CacheOptions,
+) -> Job:
+    """Returns the job that trains a student on its teacher's tokens.
+
+    The teacher's weights are read when it runs.
+
+    Args:
+        recipe: the student's recipe.
+        tokens: directory or address of the tokens.
+        out: the student's directory.
+        directory: the teacher's directory.
+        profile: first and last step to trace; None for no trace.
+        track: trackers that also get the run's numbers.
+        cache: cache for blocks of an object store.
+
+    Raises:
+        ArtifactError: if the run cannot start; the message lists all reasons.
+    """
+    teacher = find(directory)
+    checks = [partial(check_teaches, teacher)]
+    prepared = prepare(
+        recipe, tokens, out, checks=checks, profile=profile, track=track, cache=cache
+    ).with_input("teacher", teacher.identity)
+    config = recipe.distillation
+    assert config is not None  # set for every student
+
+    def begin() -> tuple[Training, Mapping[str, Any]]:
+        network, record = teacher.weights(make_mesh(prepared.recipe.mesh))
+        check_same_teacher(out, record)
+        training = make_training(prepared, Distillation(config, network))
+        if config.initialization != "random":
+            write_teachers_weights(training, network)
+        return training, {"teacher": record}
+
+    def reads() -> Sequence[Reading]:
+        return [checkpoint_read("teacher", directory, None)]
+
+    return job_of(prepared, tokens, begin, reads)
+
+
+USE_BATCHES = 16  # training batches to count the experts' loads in; 64 rows were enough
+
+
+def write_teachers_weights(training: Training, teacher: Transformer) -> None:
+    """Writes checkpoint 0 with the teacher's weights, unless the run has a checkpoint.
+
+    Raises:
+        ArtifactError: if checkpoint 0 cannot be written.
+    """
+
+    def first() -> TrainState:
+        state = training.trainer.init()
+        return state._replace(arrays=first_weights(training, teacher, state.arrays))
+
+    write_first_checkpoint(training.out, first)
+
+
+def first_weights(training: Training, teacher: Transformer, drawn: Transformer) -> Transformer:
+    """Returns the student's first arrays, with the shardings of its run.
+
+    Args:
+        training: the student's loop inputs.
+        teacher: the teacher's network.
+        drawn: the student's random arrays, drawn from its seed.
+    """
+    trainer, config = training.trainer, training.recipe.distillation
+    assert config is not None  # set for every student
+    mean = config.initialization == "experts-mean" and teacher.config.switch is not None
+    use = use_of_experts(training, teacher) if mean else None
+    arrays, rest = eqx.partition(teacher, eqx.is_array)
+
+    def take(drawn, arrays, use: TeacherExpertUse | None):
+        student = with_teachers_weights(trainer.model(drawn), eqx.combine(arrays, rest), use)
+        return eqx.filter(student, eqx.is_array)
+
+    return jax.jit(take, out_shardings=trainer.shardings.arrays)(drawn, arrays, use)
+
+
+def use_of_experts(training: Training, teacher: Transformer) -> TeacherExpertUse:
+    """Returns the teacher's expert loads over the run's first batches."""
+    arrays, rest = eqx.partition(teacher, eqx.is_array)
+    call = Call(training.trainer.mesh)
+    count = jax.jit(lambda arrays, batch: expert_use(eqx.combine(arrays, rest), batch, call))
+    uses = [count(arrays, batch) for batch in islice(device_batches(training, 0), USE_BATCHES)]
+    return jax.tree.map(lambda *parts: sum(parts[1:], parts[0]), *uses)

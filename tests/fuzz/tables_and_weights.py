@@ -22,7 +22,7 @@ from data.tokens.blocks import TokenStream
 from data.tokens.manifest import Shard
 from data.tokens.shards import read_page_table
 from eval import losses
-from pipeline.commands.import_hf import read_weights
+from pipeline.runs.transformers_files import arrays_in
 
 FIXTURE = Path(__file__).parents[1] / "fixture/artifacts.tar.xz"
 SHARD = "train-00000-of-00001"
@@ -76,7 +76,7 @@ def evaluation(path: Path) -> Read:
 
 
 def weights(path: Path) -> Read:
-    return Read(sum(array.nbytes for array in read_weights([path]).values()), False)
+    return Read(sum(array.nbytes for array in dict(arrays_in([path])).values()), False)
 
 
 def vocabulary(path: Path) -> Read:

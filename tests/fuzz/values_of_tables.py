@@ -21,7 +21,6 @@ from eval import experts, losses
 from eval.tasks import predictions
 from eval.tasks.comparison import SENTENCES_SCHEMA
 from pipeline.beam.workspace import Workspace
-from pipeline.commands.prune import expert_use
 from pipeline.corpus import spills
 from pipeline.corpus.onto import verdicts
 from pipeline.corpus.pages import CorpusFile, page_rows, page_texts, page_urls, whole_pages
@@ -111,7 +110,7 @@ def routing(path: Path) -> Read:
     table = read_table(path, experts.WRITTEN)
     found = experts.expert_sharing(table, run="a", step=1, origin=str(path))
     experts.by_stack(found)
-    expert_use(table, ["habari 0"], [("encoder", 2)], 4, str(path))
+    experts.expert_use(table, ["habari 0"], [("encoder", 2)], 4, str(path))
     return Read(table.nbytes, False)
 
 

@@ -16,9 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 CONTEXT = multiprocessing.get_context("forkserver")
 # One list for all files of a worker: its first process starts the server.
-CONTEXT.set_forkserver_preload(
-    ["pipeline.corpus.clean", "pipeline.commands.pretrain", "pipeline.commands.distill"]
-)
+CONTEXT.set_forkserver_preload(["pipeline.corpus.clean", "pipeline.training.teacher"])
 
 
 class Forked:

@@ -48,7 +48,7 @@ def write_report(root: Path) -> Path:
         corpus=str(write_corpus(root / "corpus")),
         tokens=str(write_tokens(root / "tokens", root / "corpus")),
         out=root / "out",
-    ).run()
+    ).execute()
     return root
 
 

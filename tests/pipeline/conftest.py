@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from small_tokens import write_tokens
 
-from pipeline.arguments import Pretrain
 from pipeline.artifacts import MANIFEST
+from pipeline.commands.pretrain import Pretrain
 
 
 @pytest.fixture(scope="session")
@@ -51,8 +51,6 @@ def pretrained(tmp_path_factory, tokens) -> Path:
     # JAX, which many tests do without.
     from training_runs import SETTINGS, one_trainer_per_recipe
 
-    from pipeline.commands import pretrain
-
     root = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         root = root.parent
@@ -61,5 +59,5 @@ def pretrained(tmp_path_factory, tokens) -> Path:
         if not (root / "pretrained" / MANIFEST).exists():
             asked = {"recipe": "switch-demo", "tokens": str(tokens), "overrides": SETTINGS}
             with one_trainer_per_recipe():
-                pretrain.run(Pretrain(out=root / "pretrained", **asked))
+                Pretrain(out=root / "pretrained", **asked).execute()
     return root / "pretrained"

@@ -1,10 +1,13 @@
 """What several commands take is checked where it is used."""
 
 import math
+from pathlib import Path
 
 import pytest
 
-from data.errors import DataError
+from model.config import ConfigurationError
+from pipeline.command import check_fields
+from pipeline.commands.pretrain import Pretrain
 from pipeline.fields import CacheOptions
 
 
@@ -14,5 +17,6 @@ def test_gigabytes_are_bytes():
 
 @pytest.mark.parametrize("gigabytes", [0, -1, math.inf, math.nan, 1e-12])
 def test_a_cache_has_a_finite_size(gigabytes):
-    with pytest.raises(DataError, match=r"--cache\.gigabytes was .*; give a finite number above 0"):
-        _ = CacheOptions(gigabytes=gigabytes).limit_bytes
+    cache = CacheOptions(gigabytes=gigabytes)
+    with pytest.raises(ConfigurationError, match=r"--cache\.gigabytes was .*; give 1e-09 or more"):
+        check_fields(Pretrain(recipe="mt5-demo", tokens="none", out=Path("run"), cache=cache))

@@ -104,6 +104,10 @@ MISTAKES = {
     "pretrain --recipe mt5-demo --tokens t --out o --set seed=3 --seeds 4": (
         "--seeds 4 was given together with --set seed=3; give one of them"
     ),
+    "pretrain --recipe mt5-demo --tokens t --out o --trunk r": "a branch needs --trunk and",
+    "pretrain --recipe mt5-demo --tokens t --out o --upcycle-at 3": "need --upcycle RUN",
+    "pretrain --recipe mt5-demo --tokens t --out o --upcycle r --start s": "one beginning: name",
+    "pretrain --recipe mt5-demo --tokens t --out o --upcycle r --upcycle-noise 1": "noise was 1;",
     "finetune --run none --task none --out o": NO_RUN,
     "distill --teacher none --recipe mt5-dmo --tokens none --out o": NO_RECIPE,
     "distill --teacher none --recipe mt5-demo --tokens none --out o": NO_RUN,
@@ -113,7 +117,7 @@ MISTAKES = {
     "report --baseline none --candidate nothing --out o": NO_RUN,
     "report --baseline a b --candidate c ./a --out o": "/a; a run against itself",
     "fill <extra_id_0> --run none": NO_RUN,
-    "fill x --run none --tokens 0": "--tokens was 0; gaps are filled with 1 token or more",
+    "fill x --run none --tokens 0": "--tokens was 0; give 1 or more.",
     "import-hf none --out o": "A Transformers model was expected in none, which does not exist",
     "export-hf --run none --out o": NO_RUN,
     "plan --recipe mt5-dmo --topology cpu:1": NO_RECIPE,

@@ -1,58 +1,199 @@
-"""A fine-tuning: what must hold of its tasks, its programs, its training, its last predictions."""
+"""Fine-tuning: a finished run is trained on tasks, and predicts their test data.
 
-import functools
+The run is trained like any other: its loader and its loop are those of `pretrain`, and the same
+command again resumes to the same numbers. Development data are predicted at every evaluation, the
+checkpoint with the best score is kept and named in `best.json`, and its predictions on test data
+end the run (docs/decisions/fine-tuning.md).
+"""
+
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 
 from data.examples.span_corruption import lengths_for_inputs
+from data.examples.task_examples import TaskExamples
 from data.files.digests import digest_of_contents
+from data.files.paths import Place
 from data.tasks.examples import TaskData
 from data.tokens.blocks import TokenBlocks
-from data.tokens.tokenizer import MODEL_FILE
+from data.tokens.tokenizer import MODEL_FILE, load
+from model.config import DistillationConfig
 from model.loss.training_loss import Distillation
 from model.sharding.layouts import with_shardings
 from model.sharding.mesh import make_mesh
 from model.trainer import Trainer
-from pipeline.arguments import Finetune
+from pipeline.artifacts import digest_of_manifest
 from pipeline.corpus.pages import read_corpus
 from pipeline.errors import ArtifactError
+from pipeline.fields import CacheOptions, TrackerName
 from pipeline.hardware.hosts import is_first, on_first_host
+from pipeline.recipe.finetuning import recipe_of_finetuning, with_settings
 from pipeline.recipe.fits import check_memory
 from pipeline.recipe.recipe import Recipe
 from pipeline.recipe.trainer import trainer_on
-from pipeline.runs.directory import best_saved_step, best_step, check_same_vocabulary
-from pipeline.runs.opened_run import restore
+from pipeline.runs.directory import (
+    best_saved_step,
+    best_step,
+    check_same_vocabulary,
+    checkpoint_read,
+    find_finished_run,
+    saved_steps,
+)
+from pipeline.runs.opened_run import recipe_of, restore
 from pipeline.runs.tasks import check_metric
-from pipeline.tokens.opened_blocks import check_blocks
-from pipeline.training.begin import PreparedRun, check_mixture, machine_checks
+from pipeline.stage import Job, Reading
+from pipeline.tokens.opened_blocks import check_blocks, open_blocks
 from pipeline.training.loop import Training, device_batches
-from pipeline.training.origins import check_network
+from pipeline.training.prepare import (
+    PreparedRun,
+    check_all,
+    check_mixture,
+    machine_checks,
+    unchecked_run,
+)
 from pipeline.training.profile import Profile, check_profile
-from pipeline.training.run import make_examples, make_tracking
-from pipeline.training.tasks.given_tasks import Finetuning, overlaps_with
+from pipeline.training.run import job_of, make_examples, make_tracking
+from pipeline.training.shapes import check_network
+from pipeline.training.start import Weights
+from pipeline.training.tasks.given_tasks import (
+    Finetuning,
+    overlaps_with,
+    read_tasks,
+    tasks_read,
+)
 from pipeline.training.tasks.predictor import Predictor
 from pipeline.training.tasks.scoring import TEST, TaskEvaluator, score_in_words
-from pipeline.training.teacher import Teacher, check_dense, check_fills_groups, check_rows
+from pipeline.training.teacher import (
+    Teacher,
+    check_dense,
+    check_fills_groups,
+    check_rows,
+    check_same_teacher,
+    find,
+)
 
 PRETRAINING_MIXTURE = "temperature:0.1"  # of pretraining mixed in: mT5's, beside 0.3 before
 
 
-class Request(NamedTuple):
-    """A fine-tuning whose arguments passed all checks.
+def finetuning(
+    run: Place,
+    tasks: Sequence[str],
+    out: Place,
+    languages: tuple[str, ...],
+    held: list["Programs"],
+    *,
+    alone: bool,
+    tokens: str,
+    share: float,
+    corpus: str | None,
+    taught_by: Place | None,
+    settings: Sequence[str],
+    profile: tuple[int, int] | None,
+    track: tuple[TrackerName, ...],
+    cache: CacheOptions,
+) -> Job:
+    """Returns the job that fine-tunes a run.
 
-    Attributes:
-        prepared: the run.
-        finetuning: its tasks.
-        teacher: fine-tuned run to learn from; None without.
+    Args:
+        run: directory of the finished run.
+        tasks: tasks as the user names them.
+        out: directory of the fine-tuned run.
+        languages: languages of the training examples; none for all.
+        held: compiled programs of an earlier run, if there is one; replaced by this run's.
+        alone: whether development and test data have these languages only, too.
+        tokens: tokens of the pretraining to mix in; "" for none.
+        share: share of rows that are pretraining's.
+        corpus: corpus of the pretraining, whose shared text is marked; None if it is not known.
+        taught_by: directory of a fine-tuned run to learn from; None without.
+        settings: `field=value` settings of the recipe.
+        profile: first and last step to trace; None for no trace.
+        track: trackers that also get the run's numbers.
+        cache: cache for blocks of an object store.
+
+    Raises:
+        ArtifactError: if the run cannot start; the message lists all reasons.
+        DataError: if a task cannot be read.
     """
+    pretrained = recipe_of(find_finished_run(run), run)
+    vocabulary = run / MODEL_FILE
+    given = Finetuning(read_tasks(tasks, languages, alone), load(vocabulary), vocabulary)
+    base = recipe_of_finetuning(pretrained, given.names, languages, given.targets, share)
+    if taught_by is not None:
+        base = replace(base, distillation=DistillationConfig(initialization="random"))
+    recipe = with_settings(base, pretrained, settings)
+    prepared = unchecked_run(recipe, out, profile, track)
+    prepared = replace(prepared, blocks=open_blocks(tokens, cache) if tokens else None)
+    teacher = None if taught_by is None else find(taught_by)
+    checks = finetuning_checks(run, pretrained, prepared, given, teacher, corpus)
+    check_all(recipe.name, checks)
+    inputs = input_digests(run, given, prepared.blocks, corpus, teacher)
+    prepared = replace(prepared, inputs=inputs)
 
-    prepared: PreparedRun
-    finetuning: Finetuning
-    teacher: Teacher | None
+    def reads() -> list[Reading]:
+        first = [checkpoint_read("run", run, None)]
+        if taught_by is not None:
+            first.append(checkpoint_read("teacher", taught_by, None))
+        return [*first, *tasks_read(tasks, given, given.sources(recipe))]
+
+    return job_of(
+        prepared,
+        tokens,
+        partial(begin, run, prepared, given, teacher, held),
+        reads,
+        last=partial(predict_test, corpus),
+    )
+
+
+def input_digests(
+    run: Place,
+    given: Finetuning,
+    blocks: TokenBlocks | None,
+    corpus: str | None,
+    teacher: Teacher | None,
+) -> dict[str, str]:
+    """Returns the digest of each input of a fine-tuning."""
+    inputs = {"start": digest_of_manifest(run), **given.digests}
+    if blocks is not None:
+        inputs["tokens"] = digest_of_manifest(blocks.directory)
+    if corpus is not None:
+        inputs["corpus"] = digest_of_manifest(corpus)
+    if teacher is not None:
+        inputs["teacher"] = teacher.identity
+    return inputs
+
+
+def begin(
+    run: Place,
+    prepared: PreparedRun,
+    given: Finetuning,
+    teacher: Teacher | None,
+    held: list["Programs"],
+) -> tuple[Training, Mapping[str, Any]]:
+    """Returns the loop's inputs and the teacher's record; the run's weights become checkpoint 0.
+
+    Programs of an earlier run that do not serve are let go first: a second teacher may not fit
+    beside the first.
+    """
+    recipe, out = prepared.recipe, prepared.out
+    if not (held and held[0].serve(recipe)):
+        free_programs(held)
+        held.append(make_programs(recipe, teacher))
+    (programs,) = held
+    if teacher is not None:
+        check_same_teacher(out, programs.record["teacher"])
+    training = make_training(prepared, given, programs)
+    assert isinstance(training.examples, TaskExamples)
+    for line in given.lost(training.examples.sources, recipe.lengths):
+        training.announce(line)
+    if max(on_first_host(lambda: saved_steps(out)), default=0) < recipe.steps:
+        training = replace(training, trainer=compiled_trainer(training))
+        held[:] = [programs._replace(trainer=training.trainer)]
+    Weights(run).begin(prepared, training.trainer)
+    return training, programs.record
 
 
 class Programs(NamedTuple):
@@ -89,9 +230,8 @@ def compiled_trainer(training: Training) -> Trainer:
         return trainer.with_compiled_step(state, next(device_batches(training, 0)))
 
 
-def make_programs(request: Request) -> Programs:
+def make_programs(recipe: Recipe, teacher: Teacher | None) -> Programs:
     """Returns a recipe's functions; a student's have its teacher's weights."""
-    recipe, teacher = request.prepared.recipe, request.teacher
     mesh = make_mesh(recipe.mesh)
     if teacher is None or recipe.distillation is None:
         return Programs(recipe, trainer_on(recipe, mesh), {}, {})
@@ -105,13 +245,12 @@ def _without_languages(recipe: Recipe) -> Recipe:
     return replace(recipe, finetuning=replace(recipe.finetuning, languages=()))
 
 
-def make_training(request: Request, programs: Programs) -> Training:
+def make_training(prepared: PreparedRun, given: Finetuning, programs: Programs) -> Training:
     """Returns the loop's inputs."""
-    prepared, finetuning = request.prepared, request.finetuning
     recipe = prepared.recipe
     evaluator = TaskEvaluator(
-        finetuning.tasks,
-        finetuning.tokenizer,
+        given.tasks,
+        given.tokenizer,
         recipe,
         prepared.out,
         recipe.lengths.targets,
@@ -127,7 +266,7 @@ def make_training(request: Request, programs: Programs) -> Training:
     return Training(
         recipe=recipe,
         trainer=programs.trainer,
-        examples=finetuning.examples(recipe, pretraining),
+        examples=given.examples(recipe, pretraining),
         evaluator=evaluator,
         out=prepared.out,
         account=prepared.account,
@@ -137,15 +276,15 @@ def make_training(request: Request, programs: Programs) -> Training:
     )
 
 
-def predict_test(training: Training, evaluator: TaskEvaluator, corpus: str | None) -> None:
+def predict_test(corpus: str | None, training: Training) -> None:
     """Predicts the test data of each task with the weights of the best step that has some.
 
     Args:
-        training: the loop's inputs.
-        evaluator: the run's evaluation.
         corpus: corpus of the pretraining, whose shared text is marked; None if it is not known.
+        training: the loop's inputs.
     """
-    out = training.out
+    out, evaluator = training.out, training.evaluator
+    assert isinstance(evaluator, TaskEvaluator)
     with training.account.spend("evaluating"):
         best, saved = on_first_host(lambda: (best_step(out), best_saved_step(out)))
         if saved != best:
@@ -167,34 +306,38 @@ def predict_test(training: Training, evaluator: TaskEvaluator, corpus: str | Non
 
 
 def finetuning_checks(
-    arguments: Finetune, pretrained: Recipe, request: Request
+    run: Place,
+    pretrained: Recipe,
+    prepared: PreparedRun,
+    given: Finetuning,
+    teacher: Teacher | None,
+    corpus: str | None,
 ) -> list[Callable[[], object]]:
     """Returns the checks before a run is fine-tuned, each to be called."""
-    (prepared, finetuning, teacher), blocks = request, request.prepared.blocks
-    recipe = prepared.recipe
+    recipe, blocks = prepared.recipe, prepared.blocks
     checks: list[Callable[[], object]] = [
-        *(functools.partial(check_trains, data) for data in finetuning.tasks),
-        *(functools.partial(check_metric, data.task) for data in finetuning.tasks),
-        functools.partial(check_network, arguments.run, pretrained, recipe),
-        functools.partial(check_evaluates_saved_steps, recipe),
-        functools.partial(check_mixed_pretraining, recipe, blocks),
-        functools.partial(check_profile, arguments.profile, recipe.steps),
-        functools.partial(finetuning.schedule, recipe, mixed=blocks is not None),
-        *machine_checks(recipe, arguments.out),
+        *(partial(check_trains, data) for data in given.tasks),
+        *(partial(check_metric, data.task) for data in given.tasks),
+        partial(check_network, run, pretrained, recipe),
+        partial(check_evaluates_saved_steps, recipe),
+        partial(check_mixed_pretraining, recipe, blocks),
+        partial(check_profile, prepared.profile, recipe.steps),
+        partial(given.schedule, recipe, mixed=blocks is not None),
+        *machine_checks(recipe, prepared.out),
     ]
-    if arguments.corpus is not None:
-        checks.append(functools.partial(read_corpus, arguments.corpus))
+    if corpus is not None:
+        checks.append(partial(read_corpus, corpus))
     if blocks is not None:
         pretraining = replace(recipe, mixture=PRETRAINING_MIXTURE)
         checks += [
-            functools.partial(check_same_vocabulary, arguments.run, blocks),
-            functools.partial(check_blocks, blocks),
-            functools.partial(check_mixture, pretraining, blocks),
+            partial(check_same_vocabulary, run, blocks),
+            partial(check_blocks, blocks),
+            partial(check_mixture, pretraining, blocks),
         ]
     if teacher is not None:
         checks += [
-            functools.partial(check_teaches_tasks, teacher, recipe, finetuning),
-            functools.partial(check_begins_with_run, recipe),
+            partial(check_teaches_tasks, teacher, recipe, given),
+            partial(check_begins_with_run, recipe),
         ]
     return checks
 

@@ -85,7 +85,7 @@ def test_reasons_without_pages_have_no_sample_languages():
 
 def test_inspection_prints_the_funnel_and_no_control_characters(corpus, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "160")
-    Inspect(directory=str(corpus)).run()
+    Inspect(directory=str(corpus)).execute()
     printed = capsys.readouterr().out
     assert "7,034 pages were read, 21 were kept (0.3%), 0 of them held out" in printed
     rows = {line.split()[1]: line for line in printed.splitlines() if line.startswith("│")}
@@ -109,4 +109,4 @@ def test_row_counts_unlike_the_manifest_are_found(tmp_path, kind):
     path = next((corpus / kind / "sw").glob("*.parquet"))
     pq.write_table(pq.read_table(path).slice(1), path)
     with pytest.raises(ArtifactError, match=f"{kind}/sw holds . rows and the manifest records"):
-        Inspect(directory=str(corpus)).run()
+        Inspect(directory=str(corpus)).execute()

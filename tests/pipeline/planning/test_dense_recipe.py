@@ -3,7 +3,7 @@
 from pipeline.planning.plan import dense_recipe
 from pipeline.recipe import named
 from pipeline.recipe.overrides import override
-from pipeline.training.upcycling import carries_moments
+from pipeline.training.shapes import carries_moments
 
 
 def test_the_dense_run_of_an_upcycling_has_the_recipes_optimizer():

@@ -167,7 +167,7 @@ def test_flops_beside_the_published_ones(name, published, ours_over_published):
 
 
 def test_recipes_list_every_name(capsys):
-    Recipes().run()
+    Recipes().execute()
     lines = capsys.readouterr().out.splitlines()
     for name in named.names():
         assert any(line.startswith(name + " ") for line in lines)

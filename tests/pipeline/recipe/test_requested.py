@@ -8,13 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.errors import DataError
-from pipeline.arguments import Hosts, Pretrain
-from pipeline.commands.finetune import recipe_of_finetuning
-from pipeline.commands.pretrain import one_per_seed
+from pipeline.commands.pretrain import Pretrain
 from pipeline.errors import ArtifactError
+from pipeline.fields import Hosts
 from pipeline.recipe import named
+from pipeline.recipe.finetuning import recipe_of_finetuning
 from pipeline.recipe.overrides import override, settings_between
 from pipeline.recipe.recipe import recipe_to_json
+from pipeline.runs.directory import one_per_seed
 
 
 def test_a_saved_recipe_is_read_back(tmp_path):
@@ -111,12 +112,12 @@ def test_one_recipe_is_named(name, config, said):
 
 
 def test_each_seed_has_a_run_of_its_own():
-    asked = Pretrain(recipe="mt5-demo", tokens="t", out=Path("runs/mt5"), seeds=(0, 7))
-    runs = one_per_seed(asked)
-    assert [str(run.out) for run in runs] == ["runs/mt5-0", "runs/mt5-7"]
-    assert [run.overrides for run in runs] == [("seed=0",), ("seed=7",)]
-    (alone,) = one_per_seed(Pretrain(recipe="mt5-demo", tokens="t", out=Path("o")))
-    assert alone.out == Path("o")
+    runs = list(one_per_seed(Path("runs/mt5"), ("rows=8",), (0, 7)))
+    assert runs == [
+        (Path("runs/mt5-0"), ("rows=8", "seed=0")),
+        (Path("runs/mt5-7"), ("rows=8", "seed=7")),
+    ]
+    assert list(one_per_seed(Path("o"), (), ())) == [(Path("o"), ())]
     for wrong in ({"seeds": (1, 1)}, {"seeds": (1, 2), "hosts": Hosts(count=2)}):
         with pytest.raises(ArtifactError, match=r"give each seed once|one command per seed"):
-            one_per_seed(Pretrain(recipe="mt5-demo", tokens="t", out=Path("o"), **wrong))
+            Pretrain(recipe="mt5-demo", tokens="t", out=Path("o"), **wrong).check()

@@ -21,22 +21,26 @@ from data.files.paths import place
 from data.tokens.blocks import TokenBlocks
 from data.tokens.manifest import TokenManifest
 from data.tokens.tokenizer import MODEL_FILE
-from pipeline.arguments import Distill, Evaluate, ExportHf, ImportHf, Pretrain, Prune
 from pipeline.artifacts import MANIFEST, digest_of_manifest, finish
-from pipeline.commands import distill, evaluate, export_hf, import_hf, pretrain, prune
+from pipeline.commands.distill import Distill
+from pipeline.commands.evaluate import Evaluate
+from pipeline.commands.export_hf import ExportHf
+from pipeline.commands.import_hf import ImportHf
+from pipeline.commands.pretrain import Pretrain
 from pipeline.errors import ArtifactError
+from pipeline.fields import CacheOptions
 from pipeline.recipe import named
 from pipeline.recipe.overrides import override
-from pipeline.recipe.recipe import FinetuningConfig, recipe_to_json
+from pipeline.recipe.recipe import FinetuningConfig, Recipe, recipe_to_json
 from pipeline.runs import checkpoints
 from pipeline.runs.directory import RECIPE as RECIPE_FILE
 from pipeline.runs.directory import directory_of_part, evaluation_file
 from pipeline.runs.finished import evaluation_files
 from pipeline.runs.opened_run import load_run, restore, trainer_here
 from pipeline.tokens.opened_blocks import check_holds_windows
-from pipeline.training import teacher
+from pipeline.training import importing, pruning, teacher
 from pipeline.training.description import describe_run
-from pipeline.training.origins import check_weights, write_first_checkpoint
+from pipeline.training.start import Weights
 
 SIZES = (
     *("steps=1", "rows=8", "inputs=64", "model.vocabulary_rows=384", "model.embed=16"),
@@ -48,7 +52,7 @@ RECIPE = override(named.get("mt5-demo"), SIZES)
 def write_run(out: Path, tokens: Path, inputs: dict[str, str]) -> Path:
     out.mkdir()
     trainer = trainer_here(RECIPE)
-    write_first_checkpoint(out, trainer.init)
+    checkpoints.write_first_checkpoint(out, trainer.init)
     describe_run(out, RECIPE, trainer, inputs)
     shutil.copy(tokens / MODEL_FILE, out)
     finish(out, "pretrain", {}, inputs, {"steps": 0})
@@ -73,6 +77,10 @@ def blocks(tokens) -> TokenBlocks:
     return TokenBlocks(tokens, read_json(tokens / MANIFEST, TokenManifest))
 
 
+def check_weights(run: Path, recipe: Recipe, blocks: TokenBlocks) -> None:
+    Weights(run).check(recipe, blocks)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("reader", [load_run, teacher.find, check_weights, evaluation_files])
 def test_every_reader_reports_a_missing_run_alike(reader, blocks, tmp_path):
@@ -95,7 +103,7 @@ def test_an_unfinished_run_is_no_start_and_no_teacher(unfinished, tokens, tmp_pa
         overrides=SIZES,
     )  # fmt: skip
     with pytest.raises(ArtifactError, match=message):
-        pretrain.run(asked)
+        asked.execute()
     assert not (tmp_path / "run").exists()
     with pytest.raises(ArtifactError, match=message):
         teacher.find(unfinished)
@@ -137,10 +145,9 @@ def test_text_is_not_cut_to_the_targets_of_a_fine_tuned_run(whole, tokens, tmp_p
     write_json(run / RECIPE_FILE, about | {"recipe": recipe_to_json(tuned)})
     message = r"fine-tuned with targets of 8 tokens, and windows of 64 inputs have 14"
     with pytest.raises(ArtifactError, match=message):
-        evaluate.checked_request(Evaluate(run=run, tokens=str(tokens)))
-    pruning = Prune(run=run, tokens=str(tokens), languages=("sw",), keep=0.5, out=tmp_path / "out")
+        next(Evaluate(run=run, tokens=str(tokens)).jobs())
     with pytest.raises(ArtifactError, match=message):
-        prune.requested_text(pruning, tuned, ["sw"])
+        pruning.text_of_languages(run, tuned, ["sw"], str(tokens), CacheOptions(), fitted=True)
 
 
 @pytest.mark.slow
@@ -174,11 +181,11 @@ def test_a_full_disk_at_the_first_checkpoint_is_one_message(
     out, theirs = tmp_path / "run", tmp_path / "theirs"
     asked = {"recipe": "mt5-demo", "tokens": str(tokens), "out": out, "overrides": SIZES}
     if command == "import-hf":
-        export_hf.run(ExportHf(run=whole, out=theirs))
+        ExportHf(run=whole, out=theirs).execute()
     begin = {
-        "pretrain": lambda: pretrain.run(Pretrain(start=whole, **asked)),
-        "distill": lambda: distill.run(Distill(teacher=whole, **asked)),
-        "import-hf": lambda: import_hf.run(ImportHf(directory=theirs, out=out, inputs=64, rows=8)),
+        "pretrain": Pretrain(start=whole, **asked).execute,
+        "distill": Distill(teacher=whole, **asked).execute,
+        "import-hf": lambda: ImportHf(directory=theirs, out=out, inputs=64, rows=8).execute(),
     }[command]
     with monkeypatch.context() as patch:
         patch.setattr(checkpoints, "write_json", full)
@@ -193,13 +200,13 @@ def test_an_import_resumes_after_a_full_disk(whole, tmp_path, monkeypatch):
     def full(path, *_):
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    export_hf.run(ExportHf(run=whole, out=tmp_path / "theirs"))
+    ExportHf(run=whole, out=tmp_path / "theirs").execute()
     asked = ImportHf(directory=tmp_path / "theirs", out=tmp_path / "run", inputs=64, rows=8)
     with monkeypatch.context() as patch:
-        patch.setattr(import_hf, "describe_run", full)
+        patch.setattr(importing, "describe_run", full)
         with pytest.raises(ArtifactError, match=r"The disk of .* is full"):
-            import_hf.run(asked)
-    import_hf.run(asked)
+            asked.execute()
+    asked.execute()
     arrays = [jax.device_get(restore(run, load_run(run)[1], None)[0]) for run in (whole, asked.out)]
     assert jax.tree.all(jax.tree.map(lambda one, other: (one == other).all(), *arrays))
 
@@ -214,16 +221,16 @@ def test_an_imported_runs_evaluation_is_not_lost_to_other_tokens(
     shutil.copy(tokens / MODEL_FILE, others)
     manifest = replace(shorter.manifest, vocabulary=blocks.manifest.vocabulary)
     finish(others, "tokenize", {}, {}, to_builtins(manifest))
-    evaluate.run(Evaluate(run=run, tokens=str(tokens)))
+    Evaluate(run=run, tokens=str(tokens)).execute()
     path = evaluation_file(run, 0)
     before = path.read_bytes()
     with pytest.raises(ArtifactError, match=r"step=0.parquet is there and was not made from .*oth"):
-        evaluate.run(Evaluate(run=run, tokens=str(others)))
+        Evaluate(run=run, tokens=str(others)).execute()
     assert path.read_bytes() == before
-    evaluate.run(Evaluate(run=run, tokens=str(tokens)))
+    Evaluate(run=run, tokens=str(tokens)).execute()
     pq.write_table(pq.read_table(path).replace_schema_metadata(), path)
     with pytest.raises(ArtifactError, match="was not made from"):
-        evaluate.run(Evaluate(run=run, tokens=str(tokens)))
+        Evaluate(run=run, tokens=str(tokens)).execute()
 
 
 @pytest.mark.parametrize(

@@ -5,19 +5,23 @@ checkpoint looks damaged, and following that advice would delete it.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from data.files.json_files import read_json, write_json
-from pipeline.arguments import Evaluate, ExportHf, Fill, Pretrain, Prune
 from pipeline.artifacts import claim, finish
-from pipeline.commands import pretrain
+from pipeline.command import check_fields
+from pipeline.commands.evaluate import Evaluate
+from pipeline.commands.export_hf import ExportHf
+from pipeline.commands.fill import Fill
 from pipeline.commands.inspect import Inspect
+from pipeline.commands.pretrain import Pretrain
+from pipeline.commands.prune import Prune
 from pipeline.commands.report import Report
 from pipeline.errors import ArtifactError
-from pipeline.first_checks import check_first
 from pipeline.recipe import named
 from pipeline.recipe.overrides import override
 from pipeline.recipe.recipe import FREE, recipe_to_json
@@ -83,7 +87,7 @@ def test_a_kill_before_a_recorded_change_is_described_is_no_edit(tmp_path):
         find_run(run)
 
 
-def asked_of(run: Path) -> dict[str, Callable[[], object]]:
+def asked_of(run: Path, tokens: Path) -> dict[str, Callable[[], object]]:
     """Returns calls of commands that read a run, or go on with it."""
     out = run.with_name("out")
     first = {
@@ -93,22 +97,22 @@ def asked_of(run: Path) -> dict[str, Callable[[], object]]:
         "prune": Prune(run=run, languages=("sw",), keep=0.5, out=out),
     }
     again = Pretrain(
-        recipe="switch-demo", tokens="none", out=run, overrides=("model.vocabulary_rows=384",)
+        recipe="switch-demo", tokens=str(tokens), out=run, overrides=("model.vocabulary_rows=384",)
     )
     return {
-        name: lambda command=command: check_first(command) for name, command in first.items()
+        name: lambda command=command: check_fields(command) for name, command in first.items()
     } | {
-        "report": Report(baseline=(run,), candidate=(run.with_name("other"),), out=out).run,
-        "inspect": lambda: Inspect(directory=str(run)).run(),
-        "pretrain": lambda: pretrain.run(again),
-        "pretrain --dry-run": lambda: pretrain.intents(again),
+        "report": Report(baseline=(run,), candidate=(run.with_name("other"),), out=out).execute,
+        "inspect": lambda: Inspect(directory=str(run)).execute(),
+        "pretrain": again.execute,
+        "pretrain --dry-run": replace(again, dry_run=True).execute,
     }
 
 
-@pytest.mark.parametrize("command", asked_of(Path("run")))
+@pytest.mark.parametrize("command", asked_of(Path("run"), Path("tokens")))
 @pytest.mark.parametrize("finished", [True, False])
-def test_every_command_gives_that_answer_and_no_other(tmp_path, command, finished):
+def test_every_command_gives_that_answer_and_no_other(tmp_path, tokens, command, finished):
     run = write_run(tmp_path / "run", "pretrain", finished=finished)
     edit(run, steps=800)
     with pytest.raises(ArtifactError, match="steps: then 400, now 800"):
-        asked_of(run)[command]()
+        asked_of(run, tokens)[command]()

@@ -35,7 +35,7 @@ def test_a_small_corpus_is_told_a_size_that_fits_and_a_sample_with_all_of_its_te
     read = []
     monkeypatch.setattr(vocabulary, "train", lambda lines, *_: read.extend(lines))
     with pytest.raises(TypeError):  # no model comes of it
-        asked.run()
+        asked.execute()
     monkeypatch.undo()
     lines = Counter(read)
     assert {*lines} == {
@@ -43,9 +43,9 @@ def test_a_small_corpus_is_told_a_size_that_fits_and_a_sample_with_all_of_its_te
     }
     assert min(lines.values()) == 1  # what need not be repeated is not
     with pytest.raises(DataError, match="the text has pieces for at most") as told:
-        asked.run()
+        asked.execute()
     (size,) = re.findall("give --size ([0-9]+) or less", str(told.value))
-    replace(asked, size=int(size)).run()
+    replace(asked, size=int(size)).execute()
     assert (tmp_path / "vocabulary/manifest.json").exists()
 
 

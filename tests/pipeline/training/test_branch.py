@@ -17,7 +17,7 @@ from pipeline.errors import ArtifactError
 from pipeline.recipe import named
 from pipeline.recipe.recipe import MixtureFrom
 from pipeline.runs.directory import RECIPE, saved_steps
-from pipeline.training.origins import Branch
+from pipeline.training.start import State
 
 pytestmark = pytest.mark.usefixtures("traced_once")
 
@@ -100,13 +100,13 @@ def test_what_a_trunk_changes_after_the_branch_is_nothing_to_it(branch_of, trunk
 
     assert changed(AT) == 0
     assert f" {STEPS - AT} steps after step {AT}," in capsys.readouterr().out
-    assert "tokens_from_6" not in Branch(other, AT).inputs({})
+    assert "tokens_from_6" not in State(other, AT).inputs({})
     capsys.readouterr()
     assert changed(AT - 1) == 2
     assert f"changed at step {AT - 1}; branch there" in " ".join(capsys.readouterr().err.split())
     assert changed(AT - 1, rate=False) == 2
     assert "mixture_from: there" in " ".join(capsys.readouterr().err.split())
-    assert "weights_from_5" in Branch(other, AT).inputs({})
+    assert "weights_from_5" in State(other, AT).inputs({})
 
 
 def test_tokens_of_a_change_may_lie_elsewhere():
@@ -116,7 +116,7 @@ def test_tokens_of_a_change_may_lie_elsewhere():
         replace(recipe, mixture_from=(MixtureFrom(step=3, mixture="uniform", tokens=place),))
         for place in ("tokens-2026", "/data/tokens-2026", "")
     )
-    branch = Branch(Path("trunk"), AT)
+    branch = State(Path("trunk"), AT)
     one, moved, unchanged = (branch._shared_settings(recipe) for recipe in three)
     assert one == moved != unchanged
 
@@ -142,7 +142,7 @@ def test_what_a_trunk_did_otherwise_is_refused(branch_of, trunk, whole, capsys):
 @pytest.mark.slow
 def test_inputs_that_have_changed_since_the_trunk_read_them_are_refused(trunk):
     """A trunk's later tokens may be named, which no recipe's first inputs are."""
-    recorded = Branch(trunk, AT).inputs({})
-    assert Branch(trunk, AT).inputs(recorded) == recorded
+    recorded = State(trunk, AT).inputs({})
+    assert State(trunk, AT).inputs(recorded) == recorded
     with pytest.raises(ArtifactError, match="other contents of tokens than the trunk read; rest"):
-        Branch(trunk, AT).inputs(recorded | {"tokens": "0" * 64})
+        State(trunk, AT).inputs(recorded | {"tokens": "0" * 64})

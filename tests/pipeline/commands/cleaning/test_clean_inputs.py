@@ -292,7 +292,7 @@ def test_of_declared_pages_only_those_that_were_asked_for_are_worked_on(
     written = {path.parent.name for path in out.rglob("*.parquet")}
     assert written == {"sw", "iw"}
     capsys.readouterr()
-    Inspect(directory=str(out)).run()
+    Inspect(directory=str(out)).execute()
     said = " ".join(capsys.readouterr().out.split())
     assert "2 pages of 2 languages were not asked for, and are in no file" in said
 
@@ -476,7 +476,7 @@ def test_of_many_broken_records_of_one_reason_each_keeps_its_place(tmp_path):
     ]
     assert set(table["reason"].to_pylist()) == {reason}
     assert all(table["detail"].to_pylist())
-    Inspect(directory=str(tmp_path / "out")).run()
+    Inspect(directory=str(tmp_path / "out")).execute()
     pq.write_table(table.slice(1), tmp_path / "out" / "broken" / "records.parquet")
     with pytest.raises(ArtifactError, match=r"broken/records\.parquet is missing or differs"):
-        Inspect(directory=str(tmp_path / "out")).run()
+        Inspect(directory=str(tmp_path / "out")).execute()

@@ -230,7 +230,7 @@ def test_later_stages_read_a_corpus_where_it_lies(store, tmp_path, capsys, monke
 def test_what_is_no_corpus_at_an_address_is_one_sentence(store, tmp_path):
     for corpus, said in (("none", "does not exist"), ("raw", "holds no manifest.json")):
         with pytest.raises(ValueError, match=f"An artifact was expected .* {said}"):
-            Inspect(directory=f"store://bucket/{corpus}").run()
+            Inspect(directory=f"store://bucket/{corpus}").execute()
         asked = Vocabulary(corpus=(f"store://bucket/{corpus}",), size=400, out=tmp_path / "v")
         with pytest.raises(ValueError, match=said):
             asked.run()

@@ -120,11 +120,11 @@ def test_a_finished_report_stands(finished, tmp_path, capsys, monkeypatch, witho
     run, copy = finished / "dense0", tmp_path / "copy"
     shutil.copytree(run, copy)
     same = Report(baseline=(run,), candidate=(copy,), out=tmp_path / "out")
-    same.run()
+    same.execute()
     printed = capsys.readouterr().out
     with monkeypatch.context() as patch:
         patch.setattr(report, "to_json", None)  # a finished report is not written again
-        same.run()
+        same.execute()
     assert "out is finished." in " ".join(capsys.readouterr().err.split())
     assert (
         "mT5 (candidate) is better than mT5 (baseline) in 0 of 101 languages and worse in 0"
@@ -132,20 +132,20 @@ def test_a_finished_report_stands(finished, tmp_path, capsys, monkeypatch, witho
     )
     written = (tmp_path / "out/report.md").read_text()
     with pytest.raises(ArtifactError, match=r"made from other inputs \(candidate/0/"):
-        replace(same, candidate=(finished / "switch0",)).run()
+        replace(same, candidate=(finished / "switch0",)).execute()
     assert (tmp_path / "out/report.md").read_text() == written
     (tmp_path / "chapter.txt").write_text("precious")
     with pytest.raises(ArtifactError, match="not a report output"):
-        replace(same, out=tmp_path).run()
+        replace(same, out=tmp_path).execute()
     with pytest.raises(ArtifactError, match=r"both name .*dense0; a run against itself"):
-        replace(same, candidate=(tmp_path / "../" / run,)).run()
+        replace(same, candidate=(tmp_path / "../" / run,)).execute()
 
 
 def test_a_run_is_one_seed_however_often_it_is_named(finished, tmp_path):
     run = finished / "dense0"
     twice = Report(baseline=(run, run / "../dense0"), candidate=(run,), out=tmp_path / "out")
     with pytest.raises(ArtifactError, match=r"--baseline names .*dense0 twice"):
-        twice.run()
+        twice.execute()
 
 
 def test_only_the_runs_own_tokens_and_corpus_are_shown(finished, tmp_path, without_page):
@@ -154,25 +154,25 @@ def test_only_the_runs_own_tokens_and_corpus_are_shown(finished, tmp_path, witho
         baseline=(finished / "dense0",), candidate=(finished / "switch0",), out=tmp_path / "out"
     )
     with pytest.raises(ArtifactError, match="name them with --tokens"):
-        replace(arguments, corpus=corpus).run()
+        replace(arguments, corpus=corpus).execute()
     artifacts.finish(tmp_path / "corpus", "clean", {}, {}, {"languages": {}})
     with pytest.raises(
         ArtifactError, match=r"made from another corpus than .*corpus, or from this one before"
     ):
-        replace(arguments, corpus=str(tmp_path / "corpus"), tokens=tokens).run()
+        replace(arguments, corpus=str(tmp_path / "corpus"), tokens=tokens).execute()
     inputs = {"corpus_0": artifacts.digest_of_manifest(corpus), "corpus_1": "another"}
     nothing = {"token_dtype": "<u2", "vocabulary": VOCABULARY, "languages": {}}
     artifacts.finish(tmp_path / "tokens", "tokenize", {}, inputs, nothing)
     with pytest.raises(ArtifactError, match=r"are not the tokens that .*switch0 was trained on"):
-        replace(arguments, tokens=str(tmp_path / "tokens")).run()
+        replace(arguments, tokens=str(tmp_path / "tokens")).execute()
     digest = artifacts.digest_of_manifest(tmp_path / "tokens")
     other = write_run(tmp_path / "other", experts=8, made_from={"tokens": digest})
     both = replace(
         arguments, candidate=(other,), allow_differences=True, tokens=str(tmp_path / "tokens")
     )
     with pytest.raises(ArtifactError, match="made from 2 corpora"):
-        replace(both, corpus=corpus).run()
-    both.run()
+        replace(both, corpus=corpus).execute()
+    both.execute()
 
 
 def test_differences_are_reported_where_they_are_allowed(finished, tmp_path, capsys):
@@ -184,8 +184,8 @@ def test_differences_are_reported_where_they_are_allowed(finished, tmp_path, cap
         baseline=(finished / "dense0", finished / "dense1"), candidate=runs, out=tmp_path / "out"
     )
     with pytest.raises(ArtifactError, match=r"batch: there 32, here 64.*--allow-differences"):
-        arguments.run()
-    replace(arguments, allow_differences=True).run()
+        arguments.execute()
+    replace(arguments, allow_differences=True).execute()
     found = json.loads((tmp_path / "out/report.json").read_text())
     assert found["differences"] == [
         {"field": "batch", "baseline": ["32", "32"], "candidate": ["64", "128"]},
@@ -208,9 +208,9 @@ def test_another_vocabulary_is_compared_by_bits_per_byte(finished, tmp_path, wit
     dense = finished / "dense0", finished / "dense1"
     arguments = Report(baseline=dense, candidate=(finer,), out=tmp_path / "out")
     with pytest.raises(ArtifactError, match=r"targets.*--allow-differences.*bits per byte"):
-        arguments.run()
-    replace(arguments, allow_differences=True).run()
-    replace(arguments, candidate=(finished / "switch0",), out=tmp_path / "one").run()
+        arguments.execute()
+    replace(arguments, allow_differences=True).execute()
+    replace(arguments, candidate=(finished / "switch0",), out=tmp_path / "one").execute()
     found, one = (json.loads((tmp_path / f"{n}/report.json").read_text()) for n in ("out", "one"))
     assert (found["unit"], one["unit"]) == ("bits per byte", "nats per token")
     for code, row in found["languages"].items():
@@ -227,7 +227,7 @@ def test_another_vocabulary_is_compared_by_bits_per_byte(finished, tmp_path, wit
     assert between_seeds == sorted(between_seeds, reverse=True)
     mixed = replace(arguments, candidate=(finished / "switch0", finer), out=tmp_path / "mixed")
     with pytest.raises(ArtifactError, match="runs of one side need one vocabulary"):
-        replace(mixed, allow_differences=True).run()
+        replace(mixed, allow_differences=True).execute()
 
 
 @pytest.mark.slow
@@ -312,7 +312,7 @@ def test_runs_of_script_variants_alone_are_refused(finished, tmp_path):
             pq.write_table(table.filter(pc.equal(table["language"], "ru-Latn")), path)
         runs.append((tmp_path / kind,))
     with pytest.raises(ArtifactError, match="on ru-Latn alone, Latin-script variants that no mean"):
-        Report(baseline=runs[0], candidate=runs[1], out=tmp_path / "out").run()
+        Report(baseline=runs[0], candidate=runs[1], out=tmp_path / "out").execute()
 
 
 def more(values, *path):
@@ -343,7 +343,7 @@ def test_decayed_runs_of_several_lengths_are_points_of_one_curve(finished, tmp_p
             shutil.copy(finished / f"{kind}{seed}" / name, run / name)
             sides[side].append(run)
     named = {side: tuple(runs) for side, runs in sides.items()}
-    Report(**named, out=tmp_path / "out").run()
+    Report(**named, out=tmp_path / "out").execute()
     found = json.loads((tmp_path / "out/report.json").read_text())
     assert found["curves"]["Switch"]["steps"] == [300, 600, 1100]
     assert found["points"] == "final losses of runs of several lengths"
@@ -360,14 +360,14 @@ def test_decayed_runs_of_several_lengths_are_points_of_one_curve(finished, tmp_p
     recompute_report.main([str(tmp_path / "out"), *words])
     out = tmp_path / "refused"
     with pytest.raises(ArtifactError, match="name runs of the same lengths on both sides"):
-        Report(**named | {"candidate": named["candidate"][1:3]}, out=out).run()
+        Report(**named | {"candidate": named["candidate"][1:3]}, out=out).execute()
     with pytest.raises(ArtifactError, match="Seed 0 of mT5 has no run of 300 steps"):
-        Report(**named | {"baseline": named["baseline"][1:]}, out=out).run()
+        Report(**named | {"baseline": named["baseline"][1:]}, out=out).execute()
     about = json.loads((named["baseline"][0] / "recipe.json").read_text())
     about["recipe"]["optimizer"] = {"decay_from": 1}  # as of a trunk
     (named["baseline"][0] / "recipe.json").write_text(json.dumps(about))
     with pytest.raises(ArtifactError, match="without their trunk"):
-        Report(**named, allow_differences=True, out=out).run()
+        Report(**named, allow_differences=True, out=out).execute()
 
 
 def test_a_page_of_a_single_token_is_counted_as_unscored(tmp_path):
@@ -379,7 +379,7 @@ def test_a_page_of_a_single_token_is_counted_as_unscored(tmp_path):
         rows = [row | nothing if row["url"].endswith("/sw/1") else row for row in rows]
         pq.write_table(pa.Table.from_pylist(rows), path)
     sides = {"baseline": runs[:1], "candidate": runs[1:]}
-    Report(**{side: tuple(of) for side, of in sides.items()}, out=tmp_path / "out").run()
+    Report(**{side: tuple(of) for side, of in sides.items()}, out=tmp_path / "out").execute()
     found = json.loads((tmp_path / "out/report.json").read_text())
     swahili, english = (found["languages"][code] for code in ("sw", "en"))
     assert (swahili["held_out_pages"], swahili["held_out_pages_unscored"]) == (1, 1)
@@ -429,7 +429,7 @@ def test_students_keep_what_they_keep(finished, tmp_path):
         baseline=(finished / "dense0",), candidate=(finished / "switch0",), out=tmp_path
     )
     with pytest.raises(ArtifactError, match="named as a student and has experts"):
-        replace(arguments, student=(finished / "switch1",)).run()
+        replace(arguments, student=(finished / "switch1",)).execute()
     other = write_run(tmp_path / "other", experts=None, batch=64, distillation={})
     with pytest.raises(ArtifactError, match="batch: there 32, here 64"):
-        replace(arguments, student=(other,), out=tmp_path / "out").run()
+        replace(arguments, student=(other,), out=tmp_path / "out").execute()

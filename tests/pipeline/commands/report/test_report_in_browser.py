@@ -95,7 +95,7 @@ def four_models(finished, tmp_path_factory) -> Path:
         tokens=str(finished / "tokens"),
         corpus=str(finished / "corpus"),
         out=root / "out",
-    ).run()
+    ).execute()
     return root / "out/index.html"
 
 
@@ -278,7 +278,7 @@ def test_one_language_and_one_run_per_side_are_enough(browser, tmp_path, monkeyp
             corpus=str(write_corpus(root / "corpus")),
             tokens=str(write_tokens(root / "tokens", root / "corpus")),
             out=root / "out",
-        ).run()
+        ).execute()
         browser.open(root / "out/index.html", width=1280)
         caption = browser.evaluate("document.getElementById('curve-text').textContent")
         assert ("T5 reaches Switch’s" in caption) == (gain < 0)

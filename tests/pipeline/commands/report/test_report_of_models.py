@@ -42,10 +42,10 @@ def asked(finished, tmp_path, monkeypatch):
 
 
 def test_the_verdict_is_of_two_and_every_number_of_all_is_recomputed(asked, runs, capsys):
-    asked.run()
+    asked.execute()
     alone = json.loads((asked.out / "report.json").read_text())
     out = asked.out.with_name("more")
-    replace(asked, also=runs[:2], out=out).run()
+    replace(asked, also=runs[:2], out=out).execute()
     found = json.loads((out / "report.json").read_text())
     differing = {key for key in found if found[key] != alone[key]}
     assert differing == {"further", "losses", "curves", "written"}
@@ -87,7 +87,7 @@ def test_what_pruned_models_lost_is_shown_and_recomputed(asked, tmp_path):
         about["pruned"] = {"languages": ["sw", "yo"], "experts": 8, "others": "left out"}
         (run / "recipe.json").write_text(json.dumps(about))
         words.append(f"{name}={run}")
-    replace(asked, also=tuple(words)).run()
+    replace(asked, also=tuple(words)).execute()
     whole = json.loads((asked.out / "report.json").read_text())
     found = whole["pruned"]
     assert [(one["name"], one["experts"], one["experts_before"]) for one in found] == [
@@ -112,8 +112,8 @@ def test_what_pruned_models_lost_is_shown_and_recomputed(asked, tmp_path):
 
 def test_markdown_has_a_row_per_model_and_losses_per_language(asked, runs):
     with pytest.raises(ArtifactError, match="--allow-differences"):
-        replace(asked, also=runs).run()
-    replace(asked, also=runs, allow_differences=True).run()
+        replace(asked, also=runs).execute()
+    replace(asked, also=runs, allow_differences=True).execute()
     text = (asked.out / "report.md").read_text()
     assert "| wide | mt5-wide | 1,234,567 | 1,100 | 0, 1 |" in text
     assert "bits per byte | " in next(
@@ -137,15 +137,15 @@ def test_markdown_has_a_row_per_model_and_losses_per_language(asked, runs):
 )
 def test_words_that_are_no_models_are_one_sentence(asked, also, message):
     with pytest.raises(ArtifactError, match=message):
-        replace(asked, also=also).run()
+        replace(asked, also=also).execute()
     assert not asked.out.exists()
 
 
 def test_a_run_and_a_name_stand_once(asked, runs):
     twice = f"again={asked.candidate[0]}"
     with pytest.raises(ArtifactError, match="named already"):
-        replace(asked, also=(twice,)).run()
+        replace(asked, also=(twice,)).execute()
     with pytest.raises(ArtifactError, match="named already"):
-        replace(asked, also=(runs[0], runs[0])).run()
+        replace(asked, also=(runs[0], runs[0])).execute()
     with pytest.raises(ArtifactError, match="a model 'Switch'"):
-        replace(asked, also=(runs[0].replace("wide=", "Switch=", 1),)).run()
+        replace(asked, also=(runs[0].replace("wide=", "Switch=", 1),)).execute()

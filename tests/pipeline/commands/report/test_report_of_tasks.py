@@ -48,7 +48,7 @@ def made(tmp_path_factory):
         candidate_tasks=candidate,
         out=root / "out",
     )
-    arguments.run()
+    arguments.execute()
     return arguments
 
 
@@ -187,5 +187,5 @@ def test_both_sides_are_needed_and_each_run_once(made, tmp_path):
         (made.baseline_tasks, "--baseline-tasks and --candidate-tasks both name"),
     ):
         with pytest.raises(ArtifactError, match=message):
-            replace(asked, candidate_tasks=changed).run()
+            replace(asked, candidate_tasks=changed).execute()
     assert not asked.out.exists()

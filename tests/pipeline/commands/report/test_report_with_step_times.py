@@ -66,7 +66,7 @@ def words(asked: Report) -> list[str]:
 
 
 def test_the_time_speedup_stands_beside_the_step_speedup(asked, capsys):
-    asked.run()
+    asked.execute()
     found = json.loads((asked.out / "report.json").read_text())
     times, summary = found["step_times"], found["summary"]
     assert times["step_time_ratio"] == pytest.approx(0.8, rel=0.02)
@@ -86,11 +86,11 @@ def test_the_time_speedup_stands_beside_the_step_speedup(asked, capsys):
     manifest = json.loads((asked.out / "manifest.json").read_text())
     assert manifest["inputs"]["time"] == artifacts.digest_of_manifest(asked.step_times)
     with pytest.raises(ArtifactError, match=r"made from other inputs \(time: gone"):
-        dataclasses.replace(asked, step_times=None).run()
+        dataclasses.replace(asked, step_times=None).execute()
 
 
 def test_another_program_finds_the_same_numbers(asked, capsys):
-    asked.run()
+    asked.execute()
     recompute_report.main([*words(asked), "--step-times", str(asked.step_times)])
     printed = capsys.readouterr().out
     assert "step times, their ratio, the time speed-up and intervals equal to 1e-9" in printed
@@ -118,7 +118,7 @@ def test_step_times_of_other_runs_are_refused(asked, finished, tmp_path):
     ):
         times = write_times(tmp_path / f"other{number}", pair)
         with pytest.raises(ArtifactError, match=said):
-            dataclasses.replace(asked, step_times=times).run()
+            dataclasses.replace(asked, step_times=times).execute()
     assert not asked.out.exists()
 
 
@@ -126,11 +126,11 @@ def test_damaged_or_missing_step_times_are_refused(asked, tmp_path):
     path = asked.step_times / "step_times.json"
     path.write_text(path.read_text().replace("0.8", "0.7"))
     with pytest.raises(ArtifactError, match="differs from its checksum in the manifest"):
-        asked.run()
+        asked.execute()
     for directory, said in (
         (tmp_path / "none", "does not exist; run time"),
         (asked.baseline[0], r"which holds no manifest\.json; run time to its end first"),
     ):
         with pytest.raises(ArtifactError, match=said):
-            dataclasses.replace(asked, step_times=directory).run()
+            dataclasses.replace(asked, step_times=directory).execute()
     assert not asked.out.exists()

@@ -150,7 +150,7 @@ class AbortsItsProcess(tuple):
 
 def test_a_compiler_that_aborts_is_an_error_of_one_sentence():
     with pytest.raises(ArtifactError, match="compiler aborted on switch-c for v5p:4x8x8"):
-        Plan(recipe="switch-c", topology="v5p:4x8x8", overrides=AbortsItsProcess()).run()
+        Plan(recipe="switch-c", topology="v5p:4x8x8", overrides=AbortsItsProcess()).execute()
 
 
 def test_what_libraries_write_is_shown_if_the_compiler_aborts_alone(capfd):

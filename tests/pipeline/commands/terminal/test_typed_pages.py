@@ -9,7 +9,7 @@ import typed_pages
 from typed_pages import PARTS, Part, commands, reason_not_typed
 
 from pipeline import cli
-from pipeline.arguments import Pretrain
+from pipeline.commands.pretrain import Pretrain
 from pipeline.recipe import named
 
 ROOT = Path(__file__).parents[4]

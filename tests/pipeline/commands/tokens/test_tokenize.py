@@ -66,7 +66,7 @@ def make_vocabulary(corpus: Path, size: int, out: Path) -> Path:
         character_coverage=1.0,
         sample_characters=20_000,
         out=out,
-    ).run()
+    ).execute()
     return out
 
 
@@ -98,7 +98,7 @@ def test_the_vocabulary_is_trained_on_the_mixture_of_pretraining(tmp_path, corpu
     Vocabulary(
             corpus=(str(corpus),), size=440, mixture=mixture, sample_characters=20_000,
             character_coverage=1.0, out=out,
-        ).run()  # fmt: skip
+        ).execute()  # fmt: skip
     quotas = artifacts.read_manifest(out, "vocabulary", VocabularyManifest).sample_characters
     for code, weight in wanted.items():
         assert quotas[code] / 20_000 == pytest.approx(weight, abs=0.01)

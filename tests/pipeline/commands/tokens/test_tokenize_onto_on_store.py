@@ -40,7 +40,7 @@ def home(tmp_path_factory) -> Path:
     Vocabulary(
             corpus=(str(home / "c0"),), size=900, character_coverage=0.98,
             sample_characters=20_000, out=home / "vocabulary",
-        ).run()  # fmt: skip
+        ).execute()  # fmt: skip
     return home
 
 

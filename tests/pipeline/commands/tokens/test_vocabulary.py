@@ -53,7 +53,7 @@ def sampled(corpora: list[Path], quotas: dict[str, int]) -> list[str]:
 def test_a_model_without_sentinels_keeps_its_ids_and_gets_them_appended(tmp_path):
     """As mT5's own: 250,000 pieces, to which T5's code adds 100 ids, the first sentinel last."""
     (tmp_path / "mt5.model").write_bytes(model := foreign_model())
-    Vocabulary(model=tmp_path / "mt5.model", out=tmp_path / "out").run()
+    Vocabulary(model=tmp_path / "mt5.model", out=tmp_path / "out").execute()
     ours = load(tmp_path / "out" / MODEL_FILE)
     theirs = sentencepiece.SentencePieceProcessor(model_proto=model)
     assert ours.size == theirs.GetPieceSize() + SENTINELS == 390
@@ -63,13 +63,13 @@ def test_a_model_without_sentinels_keeps_its_ids_and_gets_them_appended(tmp_path
     manifest = read_manifest(tmp_path / "out", "vocabulary", VocabularyManifest)
     assert (manifest.vocabulary_size, manifest.vocabulary_rows) == (390, 512)
     assert manifest.byte_ids == (3, 259)
-    Vocabulary(model=tmp_path / "mt5.model", out=tmp_path / "out").run()  # again: finished
+    Vocabulary(model=tmp_path / "mt5.model", out=tmp_path / "out").execute()  # again: finished
 
 
 def test_a_model_with_sentinels_is_taken_byte_for_byte(tmp_path):
     model = append_control_pieces(foreign_model(), sentinel_pieces())
     (tmp_path / "whole.model").write_bytes(model)
-    Vocabulary(model=tmp_path / "whole.model", out=tmp_path / "out").run()
+    Vocabulary(model=tmp_path / "whole.model", out=tmp_path / "out").execute()
     assert (tmp_path / "out" / MODEL_FILE).read_bytes() == model
 
 
@@ -83,7 +83,7 @@ def test_sentinels_that_are_ordinary_pieces_become_control_pieces(tmp_path, kind
     (tmp_path / "mt5.model").write_bytes(proto.SerializeToString())
     with pytest.raises(DataError, match="as a piece of text; let `mswitch vocabulary --model"):
         load(tmp_path / "mt5.model")
-    Vocabulary(model=tmp_path / "mt5.model", out=tmp_path / "out").run()
+    Vocabulary(model=tmp_path / "mt5.model", out=tmp_path / "out").execute()
     ours, theirs = load(tmp_path / "out" / MODEL_FILE), Tokenizer(whole)
     for text in [*TEXTS, "Watu <extra_id_0> wote", "<extra_id_99>"]:
         assert ours.encode(text).tolist() == theirs.encode(text).tolist()
@@ -97,7 +97,7 @@ def test_a_corpus_whose_files_are_gone_trains_no_vocabulary(tmp_path):
         path.unlink()
     arguments = Vocabulary(corpus=(str(corpus),), size=400, out=tmp_path / "out")
     with pytest.raises(ArtifactError, match=r"pages/sw/train-.* is missing; restore its"):
-        arguments.run()
+        arguments.execute()
     assert not (tmp_path / "out" / MODEL_FILE).exists()
 
 
@@ -105,7 +105,7 @@ def test_another_layout_is_refused(tmp_path):
     model = foreign_model(pad_id=3, eos_id=2, unk_id=0, bos_id=1)
     (tmp_path / "llama.model").write_bytes(model)
     with pytest.raises(DataError, match="has them as 3, 2 and 0"):
-        Vocabulary(model=tmp_path / "llama.model", out=tmp_path / "out").run()
+        Vocabulary(model=tmp_path / "llama.model", out=tmp_path / "out").execute()
 
 
 @pytest.mark.parametrize(
@@ -123,17 +123,19 @@ def test_a_model_of_which_an_export_would_have_other_ids_is_refused(tmp_path, ch
     change(proto)
     (tmp_path / "other.model").write_bytes(proto.SerializeToString())
     with pytest.raises(DataError, match=f"should be a unigram model .* and {found}"):
-        Vocabulary(model=tmp_path / "other.model", out=tmp_path / "out").run()
+        Vocabulary(model=tmp_path / "other.model", out=tmp_path / "out").execute()
 
 
 def test_training_a_model_and_taking_one_exclude_each_other(tmp_path):
     with pytest.raises(ArtifactError, match="give the last two to train one"):
-        Vocabulary(out=tmp_path / "out").run()
+        Vocabulary(out=tmp_path / "out").execute()
     (tmp_path / "x.model").write_bytes(foreign_model())
     with pytest.raises(ArtifactError, match="give one or the other"):
-        Vocabulary(model=tmp_path / "x.model", size=300, out=tmp_path / "out").run()
+        Vocabulary(model=tmp_path / "x.model", size=300, out=tmp_path / "out").execute()
     with pytest.raises(ArtifactError, match="together with --character-coverage"):
-        Vocabulary(model=tmp_path / "x.model", character_coverage=0.99, out=tmp_path / "out").run()
+        Vocabulary(
+            model=tmp_path / "x.model", character_coverage=0.99, out=tmp_path / "out"
+        ).execute()
 
 
 def write_pages(corpus: Path, language: str, texts: list[str], split: str = "train") -> Path:
@@ -241,11 +243,11 @@ def test_a_training_that_is_stopped_leaves_the_directory_to_other_settings(
     with monkeypatch.context() as patched:
         patched.setattr(vocabulary, "train", stopped)
         with pytest.raises(Stopped):
-            asked.run()
+            asked.execute()
     monkeypatch.setattr(
         vocabulary, "train", lambda *_: tokenizer.processor.serialized_model_proto()
     )
-    replace(asked, size=400).run()
+    replace(asked, size=400).execute()
     head = head_in(tmp_path / "out")
     assert head is not None
     assert head.settings["size"] == 400

@@ -34,15 +34,17 @@ def kill_the_last_host() -> None:
 
 def read(run: str, tokens: str, out: str, count: str, index: str, address: str) -> None:
     """Joins the hosts once and runs three commands, which takes a third of the time."""
-    from pipeline.arguments import Evaluate, ExportHf, Fill, Hosts
-    from pipeline.commands import evaluate, export_hf, fill
+    from pipeline.commands.evaluate import Evaluate
+    from pipeline.commands.export_hf import ExportHf
+    from pipeline.commands.fill import Fill
+    from pipeline.fields import Hosts
 
     directory = Path(run)
     hosts = Hosts(count=int(count), index=int(index), coordinator=address)
     with host_watch.joined_hosts(hosts, "read"):
-        evaluate.run(Evaluate(run=directory, tokens=tokens))
-        fill.run(Fill(text="Watu <extra_id_0> huru", run=directory, tokens=4))
-        export_hf.run(ExportHf(run=directory, out=Path(out)))
+        Evaluate(run=directory, tokens=tokens).execute()
+        Fill(text="Watu <extra_id_0> huru", run=directory, tokens=4).execute()
+        ExportHf(run=directory, out=Path(out)).execute()
 
 
 if __name__ == "__main__":

@@ -22,8 +22,8 @@ from training_runs import (
 from data.tokens.manifest import TokenManifest
 from pipeline import cli
 from pipeline.artifacts import MANIFEST, finish, read_manifest
-from pipeline.commands.export_hf import changes_in_words
 from pipeline.fields import CacheOptions
+from pipeline.runs.model_card import changes_in_words
 from pipeline.tokens.opened_blocks import open_blocks
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("traced_once")]

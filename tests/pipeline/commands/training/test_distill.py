@@ -28,13 +28,14 @@ from data.tokens.blocks import TokenBlocks
 from data.tokens.manifest import TokenManifest
 from model.config import DistillationConfig
 from pipeline import cli
-from pipeline.arguments import ExportHf, ImportHf
-from pipeline.commands import distill, export_hf, import_hf
+from pipeline.commands.export_hf import ExportHf
+from pipeline.commands.import_hf import ImportHf
 from pipeline.errors import PREEMPTED_STATUS, ArtifactError
 from pipeline.recipe import named as recipes
 from pipeline.recipe.overrides import override
 from pipeline.runs.directory import saved_steps
 from pipeline.runs.opened_run import load_run, restore
+from pipeline.training import run as training_run
 from pipeline.training import teacher
 from pipeline.training.loop import Preemption
 
@@ -118,7 +119,7 @@ def test_the_first_weights_are_the_teachers(command, pretrained, tmp_path, monke
     """Checkpoint 0 holds the teacher's embedding, bit for bit, unless weights begin at random."""
     begun = []
     monkeypatch.setattr(
-        distill, "carry_out", lambda prepared, training, more: begun.append(training)
+        training_run, "carry_out", lambda prepared, training, *more: begun.append(training)
     )
     for initialization in ("non-experts", "random"):
         setting = f"distillation.initialization={initialization}"
@@ -162,8 +163,8 @@ def test_a_student_goes_to_transformers_and_back(whole, tmp_path):
     """It is a dense mT5: exported, imported and exported again, the file has the same bytes."""
     for source, out in ((whole, tmp_path / "one"), (tmp_path / "run", tmp_path / "two")):
         if out.name == "two":
-            import_hf.run(ImportHf(directory=tmp_path / "one", out=source, inputs=64))
-        export_hf.run(ExportHf(run=source, out=out))
+            ImportHf(directory=tmp_path / "one", out=source, inputs=64).execute()
+        ExportHf(run=source, out=out).execute()
     config = json.loads((tmp_path / "one/config.json").read_text())
     assert config["model_type"] == "mt5"
     one, two = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("one", "two"))

@@ -14,10 +14,10 @@ from data.files.json_files import read_json
 from eval.losses import Unit
 from model.hugging_face import config
 from pipeline import cli
-from pipeline.arguments import ExportHf, ImportHf
-from pipeline.commands import export_hf, import_hf
-from pipeline.commands.export_hf import losses_at, results
+from pipeline.commands.export_hf import ExportHf
+from pipeline.commands.import_hf import ImportHf
 from pipeline.runs.directory import MixtureRecord, find_run
+from pipeline.runs.model_card import losses_at, results
 
 MODELING = Path(config.__file__).with_name("modeling_mswitch.py")
 
@@ -25,10 +25,10 @@ MODELING = Path(config.__file__).with_name("modeling_mswitch.py")
 @pytest.mark.slow
 def test_a_gated_switch_leaves_with_its_code_and_comes_back(pretrained, tmp_path, capfd):
     one, run, two = (tmp_path / name for name in ("one", "run", "two"))
-    export_hf.run(ExportHf(run=pretrained, out=one))
+    ExportHf(run=pretrained, out=one).execute()
     assert "trust_remote_code=True" in " ".join(capfd.readouterr().err.split())
-    import_hf.run(ImportHf(directory=one, out=run, inputs=64))
-    export_hf.run(ExportHf(run=run, out=two))
+    ImportHf(directory=one, out=run, inputs=64).execute()
+    ExportHf(run=run, out=two).execute()
     for name in ("model.safetensors", "modeling_mswitch.py"):
         assert (one / name).read_bytes() == (two / name).read_bytes()
     assert (one / "modeling_mswitch.py").read_bytes() == MODELING.read_bytes()
@@ -53,7 +53,7 @@ def test_a_gated_switch_leaves_with_its_code_and_comes_back(pretrained, tmp_path
 
 
 def test_the_card_has_the_recipe_the_data_and_a_loss_per_language(pretrained, tmp_path):
-    export_hf.run(ExportHf(run=pretrained, out=tmp_path / "one", license="apache-2.0"))
+    ExportHf(run=pretrained, out=tmp_path / "one", license="apache-2.0").execute()
     card = ModelCard.load(tmp_path / "one/README.md")
     about = find_run(pretrained)
     losses = losses_at(pretrained, about.recipe["steps"])

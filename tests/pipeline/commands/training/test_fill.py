@@ -7,22 +7,30 @@ import pytest
 from data.errors import DataError
 from data.tokens.tokenizer import EOS, PADDING
 from model.config import ConfigurationError
-from pipeline.arguments import Fill
-from pipeline.first_checks import checked_generation
+from pipeline.command import check_fields
+from pipeline.commands.fill import Fill
+from pipeline.errors import ArtifactError
 from pipeline.runs.gaps import check_gaps, encode_with_gaps, with_fillings
 
 
 @pytest.mark.parametrize(
     ("tokens", "seed", "sentence"),
-    [(0, 0, "--tokens was 0"), (1, 2**63, "--seed was 9223372036854775808"), (1, -1, "was -1")],
+    [(0, 0, "--tokens was 0"), (1, 2**32, "--seed was 4294967296"), (1, -1, "--seed was -1")],
 )
 def test_numbers_that_cannot_be_used_are_refused(tokens, seed, sentence):
     with pytest.raises(ConfigurationError, match=sentence):
-        checked_generation(Fill(text="", run=Path("run"), tokens=tokens, seed=seed))
+        check_fields(Fill(text="", run=Path("run"), tokens=tokens, seed=seed))
 
 
 def test_the_largest_seed_is_taken():
-    checked_generation(Fill(text="", run=Path("run"), tokens=1, seed=2**32 - 1))
+    with pytest.raises(ArtifactError, match="A run was expected in none"):
+        check_fields(Fill(text="", run=Path("none"), tokens=1, seed=2**32 - 1))
+
+
+@pytest.mark.parametrize("sampling", [{"temperature": -1.0}, {"top_k": 3}, {"top_p": 0.0}])
+def test_a_sampling_that_cannot_be_meant_is_refused(sampling):
+    with pytest.raises(ConfigurationError, match="Sampling was"):
+        check_fields(Fill(text="", run=Path("run"), **sampling))
 
 
 def test_more_gaps_than_sentinels_are_refused(tokenizer):
@@ -56,10 +64,10 @@ def test_text_that_is_not_utf8_is_one_sentence(tokenizer):
 @pytest.mark.parametrize(("stage", "answers"), [("pretrain", False), ("finetune", True)])
 def test_a_text_without_a_gap_is_for_a_run_that_answers(tmp_path, stage, answers):
     (tmp_path / "manifest.json").write_text(json.dumps({"stage": stage}))
-    check_gaps(Fill(text="a <extra_id_0>", run=tmp_path))
+    check_gaps("a <extra_id_0>", tmp_path)
     refused = pytest.raises(DataError, match=r"The text has no gap, and .* was not fine-tuned")
     with nullcontext() if answers else refused:
-        check_gaps(Fill(text="topic: the dog sleeps", run=tmp_path))
+        check_gaps("topic: the dog sleeps", tmp_path)
 
 
 def test_a_text_without_a_gap_is_its_tokens_and_an_end(tokenizer):

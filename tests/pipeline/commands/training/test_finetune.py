@@ -21,9 +21,9 @@ from eval.tasks import metrics
 from eval.tasks.metrics import task_metrics
 from eval.tasks.scores import language_scores
 from pipeline import cli
-from pipeline.commands.finetune import recipe_of_finetuning
 from pipeline.errors import ArtifactError
 from pipeline.recipe import named
+from pipeline.recipe.finetuning import recipe_of_finetuning
 from pipeline.runs.directory import (
     best_saved_step,
     best_step,

@@ -11,10 +11,10 @@ from safetensors.numpy import save_file
 from data.errors import DataError
 from model.config import ConfigurationError, ModelConfig
 from model.hugging_face import weights
-from pipeline.commands import import_hf
-from pipeline.commands.import_hf import read_weights
 from pipeline.errors import ArtifactError
 from pipeline.recipe.recipe import Recipe
+from pipeline.runs.transformers_files import arrays_in
+from pipeline.training import importing
 
 ARRAYS = {"one": np.arange(6, dtype=np.float16).reshape(2, 3)}
 
@@ -23,10 +23,10 @@ ARRAYS = {"one": np.arange(6, dtype=np.float16).reshape(2, 3)}
 def test_a_damaged_file_of_weights_is_one_sentence(tmp_path, length):
     path = tmp_path / "model.safetensors"
     save_file(ARRAYS, path)
-    assert read_weights([path])["one"].dtype == np.float32
+    assert dict(arrays_in([path]))["one"].dtype == np.float32
     path.write_bytes(path.read_bytes()[:length])
     with pytest.raises(ArtifactError, match=rf"{path} cannot be read as safetensors"):
-        read_weights([path])
+        dict(arrays_in([path]))
 
 
 @pytest.mark.parametrize("weight", [np.nan, np.inf, -1e300])
@@ -36,13 +36,13 @@ def test_a_weight_that_is_not_finite_is_one_sentence(tmp_path, weight):
     with pytest.raises(
         ArtifactError, match=r"safetensors \(two holds weights that are infinite or"
     ):
-        read_weights([path])
+        dict(arrays_in([path]))
 
 
 def test_a_pipe_in_place_of_weights_is_one_sentence(tmp_path):
     os.mkfifo(tmp_path / "model.safetensors")
     with pytest.raises(DataError, match="is a pipe or a device"):
-        read_weights([tmp_path / "model.safetensors"])
+        dict(arrays_in([tmp_path / "model.safetensors"]))
 
 
 def test_a_header_that_claims_gigabytes_is_one_sentence(tmp_path):
@@ -50,7 +50,7 @@ def test_a_header_that_claims_gigabytes_is_one_sentence(tmp_path):
     header = b'{"one":{"dtype":"F32","shape":[1099511627776],"data_offsets":[0,4398046511104]}}'
     path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(16))
     with pytest.raises(ArtifactError, match="cannot be read as safetensors"):
-        read_weights([path])
+        dict(arrays_in([path]))
 
 
 def test_shapes_are_compared_before_anything_is_allocated(monkeypatch):
@@ -77,6 +77,6 @@ def test_a_sparse_file_of_gigabytes_is_refused_by_its_header(tmp_path, monkeypat
         file.write(len(header).to_bytes(8, "little") + header)
         file.truncate(8 + len(header) + GIGABYTES)
     recipe = Recipe(name="small", model=small, rows=8, inputs=64, steps=1)
-    monkeypatch.setattr(import_hf, "arrays_in", None)
+    monkeypatch.setattr(importing, "arrays_in", None)
     with pytest.raises(ConfigurationError, match="belong to another config"):
-        import_hf.check_weights([path], recipe)
+        importing.check_weights([path], recipe)

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,7 @@ from data.tokens.tokenizer import MODEL_FILE
 from model.config import ConfigurationError, ModelConfig
 from model.hugging_face.config import export_config
 from model.hugging_face.weights import exported_shapes
-from pipeline.arguments import ImportHf
-from pipeline.commands import import_hf
+from pipeline.commands.import_hf import ImportHf
 from pipeline.errors import ArtifactError
 
 SMALL = ModelConfig(
@@ -106,17 +106,19 @@ def has_a_pipe_as_config(directory: Path) -> str:
 )
 def test_a_refused_import_can_be_corrected_and_repeated(theirs, tmp_path, spoil):
     asked = ImportHf(directory=theirs, out=tmp_path / "run", inputs=64)
-    (intent,) = import_hf.intents(asked)
-    assert intent.out == asked.out
+    (job,) = asked.jobs()
+    assert job.intent().out == asked.out
     message = spoil(theirs)
-    for command in (import_hf.intents, import_hf.run):
+    for command in (replace(asked, dry_run=True), asked):
         with pytest.raises((ArtifactError, ConfigurationError, DataError), match=message):
-            command(asked)
+            command.execute()
     assert not asked.out.exists()
 
 
 @pytest.mark.parametrize("inputs", [3, 1810])
 def test_inputs_that_no_window_fits_are_one_sentence(theirs, tmp_path, inputs):
     asked = ImportHf(directory=theirs, out=tmp_path / "run", inputs=inputs)
-    with pytest.raises(ArtifactError, match=r"--inputs was .*; give 10 to 1,809"):
-        import_hf.intents(asked)
+    with pytest.raises(
+        ConfigurationError, match=r"--inputs was .*; give 10 or more and at most 1809"
+    ):
+        asked.execute()

@@ -25,8 +25,9 @@ from training_runs import (
 )
 
 from pipeline import cli
-from pipeline.arguments import Evaluate, Fill, Pretrain
-from pipeline.commands import evaluate, fill, pretrain
+from pipeline.commands.evaluate import Evaluate
+from pipeline.commands.fill import Fill
+from pipeline.commands.pretrain import Pretrain
 from pipeline.errors import PREEMPTED_STATUS, Preempted
 from pipeline.runs.directory import saved_steps
 from pipeline.training.evaluation import HeldOut
@@ -104,14 +105,14 @@ def test_an_evaluation_that_is_interrupted_is_made_by_the_next_start(tokens, tmp
     monkeypatch.setattr(HeldOut, "score", interrupted)
     for step in (6, STEPS):
         with pytest.raises(Preempted, match=f"stopped after step {step}, which is saved"):
-            pretrain.run(asked)
+            asked.execute()
         assert not (tmp_path / f"run/evaluation/step={step}.parquet").exists()
         assert (tmp_path / f"run/checkpoints/{step}.json").exists()
     assert (tmp_path / "run/evaluation/step=6.parquet").exists()
-    pretrain.run(asked)
+    asked.execute()
     assert (tmp_path / f"run/evaluation/step={STEPS}.parquet").exists()
     assert len(scored) == 5  # at 0, 6 and 12, and twice again
-    pretrain.run(asked)
+    asked.execute()
     assert len(scored) == 5  # finished
 
 
@@ -142,12 +143,12 @@ def test_a_run_of_eight_devices_is_read_on_others(
     run, here = tmp_path / "run", jax.devices()[:devices]
     shutil.copytree(pretrained, run)
     monkeypatch.setattr(jax, "devices", lambda: here)
-    evaluate.run(Evaluate(run=run, tokens=str(tokens)))
+    Evaluate(run=run, tokens=str(tokens)).execute()
     path = f"evaluation/step={STEPS}.parquet"
     read, trained = (pq.read_table(one / path) for one in (run, pretrained))
     assert read["url"].equals(trained["url"])
     np.testing.assert_allclose(read["loss_nats"], trained["loss_nats"], rtol=1e-5)
     if devices == 8:
         assert read.equals(trained)
-    fill.run(Fill(text="Watu <extra_id_0> huru", run=run, tokens=4))
+    Fill(text="Watu <extra_id_0> huru", run=run, tokens=4).execute()
     assert capsys.readouterr().out.strip()

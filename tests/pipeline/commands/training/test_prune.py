@@ -132,7 +132,7 @@ def test_a_run_without_an_evaluation_of_its_step_is_to_be_evaluated(pretrained, 
 @pytest.mark.parametrize(
     ("more", "sentence"),
     [
-        ({"keep": "0"}, "--keep was 0.0"),
+        ({"keep": "0"}, "--keep was 0; give"),
         ({"keep": "nan"}, "--keep was nan"),
         ({"languages": ","}, "No language was named"),
         ({"languages": "sw,tlh"}, "'tlh' is not one of mC4's"),

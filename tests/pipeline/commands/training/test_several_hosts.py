@@ -11,9 +11,8 @@ from started_hosts import options, run_hosts
 from training_runs import SETTINGS, STEPS, lines, one_trainer_per_recipe, parameters
 
 from pipeline import cli
-from pipeline.arguments import ExportHf
 from pipeline.artifacts import CLAIM, MANIFEST
-from pipeline.commands import export_hf
+from pipeline.commands.export_hf import ExportHf
 from pipeline.errors import LOST_STATUS
 
 pytestmark = pytest.mark.slow
@@ -79,7 +78,7 @@ def test_two_hosts_read_a_run_as_one_does(pretrained, tokens, tmp_path):
     for name in ("url", "target_tokens", "text_bytes", "windows"):
         assert read[name].equals(trained[name]), name
     np.testing.assert_allclose(read["loss_nats"], trained["loss_nats"], rtol=1e-5)
-    export_hf.run(ExportHf(run=run, out=tmp_path / "alone"))
+    ExportHf(run=run, out=tmp_path / "alone").execute()
     for name in ("model.safetensors", "tokenizer.json", "config.json"):
         assert (out / name).read_bytes() == (tmp_path / "alone" / name).read_bytes()
     assert "export-hf" in found[0].err

@@ -11,8 +11,8 @@ from data.files.digests import digest_of_contents
 from data.files.json_files import write_json
 from model import NUMERICS_VERSION
 from pipeline import cli
-from pipeline.commands import time as command
 from pipeline.runs.finished import Round, read_step_times
+from pipeline.training import step_times
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("traced_once")]
 
@@ -53,10 +53,10 @@ def test_a_run_against_itself_takes_as_long_and_is_only_read(
     assert found.baseline == found.candidate
     assert found.baseline.recipe_sha256 == digest_of_contents(pretrained / "recipe.json")
     assert (found.baseline.recipe, found.baseline.step) == ("switch-demo", STEPS)
-    assert (len(found.rounds), found.steps_per_round) == (command.ROUNDS, 1)
+    assert (len(found.rounds), found.steps_per_round) == (step_times.ROUNDS, 1)
     assert found.devices == ("cpu",) * 8
     assert found.versions["numerics"] == NUMERICS_VERSION
-    monkeypatch.setattr(command, "measure", None)  # what is finished is not measured again
+    monkeypatch.setattr(step_times, "measure", None)  # what is finished is not measured again
     assert cli.run(words()) == 0
     assert capsys.readouterr().err.endswith("out is finished.\n")
     assert cli.run(words(steps=2)) == 2
@@ -64,7 +64,7 @@ def test_a_run_against_itself_takes_as_long_and_is_only_read(
 
 
 def test_inspect_shows_the_ratio_and_notices_another_number(words, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(command, "measure", lambda *_: ROUNDS)
+    monkeypatch.setattr(step_times, "measure", lambda *_: ROUNDS)
     assert cli.run(words()) == 0
     capsys.readouterr()
     assert cli.run(["inspect", str(tmp_path / "out")]) == 0
@@ -122,7 +122,7 @@ def test_what_is_no_finished_run_of_pretrain_is_refused(words, pretrained, tmp_p
     (run / "manifest.json").unlink()
     said = "A finished run was expected in .*other, which holds an unfinished one"
     assert refused(words(baseline=run), tmp_path, capsys, said)
-    assert refused(words(steps=0), tmp_path, capsys, "--steps was 0; a round has 1 step or more")
+    assert refused(words(steps=0), tmp_path, capsys, "--steps was 0; give 1 or more")
 
 
 def refused(words: list[str], place: Path, capsys, said: str) -> bool:

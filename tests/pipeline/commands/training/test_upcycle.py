@@ -9,20 +9,19 @@ import numpy as np
 import pytest
 from training_runs import EXPERTS, MESH, SIZES, assert_same_run, lines
 
+from model.conversions.upcycling import Beginning, first_state
 from model.trainer import Trainer
 from pipeline import cli
-from pipeline.arguments import Pretrain
 from pipeline.artifacts import read_head, renew
-from pipeline.commands import pretrain
 from pipeline.errors import PREEMPTED_STATUS
 from pipeline.planning import compiled_step
 from pipeline.planning.compiled_step import Memory, compile_step
 from pipeline.planning.topology import topology
 from pipeline.runs.directory import saved_steps
 from pipeline.runs.opened_run import load_run, restore_state
-from pipeline.training import upcycling
+from pipeline.training import run as training_run
+from pipeline.training import start
 from pipeline.training.loop import Preemption, Training, device_batches
-from pipeline.training.upcycling import Beginning, first_state, requested_upcycling
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("traced_once")]
 
@@ -76,9 +75,9 @@ def begun(monkeypatch):
 
     def begin(words: list[str]) -> tuple[Training, dict]:
         found = []
-        monkeypatch.setattr(pretrain, "carry_out", lambda *given: found.append(given))
+        monkeypatch.setattr(training_run, "carry_out", lambda *given: found.append(given))
         assert cli.run(words) == 0
-        ((_, training, more),) = found
+        ((_, training, more, _),) = found
         return training, more["upcycled"]
 
     return begin
@@ -162,7 +161,7 @@ def test_what_is_planned_is_what_runs(switch, dense, begun, tmp_path, monkeypatc
         program = first_state(dense, switch, beginning._replace(step=0))
         return lambda state: ran.append(program.lower(state).as_text()) or program(state)
 
-    monkeypatch.setattr(upcycling, "first_state", followed)
+    monkeypatch.setattr(start, "first_state", followed)
     training, _ = begun(switch(tmp_path / "run", *MESH, "steps=8"))
     state, _ = restore_state(training.out, training.trainer, AT)
     batch = next(device_batches(training, AT))
@@ -218,9 +217,8 @@ def test_a_run_killed_before_its_record_was_written_is_begun_again(dense, whole,
     """Its first checkpoint is there and recipe.json is not."""
     stopped = tmp_path / "stopped"
     shutil.copytree(whole, stopped, ignore=shutil.ignore_patterns("manifest.json", "recipe.json"))
-    found = requested_upcycling(Pretrain(tokens="tokens", out=stopped, upcycle=dense))
-    assert found is not None
-    assert found.at == STEPS
+    found = start.upcycled_run(dense, None, 3e-7, 0.0, stopped)
+    assert found.step == STEPS
 
 
 def test_what_no_switch_can_begin_as_is_refused(tokens, switch, dense, whole, tmp_path, capsys):
@@ -237,7 +235,7 @@ def test_what_no_switch_can_begin_as_is_refused(tokens, switch, dense, whole, tm
     assert "has 4 experts; begin with its weights: --start" in refused(upcycle=whole, upcycle_at=8)
     assert "which has [4, 6, 8]" in refused(upcycle_at=5)
     assert "4 steps were asked for, which include the 4 steps of" in refused("steps=4")
-    assert "the noise must be at least 0 and below 1" in refused(upcycle_noise=-1.0)
+    assert "--upcycle-noise was -1; give 0 or more and less than 1." in refused(upcycle_noise=-1.0)
     assert "a run has one beginning" in refused(start=dense)
     for setting in ("bias_rate=0.01", "quantile_rate=1", "shared_mlp=16"):
         assert "not a copy of the dense run" in refused(f"model.switch.{setting}")

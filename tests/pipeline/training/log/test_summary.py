@@ -83,12 +83,12 @@ def training(tmp_path):
 
 
 def test_a_run_that_trains_shows_how_far_it_has_come(training, capsys):
-    Inspect(directory=training).run()
+    Inspect(directory=training).execute()
     printed = capsys.readouterr().out
     assert printed.splitlines()[0] == "pretrain"
     assert "   48              -         6.0000" in printed
     assert printed.splitlines()[-1] == "unfinished, no checkpoint; nothing was verified"
-    Inspect(directory=training, json=True).run()
+    Inspect(directory=training, json=True).execute()
     shown = json.loads(capsys.readouterr().out)
     assert [one["step"] for one in shown["progress"]] == [16, 32, 48]
 
@@ -96,7 +96,7 @@ def test_a_run_that_trains_shows_how_far_it_has_come(training, capsys):
 def test_what_is_unfinished_and_no_run_cannot_be_inspected(tmp_path):
     claim(tmp_path / "corpus", "clean", {}, {})
     with pytest.raises(ArtifactError, match="holds unfinished clean output; name a directory"):
-        Inspect(directory=str(tmp_path / "corpus")).run()
+        Inspect(directory=str(tmp_path / "corpus")).execute()
 
 
 def test_a_finished_run_without_its_last_checkpoint_is_refused(tmp_path):

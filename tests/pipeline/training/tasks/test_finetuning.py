@@ -13,8 +13,8 @@ from model.config import DistillationConfig, OptimizerConfig
 from model.loss.training_loss import Distillation
 from model.trainer import make_trainer
 from model.transformer import Transformer
-from pipeline.commands.finetune import recipe_of_finetuning, with_groups
 from pipeline.recipe import named
+from pipeline.recipe.finetuning import recipe_of_finetuning, with_groups
 from pipeline.training.tasks.finetuning import Programs, free_programs
 from pipeline.training.tasks.predictor import Predictor
 

@@ -1,9 +1,10 @@
-"""Losses before and after a vocabulary was trimmed, on held-out pages whose pieces all stay.
+"""The cost of a trimmed vocabulary: losses before and after, where all pieces of a page stay.
 
-Such a page has the same tokens under other ids, so its gaps are the same. Its loss before is that
-of the source's evaluation, so the source's network is not in memory.
+Such a held-out page has the same tokens under other ids, so its gaps are the same. Its loss before
+is that of the source's evaluation, so the source's network is not in memory.
 """
 
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
@@ -18,6 +19,7 @@ from data.tokens.trimming import Trimming
 from eval import losses
 from model.trainer import Trainer
 from pipeline.recipe.recipe import Recipe
+from pipeline.terminal import print_message
 from pipeline.training.evaluation import HeldOut
 
 
@@ -86,3 +88,17 @@ def nats_per_byte(
         for code, (whole, trimmed, size) in sums.items()
         if size
     }
+
+
+def print_costs(body: Mapping[str, Any]) -> None:
+    """Prints what a trimmed vocabulary costs each language."""
+    for code, lines in body.get("lines", {}).items():
+        nats = body.get("nats_per_byte", {}).get(code)
+        losses = (
+            "; {before:.4f} nats per byte before, {after:.4f} after".format(**nats) if nats else ""
+        )
+        share = lines["other"] / max(lines["lines"], 1)
+        print_message(
+            f"prune: {code}: {lines['other']:,} of {lines['lines']:,} held-out lines have other "
+            f"pieces ({share:.2%}){losses}"
+        )

@@ -3,8 +3,8 @@
 from markdown_reader import HOSTILE, markup_of
 from synthetic_runs import recipe_in_json
 
-from pipeline.commands.export_hf import model_card
 from pipeline.runs.directory import RunRecord
+from pipeline.runs.model_card import model_card
 
 CONFIG = {"model_type": "mt5", "architectures": ["MT5ForConditionalGeneration"]}
 

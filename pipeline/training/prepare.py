@@ -1,4 +1,4 @@
-"""A training command before it trains: its checks and its claim.
+"""A run before it is trained: its checks and its claim.
 
 Every check that needs no compilation is made before the first step, and all failures are reported
 together. A run on a pod waits in a queue. If it failed one check at a time, each correction would
@@ -22,9 +22,9 @@ from data.files.paths import Place, exists
 from data.tokens.blocks import TokenBlocks
 from model.memory import checkpoint_bytes
 from model.sharding.mesh import make_mesh
-from pipeline.arguments import Distill, Finetune, Pretrain, TrackerName
 from pipeline.artifacts import Claim, claim, digest_of_manifest
 from pipeline.errors import REFUSALS, ArtifactError
+from pipeline.fields import CacheOptions, TrackerName
 from pipeline.hardware.batches import share_of
 from pipeline.hardware.compile_cache import keep_compiled_programs
 from pipeline.hardware.hosts import held_by_first_host, is_first, on_first_host
@@ -52,7 +52,7 @@ GIB = 2**30
 
 @dataclass(frozen=True, kw_only=True)
 class PreparedRun:
-    """A training command whose arguments passed all checks.
+    """A run that passed all checks.
 
     Attributes:
         recipe: resolved recipe; its `stage` is the command.
@@ -96,35 +96,49 @@ class PreparedRun:
 
 
 def prepare(
-    arguments: Pretrain | Distill,
     recipe: Recipe,
-    more_checks: Sequence[Callable[[Recipe, TokenBlocks], None]] = (),
+    tokens: str,
+    out: Place,
+    *,
+    checks: Sequence[Callable[[Recipe, TokenBlocks], None]] = (),
     first: int = 0,
+    profile: tuple[int, int] | None,
+    track: tuple[TrackerName, ...],
+    cache: CacheOptions,
 ) -> PreparedRun:
     """Opens the tokens and makes every check that needs no compilation.
 
     Args:
-        arguments: the command's arguments.
         recipe: recipe with its overrides; its vocabulary rows may be those of the tokens.
-        more_checks: further checks, called with the resolved recipe and the opened token blocks.
+        tokens: directory or address of the tokens.
+        out: the run's directory.
+        checks: further checks, called with the resolved recipe and the opened token blocks.
         first: step of the run's first state.
+        profile: first and last step to trace; None for no trace.
+        track: trackers that also get the run's numbers.
+        cache: cache for blocks of an object store.
 
     Raises:
         ArtifactError: if any check fails; the message lists all failures.
     """
-    prepared = unchecked_run(arguments, recipe)
-    blocks = open_blocks(arguments.tokens, arguments.cache)
-    later = open_later(recipe, blocks, arguments.cache)
+    prepared = unchecked_run(recipe, out, profile, track)
+    blocks = open_blocks(tokens, cache)
+    later = open_later(recipe, blocks, cache)
     recipe = with_rows(recipe, blocks.manifest.vocabulary.vocabulary_rows)
-    more = [functools.partial(check, recipe, blocks) for check in more_checks]
-    traced = functools.partial(check_profile, arguments.profile, recipe.steps)
+    more = [functools.partial(check, recipe, blocks) for check in checks]
+    traced = functools.partial(check_profile, profile, recipe.steps)
     changed = functools.partial(check_later, recipe, blocks, later)
-    check_start(recipe, blocks, arguments.out, [changed, traced, *more], first)
+    check_start(recipe, blocks, out, [changed, traced, *more], first)
     inputs = input_digests(recipe, blocks) | later_digests(recipe, later)
     return replace(prepared, recipe=recipe, blocks=blocks, later=later, inputs=inputs)
 
 
-def unchecked_run(arguments: Pretrain | Distill | Finetune, recipe: Recipe) -> PreparedRun:
+def unchecked_run(
+    recipe: Recipe,
+    out: Place,
+    profile: tuple[int, int] | None,
+    track: tuple[TrackerName, ...],
+) -> PreparedRun:
     """Returns a run without inputs, of which only trackers and the recipe there are checked yet.
 
     Raises:
@@ -132,15 +146,15 @@ def unchecked_run(arguments: Pretrain | Distill | Finetune, recipe: Recipe) -> P
             changed by another program.
     """
     account, console = TimeAccount(), Terminal(stderr=True)
-    on_first_host(lambda: exists(arguments.out / RECIPE) and bool(find_run(arguments.out)))
-    on_first_host(lambda: check_trackers(arguments.track, arguments.out))
+    on_first_host(lambda: exists(out / RECIPE) and bool(find_run(out)))
+    on_first_host(lambda: check_trackers(track, out))
     keep_compiled_programs()
     return PreparedRun(
         recipe=recipe,
-        out=arguments.out,
+        out=out,
         inputs={},
-        profile=arguments.profile,
-        track=arguments.track if is_first() else (),
+        profile=profile,
+        track=track if is_first() else (),
         account=account,
         console=console,
     )

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from training_runs import EVERY, STEPS, lines, parameters
 
-from pipeline.commands.time import ROUNDS, RunToLoad, load, take_turns
 from pipeline.fields import CacheOptions
 from pipeline.runs.opened_run import load_run
 from pipeline.tokens.opened_blocks import open_blocks
 from pipeline.training.run import make_examples
+from pipeline.training.step_times import ROUNDS, RunToLoad, load, take_turns
 
 pytestmark = pytest.mark.usefixtures("traced_once")
 

@@ -12,16 +12,15 @@ from data.examples.mixture import BLOCK
 from data.files.json_files import read_json
 from data.tokens.blocks import TokenBlocks
 from data.tokens.manifest import TokenManifest
-from pipeline.arguments import Pretrain
-from pipeline.commands import pretrain
-from pipeline.commands.finetune import recipe_of_finetuning
+from pipeline.commands.pretrain import Pretrain
 from pipeline.errors import ArtifactError
 from pipeline.recipe import named
+from pipeline.recipe.finetuning import recipe_of_finetuning
 from pipeline.recipe.overrides import override
 from pipeline.recipe.recipe import MixtureFrom
-from pipeline.training import begin
-from pipeline.training.begin import check_all, check_start, machine_checks
+from pipeline.training import prepare
 from pipeline.training.changes import check_later
+from pipeline.training.prepare import check_all, check_start, machine_checks
 
 FITS = ["model.vocabulary_rows=384", "mesh.data=2", "mesh.expert=4", "rows=64"]
 
@@ -48,23 +47,23 @@ def test_without_held_out_pages_a_run_must_not_evaluate(blocks, tmp_path):
 
 
 def test_a_fine_tuning_needs_room_for_its_best_checkpoint_too(tmp_path, monkeypatch):
-    monkeypatch.setattr(begin, "checkpoint_bytes", lambda *_: 10**18)
+    monkeypatch.setattr(prepare, "checkpoint_bytes", lambda *_: 10**18)
     tuned = recipe_of_finetuning(recipe(), ["topics"], ["en"], 8, 0.0)
     for one, count in ((recipe(), 3), (tuned, 4)):
         with pytest.raises(ArtifactError, match=f"^{count} checkpoints"):
-            begin.check_disk(one, tmp_path)
+            prepare.check_disk(one, tmp_path)
 
 
 def test_a_branch_keeps_no_checkpoint_before_its_first_step(tmp_path, monkeypatch):
-    monkeypatch.setattr(begin, "checkpoint_bytes", lambda *_: 10**18)
+    monkeypatch.setattr(prepare, "checkpoint_bytes", lambda *_: 10**18)
     long = recipe("steps=1000000", "checkpoint_every=10000", "keep_every=10000")
     for first, count in ((0, 103), (900_000, 13)):
         with pytest.raises(ArtifactError, match=f"^{count} checkpoints"):
-            begin.check_disk(long, tmp_path, first)
+            prepare.check_disk(long, tmp_path, first)
 
 
 def test_all_reasons_are_reported_together(blocks, tmp_path, monkeypatch):
-    monkeypatch.setattr(begin, "checkpoint_bytes", lambda *_: 10**18)
+    monkeypatch.setattr(prepare, "checkpoint_bytes", lambda *_: 10**18)
     wrong = recipe("mesh.data=3", "rows=32", "model.switch.experts=6", "mesh.expert=4")
     with pytest.raises(ArtifactError) as error:
         check_start(wrong, blocks, tmp_path / "run")
@@ -90,7 +89,7 @@ def test_a_mixture_is_refused_before_its_directory_is_claimed(tokens, tmp_path, 
         overrides=(*FITS, f"mixture={mixture}"),
     )  # fmt: skip
     with pytest.raises(ArtifactError, match=message):
-        pretrain.run(asked)
+        asked.execute()
     assert not (tmp_path / "run").exists()
 
 
