@@ -109,7 +109,7 @@ def _theirs(name: str, files: Sequence[Path], lists: Path | None) -> Outcome:
 
 def _ours(name: str, files: Sequence[Path], lists: Path, out: Path) -> Outcome:
     paths = tuple(map(str, files))
-    Clean(input=paths, rules=name, out=str(out), bad_words=lists).run()  # pyright: ignore[reportArgumentType]
+    Clean(input=paths, rules=name, out=str(out), bad_words=lists).execute()  # pyright: ignore[reportArgumentType]
     kept = pq.read_table(out / "pages").to_pylist()
     rejected = pq.read_table(out / "rejected").to_pylist()
     broken = json.loads((out / "manifest.json").read_text())["broken_records"]

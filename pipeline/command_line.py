@@ -41,7 +41,7 @@ from pipeline.commands.tokenize import Tokenize
 from pipeline.commands.vocabulary import Vocabulary
 from pipeline.commands.withdraw import Withdraw
 from pipeline.errors import ArtifactError
-from pipeline.recipe.overrides import SYNONYMS
+from pipeline.fields import SYNONYMS
 from pipeline.terminal import broken, print_lines
 
 # Each command by what it is for, in the order of their use.

@@ -121,6 +121,20 @@ FinishedRun = Annotated[RunPlace, RunDirectory(finished=True)]
 Texts = Annotated[tuple[str, ...], TextFiles()]
 Files = Annotated[tuple[str, ...], ByWorkers()]
 
+# What other tools call settings of a recipe, and how they are written after --set here.
+SYNONYMS = {
+    "batch_size": "rows=N, the rows of a batch",
+    "epochs": "steps=N: the length of a run is a number of steps",
+    "learning_rate": "optimizer.scale=X, which multiplies the learning rate",
+    "lr": "optimizer.scale=X, which multiplies the learning rate",
+    "max_steps": "steps=N",
+    "num_train_epochs": "steps=N: the length of a run is a number of steps",
+    "per_device_train_batch_size": "rows=N, the rows of a batch over all devices",
+    "seed": "seed=N",
+    "seq_len": "inputs=N, the input tokens of a row",
+    "steps": "steps=N",
+    "warmup_steps": "optimizer.warm_up_steps=N, the steps over which the rate rises",
+}
 # Defaults of a vocabulary's training, mT5's, which `clean` advises as well.
 MIXTURE, CHARACTER_COVERAGE, SAMPLE_CHARACTERS = "temperature:0.3", 0.99999, 50_000_000
 

@@ -192,9 +192,9 @@ def compare(directory: Path, parts: dict[str, list[str]], rules: str, times: int
 
 def measured(warm: dict[str, Any], fields: dict[str, Any]) -> float:
     """Returns the CPU seconds of a cleaning, children included."""
-    Clean(**warm, beam=ONE_PROCESS).run()
+    Clean(**warm, beam=ONE_PROCESS).execute()
     before = cpu_seconds()
-    Clean(**fields, beam=ONE_PROCESS).run()
+    Clean(**fields, beam=ONE_PROCESS).execute()
     return cpu_seconds() - before
 
 

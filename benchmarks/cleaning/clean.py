@@ -113,7 +113,7 @@ def _ours(files: list[Path], options: tuple[str, ...] = ()) -> int:
 
     with tempfile.TemporaryDirectory() as directory:
         out = Path(directory, "out")
-        Clean(input=tuple(map(str, files)), rules="mc4", out=str(out), beam=options).run()
+        Clean(input=tuple(map(str, files)), rules="mc4", out=str(out), beam=options).execute()
         return json.loads((out / "manifest.json").read_text())["input"]["records"]
 
 

@@ -99,7 +99,7 @@ def shares(copies: int, repeated: int, directory: str) -> dict[str, Any]:
         for method in methods:
             setattr(stage, method, counted(getattr(stage, method), near))
     began, out = time.process_time(), f"{directory}/corpus"
-    Clean(input=tuple(files), rules="mswitch-web", out=out, beam=ONE_PROCESS).run()
+    Clean(input=tuple(files), rules="mswitch-web", out=out, beam=ONE_PROCESS).execute()
     whole = time.process_time() - began
     rejected = [
         reason
@@ -144,9 +144,9 @@ def seconds_of(paths: list[str], rules: Any, out: str) -> dict[str, Any]:
     corpus, scores, selected = (f"{out}/{name}" for name in ("corpus", "scores", "selected"))
     seconds: dict[str, Any] = {}
     with timed(seconds, "clean"):
-        Clean(input=tuple(paths), rules=rules, out=corpus, beam=ONE_PROCESS).run()
+        Clean(input=tuple(paths), rules=rules, out=corpus, beam=ONE_PROCESS).execute()
     with timed(seconds, "score"):
-        Score(corpus=corpus, out=scores, beam=ONE_PROCESS).run()
+        Score(corpus=corpus, out=scores, beam=ONE_PROCESS).execute()
     with timed(seconds, "select"):
         Select(
             corpus=corpus,
@@ -154,13 +154,13 @@ def seconds_of(paths: list[str], rules: Any, out: str) -> dict[str, Any]:
             out=selected,
             mask=("email", "ip", "phone", "national_number"),
             beam=ONE_PROCESS,
-        ).run()
+        ).execute()
     urls = [url for path in glob.glob(f"{selected}/pages/*/*.parquet") for url in urls_of(path)]
     hosts = sorted({host_of(url) for url in urls})[::100] or ["nobody.example"]
     listed = Path(out, "sites.txt")
     listed.write_text("\n".join(hosts) + "\n", encoding="utf-8")
     with timed(seconds, "withdraw"):
-        Withdraw(corpus=selected, sites=(str(listed),), reason="a test", beam=ONE_PROCESS).run()
+        Withdraw(corpus=selected, sites=(str(listed),), reason="a test", beam=ONE_PROCESS).execute()
     kept = sum(pq.read_metadata(path).num_rows for path in glob.glob(f"{corpus}/pages/*/*.parquet"))
     manifest = json.loads(Path(corpus, "manifest.json").read_text(encoding="utf-8"))
     return seconds | {"pages": manifest["input"]["records"], "kept": kept, "selected": len(urls)}

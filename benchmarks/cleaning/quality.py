@@ -84,7 +84,7 @@ def cleaned(files: list[Path], out: Path) -> dict[str, Any]:
         arguments = Clean(
             input=tuple(map(str, some)), rules="mswitch-web", out=str(to), beam=ONE_PROCESS
         )
-        arguments.run()
+        arguments.execute()
         return json.loads((to / "manifest.json").read_text())["input"]["records"]
 
     run([grown_web.few(out.parent)], out.with_name("warm"))

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from model.config import DistillationConfig
 from pipeline.command import Stage
@@ -18,10 +18,10 @@ from pipeline.fields import (
     Tokens,
     TrackerName,
 )
-from pipeline.recipe.named import requested_recipe
-from pipeline.recipe.overrides import override
-from pipeline.recipe.recipe import Recipe
 from pipeline.stage import Job
+
+if TYPE_CHECKING:
+    from pipeline.recipe.recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +65,10 @@ class Distill(Stage):
         """Checks the recipe."""
         self._recipe()
 
-    def _recipe(self) -> Recipe:
+    def _recipe(self) -> "Recipe":
+        from pipeline.recipe.named import requested_recipe
+        from pipeline.recipe.overrides import override
+
         recipe = requested_recipe(self.recipe, self.config)
         taught = replace(recipe, distillation=recipe.distillation or DistillationConfig())
         return override(taught, self.overrides)

@@ -8,7 +8,6 @@ from typing import Annotated, ClassVar
 from pipeline.command import Stage
 from pipeline.errors import ArtifactError
 from pipeline.fields import CacheOptions, Corpus, Hosts, In, Range, Run, Tokens
-from pipeline.runs.directory import find_run
 from pipeline.stage import Job, output_lock
 
 
@@ -57,6 +56,7 @@ class Evaluate(Stage):
     def work(self) -> None:
         """Scores a run that no other command may write to meanwhile, or shows what it would do."""
         from pipeline.hardware.hosts import held_by_first_host
+        from pipeline.runs.directory import find_run
 
         find_run(self.run)
         lock = held_by_first_host(lambda: output_lock(self.run, "evaluate"))

@@ -9,7 +9,6 @@ import tyro
 from model.config import Sampling
 from pipeline.command import Stage
 from pipeline.fields import Hosts, In, Range, Run
-from pipeline.recipe.recipe import SEEDS
 from pipeline.stage import Job
 
 
@@ -33,7 +32,7 @@ class Fill(Stage):
     """Number of most likely tokens to sample from; 0 means all."""
     top_p: float = 1.0
     """Sample from the fewest most likely tokens whose probabilities sum to at least this."""
-    seed: Annotated[int, Range(least=0, most=SEEDS - 1)] = 0
+    seed: Annotated[int, Range(least=0, most=2**32 - 1)] = 0
     """Seed of sampling."""
     hosts: Hosts = field(default_factory=Hosts)
 

@@ -20,8 +20,6 @@ from pipeline.fields import (
     Tokens,
     TrackerName,
 )
-from pipeline.recipe.overrides import check_seeds
-from pipeline.runs.directory import directory_of_part, one_per_seed
 from pipeline.stage import Job
 
 
@@ -74,6 +72,8 @@ class Finetune(Stage):
 
     def check(self) -> None:
         """Checks the seeds, and that several hosts train one run."""
+        from pipeline.recipe.overrides import check_seeds
+
         check_seeds(self.seeds, self.overrides)
         if self.hosts.count > 1 and (self.seeds or self.each_language):
             raise ArtifactError(
@@ -84,6 +84,7 @@ class Finetune(Stage):
 
     def jobs(self) -> Iterator[Job]:
         """Yields the job of each run: one, or one per seed and language."""
+        from pipeline.runs.directory import directory_of_part, one_per_seed
         from pipeline.training.tasks.finetuning import Programs, finetuning
         from pipeline.training.tasks.given_tasks import read_tasks, trainable
 

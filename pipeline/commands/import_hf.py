@@ -7,10 +7,8 @@ from typing import Annotated, ClassVar
 
 import tyro
 
-from data.examples.span_corruption import LEAST_INPUTS, MOST_INPUTS
-from pipeline.command import Stage
+from pipeline.command import Stage, check_value
 from pipeline.fields import Out, Range, RunPlace
-from pipeline.runs.transformers_files import weight_files
 from pipeline.stage import Job
 
 
@@ -24,13 +22,17 @@ class ImportHf(Stage):
     """Directory with config.json, *.safetensors and spiece.model."""
     out: Out[RunPlace]
     """The run's directory; its only checkpoint is step 0."""
-    inputs: Annotated[int, Range(least=LEAST_INPUTS, most=MOST_INPUTS)] = 512
+    inputs: int = 512
     """Input tokens per row, in evaluation and in further training."""
     rows: int = 32
     """Rows per batch."""
 
     def check(self) -> None:
-        """Checks that the directory has the files of a model."""
+        """Checks the length of a row, and that the directory has the files of a model."""
+        from data.examples.span_corruption import LEAST_INPUTS, MOST_INPUTS
+        from pipeline.runs.transformers_files import weight_files
+
+        check_value("--inputs", Range(least=LEAST_INPUTS, most=MOST_INPUTS), self.inputs)
         weight_files(self.directory)
 
     def jobs(self) -> Iterator[Job]:

@@ -11,7 +11,7 @@ time (`training/log/time_account.py`).
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pipeline.command import Stage
 from pipeline.errors import ArtifactError
@@ -28,11 +28,10 @@ from pipeline.fields import (
     Tokens,
     TrackerName,
 )
-from pipeline.recipe.named import requested_recipe
-from pipeline.recipe.overrides import check_seeds, override
-from pipeline.recipe.recipe import Recipe
-from pipeline.runs.directory import one_per_seed
 from pipeline.stage import Job
+
+if TYPE_CHECKING:
+    from pipeline.recipe.recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +99,8 @@ class Pretrain(Stage):
 
     def check(self) -> None:
         """Checks the seeds, the recipe, and that one beginning is named, and named whole."""
+        from pipeline.recipe.overrides import check_seeds
+
         check_seeds(self.seeds, self.overrides)
         self._recipe(self.overrides)
         if self.seeds and self.hosts.count > 1:
@@ -133,12 +134,16 @@ class Pretrain(Stage):
                 f"{self.trunk}; a run has one beginning: name one of them."
             )
 
-    def _recipe(self, settings: Sequence[str]) -> Recipe:
+    def _recipe(self, settings: Sequence[str]) -> "Recipe":
+        from pipeline.recipe.named import requested_recipe
+        from pipeline.recipe.overrides import override
+
         recipe = requested_recipe(self.recipe, self.config)
         return override(replace(recipe, distillation=None), settings)
 
     def jobs(self) -> Iterator[Job]:
         """Yields the job of each run: one, or one per seed."""
+        from pipeline.runs.directory import one_per_seed
         from pipeline.training.changes import with_later_settings
         from pipeline.training.run import training
         from pipeline.training.start import Random, State, Weights, upcycled_run

@@ -11,22 +11,9 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from pipeline.artifacts import json_leaves
 from pipeline.errors import ArtifactError
+from pipeline.fields import SYNONYMS
 from pipeline.recipe.recipe import Recipe
 
-# What other tools call settings of a recipe, and how they are written after --set here.
-SYNONYMS = {
-    "batch_size": "rows=N, the rows of a batch",
-    "epochs": "steps=N: the length of a run is a number of steps",
-    "learning_rate": "optimizer.scale=X, which multiplies the learning rate",
-    "lr": "optimizer.scale=X, which multiplies the learning rate",
-    "max_steps": "steps=N",
-    "num_train_epochs": "steps=N: the length of a run is a number of steps",
-    "per_device_train_batch_size": "rows=N, the rows of a batch over all devices",
-    "seed": "seed=N",
-    "seq_len": "inputs=N, the input tokens of a row",
-    "steps": "steps=N",
-    "warmup_steps": "optimizer.warm_up_steps=N, the steps over which the rate rises",
-}
 NOUNS = {int: "a whole number", float: "a number"}
 
 

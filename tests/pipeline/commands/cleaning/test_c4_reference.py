@@ -26,7 +26,7 @@ FROZEN = json.loads(Path(__file__).with_name("c4_reference.json").read_text(enco
 @pytest.mark.parametrize("rules", ["mc4", "mc4-3.0.1", "c4-en"])
 @pytest.mark.parametrize("name", ARCHIVES)
 def test_the_reference_keeps_and_rejects_the_same_pages_for_the_same_reasons(tmp_path, name, rules):
-    Clean(input=tuple(map(str, ARCHIVES[name])), rules=rules, out=tmp_path).run()
+    Clean(input=tuple(map(str, ARCHIVES[name])), rules=rules, out=tmp_path).execute()
     assert {"kept": kept(tmp_path), "rejected": rejected(tmp_path)} == FROZEN[name][rules]
 
 
@@ -37,7 +37,7 @@ def test_every_page_made_by_hand_falls_to_its_rule(tmp_path, rules):
     """Each address names the rule that real pages do not trigger."""
     archive, out = material("hand_made").write(tmp_path), tmp_path / "out"
     lists = tmp_path / "bad_words"
-    Clean(input=(str(archive),), rules=rules, out=out, bad_words=lists).run()
+    Clean(input=(str(archive),), rules=rules, out=out, bad_words=lists).execute()
     assert verdicts(out) == HAND_MADE[rules]
     assert len(HAND_MADE[rules]) > 40
 

@@ -39,7 +39,7 @@ def page(name: str, text: str, language: str | None = None, timestamp: str = "20
 def cleaned(out: Path, pages: list[Page], **fields) -> dict:
     archive = out.parent / f"{out.name}.warc.wet.gz"
     archive.write_bytes(b"".join(map(member_of, pages)))
-    Clean(**{"input": (str(archive),), "rules": "mc4", "out": out} | fields).run()
+    Clean(**{"input": (str(archive),), "rules": "mc4", "out": out} | fields).execute()
     return json.loads((out / "manifest.json").read_text())
 
 
@@ -66,7 +66,7 @@ def demo(tmp_path_factory) -> Path:
     directory = tmp_path_factory.mktemp("demo")
     write(directory / "archive")
     pattern = str(directory / "archive" / "*.warc.wet.gz")
-    Clean(input=(pattern,), rules="demo", out=directory / "clean").run()
+    Clean(input=(pattern,), rules="demo", out=directory / "clean").execute()
     return directory / "clean"
 
 
@@ -158,11 +158,11 @@ def test_files_are_named_and_shaped_as_agreed(demo):
 def test_the_same_command_again_does_nothing_and_another_one_is_refused(demo, capsys):
     before = (demo / "manifest.json").stat().st_mtime_ns
     pattern = str(demo.parent / "archive" / "*.warc.wet.gz")
-    Clean(input=(pattern,), rules="demo", out=demo).run()
+    Clean(input=(pattern,), rules="demo", out=demo).execute()
     assert "is finished" in capsys.readouterr().err
     assert (demo / "manifest.json").stat().st_mtime_ns == before
     with pytest.raises(ArtifactError, match="rules: there demo, asked mc4"):
-        Clean(input=(pattern,), rules="mc4", out=demo).run()
+        Clean(input=(pattern,), rules="mc4", out=demo).execute()
 
 
 def test_a_language_that_is_not_there_is_not_in_the_manifest(tmp_path):
@@ -250,9 +250,9 @@ def test_bytes_do_not_depend_on_workers_or_the_order_of_files(tmp_path):
     archives[1].write_bytes(b"".join(map(member_of, pages[:50])))
     archives[2].write_bytes(b"".join(map(member_of, reversed(pages[50:]))))
     outs = tmp_path / "one", tmp_path / "two"
-    Clean(input=(str(archives[0]),), rules="demo", out=outs[0]).run()
+    Clean(input=(str(archives[0]),), rules="demo", out=outs[0]).execute()
     two = tuple(map(str, archives[1:]))
-    Clean(input=two, rules="demo", out=outs[1], beam=TWO_WORKERS).run()
+    Clean(input=two, rules="demo", out=outs[1], beam=TWO_WORKERS).execute()
     assert contents(outs[0]) == contents(outs[1])
 
 
@@ -264,7 +264,7 @@ def test_unknown_language_is_refused_before_anything_is_written(tmp_path):
 
 @pytest.mark.parametrize("archives", ARCHIVES.values(), ids=ARCHIVES)
 def test_the_job_is_mc4_in_plain_python(tmp_path, archives):
-    Clean(input=tuple(map(str, archives)), rules="mc4", out=tmp_path / "out").run()
+    Clean(input=tuple(map(str, archives)), rules="mc4", out=tmp_path / "out").execute()
     kept = {row["url"]: (row["text"], row["language"], row["split"])
             for row in rows(tmp_path / "out", "pages")}  # fmt: skip
     assert kept == plain_mc4(pages_in(archives))

@@ -29,7 +29,7 @@ def response(name: str, text: str, head: bytes = HTTP) -> bytes:
 def cleaned(tmp_path: Path, archive: bytes, rules: str = "none") -> dict:
     (tmp_path / "x.warc.gz").write_bytes(archive)
     with pytest.raises(DataError) as ended:
-        Clean(input=(str(tmp_path / "x.warc.gz"),), rules=rules, out=tmp_path / "out").run()
+        Clean(input=(str(tmp_path / "x.warc.gz"),), rules=rules, out=tmp_path / "out").execute()
     if "No kept page has a language that is known" not in str(ended.value):
         raise ended.value
     return json.loads((tmp_path / "out/manifest.json").read_text(encoding="utf-8"))

@@ -62,7 +62,7 @@ def published(directory: Path) -> list[Path]:
 
 def run(out: Path, inputs: list[Path], **fields) -> dict:
     paths = tuple(map(str, inputs))
-    Clean(**{"input": paths, "rules": "none", "out": out} | fields).run()
+    Clean(**{"input": paths, "rules": "none", "out": out} | fields).execute()
     return json.loads((out / "manifest.json").read_text(encoding="utf-8"))
 
 
@@ -209,7 +209,7 @@ def test_an_addition_to_an_empty_corpus_advises_what_a_corpus_of_its_own_does(tm
         run(tmp_path / "empty", [tmp_path / "empty.jsonl"], growable=True)
     Clean(
         input=(str(own_text(tmp_path)),), onto=str(tmp_path / "empty"), out=tmp_path / "out"
-    ).run()
+    ).execute()
     assert "next: mswitch vocabulary --corpus" in capsys.readouterr().err
 
 

@@ -170,11 +170,11 @@ def test_input_that_is_changed_between_two_attempts_is_read_again(store, monkeyp
     with monkeypatch.context() as patch:
         patch.setattr(clean, "check_files", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            asked.run()
+            asked.execute()
     line["text"] = line["text"].replace("njema", "mbaya")
     raw.write_text(json.dumps(line))
     os.utime(raw, ns=(10**18, 10**18))  # the file system's clock may be coarse
-    asked.run()
+    asked.execute()
     (page,) = pq.read_table(there / "corpus/pages").to_pylist()
     assert page["text"] == line["text"]
 
@@ -214,8 +214,8 @@ def test_later_stages_read_a_corpus_where_it_lies(store, tmp_path, capsys, monke
     here, there = str(tmp_path / "here"), "store://bucket/corpus"
     for name, corpus in (("here", here), ("there", there)):
         asked = {"size": 500, "character_coverage": 0.99, "sample_characters": 20_000}
-        Vocabulary(corpus=(corpus,), out=tmp_path / f"vocabulary-{name}", **asked).run()
-        Inspect(directory=corpus).run()
+        Vocabulary(corpus=(corpus,), out=tmp_path / f"vocabulary-{name}", **asked).execute()
+        Inspect(directory=corpus).execute()
     assert contents(tmp_path / "vocabulary-here") == contents(tmp_path / "vocabulary-there")
     first, second = capsys.readouterr().out.split("clean, schema")[1:]
     assert first == second
@@ -223,7 +223,7 @@ def test_later_stages_read_a_corpus_where_it_lies(store, tmp_path, capsys, monke
     assert funnel == read_funnel(here)
     assert any(reason.samples for reason in funnel.reasons)
     pattern = "store://bucket/raw/*.warc.wet.gz"
-    Estimate(input=(pattern,), rules="demo").run()
+    Estimate(input=(pattern,), rules="demo").execute()
     assert "100.0% of the input" in capsys.readouterr().out
 
 
@@ -233,7 +233,7 @@ def test_what_is_no_corpus_at_an_address_is_one_sentence(store, tmp_path):
             Inspect(directory=f"store://bucket/{corpus}").execute()
         asked = Vocabulary(corpus=(f"store://bucket/{corpus}",), size=400, out=tmp_path / "v")
         with pytest.raises(ValueError, match=said):
-            asked.run()
+            asked.execute()
 
 
 def test_what_is_there_already_is_not_overwritten(store):
@@ -263,4 +263,4 @@ def test_a_broken_record_is_named_by_its_place_in_the_store(store):
 def test_places_that_cannot_be_are_one_sentence(store, tmp_path, fields, message):
     given = {"input": ("store://bucket/raw/*.gz",), "rules": "demo", "out": str(tmp_path / "o")}
     with pytest.raises(ValueError, match=message):
-        Clean(**(given | fields)).run()
+        Clean(**(given | fields)).execute()

@@ -117,7 +117,7 @@ def whole(pattern, tmp_path_factory) -> dict[str, bytes]:
 
 @pytest.mark.slow
 def test_the_cut_does_not_change_the_pages(pattern, whole, tmp_path):
-    Clean(input=(pattern,), rules="demo", out=tmp_path / "out").run()
+    Clean(input=(pattern,), rules="demo", out=tmp_path / "out").execute()
     assert contents(tmp_path / "out") == whole
 
 
@@ -138,7 +138,7 @@ def test_killed_at_any_write_it_goes_on_and_ends_the_same(pattern, whole, tmp_pa
         assert tallies.keys() <= found.keys() or (out / "manifest.json").exists()
         tallies = found
     assert kills >= 4
-    Clean(input=(pattern,), rules="demo", out=out).run()  # removes what a late kill left
+    Clean(input=(pattern,), rules="demo", out=out).execute()  # removes what a late kill left
     assert contents(out) == whole
     rejected = json.loads((out / "manifest.json").read_text())["languages"]["sw"]["rejected"]
     assert rejected["duplicate_url"] > 1

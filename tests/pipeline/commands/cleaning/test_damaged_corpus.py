@@ -38,7 +38,7 @@ def made(tmp_path_factory) -> Path:
     """A corpus of one language with two files, its scores, and a list that names one page."""
     directory = tmp_path_factory.mktemp("made")
     write_corpus(directory / "corpus", {"sw": texts_of("sw", 9)})
-    Score(corpus=str(directory / "corpus"), out=str(directory / "scores")).run()
+    Score(corpus=str(directory / "corpus"), out=str(directory / "scores")).execute()
     (directory / "list.txt").write_text("https://site0.sw.example/page/0\n")
     robots = {"host": "site1.sw.example", "robots": "User-agent: *\nDisallow: /"}
     (directory / "robots.jsonl").write_text(json.dumps(robots))
@@ -53,11 +53,11 @@ def commands(at: Path) -> dict[str, Callable[[], object]]:
     asked = replace(chosen, robots=(str(at / "robots.jsonl"),), out=str(at / "asked"))
     listed = Withdraw(corpus=corpus, sites=(str(at / "list.txt"),), reason="a request")
     return {
-        "inspect": Inspect(directory=corpus).run,
-        "score": Score(corpus=corpus, out=str(at / "rescored")).run,
-        "select": chosen.run,
-        "select by robots.txt": asked.run,
-        "withdraw": listed.run,
+        "inspect": Inspect(directory=corpus).execute,
+        "score": Score(corpus=corpus, out=str(at / "rescored")).execute,
+        "select": chosen.execute,
+        "select by robots.txt": asked.execute,
+        "withdraw": listed.execute,
     }
 
 
@@ -96,7 +96,7 @@ def test_a_file_that_the_manifest_does_not_list_is_refused(made, tmp_path):
     one = min((tmp_path / "corpus/pages/sw").iterdir())
     shutil.copy(one, one.with_name("train-00002-of-00002.parquet"))
     with pytest.raises(ArtifactError, match=r"train-00002-of-00002\.parquet is in no line of"):
-        Score(corpus=str(tmp_path / "corpus"), out=str(tmp_path / "scores")).run()
+        Score(corpus=str(tmp_path / "corpus"), out=str(tmp_path / "scores")).execute()
 
 
 def test_pages_are_compared_before_they_are_tokenized(made):

@@ -36,7 +36,7 @@ def corpus(tmp_path_factory):
 def scores(corpus):
     """Its scores, which change nothing of it."""
     out, before = corpus.with_name("scores"), contents(corpus)
-    Score(corpus=str(corpus), out=str(out)).run()
+    Score(corpus=str(corpus), out=str(out)).execute()
     assert contents(corpus) == before
     return out
 
@@ -49,13 +49,13 @@ def test_a_corpus_that_lacks_a_file_is_refused(corpus, tmp_path):
     shutil.copytree(corpus, tmp_path / "corpus")
     next((tmp_path / "corpus").glob("pages/sw/train-*.parquet")).unlink()
     with pytest.raises(ArtifactError, match=r"pages/sw/train-.* is missing; restore its files"):
-        Score(corpus=str(tmp_path / "corpus"), out=str(tmp_path / "scores")).run()
+        Score(corpus=str(tmp_path / "corpus"), out=str(tmp_path / "scores")).execute()
 
 
 def test_a_benchmark_that_is_not_there_is_refused(corpus, tmp_path):
     asked = Score(corpus=str(corpus), out=str(tmp_path / "scores"), benchmarks=("no.jsonl",))
     with pytest.raises(DataError, match=r"The benchmark no\.jsonl does not exist; check its path"):
-        asked.run()
+        asked.execute()
     assert not (tmp_path / "scores").exists()
 
 
@@ -71,14 +71,14 @@ def test_globs_of_benchmarks_are_the_files_that_they_match(corpus, tmp_path):
     ]
     assert matched == named
     with pytest.raises(DataError, match=r"The benchmark .*/\*\.tsv does not exist"):
-        replace(asked, benchmarks=(str(tmp_path / "*.tsv"),)).run()
+        replace(asked, benchmarks=(str(tmp_path / "*.tsv"),)).execute()
 
 
 def test_an_identifier_that_cannot_be_loaded_is_refused_before_any_worker(corpus, tmp_path):
     (tmp_path / "model.bin").write_bytes(b"no model")
     asked = Score(corpus=str(corpus), out=str(tmp_path / "scores"))
     with pytest.raises(DataError, match=r"model\.bin"):
-        replace(asked, language_identifier=str(tmp_path / "model.bin")).run()
+        replace(asked, language_identifier=str(tmp_path / "model.bin")).execute()
     assert not (tmp_path / "scores").exists()
 
 
@@ -117,7 +117,7 @@ def test_thresholds_are_derived_from_all_pages_of_a_language(corpus, scores):
 
 def test_batches_do_not_change_the_scores(corpus, scores, tmp_path, monkeypatch):
     monkeypatch.setattr(parquet_files, "ROWS", 2)
-    Score(corpus=str(corpus), out=str(tmp_path / "again")).run()
+    Score(corpus=str(corpus), out=str(tmp_path / "again")).execute()
     assert tables(tmp_path / "again") == tables(scores)
 
 
@@ -134,14 +134,14 @@ def test_killed_scores_go_on_and_finished_files_are_not_read_again(
 
     monkeypatch.setattr(ScoreFile, "__call__", killed)
     with pytest.raises(RuntimeError, match="KeyboardInterrupt"):
-        Score(corpus=str(corpus), out=str(out)).run()
+        Score(corpus=str(corpus), out=str(out)).execute()
     assert len(done) == 4
     first = set(done)
     done.clear()
     monkeypatch.setattr(
         ScoreFile, "__call__", lambda step, number: (done.append(number), work(step, number))[1]
     )
-    Score(corpus=str(corpus), out=str(out)).run()
+    Score(corpus=str(corpus), out=str(out)).execute()
     assert not first & set(done)
     assert tables(out) == tables(scores)
     manifests = [json.loads((one / MANIFEST).read_text()) for one in (out, scores)]

@@ -57,7 +57,7 @@ def corpus(tmp_path_factory):
 def scores(corpus):
     """Its scores."""
     out = corpus.with_name("scores")
-    Score(corpus=str(corpus), out=str(out)).run()
+    Score(corpus=str(corpus), out=str(out)).execute()
     return out
 
 
@@ -82,7 +82,7 @@ def asked(corpus, scores):
 @pytest.fixture(scope="module")
 def selected(asked, corpus):
     """The selected corpus."""
-    asked.run()
+    asked.execute()
     return corpus.with_name("selected")
 
 
@@ -156,7 +156,7 @@ def test_of_a_selected_corpus_sites_can_be_withdrawn(selected, tmp_path):
     shutil.copytree(selected, corpus)
     sites.write_text("site1.en.example\nsite2.en.example\n", encoding="utf-8")
     assert read_corpus(corpus).languages["en"].rejected == {"blocked_domain": 3, "robots_txt": 1}
-    Withdraw(corpus=str(corpus), sites=(str(sites),), reason="a request of its owner").run()
+    Withdraw(corpus=str(corpus), sites=(str(sites),), reason="a request of its owner").execute()
     entry = read_corpus(corpus).languages["en"]
     assert entry.rejected == entry.rejected_characters == entry.rejected_bytes == {}
     assert read_corpus(corpus).languages["sw"] == read_corpus(selected).languages["sw"]
@@ -175,7 +175,7 @@ def test_lines_of_robots_that_cannot_be_read_are_counted(asked, tmp_path, monkey
     odd.write_text(f'{host}\n{{"host": "site1.en.example"}}\nno JSON\n')
     more.write_text(f"{host}\nno JSON\n")
     robots = (str(odd), str(more))
-    replace(asked, robots=robots, out=str(tmp_path / "out")).run()
+    replace(asked, robots=robots, out=str(tmp_path / "out")).execute()
     printed = " ".join(capfd.readouterr().err.split())
     assert "3 lines or records" in printed
     assert "(2 not_json, 1 no_robots_txt)" in printed
@@ -199,13 +199,13 @@ def test_a_file_with_no_robots_txt_that_can_be_read_is_refused(asked, tmp_path):
     odd = tmp_path / "odd.jsonl"
     odd.write_text("no JSON\n")
     with pytest.raises(DataError, match=r"odd\.jsonl should hold robots\.txt files"):
-        replace(asked, robots=(str(odd),), out=str(tmp_path / "out")).run()
+        replace(asked, robots=(str(odd),), out=str(tmp_path / "out")).execute()
 
 
 def test_partitions_and_waves_do_not_change_the_outcome(asked, selected, tmp_path, monkeypatch):
     monkeypatch.setattr(robots_txt, "PAGES_PER_PARTITION", 5)
     monkeypatch.setattr(robots_txt, "PARTITIONS_HERE", 2)
-    replace(asked, out=str(tmp_path / "waves")).run()
+    replace(asked, out=str(tmp_path / "waves")).execute()
     assert rows_in(tmp_path / "waves") == rows_in(selected)
     assert rows_in(tmp_path / "waves", "rejected") == rows_in(selected, "rejected")
 
@@ -216,8 +216,8 @@ def test_a_second_selection_keeps_licence_and_history(selected, tmp_path, capfd)
     manifest = json.loads((corpus / MANIFEST).read_text())
     told = {"license": "odc-by", "withdrawals": [{"key": "0", "hosts": {}, "languages": {}}]}
     (corpus / MANIFEST).write_text(json.dumps(manifest | told))
-    Score(corpus=str(corpus), out=str(scores)).run()
-    Select(corpus=str(corpus), scores=str(scores), out=str(out), quality="none").run()
+    Score(corpus=str(corpus), out=str(scores)).execute()
+    Select(corpus=str(corpus), scores=str(scores), out=str(out), quality="none").execute()
     found = json.loads((out / MANIFEST).read_text())
     assert found["license"] == "odc-by"
     assert found["withdrawals"] == told["withdrawals"]
@@ -232,8 +232,10 @@ def test_a_second_selection_keeps_licence_and_history(selected, tmp_path, capfd)
     rows = [{"text": " ".join(map(str, range(20)))}]
     (tmp_path / "xnli.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     named = {"out": str(tmp_path / "named"), "quality": "none"}
-    Score(corpus=str(corpus), out=f"{scores}-2", benchmarks=(str(tmp_path / "xnli.jsonl"),)).run()
-    Select(corpus=str(corpus), scores=f"{scores}-2", **named).run()
+    Score(
+        corpus=str(corpus), out=f"{scores}-2", benchmarks=(str(tmp_path / "xnli.jsonl"),)
+    ).execute()
+    Select(corpus=str(corpus), scores=f"{scores}-2", **named).execute()
     assert "- benchmarks: xnli.jsonl" in (tmp_path / "named/README.md").read_text()
     assert "No benchmark was scored" not in capfd.readouterr().err
 
@@ -241,7 +243,7 @@ def test_a_second_selection_keeps_licence_and_history(selected, tmp_path, capfd)
 @pytest.mark.parametrize("share", [-0.1, 7.0, float("nan")])
 def test_a_share_is_between_0_and_1(asked, share, tmp_path):
     with pytest.raises(ConfigurationError, match="0 or more and at most 1"):
-        replace(asked, least_language_share=share, out=str(tmp_path / "out")).run()
+        replace(asked, least_language_share=share, out=str(tmp_path / "out")).execute()
 
 
 @pytest.mark.parametrize(
@@ -249,13 +251,13 @@ def test_a_share_is_between_0_and_1(asked, share, tmp_path):
 )
 def test_options_that_would_do_nothing_are_refused(asked, more, tmp_path):
     with pytest.raises(ArtifactError, match="leave it o"):
-        replace(asked, **more, out=str(tmp_path / "out")).run()
+        replace(asked, **more, out=str(tmp_path / "out")).execute()
 
 
 @pytest.mark.parametrize("robot", ["Mozilla/5.0 (compatible; CCBot/2.0)", "my bot", "*"])
 def test_a_robot_is_named_by_its_product_token(asked, robot, tmp_path):
     with pytest.raises(ArtifactError, match="such as CCBot"):
-        replace(asked, robot=robot, out=str(tmp_path / "out")).run()
+        replace(asked, robot=robot, out=str(tmp_path / "out")).execute()
 
 
 def test_where_cleaning_compares_no_lines_none_are_counted(corpus, scores, tmp_path):
@@ -264,14 +266,14 @@ def test_where_cleaning_compares_no_lines_none_are_counted(corpus, scores, tmp_p
     manifest = json.loads((other / MANIFEST).read_text())
     manifest["rules"]["name"] = "none"
     (other / MANIFEST).write_text(json.dumps(manifest))
-    Score(corpus=str(other), out=str(tmp_path / "scores")).run()
+    Score(corpus=str(other), out=str(tmp_path / "scores")).execute()
     asked = Select(
         corpus=str(other),
         scores=str(tmp_path / "scores"),
         out=str(tmp_path / "out"),
         quality="none",
     )
-    asked.run()
+    asked.execute()
     entry = read_corpus(tmp_path / "out").languages["sw"]
     assert entry.rejected
     assert entry.lines_gone == 0
@@ -281,16 +283,16 @@ def test_a_file_that_holds_no_robots_txt_is_refused_before_anything_is_written(a
     odd = tmp_path / "rules.txt"
     odd.write_text(ROBOTS)
     with pytest.raises(DataError, match=r"robots|Robots"):
-        replace(asked, robots=(str(odd),), out=str(tmp_path / "out")).run()
+        replace(asked, robots=(str(odd),), out=str(tmp_path / "out")).execute()
     assert not (tmp_path / "out").exists()
 
 
 def test_the_same_command_again_does_nothing(asked, selected):
     manifest = (selected / MANIFEST).read_bytes()
-    asked.run()
+    asked.execute()
     assert (selected / MANIFEST).read_bytes() == manifest
     with pytest.raises(ArtifactError, match="other settings"):
-        replace(asked, quality="corpus").run()
+        replace(asked, quality="corpus").execute()
 
 
 def test_lists_of_another_content_and_the_same_size_are_other_inputs(asked, tmp_path):
@@ -298,10 +300,10 @@ def test_lists_of_another_content_and_the_same_size_are_other_inputs(asked, tmp_
     robots.parent.mkdir()
     robots.write_text(ROBOTS)
     here = replace(asked, robots=(str(robots),), out=out)
-    here.run()
+    here.execute()
     robots.write_text(ROBOTS.replace("4", "5"))
     with pytest.raises(ArtifactError, match=r"from other inputs \(robots: another"):
-        here.run()
+        here.execute()
 
 
 def test_what_each_entry_of_a_list_names_is_shown(asked, tmp_path, capfd):
@@ -309,7 +311,7 @@ def test_what_each_entry_of_a_list_names_is_shown(asked, tmp_path, capfd):
     opted_out.write_text("site2.en.example/page/6\nnobody.example\n")
     here = replace(asked, opted_out=(str(opted_out),), out=str(tmp_path / "out"))
     (intent,) = [job.intent() for job in here.jobs()]
-    here.run()
+    here.execute()
     printed = capfd.readouterr().err
     blocked = " ".join(asked.blocked)
     assert list(intent.finds) == [
@@ -328,15 +330,15 @@ def test_two_lists_of_one_name_that_change_places_are_another_command(asked, tmp
         place.write_text(line)
     first, second = ((str(place),) for place in places)
     here = replace(asked, blocked=first, opted_out=second, out=str(tmp_path / "out"))
-    here.run()
+    here.execute()
     with pytest.raises(ArtifactError, match="from other inputs"):
-        replace(here, blocked=second, opted_out=first).run()
+        replace(here, blocked=second, opted_out=first).execute()
 
 
 def test_scores_of_another_corpus_are_refused(asked, tmp_path):
     other = write_corpus(tmp_path / "other", {"en": texts_of("en", 3)})
     with pytest.raises(ArtifactError, match="those of another corpus"):
-        replace(asked, corpus=str(other), out=str(tmp_path / "out")).run()
+        replace(asked, corpus=str(other), out=str(tmp_path / "out")).execute()
 
 
 def test_a_corpus_that_lacks_a_file_is_refused_by_name(asked, tmp_path):
@@ -347,7 +349,7 @@ def test_a_corpus_that_lacks_a_file_is_refused_by_name(asked, tmp_path):
         next(directory.glob("pages/sw/train-*.parquet")).unlink()
     here = replace(asked, corpus=str(corpus), scores=str(scores), out=str(tmp_path / "out"))
     with pytest.raises(ArtifactError, match=f"{corpus} should have .* pages/sw/.* is missing"):
-        here.run()
+        here.execute()
 
 
 def one_score(**columns):
@@ -430,7 +432,7 @@ def test_only_robots_txt_of_hosts_with_pages_travel(asked, selected, tmp_path):
     ]
     assert sent[0] > 0
     assert sent[1] == 0
-    replace(asked, robots=robots, out=out).run()
+    replace(asked, robots=robots, out=out).execute()
     assert rows_in(tmp_path / "out") == rows_in(selected)
 
 

@@ -48,7 +48,7 @@ def is_listed(url: str) -> bool:
 
 
 def withdraw(corpus, sites, reason="a request of its owner"):
-    Withdraw(corpus=str(corpus), sites=(sites,), reason=reason).run()
+    Withdraw(corpus=str(corpus), sites=(sites,), reason=reason).execute()
 
 
 def files(corpus):

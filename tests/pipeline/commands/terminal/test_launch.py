@@ -148,7 +148,7 @@ def test_paths_of_this_machine_are_refused_for_workers_elsewhere(tmp_path, given
     with pytest.raises(
         DataError, match=r"a path of this machine, and workers \(.*\) have disks of"
     ):
-        Clean(**paths, rules="mc4", beam=tuple(given)).run()
+        Clean(**paths, rules="mc4", beam=tuple(given)).execute()
     assert not list(tmp_path.iterdir())
 
 
@@ -161,7 +161,7 @@ def test_scores_of_workers_elsewhere_take_no_model_of_this_machine(tmp_path, giv
         beam=tuple(given),
     )
     with pytest.raises(DataError, match=r"lid\.176\.bin' was given, a path of this machine"):
-        asked.run()
+        asked.execute()
 
 
 @pytest.mark.parametrize("given", SHARED)
@@ -228,7 +228,7 @@ def test_an_estimate_of_the_whole_input_is_the_run(tmp_path, capsys):
     files = input_files([pattern])
     assert estimate.sample(files, 1) == [files[0]]
     assert estimate.sample(files, 1 << 40) == files
-    Estimate(input=(pattern,), rules="demo", price_per_core_hour=3600).run()
+    Estimate(input=(pattern,), rules="demo", price_per_core_hour=3600).execute()
     shown, said = capsys.readouterr()
     (pages,) = re.findall(r"pages +(\S+) +(\S+)", shown)
     assert pages[0] == pages[1] == "4,470"
@@ -255,5 +255,5 @@ def test_a_runner_that_did_nothing_is_an_error(tmp_path, monkeypatch):
     )
     monkeypatch.setattr(clean, "run_job", lambda *_: None)
     with pytest.raises(DataError, match=r"\d+ work items of read in .*/out are missing"):
-        asked.run()
+        asked.execute()
     assert not (tmp_path / "out/manifest.json").exists()

@@ -93,7 +93,7 @@ def test_tokens_follow_a_withdrawal(home, tmp_path):
     before = blocks(tmp_path / "before")
     pages = [page.url for code in before.languages("train") for page in before.pages(code, "train")]
     (tmp_path / "requests.txt").write_text("\n".join(pages[::3]) + "\n")
-    Withdraw(corpus=str(corpus), sites=(str(tmp_path / "requests.txt"),), reason="asked").run()
+    Withdraw(corpus=str(corpus), sites=(str(tmp_path / "requests.txt"),), reason="asked").execute()
     to = f"--out={tmp_path}/after"
     tokenize(f"--corpus={corpus}", vocabulary, to, f"--onto={tmp_path}/before")
     tokenize(f"--corpus={corpus}", vocabulary, f"--out={tmp_path}/anew")
