@@ -23,6 +23,7 @@ from small_corpora import texts_of
 from data.errors import DataError
 from data.languages import all_languages, get
 from pipeline.command_line import parse
+from pipeline.commands.clean import Clean
 from pipeline.corpus.clean import cleaning
 from pipeline.corpus.onto import delta, verdicts
 from pipeline.corpus.onto.verdicts import KINDS, PAGES, TALLY, GrowthFiles
@@ -250,11 +251,12 @@ def test_what_contradicts_the_corpus_is_refused_in_one_sentence(tmp_path, monkey
         (add | {"rules": "mc4"}, "--rules mc4 was given, and"),
         (add | {"languages": ("sw", "yo")}, "was cleaned with"),
         (add | {"validation_minimum": 3}, "was cleaned without it"),
-        ({}, "neither --rules nor --onto"),
     ]
     for fields, says in refused:
         with pytest.raises(DataError, match=says):
             cleaned(tmp_path / "two", second, **fields)
+    with pytest.raises(DataError, match="neither --rules nor --onto"):
+        Clean(input=(second,), out=str(tmp_path / "two")).run()
     with pytest.raises(DataError, match=r"2 of 4 files of the input, such as .*, are in"):
         cleaned(tmp_path / "two", first, second, **add)
     with monkeypatch.context() as patch:
