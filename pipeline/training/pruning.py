@@ -244,7 +244,7 @@ def pruned_state(pruning: Pruning) -> TrainState:
     if pruning.experts is not None and pruning.blocks is not None:
         lengths = pruning.recipe.lengths
         text = refit_batches(pruning.blocks, pruning.codes, lengths, trainer.mesh)
-        network = _fitted(pruning, network, text)
+        network = _fit_experts(pruning, network, text)
     step = jax.device_put(np.asarray(pruning.step, np.int32), trainer.shardings.step)
     if pruning.rows is not None:
         network = with_rows(network, pruning.rows)
@@ -262,7 +262,7 @@ def _read(pruning: Pruning) -> Transformer:
     return jax.tree.unflatten(jax.tree.structure(shapes), in_order)
 
 
-def _fitted(pruning: Pruning, network: Transformer, text: Sequence[Batch]) -> Transformer:
+def _fit_experts(pruning: Pruning, network: Transformer, text: Sequence[Batch]) -> Transformer:
     """Returns the arrays of a network whose kept experts are fitted to what all computed."""
     trainer = pruning.pruned
     network = jax.device_put(network, trainer.shardings.arrays)
