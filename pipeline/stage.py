@@ -151,7 +151,7 @@ class Job(NamedTuple):
     run: Callable[[], object]
 
 
-def staged(
+def staged_job(
     intent: Intent, work: Callable[[], Outcome], tidy: Callable[[], None] = lambda: None
 ) -> Job:
     """Returns the job of a command that fills a directory; the arguments are `run_stage`'s."""

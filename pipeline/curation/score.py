@@ -53,7 +53,7 @@ from pipeline.beam.workspace import Workspace, check_files, clear, workspace_key
 from pipeline.corpus.pages import PAGES_FOLDER, CorpusFile, corpus_files, read_corpus
 from pipeline.corpus.read import names_of
 from pipeline.errors import ArtifactError
-from pipeline.stage import Identity, Intent, Job, Outcome, Reading, files_of, staged
+from pipeline.stage import Identity, Intent, Job, Outcome, Reading, files_of, staged_job
 from pipeline.terminal import Terminal
 
 BENCHMARK = "benchmark "  # in front of a benchmark's name, among the inputs of scores
@@ -310,7 +310,7 @@ def scoring(
 
     options = pipeline_options(beam, input_bytes=size)
     work = partial(score, step, files, options, place, out)
-    return staged(intent, work, partial(clear, absolute(out)))
+    return staged_job(intent, work, partial(clear, absolute(out)))
 
 
 def score(

@@ -34,7 +34,7 @@ from pipeline.corpus.pages import (
     training_pages,
 )
 from pipeline.errors import ArtifactError
-from pipeline.stage import Identity, Intent, Job, Outcome, Reading, staged
+from pipeline.stage import Identity, Intent, Job, Outcome, Reading, staged_job
 from pipeline.terminal import Terminal
 from pipeline.tokens.opened_blocks import check_pages
 from pipeline.tokens.write import (
@@ -123,7 +123,7 @@ def tokenizing(
             ("pretrain", "--recipe=mt5-laptop", "--tokens", out, "--out", "runs/mt5"),
         )
 
-    return staged(intent, work, partial(clear, absolute(out)))
+    return staged_job(intent, work, partial(clear, absolute(out)))
 
 
 def read_vocabulary(directory: str) -> tuple[VocabularyManifest, bytes]:

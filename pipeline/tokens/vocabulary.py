@@ -64,7 +64,7 @@ from pipeline.corpus.sample import (
     sample,
     too_small,
 )
-from pipeline.stage import Identity, Intent, Job, Outcome, files_of, staged
+from pipeline.stage import Identity, Intent, Job, Outcome, files_of, staged_job
 from pipeline.stopping import at_second_signal
 from pipeline.terminal import Terminal
 
@@ -92,7 +92,7 @@ def adoption(model: Path, out: Path) -> Job:
         work="none: its pieces keep their ids",
         time="seconds",
     )
-    return staged(intent, partial(write_model, out, content, {}))
+    return staged_job(intent, partial(write_model, out, content, {}))
 
 
 def with_sentinels(path: Path) -> bytes:
@@ -159,7 +159,7 @@ def training(
             model = train(lines, size, coverage)
         return write_model(out, model, {"sample_characters": quotas}, corpora)
 
-    return staged(intent, work)
+    return staged_job(intent, work)
 
 
 @contextlib.contextmanager

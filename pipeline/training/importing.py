@@ -36,7 +36,7 @@ from pipeline.runs.transformers_files import (
     shapes_in,
     weight_files,
 )
-from pipeline.stage import Identity, Intent, Job, Outcome, bytes_in_words, files_of, staged
+from pipeline.stage import Identity, Intent, Job, Outcome, bytes_in_words, files_of, staged_job
 from pipeline.tokens.vocabulary import with_sentinels
 from pipeline.training.description import describe_run
 
@@ -71,7 +71,7 @@ def importing(directory: Path, out: Place, inputs: int, rows: int) -> Job:
         identity=Identity({"rows": rows, "inputs": inputs}, digests),
         work=f"{parameter_count(transformer_shapes(recipe.model)):,} parameters",
     )
-    return staged(intent, partial(import_model, out, recipe, vocabulary, weights, digests))
+    return staged_job(intent, partial(import_model, out, recipe, vocabulary, weights, digests))
 
 
 def import_model(

@@ -50,7 +50,7 @@ from pipeline.runs.directory import (
     requested_step,
 )
 from pipeline.runs.opened_run import read_pruned, recipe_of, restore
-from pipeline.stage import Identity, Intent, Job, Outcome, bytes_in_words, files_of, staged
+from pipeline.stage import Identity, Intent, Job, Outcome, bytes_in_words, files_of, staged_job
 from pipeline.tokens.opened_blocks import check_holds_windows, open_blocks
 from pipeline.training.description import describe_run
 from pipeline.training.kept_experts import (
@@ -154,7 +154,7 @@ def pruning(
     trimmed = {} if least_count is None else {"trim": least_count}
     settings = {"languages": codes, "keep": keep, "merge": merge, "step": at, **trimmed}
     intent = intent_of(made, out, settings)
-    return staged(intent, partial(prune, made, out, tokens, least_count))
+    return staged_job(intent, partial(prune, made, out, tokens, least_count))
 
 
 def text_of_languages(

@@ -51,7 +51,7 @@ from pipeline.runs.finished import (
     read_metrics,
 )
 from pipeline.runs.opened_run import recipe_of, restore_state
-from pipeline.stage import UNKNOWN, Identity, Intent, Job, Outcome, staged
+from pipeline.stage import UNKNOWN, Identity, Intent, Job, Outcome, staged_job
 from pipeline.tokens.opened_blocks import open_blocks
 from pipeline.training.changes import later_digests, open_later
 from pipeline.training.log.live_view import duration
@@ -124,7 +124,7 @@ def timing(
         "together",
         time=expected_time(sides.values(), steps),
     )
-    return staged(intent, partial(time_steps, runs, measured, tokens, out, steps))
+    return staged_job(intent, partial(time_steps, runs, measured, tokens, out, steps))
 
 
 def recipe_to_time(directory: Place) -> Recipe:

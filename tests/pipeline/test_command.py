@@ -18,7 +18,7 @@ from pipeline.command import Stage, check_fields
 from pipeline.corpus.pages import read_corpus
 from pipeline.errors import ArtifactError
 from pipeline.fields import BeamOptions, Corpus, In, Out, Range
-from pipeline.stage import Identity, Intent, Job, Outcome, Reading, output_lock, staged
+from pipeline.stage import Identity, Intent, Job, Outcome, Reading, output_lock, staged_job
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ class Count(Stage):
             write_text(Path(self.out) / "count.txt", str(self.times * pages))
             return Outcome({}, f"{pages} pages counted, in {self.out}")
 
-        yield staged(intent, work)
+        yield staged_job(intent, work)
 
 
 @pytest.fixture

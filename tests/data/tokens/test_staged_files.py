@@ -75,7 +75,7 @@ def local(tmp_path_factory, make_blocks) -> TokenBlocks:
     return blocks
 
 
-def staged(blocks: TokenBlocks, cache, limit_bytes=10**6, protocol="unreliable") -> TokenBlocks:
+def staged_job(blocks: TokenBlocks, cache, limit_bytes=10**6, protocol="unreliable") -> TokenBlocks:
     directory, files = open_directory(
         f"{protocol}://{blocks.directory}", ["manifest.json"], cache, limit_bytes
     )
@@ -101,7 +101,7 @@ def occupied(cache) -> int:
 def test_examples_from_a_store_that_fails_are_the_same(tmp_path, local, monkeypatch):
     monkeypatch.setattr(UnreliableFileSystem, "transfers", 0)
     monkeypatch.setattr(UnreliableFileSystem, "of_file", {})
-    blocks = staged(local, tmp_path)
+    blocks = staged_job(local, tmp_path)
     verify_sizes(blocks)
     verify_contents(blocks)
     assert first_batches(blocks, 5) == first_batches(local, 5)
@@ -114,12 +114,12 @@ def test_a_cache_smaller_than_the_blocks_is_enough(tmp_path, local):
     whole = sum(path.stat().st_size for path in local.directory.rglob("*.arrayrecord"))
     limit = 2 * max(path.stat().st_size for path in local.directory.rglob("*.arrayrecord"))
     assert limit < whole
-    assert first_batches(staged(local, tmp_path, limit), 40) == first_batches(local, 40)
+    assert first_batches(staged_job(local, tmp_path, limit), 40) == first_batches(local, 40)
     assert occupied(tmp_path) <= limit
 
 
 def test_blocks_can_be_asked_for_ahead(tmp_path, local):
-    files = pickle.loads(pickle.dumps(staged(local, tmp_path).files))
+    files = pickle.loads(pickle.dumps(staged_job(local, tmp_path).files))
     wanted = [shard.records for shard in local.shards("en", "train")]
     files.prefetch([*wanted, *wanted])
     deadline = time.monotonic() + 120
@@ -193,7 +193,7 @@ def test_a_block_that_stays_damaged_is_named(tmp_path, local):
     whole = path.read_bytes()
     path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     try:
-        blocks = staged(local, tmp_path, protocol="file")
+        blocks = staged_job(local, tmp_path, protocol="file")
         verify_sizes(blocks)  # which cannot see it
         with pytest.raises(DataError, match=r"file://.*sw/train-00000.*\.arrayrecord differs"):
             first_batches(blocks, 1)
@@ -209,10 +209,10 @@ def test_a_missing_and_a_truncated_block_are_named_before_training(tmp_path, loc
         with pytest.raises(
             DataError, match=r"file://.*train-00000.* bytes and the manifest records"
         ):
-            verify_sizes(staged(local, tmp_path, protocol="file"))
+            verify_sizes(staged_job(local, tmp_path, protocol="file"))
         path.unlink()
         with pytest.raises(DataError, match=r"file://.*train-00000.* which is missing"):
-            verify_sizes(staged(local, tmp_path, protocol="file"))
+            verify_sizes(staged_job(local, tmp_path, protocol="file"))
     finally:
         path.write_bytes(whole)
 
