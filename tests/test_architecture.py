@@ -42,13 +42,13 @@ def test_cleaning_loads_no_tensorflow_jax_or_grain():
 
 
 def test_a_refused_report_loads_no_jax_and_nothing_that_computes_or_draws():
-    loaded = imported_by("import pipeline.commands.report")
+    loaded = imported_by("import pipeline.reporting.report")
     assert "eval.statistics" in loaded
     assert not loaded.intersection({"jax", "scipy", "altair", "vl_convert", "jinja2"})
 
 
 def test_tokenizing_loads_no_language_identifier():
-    loaded = imported_by("import pipeline.commands.tokenize, pipeline.tokens.sentencepiece_op")
+    loaded = imported_by("import pipeline.tokens.tokenize, pipeline.tokens.sentencepiece_op")
     assert "tensorflow" in loaded
     assert "gcld3" not in loaded
 

@@ -242,7 +242,7 @@ def new_pages():
         np.ones(100_000_000, np.uint8)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
-def execute(name, command):
+def execute(command):
     thread = threading.Thread(target=new_pages)
     thread.start()
     thread.join()

@@ -256,7 +256,7 @@ def test_what_contradicts_the_corpus_is_refused_in_one_sentence(tmp_path, monkey
         with pytest.raises(DataError, match=says):
             cleaned(tmp_path / "two", second, **fields)
     with pytest.raises(DataError, match="neither --rules nor --onto"):
-        Clean(input=(second,), out=str(tmp_path / "two")).run()
+        Clean(input=(second,), out=str(tmp_path / "two")).execute()
     with pytest.raises(DataError, match=r"2 of 4 files of the input, such as .*, are in"):
         cleaned(tmp_path / "two", first, second, **add)
     with monkeypatch.context() as patch:
