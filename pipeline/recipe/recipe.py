@@ -4,8 +4,10 @@ A run depends on its recipe and its data only, so the recipe stored with a run i
 repeat it.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from enum import Flag, auto
+from typing import Annotated, Any, get_type_hints
 
 from data.errors import join_names
 from data.examples.span_corruption import LEAST_INPUTS, MOST_INPUTS, Lengths, lengths_for_inputs
@@ -83,11 +85,42 @@ class MixtureFrom:
 
 MOST = 2**31 - 1  # steps are counted in 32 bits on the devices
 SEEDS = 2**32  # JAX ignores higher bits: seed 2**32 gave the first weights of seed 0
-# Settings that change neither a step's result nor its randomness.
-FREE = ("mesh", "accumulate", "remat", "logits_mib", "keep_every")
 # Settings that recipe.json has only if they are set, so that runs begun before they existed resume.
 SELDOM_SET = ("distillation", "finetuning", "held_out_pages", "mixture_from")
 SELDOM_SET_OF_SWITCH = ("balance_loss_over", "bias_rate", "quantile_rate", "shared_mlp")
+
+
+class Differs(Flag):
+    """Where a setting may differ.
+
+    Attributes:
+        UNCLAIMED: on a resume, unrecorded: it changes neither a step's result nor its randomness.
+        CHANGED: on a resume, recorded: steps that are made stay as they were.
+        BRANCH: between a branch and its trunk.
+        SIDES: between two sides of a report.
+    """
+
+    UNCLAIMED = auto()
+    CHANGED = auto()
+    BRANCH = auto()
+    SIDES = auto()
+    INTERVAL = CHANGED | BRANCH | SIDES
+    FREE = UNCLAIMED | BRANCH | SIDES
+
+
+def may_differ(where: Differs) -> frozenset[str]:
+    """Returns the names of the settings that may differ somewhere."""
+    hints = get_type_hints(Recipe, include_extras=True)
+    marks = {name: getattr(hint, "__metadata__", ()) for name, hint in hints.items()}
+    return frozenset(
+        name for name, differs in marks.items() if any(where & mark for mark in differs)
+    )
+
+
+def fixed_settings(settings: Mapping[str, Any], where: Differs) -> dict[str, Any]:
+    """Returns the settings of a recipe that may not differ somewhere."""
+    free = may_differ(where)
+    return {name: value for name, value in settings.items() if name not in free}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,24 +158,24 @@ class Recipe:
         finetuning: settings of fine-tuning; None in pretraining. `mswitch finetune` adds it.
     """
 
-    name: str
+    name: Annotated[str, Differs.BRANCH | Differs.SIDES]
     model: ModelConfig
     rows: int
     inputs: int
-    steps: int
+    steps: Annotated[int, Differs.CHANGED | Differs.BRANCH]
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     mixture: str = "temperature:0.3"
     mixture_from: tuple[MixtureFrom, ...] = ()
-    seed: int = 0
-    evaluate_every: int = 5_000
+    seed: Annotated[int, Differs.SIDES] = 0
+    evaluate_every: Annotated[int, Differs.INTERVAL] = 5_000
     held_out_pages: int = 0
-    checkpoint_every: int = 5_000
-    log_every: int = 100
-    keep_every: int = 0
-    mesh: MeshShape = field(default_factory=MeshShape)
-    accumulate: int = 1
-    remat: Remat = "none"
-    logits_mib: int = 1024
+    checkpoint_every: Annotated[int, Differs.INTERVAL] = 5_000
+    log_every: Annotated[int, Differs.INTERVAL] = 100
+    keep_every: Annotated[int, Differs.FREE] = 0
+    mesh: Annotated[MeshShape, Differs.FREE] = field(default_factory=MeshShape)
+    accumulate: Annotated[int, Differs.FREE] = 1
+    remat: Annotated[Remat, Differs.FREE] = "none"
+    logits_mib: Annotated[int, Differs.FREE] = 1024
     distillation: DistillationConfig | None = None
     finetuning: FinetuningConfig | None = None
 

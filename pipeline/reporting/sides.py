@@ -31,12 +31,10 @@ from eval import losses
 from eval.sides import Difference, Points, Side
 from pipeline.artifacts import json_differences, json_leaves
 from pipeline.errors import ArtifactError
+from pipeline.recipe.recipe import Differs, fixed_settings
 from pipeline.runs.directory import UPCYCLED, RecordedDense, RecordedTeacher
 from pipeline.runs.finished import FinishedRun
 
-# May differ: none changes what a step computes, except the seed, which is meant to.
-FREE = {"name", "seed", "mesh", "remat", "accumulate", "logits_mib"}
-FREE |= {"evaluate_every", "checkpoint_every", "log_every", "keep_every"}
 _DISTILLATION = "distillation"  # the part of a recipe that only a student has
 _TEACHER = "teacher"  # the input that only a student has
 
@@ -255,7 +253,7 @@ def check_same_recipe(first: FinishedRun, other: FinishedRun) -> None:
 
 def _fixed_settings(run: FinishedRun) -> dict[str, Any]:
     """Returns settings, digests of inputs and numerics, which must be equal on both sides."""
-    recipe = {key: value for key, value in run.recipe.items() if key not in FREE}
+    recipe = fixed_settings(run.recipe, Differs.SIDES)
     recipe |= {"mixture_from": _by_step(recipe.get("mixture_from", ()), without="tokens")}
     if optimizer := recipe.get("optimizer"):
         rates = _by_step(optimizer.get("rate_from", ()))

@@ -17,8 +17,8 @@ from eval.tasks.comparison import Mode, TaskComparison, mode_scores
 from eval.tasks.metrics import largest_class, task_metrics
 from eval.tasks.predictions import Predictions, from_table
 from pipeline.errors import ArtifactError
+from pipeline.recipe.recipe import Differs, fixed_settings
 from pipeline.reporting.sides import (
-    FREE,
     digests_in_words,
     listed_differences,
     without_experts,
@@ -113,7 +113,9 @@ def task_differences(
 
 def _settings(run: FinetunedRun) -> dict[str, Any]:
     """Returns what must be equal in all runs on a task and mode."""
-    recipe = {k: v for k, v in run.about.recipe.items() if k not in FREE or k == "evaluate_every"}
+    whole = run.about.recipe
+    every = {k: v for k, v in whole.items() if k == "evaluate_every"}  # it chooses the best step
+    recipe = fixed_settings(whole, Differs.SIDES) | every
     inputs = {k: v for k, v in run.about.inputs.items() if k not in ("start", "corpus")}
     finetuning = {k: v for k, v in recipe["finetuning"].items() if k != "languages"}
     if run.mode == ALONE:  # longest answer and examples are those of the language

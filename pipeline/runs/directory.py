@@ -58,7 +58,7 @@ from pipeline.artifacts import (
     words_of,
 )
 from pipeline.errors import ArtifactError
-from pipeline.recipe.recipe import FREE, Recipe
+from pipeline.recipe.recipe import Differs, Recipe, fixed_settings
 from pipeline.stage import Reading, files_of
 
 if TYPE_CHECKING:
@@ -440,8 +440,7 @@ def _changed_by_others(directory: Place, recipe: Mapping[str, Any]) -> Iterator[
     if "model" not in then:  # an earlier version's import or pruning
         return
     changes = () if finished else recorded_changes(directory)
-    former, now = ({k: v for k, v in part.items() if k not in FREE} for part in (then, recipe))
-    former, now = json_leaves(former), json_leaves(now)
+    former, now = (json_leaves(fixed_settings(part, Differs.UNCLAIMED)) for part in (then, recipe))
     for name in sorted(former.keys() | now.keys()):
         setting, was, value = name.rpartition(".")[2], former.get(name), now.get(name)
         known = (change.before for change in changes if change.setting == setting)

@@ -41,13 +41,12 @@ from pipeline.artifacts import (
 from pipeline.errors import ArtifactError
 from pipeline.fields import CacheOptions
 from pipeline.hardware.hosts import on_first_host
-from pipeline.recipe.recipe import MixtureFrom, Recipe
+from pipeline.recipe.recipe import Differs, MixtureFrom, Recipe, fixed_settings, may_differ
 from pipeline.runs.directory import ChangedSetting, record_changes, saved_steps
 from pipeline.runs.finished import forget_evaluations
 from pipeline.stage import Identity
 from pipeline.tokens.opened_blocks import check_blocks, open_blocks, training_sizes
 
-NUMBERS = ("steps", "evaluate_every", "checkpoint_every", "log_every")
 Entry = TypeVar("Entry", MixtureFrom, RateFrom)
 RATE_FIELDS = [field.name for field in fields(Rate)]
 
@@ -188,7 +187,7 @@ def settings_before(settings: Mapping[str, Any], step: int) -> dict[str, Any]:
     itself (`check_steps_made`), and of the mixtures and rates from a step on those before `step`.
     """
     optimizer = settings["optimizer"]
-    return {name: value for name, value in settings.items() if name not in NUMBERS} | {
+    return fixed_settings(settings, Differs.CHANGED) | {
         "optimizer": optimizer | {"rate_from": _entries_before(optimizer, "rate_from", step)},
         "mixture_from": _entries_before(settings, "mixture_from", step),
     }
@@ -204,8 +203,8 @@ def changes_between(
     """Returns numbers that differ and new entries of lists; tokens that only moved are none."""
     numbers = [
         ChangedSetting(made, name, before[name], after[name])
-        for name in NUMBERS
-        if before[name] != after[name]
+        for name in after
+        if name in may_differ(Differs.CHANGED) and before[name] != after[name]
     ]
     lists = [
         ChangedSetting(made, name, None, entry)

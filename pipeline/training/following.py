@@ -12,7 +12,7 @@ from data.files.paths import Place, directories_in, exists
 from pipeline.artifacts import is_finished
 from pipeline.recipe import named
 from pipeline.recipe.overrides import settings_between
-from pipeline.recipe.recipe import FREE, Recipe, recipe_to_json, with_rows
+from pipeline.recipe.recipe import Differs, Recipe, fixed_settings, recipe_to_json, with_rows
 from pipeline.runs.directory import RECIPE, find_run
 
 
@@ -61,8 +61,8 @@ def run_beside(recipe: Recipe, out: Place) -> Place | None:
 
 def compared_settings(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the settings in which the sides of a comparison must agree."""
-    settings = {name: value for name, value in recipe.items() if name not in (*FREE, "name")}
-    return settings | {"model": {**recipe["model"], "switch": None}}
+    named = {"name": None, "model": {**recipe["model"], "switch": None}}
+    return fixed_settings(recipe, Differs.UNCLAIMED) | named
 
 
 def following(recipe: Recipe, out: Place, tokens: object | None = None) -> tuple[object, ...]:

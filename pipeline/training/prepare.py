@@ -29,7 +29,7 @@ from pipeline.hardware.batches import share_of
 from pipeline.hardware.compile_cache import keep_compiled_programs
 from pipeline.hardware.hosts import held_by_first_host, is_first, on_first_host
 from pipeline.recipe.fits import check_sizes
-from pipeline.recipe.recipe import FREE, Recipe, recipe_to_json, with_rows
+from pipeline.recipe.recipe import Differs, Recipe, fixed_settings, recipe_to_json, with_rows
 from pipeline.runs.checkpoints import KEPT
 from pipeline.runs.directory import RECIPE, find_run
 from pipeline.stage import Identity, nearest, output_lock
@@ -92,7 +92,7 @@ class PreparedRun:
     @property
     def settings(self) -> dict[str, Any]:
         """Every setting that changes the run, as JSON values."""
-        return {k: value for k, value in recipe_to_json(self.recipe).items() if k not in FREE}
+        return fixed_settings(recipe_to_json(self.recipe), Differs.UNCLAIMED)
 
 
 def prepare(

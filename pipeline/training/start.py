@@ -41,7 +41,7 @@ from model.trainer import Trainer
 from pipeline.artifacts import digest_of_manifest, head_in, is_finished, json_differences
 from pipeline.errors import ArtifactError
 from pipeline.hardware.hosts import on_first_host
-from pipeline.recipe.recipe import FREE, Recipe, recipe_to_json, step_flops
+from pipeline.recipe.recipe import Differs, Recipe, fixed_settings, recipe_to_json, step_flops
 from pipeline.recipe.trainer import trainer_on
 from pipeline.runs.checkpoints import write_first_checkpoint
 from pipeline.runs.directory import (
@@ -283,7 +283,7 @@ class State(Start):
         """Returns the settings that a branch and its trunk have in common."""
         settings = settings_before(recipe_to_json(recipe), self.step)
         del settings["optimizer"]["decay_from"]  # which `check` compares with the trunk's
-        return {name: value for name, value in settings.items() if name not in {*FREE, "name"}}
+        return fixed_settings(settings, Differs.BRANCH)
 
 
 # What decides example i: inputs and settings.

@@ -24,11 +24,11 @@ from pipeline.commands.report import Report
 from pipeline.errors import ArtifactError
 from pipeline.recipe import named
 from pipeline.recipe.overrides import override
-from pipeline.recipe.recipe import FREE, recipe_to_json
+from pipeline.recipe.recipe import Differs, fixed_settings, recipe_to_json
 from pipeline.runs.directory import RECIPE, ChangedSetting, find_run, record_changes
 
 OF_RUN = recipe_to_json(override(named.get("switch-demo"), ["model.vocabulary_rows=384"]))
-CLAIMED = {name: value for name, value in OF_RUN.items() if name not in FREE}
+CLAIMED = fixed_settings(OF_RUN, Differs.UNCLAIMED)
 
 
 def write_run(out: Path, stage: str, *, finished: bool) -> Path:

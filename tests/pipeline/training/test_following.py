@@ -12,7 +12,7 @@ from pipeline import command_line
 from pipeline.artifacts import claim, finish
 from pipeline.recipe import named
 from pipeline.recipe.overrides import override
-from pipeline.recipe.recipe import FREE, recipe_to_json, with_rows
+from pipeline.recipe.recipe import Differs, fixed_settings, recipe_to_json, with_rows
 from pipeline.runs.directory import RECIPE
 from pipeline.training.following import counterpart, following
 from pipeline.training.run import expected_time
@@ -64,7 +64,7 @@ def test_after_both_sides_comes_their_report_with_the_corpus(tmp_path, first):
     sides = {name: with_rows(named.get(name), 2048) for name in ("mt5-laptop", "switch-laptop")}
     (second,) = sides.keys() - {first}
     for name, recipe in (("other", replace(sides[first], seed=5)), ("one", sides[first])):
-        settings = {k: v for k, v in recipe_to_json(recipe).items() if k not in FREE}
+        settings = fixed_settings(recipe_to_json(recipe), Differs.UNCLAIMED)
         claim(tmp_path / name, "pretrain", settings, {})
         write_json(tmp_path / name / RECIPE, {"recipe": recipe_to_json(recipe)})
         finish(tmp_path / name, "pretrain", settings, {}, {"steps": recipe.steps})
