@@ -9,7 +9,7 @@ from data.languages import get
 from eval import distillation, null_comparison
 from eval.distillation import Student
 from eval.experts import SCHEMA, ExpertSharing, expert_sharing
-from eval.further_models import MOST_MODELS, FurtherModel, Pruning, further_model
+from eval.further_models import FurtherModel, Pruning, further_model
 from eval.gains import language_gains, summarise
 from eval.report.contents import ReportContents, Written
 from eval.sides import Difference, Side, common_unit
@@ -152,16 +152,7 @@ def _further_models(
     *,
     differences_allowed: bool,
 ) -> tuple[FurtherModel, ...]:
-    """Returns the models of --also, each compared with the baseline.
-
-    Raises:
-        ArtifactError: if there are too many.
-    """
-    if len(sources.models) > MOST_MODELS:
-        raise ArtifactError(
-            f"--also names {len(sources.models)} models; a report shows at most {MOST_MODELS} "
-            "beside its two sides, whose colours and marks can still be told apart."
-        )
+    """Returns the models of --also, each compared with the baseline."""
     models = []
     for name, directories in sources.models.items():
         runs = [finished.read_run(directory) for directory in directories]

@@ -68,11 +68,19 @@ class Sources:
         return *self.baseline_tasks, *self.candidate_tasks
 
     def check(self) -> None:
-        """Checks that each run is named once, and that both sides have tasks or none.
+        """Checks that each run is named once, both sides have tasks or none, and models are few.
 
         Raises:
             ArtifactError: if not.
         """
+        if self.also:
+            from eval.further_models import MOST_MODELS  # with Arrow
+
+            if len(self.models) > MOST_MODELS:
+                raise ArtifactError(
+                    f"--also names {len(self.models)} models; a report shows at most {MOST_MODELS} "
+                    "beside its two sides, whose colours and marks can still be told apart."
+                )
         for option, runs in (
             ("baseline", self.baseline),
             ("candidate", self.candidate),

@@ -17,7 +17,7 @@ from data.rules import rule_sets, web_lines
 from data.rules.held_out import ShareOfEachLanguage
 from data.rules.rule_sets import mswitch_web
 from data.urls import normalize
-from pipeline.corpus import spills
+from pipeline.corpus import clean, spills
 from pipeline.corpus.clean import cleaning
 from pipeline.corpus.read import Cut
 from pipeline.corpus.rules import requested_rules
