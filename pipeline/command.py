@@ -255,7 +255,7 @@ def check_reached(command: Any) -> None:
     Raises:
         DataError: if workers have disks of their own and a place is on this machine.
     """
-    from data.reading.crawl import SUFFIXES
+    from data.reading.crawl import files_named
     from pipeline.beam.options import check_workers_reach, pipeline_options, use_store_options
 
     options = pipeline_options(command.beam)
@@ -263,7 +263,7 @@ def check_reached(command: Any) -> None:
     places: list[str] = []
     for _, kind, value in values(command):
         if isinstance(kind, TextFiles):
-            places += (pattern for pattern in value if not pattern.endswith(SUFFIXES))
+            places += files_named(value)
         elif isinstance(kind, ByWorkers) or kind == "written":
             places += map(str, value if isinstance(value, tuple) else (value,))
     check_workers_reach(options, places)

@@ -54,6 +54,11 @@ BUSY = (403, 408, 429)
 NUMBER = re.compile("[0-9]{1,18}")
 
 
+def files_named(patterns: Iterable[str]) -> list[str]:
+    """Returns the patterns that workers read themselves: all but lists of a crawl's files."""
+    return [pattern for pattern in patterns if not pattern.endswith(SUFFIXES)]
+
+
 TRANSIENT = (IncompleteTransfer, requests.RequestException, urllib3.exceptions.HTTPError)
 OUTER = (requests.RequestException, urllib3.exceptions.ProtocolError)  # have the reason in them
 

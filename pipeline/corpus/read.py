@@ -412,11 +412,6 @@ def of_languages(
     return kept, others
 
 
-def files_named(patterns: Iterable[str]) -> list[str]:
-    """Returns the patterns that workers read themselves: all but lists of a crawl's files."""
-    return [pattern for pattern in patterns if not pattern.endswith(crawl.SUFFIXES)]
-
-
 def _check_base(base: str) -> None:
     server = urlsplit(base).netloc
     if not base.startswith(SCHEMES) or not server.strip(".") or "@" in server:

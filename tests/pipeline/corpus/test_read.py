@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.errors import DataError
+from data.reading.crawl import files_named
 from data.reading.page import BrokenRecord, Page
 from pipeline.beam.workspace import Workspace, pack_files
 from pipeline.corpus import read
@@ -21,7 +22,6 @@ from pipeline.corpus.read import (
     InputFile,
     ReadShard,
     chunks,
-    files_named,
     input_files,
     names_of,
     partitions,
