@@ -7,7 +7,6 @@ https://huggingface.co/docs/hub/datasets-cards. Croissant has one set of records
 """
 
 import json
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -20,7 +19,6 @@ from data.files.paths import join_path
 from data.languages import UNDETERMINED, iso639_3_codes
 from eval.report.markdown import bullets, escape
 from pipeline.artifacts import code_version
-from pipeline.errors import ArtifactError
 
 FORMAT = "http://mlcommons.org/croissant/1.0"
 FIELDS = {
@@ -133,7 +131,6 @@ def _fields(code: str) -> Iterator[Mapping[str, Any]]:
 
 README, METADATA = "README.md", "metadata.json"
 UNDECLARED = "unknown"
-LICENSE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,63}")
 SIZES = (1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000, 10**10, 10**11)
 NAMES = ("1K", "10K", "100K", "1M", "10M", "100M", "1B", "10B", "100B")
 MOST_REASONS = 5  # of a language, in the table
@@ -146,19 +143,6 @@ UPLOAD = (
 PERSONAL_DATA = """Pages name people. Nothing here removes all personal data; \
 `mswitch select --mask` masks addresses and numbers that it finds, and `mswitch withdraw` removes \
 sites and pages."""
-
-
-def check_license(name: str | None) -> None:
-    """Checks the name of a licence, which is written into cards.
-
-    Raises:
-        ArtifactError: if it is not a name such as the hub has.
-    """
-    if name is not None and not LICENSE.fullmatch(name):
-        raise ArtifactError(
-            f"--license {name!r} was given; a licence is named as on the hub, in letters, digits, "
-            "dots and hyphens, such as odc-by or cc-by-sa-4.0."
-        )
 
 
 def write_cards(out: str, body: Mapping[str, Any]) -> None:

@@ -14,16 +14,17 @@ from huggingface_hub.utils import filter_repo_objects
 from markdown_reader import HOSTILE, markup_of
 
 from data.reading.page import WRITTEN
+from pipeline.command import check_value
 from pipeline.corpus.card import (
     METADATA,
     README,
     card,
-    check_license,
     rejected_share,
     size_category,
     write_cards,
 )
 from pipeline.errors import ArtifactError
+from pipeline.fields import License
 
 CODES = {"iw": "heb", "ru-Latn": "rus", "sw": "swa"}
 SPLITS = {"train": 3, "validation": 2}
@@ -148,9 +149,10 @@ def test_words_of_others_are_no_markup_of_the_card():
 
 @pytest.mark.parametrize("name", ["x | y", "<script>", "a\nb", ""])
 def test_a_licence_is_a_name(name):
-    check_license("cc-by-sa-4.0")
+    (word,) = License.__metadata__
+    check_value("--license", word, "cc-by-sa-4.0")
     with pytest.raises(ArtifactError, match="named as on the hub"):
-        check_license(name)
+        check_value("--license", word, name)
 
 
 @pytest.mark.parametrize(
