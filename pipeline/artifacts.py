@@ -14,6 +14,7 @@ import json
 import re
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
@@ -128,6 +129,39 @@ CLAIM = "unfinished.json"
 Body = TypeVar("Body")
 
 DIGEST = re.compile(r"[0-9a-f]{64}").fullmatch
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of artifact: a directory that one of some commands wrote to its end.
+
+    Attributes:
+        stages: these commands; messages name the first.
+    """
+
+    stages: tuple[str, ...]
+
+    def check(self, directory: Path | str) -> None:
+        """Checks that a directory holds a finished artifact of the kind; reads no manifest whole.
+
+        Raises:
+            ArtifactError: if it is missing, unfinished, or of another kind.
+        """
+        head = head_in(directory)
+        if head is None or head.stage not in self.stages or not is_finished(directory):
+            read_manifest(directory, self.stages, Head)
+
+
+SELECT = "select"
+CORPUS = Kind(("clean", SELECT))
+SCORES = Kind(("score",))
+VOCABULARY = Kind(("vocabulary",))
+TOKENS = Kind(("tokenize",))
+TRAINED = ("pretrain", "distill", "finetune")
+RUN = Kind((*TRAINED, "import-hf", "prune"))
+EXPORT = Kind(("export-hf",))
+STEP_TIMES = Kind(("time",))
+REPORT = Kind(("report",))
 
 
 class Head(Struct, frozen=True, kw_only=True):
@@ -277,9 +311,6 @@ def head_in(directory: Path | str) -> Head | None:
         if exists(join_path(directory, name)):
             return read_head(directory, name)
     return None
-
-
-SELECT = "select"  # command that wrote a corpus, or `clean`
 
 
 def held_instead(directory: Path | str) -> str:

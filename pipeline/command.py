@@ -52,11 +52,10 @@ from typing import (
 from data.files.paths import is_remote
 from data.languages import codes
 from model.config import ConfigurationError
-from pipeline.artifacts import Head, head_in, is_finished, read_manifest
+from pipeline.artifacts import Kind
 from pipeline.corpus.other_formats import no_such_input
 from pipeline.errors import ArtifactError
 from pipeline.fields import (
-    Artifact,
     ByWorkers,
     CacheOptions,
     LanguageNames,
@@ -239,10 +238,8 @@ def check_place(kind: Any, value: Any) -> None:
                 names = itertools.chain([pattern], glob.iglob(pattern, recursive=True))
                 if "://" not in pattern and not any(map(os.path.isfile, names)):
                     raise no_such_input(pattern)
-        case Artifact() if not is_remote(value):
-            head = head_in(value)
-            if head is None or head.stage not in kind.stages or not is_finished(value):
-                read_manifest(value, kind.stages, Head)
+        case Kind() if not is_remote(value):
+            kind.check(value)
         case RunDirectory() if isinstance(value, Path):
             from pipeline.runs.directory import find_finished_run, find_run
 

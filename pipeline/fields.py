@@ -5,8 +5,8 @@
     steps: Annotated[int, Range(least=1)] = 4
 
 Help, parsing, early refusals and what the workers of a job must reach follow from them
-(`command.py`). Beside the standard library only tyro and addresses are imported here, so that
-`mswitch --help` takes a fraction of a second.
+(`command.py`). Nothing large is imported here, so that `mswitch --help`
+takes a fraction of a second.
 """
 
 import math
@@ -18,6 +18,7 @@ import tyro
 from tyro.constructors import PrimitiveConstructorSpec
 
 from data.files.paths import Place, place
+from pipeline.artifacts import CORPUS, SCORES, TOKENS, VOCABULARY
 
 T = TypeVar("T")
 
@@ -46,17 +47,6 @@ class Range:
             ("less than {:.12g}", self.below),
         )
         return " and ".join(text.format(bound) for text, bound in bounds if math.isfinite(bound))
-
-
-@dataclass(frozen=True)
-class Artifact:
-    """A directory that a command wrote to its end.
-
-    Attributes:
-        stages: commands that write it; messages name the first.
-    """
-
-    stages: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -109,13 +99,11 @@ RunPlace = Annotated[
 In = Annotated[T, "read"]
 Out = Annotated[T, "written"]
 
-CORPUS = Artifact(("clean", "select"))
-
 # What a command reads, or a tuple of them.
 Corpus = Annotated[str, CORPUS, ByWorkers()]
-Scores = Annotated[str, Artifact(("score",)), ByWorkers()]
-Vocabulary = Annotated[str, Artifact(("vocabulary",))]
-Tokens = Annotated[str, Artifact(("tokenize",))]
+Scores = Annotated[str, SCORES, ByWorkers()]
+Vocabulary = Annotated[str, VOCABULARY]
+Tokens = Annotated[str, TOKENS]
 Run = Annotated[RunPlace, RunDirectory(finished=False)]
 FinishedRun = Annotated[RunPlace, RunDirectory(finished=True)]
 Texts = Annotated[tuple[str, ...], TextFiles()]

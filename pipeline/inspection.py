@@ -26,7 +26,16 @@ from data.tokens.tokenizer import MODEL_FILE, load
 from eval.funnel import LAST_BIN, Funnel, certain_share, certainty_sentence, rows_by_certainty
 from pipeline.artifacts import (
     CLAIM,
+    CORPUS,
+    EXPORT,
+    REPORT,
+    RUN,
+    SCORES,
+    STEP_TIMES,
+    TOKENS,
+    VOCABULARY,
     Head,
+    Kind,
     json_leaves,
     read_head,
     read_manifest,
@@ -35,13 +44,11 @@ from pipeline.artifacts import (
 from pipeline.corpus.pages import corpus_files, read_corpus, read_funnel
 from pipeline.errors import ArtifactError
 from pipeline.fields import CacheOptions
-from pipeline.runs.directory import TRAINED, described_by
+from pipeline.runs.directory import described_by
 from pipeline.runs.finished import latest_gaps, read_step_times
 from pipeline.terminal import shorten
 from pipeline.tokens.opened_blocks import open_blocks
 from pipeline.training.log.summary import (
-    inspect_finetuned,
-    inspect_pruned,
     inspect_run,
     print_unfinished,
     summaries,
@@ -234,14 +241,11 @@ class Exported(Struct, frozen=True):
     files: dict[RelativePath, Digest]
 
 
-RUNS = (*TRAINED, "import-hf", "prune")  # stages that make a run
-
-
 def json_of(directory: str) -> dict[str, Any]:
     """Returns an artifact's manifest, or a run's claim; with the steps of a run."""
     there = place(directory)
     manifest = read_json(there / described_by(there), dict[str, Any])
-    if manifest["stage"] in RUNS:
+    if manifest["stage"] in RUN.stages:
         manifest["progress"] = [asdict(summary) for summary in summaries(there)]
         manifest["gaps"] = [gap._asdict() for gap in latest_gaps(there)[1]]
     return manifest
@@ -264,12 +268,14 @@ def inspect(name: str, console: Console, cache: CacheOptions) -> None:
     print_head(head, console)
     if described == CLAIM:
         print_unfinished(directory, console)
-    elif head.stage == "tokenize":
+    elif head.stage in TOKENS.stages:
         print_blocks(open_blocks(name, cache), console)
-    elif head.stage in INSPECTORS:
-        INSPECTORS[head.stage](directory, console)
     else:
-        console.print("its contents were not verified: there is no check of this stage")
+        inspectors = [check for kind, check in INSPECTORS.items() if head.stage in kind.stages]
+        for check in inspectors:
+            check(directory, console)
+        if not inspectors:
+            console.print("its contents were not verified: there is no check of this stage")
 
 
 def print_head(head: Head, console: Console) -> None:
@@ -282,14 +288,14 @@ def print_head(head: Head, console: Console) -> None:
 
 def inspect_vocabulary(directory: Place, console: Console) -> None:
     """Checks the model against its checksum and loads it."""
-    manifest = read_manifest(directory, "vocabulary", VocabularyManifest)
+    manifest = read_manifest(directory, VOCABULARY.stages, VocabularyManifest)
     check_files(directory, {MODEL_FILE: manifest.sha256}, "train the vocabulary")
     console.print(f"{load(directory / MODEL_FILE).size:,} ids, checksum correct")
 
 
 def inspect_report(directory: Place, console: Console) -> None:
     """Checks the report's files and prints its sentence."""
-    manifest = read_manifest(directory, "report", ReportManifest)
+    manifest = read_manifest(directory, REPORT.stages, ReportManifest)
     check_files(directory, manifest.files, "write the report")
     console.print(manifest.sentence)
     console.print(f"{len(manifest.files)} files, checksums correct")
@@ -305,7 +311,7 @@ def inspect_step_times(directory: Place, console: Console) -> None:
 
 def inspect_export(directory: Place, console: Console) -> None:
     """Checks all exported files, of which one may be code that a reader runs."""
-    manifest = read_manifest(directory, "export-hf", Exported)
+    manifest = read_manifest(directory, EXPORT.stages, Exported)
     check_files(directory, manifest.files, "export the run")
     console.print(f"{manifest.arrays} arrays, {len(manifest.files)} files, checksums correct")
 
@@ -329,17 +335,12 @@ def check_files(directory: Place, files: Mapping[str, str], remedy: str) -> None
             )
 
 
-INSPECTORS: dict[str, Callable[[Place, Console], None]] = {
-    "clean": inspect_clean,
-    "score": inspect_scores,
-    "select": inspect_clean,
-    "vocabulary": inspect_vocabulary,
-    "pretrain": inspect_run,
-    "distill": inspect_run,
-    "finetune": inspect_finetuned,
-    "import-hf": inspect_run,
-    "prune": inspect_pruned,
-    "export-hf": inspect_export,
-    "report": inspect_report,
-    "time": inspect_step_times,
+INSPECTORS: dict[Kind, Callable[[Place, Console], None]] = {
+    CORPUS: inspect_clean,
+    SCORES: inspect_scores,
+    VOCABULARY: inspect_vocabulary,
+    RUN: inspect_run,
+    EXPORT: inspect_export,
+    STEP_TIMES: inspect_step_times,
+    REPORT: inspect_report,
 }

@@ -36,6 +36,7 @@ from data.rules.rule_sets import none
 from eval.funnel import SAMPLES_PER_REASON, Funnel, funnel, in_turn
 from pipeline.artifacts import (
     CLAIM,
+    CORPUS,
     MANIFEST,
     SELECT,
     Head,
@@ -45,7 +46,6 @@ from pipeline.artifacts import (
 )
 from pipeline.beam.workspace import Workspace
 from pipeline.errors import ArtifactError
-from pipeline.fields import CORPUS
 from pipeline.stage import Reading
 
 PAGES_FOLDER, REJECTED_FOLDER = "pages", "rejected"

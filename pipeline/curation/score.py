@@ -46,6 +46,7 @@ from data.language_id.columns import decided_columns
 from data.language_id.fasttext import try_to_load
 from data.reading.page import RANGES, WRITTEN
 from data.rules.rule_sets import mswitch_web
+from pipeline import artifacts
 from pipeline.artifacts import SCHEMA_VERSION, digest_of_manifest, read_manifest
 from pipeline.beam.job import do_items
 from pipeline.beam.options import pipeline_options
@@ -182,7 +183,6 @@ def _read(paths: tuple[str, ...]) -> Benchmarks:
     return Benchmarks.read(paths)
 
 
-STAGE = "score"
 FROM_CORPUS, NONE = "corpus", "none"
 
 
@@ -227,7 +227,7 @@ def read_scores(directory: str) -> ScoresManifest:
     Raises:
         ArtifactError: if the directory holds no finished scores.
     """
-    return read_manifest(directory, STAGE, ScoresManifest)
+    return read_manifest(directory, artifacts.SCORES.stages, ScoresManifest)
 
 
 def thresholds_of(quality: str, scores: ScoresManifest) -> Mapping[str, Thresholds] | None:

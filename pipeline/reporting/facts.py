@@ -214,7 +214,7 @@ def _check_corpus(corpus: str, tokens: str | None) -> None:
             f"Only the tokens show whether {corpus} is the corpus of these runs; name them with "
             "--tokens."
         )
-    inputs = artifacts.read_manifest(tokens, "tokenize", artifacts.Head).inputs
+    inputs = artifacts.read_manifest(tokens, artifacts.TOKENS.stages, artifacts.Head).inputs
     corpora = {digest for name, digest in inputs.items() if name.startswith("corpus_")}
     if len(corpora) > 1:
         raise ArtifactError(
@@ -244,7 +244,7 @@ def training_text(
     if tokens is None:
         text = {code: TrainingText(tokens=n, tokens_seen=n) for code, n in seen.items()}
         return text, "training tokens seen, repeats counted"
-    languages = artifacts.read_manifest(tokens, "tokenize", TokenManifest).languages
+    languages = artifacts.read_manifest(tokens, artifacts.TOKENS.stages, TokenManifest).languages
     text = {
         code: _distinct_text(splits["train"], seen.get(code))
         for code, splits in languages.items()

@@ -12,12 +12,11 @@ from data.files.paths import Place, join_path, read_bytes
 from eval.report.contents import ReportContents
 from eval.report.tables import csv_files, to_json
 from eval.verdict import cautions, further_sentences, sentences
-from pipeline.artifacts import MANIFEST, Claim, Head, digest_of_manifest, read_manifest
-from pipeline.fields import CORPUS
+from pipeline.artifacts import CORPUS, MANIFEST, STEP_TIMES, TOKENS, Claim, digest_of_manifest
 from pipeline.reporting.contents import contents
 from pipeline.reporting.sources import Sources
 from pipeline.runs import finished, tasks
-from pipeline.runs.finished import TIME_FILE, TIME_STAGE
+from pipeline.runs.finished import TIME_FILE
 from pipeline.stage import Identity, Intent, Job, Outcome, Reading, files_of, look, run_stage
 from pipeline.terminal import Terminal
 
@@ -90,14 +89,14 @@ def digests(sources: Sources) -> dict[str, str]:
         for number, run in enumerate(runs)
         for name, path in tasks.files_read(run).items()
     }
-    for name, stages, directory in (
-        ("clean", CORPUS.stages, sources.corpus),
-        ("tokenize", "tokenize", sources.tokens),
-        (TIME_STAGE, TIME_STAGE, sources.step_times),
+    for kind, directory in (
+        (CORPUS, sources.corpus),
+        (TOKENS, sources.tokens),
+        (STEP_TIMES, sources.step_times),
     ):
         if directory is not None:
-            read_manifest(directory, stages, Head)
-            read[name] = digest_of_manifest(directory)
+            kind.check(directory)
+            read[kind.stages[0]] = digest_of_manifest(directory)
     return read
 
 

@@ -50,6 +50,7 @@ from model import (
 from pipeline.artifacts import (
     CLAIM,
     MANIFEST,
+    TRAINED,
     Head,
     head_in,
     held_instead,
@@ -65,7 +66,6 @@ if TYPE_CHECKING:
     from data.tokens.blocks import TokenBlocks  # Arrow takes a second to load
 
 RECIPE = "recipe.json"
-TRAINED = ("pretrain", "distill", "finetune")  # stages that train a run
 CHANGES = "changes.json"
 BEST = "best.json"
 FOLDER = "evaluation"

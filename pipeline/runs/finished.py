@@ -34,7 +34,7 @@ from eval.experts import WRITTEN
 from eval.losses import SCHEMA, PageLosses
 from eval.speed_up import step_time_ratio
 from pipeline import artifacts
-from pipeline.artifacts import read_manifest
+from pipeline.artifacts import STEP_TIMES, read_manifest
 from pipeline.errors import ArtifactError
 from pipeline.runs.directory import (
     FOLDER,
@@ -394,7 +394,6 @@ def last_cells(text: str, cells: int) -> str:
 
 
 TIME_FILE = "step_times.json"
-TIME_STAGE = "time"
 Seconds = Annotated[float, Meta(gt=0, le=1e9)]
 
 
@@ -505,7 +504,10 @@ def read_step_times(directory: Place) -> StepTimesRecord:
     Raises:
         ArtifactError: if there are none, or they are not those that were measured.
     """
-    manifest, path = read_manifest(directory, TIME_STAGE, TimeManifest), directory / TIME_FILE
+    manifest, path = (
+        read_manifest(directory, STEP_TIMES.stages, TimeManifest),
+        directory / TIME_FILE,
+    )
     if not exists(path) or digest_of_contents(path) != manifest.sha256:
         raise ArtifactError(
             f"{path} differs from its checksum in the manifest; measure again into another "

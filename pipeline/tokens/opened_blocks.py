@@ -24,7 +24,7 @@ from data.tokens.blocks import (
 )
 from data.tokens.manifest import TokenManifest, VocabularyFacts
 from data.tokens.tokenizer import MODEL_FILE
-from pipeline.artifacts import MANIFEST, read_manifest
+from pipeline.artifacts import MANIFEST, TOKENS, read_manifest
 from pipeline.corpus.pages import split_pages
 from pipeline.errors import ArtifactError
 from pipeline.fields import CacheOptions
@@ -41,11 +41,11 @@ def open_blocks(place: str, cache: CacheOptions) -> TokenBlocks:
         DataError: if the store cannot be read.
     """
     if not is_remote(place):
-        return TokenBlocks(Path(place), read_manifest(Path(place), "tokenize", TokenManifest))
+        return TokenBlocks(Path(place), read_manifest(Path(place), TOKENS.stages, TokenManifest))
     directory, files = block_files.open_directory(
         place, (MANIFEST, MODEL_FILE), cache.directory.expanduser(), cache.limit_bytes
     )
-    return TokenBlocks(directory, read_manifest(directory, "tokenize", TokenManifest), files)
+    return TokenBlocks(directory, read_manifest(directory, TOKENS.stages, TokenManifest), files)
 
 
 def training_sizes(blocks: TokenBlocks) -> TextSizes:

@@ -22,7 +22,7 @@ from data.languages import UNDETERMINED
 from data.tokens.manifest import Shard, VocabularyFacts, VocabularyManifest
 from data.tokens.shards import manifest_entry, token_dtype
 from data.tokens.tokenizer import MODEL_FILE, check_character_maps
-from pipeline.artifacts import SCHEMA_VERSION, digest_of_manifest, read_manifest
+from pipeline.artifacts import SCHEMA_VERSION, VOCABULARY, digest_of_manifest, read_manifest
 from pipeline.beam.job import do_items
 from pipeline.beam.options import pipeline_options
 from pipeline.beam.workspace import WORK, Workspace, clear, workspace_key
@@ -133,7 +133,7 @@ def read_vocabulary(directory: str) -> tuple[VocabularyManifest, bytes]:
         ArtifactError: if the model is not the one that the manifest describes.
         DataError: if the model's character map is damaged.
     """
-    manifest = read_manifest(directory, "vocabulary", VocabularyManifest)
+    manifest = read_manifest(directory, VOCABULARY.stages, VocabularyManifest)
     path = join_path(directory, MODEL_FILE)
     model = read_bytes(path) if exists(path) else b""
     if digest_of_bytes(model) != manifest.sha256:

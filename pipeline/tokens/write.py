@@ -51,7 +51,7 @@ from data.tokens.shards import (
     write_skipped,
 )
 from data.tokens.tokenizer import MODEL_FILE, UNKNOWN
-from pipeline.artifacts import read_head, read_manifest
+from pipeline.artifacts import TOKENS, read_head, read_manifest
 from pipeline.beam.workspace import Workspace, pack_files
 from pipeline.corpus.pages import (
     PageFile,
@@ -218,7 +218,7 @@ def token_blocks_to_add_to(directory: str, corpora: Sequence[str], vocabulary: s
     Raises:
         ArtifactError: if the corpus was not made of theirs, or they have another vocabulary.
     """
-    manifest = read_manifest(directory, "tokenize", TokenManifest)
+    manifest = read_manifest(directory, TOKENS.stages, TokenManifest)
     if manifest.vocabulary.sha256 != vocabulary:
         raise ArtifactError(
             f"{directory} was named by --onto and has another vocabulary than --vocabulary; name "

@@ -35,7 +35,13 @@ from model import NUMERICS_VERSION
 from model.batch import Batch
 from model.sharding.mesh import make_mesh
 from model.step import StepMetrics, TrainState
-from pipeline.artifacts import code_version, digest_of_manifest, read_head, source_commit
+from pipeline.artifacts import (
+    STEP_TIMES,
+    code_version,
+    digest_of_manifest,
+    read_head,
+    source_commit,
+)
 from pipeline.errors import ArtifactError
 from pipeline.fields import CacheOptions
 from pipeline.hardware.compile_cache import keep_compiled_programs
@@ -44,7 +50,6 @@ from pipeline.recipe.trainer import trainer_on
 from pipeline.runs.directory import RECIPE, checkpoint_read, find_finished_run, requested_step
 from pipeline.runs.finished import (
     TIME_FILE,
-    TIME_STAGE,
     MeasuredRun,
     Round,
     StepTimesRecord,
@@ -109,7 +114,7 @@ def timing(
     digests = {side: run.recipe_sha256 for side, run in measured.items()}
     at = {f"{side}_step": run.step for side, run in measured.items()}
     intent = Intent(
-        stage=TIME_STAGE,
+        stage=STEP_TIMES.stages[0],
         reads=[
             *(checkpoint_read(side, run, None) for side, run in sides.items()),
             tokens_read(blocks, tokens),

@@ -18,7 +18,7 @@ from data.files.json_files import Count, read_json
 from data.files.parquet_files import read_table, row_count
 from data.files.paths import Place
 from eval import losses
-from pipeline.artifacts import MANIFEST, read_manifest, words_of
+from pipeline.artifacts import MANIFEST, read_head, words_of
 from pipeline.errors import ArtifactError
 from pipeline.runs.directory import (
     best_step,
@@ -153,6 +153,16 @@ class PrunedManifest(Struct, frozen=True):
 
 
 def inspect_run(directory: Place, console: Console) -> None:
+    """Checks a finished run, and prints how it went and what is its command's own."""
+    check_run(directory, console)
+    match read_head(directory).stage:
+        case "prune":
+            print_pruned(directory, console)
+        case "finetune":
+            print_finetuned(directory, console)
+
+
+def check_run(directory: Place, console: Console) -> None:
     """Checks every array of every checkpoint against its fingerprint, and counts evaluations."""
     about = find_run(directory)
     evaluations = evaluated_steps(directory)
@@ -192,19 +202,17 @@ def print_progress(directory: Place, console: Console) -> None:
         console.print(str(change), highlight=False)
 
 
-def inspect_pruned(directory: Place, console: Console) -> None:
-    """Checks the checkpoint as a run's, and prints the experts and pieces that were kept."""
-    inspect_run(directory, console)
-    pruned = read_manifest(directory, "prune", PrunedManifest)
+def print_pruned(directory: Place, console: Console) -> None:
+    """Prints the experts and pieces that were kept."""
+    pruned = read_json(directory / MANIFEST, PrunedManifest)
     for layer, experts in pruned.kept.items():
         console.print(f"{layer}: experts {' '.join(map(str, experts))}")
     if pruned.pieces:
         console.print(f"{pruned.pieces:,} of {pruned.pieces_before:,} pieces of the vocabulary")
 
 
-def inspect_finetuned(directory: Place, console: Console) -> None:
-    """Checks the checkpoints as a run's, and prints the scores, from predictions of the best."""
-    inspect_run(directory, console)
+def print_finetuned(directory: Place, console: Console) -> None:
+    """Prints the scores of a fine-tuned run, those of the best step from its predictions."""
     best = best_step(directory)
     for step, score in recorded_scores(directory).items():
         which = ", the best" if step == best else ""
