@@ -93,11 +93,18 @@ class Visible(NamedTuple):
     query_example: Int[Array, "batch queries"] | None
     key_example: Int[Array, "batch keys"] | None
 
-    def mask(self, queries: int, keys: int) -> Bool[Array, "#batch #queries keys"]:
-        """Returns True for the pairs of positions that attend."""
+    def mask(
+        self, queries: int, keys: int, first: Int[Array, ""] | int = 0
+    ) -> Bool[Array, "#batch #queries keys"]:
+        """Returns True for the pairs of positions that attend.
+
+        Args:
+            queries, keys: numbers of positions.
+            first: position of the first query, whose example number `query_example` begins with.
+        """
         mask = jnp.ones((1, 1, keys), bool)
         if self.causal:
-            mask = jnp.tril(jnp.ones((1, queries, queries), bool))
+            mask = (first + jnp.arange(queries)[:, None] >= jnp.arange(keys))[None]
         if self.is_key is not None:
             mask = mask & self.is_key[:, None, :]
         if self.query_example is None or self.key_example is None:

@@ -15,11 +15,13 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import jax
-from jax.experimental import pallas as pl
 from jaxtyping import Array, Float, Int
+
+if TYPE_CHECKING:  # only a device with kernels loads it
+    from jax.experimental import pallas as pl
 
 Platform = Literal["tpu", "gpu"]
 MASKED = -1e9  # score of a masked key, as in `model/layers/attention.py`
@@ -108,8 +110,10 @@ class Operand:
     index: Callable[..., tuple[Any, ...]]
 
     @property
-    def spec(self) -> pl.BlockSpec:
+    def spec(self) -> "pl.BlockSpec":
         """The same for `pallas_call`."""
+        from jax.experimental import pallas as pl
+
         return pl.BlockSpec(self.block, self.index)
 
     def bytes_at(self, index: tuple[int, ...]) -> int:
@@ -144,7 +148,7 @@ def estimate(
     flops: int,
     exponentials: int,
     first_fastest: bool = False,
-) -> pl.CostEstimate:
+) -> "pl.CostEstimate":
     """Returns the cost of a kernel with these inputs and outputs.
 
     Args:
@@ -153,6 +157,8 @@ def estimate(
         exponentials: exponentials in the whole grid.
         first_fastest: True on GPUs.
     """
+    from jax.experimental import pallas as pl
+
     sizes = grid[::-1] if first_fastest else grid
     steps = list(itertools.product(*map(range, sizes)))
     if first_fastest:

@@ -6,11 +6,13 @@ The missing scale is folded into the initialization of the query, whose variance
 On CPUs attention is computed as written in the paper, which is the reference too: the scores of all
 pairs of positions are written to memory. On TPUs and GPUs that was more than half of a step's
 traffic, so there `model/kernels/` computes it: nothing of size `queries x keys` is written, forward
-or backward, and the gradient of the bias table is summed inside.
+or backward, and the gradient of the bias table is summed inside. Where these devices have no kernel
+(heads or rows that are too long, a JAX without its compiler), the reference is computed a block of
+queries at a time.
 
-Each device has its own rows and heads, and sends nothing but the gradient of the bias table, which
-is summed over the devices of the batch. The derivative is written outside of the `shard_map`s,
-where rematerialization can keep what the backward kernel needs.
+With a kernel each device has its own rows and heads, and sends nothing but the gradient of the bias
+table, which is summed over the devices of the batch. The derivative is written outside of the
+`shard_map`s, where rematerialization can keep what the backward kernel needs.
 """
 
 import functools
@@ -19,6 +21,7 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, Key
@@ -27,7 +30,7 @@ from model.batch import Visible
 from model.config import ModelConfig
 from model.kernels.arguments import PADDING, Arguments, Numbers, Platform, Setting
 from model.layers.feed_forward import NO_DROPOUT, Dropout
-from model.layers.position_bias import PositionBias
+from model.layers.position_bias import PositionBias, along_diagonals, by_offset
 from model.layers.products import kernel, product, summed_in_float32
 from model.remat import ATTENDED, MULTIPLIED, STATISTICS
 from model.sharding.exchanges import on_devices
@@ -37,6 +40,7 @@ MASKED = -1e9  # finite: a row of padding alone gives a uniform softmax instead 
 INTO_HEADS = "batch length embed, embed width -> batch length width"
 OUT_OF_HEADS = "batch length width, width embed -> batch length embed"
 
+BLOCK = 128  # queries whose scores are in memory at one time, where there is no kernel
 KERNELS: dict[str, Platform] = {"tpu": "tpu", "gpu": "gpu", "cuda": "gpu"}  # by JAX's name
 ROWS: Any = spec("batch length width")
 PER_HEAD: Any = spec("batch heads")  # statistics, whose further dimensions differ by platform
@@ -72,6 +76,54 @@ def plain_attention(
     return mixed.reshape(*mixed.shape[:2], -1)
 
 
+def attend_in_blocks(
+    query: Float[Array, "batch queries width"],
+    keys: Float[Array, "batch keys width"],
+    values: Float[Array, "batch keys width"],
+    bias: PositionBias | None,
+    visible: Visible,
+    heads: int,
+) -> Float[Array, "batch queries width"]:
+    """Returns attention as `plain_attention` does, a block of queries at a time.
+
+    The largest array is [batch, heads, block, keys]: backward, a block's scores are computed again.
+    Of the biases there is one number per offset, and so of their gradient.
+
+    Args:
+        query, keys, values: all heads side by side: `width` is heads times head.
+        bias: biases by relative position; None for no bias.
+        visible: which keys a query attends to.
+        heads: number of heads.
+    """
+    queries, length = query.shape[1], keys.shape[1]
+    padded = -(-queries // BLOCK) * BLOCK
+    offsets = None
+    if bias is not None:
+        offsets = by_offset(bias.biases, np.arange(1 - padded, length), bias.bidirectional)
+
+    def attend(block: tuple[Array, Array, Array | None]) -> Array:
+        first, rows, examples = block
+        biases = None
+        if offsets is not None:
+            near = jax.lax.dynamic_slice_in_dim(
+                offsets, padded - BLOCK - first, BLOCK + length - 1, axis=1
+            )
+            biases = along_diagonals(near, BLOCK, length)
+        mask = visible._replace(query_example=examples).mask(BLOCK, length, first)
+        return plain_attention(rows, keys, values, biases, mask, heads)
+
+    def cut(rows: Array | None) -> Array | None:
+        if rows is None:
+            return None
+        rest = ((0, 0),) * (rows.ndim - 2)
+        whole = jnp.pad(rows, ((0, 0), (0, padded - queries), *rest))
+        return jnp.moveaxis(whole.reshape(len(rows), -1, BLOCK, *rows.shape[2:]), 1, 0)
+
+    blocks = jnp.arange(0, padded, BLOCK), cut(query), cut(visible.query_example)
+    mixed = jax.lax.map(jax.checkpoint(attend, prevent_cse=False), blocks)
+    return jnp.moveaxis(mixed, 0, 1).reshape(len(query), padded, -1)[:, :queries]
+
+
 def has_kernel(query: Array, keys: Array, heads: int, mesh: Mesh) -> bool:
     """Returns whether these devices have a fused kernel for arrays of these shapes."""
     device = mesh.devices.flat[0]
@@ -82,19 +134,25 @@ def has_kernel(query: Array, keys: Array, heads: int, mesh: Mesh) -> bool:
     query_shape, key_shape = (
         (*array.shape[:2], array.shape[2] // parts) for array in (query, keys)
     )
-    return _kernels(platform).is_supported(
+    kernels = _kernels(platform)
+    return kernels is not None and kernels.is_supported(
         query_shape, key_shape, heads // parts, query.dtype.itemsize, device.device_kind
     )
 
 
 def _kernels(platform: Platform) -> Any:
-    """Returns the module of a platform's kernels; a CPU, which has none, does not load Pallas."""
+    """Returns the module of a platform's kernels; None if JAX has no longer what it needs.
+
+    JAX 0.12 says that Pallas will lose Triton, which those for GPUs are written in.
+    """
     if platform == "tpu":
         from model.kernels import tpu
 
         return tpu
-    from model.kernels import gpu
-
+    try:
+        from model.kernels import gpu
+    except ImportError:
+        return None
     return gpu
 
 
@@ -231,13 +289,15 @@ class Attention(eqx.Module):
         values = dropout.of_values(values, self.heads)
         if has_kernel(into_heads, keys, self.heads, mesh):
             mixed = attend_by_kernel(into_heads, keys, values, bias, visible, self.heads, mesh)
+            return self._out_of_heads(mixed, mesh)
+        if mesh.devices.flat[0].platform in KERNELS:
+            mixed = attend_in_blocks(into_heads, keys, values, bias, visible, self.heads)
         else:
             lengths = x.shape[1], source.shape[1]
             biases = None if bias is None else bias(*lengths)
             mask = visible.mask(*lengths)
             mixed = plain_attention(into_heads, keys, values, biases, mask, self.heads)
-            mixed = checkpoint_name(mixed, ATTENDED)
-        return self._out_of_heads(mixed, mesh)
+        return self._out_of_heads(checkpoint_name(mixed, ATTENDED), mesh)
 
     def keys_values(self, source: Float[Array, "batch keys embed"], mesh: Mesh) -> KeysValues:
         """Projects the keys and values of `source`."""

@@ -111,6 +111,24 @@ def by_offset(
     return jnp.einsum("bh,bo->ho", table.astype(jnp.float32), chosen, precision=EXACT)
 
 
+def along_diagonals(
+    by_offset: Float[Array, "heads offsets"], queries: int, keys: int
+) -> Float[Array, "heads queries keys"]:
+    """Returns the matrix of each head whose entry depends on key minus query position alone.
+
+    A matrix whose rows are all the same vector, read in rows that are one shorter, has it: each row
+    begins one later. No index is gathered, and the gradient is a sum along diagonals.
+
+    Args:
+        by_offset: entries, from the last query's with the first key on: `queries + keys - 1`.
+        queries, keys: numbers of positions.
+    """
+    heads, offsets = by_offset.shape
+    rows = jnp.broadcast_to(by_offset[:, None], (heads, queries, offsets)).reshape(heads, -1)
+    rows = rows[:, queries - 1 : queries - 1 + queries * (offsets - 1)]
+    return rows.reshape(heads, queries, offsets - 1)[..., :keys]
+
+
 def by_bucket(
     gradient: Float[Array, "heads offsets"],
     offsets: Int[np.ndarray, " offsets"],
