@@ -268,7 +268,7 @@ def switch_laptop() -> Recipe:
 def mt5_middle() -> Recipe:
     """mT5-Small with 64,000 pieces, 110M parameters: 11 hours or more on one GPU of 24 GB.
 
-    A step has 2^17 input tokens, all steps 6.6 billion. docs/commands.md has the settings for one
+    A step has 2^17 input tokens, all steps 6.6 billion. docs/scale.md has the settings for one
     GPU of 24 or 80 GB and for eight TPUs.
     """
     small = mt5_small()
