@@ -376,7 +376,7 @@ def test_of_several_files_the_newest_counts(tmp_path):
         {"robots": "", "time": "2026-03-01T00:00:00+02:00"},
         {"robots": NO_X, "time": "2026-01-01"},
         {"robots": "", "status": 301, "time": "2026-04-01"},
-        # A known time is newer than what is no time.
+        # A known time is newer than text that names none.
         *({"robots": None, "status": 500, "time": one} for one in ("soon", "9999-99-99", None, 9)),
     ]
     newest = Robots(sortable("2026-02-28T22:00:00Z"), False, "", "a.example")
