@@ -1,9 +1,7 @@
-"""Similarity and its filter, against sets and fractions.
-
-Verified near-duplicates, from text to verdict, against sets in plain Python.
-"""
+"""Verified near-duplicates, from text to verdict, against sets and fractions in plain Python."""
 
 import errno
+import functools
 import itertools
 
 import numpy as np
@@ -20,6 +18,7 @@ from data.dedup.line_dedup import rank_of
 from data.dedup.minhash import BANDS, band_keys, edges, shingle_length
 from data.dedup.near_duplicates import (
     HEADER,
+    LISTED,
     Candidates,
     Similarity,
     candidates_of,
@@ -27,7 +26,6 @@ from data.dedup.near_duplicates import (
     common_needed,
     headers_of,
     join,
-    overlap,
     pack,
     unpack,
 )
@@ -36,9 +34,9 @@ from data.numbers import splitmix64
 TEXTS = st.lists(st.text(alphabet="aBb é中かกา012 .-\n", max_size=60), max_size=6)
 
 
-def made(texts, language="en"):
+def made(texts):
     numbers = np.arange(len(texts), dtype=np.uint64)
-    return candidates_of(texts, language, numbers // np.uint64(2), numbers, ~numbers)
+    return candidates_of(texts, "en", numbers // np.uint64(2), numbers, ~numbers)
 
 
 def same(one, other):
@@ -47,28 +45,21 @@ def same(one, other):
 
 
 def sets(candidates):
-    ends = candidates.offsets[1:-1]
-    return [part.tolist() for part in np.split(candidates.shingles, ends)]
+    return [part.tolist() for part in np.split(candidates.shingles, candidates.offsets[1:-1])]
 
 
-@given(TEXTS)
-def test_shingles_are_those_of_the_page_once_and_ascending(texts):
-    found = made(texts)
-    plain = [shingle_set(text, 5) for text in texts]
+@given(TEXTS, st.sampled_from([16, 1 << 18]))
+def test_candidates_have_the_shingles_of_the_pages_and_a_digest_of_them(texts, chunk):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hashed_words, "CHUNK_CHARACTERS", chunk)
+        found = made(texts)
+    plain, digests = [shingle_set(text, 5) for text in texts], found.headers[["first", "second"]]
     assert found.headers["shingles"].tolist() == list(map(len, plain))
-    for ours in sets(found) if texts else []:
-        assert ours == sorted(set(ours))
-    for i, one in enumerate(plain):
-        for j, other in enumerate(plain):
-            assert len(one & other) == len(set(sets(found)[i]) & set(sets(found)[j]))
-
-
-@given(TEXTS)
-def test_digests_are_equal_exactly_where_the_shingles_are(texts):
-    found = made(texts).headers[["first", "second"]].tolist()
-    plain = [shingle_set(text, 5) for text in texts]
-    for i, one in enumerate(plain):
-        assert [one == other for other in plain] == [found[i] == other for other in found]
+    ours = sets(found) if texts else []
+    assert ours == [sorted(set(shingles)) for shingles in ours]
+    for i, j in itertools.product(range(len(texts)), repeat=2):
+        assert len(plain[i] & plain[j]) == len(set(ours[i]) & set(ours[j]))
+        assert (plain[i] == plain[j]) == (digests[i] == digests[j])
 
 
 @given(TEXTS, st.data())
@@ -84,66 +75,40 @@ def test_pages_travel_and_are_chosen_and_joined_as_they_are(texts, data):
     assert len(pack(whole)) == 8 + 56 * len(texts) + 8 * len(whole.shingles)
 
 
-def test_chunks_do_not_matter(monkeypatch):
-    texts = ["all human beings are born free and equal", "", "in dignity and rights they are"]
-    whole = made(texts)
-    monkeypatch.setattr(hashed_words, "CHUNK_CHARACTERS", 16)
-    same(made(texts), whole)
-
-
-SETS = st.lists(st.sets(st.integers(0, 40)), min_size=1, max_size=5)
-
-
-def candidates(sets):
-    """Returns sets as pages, largest first, and the sets in this order."""
-    arrays = [np.sort(splitmix64(np.array(sorted(one), np.uint64))) for one in sets]
+def compared(some):
+    """Returns all pairs of sets, whether each may be similar, is found similar, and is."""
+    arrays = [np.sort(splitmix64(np.array(sorted(one), np.uint64))) for one in some]
     arrays.sort(key=len, reverse=True)
-    headers = np.zeros(len(sets), HEADER)
+    headers = np.zeros(len(some), HEADER)
     headers["shingles"] = list(map(len, arrays))
-    return Candidates(headers, np.concatenate(arrays)), [set(one.tolist()) for one in arrays]
+    compare = Similarity(Candidates(headers, np.concatenate(arrays)))
+    plain = [set(one.tolist()) for one in arrays]
+    larger, smaller = (
+        np.array(list(itertools.combinations(range(len(some)), 2)), int).reshape(-1, 2).T
+    )
+    pairs = list(zip(smaller.tolist(), larger.tolist(), strict=True))
+    found = [compare.similar(*pair) for pair in pairs]
+    is_true = [is_similar(plain[one], plain[other]) for one, other in pairs]
+    return compare.possible(smaller, larger), np.array(found, bool), np.array(is_true, bool)
 
 
-def pairs(count):
-    larger, smaller = np.array(list(itertools.combinations(range(count), 2)), int).reshape(-1, 2).T
-    return smaller, larger
-
-
-@given(SETS)
-def test_agrees_with_fractions(sets):
-    pages, plain = candidates(sets)
-    compare = Similarity(pages)
-    for smaller, larger in zip(*(some.tolist() for some in pairs(len(sets))), strict=True):
-        expected = is_similar(plain[smaller], plain[larger])
-        assert compare.similar(smaller, larger) == expected
-
-
-@given(SETS, st.sampled_from([64, 128, 2048]))
-def test_the_filter_drops_no_similar_pair(sets, bits):
+@given(
+    st.lists(st.sets(st.integers(0, 40)), min_size=1, max_size=5), st.sampled_from([64, 128, 2048])
+)
+def test_similarity_is_that_of_fractions_and_the_filter_drops_no_similar_pair(some, bits):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(near_duplicates, "BITS", bits)
-        pages, plain = candidates(sets)
-        smaller, larger = pairs(len(sets))
-        possible = Similarity(pages).possible(smaller, larger)
-    for maybe, one, other in zip(possible, smaller, larger, strict=True):
-        assert maybe or not is_similar(plain[one], plain[other])
+        possible, found, is_true = compared(some)
+    np.testing.assert_array_equal(found, is_true)
+    assert (possible | ~is_true).all()
 
 
 def test_the_filter_drops_most_pairs_below_the_threshold():
     base = np.arange(400)
     changed = [np.append(base[: 400 - k], 1000 * k + np.arange(k)) for k in range(40, 200, 4)]
-    pages, plain = candidates([set(one.tolist()) for one in [base, *changed]])
-    smaller, larger = pairs(len(plain))
-    possible = Similarity(pages).possible(smaller, larger)
-    true = [
-        is_similar(plain[one], plain[other]) for one, other in zip(smaller, larger, strict=True)
-    ]
-    assert sum(true) <= possible.sum() < sum(true) + 0.1 * len(true)
-
-
-@given(st.sets(st.integers(0, 60)), st.sets(st.integers(0, 60)))
-def test_overlap_is_the_size_of_the_intersection(one, other):
-    arrays = [np.array(sorted(some), np.uint64) for some in (one, other)]
-    assert overlap(*arrays) == len(one & other)
+    possible, found, is_true = compared([base, *changed])
+    np.testing.assert_array_equal(found, is_true)
+    assert is_true.sum() <= possible.sum() < is_true.sum() + 0.1 * len(is_true)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +119,11 @@ def test_what_is_needed(smaller, larger, needed):
     assert common_needed(np.array([smaller]), np.array([larger])).tolist() == [needed]
 
 
-def slow_pages(texts, language):
+def address(number):
+    return rank_of(f"https://{number}.example/")
+
+
+def plain_pages(texts, language):
     """Returns each page as the reference takes it; only the bands come from the code."""
     length, bands = shingle_length(language), band_keys(texts, language).tolist()
     return [
@@ -163,11 +132,13 @@ def slow_pages(texts, language):
     ]
 
 
-def address(number):
-    return rank_of(f"https://{number}.example/")
+def plain_choice(texts, language, listed=LISTED):
+    """Returns the page that stands for each page which shares a band with another."""
+    connected = (group for group in groups(plain_pages(texts, language)) if len(group) > 1)
+    return {page: by for group in connected for page, by in slow_choice(group, listed).items()}
 
 
-def candidates_representatives(texts, language):
+def candidates(texts, language="sw"):
     """Returns the pages that share a band with another, with their groups."""
     numbers = np.arange(len(texts), dtype=np.uint64)
     keys = band_keys(texts, language).ravel()
@@ -177,48 +148,7 @@ def candidates_representatives(texts, language):
     return candidates_of(some, language, found.representative, found.page, addresses)
 
 
-def choice(*elements):
-    found = near_duplicates.representatives(elements)
-    return dict(zip(found.page.tolist(), found.representative.tolist(), strict=True))
-
-
-@pytest.fixture(scope="module", params=LANGUAGES)
-def planted(request):
-    texts = PlantedPages(request.param).all_families()
-    return slow_pages(texts, request.param), candidates_representatives(texts, request.param)
-
-
-def test_only_duplicates_of_what_is_kept_leave(planted):
-    pages, found = planted
-    stands = choice(pack(found))
-    removed = {page: kept for page, kept in stands.items() if page != kept}
-    assert removed
-    for page, kept in removed.items():
-        assert stands[kept] == kept
-        assert pages[page].shingles == pages[kept].shingles or is_similar(
-            pages[page].shingles, pages[kept].shingles
-        )
-
-
-def test_the_choice_is_the_greedy_one(planted):
-    pages, found = planted
-    expected = {}
-    for group in groups(pages):
-        if len(group) > 1:
-            expected |= slow_choice(group, near_duplicates.LISTED)
-    assert choice(pack(found)) == expected
-
-
-def test_of_pages_with_a_band_in_common_no_kept_one_is_similar_to_another(planted):
-    pages, found = planted
-    stands = choice(pack(found))
-    kept = [pages[page] for page in stands if stands[page] == page]
-    for one, other in itertools.combinations(kept, 2):
-        if one.bands & other.bands:
-            smaller, larger = sorted((one.shingles, other.shingles), key=len)
-            assert not is_similar(smaller, larger)
-
-
+@functools.cache
 def many(seed=0):
     """Returns a chain and templates of one language that are large groups to a small limit."""
     pages = PlantedPages("sw", seed)
@@ -226,21 +156,34 @@ def many(seed=0):
     return texts + texts[::7]
 
 
+@functools.cache
+def many_candidates(seed=0):
+    return candidates(many(seed))
+
+
+def choice(*elements):
+    found = near_duplicates.representatives(elements)
+    return dict(zip(found.page.tolist(), found.representative.tolist(), strict=True))
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_choice_is_the_greedy_one(language):
+    texts = PlantedPages(language).all_families()
+    found = choice(pack(candidates(texts, language)))
+    assert found == plain_choice(texts, language)
+    assert any(page != kept for page, kept in found.items())
+
+
 @pytest.mark.parametrize("listed", [1, 2, 4, 16])
 def test_large_groups_are_compared_by_band(listed, monkeypatch):
     monkeypatch.setattr(near_duplicates, "LISTED", listed)
-    texts = many()
-    expected = {}
-    for group in groups(slow_pages(texts, "sw")):
-        if len(group) > 1:
-            expected |= slow_choice(group, listed)
-    assert choice(pack(candidates_representatives(texts, "sw"))) == expected
+    assert choice(pack(many_candidates())) == plain_choice(many(), "sw", listed)
 
 
 @settings(max_examples=15)
 @given(st.integers(0, 3), st.lists(st.integers(0, 3), min_size=1), st.randoms())
 def test_neither_order_nor_cut_of_elements_matters(seed, sizes, random):
-    whole = candidates_representatives(many(seed), "sw")
+    whole = many_candidates(seed)
     rows = list(range(len(whole.headers)))
     random.shuffle(rows)
     cuts = np.cumsum([size * len(rows) // sum([*sizes, 1]) for size in sizes])
@@ -250,24 +193,20 @@ def test_neither_order_nor_cut_of_elements_matters(seed, sizes, random):
 
 @pytest.mark.parametrize("part", [100, 700, 5000])
 def test_a_group_larger_than_memory_loses_no_page_falsely(part, monkeypatch):
-    texts = many()
-    pages, element = slow_pages(texts, "sw"), pack(candidates_representatives(texts, "sw"))
+    plain, element = plain_pages(many(), "sw"), pack(many_candidates())
     at_once = choice(element)
     monkeypatch.setattr(near_duplicates, "PART_SHINGLES", part)
     in_parts = choice(element)
     for page, kept in in_parts.items():
         assert in_parts[kept] == kept
-        assert page == kept or (
-            pages[page].shingles == pages[kept].shingles
-            or is_similar(pages[page].shingles, pages[kept].shingles)
-        )
+        one, other = plain[page].shingles, plain[kept].shingles
+        assert page == kept or one == other or is_similar(one, other)
     kept = [sum(page == by for page, by in one.items()) for one in (at_once, in_parts)]
     assert kept[0] <= kept[1] < len(in_parts)
 
 
 def test_slices_of_one_group_are_as_good_as_the_whole_while_kept_pages_fit(monkeypatch):
-    pages = PlantedPages("sw")
-    element = pack(candidates_representatives(pages.copies(60, most=0.006), "sw"))
+    element = pack(candidates(PlantedPages("sw").copies(60, most=0.006)))
     at_once = choice(element)
     assert sum(page == kept for page, kept in at_once.items()) < 10
     monkeypatch.setattr(near_duplicates, "PART_SHINGLES", 2000)  # about 14 of the pages
@@ -276,16 +215,14 @@ def test_slices_of_one_group_are_as_good_as_the_whole_while_kept_pages_fit(monke
 
 def test_other_groups_in_the_element_do_not_matter(monkeypatch):
     monkeypatch.setattr(near_duplicates, "PART_SHINGLES", 2000)
-    one, other = (
-        candidates_representatives(PlantedPages(code).all_families(), code) for code in ("sw", "th")
-    )
+    one, other = (candidates(PlantedPages(code).all_families(), code) for code in ("sw", "th"))
     other.headers["page"] += np.uint64(1000)
     other.headers["group"] += np.uint64(1000)
     assert choice(pack(one), pack(other)) == choice(pack(one)) | choice(pack(other))
 
 
 def test_sizes_count_the_pages_that_a_kept_page_stands_for():
-    found = near_duplicates.representatives([pack(candidates_representatives(many(), "sw"))])
+    found = near_duplicates.representatives([pack(many_candidates())])
     kept = found.representative.tolist()
     assert found.size.tolist() == [kept.count(page) for page in kept]
     assert found.page.tolist() == sorted(found.page.tolist())
@@ -298,9 +235,9 @@ def test_a_full_disk_is_an_error_and_not_a_signal(monkeypatch):
     monkeypatch.setattr(near_duplicates, "PART_SHINGLES", 100)
     monkeypatch.setattr(near_duplicates.os, "posix_fallocate", full)
     with pytest.raises(OSError, match="No space left"):
-        choice(pack(candidates_representatives(many(), "sw")))
+        choice(pack(many_candidates()))
 
 
 def test_no_pages():
-    for elements in ([], [pack(candidates_representatives([], "sw"))]):
+    for elements in ([], [pack(candidates([]))]):
         assert [len(column) for column in near_duplicates.representatives(elements)] == [0, 0, 0]

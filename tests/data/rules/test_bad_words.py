@@ -1,3 +1,5 @@
+"""Lists of bad words: what they match, in which languages, and how they are read."""
+
 import pickle
 
 import pytest
@@ -14,41 +16,34 @@ WORDS = {
 }
 
 
-def page(text: str, language: str = "en", url: str = "https://a.example/") -> Page:
-    return Page(url, text, language=language)
-
-
 @pytest.mark.parametrize(
-    "text, language, reason",
+    "language, listed, others",
     [
-        ("O Zounds, he said", "en", "bad_words"),
-        ("zounds", "en", "bad_words"),
-        ("you a$$hat!", "en", "bad_words"),
-        ("zoundsy", "en", None),
-        ("zounds", "sw", None),
-        ("zounds", "und", None),
-        ("यह गड़बड़ है", "hi-Latn", "bad_words"),
-        ("彼は馬鹿だ", "ja", "bad_words"),
-        ("グロい", "ja", None),
-        ("性格", "zh", None),
+        ("en", ["O Zounds, he said", "zounds", "you a$$hat!"], ["zoundsy"]),
+        ("sw", [], ["zounds"]),
+        ("und", [], ["zounds"]),
+        ("hi-Latn", ["यह गड़बड़ है"], []),
+        ("ja", ["彼は馬鹿だ"], ["グロい"]),
+        ("zh", [], ["性格"]),
     ],
 )
-def test_words_count_in_their_language(text, language, reason):
-    assert pickle.loads(pickle.dumps(BadWordRule(WORDS, hard())))(page(text, language)) == reason
+def test_words_count_in_their_language(language, listed, others):
+    rule = pickle.loads(pickle.dumps(BadWordRule(WORDS, hard())))
+    reasons = [rule(Page("a.example", text, language=language)) for text in [*listed, *others]]
+    assert reasons == ["bad_words"] * len(listed) + [None] * len(others)
 
 
 def test_before_3_1_0_japanese_needed_spaces_and_no_word_was_allowed():
     rule = BadWordRule(WORDS, of_mc4_3_0_1())
-    assert rule(page("彼は馬鹿だ", "ja")) is None
-    assert rule(page("彼は 馬鹿 だ", "ja")) == "bad_words"
-    assert rule(page("性格", "zh")) == "bad_words"
+    pages = [("ja", "彼は馬鹿だ"), ("ja", "彼は 馬鹿 だ"), ("zh", "性格")]
+    reasons = [rule(Page("a.example", text, language=language)) for language, text in pages]
+    assert reasons == [None, "bad_words", "bad_words"]
 
 
 def test_softly_one_page_in_a_thousand_stays():
-    rule = BadWordRule(WORDS, soft())
-    urls = (f"https://a.example/{number}" for number in range(20_000))
-    stayed = sum(rule(page("zounds", url=url)) is None for url in urls)
-    assert 5 < stayed < 45
+    rule, page = BadWordRule(WORDS, soft()), Page("", "zounds", language="en")
+    urls = (f"https://a.example/{number}" for number in range(10_000))
+    assert 3 < sum(rule(page._replace(url=url)) is None for url in urls) < 20
 
 
 def test_lists_are_read_by_language(tmp_path):
@@ -59,13 +54,17 @@ def test_lists_are_read_by_language(tmp_path):
     assert read(tmp_path) == {"en": {"zounds"}, "fr": {"un", "deux"}, "iw": {"x"}}
 
 
-def test_no_lists_is_an_error(tmp_path):
-    with pytest.raises(DataError, match="holds none; give a directory"):
-        read(tmp_path / "nowhere")
-    (tmp_path / "en").write_bytes(b"caf\xe9")
-    with pytest.raises(DataError, match="should be UTF-8"):
-        read(tmp_path)
-    for text in ("", "Zounds\n"):
-        (tmp_path / "en").write_text(text)
-        with pytest.raises(DataError, match="has no word in lower case"):
-            read(tmp_path)
+@pytest.mark.parametrize(
+    "content, reason",
+    [
+        (None, "holds none"),
+        (b"caf\xe9", "should be UTF-8"),
+        (b"", "no word in lower case"),
+        (b"Zounds\n", "no word in lower case"),
+    ],
+)
+def test_lists_that_match_nothing_are_refused(tmp_path, content, reason):
+    if content is not None:
+        (tmp_path / "en").write_bytes(content)
+    with pytest.raises(DataError, match=reason):
+        read(tmp_path if content is not None else tmp_path / "nowhere")

@@ -25,7 +25,6 @@ from data.rules import web_lines
 from data.rules.held_out import OneIn, share_of_each_language
 from data.rules.rule_sets import (
     LongLines,
-    RuleSet,
     c4_en,
     demo,
     differences_from_mc4,
@@ -34,45 +33,39 @@ from data.rules.rule_sets import (
     mc4_3_0_1,
     mswitch_web,
     none,
+    web_differences_from_mc4,
 )
-from data.rules.rule_sets import web_differences_from_mc4 as differences_from_mc4_web_rules
 from data.urls import normalized_hash
 
+SETS = {"mc4": mc4(), "mc4-3.0.1": mc4_3_0_1(), "c4-en": c4_en(), "demo": demo(), "none": none()}
 
-def test_mc4_is_the_reference():
-    rules = find_rule_set("mc4")
-    assert isinstance(rules, RuleSet)
-    assert rules.lines == LongLines(3, 200)
+
+def test_sets_are_found_by_name():
+    assert {name: find_rule_set(name) for name in SETS} == SETS
+    with pytest.raises(DataError, match="'c5' was asked for; there are mc4, "):
+        find_rule_set("c5")
+
+
+def test_the_numbers_of_the_sources():
+    rules, web = mc4(), mswitch_web()
+    assert rules.lines == web.long_lines == LongLines(3, 200)
     assert (rules.certain_probability, rules.held_out) == (0.95, OneIn(1000))
-    assert differences_from_mc4(rules) == []
+    assert (web.certainty.lowest, web.certainty.highest) == (0.3, 0.9)  # FineWeb2
+    assert web.bad_words.removed_share == 0.999  # mC4
+    assert web.line_hashes is unicode_line_hashes
 
 
-def test_the_older_corpus_differs_in_certainty_only():
-    assert find_rule_set("mc4-3.0.1") == mc4_3_0_1()
+def test_differences_from_mc4_are_sentences():
+    assert differences_from_mc4(mc4()) == []
     assert differences_from_mc4(mc4_3_0_1()) == [
         "The answer counts from probability 0.70 (mC4: 0.95).",
         "Lists of bad words remove 100.0% of the pages with a word from the list of their language "
         "(mC4: 99.9% of the pages with a word from the list of their language).",
     ]
-
-
-def test_the_demo_s_differences_are_sentences():
-    sentences = differences_from_mc4(demo())
-    assert len(sentences) == 4
-    assert sentences[0] == (
-        "A page needs 1 line of at least 10 characters (mC4: 3 lines of at least 200 characters)."
-    )
-    assert all(sentence.endswith(").") for sentence in sentences)
-
-
-def test_unknown_name():
-    with pytest.raises(DataError, match="'c5' was asked for; there are mc4, "):
-        find_rule_set("c5")
-
-
-def test_names_are_those_of_the_functions():
-    names = [rules().name for rules in (mc4, mc4_3_0_1, c4_en, demo, none)]
-    assert names == ["mc4", "mc4-3.0.1", "c4-en", "demo", "none"]
+    of_demo, of_web = differences_from_mc4(demo()), web_differences_from_mc4(RULES)
+    assert (len(of_demo), len(of_web)) == (4, 7)
+    assert of_demo[0].startswith("A page needs 1 line of at least 10 characters (mC4: 3 lines of")
+    assert of_web[-1].startswith("Held out are 20% of each language's pages, at least 1 ")
 
 
 WORDS = {  # joined by, words
@@ -101,13 +94,8 @@ def pages_of(language: str, count: int) -> list[Page]:
     def line() -> str:
         return joined_by.join(generator.choice(words.split(), 40)) + "."
 
-    return [
-        Page(
-            url=f"http://{language}{number}.example/",
-            text="\n".join(["Home | Contact", line(), line(), line()]),
-        )
-        for number in range(count)
-    ]
+    texts = ["\n".join(["Home | Contact", line(), line(), line()]) for _ in range(count)]
+    return [Page(f"http://{language}{n}.example/", text) for n, text in enumerate(texts)]
 
 
 def cleaned(pages: Sequence[Page]) -> tuple[list[Page], dict[str, str], dict[str, int]]:
@@ -132,7 +120,7 @@ def cleaned(pages: Sequence[Page]) -> tuple[list[Page], dict[str, str], dict[str
         language: RULES.certainty.threshold(counts(found))
         for language, found in probabilities.items()
     }
-    by_language: dict[str, list[Page]] = defaultdict(list)
+    by_language = defaultdict(list)
     for page, (language, probability, _) in read:
         decided = decide(language, probability, thresholds)
         by_language[decided].append(page._replace(language=decided))
@@ -201,10 +189,10 @@ def split(pages: list[Page]) -> list[Page]:
 def test_the_whole_order():
     swahili, thai = pages_of("sw", 12), pages_of("th", 9)
     copied = swahili[3]
-    copy = Page(url="http://copy.example/", text=copied.text.replace("watu", "WATU mtu", 1))
+    copy = Page("http://copy.example/", copied.text.replace("watu", "WATU mtu", 1))
     lines = [line for page in swahili[:2] for line in page.text.split("\n")[1:3]]
-    shared = Page(url="http://shared.example/", text="\n".join(lines).upper())
-    menu = Page(url="http://menu.example/", text="Home | Contact\n" * 50)
+    shared = Page("http://shared.example/", "\n".join(lines).upper())
+    menu = Page("http://menu.example/", "Home | Contact\n" * 50)
     pages = [*swahili, *thai, copy, shared, menu]
     kept, reasons, sizes = cleaned(pages)
     assert cleaned(pages[::-1]) == (kept, reasons, sizes)
@@ -227,19 +215,3 @@ def test_the_whole_order():
         assert splits.count("validation") == RULES.held_out.count(len(splits)) > 0
     seen = [line for page in kept for line in unicode_line_hashes(page.text)]
     assert len(seen) == len(set(seen))
-
-
-def test_the_numbers_of_the_sources():
-    rules = mswitch_web()
-    assert rules.name == "mswitch-web"
-    assert rules.long_lines == LongLines(3, 200)  # mC4
-    assert (rules.certainty.lowest, rules.certainty.highest) == (0.3, 0.9)  # FineWeb2
-    assert rules.bad_words.removed_share == 0.999  # mC4
-    assert rules.line_hashes is unicode_line_hashes
-
-
-def test_differences_are_sentences_with_the_user_s_settings():
-    sentences = differences_from_mc4_web_rules(RULES)
-    assert len(sentences) == 7
-    assert all(sentence.endswith(").") for sentence in sentences)
-    assert sentences[-1].startswith("Held out are 20% of each language's pages, at least 1 ")

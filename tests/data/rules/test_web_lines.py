@@ -1,3 +1,5 @@
+"""Line rules of every script."""
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,95 +26,55 @@ SENTENCES = {
     "hy": "Բոլոր մարդիկ ծնվում են ազատ ու հավասար իրենց արժանապատվությամբ ու իրավունքներով։",
     "el": "Γεννιούνται όλοι οι άνθρωποι ελεύθεροι και ίσοι;",
 }
-MENUS = [
-    "Home",
-    "Home | News | Contact us today",
-    "और पढ़ें...",
-    "阅读更多…",
-    "もっと読む",
-    "المزيد",
-    "더 보기",
-]
+ENDS = [
+    *SENTENCES.values(), "He said “yes”", "(これは文です。）", "Er sagte: „Ja.“", "Le mot « oui »",
+    "Ինչ է:",  # a colon typed for the Armenian full stop
+    "եւ նրանց»:", "Τι είναι;", "ሰላም ነው፡፡", "ሰላም ነው ::", "བོད་ཡིག།", "וַיְהִי־אֽוֹר׃",
+    "Wong iku lair mardika.\u200b",
+]  # fmt: skip
+NO_ENDS = [
+    "Home", "Home | News | Contact us today", "और पढ़ें...", "阅读更多…", "もっと読む", "المزيد",
+    "더 보기", "don't stop the rock 'n'", "ok:", "let a = b;", "wait...", "続きを読む。。。",
+    "阅读更多⋯", "",
+]  # fmt: skip
 
 
-@pytest.mark.parametrize("language", SENTENCES)
-def test_a_sentence_of_every_script_stays(language):
-    assert clean(SENTENCES[language]).text == SENTENCES[language]
+def page(text: str) -> Page:
+    return Page("a.example", text)
 
 
-@pytest.mark.parametrize("line", MENUS)
-def test_menus_and_teasers_go(line):
-    assert clean(line).reason == "no_sentences"
+@pytest.mark.parametrize("ends", [True, False])
+def test_end_marks_are_those_of_each_script(ends):
+    lines = ENDS if ends else NO_ENDS
+    assert [line for line in lines if ends_a_sentence(line) is not ends] == []
 
 
-@pytest.mark.parametrize(
-    "line, ends",
-    [
-        ("He said “yes”", True),
-        ("(これは文です。）", True),
-        ("Er sagte: „Ja.“", True),
-        ("Le mot « oui »", True),
-        ("don't stop the rock 'n'", False),
-        ("ok:", False),
-        ("Ինչ է:", True),  # a colon typed for the Armenian full stop
-        ("եւ նրանց»:", True),
-        ("let a = b;", False),
-        ("Τι είναι;", True),
-        ("ሰላም ነው፡፡", True),
-        ("ሰላም ነው ::", True),
-        ("བོད་ཡིག།", True),
-        ("וַיְהִי־אֽוֹר׃", True),
-        ("Wong iku lair mardika.\u200b", True),
-        ("wait...", False),
-        ("続きを読む。。。", False),
-        ("阅读更多⋯", False),
-        ("", False),
-    ],
-)
-def test_end_marks(line, ends):
-    assert ends_a_sentence(line) == ends
+def test_sentences_of_every_script_stay_and_menus_go():
+    assert clean("\n".join([*SENTENCES.values(), *NO_ENDS])).text == "\n".join(SENTENCES.values())
+    assert clean("\n".join(NO_ENDS)).reason == "no_sentences"
 
 
 def test_the_first_test_that_a_line_fails_counts():
-    text = "\n".join(
-        [
-            SENTENCES["en"] + "[12]",
-            "Too few words.",
-            "x" * 1001 + " is a very long word, indeed.",
-            "Please enable JavaScript to see this page.",
-            "Home | News | Contact us today",
-        ]
-    )
-    text, removed, reason = clean(text)
-    assert (text, reason) == (SENTENCES["en"], None)
-    assert dict(removed) == {
-        "line_of_few_words": 1,
-        "line_with_long_word": 1,
-        "line_about_javascript": 1,
-        "line_without_end_mark": 1,
+    lines = {
+        "line_of_few_words": "Too few words.",
+        "line_with_long_word": "x" * 1001 + " is a very long word, indeed.",
+        "line_about_javascript": "Please enable JavaScript to see this page.",
+        "line_without_end_mark": "Home | News | Contact us today",
     }
+    found = clean("\n".join([SENTENCES["en"] + "[12]", *lines.values()]))
+    assert found == (SENTENCES["en"], dict.fromkeys(lines, 1), None)
     assert clean("Lorem ipsum dolor sit amet consectetur.").reason == "lorem_ipsum"
-
-
-def test_a_long_paragraph_without_spaces_is_no_long_word():
-    assert clean("人人生而自由" * 400 + "。").reason is None
+    assert clean("人人生而自由" * 400 + "。").reason is None  # no long word
 
 
 @pytest.mark.parametrize(
     "character, needed", [("a", 200), ("中", 67), ("か", 134), ("한", 100), ("ሀ", 134), ("ก", 200)]
 )
 def test_lines_are_weighted_by_script(character, needed):
-    def reason(characters: int) -> str | None:
-        page = Page(url="http://a.example/", text="\n".join([character * characters] * 3))
-        return web_lines.too_few_long_lines(page, lines=3, characters=200)
-
-    assert reason(needed) is None
-    assert reason(needed - 1) == "too_few_long_lines"
-
-
-def test_the_second_test_of_long_lines_has_its_own_reason():
-    page = Page(url="http://a.example/", text="short")
-    left = web_lines.too_few_long_lines_left(page, lines=3, characters=200)
+    enough, less = (page("\n".join([character * n] * 3)) for n in (needed, needed - 1))
+    assert web_lines.too_few_long_lines(enough, lines=3, characters=200) is None
+    assert web_lines.too_few_long_lines(less, lines=3, characters=200) == "too_few_long_lines"
+    left = web_lines.too_few_long_lines_left(less, lines=3, characters=200)
     assert left == "too_few_long_lines_left"
 
 
