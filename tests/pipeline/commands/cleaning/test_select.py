@@ -202,15 +202,9 @@ def test_neither_waves_nor_lines_that_cannot_be_read_change_the_pages(
     assert all(f"select: {sentence} " in printed for sentence in intent.finds)
 
 
-def test_the_same_command_again_does_nothing_and_another_is_refused(asked, selected, tmp_path):
-    manifest = (selected / MANIFEST).stat().st_mtime_ns
-    asked.execute()
-    assert (selected / MANIFEST).stat().st_mtime_ns == manifest
-    with pytest.raises(ValueError, match="other settings"):
-        replace(asked, quality="corpus").execute()
-
-
-def test_whatever_changes_the_outcome_is_another_command(asked, tmp_path):
+def test_the_same_command_does_nothing_and_whatever_changes_the_outcome_is_another(
+    asked, selected, tmp_path
+):
     """Also lists of one name and size; those of UT1 are all called `domains`."""
     first, second = ((str(tmp_path / name / "domains"),) for name in ("requests", "adult"))
     for (place,), line in ((first, "site1.en.example"), (second, "site2.en.example")):
@@ -246,6 +240,11 @@ def test_whatever_changes_the_outcome_is_another_command(asked, tmp_path):
     ]
     for one, other in itertools.combinations(map(identity, changes), 2):
         assert one != other
+    manifest = (selected / MANIFEST).stat().st_mtime_ns
+    asked.execute()
+    assert (selected / MANIFEST).stat().st_mtime_ns == manifest
+    with pytest.raises(ValueError, match="other settings"):
+        replace(asked, quality="corpus").execute()
     assert identity(robots("abc")) == identity(robots("*"))
 
 

@@ -161,7 +161,7 @@ def test_output_that_nobody_reads_on_ends_without_a_message():
     """As with `| head`: the pipe is closed before anything is written."""
     read, write = os.pipe()
     os.close(read)
-    command = [sys.executable, "-m", "pipeline.cli", "recipes", "mt5-base"]
+    command = [sys.executable, "-m", "pipeline.cli", "--version"]
     done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True)
     os.close(write)
     assert (done.returncode, done.stderr) == (141, "")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.errors import DataError
+from data.errors import CONTROLS, DataError
 from data.rules import rule_sets
 from pipeline import cli
 from pipeline.beam.options import pipeline_options
@@ -124,19 +124,21 @@ def test_hiding_takes_time_in_proportion_to_a_message(unit):
     redact(unit * 300_000)  # a test run's limit ends it otherwise
 
 
-def test_a_traceback_shows_no_credential(monkeypatch, capsys):
+def test_a_traceback_shows_no_credential_and_no_control(monkeypatch, capsys):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", PLANTED)
 
     def fails(_):
-        raise RuntimeError(f"the store refuses {PLANTED}")
+        raise RuntimeError(f"the store refuses {PLANTED}\x1b[2J\x9b31m")
 
     monkeypatch.setattr(cli, "run", fails)
     with pytest.raises(SystemExit) as stopped:
         cli.main([])
     assert stopped.value.code == 1
     printed = capsys.readouterr().err
-    assert "RuntimeError: the store refuses ***" in printed
+    assert printed.startswith("Traceback")
+    assert r"RuntimeError: the store refuses ***\x1b[2J\x9b31m" in printed
     assert PLANTED not in printed
+    assert not CONTROLS.search(printed.replace("\n", ""))
 
 
 def test_a_job_refuses_credentials_also_without_the_command_line():

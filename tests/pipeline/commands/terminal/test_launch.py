@@ -33,6 +33,7 @@ from pipeline.corpus.rules import find_rules
 
 ROOT = Path(__file__).parents[4]
 LAUNCH = (ROOT / "docs/launch.md").read_text(encoding="utf-8")
+IMAGE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 
 
 def documented(runner: str, also: str = "") -> list[str]:
@@ -149,17 +150,12 @@ def test_workers_that_may_share_a_disk_are_accepted():
         check_workers_reach(pipeline_options(given), ["/shared/crawl/*.wet.gz", "/shared/corpus"])
 
 
-def test_the_worker_image_has_the_pinned_beam():
-    image = (ROOT / "Dockerfile").read_text(encoding="utf-8")
-    pinned = (ROOT / "constraints.txt").read_text(encoding="utf-8")
-    (beam_version,) = re.findall(r"ARG BASE=.*beam_python3\.11_sdk:(\S+)", image)
-    assert f"apache-beam=={beam_version}\n" in pinned
-
-
-def test_the_worker_image_runs_as_the_user_of_beams_own():
+def test_the_worker_image_has_the_pinned_beam_and_runs_as_the_user_of_beams_own():
     """Beam's boot program writes to /opt/apache before it starts Python."""
-    image = (ROOT / "Dockerfile").read_text(encoding="utf-8")
-    assert not re.findall(r"(?mi)^(?:USER|ENTRYPOINT)\b.*", image)
+    pinned = (ROOT / "constraints.txt").read_text(encoding="utf-8")
+    (beam_version,) = re.findall(r"ARG BASE=.*beam_python3\.11_sdk:(\S+)", IMAGE)
+    assert f"apache-beam=={beam_version}\n" in pinned
+    assert not re.findall(r"(?mi)^(?:USER|ENTRYPOINT)\b.*", IMAGE)
 
 
 def packed(root: Path, out: Path) -> set[str]:
@@ -169,8 +165,7 @@ def packed(root: Path, out: Path) -> set[str]:
 
 def test_the_wheel_holds_every_module_and_table_also_that_of_the_worker_image(tmp_path):
     """Runs the steps of the image without Docker."""
-    image = (ROOT / "Dockerfile").read_text(encoding="utf-8")
-    copies = (line.split() for line in image.splitlines() if line.startswith("COPY"))
+    copies = (line.split() for line in IMAGE.splitlines() if line.startswith("COPY"))
     here = tmp_path / "mswitch"
     here.mkdir()
     for name in (name for copy in copies for name in copy[1:-1]):

@@ -12,7 +12,6 @@ import os
 import re
 import resource
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -24,7 +23,6 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from contents import contents
-from lock_holder import held_elsewhere
 from tensorflow_forks import python
 from training_runs import one_trainer_per_recipe
 
@@ -47,7 +45,6 @@ SMALL = {
 ONE_DEVICE = os.environ["XLA_FLAGS"].replace("device_count=8", "device_count=1")
 
 CLEAN = ("clean", "--rules=demo")
-DENSE = [setting for setting in SETTINGS if not setting.startswith("model.switch")]
 
 
 def mswitch(*command: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
@@ -133,34 +130,6 @@ def test_the_demo_ends_with_what_was_shown_and_what_its_size_cannot_show(way):
     assert place.endswith(str(way / "report/index.html"))
 
 
-def test_a_second_command_on_one_directory_is_refused_by_every_stage(way, here, tmp_path):
-    every = itertools.chain(*commands(way))
-    stages = {stage.command[0]: [*stage.command] for stage in every}
-    stages["pretrain"] += ["--set", *SETTINGS]
-    stages["vocabulary"] = [*stages["vocabulary"][:2], "--size=1400", f"--out={way}/vocabulary"]
-    run, tokens, out = f"--run={way}/mt5", f"--tokens={way}/tokens", f"--out={tmp_path}/out"
-    stages["evaluate"] = ["evaluate", run, tokens]
-    teacher = ["--recipe=mt5-demo", f"--teacher={way}/switch"]
-    stages["distill"] = ["distill", *teacher, tokens, out, "--set", *DENSE]
-    stages["export-hf"] = ["export-hf", run, out]
-    stages["report"] = [*stages["report"][:-1], out]  # the finished one is not written again
-    assert here("export-hf", run, f"--out={tmp_path}/hf").returncode == 0
-    stages["import-hf"] = ["import-hf", f"{tmp_path}/hf", out]
-    stages["demo"] = ["demo", out]
-    for name, command in stages.items():
-        options = dict(
-            word.split("=", 1) for word in command if word.startswith("--") and "=" in word
-        )
-        directory = Path(options["--run" if name == "evaluate" else "--out"])
-        before = names_below(directory)
-        with held_elsewhere(directory) as holder:
-            done = here(*command)
-            assert names_below(directory) - before <= {"lock"}
-        assert done.returncode == 2, (name, done.stderr)
-        said = f"is in use by pretrain, process {holder.pid} on {socket.gethostname()}; wait until"
-        assert said in done.stderr.splitlines()[-1], done.stderr
-
-
 @contextlib.contextmanager
 def files_of_at_most(size: int):
     """A disk that is full, in a way that needs no rights: no file may grow beyond a size."""
@@ -203,14 +172,6 @@ def test_a_full_disk_is_one_sentence_and_the_same_command_resumes(way, here, tmp
     for made in ("vocabulary", "tokenize"):
         whole = way / ("tokens" if made == "tokenize" else made)
         assert contents(tmp_path / made) == contents(whole)
-
-
-def names_below(directory: Path) -> set[str]:
-    return {
-        str(path.relative_to(directory))
-        for path in directory.rglob("*")
-        if "lock" not in path.parts
-    }
 
 
 def test_every_number_can_be_recomputed(way):
