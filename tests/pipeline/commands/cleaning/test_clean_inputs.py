@@ -20,16 +20,11 @@ from data.demo import member_of
 from data.errors import DataError
 from data.files import stores
 from data.reading.page import Page
-from data.rules import rule_sets
 from pipeline.artifacts import Claim, claim, look
-from pipeline.beam.options import pipeline_options
 from pipeline.commands.clean import Clean
 from pipeline.commands.inspect import Inspect
-from pipeline.corpus import job as new_job
-from pipeline.corpus import submission
 from pipeline.corpus.read import READERS, input_files
 from pipeline.corpus.sample import advised_command
-from pipeline.corpus.submission import total_of
 from pipeline.errors import ArtifactError
 from pipeline.stage import Identity
 
@@ -374,24 +369,6 @@ def test_a_stale_handle_of_a_network_disk_is_retried(tmp_path, monkeypatch):
     opened.clear()
     failures -= 1
     assert run(tmp_path / "out", [tmp_path / "x.jsonl"])["input"]["records"] == 1
-
-
-def test_a_file_that_cannot_be_opened_ends_the_run_which_then_goes_on(tmp_path):
-    """Its content is unknown, so a corpus without it would be incomplete."""
-    published(tmp_path)
-    archive, out = tmp_path / "x.warc.wet.gz", tmp_path / "out"
-    archive.write_bytes(member_of(Page("https://t.example/", TEXT, "2026")))
-    files, hidden = input_files([str(tmp_path / "*.gz")]), archive.rename(tmp_path / "hidden")
-    job = new_job.begin_job(str(out), rule_sets.none(), files)
-    with pytest.raises(
-        DataError, match=r"x\.warc\.wet\.gz is a file of the input and cannot be read"
-    ):
-        submission.run_job(job, pipeline_options(()))
-    assert job.workspace.done("read") == []
-    hidden.rename(archive)
-    submission.run_job(job, pipeline_options(()))
-    assert total_of(job).number("read") == 5
-    assert total_of(job).broken == {}
 
 
 def test_of_many_broken_records_of_one_reason_each_keeps_its_place(tmp_path):

@@ -73,18 +73,13 @@ def test_every_documented_option_exists_in_beam(runner):
     assert options.get_all_options()["runner"] == runner
 
 
-def test_the_documented_dataflow_command_sets_its_options():
+def test_the_documented_dataflow_command_has_disks_for_what_a_machine_spills():
+    """Runs of line keys, their file and pages lie there together, until they are uploaded."""
     options = pipeline_options(documented("DataflowRunner"))
     cloud, worker = options.view_as(GoogleCloudOptions), options.view_as(WorkerOptions)
     assert (cloud.project, cloud.region) == ("PROJECT", "REGION")
     assert cloud.staging_location == "gs://BUCKET/staging"
     assert worker.sdk_container_image.endswith("/worker:0.1.0")
-    assert worker.max_num_workers == 400
-
-
-def test_the_documented_disk_holds_what_the_processes_of_a_machine_spill():
-    """Runs of line keys, their file and pages lie there together, until they are uploaded."""
-    worker = pipeline_options(documented("DataflowRunner")).view_as(WorkerOptions)
     processes = int(worker.machine_type.rpartition("-")[2])
     lines_per_byte, key_in_file, pages_per_byte, system = 0.057, 21, 1.3, 25e9
     per_byte = lines_per_byte * (LINE_KEY.itemsize + key_in_file) + pages_per_byte

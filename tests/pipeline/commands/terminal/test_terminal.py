@@ -169,21 +169,10 @@ def check(found: dict[int, list[str]]) -> None:
         assert everything - set(NUMBER.findall(" ".join(lines))) == set()
 
 
-def test_every_artifact_is_inspected_whole(tokens, finished):
-    for directory in (tokens, finished / "out"):
-        check(captures(run("inspect", str(directory))))
-
-
-def test_tables_in_a_pipe_have_80_columns_and_say_what_they_count(tokens, tmp_path, capsys):
+def test_every_artifact_is_inspected_whole(tokens, finished, tmp_path):
     corpus = write_corpus(tmp_path, {"sw": texts_of("sw", 12), "ja": texts_of("ja", 4)})
-    for directory, heads in (
-        (tokens, "tokens per byte, tokens per page, unknown %, bytes %, held out pages"),
-        (corpus, "pages kept held out characters % with probability ≥ 0.95"),
-    ):
-        assert cli.run(["inspect", str(directory)]) == 0
-        printed = capsys.readouterr().out
-        assert {*re.findall(r"\w+|≥", heads)} <= {*re.findall(r"\w+|≥", printed)}
-        assert max(cell_len(row) for row in printed.splitlines() if not row.endswith(".")) <= 80
+    for directory in (tokens, corpus, finished / "out"):
+        check(captures(run("inspect", str(directory))))
 
 
 def test_the_steps_of_a_run_and_its_gaps_are_shown_whole(finished, tmp_path):

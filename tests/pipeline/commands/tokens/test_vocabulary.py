@@ -2,6 +2,7 @@ import io
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import fsspec
 import numpy as np
@@ -194,12 +195,12 @@ def test_a_sample_fetches_the_lines_that_it_has(tmp_path, fetched):
     assert Counter(name for name, _ in fetched)["first"] == 1
 
 
-def test_lines_too_long_for_sentencepiece_are_cut(tmp_path):
+def test_lines_too_long_for_sentencepiece_are_cut_and_pages_may_be_empty(tmp_path):
     text = "".join(map(chr, range(0x4E00, 0x4E00 + 9000)))
-    corpus = write_pages(tmp_path, "zh", [text])
-    lines = sampled([corpus], {"zh": 9000})
+    lines = sampled([write_pages(tmp_path, "zh", [text])], {"zh": 9000})
     assert "".join(lines) == text
     assert max(len(line.encode()) for line in lines) <= 16_384
+    assert sampled([write_pages(tmp_path, "yo", ["", "\n"])], {"yo": 10}) == []
 
 
 @pytest.mark.parametrize(("error", "lines"), [(Stopped(2), 0), (DataError("gone"), 500)])
@@ -219,22 +220,12 @@ def test_a_training_that_is_stopped_leaves_the_directory_to_other_settings(
     corpus = write_corpus(tmp_path / "corpus", {"sw": texts_of("sw", 40)})
     asked = Vocabulary(corpus=(str(corpus),), size=410, out=tmp_path / "out")
 
-    def stopped(*_):
-        raise Stopped(2)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(vocabulary, "train", stopped)
-        with pytest.raises(Stopped):
-            asked.execute()
-    monkeypatch.setattr(
-        vocabulary, "train", lambda *_: tokenizer.processor.serialized_model_proto()
-    )
+    model = tokenizer.processor.serialized_model_proto()
+    trained = mock.Mock(side_effect=[Stopped(2), model])
+    monkeypatch.setattr(vocabulary, "train", trained)
+    with pytest.raises(Stopped):
+        asked.execute()
     replace(asked, size=400).execute()
     head = head_in(tmp_path / "out")
     assert head is not None
     assert head.settings["size"] == 400
-
-
-def test_pages_without_characters_end_the_sample(tmp_path):
-    corpus = write_pages(tmp_path, "yo", ["", "\n"])
-    assert sampled([corpus], {"yo": 10}) == []
