@@ -14,7 +14,6 @@ import pandas as pd
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
-from damaged_archives import HTTP, member
 
 from data.demo import member_of
 from data.errors import DataError
@@ -210,7 +209,13 @@ def test_what_was_written_is_an_input(passed, tmp_path):
 
 def test_html_archives_parquet_and_lines_go_in_together(tmp_path):
     html = b"<title>T</title><p>" + b"A paragraph of an archive. " * 9
-    (tmp_path / "x.warc.gz").write_bytes(member("w", HTTP + b"\r\n" + html, "response"))
+    http = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n" + html
+    head = (
+        "WARC/1.0\r\nWARC-Type: response\r\nWARC-Target-URI: https://w.example/\r\n"
+        f"WARC-Date: 2026\r\nContent-Type: application/http\r\nContent-Length: {len(http)}\r\n"
+        "WARC-Identified-Content-Language: en\r\n\r\n"
+    )
+    (tmp_path / "x.warc.gz").write_bytes(gzip.compress(head.encode() + http + b"\r\n\r\n"))
     (tmp_path / "x.warc.wet.gz").write_bytes(member_of(Page("https://t.example/", TEXT, "2026")))
     pd.DataFrame({"text": [TEXT], "url": ["https://p.example/"]}).to_parquet(tmp_path / "x.parquet")
     files = [*published(tmp_path), *tmp_path.glob("x.*")]
