@@ -52,7 +52,7 @@ class Panic(BaseException):
 Panic.__name__ = "PanicException"
 
 
-@pytest.mark.parametrize("error", [ValueError("x" * 999), RecursionError(), Panic("at lib.rs")])
+@pytest.mark.parametrize("error", [ValueError("x" * 999), Panic("at lib.rs")])
 def test_a_page_on_which_a_parser_fails_is_a_broken_record_with_its_place(
     tmp_path, monkeypatch, error
 ):
@@ -103,6 +103,11 @@ def test_a_page_on_which_a_judgement_fails_is_rejected_with_its_address_text_and
     assert counts == [{"judgement_failed_key_error": 1}]
     assert pq.read_table(tmp_path / "out/pages")["url"].to_pylist() == ["http://good.example/"]
     assert manifest["broken_records"] == {}
+    error = DataError("no model")  # which concerns every page
+    monkeypatch.setattr(judgements, "_identifier", lambda model: Identifier(error))
+    asked = Clean(input=(str(tmp_path / "x.warc.gz"),), rules="mc4", out=tmp_path / "again")
+    with pytest.raises(DataError, match="no model"):
+        asked.execute()
 
 
 @pytest.mark.parametrize(
@@ -119,12 +124,6 @@ def test_the_name_of_an_exception_is_a_short_reason(name, reason):
 
     rejected = judgements.judge_page(Page("http://a.example/", "text"), [failing])
     assert rejected == Rejected(Page("http://a.example/", "text"), f"judgement_failed_{reason}")
-
-
-def test_what_concerns_every_page_ends_the_job(tmp_path, monkeypatch):
-    monkeypatch.setattr(judgements, "_identifier", lambda model: Identifier(DataError("no model")))
-    with pytest.raises(DataError, match="no model"):
-        cleaned(tmp_path, archive_of_two(), "mc4")
 
 
 def test_bodies_that_were_not_read_before(tmp_path):

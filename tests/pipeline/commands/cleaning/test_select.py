@@ -1,9 +1,11 @@
 """`mswitch select`: late rules keep or reject each page, and all of it is counted."""
 
+import itertools
 import json
 import shutil
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,7 +16,6 @@ from data.curation.signals import signals
 from data.curation.thresholds import Thresholds
 from data.errors import DataError
 from data.languages import NO_LANGUAGE
-from model.config import ConfigurationError
 from pipeline import cli
 from pipeline.artifacts import MANIFEST
 from pipeline.beam.workspace import Wave, Waves, Workspace
@@ -26,9 +27,7 @@ from pipeline.curation import robots as robots_txt
 from pipeline.curation.late_rules import LateRules, reasons
 from pipeline.curation.robots import AskRobots, ListHosts
 from pipeline.curation.select import without_refused_text
-from pipeline.errors import ArtifactError
 
-PAGES = 10
 MASK = ("a@firm.co.ke", "email@example.com")
 ROBOTS = "User-agent: *\nDisallow: /page/4\n"
 NO_RULES = LateRules(
@@ -43,96 +42,76 @@ NO_RULES = LateRules(
 )
 
 
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    """A corpus of two languages; one page in Swahili is English, two have an address."""
-    texts = {code: texts_of(code, PAGES) for code in ("en", "sw")}
-    texts["sw"][2] = texts["en"][2].replace("number", "page")
-    texts["en"][1] += "\nWrite to someone@firm.co.ke or call nobody."
-    texts["en"][6] += "\nWrite to a@firm.co.ke."  # of a blocked site, and shorter than its mask
-    return write_corpus(tmp_path_factory.mktemp("select") / "corpus", texts)
+def robots_of(*hosts: str, text: str = ROBOTS) -> str:
+    """Returns lines of a file with robots.txt."""
+    return "".join(json.dumps({"host": host, "robots": text}) + "\n" for host in hosts)
 
 
 @pytest.fixture(scope="module")
-def scores(corpus):
-    """Its scores."""
-    out = corpus.with_name("scores")
-    Score(corpus=str(corpus), out=str(out)).execute()
-    return out
-
-
-@pytest.fixture(scope="module")
-def asked(corpus, scores):
+def asked(corpus, scores, tmp_path_factory) -> Select:
     """Arguments with a list, robots.txt, languages and a mask."""
-    blocked, robots = corpus.with_name("blocked.txt"), corpus.with_name("robots.jsonl")
-    blocked.write_text("site2.en.example\nhttps://site0.sw.example/page/0\n", encoding="utf-8")
-    lines = [{"host": f"site1.{code}.example", "robots": ROBOTS} for code in ("en", "sw")]
-    robots.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    here = tmp_path_factory.mktemp("selected")
+    (here / "blocked.txt").write_text("site2.en.example\nhttps://site0.sw.example/page/0\n")
+    (here / "robots.jsonl").write_text(robots_of("site1.en.example", "site1.sw.example"))
     return Select(
         corpus=str(corpus),
         scores=str(scores),
-        out=str(corpus.with_name("selected")),
+        out=str(here / "out"),
         quality="none",
-        blocked=(str(blocked),),
-        robots=(str(robots),),
+        blocked=(str(here / "blocked.txt"),),
+        robots=(str(here / "robots.jsonl"),),
         mask=("email",),
     )
 
 
 @pytest.fixture(scope="module")
-def selected(asked, corpus):
+def selected(asked) -> Path:
     """The selected corpus."""
     asked.execute()
-    return corpus.with_name("selected")
+    return Path(asked.out)
 
 
-def expected_reason(row):
+def expected_reason(row: dict) -> str | None:
     host, page = row["url"].split("/")[2], row["url"].rsplit("/", 1)[1]
     if host == "site2.en.example":
         return "blocked_domain"
     if row["url"] == "https://site0.sw.example/page/0":
         return "blocked_url"
-    if host.startswith("site1.") and page == "4":
+    if page == "4" and host in ("site1.en.example", "site1.sw.example"):
         return "robots_txt"
     return "other_language" if (row["language"], page) == ("sw", "2") else None
 
 
-def test_each_page_is_kept_or_has_its_reason(corpus, selected):
-    before = rows_in(corpus)
+def masked_texts(corpus: Path) -> dict[str, str]:
+    return {row["url"]: row["text"].replace(*MASK) for row in rows_in(corpus)}
+
+
+def reasons_in(corpus: Path) -> dict[str, str]:
+    return {row["url"]: row["reason"] for row in rows_in(corpus, "rejected")}
+
+
+def test_each_page_is_kept_but_for_its_mask_or_has_its_reason(corpus, selected):
+    why = {row["url"]: expected_reason(row) for row in rows_in(corpus)}
     kept, gone = rows_in(selected), rows_in(selected, "rejected")
-    assert [row["url"] for row in kept] == [
-        row["url"] for row in before if expected_reason(row) is None
-    ]
-    assert {row["url"]: row["reason"] for row in gone} == {
-        row["url"]: reason for row in before if (reason := expected_reason(row))
-    }
-    texts = {row["url"]: row["text"].replace(*MASK) for row in before}
+    assert [row["url"] for row in kept] == [url for url, reason in why.items() if reason is None]
+    assert reasons_in(selected) == {url: reason for url, reason in why.items() if reason}
+    texts = masked_texts(corpus)
+    assert all(row["text"] == texts[row["url"]] for row in kept if row["url"][-7:] != "/page/1")
     assert all(
         row["text"] == ("" if row["reason"] == "robots_txt" else texts[row["url"]]) for row in gone
     )
-
-
-def test_only_masked_text_differs(corpus, selected):
-    texts = {row["url"]: row["text"] for row in rows_in(corpus)}
-    changed = [row for row in rows_in(selected) if row["text"] != texts[row["url"]]]
-    assert [row["url"] for row in changed] == ["https://site0.en.example/page/1"]
-    assert "someone@firm" not in changed[0]["text"]
-    languages = read_corpus(selected).languages
-    assert {code: entry.masked for code, entry in languages.items()} == {
-        "en": {"email": 1},
-        "sw": {},
-    }
-
-
-def test_of_masked_text_lines_may_be_equal(corpus, selected):
-    assert has_unique_lines(read_corpus(corpus))
-    assert not has_unique_lines(read_corpus(selected))
+    (changed,) = [row for row in kept if row not in rows_in(corpus)]
+    assert changed["url"] == "https://site0.en.example/page/1"
+    assert "someone@firm" not in changed["text"]
+    for path in corpus.glob("pages/*/*.parquet"):
+        there = pq.read_schema(selected / path.relative_to(corpus))
+        assert there.equals(pq.read_schema(path))
 
 
 def test_the_manifest_counts_the_rows(corpus, selected):
-    texts = {row["url"]: row["text"].replace(*MASK) for row in rows_in(corpus)}
+    texts, manifest = masked_texts(corpus), read_corpus(selected)
     kept, gone = rows_in(selected), rows_in(selected, "rejected")
-    for code, entry in read_corpus(selected).languages.items():
+    for code, entry in manifest.languages.items():
         here = [row for row in kept if row["language"] == code]
         away = [row for row in gone if row["language"] == code]
         assert entry.kept == len(here)
@@ -148,222 +127,164 @@ def test_the_manifest_counts_the_rows(corpus, selected):
         assert entry.rejected_characters == sizes
         assert entry.rejected_bytes == weights
         assert entry.lines_gone == lines
+        assert entry.masked == ({"email": 1} if code == "en" else {})
     assert cli.run(["inspect", str(selected)]) == 0
+    trained = Counter(row["language"] for row in kept if row["split"] == "train")
+    assert training_pages([str(selected)]) == trained
+    assert has_unique_lines(read_corpus(corpus))
+    assert not has_unique_lines(manifest)  # lines may be equal that differed in an address
 
 
-def test_of_a_selected_corpus_sites_can_be_withdrawn(selected, tmp_path):
-    corpus, sites = tmp_path / "corpus", tmp_path / "sites.txt"
-    shutil.copytree(selected, corpus)
-    sites.write_text("site1.en.example\nsite2.en.example\n", encoding="utf-8")
-    assert read_corpus(corpus).languages["en"].rejected == {"blocked_domain": 3, "robots_txt": 1}
-    Withdraw(corpus=str(corpus), sites=(str(sites),), reason="a request of its owner").execute()
-    entry = read_corpus(corpus).languages["en"]
-    assert entry.rejected == entry.rejected_characters == entry.rejected_bytes == {}
-    assert read_corpus(corpus).languages["sw"] == read_corpus(selected).languages["sw"]
-
-
-def test_later_stages_read_it_as_a_corpus(selected):
-    counts = Counter(row["language"] for row in rows_in(selected) if row["split"] == "train")
-    assert training_pages([str(selected)]) == counts
-
-
-def test_lines_of_robots_that_cannot_be_read_are_counted(asked, tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr(robots_txt, "PAGES_PER_PARTITION", 5)
-    monkeypatch.setattr(robots_txt, "PARTITIONS_HERE", 1)  # each wave reads the files
-    odd, more = tmp_path / "odd.jsonl", tmp_path / "more.jsonl"
-    host = json.dumps({"host": "site0.en.example", "robots": ROBOTS})
-    odd.write_text(f'{host}\n{{"host": "site1.en.example"}}\nno JSON\n')
-    more.write_text(f"{host}\nno JSON\n")
-    robots = (str(odd), str(more))
-    replace(asked, robots=robots, out=str(tmp_path / "out")).execute()
-    printed = " ".join(capfd.readouterr().err.split())
-    assert "3 lines or records" in printed
-    assert "(2 not_json, 1 no_robots_txt)" in printed
-
-
-def intent_of(asked, *robots):
-    (job,) = replace(asked, robots=tuple(map(str, robots))).jobs()
-    return job.intent()
-
-
-def test_a_glob_names_its_files_with_robots_txt(asked, tmp_path):
-    for name in ("b", "a"):
-        (tmp_path / f"{name}.jsonl").write_text(json.dumps({"host": name, "robots": ROBOTS}))
-    named = tuple(str(tmp_path / f"{name}.jsonl") for name in ("a", "b"))
-    assert intent_of(asked, tmp_path / "*.jsonl") == intent_of(asked, *named)
-    with pytest.raises(DataError, match=r"\*\.jsonl with robots\.txt does not exist"):
-        intent_of(asked, tmp_path / "no/*.jsonl")
-
-
-def test_a_file_with_no_robots_txt_that_can_be_read_is_refused(asked, tmp_path):
-    odd = tmp_path / "odd.jsonl"
-    odd.write_text("no JSON\n")
-    with pytest.raises(DataError, match=r"odd\.jsonl should hold robots\.txt files"):
-        replace(asked, robots=(str(odd),), out=str(tmp_path / "out")).execute()
-
-
-def test_partitions_and_waves_do_not_change_the_outcome(asked, selected, tmp_path, monkeypatch):
-    monkeypatch.setattr(robots_txt, "PAGES_PER_PARTITION", 5)
-    monkeypatch.setattr(robots_txt, "PARTITIONS_HERE", 2)
-    replace(asked, out=str(tmp_path / "waves")).execute()
-    assert rows_in(tmp_path / "waves") == rows_in(selected)
-    assert rows_in(tmp_path / "waves", "rejected") == rows_in(selected, "rejected")
-
-
-def test_a_second_selection_keeps_licence_and_history(selected, tmp_path, capfd):
+def test_a_withdrawal_and_a_second_selection_keep_licence_and_history(selected, tmp_path):
     corpus, scores, out = (tmp_path / name for name in ("corpus", "scores", "out"))
     shutil.copytree(selected, corpus)
+    before = read_corpus(corpus).languages
+    assert before["en"].rejected == {"blocked_domain": 3, "robots_txt": 1}
     manifest = json.loads((corpus / MANIFEST).read_text())
-    told = {"license": "odc-by", "withdrawals": [{"key": "0", "hosts": {}, "languages": {}}]}
-    (corpus / MANIFEST).write_text(json.dumps(manifest | told))
-    Score(corpus=str(corpus), out=str(scores)).execute()
-    Select(corpus=str(corpus), scores=str(scores), out=str(out), quality="none").execute()
+    (corpus / MANIFEST).write_text(json.dumps(manifest | {"license": "odc-by"}))
+    (tmp_path / "sites.txt").write_text("site2.en.example\nsite1.en.example/page/4\n")
+    Withdraw(corpus=str(corpus), sites=(str(tmp_path / "sites.txt"),), reason="asked").execute()
+    after = read_corpus(corpus).languages
+    assert after["en"].rejected == after["en"].rejected_characters == after["en"].rejected_bytes
+    assert after["en"].rejected == {}
+    assert after["sw"] == before["sw"]
+    (tmp_path / "xnli.jsonl").write_text(json.dumps({"text": " ".join(map(str, range(20)))}))
+    (tmp_path / "blocked.txt").write_text("site2.sw.example\n")
+    benchmarks = (str(tmp_path / "xnli.jsonl"),)
+    Score(corpus=str(corpus), out=str(scores), benchmarks=benchmarks).execute()
+    Select(
+        corpus=str(corpus),
+        scores=str(scores),
+        out=str(out),
+        quality="none",
+        blocked=(str(tmp_path / "blocked.txt"),),
+    ).execute()
     found = json.loads((out / MANIFEST).read_text())
     assert found["license"] == "odc-by"
-    assert found["withdrawals"] == told["withdrawals"]
+    assert len(found["withdrawals"]) == 1
     assert [one["stage"] for one in found["history"]] == ["clean", "select"]
     assert found["history"][1]["languages"]["en"]["masked"] == {"email": 1}
-    assert len(found["rules"]["late"]) == 2
-    assert found["rules"]["name"] == "mc4"
+    assert (found["rules"]["name"], len(found["rules"]["late"])) == ("mc4", 2)
+    assert found["languages"]["sw"]["rejected"] == {"blocked_domain": 3}
+    assert found["languages"]["sw"]["lines_gone"] == 0  # as masked lines are not unique
     card = (out / "README.md").read_text()
     assert "license: odc-by" in card
-    assert "benchmarks" not in card  # the scores are of none, which is said
-    assert "No benchmark was scored" in " ".join(capfd.readouterr().err.split())
-    rows = [{"text": " ".join(map(str, range(20)))}]
-    (tmp_path / "xnli.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    named = {"out": str(tmp_path / "named"), "quality": "none"}
-    Score(
-        corpus=str(corpus), out=f"{scores}-2", benchmarks=(str(tmp_path / "xnli.jsonl"),)
-    ).execute()
-    Select(corpus=str(corpus), scores=f"{scores}-2", **named).execute()
-    assert "- benchmarks: xnli.jsonl" in (tmp_path / "named/README.md").read_text()
-    assert "No benchmark was scored" not in capfd.readouterr().err
+    assert "- benchmarks: xnli.jsonl" in card
 
 
-@pytest.mark.parametrize("share", [-0.1, 7.0, float("nan")])
-def test_a_share_is_between_0_and_1(asked, share, tmp_path):
-    with pytest.raises(ConfigurationError, match="0 or more and at most 1"):
-        replace(asked, least_language_share=share, out=str(tmp_path / "out")).execute()
-
-
-@pytest.mark.parametrize(
-    "more", [{"languages": False, "least_language_share": 0.9}, {"robots": (), "robot": "MyBot"}]
-)
-def test_options_that_would_do_nothing_are_refused(asked, more, tmp_path):
-    with pytest.raises(ArtifactError, match="leave it o"):
-        replace(asked, **more, out=str(tmp_path / "out")).execute()
-
-
-@pytest.mark.parametrize("robot", ["Mozilla/5.0 (compatible; CCBot/2.0)", "my bot", "*"])
-def test_a_robot_is_named_by_its_product_token(asked, robot, tmp_path):
-    with pytest.raises(ArtifactError, match="such as CCBot"):
-        replace(asked, robot=robot, out=str(tmp_path / "out")).execute()
-
-
-def test_where_cleaning_compares_no_lines_none_are_counted(corpus, scores, tmp_path):
-    other = tmp_path / "corpus"
-    shutil.copytree(corpus, other)
-    manifest = json.loads((other / MANIFEST).read_text())
-    manifest["rules"]["name"] = "none"
-    (other / MANIFEST).write_text(json.dumps(manifest))
-    Score(corpus=str(other), out=str(tmp_path / "scores")).execute()
-    asked = Select(
-        corpus=str(other),
-        scores=str(tmp_path / "scores"),
-        out=str(tmp_path / "out"),
-        quality="none",
-    )
-    asked.execute()
-    entry = read_corpus(tmp_path / "out").languages["sw"]
-    assert entry.rejected
-    assert entry.lines_gone == 0
-
-
-def test_a_file_that_holds_no_robots_txt_is_refused_before_anything_is_written(asked, tmp_path):
-    odd = tmp_path / "rules.txt"
-    odd.write_text(ROBOTS)
-    with pytest.raises(DataError, match=r"robots|Robots"):
-        replace(asked, robots=(str(odd),), out=str(tmp_path / "out")).execute()
-    assert not (tmp_path / "out").exists()
-
-
-def test_the_same_command_again_does_nothing(asked, selected):
-    manifest = (selected / MANIFEST).read_bytes()
-    asked.execute()
-    assert (selected / MANIFEST).read_bytes() == manifest
-    with pytest.raises(ArtifactError, match="other settings"):
-        replace(asked, quality="corpus").execute()
-
-
-def test_lists_of_another_content_and_the_same_size_are_other_inputs(asked, tmp_path):
-    robots, out = tmp_path / "site1.en.example/robots.txt", str(tmp_path / "out")
-    robots.parent.mkdir()
-    robots.write_text(ROBOTS)
-    here = replace(asked, robots=(str(robots),), out=out)
-    here.execute()
-    robots.write_text(ROBOTS.replace("4", "5"))
-    with pytest.raises(ArtifactError, match=r"from other inputs \(robots: another"):
-        here.execute()
-
-
-def test_what_each_entry_of_a_list_names_is_shown(asked, tmp_path, capfd):
+def test_neither_waves_nor_lines_that_cannot_be_read_change_the_pages(
+    asked, selected, tmp_path, monkeypatch, capfd
+):
+    monkeypatch.setattr(robots_txt, "PAGES_PER_PARTITION", 5)
+    monkeypatch.setattr(robots_txt, "PARTITIONS_HERE", 2)  # each wave reads the files
+    host = robots_of("site0.en.example")
+    (tmp_path / "odd.jsonl").write_text(f'{host}{{"host": "site1.en.example"}}\nno JSON\n')
+    (tmp_path / "more.jsonl").write_text(f"{host}no JSON\n")
     opted_out = tmp_path / "opted_out.txt"
     opted_out.write_text("site2.en.example/page/6\nnobody.example\n")
-    here = replace(asked, opted_out=(str(opted_out),), out=str(tmp_path / "out"))
+    robots = (*asked.robots, f"{tmp_path}/*.jsonl")
+    here = replace(asked, robots=robots, opted_out=(str(opted_out),), out=str(tmp_path / "out"))
     (intent,) = [job.intent() for job in here.jobs()]
-    here.execute()
-    printed = capfd.readouterr().err
     blocked = " ".join(asked.blocked)
     assert list(intent.finds) == [
         f"entries of {blocked} that name pages: site2.en.example (3), site0.sw.example/page/0 (1)",
         f"entries of {opted_out} that name pages: site2.en.example/page/6 (1)",
         f"entries of {opted_out} that name no page: 1, such as nobody.example",
     ]
-    assert all(f"select: {sentence}\n" in printed for sentence in intent.finds)
-
-
-def test_two_lists_of_one_name_that_change_places_are_another_command(asked, tmp_path):
-    """Lists of UT1 are all called `domains`. Of opted-out pages the text does not stay."""
-    places = [tmp_path / folder / "domains" for folder in ("requests", "adult")]
-    for place, line in zip(places, ("site1.en.example", "site2.en.example"), strict=True):
-        place.parent.mkdir()
-        place.write_text(line)
-    first, second = ((str(place),) for place in places)
-    here = replace(asked, blocked=first, opted_out=second, out=str(tmp_path / "out"))
     here.execute()
-    with pytest.raises(ArtifactError, match="from other inputs"):
-        replace(here, blocked=second, opted_out=first).execute()
+    assert rows_in(tmp_path / "out") == rows_in(selected)
+    refused = {"https://site2.en.example/page/6": "opted_out"}
+    assert reasons_in(tmp_path / "out") == reasons_in(selected) | refused
+    printed = " ".join(capfd.readouterr().err.split())
+    assert "3 lines or records" in printed
+    assert "(2 not_json, 1 no_robots_txt)" in printed
+    assert "No benchmark was scored" in printed
+    assert all(f"select: {sentence} " in printed for sentence in intent.finds)
 
 
-def test_scores_of_another_corpus_are_refused(asked, tmp_path):
-    other = write_corpus(tmp_path / "other", {"en": texts_of("en", 3)})
-    with pytest.raises(ArtifactError, match="those of another corpus"):
-        replace(asked, corpus=str(other), out=str(tmp_path / "out")).execute()
+def test_the_same_command_does_nothing_and_whatever_changes_the_outcome_is_another(
+    asked, selected, tmp_path
+):
+    """Also lists of one name and size; those of UT1 are all called `domains`."""
+    first, second = ((str(tmp_path / name / "domains"),) for name in ("requests", "adult"))
+    for (place,), line in ((first, "site1.en.example"), (second, "site2.en.example")):
+        Path(place).parent.mkdir()
+        Path(place).write_text(line)
+    for name, text in (("a", ROBOTS), ("b", ROBOTS), ("c", ROBOTS.replace("4", "5"))):
+        (tmp_path / f"{name}.jsonl").write_text(robots_of("site1.en.example", text=text))
+
+    def robots(names: str) -> dict[str, tuple[str, ...]]:
+        return {"robots": tuple(f"{tmp_path}/{name}.jsonl" for name in names)}
+
+    def identity(fields: dict) -> object:
+        (job,) = replace(asked, **fields).jobs()
+        return job.intent().claimed_for
+
+    changes = [
+        {},
+        {"quality": "corpus"},
+        {"languages": False},
+        {"least_language_share": 0.6},
+        {"benchmarks": False},
+        {"blocked": first},
+        {"blocked": second},
+        {"opted_out": first},
+        {"blocked": first, "opted_out": second},
+        {"blocked": second, "opted_out": first},
+        {"robot": "OtherBot"},
+        {"robots": ()},
+        robots("a"),
+        robots("c"),
+        {"mask": ()},
+        {"mask": ("email", "ip")},
+    ]
+    for one, other in itertools.combinations(map(identity, changes), 2):
+        assert one != other
+    manifest = (selected / MANIFEST).stat().st_mtime_ns
+    asked.execute()
+    assert (selected / MANIFEST).stat().st_mtime_ns == manifest
+    with pytest.raises(ValueError, match="other settings"):
+        replace(asked, quality="corpus").execute()
+    assert identity(robots("abc")) == identity(robots("*"))
 
 
-def test_a_corpus_that_lacks_a_file_is_refused_by_name(asked, tmp_path):
-    corpus, scores = (tmp_path / name for name in ("corpus", "scores"))
-    shutil.copytree(asked.corpus, corpus)
-    shutil.copytree(asked.scores, scores)
-    for directory in (corpus, scores):
-        next(directory.glob("pages/sw/train-*.parquet")).unlink()
-    here = replace(asked, corpus=str(corpus), scores=str(scores), out=str(tmp_path / "out"))
-    with pytest.raises(ArtifactError, match=f"{corpus} should have .* pages/sw/.* is missing"):
-        here.execute()
-
-
-def one_score(**columns):
-    """Returns scores of one page."""
-    row = {"combined_language": "sw", "language_share": 1.0, "benchmarks": []} | columns
-    return pa.Table.from_pylist([row])
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"least_language_share": float("nan")}, "0 or more and at most 1"),
+        ({"languages": False, "least_language_share": 0.9}, "leave it o"),
+        ({"robots": (), "robot": "MyBot"}, "leave it o"),
+        ({"robot": "my bot"}, "such as CCBot"),
+        ({"robot": "*"}, "such as CCBot"),
+        ({"robots": ("no/*.jsonl",)}, r"\*\.jsonl with robots\.txt does not exist"),
+        ({"robots": ("rules.txt",)}, "[Rr]obots"),
+        ({"corpus": "other"}, "those of another corpus"),
+    ],
+)
+def test_what_cannot_be_selected_is_refused_before_anything_is_written(
+    asked, fields, said, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rules.txt").write_text(ROBOTS)
+    write_corpus(tmp_path / "other", {"en": texts_of("en", 3)})
+    with pytest.raises(ValueError, match=said):
+        replace(asked, **fields, out=str(tmp_path / "out")).execute()
+    assert not (tmp_path / "out").exists()
 
 
 LINES = [" ".join(f"neno{number}" for number in range(at, at + 7)) for at in range(0, 49, 7)]
 (SHORT,) = signals([".\n".join(LINES) + "."], "sw").to_pylist()  # of a page of 49 words
 
 
+def reason_of(url: str, rules: LateRules, disallowed: bool = False, **scores) -> str | None:
+    """Returns the reason of one page in Swahili."""
+    row = {"combined_language": "sw", "language_share": 1.0, "benchmarks": []} | scores
+    (why,) = reasons([url], pa.Table.from_pylist([row]), "sw", rules, [disallowed])
+    return why
+
+
 @pytest.mark.parametrize(
-    ("score_of_page", "rules", "reason"),
+    ("scores_of_page", "rules", "reason"),
     [
         ({}, {"languages": True}, None),
         ({"combined_language": "en"}, {"languages": True}, "other_language"),
@@ -380,63 +301,43 @@ LINES = [" ".join(f"neno{number}" for number in range(at, at + 7)) for at in ran
         (SHORT, {}, None),
     ],
 )
-def test_each_rule_has_its_reason(score_of_page, rules, reason):
-    found = reasons(
-        ["https://a.example/"],
-        one_score(**score_of_page),
-        "sw",
-        replace(NO_RULES, **rules),
-        [False],
-    )
-    assert found == [reason]
+def test_each_rule_has_its_reason(scores_of_page, rules, reason):
+    assert reason_of("https://a.example/", replace(NO_RULES, **rules), **scores_of_page) == reason
 
 
-def test_the_first_rule_counts(tmp_path):
-    blocked = tmp_path / "blocked.txt"
-    blocked.write_text("a.example\n")
-    rules = replace(NO_RULES, blocked=(str(blocked),), benchmarks=True)
-    scores = one_score(benchmarks=["xnli"])
-    assert reasons(["https://a.example/"], scores, "sw", rules, [True]) == ["robots_txt"]
-    assert reasons(["https://a.example/"], scores, "sw", rules, [False]) == ["blocked_domain"]
-    assert reasons(["https://b.example/"], scores, "sw", rules, [True]) == ["robots_txt"]
-    assert reasons(["https://b.example/"], scores, "sw", rules, [False]) == ["benchmark_text"]
+def test_the_first_rule_counts_and_what_an_owner_refuses_is_not_kept(tmp_path):
+    (tmp_path / "list.txt").write_text("a.example\n")
+    listed, a, b = (str(tmp_path / "list.txt"),), "https://a.example/", "https://b.example/"
+    rules = replace(NO_RULES, blocked=listed, benchmarks=True)
+    for url, disallowed, why in (
+        (a, True, "robots_txt"),
+        (a, False, "blocked_domain"),
+        (b, True, "robots_txt"),
+        (b, False, "benchmark_text"),
+    ):
+        assert reason_of(url, rules, disallowed, benchmarks=["xnli"]) == why
+    owner = reason_of(a, replace(rules, opted_out=listed), disallowed=True)
+    pages = pa.table({"text": ["a", "b", "c"], "reason": [owner, "robots_txt", "blocked_domain"]})
+    assert owner == "opted_out"
+    assert without_refused_text(pages)["text"].to_pylist() == ["", "", "c"]
 
 
-def test_what_an_owner_refuses_is_not_kept_because_another_list_has_it_too(tmp_path):
-    both = tmp_path / "both.txt"
-    both.write_text("a.example\n")
-    rules = replace(NO_RULES, blocked=(str(both),), opted_out=(str(both),))
-    urls = ["https://a.example/", "https://b.example/"]
-    scores = pa.concat_tables([one_score(), one_score()])
-    why = reasons(urls, scores, "sw", rules, [False, True])
-    assert why == ["opted_out", "robots_txt"]
-    texts = without_refused_text(pa.table({"text": ["a", "b"], "reason": why}))["text"]
-    assert texts.to_pylist() == ["", ""]
-
-
-def test_only_robots_txt_of_hosts_with_pages_travel(asked, selected, tmp_path):
-    """A crawl has those of millions of others."""
-    others = tmp_path / "others.jsonl"
-    lines = [{"host": f"other{number}.example", "robots": ROBOTS * 50} for number in range(200)]
-    others.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    robots = (*asked.robots, str(others))
-    out = str(tmp_path / "out")
-    files = corpus_files(asked.corpus)
-    workspace = Workspace(str(tmp_path), "key")
+def test_only_robots_txt_of_hosts_with_pages_travel(corpus, tmp_path):
+    """A crawl has those of millions of others; a file without any is refused."""
+    contents = {
+        "known": robots_of("site1.en.example"),
+        "others": robots_of(*(f"other{number}.example" for number in range(200))),
+        "odd": "no JSON\n",
+    }
+    paths = [tmp_path / f"{name}.jsonl" for name in contents]
+    for path, content in zip(paths, contents.values(), strict=True):
+        path.write_text(content)
+    files, workspace = corpus_files(str(corpus)), Workspace(str(tmp_path), "key")
     workspace.write_shards(files)
     for number in range(len(files)):
-        ListHosts(workspace, asked.corpus)(number)
-    exchange = AskRobots(workspace, Waves(1, 1), asked.corpus, robots, "CCBot")
-    sent = [
-        sum(len(part) for _, part in exchange.send(len(files) + at, Wave(0, 1))) for at in range(2)
-    ]
-    assert sent[0] > 0
-    assert sent[1] == 0
-    replace(asked, robots=robots, out=out).execute()
-    assert rows_in(tmp_path / "out") == rows_in(selected)
-
-
-def test_files_of_selected_pages_are_parquet_with_the_same_columns(corpus, selected):
-    for path in corpus.glob("pages/*/*.parquet"):
-        there = pq.read_schema(selected / path.relative_to(corpus))
-        assert there.equals(pq.read_schema(path))
+        ListHosts(workspace, str(corpus))(number)
+    exchange = AskRobots(workspace, Waves(1, 1), str(corpus), tuple(map(str, paths)), "CCBot")
+    sent = [[*exchange.send(len(files) + at, Wave(0, 1))] for at in range(2)]
+    assert list(map(len, sent)) == [1, 0]
+    with pytest.raises(DataError, match=r"odd\.jsonl should hold robots\.txt files"):
+        list(exchange.send(len(files) + 2, Wave(0, 1)))

@@ -1,8 +1,9 @@
 """`mswitch withdraw`: listed sites leave a corpus, and nothing else changes."""
 
-import contextlib
 import json
+import shutil
 from collections import Counter
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,8 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 from small_corpora import record_files, rows_in, texts_of, write_corpus
 
+from data.files.json_files import write_json
 from data.reading.page import BROKEN, BrokenRecord
 from data.reading.records import address_of
+from data.urls import host_of
 from pipeline import cli
 from pipeline.artifacts import CLAIM, MANIFEST
 from pipeline.beam.workspace import Workspace
@@ -26,131 +29,150 @@ from pipeline.curation import withdraw as withdrawal
 from pipeline.curation.withdraw import RemoveSites
 from pipeline.errors import ArtifactError
 
-SITES = "site1.sw.example\nhttps://site0.en.example/page/1\nnobody.example\n"
-
-
-@pytest.fixture
-def corpus(tmp_path):
-    """A corpus of two languages, three files each, ten pages each."""
-    return write_corpus(tmp_path / "corpus", {code: texts_of(code, 10) for code in ("en", "sw")})
-
-
-@pytest.fixture
-def sites(tmp_path):
-    """A list of one site and one page."""
-    path = tmp_path / "sites.txt"
-    path.write_text(SITES, encoding="utf-8")
-    return str(path)
+CORPUS, LIST = Path("corpus"), Path("sites.txt")  # in the working directory
+PAGE, DIGEST = "https://site0.en.example/page/1", address_of("Habari.")
+SITES = f"site1.sw.example\n{PAGE}\nsite3.en.example\n{DIGEST}\nnobody.example\n"
+DETAILS = [
+    "https://site1.sw.example/x",
+    f"{PAGE}: 'utf-8' codec can't decode byte 0xe9",
+    "https://other.example/",
+    "",
+    "line 3: no text",
+]
 
 
 def is_listed(url: str) -> bool:
-    return url.startswith("https://site1.sw.example/") or url == "https://site0.en.example/page/1"
+    sites = ("https://site1.sw.example/", "https://site3.en.example/")
+    return url.startswith(sites) or url in (PAGE, DIGEST)
 
 
-def withdraw(corpus, sites, reason="a request of its owner"):
-    Withdraw(corpus=str(corpus), sites=(sites,), reason=reason).execute()
+def withdraw(reason: str = "a request of its owner") -> None:
+    Withdraw(corpus=str(CORPUS), sites=(str(LIST),), reason=reason).execute()
 
 
-def files(corpus):
-    return {path: path.read_bytes() for path in corpus.rglob("*.parquet")}
+def manifest_in(home: Path = Path()) -> dict:
+    return json.loads((home / CORPUS / MANIFEST).read_text())
 
 
-def test_listed_pages_are_gone_and_other_files_are_the_same(corpus, sites):
-    before, content = rows_in(corpus), files(corpus)
-    stay = [row for row in before if not is_listed(row["url"])]
-    withdraw(corpus, sites)
-    assert rows_in(corpus) == stay
-    assert len(before) - len(stay) == 4
-    changed = {path for path, was in content.items() if path.read_bytes() != was}
-    assert 0 < len(changed) < len(content)
-    assert not (corpus / WITHDRAWAL).exists()
+def files(home: Path = Path()) -> dict[str, bytes]:
+    """Returns the files of pages, by name."""
+    corpus = home / CORPUS
+    paths = corpus.glob("*/*/*.parquet")
+    return {str(path.relative_to(corpus)): path.read_bytes() for path in paths}
 
 
-def test_text_that_a_killed_cleaning_left_is_gone_too(corpus, sites):
-    for folder in ("work/0123/read", "growth", "delta"):
-        (corpus / folder).mkdir(parents=True)
-        (corpus / folder / "00000.arrow").write_bytes(b"text")
-    (job,) = Withdraw(corpus=str(corpus), sites=(sites,), reason="a request").jobs()
-    assert job.intent().writes.endswith("removes growth/, delta/, work/ if a page is listed")
-    withdraw(corpus, sites)
-    assert not list(corpus.rglob("00000.arrow"))
-
-
-@pytest.mark.parametrize("not_asked", [{}, {"de": 3}])
-def test_a_list_of_nothing_costs_no_later_addition(corpus, tmp_path, not_asked):
-    (corpus / "growth").mkdir()
-    manifest = json.loads((corpus / MANIFEST).read_text())
-    manifest["not_asked"] = {"files": {}, "pages": not_asked}  # their text lies in growth/ alone
-    (corpus / MANIFEST).write_text(json.dumps(manifest))
-    (tmp_path / "sites.txt").write_text("exmaple.org\n")
-    asked = Withdraw(corpus=str(corpus), sites=(str(tmp_path / "sites.txt"),), reason="a request")
-    (job,) = asked.jobs()
-    assert job.intent().writes.endswith("if a page is listed") == (not not_asked)
-    withdraw(corpus, str(tmp_path / "sites.txt"))
-    assert (corpus / "growth").exists() == (not not_asked)
-
-
-def test_a_page_without_an_address_is_withdrawn_by_its_digest(corpus, tmp_path):
-    path = next((corpus / "pages/sw").glob("train-*.parquet"))
-    table, digest = pq.read_table(path), address_of("Habari.")
-    urls = [digest, *table["url"].to_pylist()[1:]]
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    """A corpus of two languages, one page without an address, broken records and a list."""
+    home = tmp_path_factory.mktemp("made")
+    corpus = home / CORPUS
+    write_corpus(corpus, {code: texts_of(code, 10) for code in ("en", "sw")})
+    path = corpus / "pages/sw/train-00000-of-00002.parquet"
+    table = pq.read_table(path)
+    urls = [DIGEST, *table["url"].to_pylist()[1:]]
     pq.write_table(table.set_column(table.schema.get_field_index("url"), "url", [urls]), path)
-    record_files(corpus)
-    (tmp_path / "sites.txt").write_text(digest)
-    withdraw(corpus, str(tmp_path / "sites.txt"))
-    assert [row["url"] for row in rows_in(corpus) if row["url"] in urls] == urls[1:]
-
-
-def test_listed_addresses_of_broken_records_are_blanked_and_the_rest_stays(corpus, sites):
-    listed = "https://site0.en.example/page/1"
-    gone = ["https://site1.sw.example/x", f"{listed}: 'utf-8' codec can't decode byte 0xe9"]
-    details = [*gone, "https://other.example/", "", "line 3: no text"]
-    records = [BrokenRecord("a/b.warc", n, "no_text", one) for n, one in enumerate(details)]
+    broken = [BrokenRecord("a/b.warc", n, "no_text", one) for n, one in enumerate(DETAILS)]
     path = corpus / broken_records.BROKEN_NAME
     path.parent.mkdir()
-    pq.write_table(pa.Table.from_batches([broken_records.broken_batch(records)]), path)
+    pq.write_table(pa.Table.from_batches([broken_records.broken_batch(broken)]), path)
     record_files(corpus)
-    withdraw(corpus, sites)
-    left = pq.read_table(path)
-    assert left["detail"].to_pylist() == ["", "", *details[2:]]
-    assert left["offset"].to_pylist() == [0, 1, 2, 3, 4]
-    assert left.schema == BROKEN
+    counted = {"no_text": {"count": len(DETAILS), "samples": []}}
+    write_json(corpus / MANIFEST, manifest_in(home) | {"broken_records": counted})
+    (home / LIST).write_text(SITES)
+    return home
 
 
-def test_rejected_pages_of_a_listed_site_are_gone_too(corpus, tmp_path):
-    path = tmp_path / "sites.txt"
-    path.write_text("site3.en.example\n", encoding="utf-8")
-    assert len(rows_in(corpus, "rejected")) == 4
-    withdraw(corpus, str(path))
-    assert [row["language"] for row in rows_in(corpus, "rejected")] == ["sw", "sw"]
-    assert read_corpus(corpus).languages["en"].rejected == {}
+@contextmanager
+def inside(source: Path, here: Path):
+    """Changes to a copy of a folder within the block."""
+    shutil.copytree(source, here, dirs_exist_ok=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(here)
+        yield
 
 
-def test_the_manifest_counts_what_is_there_and_what_went(corpus, sites):
-    lost = [row for row in rows_in(corpus) if is_listed(row["url"])]
-    withdraw(corpus, sites)
-    rows = rows_in(corpus)
-    for code, entry in read_corpus(corpus).languages.items():
+@pytest.fixture
+def copied(made, tmp_path):
+    """A copy of it in the working directory."""
+    with inside(made, tmp_path):
+        yield
+
+
+@pytest.fixture(scope="module")
+def withdrawn(made, tmp_path_factory) -> Path:
+    """A copy after the withdrawal, in which a killed cleaning and an addition had left text."""
+    home = tmp_path_factory.mktemp("withdrawn")
+    with inside(made, home):
+        for folder in ("work/0123/read", "growth", "delta"):
+            (CORPUS / folder).mkdir(parents=True)
+            (CORPUS / folder / "00000.arrow").write_bytes(b"text")
+        (job,) = Withdraw(corpus=str(CORPUS), sites=(str(LIST),), reason="a request").jobs()
+        assert job.intent().writes.endswith("removes growth/, delta/, work/ if a page is listed")
+        withdraw()
+    return home
+
+
+def test_listed_pages_are_gone_with_all_their_text_and_other_files_are_the_same(made, withdrawn):
+    for folder, gone in (("pages", 6), ("rejected", 2)):
+        before, after = (rows_in(home / CORPUS, folder) for home in (made, withdrawn))
+        assert after == [row for row in before if not is_listed(row["url"])]
+        assert len(before) - len(after) == gone
+    was, now = files(made), files(withdrawn)
+    changed = {name for name in was if was[name] != now[name]}
+    assert {name.rpartition("-of-")[0] for name in changed} == {
+        *("pages/en/train-00000", "pages/sw/train-00000", "pages/sw/train-00001"),
+        *("pages/en/validation-00000", "rejected/en/rejected-00000"),
+    }
+    assert not (withdrawn / CORPUS / WITHDRAWAL).exists()
+    assert not list(withdrawn.rglob("00000.arrow"))
+    broken = pq.read_table(withdrawn / CORPUS / broken_records.BROKEN_NAME)
+    assert broken["detail"].to_pylist() == ["", "", *DETAILS[2:]]
+    assert broken["offset"].to_pylist() == [0, 1, 2, 3, 4]
+    assert broken.schema == BROKEN
+
+
+def test_the_manifest_counts_what_is_there_and_what_went(made, withdrawn):
+    lost, refused = (
+        [row for row in rows_in(made / CORPUS, folder) if is_listed(row["url"])]
+        for folder in ("pages", "rejected")
+    )
+    rows = rows_in(withdrawn / CORPUS)
+    for code, entry in read_corpus(withdrawn / CORPUS).languages.items():
         here = [row for row in rows if row["language"] == code]
         assert entry.kept == len(here) == sum(entry.confidence.values())
         assert entry.held_out == sum(row["split"] == "validation" for row in here)
         assert entry.characters == sum(len(row["text"]) for row in here)
-    (told,) = json.loads((corpus / MANIFEST).read_text())["withdrawals"]
+        assert entry.rejected == ({} if code == "en" else {"too_short": 2})
+    (told,) = manifest_in(withdrawn)["withdrawals"]
     assert told["reason"] == "a request of its owner"
-    assert told["hosts"] == {"site0.en.example": 1, "site1.sw.example": 3}
-    assert {code: one["kept"] for code, one in told["languages"].items()} == Counter(
-        row["language"] for row in lost
-    )
+    assert told["hosts"] == Counter(host_of(row["url"]) for row in lost + refused)
+    counted = told["languages"]
+    for name, some in (("kept", lost), ("rejected", refused)):
+        numbers = Counter(row["language"] for row in some)
+        assert {code: one[name] for code, one in counted.items() if one[name]} == numbers
     lines = sum(row["text"].count("\n") + 1 for row in lost)
-    assert sum(one["lines_gone"] for one in told["languages"].values()) == lines
+    assert sum(one["lines_gone"] for one in counted.values()) == lines
     copies = sum(row["cluster_size"] - 1 for row in lost)
-    assert sum(one["copies_gone"] for one in told["languages"].values()) == copies
-    assert cli.run(["inspect", str(corpus)]) == 0
+    assert sum(one["copies_gone"] for one in counted.values()) == copies
+    assert cli.run(["inspect", str(withdrawn / CORPUS)]) == 0
 
 
-@pytest.fixture
-def unfinished(corpus, sites, monkeypatch):
-    """The corpus after a withdrawal that was killed when it had changed some of its files."""
+@pytest.mark.parametrize("not_asked", [{}, {"de": 3}])
+def test_a_list_of_nothing_changes_no_page_and_costs_no_later_addition(copied, not_asked, capfd):
+    (CORPUS / "growth").mkdir()
+    manifest, before = manifest_in(), files()
+    manifest["not_asked"] = {"files": {}, "pages": not_asked}  # their text lies in growth/ alone
+    (CORPUS / MANIFEST).write_text(json.dumps(manifest))
+    LIST.write_text("exmaple.org\nhttps://site0.en.example/127.0.0.1\n")
+    (job,) = Withdraw(corpus=str(CORPUS), sites=(str(LIST),), reason="a request").jobs()
+    assert job.intent().writes.endswith("if a page is listed") == (not not_asked)
+    withdraw()
+    assert (CORPUS / "growth").exists() == (not not_asked)
+    assert files() == before
+    assert "No page matched." in capfd.readouterr().err
+
+
+def in_its_fourth_file(patch: pytest.MonkeyPatch) -> None:
     work, done = RemoveSites.__call__, []
 
     def killed(step, number):
@@ -159,174 +181,104 @@ def unfinished(corpus, sites, monkeypatch):
         done.append(number)
         return work(step, number)
 
-    with monkeypatch.context() as patched:
-        patched.setattr(RemoveSites, "__call__", killed)
-        with pytest.raises(RuntimeError, match="KeyboardInterrupt"):
-            withdraw(corpus, sites)
-    return corpus
+    patch.setattr(RemoveSites, "__call__", killed)
 
 
-def test_a_killed_withdrawal_goes_on_and_counts_each_page_once(unfinished, sites, tmp_path):
-    whole = write_corpus(tmp_path / "whole", {code: texts_of(code, 10) for code in ("en", "sw")})
-    withdraw(whole, sites)
-    with pytest.raises(ArtifactError, match=r"unfinished withdrawal .*'a request of its owner'"):
-        withdraw(unfinished, sites, "another reason")
-    withdraw(unfinished, sites)
-    assert rows_in(unfinished) == rows_in(whole)
-    found, expected = (json.loads((one / MANIFEST).read_text()) for one in (unfinished, whole))
-    assert found["languages"] == expected["languages"]
-    for one in (found, expected):
-        for name in ("key", "sites", "manifest"):
-            del one["withdrawals"][0][name]
-    assert found["withdrawals"] == expected["withdrawals"]
+def after_it_changed_its_first_file(patch: pytest.MonkeyPatch) -> None:
+    publish = Workspace.publish
 
-
-@pytest.mark.parametrize("edited", ["site2.en.example\nsite0.sw.example\n", "com\n", None])
-def test_a_list_that_was_changed_after_a_kill_blocks_nothing(unfinished, sites, edited, capfd):
-    """And the withdrawal ends with the list as it was."""
-    before = [row for row in rows_in(unfinished) if not is_listed(row["url"])]
-    if edited is None:
-        Path(sites).unlink()
-    else:
-        Path(sites).write_text(edited, encoding="utf-8")
-    withdraw(unfinished, sites)
-    assert rows_in(unfinished) == before
-    assert "run the command again if they have changed since" in capfd.readouterr().err
-    (told,) = json.loads((unfinished / MANIFEST).read_text())["withdrawals"]
-    assert told["hosts"] == {"site0.en.example": 1, "site1.sw.example": 3}
-    assert cli.run(["inspect", str(unfinished)]) == 0
-
-
-def test_commands_that_read_a_corpus_see_an_unfinished_withdrawal(unfinished, sites, tmp_path):
-    out, sentence = str(tmp_path / "out"), "holds an unfinished withdrawal .* run that mswitch"
-    place = str(unfinished)
-    for read in (
-        lambda: corpus_digests([place]),  # of vocabulary and tokenize
-        lambda: [job.intent() for job in Score(corpus=place, out=out).jobs()],
-        lambda: [job.intent() for job in Select(corpus=place, scores=out, out=out).jobs()],
-        lambda: [*Clean(onto=place, input=("x.wet",), out=out).jobs()],
-    ):
-        with pytest.raises(ArtifactError, match=sentence):
-            read()
-    withdraw(unfinished, sites)
-    assert corpus_digests([place])
-
-
-def test_a_withdrawal_that_is_killed_when_it_is_in_the_manifest_is_finished(
-    corpus, sites, monkeypatch, capfd
-):
-    with monkeypatch.context() as patched:
-        patched.setattr(withdrawal, "changes_of_languages", None)
-        with pytest.raises(TypeError):
-            withdraw(corpus, sites)
-    assert (corpus / WITHDRAWAL / CLAIM).exists()
-    manifest = (corpus / MANIFEST).read_bytes()
-    assert read_corpus(corpus)
-    withdraw(corpus, sites)
-    assert "No page matched." in capfd.readouterr().err
-    assert (corpus / MANIFEST).read_bytes() == manifest
-    assert not (corpus / WITHDRAWAL).exists()
-
-
-@pytest.mark.parametrize("name", ["pages/sw/train-*", "rejected/en/*"])
-def test_a_corpus_that_lacks_a_file_is_refused_unchanged(corpus, sites, name):
-    (corpus / "growth").mkdir()
-    lost = next(corpus.glob(name))
-    content = lost.read_bytes()
-    lost.unlink()
-    before = files(corpus)
-    for _ in range(2):
-        with pytest.raises(ArtifactError, match=f"{corpus} should have .*/(sw|en)/.* is missing"):
-            withdraw(corpus, sites)
-    assert files(corpus) == before
-    assert (corpus / "growth").exists()
-    lost.write_bytes(content)
-    withdraw(corpus, sites)
-    assert not any(is_listed(row["url"]) for row in rows_in(corpus))
-
-
-def test_what_each_entry_names_is_shown_before_and_after(corpus, tmp_path, capfd):
-    path = tmp_path / "sites.txt"
-    odd = "https://site2.sw.example/127.0.0.1\nnobody.example\nsite2.sw.example/page\n"
-    path.write_text(odd + "site0.en.example\n")
-    arguments = ["--corpus", str(corpus), "--sites", str(path), "--reason", "a request"]
-    before = rows_in(corpus)
-    for options in (["--dry-run"], []):
-        assert rows_in(corpus) == before
-        assert cli.run(["withdraw", *arguments, *options]) == 0
-        printed = "".join(capfd.readouterr())
-        assert "that name pages: site0.en.example (3), site2.sw.example/page (3)" in printed
-        without = "name no page: 2, such as site2.sw.example/127.0.0.1, nobody.example"
-        assert without in printed
-
-
-def test_a_site_never_there_is_no_page(corpus, tmp_path, capfd):
-    path, before = tmp_path / "sites.txt", files(corpus)
-    path.write_text("https://site0.en.example/127.0.0.1\n")
-    withdraw(corpus, str(path))
-    assert files(corpus) == before
-    assert "No page matched." in capfd.readouterr().err
-
-
-def test_a_withdrawal_that_is_killed_after_it_changed_its_first_file_is_finished(
-    corpus, sites, monkeypatch, tmp_path
-):
-    whole = write_corpus(tmp_path / "whole", {code: texts_of(code, 10) for code in ("en", "sw")})
-    withdraw(whole, sites)
-    before, publish = files(corpus), Workspace.publish
-
-    @contextlib.contextmanager
+    @contextmanager
     def killed(workspace, path):
         with publish(workspace, path) as unfinished:
             yield unfinished
         if path.endswith(".parquet"):
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(Workspace, "publish", killed)
-    with pytest.raises(RuntimeError, match="KeyboardInterrupt"):
-        withdraw(corpus, sites)
-    monkeypatch.undo()
-    assert len(set(files(corpus).items()) - set(before.items())) == 1
-    withdraw(corpus, sites)
-    assert rows_in(corpus) == rows_in(whole)
-    found, expected = (json.loads((one / MANIFEST).read_text()) for one in (corpus, whole))
-    assert found["languages"] == expected["languages"]
-    assert found["withdrawals"][0]["hosts"] == expected["withdrawals"][0]["hosts"]
+    patch.setattr(Workspace, "publish", killed)
 
 
-def test_lines_that_are_no_site_are_named(corpus, tmp_path, capfd):
-    path = tmp_path / "sites.txt"
-    path.write_text("site1.sw.example\nsomeone@site2.sw.example\n||ads.example^\n")
-    withdraw(corpus, str(path))
-    printed = " ".join(capfd.readouterr().err.split())
-    assert "2 lines of" in printed
-    assert "someone@site2.sw.example" in printed
-    assert {row["url"].split("/")[2] for row in rows_in(corpus)} >= {"site2.sw.example"}
+def when_it_is_in_the_manifest(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(withdrawal, "changes_of_languages", None)
 
 
-def test_again_there_is_nothing_to_remove(corpus, sites, capfd):
-    withdraw(corpus, sites)
-    manifest = (corpus / MANIFEST).read_bytes()
-    capfd.readouterr()
-    withdraw(corpus, sites)
-    assert (corpus / MANIFEST).read_bytes() == manifest
-    assert "No page matched." in capfd.readouterr().err
+def kill(moment) -> None:
+    """Withdraws until it is killed at a moment."""
+    with pytest.MonkeyPatch.context() as patch:
+        moment(patch)
+        with pytest.raises((RuntimeError, TypeError)):
+            withdraw()
 
 
-def test_a_language_that_loses_its_last_held_out_pages_is_named(corpus, tmp_path, capfd):
+@pytest.mark.parametrize(
+    ("moment", "edited"),
+    [
+        (in_its_fourth_file, "site2.en.example\nsite0.sw.example\n"),
+        (in_its_fourth_file, "com\n"),
+        (after_it_changed_its_first_file, None),
+        (when_it_is_in_the_manifest, SITES),
+    ],
+)
+def test_a_killed_withdrawal_ends_as_it_began_and_counts_each_page_once(
+    copied, withdrawn, moment, edited, capfd
+):
+    """Whatever has become of its list."""
+    before = files()
+    kill(moment)
+    assert (CORPUS / WITHDRAWAL / CLAIM).exists()
+    assert files() != before
+    LIST.unlink()
+    if edited is not None:
+        LIST.write_text(edited)
+    withdraw()
+    said = "No page matched." if edited == SITES else "run the command again if they have changed"
+    assert said in capfd.readouterr().err
+    assert files() == files(withdrawn)
+    found, expected = manifest_in(), manifest_in(withdrawn)
+    for manifest in (found, expected):
+        del manifest["withdrawals"][0]["manifest"]
+        del manifest["withdrawals"][0]["key"]
+    assert found == expected
+    assert not (CORPUS / WITHDRAWAL).exists()
+
+
+def test_commands_that_read_a_corpus_refuse_an_unfinished_withdrawal(copied):
+    kill(in_its_fourth_file)
+    place = str(CORPUS)
+    with pytest.raises(ArtifactError, match=r"unfinished withdrawal .*'a request of its owner'"):
+        withdraw("another reason")
+    for read in (
+        lambda: corpus_digests([place]),  # of vocabulary and tokenize
+        lambda: [*Score(corpus=place, out="out").jobs()],
+        lambda: [*Select(corpus=place, scores="out", out="out").jobs()],
+        lambda: [*Clean(onto=place, input=("x.wet",), out="out").jobs()],
+    ):
+        with pytest.raises(ArtifactError, match="holds an unfinished withdrawal"):
+            read()
+
+
+def test_what_each_entry_names_is_shown_before_and_after(copied, capfd):
     """And the share of rejected pages in the card stays what cleaning made it."""
-    share = rejected_share(json.loads((corpus / MANIFEST).read_text()), ["sw"])
-    held_out = [row for row in rows_in(corpus) if row["split"] == "validation"]
-    path = tmp_path / "sites.txt"
-    path.write_text("".join(f"{row['url']}\n" for row in held_out if row["language"] == "sw"))
-    withdraw(corpus, str(path))
-    printed = " ".join(capfd.readouterr().err.split())
+    LIST.write_text(
+        "https://site2.sw.example/127.0.0.1\nnobody.example\nsite2.sw.example/page\n"
+        "site0.en.example\nsomeone@site0.sw.example\n||ads.example^\nsite3.sw.example/page/9\n"
+    )
+    before, share = rows_in(CORPUS), rejected_share(manifest_in(), ["sw"])
+    command = ["withdraw", f"--corpus={CORPUS}", f"--sites={LIST}", "--reason=a request"]
+    for options in (["--dry-run"], []):
+        assert rows_in(CORPUS) == before
+        assert cli.run([*command, *options]) == 0
+        printed = " ".join("".join(capfd.readouterr()).split())
+        assert "that name pages: site0.en.example (3), site2.sw.example/page (3)" in printed
+        without = "name no page: 2, such as site2.sw.example/127.0.0.1, nobody.example"
+        assert without in printed
+    assert "2 lines of" in printed
+    assert "someone@site0.sw.example" in printed
     assert "No page is held out any more in sw: a run on tokens" in printed
-    body = json.loads((corpus / MANIFEST).read_text())
-    assert body["languages"]["sw"]["held_out"] == 0 < body["languages"]["en"]["held_out"]
-    assert rejected_share(body, ["sw"]) == share
+    after = manifest_in()
+    assert after["languages"]["sw"]["held_out"] == 0 < after["languages"]["en"]["held_out"]
+    assert rejected_share(after, ["sw"]) == share
 
 
-def test_a_reason_is_needed(corpus, sites):
+def test_a_reason_is_needed(copied):
     with pytest.raises(ArtifactError, match="empty --reason"):
-        withdraw(corpus, sites, " ")
+        withdraw(" ")

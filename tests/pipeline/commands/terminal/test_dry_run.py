@@ -48,33 +48,34 @@ def material(tmp_path_factory, tokens, pretrained, finished) -> Path:
     return root
 
 
+COMMANDS = {
+    "clean": "--input M/texts/*.gz --rules none --out OUT",
+    "vocabulary": "--corpus M/corpus --size 380 --out OUT",
+    "tokenize": "--corpus M/corpus --vocabulary M/vocabulary --out OUT",
+    "pretrain": f"--recipe switch-demo --tokens M/tokens --out OUT --set {' '.join(SETTINGS)}",
+    "distill": (
+        "--teacher M/run --recipe mt5-demo --tokens M/tokens --out OUT "
+        f"--set steps=6 {' '.join([*SIZES, *MESH])}"
+    ),
+    "evaluate": "--run M/run --tokens M/tokens --step 9",
+    "time": "--baseline M/run --candidate M/run --tokens M/tokens --out OUT",
+    "report": (
+        "--baseline M/report/dense0 --candidate M/report/switch0 --tokens M/report/tokens "
+        "--corpus M/report/corpus --out OUT"
+    ),
+    "fill": "Watu<extra_id_0>huru --run M/run --tokens 7",
+    "import-hf": "M/theirs --inputs 64 --out OUT",
+    "export-hf": "--run M/run --out OUT",
+    "demo": "--out OUT",
+}
+
+
 @pytest.fixture
 def words(material) -> Callable[[str, Path], list[str]]:
     """A function from a stage and an output directory to a command that may start."""
-    student = [one for one in (*SIZES, *MESH)]
-    commands = {
-        "clean": "--input M/texts/*.gz --rules none --out OUT",
-        "vocabulary": "--corpus M/corpus --size 380 --out OUT",
-        "tokenize": "--corpus M/corpus --vocabulary M/vocabulary --out OUT",
-        "pretrain": f"--recipe switch-demo --tokens M/tokens --out OUT --set {' '.join(SETTINGS)}",
-        "distill": (
-            "--teacher M/run --recipe mt5-demo --tokens M/tokens --out OUT "
-            f"--set steps=6 {' '.join(student)}"
-        ),
-        "evaluate": "--run M/run --tokens M/tokens --step 9",
-        "time": "--baseline M/run --candidate M/run --tokens M/tokens --out OUT",
-        "report": (
-            "--baseline M/report/dense0 --candidate M/report/switch0 --tokens M/report/tokens "
-            "--corpus M/report/corpus --out OUT"
-        ),
-        "fill": "Watu<extra_id_0>huru --run M/run --tokens 7",
-        "import-hf": "M/theirs --inputs 64 --out OUT",
-        "export-hf": "--run M/run --out OUT",
-        "demo": "--out OUT",
-    }
 
     def command(stage: str, out: Path) -> list[str]:
-        given = commands[stage].replace("M/", f"{material}/").split()
+        given = COMMANDS[stage].replace("M/", f"{material}/").split()
         return [stage, *(str(out) if word == OUT else word for word in given)]
 
     return command
@@ -129,34 +130,35 @@ def test_a_dry_run_counts_and_writes_nothing(stage, words, material, tmp_path, c
     assert "next:" not in error
 
 
-@pytest.mark.parametrize("stage", [one for one in EXPECTED if one not in ("fill", "demo")])
-def test_a_dry_run_refuses_a_directory_as_the_command_does(stage, words, tmp_path, capsys):
-    """One with foreign files, and one that another command works on."""
-    command = words(stage, tmp_path)
-    place = Path(command[command.index("--run") + 1]) if stage == "evaluate" else tmp_path
-    if stage != "evaluate":
+def assert_refused_alike(command: list[str], capsys) -> str:
+    """Asserts that a command and its dry run refuse in one sentence; returns it."""
+    real, dry = (said([*command, *more], capsys) for more in ([], ["--dry-run"]))
+    assert real[0] == dry[0] == 2, real
+    sentence = real[2].splitlines()[-1]
+    assert dry[2].splitlines()[-1] == sentence
+    return sentence
+
+
+@pytest.mark.parametrize("stage", EXPECTED)
+def test_a_dry_run_refuses_what_the_command_refuses(stage, words, material, tmp_path, capsys):
+    """Missing input, a directory with foreign files, and one that another command works on."""
+    if stage != "demo":
+        missing = [word.replace(str(material), "none") for word in words(stage, tmp_path / "out")]
+        assert_refused_alike(missing, capsys)
+        assert list(tmp_path.iterdir()) == []
+    if stage == "fill":
+        return
+    command, place = words(stage, tmp_path), tmp_path
+    if stage == "evaluate":
+        place = material / "run"
+    elif stage != "demo":
         (tmp_path / "thesis.txt").write_text("years of work")
-        real, dry = (said([*command, *more], capsys) for more in ([], ["--dry-run"]))
-        assert real[0] == dry[0] == 2, real
-        assert real[2].splitlines()[-1] == dry[2].splitlines()[-1]
-        assert "holds something that is not" in dry[2]
+        assert "holds something that is not" in assert_refused_alike(command, capsys)
         (tmp_path / "thesis.txt").unlink()
+    before = tree(place)
     with held_elsewhere(place):
-        real, dry = (said([*command, *more], capsys) for more in ([], ["--dry-run"]))
-    assert real[0] == dry[0] == 2, real
-    assert real[2].splitlines()[-1] == dry[2].splitlines()[-1]
-    assert "is in use by pretrain, process" in dry[2]
-
-
-@pytest.mark.parametrize("stage", [one for one in EXPECTED if one != "demo"])
-def test_a_dry_run_refuses_missing_input_as_the_command_does(
-    stage, words, material, tmp_path, capsys
-):
-    missing = [word.replace(str(material), "none") for word in words(stage, tmp_path / "out")]
-    real, dry = (said([*missing, *more], capsys) for more in ([], ["--dry-run"]))
-    assert real[0] == dry[0] == 2, real
-    assert real[2].splitlines()[-1] == dry[2].splitlines()[-1]
-    assert list(tmp_path.iterdir()) == []
+        assert "is in use by pretrain, process" in assert_refused_alike(command, capsys)
+    assert all("lock" in name for name in tree(place).keys() - before.keys())
 
 
 @pytest.mark.parametrize("stage", ["clean", "export-hf"])
@@ -184,9 +186,6 @@ def test_a_run_that_was_begun_is_timed_by_its_log(words, material, tmp_path, cap
     assert re.search(r"time: 0:00:\d\d at \S+ s per step, as logged so far", printed)
 
 
-@pytest.mark.parametrize(
-    ("count", "words"),
-    [(0, "0 B"), (999, "999 B"), (1000, "1 kB"), (123_456_789, "123 MB"), (4e15, "4e+03 TB")],
-)
-def test_bytes_are_said_to_three_digits(count, words):
-    assert bytes_in_words(count) == words
+def test_bytes_are_said_to_three_digits():
+    said = {0: "0 B", 999: "999 B", 1000: "1 kB", 123_456_789: "123 MB", 4e15: "4e+03 TB"}
+    assert {count: bytes_in_words(count) for count in said} == said

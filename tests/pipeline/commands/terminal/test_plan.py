@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,7 +15,7 @@ from pipeline import cli
 from pipeline.commands.plan import Plan
 from pipeline.errors import ArtifactError
 from pipeline.planning import plan as planning
-from pipeline.planning.compiled_step import Aborted, in_own_process
+from pipeline.planning.compiled_step import in_own_process
 from pipeline.planning.figures import Figure
 from pipeline.recipe import named, tables
 from pipeline.recipe.overrides import override
@@ -30,12 +31,20 @@ needs_gpu_compiler = pytest.mark.skipif(
     "make install EXTRAS=demo,dev,plan-gpu",
 )
 SMALL = ("model.vocabulary_rows=1024", "model.layers=12", "rows=16", "inputs=64")
+GROUPS = ("model.switch.encoder_group_tokens=64", "model.switch.decoder_group_tokens=14")
+POOLS = ("model.switch.encoder_pooled_groups=8", "model.switch.decoder_pooled_groups=8")
 
 
-def plan(tmp_path, *words: str) -> dict:
+def words(recipe: str, topology: str, *settings: str) -> list[str]:
+    """Returns a command line."""
+    setting = ["--set", *settings] if settings else []
+    return ["plan", f"--recipe={recipe}", f"--topology={topology}", *setting]
+
+
+def plan(tmp_path, *given: str, more: tuple[str, ...] = ()) -> dict:
     """Runs the command in this process and returns its file."""
     out = tmp_path / "plan.json"
-    assert cli.run(["plan", *words, "--out", str(out)]) == 0
+    assert cli.run([*words(*given), *more, f"--out={out}"]) == 0
     return with_figures(json.loads(out.read_text()))
 
 
@@ -44,14 +53,20 @@ def with_figures(written: dict) -> dict:
     return written | {figure["name"]: figure["value"] for figure in written["figures"]}
 
 
+def refusal(capsys, command: list[str]) -> str:
+    """Returns the sentence with which a command line is refused."""
+    assert cli.run(command) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith("mswitch: ")
+    return " ".join(printed.split())
+
+
 @pytest.mark.plans
 @pytest.mark.parametrize(("remat", "exchanges"), [("none", 4), ("full", 6)])
 def test_on_simulated_devices_collectives_are_the_designs(tmp_path, remat, exchanges):
     """Six scanned blocks per stack: a loop's body counts six times, once per execution."""
-    settings = (*SMALL, "model.switch.encoder_group_tokens=64", f"remat={remat}")
-    settings += ("model.switch.decoder_group_tokens=14", "mesh.data=2", "mesh.expert=4")
-    words = ("--recipe", "switch-demo", "--topology", "cpu:8", "--set", *settings)
-    found = plan(tmp_path, *words)
+    mesh = ("mesh.data=2", "mesh.expert=4", f"remat={remat}")
+    found = plan(tmp_path, "switch-demo", "cpu:8", *SMALL, *GROUPS, *mesh)
     assert found["all-to-alls per switch layer"] == exchanges
     assert found["gathers of activations per step"] == 0
     assert found["gathers of parameters per step"] >= 12  # FSDP: every block's
@@ -65,7 +80,7 @@ def test_on_simulated_devices_collectives_are_the_designs(tmp_path, remat, excha
 @pytest.mark.plans
 def test_memory_is_that_of_the_recipe(tmp_path, capsys):
     """A parameter takes four bytes; eight devices hold an eighth each of a matrix."""
-    found = plan(tmp_path, "--recipe", "mt5-demo", "--topology", "cpu:8")
+    found = plan(tmp_path, "mt5-demo", "cpu:8")
     memory = found["memory_bytes"]
     parameters = tables.count(named.get("mt5-demo").model)
     assert memory["parameters"] == pytest.approx(4 * parameters / 8, rel=0.2)
@@ -75,24 +90,11 @@ def test_memory_is_that_of_the_recipe(tmp_path, capsys):
     assert sections >= {"memory per device", "work per step"}
 
 
-def test_a_mesh_that_does_not_divide_is_an_error_of_one_sentence(capsys):
-    words = ["plan", "--recipe", "switch-demo", "--topology", "cpu:8", "--set", "mesh.data=3"]
-    assert cli.run(words) == 2
-    message = capsys.readouterr().err
-    assert message.startswith("mswitch: ")
-    assert "rows of a batch (32) must be a multiple of 3" in message
-
-
 @pytest.mark.plans
 def test_the_first_state_of_an_upcycled_run_is_planned(tmp_path):
     """A dense state goes in and a Switch's comes out; nothing as large is made beside them."""
-    settings = (
-        *SMALL,
-        "model.switch.encoder_group_tokens=64",
-        "model.switch.decoder_group_tokens=14",
-    )
-    words = ("--recipe", "switch-demo", "--topology", "cpu:8", "--set", *settings)
-    found = plan(tmp_path, "--upcycle", "mt5-demo", *words)
+    more = ("--upcycle=mt5-demo",)
+    found = plan(tmp_path, "switch-demo", "cpu:8", *SMALL, *GROUPS, more=more)
     memory, trained = found["upcycling_memory_bytes"], found["memory_bytes"]
     state = trained["parameters"] + trained["optimizer"]
     assert 0 < memory["parameters"] < trained["parameters"]
@@ -101,93 +103,91 @@ def test_the_first_state_of_an_upcycled_run_is_planned(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("command", "said"),
     [
-        (("--recipe=mt5-demo", "--upcycle=mt5-demo"), "name a dense recipe and a Switch"),
-        (("--recipe=switch-demo", "--upcycle=switch-demo"), "name a dense recipe and a Switch"),
+        (words("switch-demo", "cpu:8", "mesh.data=3"), "rows of a batch (32) must be a multiple"),
+        ([*words("mt5-demo", "cpu:8"), "--upcycle=mt5-demo"], "name a dense recipe and a Switch"),
+        ([*words("switch-demo", "cpu:8"), "--upcycle=switch-demo"], "name a dense recipe and a Sw"),
         (
-            ("--recipe=switch-demo", "--upcycle=mt5-base"),
+            [*words("switch-demo", "cpu:8"), "--upcycle=mt5-base"],
             "has another shape than recipe switch-demo",
         ),
         (
-            ("--recipe=switch-demo", "--upcycle=mt5-demo", "--set", "model.switch.shared_mlp=16"),
+            ["plan", "--upcycle=mt5-demo", *words("switch-demo", "cpu:8")[1:], "--set",
+             "model.switch.shared_mlp=16"],
             "not a copy of the dense run",
         ),
+        ([*words("mt5-demo", "cpu:1"), "--out=notes.json"], "exists and is not a plan"),
+        ([*words("mt5-demo", "cpu:1"), "--out=."], "exists and is not a plan"),
+        (words("switch-demo", "v9:2x2"), "v5p:4x8x8"),
+        ([*words("switch-demo", "cpu:8"), "--price=nan"], "--price was nan; give 0 or more"),
+        ([*words("switch-demo", "cpu:8"), "--price=inf"], "--price was inf; give 0 or more"),
     ],
-)
-def test_a_switch_that_cannot_begin_as_the_recipe_is_an_error(capsys, words, said):
-    assert cli.run(["plan", "--topology=cpu:8", *words]) == 2
-    assert said in " ".join(capsys.readouterr().err.split())
-
-
-def test_a_plan_replaces_nothing_but_a_plan(tmp_path, capsys):
+)  # fmt: skip
+def test_what_cannot_be_planned_is_refused_before_compiling(
+    command, said, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(planning, "compile_step", None)
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "notes.json").write_text('{"mine": 1}')
-    for path in (tmp_path / "notes.json", tmp_path):
-        words = "plan", "--recipe=mt5-demo", "--topology=cpu:1", f"--out={path}"
-        assert cli.run(words) == 2
-        assert "exists and is not a plan" in " ".join(capsys.readouterr().err.split())
-
-
-def test_an_unknown_topology_is_an_error_of_one_sentence(capsys):
-    assert cli.run(["plan", "--recipe", "switch-demo", "--topology", "v9:2x2"]) == 2
-    assert "v5p:4x8x8" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("price", ["-1", "nan", "inf"])
-def test_a_price_that_is_none_is_refused_before_compiling(monkeypatch, capsys, price):
-    monkeypatch.delattr(planning, "compile_step")
-    words = ["plan", "--recipe", "switch-demo", "--topology", "cpu:8", f"--price={price}"]
-    assert cli.run(words) == 2
-    assert f"--price was {price}; give 0 or more" in capsys.readouterr().err
+    assert said in refusal(capsys, command)
 
 
 class AbortsItsProcess(tuple):
     """Settings that abort the process which unpickles them, as a failed check in libtpu does."""
 
     def __reduce__(self):
-        return os.abort, ()
+        return exec, ("import os; os.write(2, b'check failed'); os.abort()",)
 
 
-def test_a_compiler_that_aborts_is_an_error_of_one_sentence():
+def test_a_compiler_that_aborts_is_an_error_of_one_sentence_below_its_own(capfd):
     with pytest.raises(ArtifactError, match="compiler aborted on switch-c for v5p:4x8x8"):
         Plan(recipe="switch-c", topology="v5p:4x8x8", overrides=AbortsItsProcess()).execute()
+    assert "check failed" in capfd.readouterr().err
 
 
-def test_what_libraries_write_is_shown_if_the_compiler_aborts_alone(capfd):
+def test_what_libraries_write_of_a_compiler_that_ends_well_is_not_shown(capfd):
     """Python's own lines are shown at once, such as the name of the program that is compiled."""
     in_own_process(exec, "import os, sys; os.write(2, b'no GPU'); print('said', file=sys.stderr)")
     printed = capfd.readouterr().err
     assert "said" in printed
     assert "no GPU" not in printed
-    with pytest.raises(Aborted):
-        in_own_process(exec, "import os; os.write(2, b'check failed'); os.abort()")
-    assert "check failed" in capfd.readouterr().err
 
 
-def outside(*words: str) -> subprocess.CompletedProcess[str]:
+def outside(*command: str) -> subprocess.CompletedProcess[str]:
     """Runs the command in a new process, where JAX may look for any device."""
     environment = {key: value for key, value in os.environ.items() if "JAX" not in key}
     for key in ("XLA_FLAGS", "TPU_LOAD_LIBRARY"):
         environment.pop(key, None)
     return subprocess.run(
-        [sys.executable, "-m", "pipeline.cli", *words],
+        [sys.executable, "-m", "pipeline.cli", *command],
         capture_output=True,
         text=True,
         env=environment,
     )
 
 
+@pytest.fixture
+def compiled(tmp_path) -> Callable[..., dict]:
+    """A function that plans for devices that are not here; "printed" is what it printed."""
+
+    def make(*given: str, more: tuple[str, ...] = ()) -> dict:
+        out = tmp_path / "plan.json"
+        done = outside(*words(*given), *more, f"--out={out}")
+        assert done.returncode == 0, done.stderr
+        assert all(line.startswith("plan: ") for line in done.stderr.splitlines())  # no drivers'
+        return with_figures(json.loads(out.read_text())) | {"printed": done.stdout}
+
+    return make
+
+
 @pytest.mark.plans
 @needs_compiler
-def test_golden_bounds_on_tpus(tmp_path):
+def test_golden_bounds_on_tpus(compiled):
     """Six scanned blocks over data and experts; bounds are compiled numbers plus a fifth."""
-    out = tmp_path / "plan.json"
     settings = ("model.vocabulary_rows=1024", "model.layers=12", "remat=full")
     settings += ("model.activation_dtype=bfloat16", "mesh.data=2", "mesh.expert=2")
-    words = ("--recipe", "switch-demo", "--topology", "v5e:2x2", "--price", "1.2")
-    done = outside("plan", *words, "--set", *settings, "--out", str(out))
-    assert done.returncode == 0, done.stderr
-    found = with_figures(json.loads(out.read_text()))
+    found = compiled("switch-demo", "v5e:2x2", *settings, more=("--price=1.2",))
     assert found["available"] == 15.75
     assert found["fits"] == "yes"
     assert found["all-to-alls per switch layer"] == 6
@@ -208,14 +208,10 @@ def test_golden_bounds_on_tpus(tmp_path):
     ("recipe", "most", "least"), [("t5-base", 230, 0.75), ("mt5-base", 420, 0.7)]
 )
 def test_a_published_recipe_keeps_its_traffic_and_its_use_of_the_peak(
-    tmp_path, recipe, most, least
+    compiled, recipe, most, least
 ):
     """The compilers of JAX 0.10 and 0.12 keep to the same bounds."""
-    out = tmp_path / "plan.json"
-    words = ("--recipe", recipe, "--topology", "v5p:2x2x4", "--set", "remat=full")
-    done = outside("plan", *words, "--out", str(out))
-    assert done.returncode == 0, done.stderr
-    found = with_figures(json.loads(out.read_text()))
+    found = compiled(recipe, "v5p:2x2x4", "remat=full")
     assert found["as designed"] == "yes"
     assert found["to and from main memory, per device"] < most
     assert found["model FLOPs utilization"] > least
@@ -224,18 +220,11 @@ def test_a_published_recipe_keeps_its_traffic_and_its_use_of_the_peak(
 
 @pytest.mark.plans
 @needs_compiler
-def test_two_slices_exchange_gradients_but_no_parameters_and_no_tokens(tmp_path):
-    out = tmp_path / "plan.json"
-    settings = (*SMALL, "remat=full", "mesh.slices=2", "model.switch.encoder_group_tokens=64")
-    settings += ("model.switch.decoder_group_tokens=14",)
-    words = ("--recipe", "switch-demo", "--topology", "v5e:2x2", "--set", *settings)
-    done = outside("plan", *words, "--out", str(out))
-    assert done.returncode == 0, done.stderr
-    assert "2 slices v5e:2x2: 8 chips" in done.stdout
-    written = json.loads(out.read_text())
-    found = with_figures(written)
+def test_two_slices_exchange_gradients_but_no_parameters_and_no_tokens(compiled):
+    found = compiled("switch-demo", "v5e:2x2", *SMALL, *GROUPS, "remat=full", "mesh.slices=2")
+    assert "2 slices v5e:2x2: 8 chips" in found["printed"]
     sizes = {"data": 2, "expert": 4, "model": 1, "slices": 2, "expert_slices": 1}
-    assert written["recipe"]["mesh"] == sizes
+    assert found["recipe"]["mesh"] == sizes
     assert found["all-to-alls per switch layer"] == 6
     assert found["gathers of activations per step"] == 0
     assert found["all-to-alls between slices"] == 0
@@ -248,16 +237,10 @@ def test_two_slices_exchange_gradients_but_no_parameters_and_no_tokens(tmp_path)
 
 @pytest.mark.plans
 @needs_compiler
-def test_groups_on_several_devices_share_capacity(tmp_path):
+def test_groups_on_several_devices_share_capacity(compiled):
     """A pool of eight groups is on four devices; tokens are sent where there are any."""
-    groups = ("model.switch.encoder_group_tokens=64", "model.switch.decoder_group_tokens=14")
-    pools = ("model.switch.encoder_pooled_groups=8", "model.switch.decoder_pooled_groups=8")
-    settings = (*SMALL, *groups, *pools, "mesh.data=1", "mesh.expert=8")
-    words = ("--recipe", "switch-demo", "--topology", "v5e:2x4", "--set", *settings)
-    out = tmp_path / "plan.json"
-    done = outside("plan", *words, "--out", str(out))
-    assert done.returncode == 0, done.stderr
-    found = with_figures(json.loads(out.read_text()))
+    settings = (*SMALL, *GROUPS, *POOLS, "mesh.data=1", "mesh.expert=8")
+    found = compiled("switch-demo", "v5e:2x4", *settings)
     assert found["all-to-alls per switch layer"] == 4
     assert found["ragged-all-to-all of activations over expert"] > 0
     assert found["exchanges of counts per step"] == 2 * 2 * 6
@@ -267,14 +250,9 @@ def test_groups_on_several_devices_share_capacity(tmp_path):
 
 @pytest.mark.plans
 @needs_compiler
-def test_experts_across_slices_exchange_tokens_between_them(tmp_path):
-    settings = (*SMALL, "mesh.slices=2", "mesh.expert_slices=2", "mesh.data=1", "mesh.expert=8")
-    settings += ("model.switch.encoder_group_tokens=64", "model.switch.decoder_group_tokens=14")
-    words = ("--recipe", "switch-demo", "--topology", "v5e:2x2", "--set", *settings)
-    out = tmp_path / "plan.json"
-    done = outside("plan", *words, "--out", str(out))
-    assert done.returncode == 0, done.stderr
-    found = with_figures(json.loads(out.read_text()))
+def test_experts_across_slices_exchange_tokens_between_them(compiled):
+    mesh = ("mesh.slices=2", "mesh.expert_slices=2", "mesh.data=1", "mesh.expert=8")
+    found = compiled("switch-demo", "v5e:2x2", *SMALL, *GROUPS, *mesh)
     assert found["all-to-alls per switch layer"] == 4
     assert found["all-to-alls between slices"] == 4 * 2 * 6
     assert found["as designed"] == "yes"
@@ -282,15 +260,9 @@ def test_experts_across_slices_exchange_tokens_between_them(tmp_path):
 
 @pytest.mark.plans
 @needs_gpu_compiler
-def test_gpus_of_two_hosts_exchange_tokens_within_a_host(tmp_path):
-    out = tmp_path / "plan.json"
-    settings = (*SMALL, "remat=full", "mesh.data=2", "mesh.expert=4")
-    settings += ("model.switch.encoder_group_tokens=64", "model.switch.decoder_group_tokens=14")
-    words = ("--recipe", "switch-demo", "--topology", "h100:2x4", "--set", *settings)
-    done = outside("plan", *words, "--out", str(out))
-    assert done.returncode == 0, done.stderr
-    assert all(line.startswith("plan: ") for line in done.stderr.splitlines())  # none on drivers
-    found = with_figures(json.loads(out.read_text()))
+def test_gpus_of_two_hosts_exchange_tokens_within_a_host(compiled):
+    settings = (*SMALL, *GROUPS, "remat=full", "mesh.data=2", "mesh.expert=4")
+    found = compiled("switch-demo", "h100:2x4", *settings)
     assert found["all-to-alls per switch layer"] == 6
     assert found["gathers of activations per step"] == 0
     assert found["all-to-all of activations over expert"] > 0

@@ -29,9 +29,12 @@ cli.main(["recipes"])
 SIGNALS = {signal.SIGINT: "Ctrl-C", signal.SIGHUP: "SIGHUP", signal.SIGTERM: "SIGTERM"}
 
 
+def ran(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+
+
 def ended(work: str) -> tuple[int, list[str]]:
-    code = HEARD + PROGRAM.format(work=work)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = ran(HEARD + PROGRAM.format(work=work))
     return done.returncode, done.stderr.splitlines()
 
 
@@ -85,7 +88,7 @@ def test_an_import_that_swallows_the_interruption_does_not_let_the_command_begin
         "Recipes.work = lambda _: Imports().work()\n"
         "cli.main(['recipes'])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = ran(code)
     assert (done.returncode, done.stdout) == (128 + signal.SIGINT, "")
 
 
@@ -119,7 +122,7 @@ def test_ctrl_c_while_the_program_is_being_imported_shows_no_traceback():
         "import signal; signal.signal(2, signal.default_int_handler)\n"
         "import pipeline.cli"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = ran(code)
     assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
 
 
@@ -158,31 +161,22 @@ ON_THE_LINE = (
 )
 
 
-def test_a_worker_that_starts_after_its_line_is_cut_ends_too(tmp_path):
-    path = tmp_path / "line"
-    os.mkfifo(path)  # which nobody holds open for writing
-    environment = os.environ | {VARIABLE: str(path)}
-    done = subprocess.run([sys.executable, "-c", ON_THE_LINE], env=environment, timeout=120)
-    assert done.returncode == 0
-
-
-def test_a_worker_ends_when_its_line_is_cut():
+def test_a_worker_ends_when_its_line_is_cut_also_before_it_starts(tmp_path):
     with line_to_workers():
-        worker = subprocess.Popen(
-            [sys.executable, "-c", ON_THE_LINE], stdout=subprocess.PIPE, text=True
-        )
+        command = [sys.executable, "-c", ON_THE_LINE]
+        worker = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert worker.stdout is not None
         assert worker.stdout.readline() == "works\n"
         assert worker.poll() is None
     worker.communicate()
     assert worker.returncode == 0
     assert VARIABLE not in os.environ
+    os.mkfifo(tmp_path / "line")  # which nobody holds open for writing
+    environment = os.environ | {VARIABLE: str(tmp_path / "line")}
+    assert subprocess.run(command, env=environment, timeout=120).returncode == 0
 
 
 def test_a_signal_that_the_parent_ignores_stays_ignored():
-    code = "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n" + PROGRAM.format(
-        work="os.kill(os.getpid(), 1); print('done')"
-    )
-    code = "import signal\n" + code
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    code = PROGRAM.format(work="os.kill(os.getpid(), 1); print('done')")
+    done = ran("import signal\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\n" + code)
     assert (done.returncode, done.stdout) == (0, "done\n")

@@ -1,18 +1,35 @@
-"""No text of strangers reaches a terminal as anything but text."""
+"""Text of strangers is shown as text; at any width no number is cut and no line goes beyond."""
 
 import io
 import json
+import re
+import shlex
 import shutil
 import sys
+from collections.abc import Callable
 
 import pytest
+from captured_terminal import terminal
 from hypothesis import example, given
 from hypothesis import strategies as st
+from rich.cells import cell_len
 from rich.table import Table
+from small_corpora import texts_of, write_corpus
+from synthetic_runs import STEPS
 
 from data.errors import CONTROLS, escape_controls
 from pipeline import cli
-from pipeline.terminal import Terminal, print_lines, print_message, replace_unknown_characters
+from pipeline.runs.finished import FilledGap
+from pipeline.terminal import (
+    Terminal,
+    broken,
+    print_end,
+    print_lines,
+    print_message,
+    replace_unknown_characters,
+)
+from pipeline.training.evaluation import write_gaps
+from pipeline.training.log.summary import print_gaps, summaries, summary_table
 
 HOSTILE = "[/x][bold]:smile:\x1b]0;owned\x07\x1b[2J\x9b31m\u202e\nmswitch: all checksums correct"
 SHOWN = r"[/x][bold]:smile:\x1b]0;owned\x07\x1b[2J\x9b31m\u202e\nmswitch: all checksums correct"
@@ -74,19 +91,6 @@ def test_a_hostile_path_is_named_in_one_sentence(tmp_path, capsys, monkeypatch):
         assert message.count("\n") == 1
 
 
-def test_a_traceback_is_escaped(capsys, monkeypatch):
-    def fail(_: object) -> int:
-        raise RuntimeError(HOSTILE)
-
-    monkeypatch.setattr(cli, "run", fail)
-    with pytest.raises(SystemExit) as stopped:
-        cli.main([])
-    assert stopped.value.code == 1
-    message = capsys.readouterr().err
-    assert message.startswith("Traceback")
-    assert not CONTROLS.search(message.replace("\n", ""))
-
-
 def test_a_hostile_manifest_is_inspected(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "300")
     head = {"stage": "other", "settings": {HOSTILE: HOSTILE}, "inputs": {}, "schema_version": 1}
@@ -98,21 +102,6 @@ def test_a_hostile_manifest_is_inspected(tmp_path, capsys, monkeypatch):
     (tmp_path / "manifest.json").write_text(json.dumps(head | {"stage": HOSTILE}))
     assert cli.run(["inspect", str(tmp_path)]) == 2
     assert not CONTROLS.search(capsys.readouterr().err.replace("\n", ""))
-
-
-def test_a_report_of_hostile_runs_in_a_hostile_directory(finished, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("eval.report.html.to_html", lambda _: "")
-    monkeypatch.setenv("COLUMNS", "300")
-    runs = tmp_path / "[x]\x1b[2J"
-    for side in ("dense0", "switch0"):
-        shutil.copytree(finished / side, runs / side)
-    out = runs / "[bold]"
-    asked = ["--baseline", runs / "dense0", "--candidate", runs / "switch0", "--out", out]
-    assert cli.run(["report", *map(str, asked)]) == 0
-    assert cli.run(["inspect", str(out)]) == 0
-    printed = capsys.readouterr()
-    assert r"[x]\x1b[2J/[bold]/index.html" in printed.err
-    assert not CONTROLS.search((printed.out + printed.err).replace("\n", ""))
 
 
 @pytest.mark.parametrize("columns", [20, 60, 80, 120])
@@ -146,8 +135,102 @@ def test_without_utf8_characters_are_escaped(monkeypatch):
     assert rb"\u2265 0.95 %" in written.getvalue()
 
 
-def test_no_color_is_honoured(monkeypatch):
-    monkeypatch.setenv("NO_COLOR", "1")
-    file = io.StringIO()
-    Terminal(file=file, force_terminal=True).print("text", style="red")
-    assert "\x1b[31m" not in file.getvalue()
+WIDTHS = 60, 80, 120
+NUMBER = re.compile(r"(?<![\w./-])[+−-]?\d[\d,]*(?:\.\d+)?(?:e[+-]\d+)?(?![\w/-])")
+
+
+def captures(show: Callable[[], object], widths: tuple[int, ...] = WIDTHS) -> dict[int, list[str]]:
+    """Returns the lines that are shown at each width, and at one where all fits."""
+    found = {}
+    for width in (*widths, 400):
+        with terminal(width) as found[width]:
+            show()
+    return found
+
+
+def run(*command: str) -> Callable[[], object]:
+    return lambda: cli.run([*command])
+
+
+def beyond(lines: list[str], width: int) -> list[str]:
+    """Returns the lines that are too wide, unless a single word is, such as a path."""
+    return [
+        line
+        for line in lines
+        if cell_len(line) > width and max(map(cell_len, line.split())) < width - 8
+    ]
+
+
+def check(found: dict[int, list[str]]) -> None:
+    everything = set(NUMBER.findall(" ".join(found.pop(400))))
+    assert everything
+    for width, lines in found.items():
+        assert beyond(lines, width) == []
+        assert everything - set(NUMBER.findall(" ".join(lines))) == set()
+
+
+def test_every_artifact_is_inspected_whole(tokens, finished, tmp_path):
+    corpus = write_corpus(tmp_path, {"sw": texts_of("sw", 12), "ja": texts_of("ja", 4)})
+    for directory in (tokens, corpus, finished / "out"):
+        check(captures(run("inspect", str(directory))))
+
+
+def test_the_steps_of_a_run_and_its_gaps_are_shown_whole(finished, tmp_path):
+    shutil.copytree(finished / "dense0", tmp_path / "run")
+    text = "人人生而自由在尊严和权利上"
+    write_gaps(tmp_path / "run", STEPS[-1], [FilledGap("zh", text * 9, text, text, text * 9)])
+
+    def show() -> None:
+        Terminal().print(summary_table(list(summaries(tmp_path / "run"))))
+        print_gaps(tmp_path / "run", Terminal())
+
+    found = captures(show)
+    assert all(any("(was: " in line for line in lines) for lines in found.values())
+    check(found)
+
+
+def test_a_report_of_hostile_runs_in_a_hostile_directory_ends_in_whole_sentences(
+    finished, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("eval.report.html.to_html", lambda _: "")
+    runs = tmp_path / "[x]\x1b[2J"
+    for side in ("dense0", "switch0"):
+        shutil.copytree(finished / side, runs / side)
+    sides = [f"--baseline={runs}/dense0", f"--candidate={runs}/switch0"]
+    found = {}
+    for width in (60, 400):
+        out = runs / ("[wide]" if width > 60 else "[narrow]")
+        with terminal(width) as found[width]:
+            assert cli.run(["report", *sides, f"--out={out}"]) == 0
+            assert cli.run(["inspect", str(out)]) == 0
+    printed = "".join(found[400])
+    assert r"[x]\x1b[2J/[wide]/index.html" in printed
+    assert not CONTROLS.search(printed)
+    check(found)
+
+
+@pytest.mark.slow
+def test_all_recipes_are_listed_whole():
+    check(captures(run("recipes"), (60,)))  # 25 networks are counted each time
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_end_of_a_stage_fits_and_its_next_command_is_one_for_a_shell(width):
+    made = "1,234,567,890 pages of 101 languages, 12,345 rejected (0.001 %), in runs/corpus"
+    following = ["tokenize", "--corpus", "my corpus", "--vocabulary", "vocabulary", "--out=t"]
+    with terminal(width) as lines:
+        print_end("clean", made, ["66 % of the pages of Swahili have one reason " * 2], following)
+        print_message(f"mswitch: {made}; name another --out.")
+    assert max(map(cell_len, lines)) <= width
+    text = "\n".join(lines)
+    assert "1,234,567,890" in text
+    command = text.partition("next: mswitch ")[2].partition("\nmswitch:")[0]
+    assert shlex.split(command.replace("\\\n", "")) == following
+
+
+def test_lines_are_broken_between_words_alone():
+    text = "one two --three four --five " + "x" * 70
+    for width in range(1, 100):
+        assert broken(text, width).split() == text.split()
+        lines = broken(text, width, " --", " \\\n    ").split(" \\\n    ")
+        assert " ".join(lines) == text
