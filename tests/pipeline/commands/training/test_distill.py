@@ -190,7 +190,6 @@ def test_what_cannot_be_taught_is_refused(pretrained, tokens, tmp_path):
         (found, student(), with_another_vocabulary(blocks), "have different vocabularies"),
     ):
         with pytest.raises(ArtifactError, match=message):
-            teacher.check_student(of, taught)
             teacher.check_teaches(of, taught, given)
     with pytest.raises(ArtifactError, match="holds no recipe"):
         teacher.find(tmp_path)
