@@ -164,11 +164,15 @@ def test_one_expert_of_weight_one_is_the_dense_model():
     def stack(name):
         source, target = getattr(dense, name), getattr(sparse, name)
         layer, experts = source.blocks[0].feed_forward, target.blocks[0].feed_forward
-        copied = {part: getattr(layer, part)[:, None] for part in ("gate", "up", "down")}
-        block = replace(source.blocks[0], feed_forward=replace(experts, **copied))
-        return replace(source, blocks=(block,), switch=target.switch)
+        matrices = lambda of: (of.gate, of.up, of.down)  # noqa: E731
+        copied = tuple(matrix[:, None] for matrix in matrices(layer))
+        experts = eqx.tree_at(matrices, experts, copied)
+        blocks = (eqx.tree_at(lambda b: b.feed_forward, source.blocks[0], experts),)
+        parts = lambda of: (of.blocks, of.position_bias, of.final_norm)  # noqa: E731
+        return eqx.tree_at(parts, target, (blocks, source.position_bias, source.final_norm))
 
     stacks = {name: stack(name) for name in ("encoder", "decoder")}
-    copy = replace(dense, config=sparse.config, **stacks)
+    whole = lambda of: (of.embedding, of.logits, of.encoder, of.decoder)  # noqa: E731
+    copy = eqx.tree_at(whole, sparse, (dense.embedding, dense.logits, *stacks.values()))
     batch = batch_of([[5, 6, 7, 1]], [[9, 10, 1]])
     np.testing.assert_allclose(forward(copy, batch), forward(dense, batch), atol=1e-5)

@@ -457,7 +457,10 @@ def test_an_imported_checkpoint_learns_what_the_exported_run_does(artifacts, tmp
         ("finetune {dense} --set mixture=temperatur:0.3", "temperature:ALPHA"),
         ("finetune {dense} --set mixture=weights:w.tsv", "a source here is a language of a task"),
         ("finetune {dense} --each-language --languages en yo", "no development examples of yo"),
-        ("finetune {dense} --teacher {tuned} --languages en", "was not fine-tuned on task topics"),
+        (
+            "finetune {dense} --teacher {tuned} --languages en --set {settings}",
+            "was not fine-tuned on task topics",
+        ),
         ("finetune {sparse} --set model.switch.experts=4", "another shape than recipe"),
         ("finetune {sparse} --set model.distance_slope=0.5", "distance_slope: there"),
         ("evaluate --run {tuned}", "--tokens DIR"),
@@ -473,6 +476,7 @@ def test_bad_arguments_are_one_sentence(artifacts, tuned, tmp_path, capsys, word
         "dense": f"{run}/mt5 --task {TOPICS}",
         "sparse": f"{run}/switch --task {TOPICS}",
         "tokens": artifacts / "tokens",
+        "settings": " ".join(SETTINGS),
     }
     line = words.format(**given, tuned=tuned, topics=TOPICS)
     assert says in refused(capsys, *line.split())
