@@ -43,7 +43,7 @@ def healthy():
 
 
 def test_a_dead_expert_is_named_with_its_layer(healthy):
-    assert router_faults(healthy, LAYERS) == []  # uneven loads are no fault
+    assert router_faults(healthy, LAYERS) == []  # uneven, and yet not a fault
     healthy.load[:, 1, 7] = 0
     healthy.load[-1, 1, 7] = 2  # not quite dead: 2 of 5,000
     (fault,) = router_faults(healthy, LAYERS)
