@@ -60,7 +60,6 @@ LONGEST_FIRST = (
     "model/test_step",
     "pipeline/commands/training/test_finetune",
     "pipeline/commands/training/test_distill",
-    "pipeline/commands/training/test_several_hosts",
     "pipeline/commands/terminal/test_whole_way",
     "pipeline/commands/training/test_changed_runs",
     "pipeline/commands/cleaning/test_add_crawl",

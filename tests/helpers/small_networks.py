@@ -6,6 +6,7 @@ are equal in several files are compiled once per session (tests/conftest.py).
 
 import functools
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +14,7 @@ from jax.sharding import AxisType, Mesh
 
 from model.batch import Batch
 from model.config import AXES, MeshShape, ModelConfig, OptimizerConfig, SwitchConfig
+from model.sharding.layouts import batch_sharding, parameter_shardings
 from model.sharding.mesh import make_mesh
 from model.step import TrainState
 from model.trainer import make_trainer
@@ -29,6 +31,13 @@ SWITCH = SwitchConfig(
     z_loss_weight=1e-3,
 )
 KINDS = {"dense": None, "switch": SWITCH}
+EIGHT = MeshShape(data=2, expert=2, model=2)
+
+
+def sized(**changes):
+    """A network of two narrow layers, dense and in float32 unless it is asked for otherwise."""
+    sizes = {"vocabulary_rows": 128, "embed": 16, "heads": 2, "head": 8, "mlp": 24, "layers": 2}
+    return ModelConfig(**(sizes | {"activation_dtype": "float32"} | changes))
 
 
 def config(kind):
@@ -56,19 +65,31 @@ def mesh_of(shape=MeshShape()):  # noqa: B008
 
 @functools.cache
 def trainer(kind, shape=MeshShape()):  # noqa: B008
-    optimizer = OptimizerConfig(hold_steps=100)
-    return make_trainer(config(kind), optimizer, steps=10, seed=0, mesh=mesh_of(shape))
+    """Ten steps, whose rate is 0.1 and falls from step 5 on."""
+    return trainer_of(config(kind), shape, decay_from=0.5)
 
 
-def batch(seed=0):
-    """Full rows but for one."""
+def trainer_of(config, shape=MeshShape(), seed=0, accumulate=1, **optimizer):  # noqa: B008
+    """A trainer of ten steps; of a mesh of the first simulated devices."""
+    given = {"steps": 10, "seed": seed, "mesh": mesh_of(shape), "accumulate": accumulate}
+    return make_trainer(config, OptimizerConfig(**({"hold_steps": 100} | optimizer)), **given)
+
+
+def batch(seed=0, mesh=None):
+    """Full rows but for one; on a mesh if one is given."""
     generator = np.random.default_rng(seed)
     inputs = generator.integers(3, 128, (ROWS, SOURCE)).astype(np.int32)
     targets = generator.integers(3, 128, (ROWS, TARGET)).astype(np.int32)
     inputs[2, 9:] = 0
     targets[2, 3:] = 0
     arrays = inputs, targets, np.zeros(ROWS, np.int32)
-    return Batch(*(jnp.array(array) for array in arrays))
+    rows = Batch(*(jnp.array(array) for array in arrays))
+    return rows if mesh is None else jax.device_put(rows, batch_sharding(mesh))
+
+
+def on_mesh(tree, mesh):
+    """A tree of parameters as a mesh stores them."""
+    return jax.device_put(tree, parameter_shardings(tree, mesh))
 
 
 def leaves(tree):
@@ -95,6 +116,12 @@ def drawn_like(shapes, seed=0):
         return jnp.array(near + 0.2 * generator.normal(size=leaf.shape), leaf.dtype)
 
     return jax.tree_util.tree_map_with_path(draw, shapes)
+
+
+def shapes_of(config):
+    """Shapes of a network's arrays, and the network without them."""
+    is_shape = lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct)  # noqa: E731
+    return eqx.partition(transformer_shapes(config), is_shape)
 
 
 def drawn(config, seed=0):

@@ -19,7 +19,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from data.files.paths import Place, local_copy, names_in, read_bytes
+from model.sharding.layouts import by_path
 from model.trainer import Trainer, make_trainer
+from pipeline import cli
 from pipeline.recipe import trainer as recipe_trainer
 from pipeline.runs.directory import saved_steps
 from pipeline.runs.opened_run import load_run, restore
@@ -66,6 +68,25 @@ def killed(command: list[str], moment: str, step: int) -> tuple[int, str]:
     process = forked.start(LAUNCHER, [moment, str(step), "--", *command])
     _, printed = process.communicate()
     return process.returncode, printed
+
+
+def ran(*words: object) -> int:
+    """Runs a command in this process; returns its exit status."""
+    return cli.run(list(map(str, words)))
+
+
+def refused(capsys: Any, *words: object) -> str:
+    """Runs a command that must end with status 2; returns its message in one line."""
+    capsys.readouterr()
+    assert ran(*words) == 2
+    return " ".join(capsys.readouterr().err.split())
+
+
+def arrays_of(run: Place) -> tuple[dict[str, np.ndarray], int]:
+    """Returns the arrays of a run's last checkpoint by name, and its step."""
+    _, trainer = load_run(run)
+    arrays, step = restore(run, trainer, None)
+    return {name: np.asarray(leaf) for name, leaf in by_path(arrays).items()}, step
 
 
 def lines(run: Place) -> list[dict]:

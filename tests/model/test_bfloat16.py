@@ -8,41 +8,29 @@ sparse tolerance leaves room for a nearly tied token that takes another expert.
 import functools
 from dataclasses import replace
 
-import equinox as eqx
 import jax
 import numpy as np
 import pytest
-from small_networks import batch, config, drawn_like, mesh_of
+from small_networks import EIGHT, batch, config, drawn_like, leaves, mesh_of, on_mesh, shapes_of
 
 from model.batch import Call
 from model.config import MeshShape
-from model.sharding.layouts import batch_sharding, parameter_shardings
 from model.step import batch_gradients
-from model.transformer import transformer_shapes
 
 TOLERANCES = [("dense", 0.03), pytest.param("switch", 0.1, marks=pytest.mark.slow)]
-EIGHT = MeshShape(data=2, expert=2, model=2)
 
 
 @functools.cache
 def gradients(kind, dtype, shape=MeshShape()):  # noqa: B008
-    """Loss per token, and gradients by path, of a network and a batch."""
-    shapes, static = eqx.partition(
-        transformer_shapes(replace(config(kind), activation_dtype=dtype)),
-        lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct),
-    )
+    """Loss per token, and gradients, of a network and a batch."""
+    shapes, static = shapes_of(replace(config(kind), activation_dtype=dtype))
     mesh = mesh_of(shape)
     call = Call(mesh, jax.random.key(1))
-    shardings = parameter_shardings(shapes, mesh)
-    run = jax.jit(
-        lambda arrays, batch: batch_gradients(static, arrays, batch, call, 1),
-        in_shardings=(shardings, batch_sharding(mesh)),
-    )
+    run = jax.jit(lambda arrays, batch: batch_gradients(static, arrays, batch, call, 1))
     # Smaller weights than other tests': with those, sharp softmaxes amplify roundings to 7 %.
     halved = jax.tree.map(lambda leaf: leaf / 2, drawn_like(shapes))
-    gradients, losses, _ = run(jax.device_put(halved, shardings), batch())
-    loss = float(losses.loss_nats) / float(losses.target_tokens)
-    return loss, [np.asarray(leaf) for leaf in jax.tree.leaves(gradients)]
+    gradients, losses, _ = run(on_mesh(halved, mesh), batch(mesh=mesh))
+    return float(losses.loss_nats) / float(losses.target_tokens), leaves(gradients)
 
 
 def difference(ours, theirs):

@@ -17,9 +17,8 @@ def test_first_weights_and_steps_share_no_key(monkeypatch):
         use = getattr(jax.random, name)
 
         def watched(key, *args, **kwargs):
-            jax.debug.callback(
-                lambda data: seen.add(tuple(data.tolist())), jax.random.key_data(key)
-            )
+            add = lambda data: seen.add(tuple(data.tolist()))  # noqa: E731
+            jax.debug.callback(add, jax.random.key_data(key))
             return use(key, *args, **kwargs)
 
         monkeypatch.setattr(jax.random, name, watched)

@@ -1,32 +1,24 @@
 """Bytes of a training step on one device, by hand."""
 
 import pytest
+from small_networks import sized
 
-from model.config import MeshShape, ModelConfig, OptimizerConfig
+from model.config import MeshShape, OptimizerConfig
 from model.memory import activation_bytes, bytes_per_device, checkpoint_bytes
 
 WIDTH, MLP, ROWS = 128, 130, 256  # heads of 64 are 128 together
-CONFIG = ModelConfig(vocabulary_rows=ROWS, embed=WIDTH, heads=2, head=64, mlp=MLP, layers=1)
-# One attention and a gated feed-forward in the encoder; in the decoder one attention more.
-ATTENTION, FEED_FORWARD, OUTER, NORMS, POSITIONS = 3 * 4, 2 * 3, 2, 2 + 3 + 2, 2
+SIZES = {"vocabulary_rows": ROWS, "embed": WIDTH, "head": 64, "mlp": MLP, "layers": 1}
+CONFIG = sized(**SIZES, activation_dtype="bfloat16")
 BUCKETS = 32 * 2  # of distances, for two heads
-PARAMETERS = 4 * (
-    ATTENTION * WIDTH * WIDTH
-    + FEED_FORWARD * WIDTH * MLP
-    + OUTER * ROWS * WIDTH
-    + NORMS * WIDTH
-    + POSITIONS * BUCKETS
-)
-ARRAYS = ATTENTION + FEED_FORWARD + OUTER + NORMS + POSITIONS
+# Matrices, with their rows and columns: one attention and a gated feed-forward in the encoder, in
+# the decoder one attention more; embedding and logits. Vectors: norms and position biases.
+MATRICES = [(WIDTH, WIDTH)] * 3 * 4 + [(WIDTH, MLP)] * 2 * 3 + [(ROWS, WIDTH)] * 2
+VECTORS = [WIDTH] * (2 + 3 + 2) + [BUCKETS] * 2
+PARAMETERS = 4 * (sum(rows * columns for rows, columns in MATRICES) + sum(VECTORS))
+COUNTS = 4 * (len(MATRICES) + len(VECTORS))
 # Adafactor: a row, a column and one number in place of what is not factored, or two beside it.
-FACTORED = 4 * (
-    ATTENTION * (WIDTH + WIDTH + 1)
-    + FEED_FORWARD * (WIDTH + MLP + 1)
-    + OUTER * (ROWS + WIDTH + 1)
-    + NORMS * (WIDTH + 2)
-    + POSITIONS * (BUCKETS + 2)
-)
-MOMENTS = {"adafactor": FACTORED + 4 * ARRAYS, "adamw": 2 * PARAMETERS + 4 * ARRAYS}  # and counts
+FACTORED = 4 * (sum(sum(sizes) + 1 for sizes in MATRICES) + sum(size + 2 for size in VECTORS))
+MOMENTS = {"adafactor": FACTORED + COUNTS, "adamw": 2 * PARAMETERS + COUNTS}
 
 
 @pytest.mark.parametrize("rule", MOMENTS)
@@ -36,10 +28,9 @@ def test_a_step_is_parameters_moments_and_the_larger_of_gradients_and_loss(rule)
     assert checkpoint_bytes(CONFIG, optimizer) == state
 
     def beside(rows, logits_bytes):
-        one = MeshShape()
         sizes = {"rows": rows, "targets": 32, "logits_bytes": logits_bytes, "inputs": 8}
         sizes |= {"remat": "full", "accumulates": False}
-        return bytes_per_device(CONFIG, optimizer, one, **sizes) - state
+        return bytes_per_device(CONFIG, optimizer, MeshShape(), **sizes) - state
 
     # The output matrix in bfloat16, and its gradient in float32.
     matrix = ROWS * WIDTH * (2 + 4)

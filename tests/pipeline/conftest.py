@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,12 +12,23 @@ from small_tokens import write_tokens
 from pipeline.artifacts import MANIFEST
 from pipeline.commands.pretrain import Pretrain
 
+FIXTURE = Path(__file__).parents[1] / "fixture"
+
 
 @pytest.fixture(scope="session")
 def tokens(tmp_path_factory, make_blocks) -> Path:
     """A directory as `mswitch tokenize` writes it: four languages of 3,000 tokens each."""
     directory = tmp_path_factory.mktemp("tokens")
     write_tokens(directory, make_blocks)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def artifacts(tmp_path_factory) -> Path:
+    """What commands of an earlier version made of some web pages (`tests/fixture/README.md`)."""
+    directory = tmp_path_factory.mktemp("artifacts")
+    with tarfile.open(FIXTURE / "artifacts.tar.xz") as archive:
+        archive.extractall(directory, filter="data")
     return directory
 
 

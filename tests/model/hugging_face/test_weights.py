@@ -1,8 +1,8 @@
 """Transformers' numbers, frozen by `parity/hugging_face.py --freeze`; the way there and back."""
 
-import dataclasses
 import importlib.util
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import equinox as eqx
@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
+from small_networks import EIGHT, mesh_of, sized
 
 from model.batch import Batch, Call
-from model.config import ConfigurationError, MeshShape, ModelConfig, SwitchConfig
+from model.config import ConfigurationError, SwitchConfig
 from model.hugging_face.config import export_config, import_config
 from model.hugging_face.weights import (
     COPIES,
@@ -28,22 +29,18 @@ from model.hugging_face.weights import (
     weight_names,
 )
 from model.loss.cross_entropy import Computation, Labels, cross_entropy
-from model.sharding.mesh import make_mesh
+from model.sharding.layouts import by_path
 from model.transformer import Transformer, transformer_shapes
-
-SPEC = PartitionSpec(None, "expert", "data", "model")
 
 
 @pytest.mark.parametrize("at", [(), (1,), (1, 3)])
 def test_a_part_of_a_split_stack_has_the_bits_of_the_whole(at):
     whole = np.random.default_rng(0).standard_normal((2, 4, 4, 6)).astype(np.float32)
     whole[1, 3, 0] = [-0.0, 0.0, np.nan, np.inf, -np.inf, 1e-45]
-    mesh = make_mesh(MeshShape(data=2, expert=2, model=2))
-    split = jax.device_put(whole, NamedSharding(mesh, SPEC))
-    for array in (split, whole):
-        np.testing.assert_array_equal(
-            gathered_part(array, at).view(np.uint32), whole[at].view(np.uint32)
-        )
+    layout = NamedSharding(mesh_of(EIGHT), PartitionSpec(None, "expert", "data", "model"))
+    for array in (jax.device_put(whole, layout), whole):
+        found = gathered_part(array, at).view(np.uint32)
+        np.testing.assert_array_equal(found, whole[at].view(np.uint32))
 
 
 def test_one_file_where_all_arrays_fit_and_several_with_an_index_otherwise():
@@ -58,25 +55,22 @@ def test_one_file_where_all_arrays_fit_and_several_with_an_index_otherwise():
     assert INDEX.startswith(WEIGHTS)
 
 
-ROOT = Path(__file__).parents[3]
-_SPEC = importlib.util.spec_from_file_location(
-    "hugging_face_cases", ROOT / "parity/material/hugging_face_cases.py"
-)
+CASES = Path(__file__).parents[3] / "parity/material/hugging_face_cases.py"
+_SPEC = importlib.util.spec_from_file_location("hugging_face_cases", CASES)
 assert _SPEC is not None
 assert _SPEC.loader is not None
 cases = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(cases)
-FROZEN = json.loads(Path(__file__).with_name("reference.json").read_text())
+FROZEN = json.loads(Path(__file__).with_name("reference.json").read_text())["cases"]
+LENGTHS = cases.SOURCE, cases.TARGET
 
 
 def config_of(case):
-    return import_config(cases.config(case), cases.SOURCE, cases.TARGET)
+    return import_config(cases.config(case), *LENGTHS)
 
 
 def their_state(config):
-    shapes = transformer_shapes(config)
-    leaves, _ = jax.tree_util.tree_flatten_with_path(shapes)
-    sizes = {jax.tree_util.keystr(path): leaf.shape for path, leaf in leaves}
+    sizes = {name: leaf.shape for name, leaf in by_path(transformer_shapes(config)).items()}
     state = {}
     for name in weight_names(config):
         shape = sizes[name.ours][len(name.at) :]
@@ -86,18 +80,21 @@ def their_state(config):
     return state
 
 
+def imported(config, state):
+    return jax.tree.map(jnp.asarray, import_state(config, state))
+
+
 def exported_state(model):
     return dict(exported_arrays(model, exported_shapes(model.config)))
 
 
-@pytest.mark.parametrize("case", FROZEN["cases"])
+@pytest.mark.parametrize("case", FROZEN)
 def test_logits_and_gradients_are_transformers(case):
     """Right-padded, longer than the farthest position; Switch with 5 to 50 % dropped."""
     config, rows = config_of(case), cases.rows()
-    model = jax.tree.map(jnp.asarray, import_state(config, their_state(config)))
-    arrays, rest = eqx.partition(model, eqx.is_array)
+    arrays, rest = eqx.partition(imported(config, their_state(config)), eqx.is_array)
     batch = Batch(*(jnp.asarray(part) for part in rows), jnp.zeros(len(rows.inputs), jnp.int32))
-    call = Call(make_mesh(MeshShape(), jax.devices()[:1]))
+    call = Call(mesh_of())
 
     def loss(arrays):
         network = eqx.combine(arrays, rest)
@@ -108,16 +105,13 @@ def test_logits_and_gradients_are_transformers(case):
         return nats, (output, network.head(output.decoded))
 
     (_, (output, logits)), slopes = jax.jit(jax.value_and_grad(loss, has_aux=True))(arrays)
-    for routing, real in (
-        (output.encoder_routing, rows.inputs != 0),
-        (output.decoder_routing, rows.targets != 0),
-    ):
-        assert routing is None or 0.05 < 1 - np.asarray(routing.kept)[:, real].mean() < 0.5
-    expected = np.array(FROZEN["cases"][case]["logits"])
+    stacks = (output.encoder_routing, rows.inputs), (output.decoder_routing, rows.targets)
+    for routing, ids in stacks:
+        assert routing is None or 0.05 < 1 - np.asarray(routing.kept)[:, ids != 0].mean() < 0.5
     logits = np.asarray(logits)[:, :9:4, ::64].ravel()
-    np.testing.assert_allclose(logits, expected, atol=1e-4)
+    np.testing.assert_allclose(logits, np.array(FROZEN[case]["logits"]), atol=1e-4)
     gradients = exported_state(eqx.combine(slopes, rest))
-    for name, along in FROZEN["cases"][case]["gradients"].items():
+    for name, along in FROZEN[case]["gradients"].items():
         slope = np.sum(gradients[name] * cases.weight(f"along {name}", gradients[name].shape))
         assert slope == pytest.approx(along, rel=1e-4, abs=1e-3), name
 
@@ -129,8 +123,8 @@ def test_there_and_back_the_bits_stay(case):
     again = exported_state(import_state(config, state))
     assert again.keys() - set(COPIES) == state.keys()
     assert all(np.array_equal(again[name], state[name]) for name in state)
-    exported = export_config(config, cases.SOURCE, cases.TARGET)
-    assert import_config(exported, cases.SOURCE, cases.TARGET) == config
+    exported = export_config(config, *LENGTHS)
+    assert import_config(exported, *LENGTHS) == config
     # Their Switch with untied logits trains three embeddings; that type ties them.
     kind = "mswitch" if case == "switch-c" else cases.config(case)["model_type"]
     assert exported["model_type"] == kind
@@ -138,15 +132,11 @@ def test_there_and_back_the_bits_stay(case):
 
 def test_a_slope_of_position_biases_becomes_part_of_their_table():
     config = config_of("mt5")
-    drawn = Transformer.init(
-        sloped := dataclasses.replace(config, distance_slope=0.5), key=jax.random.key(0)
-    )
-    state = exported_state(drawn)
-    assert export_config(sloped, cases.SOURCE, cases.TARGET) == export_config(
-        config, cases.SOURCE, cases.TARGET
-    )
-    imported = jax.tree.map(jnp.asarray, import_state(config, state))
-    for theirs, ours in ((imported.encoder, drawn.encoder), (imported.decoder, drawn.decoder)):
+    sloped = replace(config, distance_slope=0.5)
+    drawn = Transformer.init(sloped, key=jax.random.key(0))
+    assert export_config(sloped, *LENGTHS) == export_config(config, *LENGTHS)
+    found = imported(config, exported_state(drawn))
+    for theirs, ours in ((found.encoder, drawn.encoder), (found.decoder, drawn.decoder)):
         expected = ours.position_bias(9, 9)
         np.testing.assert_array_equal(theirs.position_bias(9, 9), expected)
         assert np.abs(expected - ours.position_bias.table[0][:, None, None]).max() > 3  # 0.5 * 8
@@ -154,17 +144,16 @@ def test_a_slope_of_position_biases_becomes_part_of_their_table():
 
 def test_released_checkpoints_have_a_form():
     """Names in google/switch-base-8's file, as Transformers lists them."""
-    config = import_config(
-        cases.config("switch") | {"num_layers": 12, "num_decoder_layers": 12, "num_experts": 8,
-        "num_sparse_encoder_layers": 6, "num_sparse_decoder_layers": 6}, 512, 114)  # fmt: skip
+    layers = dict.fromkeys(("num_layers", "num_decoder_layers"), 12)
+    sparse = dict.fromkeys(("num_sparse_encoder_layers", "num_sparse_decoder_layers"), 6)
+    config = import_config(cases.config("switch") | layers | sparse | {"num_experts": 8}, 512, 114)
     names = {name.theirs for name in weight_names(config)}
-    for name in (
+    assert names >= {
         "encoder.block.0.layer.1.mlp.wi.weight",
         "encoder.block.1.layer.1.mlp.router.classifier.weight",
         "decoder.block.11.layer.2.mlp.experts.expert_7.wo.weight",
         "decoder.block.3.layer.1.EncDecAttention.o.weight",
-    ):
-        assert name in names
+    }
     assert "decoder.block.0.layer.2.mlp.router.classifier.weight" not in names
 
 
@@ -197,10 +186,8 @@ def test_configs_without_a_form_here(case, change, message):
 def test_no_stack_of_a_dropless_network_drops_there(targets):
     """An expert of theirs takes so many tokens of a sequence, in both stacks."""
     config = config_of("switch")
-    assert config.switch is not None
-    dropless = dataclasses.replace(config.switch, dispatch="dropless")
-    theirs = export_config(dataclasses.replace(config, switch=dropless), 64, targets)
-    assert theirs["expert_capacity"] == max(64, targets)
+    dropless = replace(config, switch=replace(config.switch, dispatch="dropless"))
+    assert export_config(dropless, 64, targets)["expert_capacity"] == max(64, targets)
 
 
 def test_a_capacity_above_the_inputs_comes_back():
@@ -209,30 +196,21 @@ def test_a_capacity_above_the_inputs_comes_back():
     assert export_config(config, 64, 14)["expert_capacity"] == 999
 
 
-def test_what_their_format_cannot_hold():
+@pytest.mark.parametrize(
+    ("kind", "change", "message"),
+    [
+        ("relu", {"every": 4}, "One in 4"),
+        ("relu", {"choices": 2}, "has 2 experts"),
+        ("gated-gelu", {"bias_rate": 0.1}, "has biases"),
+        ("gated-gelu", {"quantile_rate": 1.0}, "has biases"),
+        ("gated-gelu", {"shared_mlp": 8}, "has a shared expert"),
+    ],
+)
+def test_what_their_format_cannot_hold(kind, change, message):
     switch = SwitchConfig(experts=2, every=1, encoder_group_tokens=8, decoder_group_tokens=8)
-    gated = ModelConfig(
-        vocabulary_rows=128, embed=8, heads=1, head=8, mlp=8, layers=4, switch=switch
-    )
-    assert export_config(gated, 512, 114)["model_type"] == "mswitch"
-    rare = dataclasses.replace(
-        gated, feed_forward="relu", switch=dataclasses.replace(switch, every=4)
-    )
-    with pytest.raises(ConfigurationError, match="One in 4"):
-        export_config(rare, 512, 114)
-    twice = dataclasses.replace(
-        gated, feed_forward="relu", switch=dataclasses.replace(switch, choices=2)
-    )
-    with pytest.raises(ConfigurationError, match="has 2 experts"):
-        export_config(twice, 512, 114)
-    for change, named in (
-        ({"bias_rate": 0.1}, "has biases"),
-        ({"quantile_rate": 1.0}, "has biases"),
-        ({"shared_mlp": 8}, "has a shared expert"),
-    ):
-        other = dataclasses.replace(gated, switch=dataclasses.replace(switch, **change))
-        with pytest.raises(ConfigurationError, match=named):
-            export_config(other, 512, 114)
+    network = sized(layers=4, feed_forward=kind, switch=replace(switch, **change))
+    with pytest.raises(ConfigurationError, match=message):
+        export_config(network, 512, 114)
 
 
 @pytest.mark.parametrize(
@@ -240,10 +218,7 @@ def test_what_their_format_cannot_hold():
     [
         (lambda state: state.pop("decoder.final_layer_norm.weight"), "1 are missing"),
         (lambda state: state.update(extra=np.zeros(1)), "1 are unknown"),
-        (
-            lambda state: state.update({"shared.weight": np.zeros((3, 2))}),
-            "should by its config be",
-        ),
+        (lambda state: state.update({"shared.weight": np.zeros((3, 2))}), "by its config be"),
         (lambda state: state.update({"lm_head.weight": np.zeros(2)}), "lm_head.weight differs"),
     ],
 )

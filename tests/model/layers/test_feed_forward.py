@@ -1,18 +1,14 @@
-"""Dropout against masks of attention weights, and its shares and places."""
-
-import dataclasses
+"""Feed-forward, norm, and dropout: its masks, shares and places."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_networks import batch, config, drawn_like, mesh_of
+from small_networks import batch, config, drawn, mesh_of, sized
 
 from model.batch import Call
-from model.config import ModelConfig
 from model.layers.attention import plain_attention
 from model.layers.feed_forward import NO_DROPOUT, Dropout, FeedForward, RMSNorm
-from model.transformer import transformer_shapes
 
 ROWS, QUERIES, KEYS, HEADS, HEAD = 3, 5, 7, 2, 4
 
@@ -23,15 +19,15 @@ def dropout(rate=0.3, rows=ROWS):
 
 def test_values_are_zeroed_as_attention_weights_are_for_all_queries():
     generator = np.random.default_rng(0)
-    query, keys, values = (
-        jnp.asarray(generator.normal(size=(ROWS, length, HEADS * HEAD)), jnp.float32)
+    arrays = [
+        generator.normal(size=(ROWS, length, HEADS * HEAD)).astype(np.float32)
         for length in (QUERIES, KEYS, KEYS)
-    )
+    ]
+    query, keys, values = map(jnp.asarray, arrays)
     mask = jnp.ones((1, 1, KEYS), bool)
     found = plain_attention(query, keys, dropout().of_values(values, HEADS), None, mask, HEADS)
     kept = np.asarray(dropout().of_values(jnp.ones_like(values), HEADS))[..., ::HEAD]  # b, k, h
-    by_head = (np.asarray(x).reshape(ROWS, -1, HEADS, HEAD) for x in (query, keys, values))
-    q, k, v = by_head
+    q, k, v = (array.reshape(ROWS, -1, HEADS, HEAD) for array in arrays)
     weights = np.asarray(jax.nn.softmax(np.einsum("bqhd,bkhd->bhqk", q, k), axis=-1))
     weights = weights * kept.transpose(0, 2, 1)[:, :, None]
     expected = np.einsum("bhqk,bkhd->bqhd", weights, v).reshape(ROWS, QUERIES, -1)
@@ -61,17 +57,11 @@ def test_there_is_none_without_a_rate_or_a_key():
 
 @pytest.mark.slow
 def test_a_network_drops_in_training_only():
-    model = drawn_like(transformer_shapes(config("dense")))
-    one = batch()
-    mesh = mesh_of()
+    model, key = drawn(config("dense")), jax.random.key(1)
+    calls = ({"dropout": 0.5}, {"key": key}, *({"key": key, "dropout": 0.5},) * 2)
     plain, trained, dropped, again = (
-        np.asarray(jax.jit(lambda m, call=call: m(one, call).decoded)(model))
-        for call in (
-            Call(mesh, dropout=0.5),
-            Call(mesh, jax.random.key(1)),
-            Call(mesh, jax.random.key(1), dropout=0.5),
-            Call(mesh, jax.random.key(1), dropout=0.5),
-        )
+        np.asarray(jax.jit(lambda m, call=call: m(batch(), Call(mesh_of(), **call)).decoded)(model))
+        for call in calls
     )
     np.testing.assert_array_equal(plain, trained)
     np.testing.assert_array_equal(dropped, again)
@@ -81,10 +71,8 @@ def test_a_network_drops_in_training_only():
 
 def test_norm_equals_its_definition():
     x = jax.random.normal(jax.random.key(0), (2, 3, 16)) * 7
-    y = RMSNorm.init(16)(x)
-    np.testing.assert_allclose(
-        y, x / np.sqrt(np.mean(np.square(x), -1, keepdims=True) + 1e-6), rtol=1e-5
-    )
+    expected = x / np.sqrt(np.mean(np.square(x), -1, keepdims=True) + 1e-6)
+    np.testing.assert_allclose(RMSNorm.init(16)(x), expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
@@ -97,30 +85,18 @@ def test_the_scale_s_gradient_is_a_sum_in_float32(dtype):
     assert of_x.dtype == dtype
 
 
-CONFIG = ModelConfig(
-    vocabulary_rows=128, embed=16, heads=2, head=8, mlp=24, layers=2, activation_dtype="float32"
-)
-X = np.random.default_rng(1).normal(size=(1, 1, 16)).astype(np.float32)
+@pytest.mark.parametrize("kind", ["gated-gelu", "relu"])
+def test_a_feed_forward_is_a_gated_gelu_or_a_relu(kind):
+    x = np.random.default_rng(1).normal(size=16).astype(np.float32)
 
-
-def layer_and_output(config):
     @jax.jit
     def run(key):
-        layer = FeedForward.init(config, key=key)
-        return layer, layer(jnp.array(X), mesh_of())
+        layer = FeedForward.init(sized(feed_forward=kind), key=key)
+        return layer, layer(jnp.array(x[None, None]), mesh_of())
 
-    return run(jax.random.key(0))
-
-
-def test_with_a_gate_it_is_a_gated_gelu():
-    layer, y = layer_and_output(CONFIG)
-    row = X[0, 0]
-    expected = (jax.nn.gelu(row @ layer.gate) * (row @ layer.up)) @ layer.down
-    np.testing.assert_allclose(y[0, 0], expected, rtol=1e-5)
-
-
-def test_without_a_gate_it_is_a_relu():
-    layer, y = layer_and_output(dataclasses.replace(CONFIG, feed_forward="relu"))
-    assert layer.gate is None
-    expected = np.maximum(X[0, 0] @ layer.up, 0) @ layer.down
-    np.testing.assert_allclose(y[0, 0], expected, rtol=1e-5)
+    layer, y = run(jax.random.key(0))
+    assert (layer.gate is None) == (kind == "relu")
+    hidden = np.maximum(x @ layer.up, 0)
+    if kind == "gated-gelu":
+        hidden = jax.nn.gelu(x @ layer.gate) * (x @ layer.up)
+    np.testing.assert_allclose(y[0, 0], hidden @ layer.down, rtol=1e-5)

@@ -8,6 +8,9 @@ import pytest
 
 from model.layers.position_bias import BUCKETS, PositionBias, bucket, by_bucket, by_offset, segments
 
+both_directions = pytest.mark.parametrize("bidirectional", [True, False])
+OFFSETS = np.arange(-5000, 5001)
+
 
 def drawn(heads, slope, bidirectional=True):
     key = jax.random.key(0)
@@ -22,17 +25,16 @@ def test_a_table_begins_as_t5xs():
     assert np.abs(table).max() <= np.sqrt(6 / (BUCKETS + heads))
 
 
-@pytest.mark.parametrize("bidirectional", [True, False])
+@both_directions
 def test_biases_fall_with_distance_half_as_much_per_head(bidirectional):
     """Exact buckets by their offset, later ones by the mean of the offsets that share them.
 
     The learned table is that without slopes, and so is its gradient.
     """
     plain, sloped = (drawn(4, slope, bidirectional) for slope in (0.0, 0.5))
-    np.testing.assert_array_equal(sloped.table, plain.table)
-    np.testing.assert_array_equal(plain.biases, plain.table)
     along = eqx.filter_grad(lambda bias: jnp.sum(bias.biases * plain.table))(sloped)
-    np.testing.assert_array_equal(along.table, plain.table)
+    for table in (sloped.table, plain.biases, along.table):
+        np.testing.assert_array_equal(table, plain.table)
     table = sloped.biases - plain.biases
     offsets = np.arange(-128, 129 if bidirectional else 1)
     for head in range(4):
@@ -43,41 +45,30 @@ def test_biases_fall_with_distance_half_as_much_per_head(bidirectional):
         assert np.mean(biases) == pytest.approx(-slope * np.mean(np.abs(offsets)), rel=1e-5)
 
 
-def test_bucket_equals_t5s():
+def slow_bucket(offset, bidirectional, buckets=32, farthest=128):
     """Mesh TensorFlow's formula, one offset at a time."""
-
-    def slow(offset, bidirectional, buckets=32, farthest=128):
-        base, distance = 0, -offset
-        if bidirectional:
-            buckets //= 2
-            base = buckets if distance < 0 else 0
-            distance = abs(distance)
-        else:
-            distance = max(distance, 0)
-        exact = buckets // 2
-        if distance < exact:
-            return base + distance
-        far = exact + int(np.log(distance / exact) / np.log(farthest / exact) * (buckets - exact))
-        return base + min(far, buckets - 1)
-
-    offsets = np.arange(-300, 301).reshape(1, -1)
-    for bidirectional in (True, False):
-        expected = [[slow(int(offset), bidirectional) for offset in offsets[0]]]
-        assert bucket(offsets, bidirectional).tolist() == expected
+    base, distance = 0, max(-offset, 0)
+    if bidirectional:
+        buckets //= 2
+        base, distance = buckets if offset > 0 else 0, abs(offset)
+    exact = buckets // 2
+    if distance < exact:
+        return base + distance
+    far = exact + int(np.log(distance / exact) / np.log(farthest / exact) * (buckets - exact))
+    return base + min(far, buckets - 1)
 
 
-OFFSETS = np.arange(-5000, 5001)
-
-
-@pytest.mark.parametrize("bidirectional", [True, False])
-def test_every_offset_lies_in_one_segment_that_has_its_bucket(bidirectional):
+@both_directions
+def test_every_offset_has_t5s_bucket_and_lies_in_one_segment_that_has_it(bidirectional):
+    found = bucket(OFFSETS[None], bidirectional)[0]
+    assert found.tolist() == [slow_bucket(int(offset), bidirectional) for offset in OFFSETS]
     starts, ends, buckets = segments(bidirectional)
     inside = (OFFSETS[:, None] >= starts) & (OFFSETS[:, None] < ends)
     assert np.all(inside.sum(axis=1) == 1)
-    assert np.array_equal(buckets[inside.argmax(axis=1)], bucket(OFFSETS[None], bidirectional)[0])
+    assert np.array_equal(buckets[inside.argmax(axis=1)], found)
 
 
-@pytest.mark.parametrize("bidirectional", [True, False])
+@both_directions
 def test_biases_by_offset_are_the_tables_and_their_gradient_its_sums(bidirectional):
     generator = np.random.default_rng(0)
     table = jnp.asarray(generator.normal(size=(BUCKETS, 3)), jnp.float32)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from msgspec import to_builtins
-from training_runs import MESH, SIZES, lines, parameters
+from training_runs import MESH, SIZES, lines, parameters, refused
 
 from data.files.json_files import read_json, write_json
 from model.config import RateFrom
@@ -123,25 +123,20 @@ def test_tokens_of_a_change_may_lie_elsewhere():
 
 @pytest.mark.slow
 def test_what_a_trunk_did_otherwise_is_refused(branch_of, trunk, whole, capsys):
-    def refused(words: list[str]) -> str:
-        assert cli.run(words) == 2
-        return " ".join(capsys.readouterr().err.split())
-
-    assert "seed: there 0, asked 1" in refused(branch_of(trunk, "seed=1"))
-    assert "run of 6 steps" in refused(branch_of(trunk, "steps=6"))
     away = branch_of(trunk, at=8)
-    assert "which has [6, 10, 12]" in refused(away)
-    lone = [word for word in away if "branch-at" not in word]
-    assert f"--trunk {trunk} was given; a branch needs" in refused(lone)
-    upcycled = [word.replace("--trunk", "--upcycle") for word in away]
-    assert "--branch-at 8 was given; a branch needs" in refused(upcycled)
-    decayed = branch_of(whole, "steps=12", at=8)  # from step 6 on
-    assert "falls from step 6 on" in refused(decayed)
+    for words, message in (
+        (branch_of(trunk, "seed=1"), "seed: there 0, asked 1"),
+        (branch_of(trunk, "steps=6"), "run of 6 steps"),
+        (away, "which has [6, 10, 12]"),
+        ([word for word in away if "branch-at" not in word], "was given; a branch needs"),
+        ([word.replace("--trunk", "--upcycle") for word in away], "--branch-at 8 was given"),
+        (branch_of(whole, "steps=12", at=8), "falls from step 6 on"),
+    ):
+        assert message in refused(capsys, *words)
 
 
 @pytest.mark.slow
 def test_inputs_that_have_changed_since_the_trunk_read_them_are_refused(trunk):
-    """A trunk's later tokens may be named, which no recipe's first inputs are."""
     recorded = State(trunk, AT).inputs({})
     assert State(trunk, AT).inputs(recorded) == recorded
     with pytest.raises(ArtifactError, match="other contents of tokens than the trunk read; rest"):

@@ -20,40 +20,33 @@ def of_mixtures(*found: tuple) -> dict:
     return {"mixture_from": [dict(zip(names, (*one, "")[:3], strict=True)) for one in found]}
 
 
-def test_evaluations_after_the_last_checkpoint_go_with_other_settings(tmp_path):
-    """They would be of steps that no run of these settings makes."""
-    claim(tmp_path, "pretrain", SETTINGS, {})
-    write_text(tmp_path / "checkpoints/6.json", "")
-    folder = tmp_path / "evaluation"
-    folder.mkdir()
-    for step in (4, 6, 8, 12):
-        for name in ("step", "gaps-step", "routing-step"):
-            (folder / f"{name}={step}.parquet").touch()
-    asked = Identity(SETTINGS | of_mixtures((7, "uniform")), {})
-    agreement = agreement_of(tmp_path, "pretrain", asked)
+@pytest.mark.parametrize(
+    ("changes", "asked", "saved", "evaluated", "left", "recorded"),
+    [
+        # After the last checkpoint: of steps that no run of these settings makes.
+        ({}, of_mixtures((7, "uniform")), 6, (4, 6, 8, 12), {"4", "6"}, "mixture_from"),
+        # Every 4 steps: step 10 was evaluated only because it was the last.
+        ({"steps": 10}, {}, 10, (4, 8, 10), {"4", "8"}, "steps"),
+        ({"steps": 8}, {}, 8, (4, 8), {"4", "8"}, "steps"),
+    ],
+)
+def test_evaluations_stay_that_a_run_of_these_settings_makes(
+    tmp_path, changes, asked, saved, evaluated, left, recorded
+):
+    claim(tmp_path, "pretrain", SETTINGS | changes, {})
+    write_text(tmp_path / f"checkpoints/{saved}.json", "")
+    folder, names = tmp_path / "evaluation", ("step", "gaps-step", "routing-step")
+    for step in evaluated:
+        for name in names:
+            write_text(folder / f"{name}={step}.parquet", "")
+    identity = Identity(SETTINGS | asked, {})
+    agreement = agreement_of(tmp_path, "pretrain", identity)
     assert agreement is not None
-    agreement.record(tmp_path, "pretrain", asked)
-    assert {path.stem.partition("=")[2] for path in folder.iterdir()} == {"4", "6"}
-    assert len(list(folder.iterdir())) == 6
-    assert [one.setting for one in recorded_changes(tmp_path)] == ["mixture_from"]
-    assert read_head(tmp_path, CLAIM).settings == asked.settings
-
-
-@pytest.mark.parametrize(("end", "left"), [(10, {"4", "8"}), (8, {"4", "8"})])
-def test_a_run_made_longer_is_evaluated_where_one_planned_that_long_is(tmp_path, end, left):
-    """Every 4 steps: step 10 was evaluated only because it was the last."""
-    there = SETTINGS | {"steps": end}
-    claim(tmp_path, "pretrain", there, {})
-    write_text(tmp_path / f"checkpoints/{end}.json", "")
-    folder = tmp_path / "evaluation"
-    folder.mkdir()
-    for step in {4, 8, end}:
-        (folder / f"step={step}.parquet").touch()
-    asked = Identity(SETTINGS, {})
-    agreement = agreement_of(tmp_path, "pretrain", asked)
-    assert agreement is not None
-    agreement.record(tmp_path, "pretrain", asked)
+    agreement.record(tmp_path, "pretrain", identity)
     assert {path.stem.partition("=")[2] for path in folder.iterdir()} == left
+    assert len(list(folder.iterdir())) == len(names) * len(left)
+    assert [one.setting for one in recorded_changes(tmp_path)] == [recorded]
+    assert read_head(tmp_path, CLAIM).settings == identity.settings
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ Which gaps an evaluation fills, and how they are read out of windows.
 """
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -68,10 +69,18 @@ def files(held_out, tmp_path_factory):
     return pd.read_parquet(path), pd.read_parquet(path.with_name("routing-step=7.parquet"))
 
 
-def test_one_row_per_switch_layer_and_language(files):
-    _, routing = files
+def test_routing_rows_of_each_layer_and_language_add_up_to_page_rows(files):
+    pages, routing = files
     layers = list(zip(routing["stack"], routing.layer, routing.language, strict=True))
     assert layers == [(stack, 1, code) for stack in ("encoder", "decoder") for code in ("sw", "yo")]
+    decoder = routing[routing["stack"] == "decoder"].set_index("language")
+    targets = pages.groupby("language").target_tokens.sum()
+    assert decoder.tokens.to_dict() == targets.to_dict()
+    assert (routing.choices == 2 * routing.tokens).all()
+    assert [sum(load) for load in routing.load] == routing.choices.tolist()
+    share = routing.dropped.sum() / routing.choices.sum()
+    assert 0.25 < share < 0.6  # 0.7 slots per choice
+    assert (routing.entropy_nats <= routing.tokens * np.log(EXPERTS) + 1e-3).all()
 
 
 def test_bytes_are_those_of_what_is_hidden(files, held_out):
@@ -84,22 +93,6 @@ def test_bytes_are_those_of_what_is_hidden(files, held_out):
     }
     assert pages.set_index("url").text_bytes.to_dict() == expected
     assert sum(expected.values()) > 0
-
-
-def test_routed_tokens_are_the_pages_tokens(files):
-    pages, routing = files
-    decoder = routing[routing["stack"] == "decoder"].set_index("language")
-    targets = pages.groupby("language").target_tokens.sum()
-    assert decoder.tokens.to_dict() == targets.to_dict()
-    assert (routing.choices == 2 * routing.tokens).all()
-    assert [sum(load) for load in routing.load] == routing.choices.tolist()
-
-
-def test_dropped_choices_are_counted(files):
-    _, routing = files
-    share = routing.dropped.sum() / routing.choices.sum()
-    assert 0.25 < share < 0.6  # 0.7 slots per choice
-    assert (routing.entropy_nats <= routing.tokens * np.log(EXPERTS) + 1e-3).all()
 
 
 def filler(tokens, *settings):
@@ -154,25 +147,21 @@ def test_gaps_are_filled_alike_on_any_number_of_devices(tokens, tmp_path):
     assert read_gaps(tmp_path, 20) == []
 
 
+def on(**sizes):
+    """A trainer of which only the mesh is read."""
+    trained: Any = SimpleNamespace(mesh=abstract_mesh(MeshShape(**sizes)))
+    return trained
+
+
 def test_a_network_of_very_many_experts_fills_none():
     """Dropless dispatch pads to the worst case, which is bounded here."""
-
-    class Trained:
-        mesh = abstract_mesh(MeshShape(expert=512))
-
-    small, huge = (named.get(name) for name in ("switch-demo", "switch-c"))
     tokens = 2 * lengths_for_inputs(64).inputs
-    assert largest_array(huge, Trained(), tokens) > 2**30  # pyright: ignore[reportArgumentType]
-    Trained.mesh = abstract_mesh(MeshShape())
-    assert largest_array(small, Trained(), tokens) < 2**24  # pyright: ignore[reportArgumentType]
+    assert largest_array(named.get("switch-c"), on(expert=512), tokens) > 2**30
+    assert largest_array(named.get("switch-demo"), on(), tokens) < 2**24
 
 
 def test_rows_without_capacity_fit_a_device():
-    class Trained:
-        mesh = abstract_mesh(MeshShape(data=4, expert=8))
-
-    base = replace(named.get("mswitch-base"), accumulate=4)
-    trainer: Any = Trained()
+    base, trainer = replace(named.get("mswitch-base"), accumulate=4), on(data=4, expert=8)
     rows = rows_without_capacity(base, trainer, 512)
     assert rows % 32 == 0 < rows < base.rows // 4
     assert largest_array(base, trainer, rows // 32 * 512) <= 2**30 or rows == 32

@@ -30,15 +30,18 @@ def blocks(tokens):
     return TokenBlocks(tokens, read_json(tokens / "manifest.json", TokenManifest))
 
 
+@pytest.fixture
+def huge(monkeypatch):
+    """Checkpoints that no disk holds."""
+    monkeypatch.setattr(prepare, "checkpoint_bytes", lambda *_: 10**18)
+
+
 def recipe(*settings):
     return override(named.get("switch-demo"), settings)
 
 
-def test_a_recipe_that_fits_starts(blocks, tmp_path):
-    check_start(recipe(*FITS), blocks, tmp_path / "run")
-
-
 def test_without_held_out_pages_a_run_must_not_evaluate(blocks, tmp_path):
+    check_start(recipe(*FITS), blocks, tmp_path / "run")
     trained = {code: {"train": of["train"]} for code, of in blocks.manifest.languages.items()}
     without = TokenBlocks(blocks.directory, replace(blocks.manifest, languages=trained))
     with pytest.raises(ArtifactError, match=r"no held-out page .* --set evaluate_every=0"):
@@ -46,32 +49,31 @@ def test_without_held_out_pages_a_run_must_not_evaluate(blocks, tmp_path):
     check_start(recipe(*FITS, "evaluate_every=0"), without, tmp_path / "run")
 
 
-def test_a_fine_tuning_needs_room_for_its_best_checkpoint_too(tmp_path, monkeypatch):
-    monkeypatch.setattr(prepare, "checkpoint_bytes", lambda *_: 10**18)
-    tuned = recipe_of_finetuning(recipe(), ["topics"], ["en"], 8, 0.0)
-    for one, count in ((recipe(), 3), (tuned, 4)):
-        with pytest.raises(ArtifactError, match=f"^{count} checkpoints"):
-            prepare.check_disk(one, tmp_path)
+LONG = recipe("steps=1000000", "checkpoint_every=10000", "keep_every=10000")
 
 
-def test_a_branch_keeps_no_checkpoint_before_its_first_step(tmp_path, monkeypatch):
-    monkeypatch.setattr(prepare, "checkpoint_bytes", lambda *_: 10**18)
-    long = recipe("steps=1000000", "checkpoint_every=10000", "keep_every=10000")
-    for first, count in ((0, 103), (900_000, 13)):
-        with pytest.raises(ArtifactError, match=f"^{count} checkpoints"):
-            prepare.check_disk(long, tmp_path, first)
+@pytest.mark.parametrize(
+    ("one", "first", "count"),
+    [
+        (recipe(), 0, 3),
+        (recipe_of_finetuning(recipe(), ["topics"], ["en"], 8, 0.0), 0, 4),  # and its best
+        (LONG, 0, 103),
+        (LONG, 900_000, 13),  # a branch keeps none before its first step
+    ],
+)
+def test_a_disk_needs_room_for_all_checkpoints(huge, tmp_path, one, first, count):
+    with pytest.raises(ArtifactError, match=f"^{count} checkpoints"):
+        prepare.check_disk(one, tmp_path, first)
 
 
-def test_all_reasons_are_reported_together(blocks, tmp_path, monkeypatch):
-    monkeypatch.setattr(prepare, "checkpoint_bytes", lambda *_: 10**18)
+def test_all_reasons_are_reported_together(huge, blocks, tmp_path):
     wrong = recipe("mesh.data=3", "rows=32", "model.switch.experts=6", "mesh.expert=4")
     with pytest.raises(ArtifactError) as error:
         check_start(wrong, blocks, tmp_path / "run")
     opening, *reasons = re.split(r" \([1-4]\) ", str(error.value))
     assert opening == "switch-demo cannot start, for 4 reasons:"
     parts = ("384", "needs 12 devices; found 8", "experts (6) must be a multiple of 4", "are free")
-    for part, reason in zip(parts, reasons, strict=True):
-        assert part in reason
+    assert all(part in reason for part, reason in zip(parts, reasons, strict=True))
 
 
 def test_a_reason_of_several_checks_is_reported_once(tmp_path):
@@ -84,13 +86,11 @@ def test_a_reason_of_several_checks_is_reported_once(tmp_path):
     "mixture, message", [("unimaxx:1:1", "unimaxx"), ("weights:nowhere.csv", "is not a file")]
 )
 def test_a_mixture_is_refused_before_its_directory_is_claimed(tokens, tmp_path, mixture, message):
-    asked = Pretrain(
-        recipe="switch-demo", tokens=str(tokens), out=tmp_path / "run",
-        overrides=(*FITS, f"mixture={mixture}"),
-    )  # fmt: skip
+    out, settings = tmp_path / "run", (*FITS, f"mixture={mixture}")
+    asked = Pretrain(recipe="switch-demo", tokens=str(tokens), out=out, overrides=settings)
     with pytest.raises(ArtifactError, match=message):
         asked.execute()
-    assert not (tmp_path / "run").exists()
+    assert not out.exists()
 
 
 def test_a_mixture_that_no_schedule_can_draw_is_refused_before_it_is_recorded(blocks, tmp_path):
@@ -100,8 +100,6 @@ def test_a_mixture_that_no_schedule_can_draw_is_refused_before_it_is_recorded(bl
     never = f"gives {rare} less than one example in {BLOCK}"
     with pytest.raises(ArtifactError, match=never):
         check_start(recipe(*FITS, f"mixture=weights:{weights}"), blocks, tmp_path / "run")
-    changed = dataclasses.replace(
-        recipe(*FITS), mixture_from=(MixtureFrom(step=5, mixture=f"weights:{weights}"),)
-    )
+    later = (MixtureFrom(step=5, mixture=f"weights:{weights}"),)
     with pytest.raises(DataError, match=never):
-        check_later(changed, blocks, [blocks])
+        check_later(dataclasses.replace(recipe(*FITS), mixture_from=later), blocks, [blocks])

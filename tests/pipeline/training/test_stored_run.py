@@ -1,6 +1,7 @@
 """A run in a store ends with the numbers of a run on a disk, whatever the store does meanwhile."""
 
 import json
+import shutil
 
 import pytest
 from faulty_store import Misbehaviour, Store
@@ -48,30 +49,17 @@ def test_a_run_whose_saves_are_cut_short_ends_as_if_on_a_disk(
     assert json.loads(read_bytes(RUN / "time.json"))["steps_made_again"] > 0
     assert len(list((folder / "tensorboard").iterdir())) == 2
     assert not names_in(RUN / "lock")
-    assert {name.split(".")[0].split("-")[0] for name in names_in(RUN / "checkpoints")} == {
-        "9",
-        "12",
-    }
+    saved = {name.split(".")[0].split("-")[0] for name in names_in(RUN / "checkpoints")}
+    assert saved == {"9", "12"}
     assert Store.calls["put"] > 20
 
 
 def test_a_run_in_a_store_is_read(folder, tokens, pretrained, capsys):
     """What needs no other program than that of the test above; more is in tests/engines."""
-    copied(pretrained, folder)
+    shutil.copytree(pretrained, folder, ignore=shutil.ignore_patterns("checkpoints"))
     here = read_run(pretrained)
     assert list(evaluated_steps(RUN)) == list(evaluated_steps(pretrained)) == [0, 6, STEPS]
     there = read_run(RUN)
-    assert (there.about, there.metrics, there.tokens_seen) == (
-        here.about,
-        here.metrics,
-        here.tokens_seen,
-    )
+    assert (there.about, there.metrics) == (here.about, here.metrics)
+    assert there.tokens_seen == here.tokens_seen
     assert there.pages.loss_nats.tolist() == here.pages.loss_nats.tolist()
-
-
-def copied(run, folder):
-    for path in run.rglob("*"):
-        if path.is_file() and "checkpoints" not in path.parts:
-            target = folder / path.relative_to(run)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(path.read_bytes())

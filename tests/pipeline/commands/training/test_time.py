@@ -2,20 +2,17 @@
 
 import json
 import re
-from pathlib import Path
 
 import pytest
-from training_runs import STEPS
+from training_runs import STEPS, ran, refused
 
 from data.files.digests import digest_of_contents
-from data.files.json_files import write_json
+from data.files.json_files import read_json, write_json
 from model import NUMERICS_VERSION
-from pipeline import cli
 from pipeline.runs.finished import Round, read_step_times
 from pipeline.training import step_times
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("traced_once")]
-
 
 ROUNDS = tuple(
     Round(first=first, baseline_seconds=0.4, candidate_seconds=0.5 + 0.01 * number)
@@ -24,32 +21,38 @@ ROUNDS = tuple(
 
 
 @pytest.fixture
-def words(pretrained, tokens, tmp_path):
-    """A function from changed options to a command that measures a run against itself."""
+def out(tmp_path):
+    return tmp_path / "out"
 
-    def command(**changes: object) -> list[str]:
-        options = {
-            "baseline": pretrained, "candidate": pretrained, "tokens": tokens,
-            "out": tmp_path / "out", "steps": 1,
-        }  # fmt: skip
+
+@pytest.fixture
+def words(pretrained, tokens, out):
+    """A function from changed options to a command that measures a run against itself."""
+    options = {"baseline": pretrained, "candidate": pretrained, "tokens": tokens}
+    options |= {"out": out, "steps": 1}
+
+    def command(**changes):
         return ["time", *(f"--{name}={value}" for name, value in (options | changes).items())]
 
     return command
 
 
+def times(run):
+    """When each file and directory of a run was last written."""
+    return {path: path.stat().st_mtime_ns for path in (run, *run.rglob("*"))}
+
+
 def test_a_run_against_itself_takes_as_long_and_is_only_read(
-    words, pretrained, tmp_path, capsys, monkeypatch
+    words, pretrained, out, capsys, monkeypatch
 ):
     before = times(pretrained)
-    assert cli.run(words()) == 0
+    assert ran(*words()) == 0
     assert times(pretrained) == before
     said = " ".join(capsys.readouterr().err.split())
     assert re.search(r"time: a step takes 0\..* on 8 × cpu, \d+ threads? \(medians", said)
     assert "next:" not in said  # a report refuses to compare a run with itself
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-        "manifest.json", "step_times.json"
-    ]  # fmt: skip
-    found = read_step_times(tmp_path / "out")
+    assert sorted(path.name for path in out.iterdir()) == ["manifest.json", "step_times.json"]
+    found = read_step_times(out)
     assert found.baseline == found.candidate
     assert found.baseline.recipe_sha256 == digest_of_contents(pretrained / "recipe.json")
     assert (found.baseline.recipe, found.baseline.step) == ("switch-demo", STEPS)
@@ -57,43 +60,42 @@ def test_a_run_against_itself_takes_as_long_and_is_only_read(
     assert found.devices == ("cpu",) * 8
     assert found.versions["numerics"] == NUMERICS_VERSION
     monkeypatch.setattr(step_times, "measure", None)  # what is finished is not measured again
-    assert cli.run(words()) == 0
+    assert ran(*words()) == 0
     assert capsys.readouterr().err.endswith("out is finished.\n")
-    assert cli.run(words(steps=2)) == 2
-    assert "was made with other settings" in capsys.readouterr().err
+    assert "was made with other settings" in refused(capsys, *words(steps=2))
 
 
-def test_inspect_shows_the_ratio_and_notices_another_number(words, tmp_path, capsys, monkeypatch):
+def test_inspect_shows_the_ratio_and_notices_another_number(words, out, capsys, monkeypatch):
     monkeypatch.setattr(step_times, "measure", lambda *_: ROUNDS)
-    assert cli.run(words()) == 0
+    assert ran(*words()) == 0
     capsys.readouterr()
-    assert cli.run(["inspect", str(tmp_path / "out")]) == 0
+    assert ran("inspect", out) == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert f"switch-demo (seed 0) from step {STEPS} on a step takes 0.4 s with" in shown
     assert "rounds); within a round the ratio is 0.777 in the mean (95 % interval 0.746" in shown
-    path = tmp_path / "out/step_times.json"
+    path = out / "step_times.json"
     path.write_text(path.read_text().replace("0.4,", "0.3,", 1))
-    assert cli.run(["inspect", str(tmp_path / "out")]) == 2
-    assert "differs from its checksum in the manifest" in capsys.readouterr().err
+    assert "differs from its checksum in the manifest" in refused(capsys, "inspect", out)
 
 
-def times(run: Path) -> dict[Path, int]:
-    """Returns when each file and directory of a run was last written."""
-    return {path: path.stat().st_mtime_ns for path in (run, *run.rglob("*"))}
+@pytest.fixture
+def changed(pretrained, tmp_path):
+    """A function that copies what is read of a run, with other fields of its recipe."""
+    to = tmp_path / "other"
 
+    def copy(recipe=(), **fields):
+        to.mkdir()
+        (to / "checkpoints").symlink_to(pretrained / "checkpoints")
+        about, manifest = (
+            read_json(pretrained / f"{name}.json", dict) for name in ("recipe", "manifest")
+        )
+        recipe = about["recipe"] | dict(recipe)
+        settings = {name: recipe[name] for name in manifest["settings"]}
+        write_json(to / "manifest.json", manifest | {"settings": settings})
+        write_json(to / "recipe.json", about | fields | {"recipe": recipe})
+        return to
 
-def changed(run: Path, to: Path, **fields: object) -> Path:
-    """Copies what is read of a run, with other fields of its recipe."""
-    to.mkdir()
-    about, manifest = (
-        json.loads((run / f"{name}.json").read_text()) for name in ("recipe", "manifest")
-    )
-    recipe = about["recipe"] | fields.pop("recipe", {})
-    settings = {name: recipe[name] for name in manifest["settings"]}
-    write_json(to / "manifest.json", manifest | {"settings": settings})
-    write_json(to / "recipe.json", about | fields | {"recipe": recipe})
-    (to / "checkpoints").symlink_to(run / "checkpoints")
-    return to
+    return copy
 
 
 @pytest.mark.parametrize(
@@ -107,28 +109,19 @@ def changed(run: Path, to: Path, **fields: object) -> Path:
     ],
     ids=lambda one: str(one)[:24],
 )
-def test_runs_that_do_not_compare_are_refused(words, pretrained, tmp_path, capsys, fields, said):
-    other = changed(pretrained, tmp_path / "other", **fields)
-    assert refused(words(candidate=other), tmp_path, capsys, said)
+def test_runs_that_do_not_compare_are_refused(words, changed, out, capsys, fields, said):
+    assert re.search(said, refused(capsys, *words(candidate=changed(**fields))))
+    assert not out.exists()
 
 
-def test_what_is_no_finished_run_of_pretrain_is_refused(words, pretrained, tmp_path, capsys):
-    run = changed(pretrained, tmp_path / "other")
+def test_what_is_no_finished_run_of_pretrain_is_refused(words, changed, out, capsys):
+    run = changed()
     manifest = json.loads((run / "manifest.json").read_text())
     for stage in ("distill", "prune", "import-hf", "finetune"):
         write_json(run / "manifest.json", manifest | {"stage": stage})
         said = f"was written by {stage}, and only steps of `mswitch pretrain` are timed"
-        assert refused(words(baseline=run), tmp_path, capsys, said)
+        assert said in refused(capsys, *words(baseline=run))
     (run / "manifest.json").unlink()
-    said = "A finished run was expected in .*other, which holds an unfinished one"
-    assert refused(words(baseline=run), tmp_path, capsys, said)
-    assert refused(words(steps=0), tmp_path, capsys, "--steps was 0; give 1 or more")
-
-
-def refused(words: list[str], place: Path, capsys, said: str) -> bool:
-    """Checks that a command ends with one sentence and status 2, and writes nothing."""
-    assert cli.run(words) == 2
-    printed = capsys.readouterr().err.splitlines()
-    assert len(printed) == 1
-    assert not (place / "out").exists()
-    return re.search(said, printed[0]) is not None
+    assert "other, which holds an unfinished one" in refused(capsys, *words(baseline=run))
+    assert "--steps was 0; give 1 or more" in refused(capsys, *words(steps=0))
+    assert not out.exists()

@@ -20,8 +20,18 @@ ROUTERS = [
 ]
 
 
-def metrics(decoder=1e-4, encoder=1e-4, **settings):
-    return step_metrics(**settings)._replace(router_moves=np.float32([decoder, encoder]))
+def metrics(decoder=1e-4, encoder=1e-4):
+    return step_metrics()._replace(router_moves=np.float32([decoder, encoder]))
+
+
+@pytest.fixture
+def printed():
+    return []
+
+
+@pytest.fixture
+def watch(tmp_path, printed):
+    return RouterWatch("pretrain", tmp_path, [*SITES, *ROUTERS], printed.append)
 
 
 def feed(watch, first, count, **moves):
@@ -30,27 +40,22 @@ def feed(watch, first, count, **moves):
     return watch.look(first + count)
 
 
-def watched(tmp_path):
-    printed = []
-    return RouterWatch("pretrain", tmp_path, [*SITES, *ROUTERS], printed.append), printed
+def lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_a_fault_is_recorded_once_until_it_is_mended(tmp_path):
-    watch, printed = watched(tmp_path)
+def test_a_fault_is_recorded_once_until_it_is_mended(watch, printed, tmp_path):
     feed(watch, 0, WINDOW, decoder=0)
     feed(watch, WINDOW, 25, decoder=0)
     assert len(printed) == 1
     assert "pretrain: alarm at step 50: decoder layer 1: the router has not moved" in printed[0]
     assert feed(watch, 75, 1) == []
     assert [fault.kind for fault in feed(watch, 76, WINDOW, decoder=0)] == ["frozen router"]
-    lines = [json.loads(line) for line in (tmp_path / "alarms.jsonl").read_text().splitlines()]
-    assert [(line["step"], line["layer"]) for line in lines] == [
-        (50, "decoder layer 1"),
-        (126, "decoder layer 1"),
-    ]
+    found = [(line["step"], line["layer"]) for line in lines(tmp_path / "alarms.jsonl")]
+    assert found == [(50, "decoder layer 1"), (126, "decoder layer 1")]
 
 
-def test_an_expert_is_dead_when_two_looks_find_it(tmp_path, monkeypatch):
+def test_an_expert_is_dead_when_two_looks_find_it(watch, printed, monkeypatch):
     """And only those that both found; one that lives again is forgotten."""
     looks = iter([(13,), (4, 13), (4,), (), (4,), ()])
 
@@ -59,16 +64,9 @@ def test_an_expert_is_dead_when_two_looks_find_it(tmp_path, monkeypatch):
         return [RouterFault("decoder layer 0", "dead experts", dead)] if dead else []
 
     monkeypatch.setattr(alarms, "router_faults", found)
-    watch, printed = watched(tmp_path)
     named = [feed(watch, SETTLING + 25 * at, 25) for at in range(6)]
-    assert [[fault.experts for fault in look] for look in named] == [
-        [],
-        [(13,)],
-        [(4,)],
-        [],
-        [],
-        [],
-    ]
+    experts = [[fault.experts for fault in look] for look in named]
+    assert experts == [[], [(13,)], [(4,)], [], [], []]
     assert [line.rpartition("expert ")[2] for line in printed] == ["13.", "4."]
 
 
@@ -92,8 +90,7 @@ def test_experts_without_tokens_are_no_fault_while_routers_settle(
     assert [fault.experts for fault in watch.look(from_step + 75)] == [(3,)]
 
 
-def test_steps_in_flight_are_not_waited_for(tmp_path, monkeypatch):
-    watch, _ = watched(tmp_path)
+def test_steps_in_flight_are_not_waited_for(watch, monkeypatch):
     fetched = []
     monkeypatch.setattr(jax, "device_get", lambda parts: fetched.append(len(parts)) or parts)
     for _ in range(3):
@@ -109,47 +106,42 @@ def test_a_dense_network_is_not_watched(tmp_path):
     assert watch.look(1) == []
 
 
-def skip(out, count, **settings):
-    """Records `count` skipped steps; returns what was printed."""
-    printed = []
+@pytest.fixture
+def log(tmp_path, printed):
     recipe = named.get("switch-demo")
-    log = SkippedSteps(recipe, out, SITES, LANGUAGES, printed.append)
-    log.record(0, [step_metrics(skipped=True, **settings)] * count)
-    return printed
+    return SkippedSteps(recipe, tmp_path, SITES, LANGUAGES, printed.append)
 
 
-def lines(out):
-    return [json.loads(line) for line in (out / "skipped.jsonl").read_text().splitlines()]
-
-
-def test_a_broken_run_stops_with_its_reason(tmp_path):
+def test_a_broken_run_stops_with_its_reason(log, tmp_path):
     """The message names the language of the nonfinite row and the layer of the backward pass."""
+    broken = step_metrics(skipped=True, squares=(np.nan, np.nan, 1.0), rows=(5.0, np.nan))
     with pytest.raises(ArtifactError) as error:
-        skip(tmp_path, 20, squares=(np.nan, np.nan, 1.0), rows=(5.0, np.nan))
-    assert f"skipped its last {MOST_SKIPPED} updates" in str(error.value)
-    assert "stopped being finite in encoder layer 1 (feed_forward.up)" in str(error.value)
-    assert "its 1 rows were in yo." in str(error.value)
-    assert "start again with another --out" in str(
-        error.value
-    )  # this directory refuses other settings
-    skipped = lines(tmp_path)
+        log.record(0, [broken] * 20)
+    for part in (
+        f"skipped its last {MOST_SKIPPED} updates",
+        "stopped being finite in encoder layer 1 (feed_forward.up)",
+        "its 1 rows were in yo.",
+        "start again with another --out",  # this directory refuses other settings
+    ):
+        assert part in str(error.value)
+    skipped = lines(tmp_path / "skipped.jsonl")
     assert [one["step"] for one in skipped] == list(range(1, MOST_SKIPPED + 1))
     assert skipped[0]["languages"] == ["yo"]
 
 
-def test_exploded_gradients_name_their_layer_and_all_languages(tmp_path):
-    printed = skip(tmp_path, 2, squares=(1.0, 1e12, 1.0))
-    (first, _) = lines(tmp_path)
+def test_exploded_gradients_name_their_layer_and_all_languages(log, printed, tmp_path):
+    log.record(0, [step_metrics(skipped=True, squares=(1.0, 1e12, 1.0))] * 2)
+    (first, _) = lines(tmp_path / "skipped.jsonl")
     assert "the gradient norm was 1e+06" in first["where"]
     assert "encoder layer 1" in first["where"]
     assert first["languages"] == ["sw", "yo"]
     assert printed[0].startswith("pretrain: Update 1 was skipped: ")
 
 
-def test_only_skips_in_a_row_stop_a_run(tmp_path):
-    log = SkippedSteps(named.get("switch-demo"), tmp_path, SITES, LANGUAGES, lambda _: None)
+def test_only_skips_in_a_row_stop_a_run(log, tmp_path):
     most = [step_metrics(skipped=True)] * (MOST_SKIPPED - 1)
     log.record(0, [*most, step_metrics(), *most])
     with pytest.raises(ArtifactError, match="skipped its last 10 updates"):
-        log.record(2 * MOST_SKIPPED - 1, [step_metrics(skipped=True)])
-    assert [line["step"] for line in lines(tmp_path)] == [*range(1, 10), *range(11, 21)]
+        log.record(2 * MOST_SKIPPED - 1, most[:1])
+    steps = [line["step"] for line in lines(tmp_path / "skipped.jsonl")]
+    assert steps == [*range(1, 10), *range(11, 21)]

