@@ -3,6 +3,7 @@
 import random
 
 import pytest
+from hlo_programs import program_text
 
 from benchmarks.accelerator.kernel_parity import NAMES
 from benchmarks.accelerator.page import page
@@ -18,22 +19,7 @@ from benchmarks.accelerator.profile_summary import (
 from benchmarks.accelerator.sizes import SMALL, WHOLE, candidates
 from pipeline.planning.hlo.program import parse
 
-PROGRAM = """HloModule step
-
-%product (x: f32[8,8]) -> f32[8,8] {
-  %x = f32[8,8]{1,0} parameter(0)
-  ROOT %dot.1 = f32[8,8]{1,0} dot(%x, %x), lhs_contracting_dims={1}, rhs_contracting_dims={0}
-}
-
-ENTRY %main (x: f32[8,8]) -> f32[8,8] {
-  %x = f32[8,8]{1,0} parameter(0)
-  %fusion.1 = f32[8,8]{1,0} fusion(%x), kind=kOutput, calls=%product
-  %call.1 = f32[8,8]{1,0} custom-call(%fusion.1), custom_call_target="tpu_custom_call"
-  %call.2 = f32[8,8]{1,0} custom-call(%call.1), custom_call_target="__cublas$gemm"
-  %all-gather-start.1 = f32[8,8]{1,0} all-gather-start(%call.2), dimensions={0}
-  ROOT %copy.1 = f32[8,8]{1,0} copy(%all-gather-start.1)
-}
-"""
+PROGRAM = program_text("one_of_each_kind")
 
 
 def test_a_program_gives_the_kind_of_each_instruction():

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import jax
 import pytest
+from hlo_programs import program_text
 
 from model.config import MeshShape
 from pipeline.errors import ArtifactError
@@ -24,24 +25,10 @@ from pipeline.planning.verdict import larger_slices
 from pipeline.recipe.named import get
 
 # A batch of two products, [16, 32] times [32, 8] each, by a library call with scratch memory.
-PRODUCT = """HloModule step
-
-ENTRY %main (x: f32[2,16,32], y: f32[2,32,8]) -> f32[2,16,8] {
-  %x = f32[2,16,32]{2,1,0} parameter(0)
-  %y = f32[2,32,8]{2,1,0} parameter(1)
-  %call = (f32[2,16,8]{2,1,0}, s8[33554432]{0}) custom-call(%x, %y), custom_call_target="__cublas$lt$matmul", backend_config={"gemm_backend_config":{"dot_dimension_numbers":{"lhs_contracting_dimensions":["2"],"rhs_contracting_dimensions":["1"],"lhs_batch_dimensions":["0"],"rhs_batch_dimensions":["0"]},"precision_config":{"operand_precision":["HIGHEST","HIGHEST"]}}}
-  ROOT %out = f32[2,16,8]{2,1,0} get-tuple-element(%call), index=0
-}
-"""  # noqa: E501
+PRODUCT = program_text("batched_call")
 
 # Each of four devices sends three quarters of 1,024 bytes.
-EXCHANGE = """HloModule step
-
-ENTRY %main (x: f32[4,64]) -> f32[4,64] {
-  %x = f32[4,64]{1,0} parameter(0)
-  ROOT %out = f32[4,64]{1,0} all-to-all(%x), replica_groups={{0,1,2,3},{4,5,6,7}}, dimensions={0}
-}
-"""
+EXCHANGE = program_text("exchange")
 
 
 @dataclass(frozen=True)
