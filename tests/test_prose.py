@@ -12,6 +12,9 @@ def phrases(source: str, name: str = "data/module.py") -> list[tuple[int, str]]:
     return [(line, phrase) for line, phrase, _ in found]
 
 
+MESSAGE = 'raise ValueError(f"{n} files a shard were found, " "and the manifest says otherwise")'
+
+
 @pytest.mark.parametrize(
     ("bad", "good"),
     [
@@ -37,33 +40,32 @@ def test_a_rule_finds_its_breach_and_passes_the_mended_sentence(bad: str, good: 
     assert phrases(f'"""{good}"""') == []
 
 
-@pytest.mark.parametrize(
-    "sentence",
-    [
+def test_verbs_and_genitives_are_no_rates():
+    for sentence in (
         "Runs a step of each language.",
         "Records a call, and calls a page once.",
         "Returns a window of a page.",
         "Checks what was asked and what was found.",
+    ):
+        assert phrases(f'"""{sentence}"""') == []
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "found"),
+    [
+        (  # across lines, at its own line
+            '"""A module.\n\nIt keeps one file\na shard.\n"""\n\n# Two runs\n# a side.\n',
+            "data/module.py",
+            [(3, "one file a shard"), (7, "Two runs a side")],
+        ),
+        (MESSAGE, "data/module.py", [(1, "files a shard"), (1, "manifest says")]),
+        (MESSAGE, "tests/test_module.py", []),
+        ("One file a shard.\n\n```\none file a shard\n```\n\n    one file a shard\n", "README.md",
+         [(1, "One file a shard")]),  # code in Markdown is no prose
     ],
-)
-def test_verbs_and_genitives_are_no_rates(sentence: str):
-    assert phrases(f'"""{sentence}"""') == []
-
-
-def test_a_phrase_is_found_across_lines_and_at_its_own_line():
-    source = '"""A module.\n\nIt keeps one file\na shard.\n"""\n\n# Two runs\n# a side.\n'
-    assert phrases(source) == [(3, "one file a shard"), (7, "Two runs a side")]
-
-
-def test_messages_count_in_the_product_and_not_in_tests():
-    source = 'raise ValueError(f"{n} files a shard were found, " "and the manifest says otherwise")'
-    assert phrases(source) == [(1, "files a shard"), (1, "manifest says")]
-    assert phrases(source, "tests/test_module.py") == []
-
-
-def test_code_in_markdown_is_no_prose():
-    source = "One file a shard.\n\n```\none file a shard\n```\n\n    one file a shard\n"
-    assert phrases(source, "README.md") == [(1, "One file a shard")]
+)  # fmt: skip
+def test_a_phrase_is_found_where_prose_is(source, name, found):
+    assert phrases(source, name) == found
 
 
 def test_the_exit_status_says_if_there_is_a_finding(tmp_path, monkeypatch, capsys):

@@ -59,11 +59,8 @@ def test_an_extra_brings_what_its_extras_bring():
 
 def test_what_is_installed_is_printed_from_the_lock_whatever_its_spelling():
     printed = locked("apache-beam[gcp]==2.77.0\ntensorflow_text==2.21.0\njax==0.12.0.1\n")
-    assert {pin.name for pin in pins("\n".join(printed))} == {
-        "apache-beam",
-        "tensorflow-text",
-        "jax",
-    }
+    names = {pin.name for pin in pins("\n".join(printed))}
+    assert names == {"apache-beam", "tensorflow-text", "jax"}
     assert all("--hash=sha256:" in package for package in printed)
 
 
@@ -78,19 +75,12 @@ def test_everything_is_installed_with_hashes():
     assert unlocked == []
 
 
-@pytest.mark.parametrize(
-    ("text", "permissive"),
-    [
-        ("Apache-2.0", True),
-        ("MIT OR (Apache-2.0 AND BSD-3-Clause)", True),
-        ("BSD License; Apache Software License", True),
-        ("GPL-3.0-only", False),
-        ("MIT AND AGPL-3.0", False),
-        ("", False),
-    ],
-)
-def test_licences_are_told_apart(text, permissive):
-    assert licences.is_permissive(text) is permissive
+def test_licences_are_told_apart():
+    either = "MIT OR (Apache-2.0 AND BSD-3-Clause)"
+    for text in ("Apache-2.0", either, "BSD License; Apache Software License"):
+        assert licences.is_permissive(text)
+    for text in ("GPL-3.0-only", "MIT AND AGPL-3.0", ""):
+        assert not licences.is_permissive(text)
 
 
 def test_the_image_of_workers_is_of_the_locked_beam():

@@ -3,9 +3,8 @@
 import random
 
 import pytest
+from hlo_programs import program_text
 
-from benchmarks.accelerator.kernel_parity import NAMES
-from benchmarks.accelerator.page import page
 from benchmarks.accelerator.profile_summary import (
     KINDS,
     Event,
@@ -18,22 +17,7 @@ from benchmarks.accelerator.profile_summary import (
 from benchmarks.accelerator.sizes import SMALL, WHOLE, candidates
 from pipeline.planning.hlo.program import parse
 
-PROGRAM = """HloModule step
-
-%product (x: f32[8,8]) -> f32[8,8] {
-  %x = f32[8,8]{1,0} parameter(0)
-  ROOT %dot.1 = f32[8,8]{1,0} dot(%x, %x), lhs_contracting_dims={1}, rhs_contracting_dims={0}
-}
-
-ENTRY %main (x: f32[8,8]) -> f32[8,8] {
-  %x = f32[8,8]{1,0} parameter(0)
-  %fusion.1 = f32[8,8]{1,0} fusion(%x), kind=kOutput, calls=%product
-  %call.1 = f32[8,8]{1,0} custom-call(%fusion.1), custom_call_target="tpu_custom_call"
-  %call.2 = f32[8,8]{1,0} custom-call(%call.1), custom_call_target="__cublas$gemm"
-  %all-gather-start.1 = f32[8,8]{1,0} all-gather-start(%call.2), dimensions={0}
-  ROOT %copy.1 = f32[8,8]{1,0} copy(%all-gather-start.1)
-}
-"""
+PROGRAM = program_text("one_of_each_kind")
 
 
 def test_a_program_gives_the_kind_of_each_instruction():
@@ -111,59 +95,3 @@ def test_every_size_divides_and_larger_ones_come_first(sizes, devices):
         rows = [one.rows for one in found]
         assert rows[: len(sizes.rows)] == sorted(rows[: len(sizes.rows)], reverse=True)
         assert all(one.rows % devices == 0 for one in found)
-
-
-def test_the_page_has_a_row_per_measurement_and_a_dash_for_what_is_unknown():
-    side = {
-        "recipe": "mt5-base, 64 rows",
-        "parameters": 582_000_000,
-        "remat": "full",
-        "planned_gibibytes": 41.25,
-        "seconds": 0.5,
-        "seconds_low_high": [0.49, 0.52],
-        "profile": {
-            "shares": dict.fromkeys(KINDS, 0.125),
-            "idle": 0.0625,
-            "collectives_alone": 0.0,
-        },
-    }
-    bounded = side | {
-        "recipe": "mswitch-base of 16 experts, 64 rows",
-        "mfu": 0.4321,
-        "mfu_at_most": 0.75,
-        "bound_seconds": 0.25,
-        "bound_by": "main memory",
-    }
-    errors = dict.fromkeys(NAMES, 1e-6)
-    text = page(
-        {
-            "same_bits": {"as they are": False, "with --deterministic": True},
-            "machine": {
-                "devices": 1,
-                "kind": "NVIDIA H100 80GB HBM3",
-                "gibibytes": 69.4,
-                "driver": "570.1",
-                "versions": {"jax": "0.10.2"},
-            },
-            "kernels": {"encoder": {"kernel, float32": errors}},
-            "dense": side,
-            "sparse": bounded,
-            "sparse_over_dense": 1.25,
-            "bfloat16": {
-                "rows": 8,
-                "loss": 12.5,
-                "loss_difference": 1e-4,
-                "gradient_difference": 1e-2,
-                "gradient_norm_ratio": 1.0,
-            },
-        }
-    )
-    assert text.startswith("# On 1 x NVIDIA H100 80GB HBM3\n")
-    dense, sparse = (
-        line for line in text.splitlines() if line.startswith("| m") and "remat" in line
-    )
-    assert dense.endswith("| - | - | - |")
-    assert sparse.endswith("| 0.25, main memory | 43.2% | 75.0% |")
-    assert "takes 1.25 times a dense one" in text
-    assert "- two processes as they are: other bits\n" in text
-    assert "{" not in text

@@ -374,3 +374,43 @@ def short_pages_by_one(tmp_path_factory, clean_short_pages, digests) -> dict[str
     assert clean_short_pages(out, ONE).wait() == 0
     short_pages.check(out, ADDRESSES)
     return digests(out)
+
+
+class Google:
+    """A store of Google's, emulated on this machine.
+
+    Attributes:
+        address: address of the server, http://HOST:PORT.
+        data: folder that holds the buckets.
+    """
+
+    def __init__(self, address: str, data: Path):
+        self.address, self.data = address, data
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """Returns the environment variables for a command."""
+        return self.reached_at(self.address)
+
+    def reached_at(self, address: str) -> dict[str, str]:
+        """Returns the variables with another address, a proxy's."""
+        return {"STORAGE_EMULATOR_HOST": address}
+
+    @property
+    def fsspec(self) -> dict[str, dict[str, str]]:
+        """Returns the options of `data.files.stores` for the tests' own process."""
+        return {"gs": {"token": "anon", "endpoint_url": self.address}}
+
+    def bucket(self, name: str) -> str:
+        (self.data / name).mkdir()
+        return f"gs://{name}"
+
+
+@pytest.fixture(scope="session")
+def google(tmp_path_factory, served, free_port) -> Iterator[Google]:
+    data, port = tmp_path_factory.mktemp("google"), free_port()
+    host = ("-scheme", "http", "-host", "127.0.0.1", "-port", port, "-log-level", "warn")
+    backend = ("-backend", "filesystem", "-filesystem-root", data)
+    where = ("-public-host", f"127.0.0.1:{port}")
+    with served(port, "bin/fake-gcs-server", *host, *backend, *where):
+        yield Google(f"http://127.0.0.1:{port}", data)

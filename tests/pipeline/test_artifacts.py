@@ -1,6 +1,7 @@
-""" """
+"""An output directory is claimed, finished and read back; what differs is named."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,144 +13,126 @@ from pipeline.artifacts import SCHEMA_VERSION, Claim, claim, finish, json_differ
 from pipeline.errors import ArtifactError
 from pipeline.stage import output_lock
 
-
-class Installed:
-    def __init__(self, direct_url: dict[str, object] | None):
-        self.direct_url = direct_url
-
-    def read_text(self, name: str) -> str | None:
-        assert name == "direct_url.json"  # PEP 610
-        return None if self.direct_url is None else json.dumps(self.direct_url)
+DIGESTS = [digest_of_value(number) for number in range(2)]
+SETTINGS = {"rules": "mc4", "name": "mt5"}
+INPUTS = {"files": DIGESTS[0], "teacher": "seed 0"}
 
 
-def test_an_installed_wheel_is_named_by_its_digest(monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    ("direct_url", "code"),  # PEP 610
+    [
+        ({"archive_info": {"hashes": {"sha256": "ab12"}}}, "wheel sha256:ab12"),
+        ({"url": "file:///checkout", "dir_info": {"editable": True}}, None),
+        (None, None),  # from an index, whose version identifies it
+    ],
+)
+def test_an_installed_wheel_is_named_by_its_digest(monkeypatch, tmp_path, direct_url, code):
+    files = {"direct_url.json": direct_url and json.dumps(direct_url)}
+    installed = SimpleNamespace(read_text=files.__getitem__)
     monkeypatch.setattr(artifacts, "CHECKOUT", tmp_path)
-
-    def code(direct_url: dict[str, object] | None) -> str | None:
-        monkeypatch.setattr(artifacts.metadata, "distribution", lambda name: Installed(direct_url))
-        return artifacts.source_commit()
-
-    wheel = {"url": "file:///a.whl", "archive_info": {"hashes": {"sha256": "ab12"}}}
-    assert code(wheel) == "wheel sha256:ab12"
-    assert code({"url": "file:///checkout", "dir_info": {"editable": True}}) is None
-    assert code(None) is None  # from an index, whose version identifies it
+    monkeypatch.setattr(artifacts.metadata, "distribution", lambda _: installed)
+    assert artifacts.source_commit() == code
 
 
-def test_a_directory_goes_from_fresh_to_finished(tmp_path):
-    out = tmp_path / "new" / "out"
-    assert claim(out, "clean", {"rules": "mc4"}, {"files": "1"}) is Claim.FRESH
-    assert claim(out, "clean", {"rules": "mc4"}, {"files": "1"}) is Claim.UNFINISHED
-    with pytest.raises(
-        ArtifactError, match="holds unfinished clean output; run clean to its end first"
-    ):
-        read_manifest(out, "clean", dict)
-    finish(out, "clean", {"rules": "mc4"}, {"files": "1"}, {"kept": 3})
-    assert claim(out, "clean", {"rules": "mc4"}, {"files": "1"}) is Claim.FINISHED
-    manifest = read_manifest(out, "clean", dict)
-    assert manifest["kept"] == 3
-    assert manifest["schema_version"] == SCHEMA_VERSION
-    assert not (out / "unfinished.json").exists()
-
-
-def test_a_users_own_unfinished_files_are_content_and_stay(tmp_path):
-    (tmp_path / "notes.tmp").write_text("mine")
-    (tmp_path / f"{'0' * 32}.tmp").mkdir()
-    with output_lock(tmp_path, "clean"), pytest.raises(ArtifactError, match="already holds some"):
-        claim(tmp_path, "clean", {}, {})
-    assert (tmp_path / "notes.tmp").read_text() == "mine"
-
-
-def test_what_a_kill_leaves_does_not_stop_the_next_start(tmp_path):
+def test_a_directory_goes_from_fresh_to_finished_whatever_a_kill_leaves(tmp_path):
+    asked = tmp_path, "clean", SETTINGS, INPUTS
     (tmp_path / f"manifest.json.{temporary_name()}").touch()  # in a claim that was never written
-    assert claim(tmp_path, "clean", {}, {}) is Claim.FRESH
-    left = (tmp_path / "unfinished.json").read_bytes()
-    finish(tmp_path, "clean", {}, {}, {})
-    (tmp_path / "unfinished.json").write_bytes(left)  # between manifest and end
-    assert claim(tmp_path, "clean", {}, {}) is Claim.FINISHED
-    assert not (tmp_path / "unfinished.json").exists()
-
-
-def test_an_output_of_another_schema_is_refused(tmp_path):
-    claim(tmp_path, "clean", {}, {})
-    finish(tmp_path, "clean", {}, {}, {})
-    path = tmp_path / "manifest.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 1}))
-    for read in (
-        lambda: claim(tmp_path, "clean", {}, {}),
-        lambda: read_manifest(tmp_path, "clean", dict),
-    ):
-        with pytest.raises(
-            ArtifactError, match=f"of schema 1, and this version has schema {SCHEMA_VERSION}"
-        ):
-            read()
-
-
-@pytest.mark.parametrize("done", [True, False])
-def test_other_settings_are_refused_with_the_difference(tmp_path, done):
-    claim(tmp_path / "out", "clean", {"rules": "mc4", "languages": ["sw"]}, {})
-    if done:
-        finish(tmp_path / "out", "clean", {"rules": "mc4", "languages": ["sw"]}, {}, {})
-    with pytest.raises(ArtifactError, match=r"settings \(rules: there mc4, asked demo\)"):
-        claim(tmp_path / "out", "clean", {"rules": "demo", "languages": ["sw"]}, {})
-    holds = f"which holds {'' if done else 'unfinished '}clean output; name another"
-    with pytest.raises(ArtifactError, match=holds):
-        claim(tmp_path / "out", "tokenize", {"rules": "mc4", "languages": ["sw"]}, {})
-
-
-def test_other_inputs_are_refused_by_their_names(tmp_path):
-    """The words of a command may be the same when the files that they name have changed."""
-    digests = [digest_of_value(number) for number in range(2)]
-    claim(tmp_path / "out", "clean", {"rules": "mc4"}, {"files": digests[0], "teacher": "seed 0"})
-    says = r"was made from other inputs \(files: another, or changed since; teacher: there seed 0"
-    with pytest.raises(ArtifactError, match=says):
-        claim(tmp_path / "out", "clean", {"rules": "mc4"}, {"files": digests[1]})
-    says = r"other inputs \(files: gone; list a: new; teacher: there seed 0, asked not set\)"
-    with pytest.raises(ArtifactError, match=says):
-        claim(tmp_path / "out", "clean", {"rules": "mc4"}, {"list a": digests[0]})
-    says = r"with other settings \(rules: there mc4, asked demo\) and from other inputs \(teacher: "
-    with pytest.raises(ArtifactError, match=says):
-        claim(tmp_path / "out", "clean", {"rules": "demo"}, {"files": digests[0]})
-
-
-def test_another_recipe_is_named_before_the_settings_that_differ(tmp_path):
-    first, second = ({"alpha": n, "name": name, "zeta": n} for n, name in enumerate(("mt5", "sw")))
-    claim(tmp_path / "out", "pretrain", first, {})
-    with pytest.raises(ArtifactError) as refused:
-        claim(tmp_path / "out", "pretrain", second, {})
-    sentence = str(refused.value)
-    assert sentence.index("recipe mt5, and sw was") < sentence.index("name another directory")
-    assert sentence.index("name another directory") < sentence.index("alpha: there 0, asked 1")
+    assert [claim(*asked), claim(*asked)] == [Claim.FRESH, Claim.UNFINISHED]
+    with pytest.raises(ArtifactError, match="holds unfinished clean output; run clean to its end"):
+        read_manifest(tmp_path, "clean", dict)
+    of_claim = tmp_path / "unfinished.json"
+    left = of_claim.read_bytes()
+    finish(*asked, {"kept": 3})
+    assert not of_claim.exists()
+    of_claim.write_bytes(left)  # a kill between manifest and end
+    assert claim(*asked) is Claim.FINISHED
+    assert not of_claim.exists()
+    manifest = read_manifest(tmp_path, "clean", dict)
+    assert (manifest["kept"], manifest["schema_version"]) == (3, SCHEMA_VERSION)
 
 
 def test_foreign_content_is_not_touched(tmp_path):
-    (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(ArtifactError, match="already holds something"):
+    (tmp_path / "notes.tmp").write_text("years of work")
+    for place in (tmp_path, tmp_path / "notes.tmp"):
+        with pytest.raises(ArtifactError, match="already holds something"):
+            claim(place, "clean", {}, {})
+    (tmp_path / f"{'0' * 32}.tmp").mkdir()
+    with output_lock(tmp_path, "clean"), pytest.raises(ArtifactError, match="already holds some"):
         claim(tmp_path, "clean", {}, {})
-    with pytest.raises(ArtifactError, match="already holds something"):
-        claim(tmp_path / "thesis.txt", "clean", {}, {})
-    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+    assert (tmp_path / "notes.tmp").read_text() == "years of work"
+
+
+def test_an_output_of_another_schema_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(artifacts, "SCHEMA_VERSION", 1)
+    finish(tmp_path, "clean", {}, {}, {})
+    monkeypatch.undo()
+    message = f"of schema 1, and this version has schema {SCHEMA_VERSION}"
+    with pytest.raises(ArtifactError, match=message):
+        claim(tmp_path, "clean", {}, {})
+    with pytest.raises(ArtifactError, match=message):
+        read_manifest(tmp_path, "clean", dict)
+
+
+@pytest.mark.parametrize("done", [True, False])
+@pytest.mark.parametrize(
+    ("stage", "settings", "inputs", "said"),
+    [
+        ("tokenize", {}, INPUTS, r"which holds (unfinished )?clean output; name another"),
+        ("clean", {"rules": "demo"}, INPUTS, r"other settings \(rules: there mc4, asked demo\)"),
+        (
+            "clean",
+            {},  # the words of a command may be the same when the files that they name have changed
+            {"files": DIGESTS[1]},
+            r"was made from other inputs \(files: another, or changed since; teacher: there seed 0",
+        ),
+        ("clean", {}, {"list a": DIGESTS[0]}, r"\(files: gone; list a: new; teacher: .*not set\)"),
+        ("clean", {"rules": "demo"}, {}, r"settings \(rules.* and from other inputs \(files: gone"),
+        (  # another recipe is named before the settings that differ
+            "clean",
+            {"rules": "demo", "name": "sw"},
+            INPUTS,
+            "recipe mt5, and sw was .*name another directory.*rules: there mc4, asked demo",
+        ),
+    ],
+)
+def test_another_command_is_refused_with_the_difference(
+    tmp_path, done, stage, settings, inputs, said
+):
+    claim(tmp_path, "clean", SETTINGS, INPUTS)
+    if done:
+        finish(tmp_path, "clean", SETTINGS, INPUTS, {})
+    with pytest.raises(ArtifactError, match=said) as refused:
+        claim(tmp_path, stage, SETTINGS | settings, inputs)
+    if stage == "tokenize":
+        assert ("unfinished" in str(refused.value)) != done
 
 
 def test_reading_what_is_not_there(tmp_path):
-    with pytest.raises(ArtifactError, match="does not exist; run tokenize to its end first"):
-        read_manifest(tmp_path / "none", "tokenize", dict)
-    with pytest.raises(ArtifactError, match=r"no manifest\.json"):
-        read_manifest(tmp_path, "tokenize", dict)
     (tmp_path / "file").touch()
-    with pytest.raises(ArtifactError, match="file, which is a file; name its directory"):
-        read_manifest(tmp_path / "file", "tokenize", dict)
-    (tmp_path / "manifest.json").write_text("{ not json")
-    with pytest.raises(DataError, match="should hold JSON"):
+    for name, message in (
+        ("none", "does not exist; run tokenize to its end first"),
+        ("", r"no manifest\.json"),
+        ("file", "file, which is a file; name its directory"),
+    ):
+        with pytest.raises(ArtifactError, match=message):
+            read_manifest(tmp_path / name, "tokenize", dict)
+
+
+@pytest.mark.parametrize("content", ["{ not json", json.dumps({"stage": "[" * 100_000})])
+def test_a_damaged_manifest_is_one_bounded_sentence(tmp_path, content):
+    (tmp_path / "manifest.json").write_text(content)
+    with pytest.raises(DataError, match=r"manifest\.json should ") as told:
         read_manifest(tmp_path, "tokenize", dict)
+    assert len(str(told.value)) < 500
 
 
 def test_differences_are_named_by_their_path():
-    found = {"a": {"b": 1, "c": [1]}, "d": 2}
-    assert json_differences(found, {"a": {"b": 2, "c": [1]}, "e": None}) == [
+    there = {"a": {"b": 1, "c": [1]}, "d": 2}
+    assert json_differences(there, {"a": {"b": 2, "c": [1]}, "e": None}) == [
         "a.b: there 1, asked 2",
         "d: there 2, asked not set",
     ]
-    assert json_differences(found, found) == []
+    assert json_differences(there, there) == []
 
 
 def test_files_are_known_by_place_and_size():
@@ -169,10 +152,3 @@ def test_a_name_is_that_of_the_place_however_it_is_spelled(tmp_path, monkeypatch
     spellings = ["real/a.txt", "./link//a.txt", str(tmp_path / "real/../link/a.txt")]
     assert names_below(spellings) == ["a.txt"] * 3
     assert names_below([]) == []
-
-
-def test_a_stage_that_no_command_has_is_one_sentence(tmp_path):
-    (tmp_path / "manifest.json").write_text(json.dumps({"stage": "[" * 100_000}))
-    with pytest.raises(DataError) as told:
-        read_manifest(tmp_path, "clean", dict)
-    assert len(str(told.value)) < 500

@@ -2,8 +2,6 @@
 
 import dataclasses
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -14,9 +12,8 @@ from small_corpora import texts_of, write_corpus
 from data.files.atomic import write_text
 from pipeline import cli, command_line
 from pipeline.artifacts import digest_of_manifest
-from pipeline.command import Stage, check_fields
+from pipeline.command import Stage
 from pipeline.corpus.pages import read_corpus
-from pipeline.errors import ArtifactError
 from pipeline.fields import BeamOptions, Corpus, In, Out, Range
 from pipeline.stage import Identity, Intent, Job, Outcome, Reading, output_lock, staged_job
 
@@ -63,12 +60,12 @@ def words(corpus: Path, *more: str) -> list[str]:
     return ["count", f"--corpus={corpus}", f"--out={corpus.parent / 'out'}", *more]
 
 
-def test_it_has_help_with_ranges_unsaid_and_an_example(corpus, capsys):
+def test_it_has_help_with_an_example(corpus, capsys):
     with pytest.raises(SystemExit):
         cli.run(["count", "--help"])
     printed = capsys.readouterr().out
-    for said in ("Count the pages", "--times INT", "mswitch count --corpus corpus --out counted"):
-        assert said in printed
+    assert "Count the pages" in printed
+    assert "mswitch count --corpus corpus --out counted" in printed
 
 
 @pytest.mark.parametrize(
@@ -86,21 +83,6 @@ def test_it_refuses_in_a_sentence_and_writes_nothing(corpus, capsys, more, said)
     assert cli.run(words(corpus, *more)) == 2
     assert said in capsys.readouterr().err
     assert not (corpus.parent / "out").exists()
-
-
-def test_it_refuses_a_directory_of_another_kind(corpus):
-    with pytest.raises(ArtifactError):
-        check_fields(Count(corpus=str(corpus / "pages"), out="out"))
-
-
-def test_what_is_refused_early_loads_no_large_library():
-    code = (
-        "import sys; from pipeline import cli; status = cli.run(sys.argv[1:]); "
-        "print(status, *{'jax', 'apache_beam', 'scipy', 'pyarrow', 'tensorflow'} & {*sys.modules})"
-    )
-    asked = ["score", "--corpus=nowhere", "--out=out"]
-    done = subprocess.run([sys.executable, "-c", code, *asked], capture_output=True, text=True)
-    assert done.stdout.split() == ["2"], done.stderr
 
 
 def test_a_dry_run_writes_nothing_and_a_real_one_claims_the_directory(corpus, capsys):

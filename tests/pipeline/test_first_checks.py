@@ -33,7 +33,6 @@ NO_CORPUS = "clean output was expected in none, which does not exist; run clean 
 NO_TOKENS = "tokenize output was expected in none, which does not exist; run tokenize to its end"
 NO_RECIPE = "Recipe 'mt5-dmo' is unknown. Did you mean mt5-demo"
 NO_INPUT = "Input 'none' names no file; give existing files, or a quoted glob"
-UNKNOWN_OPTION = "Unrecognized options: --colour"
 NEEDED = {
     "clean": "--input, --out",
     "estimate": "--input, --rules",
@@ -55,21 +54,15 @@ NEEDED = {
     "plan": "--recipe, --topology",
     "inspect": "DIRECTORY",
     "prune --languages sw --out=o": "--run",
-    "fill --tokens 3 --run r": "TEXT",
-    "inspect --json": "DIRECTORY",
     "clean --rules mc4 --out o --no-growable -- --runner=X": "--input",
 }
 MISTAKES = {
     "pretrian --out o": "There is no command 'pretrian'. Did you mean pretrain?",
-    "pretrian --help": "There is no command 'pretrian'. Did you mean pretrain?",
     "clean --input none --rules mc4 --out o --runner=X": "--runner is an option of Beam",
     "clean --crawl_cache a --crawl-cache=b --out o": "clean was given --crawl-cache 2 times; give",
-    "pretrain --tokens t --out o --hosts.count 1 --hosts.count 2": "--hosts.count 2 times; give it",
     "evaluate --run a --run=b --tokens t": "evaluate was given --run 2 times; give it once.",
     "clean --input --rules none --out o": "clean was given --input without a value; write one",
-    "clean --out o --rules none --input": "clean was given --input without a value; write one",
     "clean --input x --no-growable --languages --rules none --out o": "--languages without a value",
-    "pretrain --recipe r --tokens t --out o --cache.directory --set": "--cache.directory without",
     "inspect --directory=": "inspect was given --directory with an empty value; write one",
     "clean --inputs none --rules mc4 --out o": "has no option --inputs. Did you mean --input?",
     "clean --input none --rules mc5 --out o": "--rules mc5; write one of mc4, mc4-3.0.1, c4-en,",
@@ -78,14 +71,12 @@ MISTAKES = {
     "clean --input none --rules mc4 --languages swahilli --out o": "'swahilli'",
     "estimate --input none --rules mc4": NO_INPUT,
     "estimate --input x --rules none --sample-megabytes -3": "--sample-megabytes was -3; give 1",
-    "estimate --input x --rules none --price-per-core-hour -1": "--price-per-core-hour was -1",
     "score --corpus none --out o": NO_CORPUS,
     "select --corpus none --scores none --out o": NO_CORPUS,
     "withdraw --corpus none --sites none --reason x": NO_CORPUS,
     "vocabulary --corpus none --sise 1000 --out o": "vocabulary has no option --sise. Did you",
     "vocabulary --corpus none --size 1000 --out o": NO_CORPUS,
     "vocabulary --corpus c --size 200 --out o": "--size was 200; give a number at least 360",
-    "vocabulary --corpus c --size 999999999 --out o": "--size was 999999999; give a number",
     "vocabulary --corpus c --size 2000 --character-coverage 5 --out o": "coverage was 5;",
     "vocabulary --model none --out o": "A vocabulary was expected at none, which does not exist",
     "tokenize --corpus none --vocabulary none --out o": NO_CORPUS,
@@ -126,7 +117,6 @@ MISTAKES = {
     "plan --recipe mt5-demo --topology cpu:1 --price -1": "--price was -1; give 0 or more.",
     "recipes mt5-dmo": NO_RECIPE,
     "inspect none": "An artifact was expected in none, which does not exist",
-    "inspect --json none": "An artifact was expected in none, which does not exist",
     **{line: f"{line.split()[0]} needs {missing}; `mswitch " for line, missing in NEEDED.items()},
     **{
         line: f"{line.split()[0]} was given gs://bucket/x where it reads or writes on this machine"
@@ -140,8 +130,7 @@ MISTAKES = {
     },
 }
 USAGE = {  # tyro's own boxes
-    "clean --input none --rules mc4 --out o --colour red": UNKNOWN_OPTION,
-    "recipes --colour red": UNKNOWN_OPTION,
+    "clean --input none --rules mc4 --out o --colour red": "Unrecognized options: --colour",
 }
 LATER = {  # found by what the commands load
     "clean --input https://x.example/a.jsonl --rules mc4 --out o": "address of a web server",
@@ -165,24 +154,17 @@ def answers(tmp_path_factory) -> dict[str, tuple[int, str, list[str]]]:
     return dict(zip(lines, json.loads(done.stdout), strict=True))
 
 
-@pytest.mark.parametrize("line", [*MISTAKES, *USAGE])
-def test_a_mistake_is_refused_without_slow_libraries(line, answers):
-    status, _, loaded = answers[line]
-    assert (status, loaded) == (2, [])
-
-
-@pytest.mark.parametrize("line", MISTAKES | LATER)
-def test_a_mistake_is_one_sentence(line, answers):
-    status, printed, _ = answers[line]
-    sentence = re.escape((MISTAKES | LATER)[line])
+@pytest.mark.parametrize("line", MISTAKES | USAGE | LATER)
+def test_a_mistake_is_one_sentence_and_loads_no_slow_libraries(line, answers):
+    status, printed, loaded = answers[line]
     assert status == 2
-    assert re.fullmatch(rf"mswitch: .*{sentence}.*\n", printed), printed
+    if line in USAGE:
+        assert USAGE[line] in printed
+    else:
+        sentence = re.escape((MISTAKES | LATER)[line])
+        assert re.fullmatch(rf"mswitch: .*{sentence}.*\n", printed), printed
+    assert loaded == [] or line in LATER
 
 
 def test_each_command_with_an_option_that_it_needs_is_among_the_mistakes():
     assert {*COMMANDS} - {*NEEDED} == {"demo", "doctor", "recipes"}
-
-
-@pytest.mark.parametrize("line", USAGE)
-def test_a_line_that_cannot_be_parsed_names_its_option(line, answers):
-    assert USAGE[line] in answers[line][1]

@@ -3,7 +3,7 @@
 import itertools
 import json
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -42,12 +42,10 @@ def upload_folder(out: Address) -> None:
 
 
 def remove_text_of_a_withdrawal(out: Address) -> None:
-    asked = SimpleNamespace(pages={"de": 1})
-    manifest = SimpleNamespace(not_asked=asked, files={})
-    given: Any = {"corpus": str(out), "files": [], "manifest": manifest}
-    more: Any = {"place": "", "lists": (), "sites": (), "reason": "", "unfinished": None}
-    withdrawal = Withdrawal(**given, **more, options=pipeline_options(()))
-    withdrawal.remove(Workspace(str(out / "withdrawal"), "k"), (), Tally())
+    manifest = SimpleNamespace(not_asked=SimpleNamespace(pages={"de": 1}), files={})
+    given: Any = {"corpus": str(out), "files": [], "manifest": manifest, "place": "", "lists": ()}
+    given |= {"sites": (), "reason": "", "unfinished": None, "options": pipeline_options(())}
+    Withdrawal(**given).remove(Workspace(str(out / "withdrawal"), "k"), (), Tally())
 
 
 PUBLISHED = {
@@ -68,20 +66,20 @@ PUBLISHED = {
 @pytest.mark.parametrize("is_lost", [True, False])
 def test_what_others_rely_on_is_published_by_the_holder_alone(name, is_lost):
     out = Address(f"memory://lost{next(number)}/out")
-    files = fsspec.filesystem("memory")
+
+    def written() -> set[str]:
+        return {path for path in fsspec.filesystem("memory").find(out) if "/lock/" not in path}
+
+    lost = pytest.raises(LockLost, match="passed to clean, process 7 on far")
     with output_lock(out, "clean"):
         for path in ("x", "work/old/record", "growth/x", "evaluation/step=7.parquet"):
             write_text(out / path, "x")
         if is_lost:
             create(entry_path(out, 2), json.dumps(FAR).encode())
-        before = {path for path in files.find(out) if "/lock/" not in path}
-        if is_lost:
-            with pytest.raises(LockLost, match="passed to clean, process 7 on far"):
-                PUBLISHED[name](out)
-        else:
+        before = written()
+        with lost if is_lost else nullcontext():
             PUBLISHED[name](out)
-        after = {path for path in files.find(out) if "/lock/" not in path}
-        assert (after == before) == is_lost
+        assert (written() == before) == is_lost
 
 
 def test_a_hint_that_cannot_be_found_ends_no_work_that_is_whole(tmp_path, capsys):

@@ -17,21 +17,17 @@ def out(request, tmp_path) -> str:
     return str(tmp_path) if request.param == "local" else f"memory://work{next(number)}/out"
 
 
-def test_a_finished_work_item_keeps_its_record(out):
+def test_finished_work_items_keep_their_records_in_the_order_of_their_numbers(out):
     space = Workspace(out, "key")
     assert not space.is_done("read", 3)
     assert space.done("read") == []
     for item in (3, 0, 12):
         space.finish("read", item, {"item": item})
-    assert space.done("read") == [0, 3, 12]
     assert space.is_done("read", 3)
     assert list(space.records("read", 3, dict)) == [{"item": 0}, {"item": 3}, {"item": 12}]
-
-
-def test_the_list_of_shards_comes_back(out):
-    space = Workspace(out, "key")
-    space.write_shards([["a", "b"], ["c"]])
-    assert space.shards(list[list[str]]) == [["a", "b"], ["c"]]
+    for item in (100_000, 9_999, 99_999):
+        space.finish("read", item, {})
+    assert space.done("read") == [0, 3, 12, 9_999, 99_999, 100_000]
 
 
 def test_missing_work_items_and_files_end_the_job(out):
@@ -42,6 +38,9 @@ def test_missing_work_items_and_files_end_the_job(out):
     check_files(out, [f"{space.directory}/read/00000.json"])
     with pytest.raises(DataError, match=r"1 files in .* are missing"):
         check_files(out, [f"{out}/pages/x"])
+    write_text(f"{out}/manifest.json", "{}")
+    clear(out)  # a finished output keeps no workspace
+    assert names_in(out) == ["manifest.json"]
 
 
 def test_the_files_of_a_directory_are_checked_with_one_request(monkeypatch):
@@ -51,15 +50,12 @@ def test_the_files_of_a_directory_are_checked_with_one_request(monkeypatch):
     for path in files[:-1]:
         write_text(path, "")
     requests: list[str] = []
+
+    def counted(answer):
+        return lambda self, path, **given: requests.append(path) or answer(self, path, **given)
+
     for asked in ("info", "ls"):
-        answer = getattr(MemoryFileSystem, asked)
-        monkeypatch.setattr(
-            MemoryFileSystem,
-            asked,
-            lambda self, path, answer=answer, **given: (
-                requests.append(path) or answer(self, path, **given)
-            ),
-        )
+        monkeypatch.setattr(MemoryFileSystem, asked, counted(getattr(MemoryFileSystem, asked)))
     check_files(out, files[:-1])
     assert len(requests) == 2
     with pytest.raises(DataError, match=r"1 files in .* are missing"):
@@ -99,17 +95,3 @@ def test_a_kill_in_forgetting_leaves_no_records_without_their_output(out, monkey
     assert old.done("read") == []
     assert old.shards(list[list[str]]) == [["a"]]
     assert not old.forget_stale(["pages"])
-
-
-def test_items_are_in_the_order_of_their_numbers(out):
-    space = Workspace(out, "key")
-    for number in (100_000, 9_999, 10_000, 99_999):
-        space.finish("read", number, {})
-    assert space.done("read") == [9_999, 10_000, 99_999, 100_000]
-
-
-def test_a_finished_output_keeps_no_workspace(out):
-    Workspace(out, "key").finish("read", 0, {})
-    write_text(f"{out}/manifest.json", "{}")
-    clear(out)
-    assert names_in(out) == ["manifest.json"]

@@ -16,23 +16,19 @@ def described(stage: Stage) -> str:
     return stage.name
 
 
+TWO_ROUNDS = "read (newest) claim (repeated duplicate) judge"
+WEB = TWO_ROUNDS.replace(
+    "claim",
+    "describe (thresholds) resemble (alike) contract-00 candidates (choose) claim",
+)
+
+
 @pytest.mark.parametrize(
     ("rules", "names"),
-    [
-        ("none", "read judge"),
-        ("mc4", "read (newest) claim (repeated duplicate) judge"),
-        ("c4-en", "read (newest) claim (repeated duplicate) judge"),
-        (
-            "mswitch-web",
-            "read (newest) describe (thresholds) resemble (alike) contract-00 candidates (choose) "
-            "claim (repeated duplicate) judge",
-        ),
-    ],
+    [("none", "read judge"), ("mc4", TWO_ROUNDS), ("c4-en", TWO_ROUNDS), ("mswitch-web", WEB)],
 )
 @pytest.mark.parametrize("growable", [False, True])
-def test_a_plan_has_the_stages_of_its_rules_and_travels_to_workers(
-    tmp_path, rules, names, growable
-):
+def test_a_plan_has_its_rules_stages_and_travels_to_workers(tmp_path, rules, names, growable):
     stages = plan(begin_job(str(tmp_path), find_rules(rules), [], growable=growable))
     received = pickle.loads(pickle.dumps(stages))
     assert " ".join(map(described, received)) == names + " keep" * growable

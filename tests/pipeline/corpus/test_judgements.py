@@ -2,10 +2,9 @@
 
 import gflanguages
 
-from data.reading.page import NotAsked, Page, Rejected
+from data.reading.page import Page, Rejected
 from pipeline.corpus.judgements import (
     IdentifyLanguage,
-    KeepRequestedLanguages,
     RejectByRule,
     judge_page,
 )
@@ -26,8 +25,3 @@ def test_the_first_judgement_that_drops_a_page_decides():
         PAGE, "first"
     )
     assert judge_page(PAGE, [lambda page: page._replace(text="new")]) == PAGE._replace(text="new")
-
-
-def test_a_page_of_another_language_was_not_requested():
-    assert KeepRequestedLanguages(frozenset({"sw"}))(PAGE) == PAGE
-    assert KeepRequestedLanguages(frozenset({"yo"}))(PAGE) == NotAsked(PAGE)

@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.beam.workspace import Wave, Waves, Workspace, verdict_path
+from pipeline.beam.workspace import Waves, Workspace
 from pipeline.corpus import spills
-from pipeline.corpus.addresses import FindNewest
 from pipeline.corpus.keys import (
     PartitionKeys,
     SortedKeys,
@@ -94,10 +93,3 @@ def test_line_numbers_reach_32_bits():
     """NumPy's arange begins again at 0 within a chunk."""
     assert numbers_from(2**32 - 3, 3).tolist() == [2**32 - 3, 2**32 - 2, 2**32 - 1]
     assert numbers_from(2**32, 0).tolist() == []
-
-
-def test_a_wave_has_verdicts_of_its_own(tmp_path):
-    space = Workspace(str(tmp_path), "key")
-    newest = FindNewest(space, Waves(2, 1))
-    paths = {verdict_path(newest, 3, wave) for wave in (Wave(0, 1), Wave(0, 2), Wave(1, 2))}
-    assert len(paths) == 3

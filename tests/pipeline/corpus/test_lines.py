@@ -15,7 +15,6 @@ from data.dedup import line_dedup
 from data.reading.page import Page
 from pipeline.beam.workspace import Waves, Workspace
 from pipeline.corpus import keys, lines
-from pipeline.corpus import keys as sorted_keys
 from pipeline.corpus.judgements import SpilledPages
 from pipeline.corpus.keys import spilled_keys
 from pipeline.corpus.lines import (
@@ -52,27 +51,22 @@ def chunks(equal: float):
 def test_each_line_has_the_key_of_smallest_rank_and_the_rest_are_repeats(
     tmp_path, monkeypatch, equal, at_once
 ):
-    monkeypatch.setattr(sorted_keys.SortedKeys.__init__, "__defaults__", (at_once,))
+    """Equal lines of a shard are never in memory together."""
+    sorted_together, sort = [], keys._sort
+    monkeypatch.setattr(keys, "_sort", lambda parts: sorted_together.append(parts) or sort(parts))
+    monkeypatch.setattr(keys.SortedKeys.__init__, "__defaults__", (at_once,))
     space, every = Workspace(str(tmp_path), "key"), np.concatenate([*chunks(equal)])
-    with line_keys(space, 0, 64) as keys:
+    with line_keys(space, 0, 64) as of_shard:
         for some in chunks(equal):
-            keys.add(some)
+            of_shard.add(some)
     hashes = np.stack((every["first"], every["second"]), axis=1)
     stays = line_dedup.surviving_lines(hashes, every["rank"], every["line"].astype(np.uint64))
     for path, expected in ((line_keys_path, every[stays]), (repeats_path, every[~stays])):
         found = np.concatenate([*spilled_keys(path(space, 0), LINE_KEY)])
         assert sorted(found.tolist()) == sorted(expected.tolist())
+    if equal == 1.0:
+        assert max(sum(map(len, parts)) for parts in sorted_together) == CHUNKS
     assert LINE_KEYS.names == [*(LINE_KEY.names or ())]
-
-
-def test_equal_lines_of_a_shard_are_never_in_memory_together(tmp_path, monkeypatch):
-    seen = []
-    whole = sorted_keys._sort
-    monkeypatch.setattr(sorted_keys, "_sort", lambda parts: seen.append(parts) or whole(parts))
-    with line_keys(Workspace(str(tmp_path), "key"), 0, 64) as keys:
-        for some in chunks(1.0):
-            keys.add(some)
-    assert max(sum(map(len, parts)) for parts in seen) == CHUNKS
 
 
 LINES_DUPLICATE_LINES = st.lists(st.sampled_from([*"abcdefghij"]), min_size=1, max_size=6).map(
@@ -96,23 +90,16 @@ def pages_of(shards: list[list[list[str]]]) -> list[list[list[Page]]]:
 
 def lost_lines(shards: list[list[list[Page]]]) -> list[list[int]]:
     """Returns the lines that each shard's pages lose, by one comparison of all."""
-    hashes, ranks, places = [], [], []
+    places, best = [], {}
     for shard, chunks in enumerate(shards):
-        line = 0
-        for page in (page for chunk in chunks for page in chunk):
+        line = itertools.count()
+        for page in itertools.chain(*chunks):
             for digest in line_dedup.line_hashes(page.text):
-                hashes.append(digest)
-                ranks.append(line_dedup.rank_of(page.url))
-                places.append((shard, line))
-                line += 1
-    best: dict[bytes, tuple] = {}
-    for digest, rank, place in zip(hashes, ranks, places, strict=True):
-        best[digest] = min(best.get(digest, (rank, place)), (rank, place))
-    kept = {place for _, place in best.values()}
-    return [
-        [line for one, line in places if one == shard and (one, line) not in kept]
-        for shard in range(len(shards))
-    ]
+                claim = (line_dedup.rank_of(page.url), (shard, next(line)))
+                places.append(claim[1])
+                best[digest] = min(best.get(digest, claim), claim)
+    lost = {*places} - {place for _, place in best.values()}
+    return [sorted(line for one, line in lost if one == shard) for shard in range(len(shards))]
 
 
 @settings(deadline=None, max_examples=40)
@@ -120,45 +107,31 @@ def lost_lines(shards: list[list[list[Page]]]) -> list[list[int]]:
 @pytest.mark.parametrize("small", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_each_line_stays_on_one_page(tmp_path_factory, shards, bits, at_once, order, small):
     """With one short hash for many lines, and groups larger than what is compared at one time."""
-    space = Workspace(str(tmp_path_factory.mktemp("lines")), "key")
-    waves, pages = Waves(1 << bits, at_once), pages_of(shards)
     with pytest.MonkeyPatch.context() as patched:
         if small:
             patched.setattr(keys.SortedKeys.__init__, "__defaults__", (3,))
             patched.setattr(lines, "HASHES_AT_ONCE", 2)
             patched.setattr(lines, "CLAIMS_AT_ONCE", 2)
-        for shard, chunks in enumerate(pages):
-            spilled(space, shard, chunks)
-            source = SpilledPages(ReadShard.name)
-            SpillLineKeys(space, source, (), line_dedup.line_hashes, waves.partitions)(shard)
-        draw = np.random.default_rng(order)
-        exchanged(FindRepeatedHashes(space, waves), len(pages), draw)
-        exchanged(FindDuplicateLines(space, waves), len(pages), draw)
-        found = lost_in(space, waves, len(pages))
-    assert found == lost_lines(pages)
+        check_lost_lines(tmp_path_factory.mktemp("lines"), shards, Waves(1 << bits, at_once), order)
 
 
-def lost_in(space: Workspace, waves: Waves, shards: int) -> list[list[int]]:
-    exchange = FindDuplicateLines(space, waves)
-    return [duplicate_lines(exchange, shard).tolist() for shard in range(shards)]
-
-
-def spilled(space: Workspace, shard: int, chunks: list[list[Page]]) -> None:
-    rows = itertools.count()
-    with page_spill(space, ReadShard.name, shard) as file:
-        for chunk in chunks:
-            file.write(chunk, [], np.array([next(rows) for _ in chunk], np.uint32))
+def check_lost_lines(folder, shards: list[list[list[str]]], waves: Waves, order: int) -> None:
+    """Checks the lines that pages lose against one comparison of all."""
+    space, pages, rows = Workspace(str(folder), "key"), pages_of(shards), itertools.count()
+    for shard, chunks in enumerate(pages):
+        with page_spill(space, ReadShard.name, shard) as file:
+            for chunk in chunks:
+                file.write(chunk, [], np.array([next(rows) for _ in chunk], np.uint32))
+        source = SpilledPages(ReadShard.name)
+        SpillLineKeys(space, source, (), line_dedup.line_hashes, waves.partitions)(shard)
+    draw, exchange = np.random.default_rng(order), FindDuplicateLines(space, waves)
+    exchanged(FindRepeatedHashes(space, waves), len(pages), draw)
+    exchanged(exchange, len(pages), draw)
+    lost = [duplicate_lines(exchange, shard).tolist() for shard in range(len(pages))]
+    assert lost == lost_lines(pages)
 
 
 def test_lines_whose_short_hashes_are_equal_are_told_apart(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        FindRepeatedHashes, "_short", lambda _, hashes: np.zeros(len(hashes), "<u4")
-    )
-    pages = pages_of([[["a\nb\nc"]], [["b\nd"]]])
-    space, waves = Workspace(str(tmp_path), "key"), Waves(1, 1)
-    for shard, chunks in enumerate(pages):
-        spilled(space, shard, chunks)
-        SpillLineKeys(space, SpilledPages("read"), (), line_dedup.line_hashes, 1)(shard)
-    exchanged(FindRepeatedHashes(space, waves), 2, np.random.default_rng(0))
-    exchanged(FindDuplicateLines(space, waves), 2, np.random.default_rng(0))
-    assert lost_in(space, waves, 2) == lost_lines(pages)
+    none = lambda _, hashes: np.zeros(len(hashes), "<u4")  # noqa: E731
+    monkeypatch.setattr(FindRepeatedHashes, "_short", none)
+    check_lost_lines(tmp_path, [[["a\nb\nc"]], [["b\nd"]]], Waves(1, 1), 0)

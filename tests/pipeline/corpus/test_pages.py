@@ -1,5 +1,6 @@
 """Samples of rejected pages, and the funnel that `mswitch inspect` prints."""
 
+import itertools
 from collections import Counter
 from pathlib import Path
 
@@ -23,24 +24,20 @@ def write_corpus(out: Path, rejected: dict[str, list[list[str]]]) -> Path:
     """Writes a corpus, given the reasons of rejected pages per language and file."""
     entries = {}
     for code, files in rejected.items():
+        page = {"url": "u", "language": code}
+        tables = {"pages/{}/train-00000-of-00001": ([page | {"text": "kept"}] * 3, WRITTEN)}
         for number, reasons in enumerate(files):
             rows = [
-                {"text": f"{reason} {code} {row} {TERMINAL}", "url": "u", "language": code}
-                | {"reason": reason}
+                page | {"text": f"{reason} {code} {row} {TERMINAL}", "reason": reason}
                 for row, reason in enumerate(reasons)
             ]
-            path = out / "rejected" / code / f"rejected-0000{number}-of-00002.parquet"
+            tables[f"rejected/{{}}/rejected-0000{number}-of-00002"] = rows, REJECTED
+        for name, (rows, schema) in tables.items():
+            path = out / f"{name.format(code)}.parquet"
             path.parent.mkdir(parents=True, exist_ok=True)
-            pq.write_table(pa.Table.from_pylist(rows, schema=REJECTED), path)
-        path = out / "pages" / code / "train-00000-of-00001.parquet"
-        path.parent.mkdir(parents=True)
-        kept = [{"text": "kept", "url": "u", "language": code}] * 3
-        pq.write_table(pa.Table.from_pylist(kept, schema=WRITTEN), path)
-        entries[code] = {
-            "kept": 3,
-            "held_out": 0,
-            "rejected": dict(sum(map(Counter, files), Counter())),
-            "characters": 12,
+            pq.write_table(pa.Table.from_pylist(rows, schema), path)
+        entries[code] = {"kept": 3, "held_out": 0, "characters": 12} | {
+            "rejected": Counter(itertools.chain(*files)),
             "confidence": {"0.10": 2, "0.95": 1},
         }
     body = {"languages": entries, "rules": {"name": "mc4"}, "broken_records": {}}
@@ -51,36 +48,26 @@ def write_corpus(out: Path, rejected: dict[str, list[list[str]]]) -> Path:
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory) -> Path:
     """A corpus of several thousand short pages; `rare` occurs once, as the last page of English."""
-    return write_corpus(
-        tmp_path_factory.mktemp("corpus") / "corpus",
-        {
-            "af": [["short"] * 3000],
-            "en": [["short"] * 2000, ["short"] * 1999 + ["rare"]],
-            "de": [["short", "near_duplicate"] * 2],
-            "zh": [["short"] * 5],
-            "ru": [["short"]],
-            "uk": [["short"]],
-            "und": [["short"] * 2],
-        },
-    )
+    rejected = {
+        "af": [["short"] * 3000],
+        "en": [["short"] * 2000, ["short"] * 1999 + ["rare"]],
+        "de": [["short", "near_duplicate"] * 2],
+        "zh": [["short"] * 5],
+        **{code: [["short"]] for code in ("ru", "uk")},
+        "und": [["short"] * 2],
+    }
+    return write_corpus(tmp_path_factory.mktemp("corpus") / "corpus", rejected)
 
 
 def test_samples_come_from_every_script_before_a_second_language_of_one(corpus):
     samples = {reason.name: reason.samples for reason in read_funnel(str(corpus)).reasons}
-    languages = [one.language for one in samples["short"]]
-    assert languages == ["en", "zh", "und", "ru", "af", "uk"]
-    assert [one.language for one in samples["rare"]] == ["en"]
-    assert [one.language for one in samples["near_duplicate"]] == ["de", "de"]
+    languages = {name: [one.language for one in of] for name, of in samples.items()}
+    assert languages["short"] == ["en", "zh", "und", "ru", "af", "uk"]
+    assert len(languages["short"]) == SAMPLES_PER_REASON  # of seven
+    assert (languages["rare"], languages["near_duplicate"]) == (["en"], ["de", "de"])
     assert all(one.text.startswith(name) for name in samples for one in samples[name])
-
-
-def test_reasons_without_pages_have_no_sample_languages():
-    swahili = LanguagePages(kept=0, rejected={"short": 2, "bad_words": 0})
-    entries = {"sw": swahili, "en": LanguagePages(kept=0)}
-    assert sample_languages(entries) == {"short": ["sw"], "bad_words": []}
-    one = LanguagePages(kept=0, rejected={"short": 1})
-    many = dict.fromkeys(("af", "de", "en", "es", "fr", "it", "nl"), one)
-    assert len(sample_languages(many)["short"]) == SAMPLES_PER_REASON
+    no_page = LanguagePages(kept=0, rejected={"bad_words": 0})
+    assert sample_languages({"sw": no_page}) == {"bad_words": []}
 
 
 def test_inspection_prints_the_funnel_and_no_control_characters(corpus, capsys, monkeypatch):
@@ -88,18 +75,17 @@ def test_inspection_prints_the_funnel_and_no_control_characters(corpus, capsys, 
     Inspect(directory=str(corpus)).execute()
     printed = capsys.readouterr().out
     assert "7,034 pages were read, 21 were kept (0.3%), 0 of them held out" in printed
-    rows = {line.split()[1]: line for line in printed.splitlines() if line.startswith("│")}
-    assert "3,999 en, 3,000 af, 5 zh, 2 de, 3 more" in rows["short"]
-    assert "rare en 1999" in rows["rare"]
-    assert "[bold]menu[/bold]" in rows["rare"]
-    assert "3,999 short, 1 rare" in rows["en"]
-    assert "33.3" in rows["en"]
     assert "In 6 of 6 languages the identifier gives" in printed
+    rows = {line.split()[1]: line for line in printed.splitlines() if line.startswith("│")}
+    for name, said in (
+        ("short", "3,999 en, 3,000 af, 5 zh, 2 de, 3 more"),
+        ("rare", "rare en 1999"),
+        ("rare", "[bold]menu[/bold]"),
+        ("en", "3,999 short, 1 rare"),
+        ("en", "33.3"),
+    ):
+        assert said in rows[name]
     assert printed.replace("\n", "").isprintable()
-
-
-def test_text_is_cut_and_keeps_to_one_printable_line():
-    assert beginning("two\nlines\t\x1b[31m of text") == "two lines [31m of text"
     assert len(beginning("x" * 500)) == 60
 
 

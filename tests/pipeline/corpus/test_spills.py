@@ -32,27 +32,25 @@ def test_what_is_written_is_read(spilled):
     assert batch["row"].to_pylist() == [*range(500)]
 
 
-@pytest.mark.parametrize("part", [0, 1, 2, 3])
-def test_a_file_that_is_cut_short_is_refused(spilled, part):
+def test_a_file_that_is_cut_short_or_missing_is_refused(spilled):
     content = Path(spilled).read_bytes()
-    Path(spilled).write_bytes(content[: part * len(content) // 4])
-    with pytest.raises(DataError, match=spilled):
+    for part in range(4):
+        Path(spilled).write_bytes(content[: part * len(content) // 4])
+        with pytest.raises(DataError, match=spilled):
+            read(spilled)
+    Path(spilled).unlink()
+    with pytest.raises(DataError, match=f"{spilled} is missing or damaged"):
         read(spilled)
-
-
-def test_a_missing_file_is_refused(tmp_path):
-    with pytest.raises(DataError, match=f"{tmp_path}/0 is missing or damaged"):
-        read(f"{tmp_path}/0")
 
 
 def test_damage_that_arrow_finds_is_a_sentence(spilled):
     content, refused = Path(spilled).read_bytes(), []
-    for place in range(0, len(content), 5):
+    for place in range(0, len(content), 25):
         flipped = bytes([content[place] ^ 0x55])
         Path(spilled).write_bytes(content[:place] + flipped + content[place + 1 :])
         try:
             _ = [*spills.batches(spilled)]
         except DataError as error:
             refused.append(str(error))
-    assert len(refused) > 20
+    assert len(refused) > 4
     assert all(spilled in sentence for sentence in refused)

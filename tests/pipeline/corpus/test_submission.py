@@ -21,10 +21,8 @@ def read_tally(pages: int) -> Tally:
 def judge_tally(kept: int, rejected: int) -> Tally:
     tally = Tally()
     page = Page("https://a.example/", "text", language="sw", split="train")
-    for _ in range(kept):
-        tally.count_outcome(page)
-    for _ in range(rejected):
-        tally.count_outcome(Rejected(page, "short"))
+    for outcome in [page] * kept + [Rejected(page, "short")] * rejected:
+        tally.count_outcome(outcome)
     return tally
 
 
@@ -34,17 +32,22 @@ def space(tmp_path: Path) -> Workspace:
 
 
 def test_the_line_holds_pages_rate_and_kept_share(space):
+    """Earlier work of a resumed job counts, but not in the rate."""
     progress = JobProgress(space, ITEMS)
     progress.begin()
     assert progress.line(1.0) == "0 pages, 0 per second"
     space.finish("read", 0, read_tally(300).as_json())
     progress.update()
     assert progress.line(10.0) == "300 pages, 30 per second"
+    resumed = JobProgress(space, ITEMS)
+    resumed.begin()
     space.finish("judge", 0, judge_tally(3, 1).as_json())
     space.finish("read", 1, read_tally(900).as_json())
     progress.update()
     progress.update()  # a tally is counted once
     assert progress.line(10.0) == "1,200 pages, 120 per second, 75% kept"
+    resumed.update()
+    assert resumed.line(10.0) == "1,200 pages, 90 per second, 75% kept"
 
 
 def test_the_share_of_work_done_is_weighted_by_step_and_leaves_out_the_writing(space):
@@ -60,12 +63,3 @@ def test_the_share_of_work_done_is_weighted_by_step_and_leaves_out_the_writing(s
             space.finish(step, number, Tally().as_json())
     progress.update()
     assert progress.done == pytest.approx(1 - WRITING / all_weights)
-
-
-def test_earlier_work_of_a_resumed_job_counts_but_not_in_the_rate(space):
-    space.finish("read", 0, read_tally(1000).as_json())
-    progress = JobProgress(space, ITEMS)
-    progress.begin()
-    space.finish("read", 1, read_tally(50).as_json())
-    progress.update()
-    assert progress.line(10.0) == "1,050 pages, 5 per second"

@@ -1,5 +1,7 @@
 """A table that someone else wrote is read, or is one sentence with its file, column and row."""
 
+from pathlib import Path
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from data.curation.personal_data import SPANS, personal_data
 from data.curation.signals import signals
 from data.errors import DataError
+from data.files.parquet_files import row_count
 from data.files.paths import join_path
 from data.language_id.columns import columns
 from data.reading.page import WRITTEN_WITH_CLUSTERS
@@ -15,15 +18,8 @@ from pipeline.curation.score import BENCHMARKS, SCORES, _batches, read_score_tab
 
 NAME = "pages/sw/train-00000-of-00001.parquet"
 TEXTS = [f"Andika kwa mtu{number}@firm.co.ke leo." for number in range(3)]
-COLUMNS = [
-    TEXTS,
-    [f"https://a.example/{number}" for number in range(3)],
-    ["2020"] * 3,
-    ["sw"] * 3,
-    [0.9] * 3,
-    ["train"] * 3,
-    [1] * 3,
-]
+ADDRESSES = [f"https://a.example/{number}" for number in range(3)]
+COLUMNS = [TEXTS, ADDRESSES, ["2020"] * 3, ["sw"] * 3, [0.9] * 3, ["train"] * 3, [1] * 3]
 PAGES = pa.table([*map(pa.array, COLUMNS)], WRITTEN_WITH_CLUSTERS.names)
 ONE_SPAN = [{"kind": "email", "begin": 0, "end": None}]
 
@@ -73,7 +69,7 @@ def written(directory, table: pa.Table) -> str:
         (
             "cluster_size",
             pa.array([1, 1, 1 << 63], pa.uint64()),
-            "column cluster_size and has 9223372036854775808 in row 2",
+            "has 9223372036854775808 in row 2",
         ),
         ("cluster_size", [1, 0, 1], "from 1 to 2,147,483,647 .* and has 0 in row 1"),
         ("cluster_size", [1.0, 1.5, 1.0], "int32 in the column cluster_size and has double"),
@@ -98,6 +94,29 @@ def test_a_missing_or_repeated_column_is_named(tmp_path):
                 read()
 
 
+DAMAGE = {
+    "reversed": lambda content: content[::-1],
+    "cut": lambda content: content[: len(content) // 2],
+    "empty": lambda content: b"",
+    "altered": lambda content: content[:4] + b"\xff" * 400 + content[404:],
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_damage_is_named(tmp_path, kind):
+    path = written(tmp_path, pa.concat_tables([PAGES] * 400))
+    Path(path).write_bytes(DAMAGE[kind](Path(path).read_bytes()))
+    reads = [*readers(str(tmp_path)).values()]
+    if kind != "altered":  # the footer is whole
+        reads.append(lambda: row_count(path))
+    for read in reads:
+        with pytest.raises(DataError, match=rf"{path} should be a Parquet file and is damaged"):
+            read()
+    Path(path).unlink()
+    with pytest.raises(FileNotFoundError):  # which stays an error of the system
+        list(page_texts(path))
+
+
 def test_what_pages_and_scores_hold_is_read(tmp_path):
     wide = PAGES.append_column("more", pa.array([1, 2, 3]))
     path = written(tmp_path / "pages", wide)
@@ -115,11 +134,7 @@ def test_what_pages_and_scores_hold_is_read(tmp_path):
         ("combined_language", ["sw", None, "sw"], "column combined_language and has none in row 1"),
         ("language_share", [0.5, None, 2.0], "from 0 to 1 .* and has 2.0 in row 2"),
         ("personal_data", ["a", "b", "c"], "list<.*> in the column personal_data and has string"),
-        (
-            "personal_data",
-            pa.array([[], ONE_SPAN, []], SPANS),
-            "the column personal_data and has none in row 1",
-        ),
+        ("personal_data", pa.array([[], ONE_SPAN, []], SPANS), "data and has none in row 1"),
         ("benchmarks", [["a"], [], ["b", None]], "the column benchmarks and has none in row 2"),
         ("benchmarks", [[1], [2], [3]], "in the column benchmarks and has list<element: int64>"),
     ],
@@ -132,16 +147,13 @@ def test_scores_that_cannot_be_are_named(tmp_path, name, values, says):
 
 def test_two_kilobytes_do_not_become_gigabytes(tmp_path):
     """1,024 references to one text of 4 MB."""
-    rows = 1024
-    columns = {
-        name: pa.DictionaryArray.from_arrays(pa.repeat(0, rows), PAGES[name][:1].combine_chunks())
-        for name in PAGES.column_names
+    first = {name: PAGES[name][:1].combine_chunks() for name in PAGES.column_names}
+    first |= dict.fromkeys(("text", "url"), pa.array(["x" * (4 << 20)]))
+    repeated = {
+        name: pa.DictionaryArray.from_arrays(pa.repeat(0, 1024), value)
+        for name, value in first.items()
     }
-    for name in ("text", "url"):
-        long = pa.array(["x" * (4 << 20)])
-        columns[name] = pa.DictionaryArray.from_arrays(pa.repeat(0, rows), long)
-    path = written(tmp_path, pa.table(columns))
-    pool = pa.default_memory_pool()
+    path, pool = written(tmp_path, pa.table(repeated)), pa.default_memory_pool()
     for read in readers(str(tmp_path)).values():
         before = pool.bytes_allocated()
         with pytest.raises(DataError, match=f"{path} should .*its rows take more than"):

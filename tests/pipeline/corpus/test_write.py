@@ -1,6 +1,7 @@
 """Which pages an addition holds out."""
 
 import numpy as np
+import pytest
 
 from data.rules.held_out import ShareOfEachLanguage
 from pipeline.corpus import write
@@ -24,32 +25,29 @@ def bound(pages: int, held_out: float | None, added: int) -> float:
     return addition.first_training_digest("pages/sw", RULE, added, ALL_DIGESTS) / ALL_DIGESTS
 
 
-def test_a_language_that_grows_holds_out_the_share_of_all_its_pages():
-    assert bound(30, 1 / 3, 20_000) == RULE.count(20_030) / 20_030
-    assert bound(30, 1 / 3, 10) == 10 / 40
-
-
-def test_the_bound_does_not_rise():
-    assert bound(10**6, 0.0009, 10**6) == 0.0009
-    assert bound(10**6, 0.0009, 10) == 0.0009
-
-
-def test_a_new_language_is_chosen_by_the_rule():
-    assert bound(0, None, 20_000) == 1
-
-
-def test_pages_that_come_back_to_a_language_without_any_are_not_held_out_anew():
-    assert bound(0, 1 / 4, 0) == (ALL_DIGESTS // 4 + 1) / ALL_DIGESTS
+@pytest.mark.parametrize(
+    ("pages", "held_out", "added", "part"),
+    [
+        (30, 1 / 3, 20_000, RULE.count(20_030) / 20_030),  # the share of all its pages
+        (30, 1 / 3, 10, 10 / 40),
+        (10**6, 0.0009, 10**6, 0.0009),  # it does not rise
+        (10**6, 0.0009, 10, 0.0009),
+        (0, None, 20_000, 1),  # a new language: by the rule
+        # Pages that come back to a language without any are not held out anew.
+        (0, 1 / 4, 0, (ALL_DIGESTS // 4 + 1) / ALL_DIGESTS),
+    ],
+)
+def test_a_language_that_grows_holds_out_the_share_of_all_its_pages(pages, held_out, added, part):
+    assert bound(pages, held_out, added) == part
 
 
 def of_shards(*shards: list[int]) -> list[ShardOfGroup]:
     """Returns what shards with pages of these digests have of a group."""
     parts = []
-    for shard, digests in enumerate(shards):
-        some = sorted(digests)
-        run = (0, len(some), 100 * len(some), some[0] >> 64, some[-1] >> 64)
+    for shard, digests in enumerate(map(sorted, shards)):
+        run = (0, len(digests), 100 * len(digests), digests[0] >> 64, digests[-1] >> 64)
+        smallest = b"".join(one.to_bytes(16, "big") for one in digests)
         parts.append(ShardOfGroup(shard, f"{shard}", np.array([run], RUN).tobytes(), b""))
-        smallest = b"".join(one.to_bytes(16, "big") for one in some)
         parts.append(ShardOfGroup(shard, "", b"", smallest))
     return parts
 

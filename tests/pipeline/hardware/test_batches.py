@@ -40,91 +40,65 @@ class Sharding:
         }
 
 
-@pytest.fixture
-def shares(monkeypatch):
-    def of(layout):
-        monkeypatch.setattr(batches, "batch_sharding", lambda _: Sharding(layout))
-        mesh = make_mesh(MeshShape(data=8))
-        return [share_of(mesh, ROWS, process) for process in sorted({p for p, _ in layout})]
-
-    return of
-
-
-@pytest.mark.parametrize("shape", [MeshShape(data=8), MeshShape(data=2, expert=2, model=2)])
-def test_a_batch_reaches_the_devices_in_its_order(shape):
-    rows = np.arange(16, dtype=np.int32)
-    arrays = {"inputs": rows[:, None], "targets": rows[:, None], "language": rows}
-    batch = to_devices(arrays, make_mesh(shape), 16)
-    assert np.asarray(batch.language).tolist() == rows.tolist()
-
-
-def test_shares_are_disjoint_and_complete(shares):
-    found = shares(FOUR_HOSTS)
-    assert [row for one in found for row in one.here] == list(range(ROWS))
-    assert found == [Share((host,), 4, ROWS) for host in range(4)]
-
-
-def test_hosts_that_split_a_model_read_the_same_rows(shares):
-    half, other = (Share((number,), 2, ROWS) for number in range(2))
-    assert shares(SPLIT_MODEL) == [half, half, other, other]
+def shares(monkeypatch, layout) -> list[Share]:
+    monkeypatch.setattr(batches, "batch_sharding", lambda _: Sharding(layout))
+    mesh = make_mesh(MeshShape(data=8))
+    return [share_of(mesh, ROWS, process) for process in sorted({p for p, _ in layout})]
 
 
 @pytest.mark.parametrize(
-    ("layout", "numbers"), [(EXPERTS_OVER_SLICES, [(0, 2), (1, 3)]), (IN_TURNS, [EVEN, ODD])]
+    ("layout", "numbers"),
+    [
+        (FOUR_HOSTS, [(0,), (1,), (2,), (3,)]),
+        (EXPERTS_OVER_SLICES, [(0, 2), (1, 3)]),
+        (IN_TURNS, [EVEN, ODD]),
+    ],
 )
-def test_a_host_may_read_several_stretches(shares, layout, numbers):
-    found = shares(layout)
+def test_shares_are_disjoint_and_complete(monkeypatch, layout, numbers):
+    found = shares(monkeypatch, layout)
     assert [one.numbers for one in found] == numbers
     assert sorted(row for one in found for row in one.here) == list(range(ROWS))
 
 
-def test_rows_of_several_stretches_reach_their_devices():
+def test_hosts_that_split_a_model_read_the_same_rows_and_others_do_not_overlap(monkeypatch):
+    half, other = (Share((number,), 2, ROWS) for number in range(2))
+    assert shares(monkeypatch, SPLIT_MODEL) == [half, half, other, other]
+    with pytest.raises(ConfigurationError, match="overlapping or uneven parts of 32 rows"):
+        shares(monkeypatch, OVERLAPPING)
+    numbers = np.array([3, 0, 2**40])
+    assert sum_over_hosts(numbers) is numbers  # of one host
+
+
+@pytest.mark.parametrize(
+    ("shape", "share"),
+    [
+        (MeshShape(data=8), ()),
+        (MeshShape(data=2, expert=2, model=2), ()),
+        (MeshShape(data=8), (Share((0, 1, 2, 3), 4, 16),)),  # of several stretches
+    ],
+)
+def test_a_batch_reaches_the_devices_in_its_order(shape, share):
     rows = np.arange(16, dtype=np.int32)
-    share = Share((0, 1, 2, 3), 4, 16)
     arrays = {"inputs": rows[:, None], "targets": rows[:, None], "language": rows}
-    batch = to_devices(arrays, make_mesh(MeshShape(data=8)), 16, share)
+    batch = to_devices(arrays, make_mesh(shape), 16, *share)
     assert np.asarray(batch.language).tolist() == rows.tolist()
 
 
-def test_overlapping_shares_are_refused(shares):
-    with pytest.raises(ConfigurationError, match="overlapping or uneven parts of 32 rows"):
-        shares(OVERLAPPING)
-
-
-def test_one_host_adds_nothing():
-    numbers = np.array([3, 0, 2**40])
-    assert sum_over_hosts(numbers) is numbers
-
-
-def calls(count, events):
-    """Notes each call of a device."""
-    for number in range(count):
-        events.append(("called", number))
-        yield number
-
-
-@pytest.mark.parametrize("count", [0, 1, 2, 5])
-def test_every_output_is_read_once_and_in_order(count):
-    assert list(one_ahead(calls(count, []))) == list(range(count))
-
-
-def test_an_output_is_read_once_the_next_is_called_for():
+def test_an_output_is_read_once_and_when_the_next_is_called_for_and_none_after_a_stop():
     events = []
-    for output in one_ahead(calls(3, events)):
-        events.append(("read", output))
-    assert events == [
-        *(("called", 0), ("called", 1), ("read", 0)),
-        *(("called", 2), ("read", 1), ("read", 2)),
-    ]
 
+    def calls(count, end):
+        for number in range(count):
+            events.append(f"called {number}")
+            yield number
+        if end:
+            raise end
 
-def test_no_output_is_read_after_a_stop():
-    def stopped():
-        yield 0
-        yield 1
-        raise Stop
-
+    for output in one_ahead(calls(3, None)):
+        events.append(f"read {output}")
+    assert events == ["called 0", "called 1", "read 0", "called 2", "read 1", "read 2"]
+    assert [list(one_ahead(calls(count, None))) for count in range(2)] == [[], [0]]
     read = []
     with pytest.raises(Stop):
-        read.extend(one_ahead(stopped()))
+        read.extend(one_ahead(calls(2, Stop())))
     assert read == [0]

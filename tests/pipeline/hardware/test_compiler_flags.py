@@ -71,11 +71,11 @@ def test_constraints_install_tested_versions():
 def on(monkeypatch):
     """Stands for a machine with an accelerator, its tested compiler and an environment."""
     installed = {compiler: versions[0] for compiler, versions in TESTED.items()}
+    versions = SimpleNamespace(
+        version=installed.__getitem__, PackageNotFoundError=metadata.PackageNotFoundError
+    )
 
     def machine(kind, **environment):
-        versions = SimpleNamespace(
-            version=installed.__getitem__, PackageNotFoundError=metadata.PackageNotFoundError
-        )
         monkeypatch.setattr(compiler_flags, "metadata", versions)
         monkeypatch.setattr(compiler_flags, "accelerator", lambda: kind)
         monkeypatch.setattr(os, "environ", environment)
@@ -93,18 +93,16 @@ def test_a_command_that_trains_or_scores_sets_the_flags(on, monkeypatch):
     assert "XLA_FLAGS" not in environment
 
 
-@pytest.mark.parametrize("kind", ["tpu", None])
-def test_sums_have_an_order_without_flags_except_on_gpus(on, kind):
-    environment = on(kind)
-    compiler_flags.set_compiler_flags(deterministic=True)
-    assert "XLA_FLAGS" not in environment
-
-
-def test_deterministic_sets_flags_and_nccl(on):
+def test_deterministic_sets_flags_and_nccl_on_gpus_alone(on):
+    """Elsewhere sums have an order without flags."""
     environment = on("gpu", NCCL_ALGO="Ring")
     assert cli.run([*EVALUATE, "--deterministic"]) == 2
     assert "--xla_gpu_deterministic_ops=true" in environment["XLA_FLAGS"]
     assert environment["NCCL_ALGO"] == "Ring"
+    for kind in ("tpu", None):
+        environment = on(kind)
+        compiler_flags.set_compiler_flags(deterministic=True)
+        assert not environment.keys() & {"XLA_FLAGS", *compiler_flags.MEMORY_SHARES}
 
 
 @pytest.mark.parametrize("flags", ["--xla_gpu_deterministic_ops=false", "flags.txt"])
@@ -120,27 +118,22 @@ def test_the_share_of_a_gpu_s_memory_is_set_unless_it_is(on):
         compiler_flags.set_compiler_flags(deterministic=False)
         assert [environment.get(one) for one in compiler_flags.MEMORY_SHARES].count("0.5") == 1
         assert "0.92" not in environment.values()
-    environment = on("tpu")
-    compiler_flags.set_compiler_flags(deterministic=False)
-    assert not environment.keys() & {*compiler_flags.MEMORY_SHARES}
 
 
-def test_an_untested_version_gets_no_flags(on, monkeypatch, capsys):
-    environment = on("gpu")
-    monkeypatch.setattr(compiler_flags, "TESTED", {"jaxlib": ("0.9",)})
-    compiler_flags.set_compiler_flags(deterministic=False)
-    assert environment == {"XLA_CLIENT_MEM_FRACTION": "0.92"}
-    assert "no compiler flags are set, as jaxlib is" in capsys.readouterr().err
-    assert cli.run([*EVALUATE, "--deterministic"]) == 2
-    assert "--deterministic was given, and jaxlib is" in capsys.readouterr().err
-
-
-def test_an_untested_version_on_tpus_keeps_the_order_of_sums(on, monkeypatch, capsys):
-    environment = on("tpu")
-    monkeypatch.setattr(compiler_flags, "TESTED", {"libtpu": ("0.0.1",)})
-    compiler_flags.set_compiler_flags(deterministic=True)
-    assert environment == {}
-    assert "no compiler flags are set, as libtpu is" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("kind", "compiler", "left"),
+    [("gpu", "jaxlib", {"XLA_CLIENT_MEM_FRACTION": "0.92"}), ("tpu", "libtpu", {})],
+)
+def test_an_untested_version_gets_no_flags(on, monkeypatch, capsys, kind, compiler, left):
+    environment = on(kind)
+    monkeypatch.setattr(compiler_flags, "TESTED", {compiler: ("0.0.1",)})
+    # On TPUs sums have an order all the same.
+    compiler_flags.set_compiler_flags(deterministic=kind == "tpu")
+    assert environment == left
+    assert f"no compiler flags are set, as {compiler} is" in capsys.readouterr().err
+    if kind == "gpu":
+        assert cli.run([*EVALUATE, "--deterministic"]) == 2
+        assert "--deterministic was given, and jaxlib is" in capsys.readouterr().err
 
 
 def compiled(topology: str, *sets: compiler_flags.FlagSet) -> str:
@@ -164,45 +157,36 @@ ON_SPARSE_CORES = re.compile(r' call-start\(.*async_execution_thread="sparsecore
 
 @pytest.mark.plans
 @needs_libtpu
-@pytest.mark.parametrize("topology", ["v5p:2x2x1", "v6e:2x2"])
+@pytest.mark.parametrize("topology", ["v5p:2x2x1", "v6e:2x2", "v5e:2x2", "v4:2x2x1", "tpu7x:2x2x1"])
 def test_on_tpus_collectives_become_asynchronous(topology):
-    without, with_flags = compiled(topology), compiled(topology, OVERLAP["tpu"])
-    assert not ON_SPARSE_CORES.findall(without)
-    assert " all-to-all-start(" not in without
-    assert len(ON_SPARSE_CORES.findall(with_flags)) >= 3  # two gathers, and sums of gradients
-    assert with_flags.count("all-to-all-start") >= 2  # forward and backward
-
-
-@pytest.mark.plans
-@needs_libtpu
-@pytest.mark.parametrize("topology", ["v5e:2x2", "v4:2x2x1", "tpu7x:2x2x1"])
-def test_other_tpus_accept_the_flags(topology):
-    assert "all-to-all-start" in compiled(topology, OVERLAP["tpu"])
+    with_flags = compiled(topology, OVERLAP["tpu"])
+    assert "all-to-all-start" in with_flags
+    if topology in ("v5p:2x2x1", "v6e:2x2"):
+        without = compiled(topology)
+        assert not ON_SPARSE_CORES.findall(without)
+        assert " all-to-all-start(" not in without
+        assert len(ON_SPARSE_CORES.findall(with_flags)) >= 3  # two gathers, and sums of gradients
+        assert with_flags.count("all-to-all-start") >= 2  # forward and backward
 
 
 def products_during_gathers(program: str) -> int:
     """Returns the products between start and end of all-gathers, in the order of execution."""
     products, running = 0, 0
     for line in program.splitlines():
-        running += " all-gather-start(" in line
-        running -= " all-gather-done(" in line
+        running += (" all-gather-start(" in line) - (" all-gather-done(" in line)
         products += bool(running) and '"__cublas' in line
     return products
 
 
 @pytest.mark.plans
 @needs_cuda
-def test_on_gpus_weights_are_gathered_during_products():
-    assert products_during_gathers(compiled("h100:1x8")) == 0
-    assert products_during_gathers(compiled("h100:1x8", OVERLAP["gpu"])) >= 1  # 0.10: two
-
-
-@pytest.mark.plans
-@needs_cuda
-def test_deterministic_scatters_add_each_row_once():
+def test_on_gpus_weights_are_gathered_during_products_and_scatters_add_each_row_once():
     """Equal rows are sorted and added before; the scatter's own order no longer matters."""
+    plain, overlapping = compiled("h100:1x8"), compiled("h100:1x8", OVERLAP["gpu"])
+    assert products_during_gathers(plain) == 0
+    assert products_during_gathers(overlapping) >= 1  # 0.10: two
     both = compiled("h100:1x8", OVERLAP["gpu"], DETERMINISTIC["gpu"])
-    for program, unique in ((compiled("h100:1x8"), False), (both, True)):
+    for program, unique in ((plain, False), (both, True)):
         scatters = [line for line in program.splitlines() if " scatter(" in line]
         assert scatters
         assert all(("unique_indices=true" in line) == unique for line in scatters)
@@ -212,7 +196,7 @@ NONE = compiler_flags.resource.RLIM_INFINITY
 
 
 @pytest.mark.parametrize(
-    ("soft", "hard", "expected"),
+    ("soft", "hard", "risen"),
     [
         (1024, 4096, [(4096, 4096)]),
         (1024, NONE, [(MOST_FILES, NONE)]),
@@ -220,14 +204,17 @@ NONE = compiler_flags.resource.RLIM_INFINITY
         (NONE, NONE, []),
     ],
 )
-def test_the_limit_rises_to_what_is_allowed(monkeypatch, soft, hard, expected):
+def test_the_limit_rises_to_what_is_allowed(monkeypatch, soft, hard, risen):
     asked = []
-    monkeypatch.setattr(compiler_flags.resource, "getrlimit", lambda _: (soft, hard))
-    monkeypatch.setattr(
-        compiler_flags.resource, "setrlimit", lambda _, limits: asked.append(limits)
+    resource = SimpleNamespace(
+        RLIMIT_NOFILE=compiler_flags.resource.RLIMIT_NOFILE,
+        RLIM_INFINITY=NONE,
+        getrlimit=lambda _: (soft, hard),
+        setrlimit=lambda _, limits: asked.append(limits),
     )
+    monkeypatch.setattr(compiler_flags, "resource", resource)
     allow_open_files()
-    assert asked == expected
+    assert asked == risen
 
 
 ALLOCATING = """

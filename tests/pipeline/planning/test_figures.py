@@ -38,9 +38,6 @@ def test_slots_of_switch_c_by_hand():
     found = expert_slots(get("switch-c"))
     assert found == ExpertSlots(15 * (512 + 128) * 2048 * 2, 15 * 2048 * (512 + 114))
     assert found.wasted == pytest.approx(1 - 626 / 1280)
-
-
-def test_dense_and_dropless_recipes_have_no_slots():
     assert expert_slots(get("t5-base")) is None
     assert expert_slots(override(get("switch-base"), ["model.switch.dispatch=dropless"])) is None
 
@@ -48,39 +45,51 @@ def test_dense_and_dropless_recipes_have_no_slots():
 def test_the_slowest_resource_sets_the_step_and_its_cost():
     recipe = dataclasses.replace(get("t5-base"), rows=100, steps=86_400)
     seconds = {"matrix products": 0.25, "main memory": 0.5, "links": 0.125}
-    figures = time_figures(recipe, seconds, 0.01, chips=4, peak=1e15, price=2.0)
-    found = {figure.name: figure.value for figure in figures}
-    assert found["step, all of these overlapping"] == 0.5
-    assert found["binding"] == "main memory"
-    assert found["step, none overlapping"] == 0.875
+    machine = {"chips": 4, "peak": 1e15, "price": 2.0}
+    found = {f.name: f.value for f in time_figures(recipe, seconds, 0.01, **machine)}
     flops = 100 * 3 * 141_981_401_088  # rows, forward and backward, of a sequence of T5-Base
     assert found["model FLOPs utilization"] == pytest.approx(flops / 0.5 / 1e15)
-    assert found["tokens per second"] == 100 * (512 + 114) / 0.5
-    assert found["86,400 steps"] == 0.5
-    assert found["chip-hours"] == 0.5 * 24 * 4
-    assert found["money at 2 per chip-hour"] == 96
-    begun = time_figures(recipe, seconds, 0.01, chips=4, peak=1e15, price=2.0, upcycled=True)
+    expected = {
+        "step, all of these overlapping": 0.5,
+        "binding": "main memory",
+        "step, none overlapping": 0.875,
+        "tokens per second": 100 * (512 + 114) / 0.5,
+        "86,400 steps": 0.5,
+        "chip-hours": 0.5 * 24 * 4,
+        "money at 2 per chip-hour": 96,
+    }
+    assert expected == {name: found[name] for name in expected}
+    begun = time_figures(recipe, seconds, 0.01, **machine, upcycled=True)
     assert "86,400 steps, those of a dense run among them" in {figure.name for figure in begun}
+
+
+WITHOUT = Topology("cpu:4", tuple(jax.devices()[:4]), 4, None, ())
+REDUCTION = Collective("all-reduce", "activations", ("data",), (0, 1, 2, 3), 3, 1000)
+
+
+def torus_of(*shape: int, at: list[tuple[int, ...]]) -> Topology:
+    chips = tuple(SimpleNamespace(coords=one, device_kind="TPU v5") for one in at)
+    return Topology("v5p", chips, len(chips), None, shape)
 
 
 def test_an_all_to_all_costs_its_mean_distance_and_a_ring_one_link():
     """On a line of three with a fourth beside its end the distances are 1 to 3."""
-    at = [(0, 0, 0), (1, 0, 0), (2, 0, 0), (2, 1, 0)]
-    chips = tuple(SimpleNamespace(coords=one, device_kind="TPU v5") for one in at)
-    torus = Topology("v5p:3x2x1", chips, 4, None, (3, 2, 1))
-    without = Topology("cpu:4", tuple(jax.devices()[:4]), 4, None, ())
-    reduction = Collective("all-reduce", "activations", ("data",), (0, 1, 2, 3), 3, 1000)
-    assert bytes_times_links(reduction, torus) == bytes_times_links(reduction, without) == 1500
-    exchange = reduction._replace(kind="all-to-all")
+    torus = torus_of(3, 2, 1, at=[(0, 0, 0), (1, 0, 0), (2, 0, 0), (2, 1, 0)])
+    assert bytes_times_links(REDUCTION, torus) == bytes_times_links(REDUCTION, WITHOUT) == 1500
+    exchange = REDUCTION._replace(kind="all-to-all")
     assert bytes_times_links(exchange, torus) == 1000 * 2 * (1 + 2 + 3 + 1 + 2 + 1) / 16
-    assert bytes_times_links(exchange, without) == 750  # a quarter stays
+    assert bytes_times_links(exchange, WITHOUT) == 750  # a quarter stays
+    far, gather = SliceTransfer("all-gather", 2, 100, 2), REDUCTION._replace(kind="all-gather")
+    assert transfers([REDUCTION, gather, REDUCTION], [far], WITHOUT) == [
+        Transfer("all-reduce of activations over data", 6, 1500.0, 2, 0.0, 0),  # both in one
+        Transfer("all-gather of activations over data", 3, 750.0, 1, 0.0, 0),
+        Transfer("all-gather between slices", 2, 0.0, 0, 100.0, 1),
+    ]
 
 
 def test_a_permute_costs_the_distance_of_its_farthest_pair():
-    chips = tuple(SimpleNamespace(coords=(n, 0, 0), device_kind="TPU v5") for n in range(3))
-    line = Topology("v5p:3x1x1", chips, 3, None, (3, 1, 1))
-    pairs = (0, 1), (1, 2), (2, 0)
-    permute = Collective("collective-permute", "parameters", ("data",), (0, 1), 3, 1000, pairs)
+    line, pairs = torus_of(3, 1, 1, at=[(n, 0, 0) for n in range(3)]), ((0, 1), (1, 2), (2, 0))
+    permute = REDUCTION._replace(kind="collective-permute", group=(0, 1), pairs=pairs)
     (found,) = transfers([permute], [], line)
     assert (found.link_bytes, found.hops) == (2000, 2)
     (neighbours,) = transfers([permute._replace(pairs=pairs[:2])], [], line)
@@ -100,19 +109,6 @@ def test_a_small_collective_costs_its_hops_and_a_large_one_its_bytes():
     assert hops_seconds("TPU v5", [small, large, far]) == pytest.approx(10 * 7e-6 + 4 * 20e-6)
 
 
-def test_equal_collectives_are_one_transfer():
-    four = Topology("cpu:4", tuple(jax.devices()[:4]), 4, None, ())
-    reduction = Collective("all-reduce", "activations", ("data",), (0, 1, 2, 3), 3, 1000)
-    gather = reduction._replace(kind="all-gather")
-    far = SliceTransfer("all-gather", 2, 100, 2)
-    found = transfers([reduction, gather, reduction], [far], four)
-    assert found == [
-        Transfer("all-reduce of activations over data", 6, 1500.0, 2, 0.0, 0),
-        Transfer("all-gather of activations over data", 3, 750.0, 1, 0.0, 0),
-        Transfer("all-gather between slices", 2, 0.0, 0, 100.0, 1),
-    ]
-
-
 HOUR, MINUTE = 3600, 60
 
 
@@ -121,11 +117,8 @@ def test_daly_s_own_figures(between_hours, minutes):
     """His figures 3 to 5: a save of five minutes."""
     found = best_interval(5 * MINUTE, 5 * MINUTE, between_hours * HOUR) / MINUTE
     assert found == pytest.approx(minutes, abs=0.5)
-
-
-def test_a_save_begins_after_the_one_before():
-    assert best_interval(0.1, 900, 3 * HOUR) == 900
-    assert best_interval(7 * HOUR, 8 * HOUR, 3 * HOUR) == 8 * HOUR
+    for written in (900, 8 * HOUR):  # a save begins after the one before
+        assert best_interval(written / 9000, written, 3 * HOUR) == written
 
 
 @pytest.mark.parametrize("hours", [3, 8, 24])

@@ -4,11 +4,13 @@ Names of slices, and distances between their devices.
 """
 
 import dataclasses
+import itertools
 from dataclasses import dataclass
 from types import SimpleNamespace
 
 import jax
 import pytest
+from hlo_programs import program_text
 
 from model.config import MeshShape
 from pipeline.errors import ArtifactError
@@ -24,24 +26,10 @@ from pipeline.planning.verdict import larger_slices
 from pipeline.recipe.named import get
 
 # A batch of two products, [16, 32] times [32, 8] each, by a library call with scratch memory.
-PRODUCT = """HloModule step
-
-ENTRY %main (x: f32[2,16,32], y: f32[2,32,8]) -> f32[2,16,8] {
-  %x = f32[2,16,32]{2,1,0} parameter(0)
-  %y = f32[2,32,8]{2,1,0} parameter(1)
-  %call = (f32[2,16,8]{2,1,0}, s8[33554432]{0}) custom-call(%x, %y), custom_call_target="__cublas$lt$matmul", backend_config={"gemm_backend_config":{"dot_dimension_numbers":{"lhs_contracting_dimensions":["2"],"rhs_contracting_dimensions":["1"],"lhs_batch_dimensions":["0"],"rhs_batch_dimensions":["0"]},"precision_config":{"operand_precision":["HIGHEST","HIGHEST"]}}}
-  ROOT %out = f32[2,16,8]{2,1,0} get-tuple-element(%call), index=0
-}
-"""  # noqa: E501
+PRODUCT = program_text("batched_call")
 
 # Each of four devices sends three quarters of 1,024 bytes.
-EXCHANGE = """HloModule step
-
-ENTRY %main (x: f32[4,64]) -> f32[4,64] {
-  %x = f32[4,64]{1,0} parameter(0)
-  ROOT %out = f32[4,64]{1,0} all-to-all(%x), replica_groups={{0,1,2,3},{4,5,6,7}}, dimensions={0}
-}
-"""
+EXCHANGE = program_text("exchange")
 
 
 @dataclass(frozen=True)
@@ -55,6 +43,9 @@ class Device:
 TWO_HOSTS = Topology("h100:2x4", tuple(Device(n // 4) for n in range(8)), 8, 2**36, ())
 
 
+EIGHT = tuple(range(8))
+
+
 @pytest.mark.parametrize(
     ("name", "hosts", "each"), [("h100:8", 1, 8), ("a100:2x4", 2, 4), ("h200:4x8", 4, 8)]
 )
@@ -62,17 +53,13 @@ def test_a_name_is_hosts_times_gpus(name, hosts, each):
     assert gpus.gpu_cluster(name) == (gpus.GPUS[name.split(":")[0]], hosts, each)
 
 
-@pytest.mark.parametrize("name", ["h100:0", "h100:2x2x2", "v100:8", "h100", "h100:9999x8"])
-def test_other_names_are_refused(name):
-    assert gpus.gpu_cluster(name) is None
-    with pytest.raises(ArtifactError, match="h100:2x8"):
-        topology(name)
-
-
 def test_without_the_compiler_the_message_names_the_package(monkeypatch):
     monkeypatch.setattr(gpus, "NEEDED", ("no_such_package.at_all",))
     with pytest.raises(ArtifactError, match=r"plan-gpu"):
         topology("h100:8")
+    monkeypatch.setattr(compiler_flags.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ArtifactError, match="make install EXTRAS=demo,dev,plan"):
+        topology("v5p:2x2x1")
 
 
 def test_a_library_call_counts_as_a_product_without_its_scratch():
@@ -83,25 +70,21 @@ def test_a_library_call_counts_as_a_product_without_its_scratch():
 
 
 @pytest.mark.parametrize(
-    ("kind", "group", "bytes_sent"),
+    ("kind", "group", "pairs", "bytes_sent"),
     [
-        ("all-to-all", (0, 1, 2, 3), 0),  # within a host
-        ("all-to-all", (0, 4), 500),
-        ("all-gather", tuple(range(8)), 125),  # half of the result, by four adapters
-        ("all-gather", (0, 4), 500),
-        ("all-reduce", tuple(range(8)), 250),
-        ("reduce-scatter", (0, 4), 1000),  # of a result of 1,000 bytes, so of 2,000 in all
+        ("all-to-all", (0, 1, 2, 3), (), 0),  # within a host
+        ("all-to-all", (0, 4), (), 500),
+        ("all-gather", EIGHT, (), 125),  # half of the result, by four adapters
+        ("all-gather", (0, 4), (), 500),
+        ("all-reduce", EIGHT, (), 250),
+        ("reduce-scatter", (0, 4), (), 1000),  # of a result of 1,000 bytes, so of 2,000 in all
+        ("collective-permute", (0, 1), ((0, 1),), 0),
+        ("collective-permute", (0, 1), ((0, 1), (3, 4)), 1000),  # if any of its pairs does
     ],
 )
-def test_hosts_share_what_crosses_the_network(kind, group, bytes_sent):
-    one = Collective(kind, "activations", ("data",), group, 3, 1000)
+def test_hosts_share_what_crosses_the_network(kind, group, pairs, bytes_sent):
+    one = Collective(kind, "activations", ("data",), group, 3, 1000, pairs)
     assert to_other_hosts(one, TWO_HOSTS) == bytes_sent
-
-
-def test_a_permute_crosses_if_any_of_its_pairs_does():
-    near = Collective("collective-permute", "activations", ("data",), (0, 1), 1, 1000, ((0, 1),))
-    assert to_other_hosts(near, TWO_HOSTS) == 0
-    assert to_other_hosts(near._replace(pairs=((0, 1), (3, 4))), TWO_HOSTS) == 1000
 
 
 @pytest.mark.parametrize(
@@ -126,58 +109,42 @@ class Chip:
 
 
 def slice_of(name: str, *shape: int, kind: str = "TPU v5") -> Topology:
-    chips = [
-        Chip((x, y, z), kind)
-        for x in range(shape[0])
-        for y in range(shape[1])
-        for z in range(shape[2])
-    ]
-    return Topology(name, tuple(chips), len(chips), None, shape)
+    chips = tuple(Chip(at, kind) for at in itertools.product(*map(range, shape)))
+    return Topology(name, chips, len(chips), None, shape)
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("v9:2x2", "unknown"),
-        ("v5p:banana", "unknown"),
-        ("cpu:0", "unknown"),
+        *((name, "unknown") for name in ("v9:2x2", "v5p:banana", "cpu:0")),
         ("v5p:4x4", "3 dimensions"),
-        ("v5e:32x32", "at most 256 chips"),
-        ("v5e:0x4", "at most 256 chips"),
+        *((name, "at most 256 chips") for name in ("v5e:32x32", "v5e:0x4")),
         ("cpu:4096", "already has"),
+        *((f"{name}", "h100:2x8") for name in ("h100:0", "h100:2x2x2", "v100:8", "h100")),
+        ("h100:9999x8", "h100:2x8"),
     ],
 )
 def test_unknown_topologies_are_an_error_of_one_sentence(name, message):
     jax.devices()  # a process chooses its devices once
+    assert gpus.gpu_cluster(name) is None
     with pytest.raises(ArtifactError, match=message) as error:
         topology(name)
     assert name in str(error.value)
 
 
-def test_without_the_compiler_the_message_names_the_package_topology(monkeypatch):
-    monkeypatch.setattr(compiler_flags.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ArtifactError, match="make install EXTRAS=demo,dev,plan"):
-        topology("v5p:2x2x1")
-
-
-def test_simulated_devices_have_no_limit_and_no_torus():
-    devices = topology("cpu:4")
-    assert len(devices.devices) == devices.chips == 4
-    assert devices.memory is None
-    assert devices.hops((0, 1, 2, 3)) == 0.75  # one link, or none to itself
-
-
 def test_distances_go_round_rings_only_where_a_dimension_is_one():
-    ring = slice_of("v5p:4x1x1", 4, 1, 1)
+    simulated = topology("cpu:4")
+    assert (len(simulated.devices), simulated.chips, simulated.memory) == (4, 4, None)
+    assert simulated.hops((0, 1, 2, 3)) == 0.75  # one link, or none to itself
+    ring, line, cube = (slice_of("v5p", *shape) for shape in ((4, 1, 1), (3, 1, 1), (4, 4, 4)))
     assert ring.hops((0, 1, 2, 3)) == 1.0  # 0, 1, 2, 1 from anywhere
-    line = slice_of("v5p:3x1x1", 3, 1, 1)
     assert line.hops((0, 1, 2)) == pytest.approx(8 / 9)
-    assert slice_of("v5p:4x4x4", 4, 4, 4).hops(tuple(range(64))) == 3.0
+    assert cube.hops(tuple(range(64))) == 3.0
     # Three apart, of a line; the devices of this machine have no other name than their kind.
     for name in ("v5e:4x4", "TPU v5 lite"):
         assert slice_of(name, 4, 4, 1, kind="TPU v5 lite").hops((0, 12)) == 1.5
     assert ring.reach((0, 1, 2, 3)) == line.reach((0, 1, 2)) == 2
-    assert slice_of("v5p:4x4x4", 4, 4, 4).reach(tuple(range(64))) == 6
+    assert cube.reach(tuple(range(64))) == 6
 
 
 def test_larger_slices_double_their_shortest_side():

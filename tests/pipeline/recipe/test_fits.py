@@ -9,7 +9,7 @@ import pytest
 
 from model.config import ConfigurationError, MeshShape
 from model.memory import activation_bytes, checkpoint_bytes
-from pipeline.recipe import fits, named
+from pipeline.recipe import fits
 from pipeline.recipe.fits import check_divides, check_sizes, mesh_to_open_on, with_mesh
 from pipeline.recipe.named import get, names
 from pipeline.recipe.overrides import override
@@ -19,42 +19,75 @@ FITS = ["model.vocabulary_rows=384", "mesh.data=2", "mesh.expert=4", "rows=64"]
 
 
 def recipe(*settings):
-    return override(named.get("switch-demo"), [*FITS, *settings])
+    return override(get("switch-demo"), [*FITS, *settings])
 
 
-def test_sizes_that_divide_fit():
-    check_sizes(recipe())
-
-
-def test_every_size_that_does_not_divide_is_named():
-    with pytest.raises(ConfigurationError) as error:
-        check_divides(recipe("mesh.data=3", "model.switch.experts=6"))
-    assert "rows of a batch (64) must be a multiple of 12" in str(error.value)
-    assert "experts (6) must be a multiple of 4" in str(error.value)
+POOLED = "mesh.data=1 mesh.expert=8 " + " ".join(
+    f"model.switch.{stack}_pooled_groups=8" for stack in ("encoder", "decoder")
+)
+OVER_BATCH = "model.switch.balance_loss_over=batch"
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
+        ("", ""),
+        # Every size that does not divide is named.
+        (
+            "mesh.data=3 model.switch.experts=6",
+            r"batch \(64\) must be a multiple of 12.*experts \(6\) must be a multiple of 4",
+        ),
         ("mesh.slices=2 mesh.data=1 mesh.expert=8", "set mesh.data to a multiple of 2"),
         ("mesh.expert_slices=2 mesh.data=1 mesh.expert=8", "it must divide both"),
         ("mesh.slices=3", "set mesh.data to a multiple of 3"),
         ("mesh.slices=3 mesh.data=4 mesh.expert=2", "set mesh.data to a multiple of 3"),
         ("mesh.slices=2 mesh.expert_slices=2 mesh.data=8 mesh.expert=1", "it must divide both"),
+        ("accumulate=3", "rows cannot be computed in accumulate=3"),
+        ("accumulate=16", "encoder tokens of a device"),  # not whole groups
+        (POOLED, ""),
+        (f"{POOLED} rows=128 accumulate=2", "encoder_pooled_groups=8 .* Set accumulate=1"),
+        (f"{POOLED} rows=1024 accumulate=2", ""),  # whole on each device
+        (OVER_BATCH, ""),
+        (f"{OVER_BATCH} accumulate=2", "needs the loads of all parts"),
+        (
+            "model.switch.shared_mlp=9 mesh.data=1 mesh.model=2",
+            r"shared_mlp \(9\) must be a multiple of 2",
+        ),
     ],
 )
-def test_slices_are_equal_parts_of_the_mesh(settings, message):
+def test_sizes_divide_over_the_mesh_or_are_named(settings, message):
+    made = recipe(*settings.split())
+    if message:
+        with pytest.raises(ConfigurationError, match=f"(?s){message}"):
+            check_divides(made)
+    else:
+        check_divides(made)
+
+
+@pytest.mark.parametrize(
+    ("asked", "devices", "message"),
+    [
+        (get("switch-c"), 512, "decoder tokens of a device"),  # too few groups
+        (override(get("mt5-base"), ["mesh.slices=3"]), 8, "mesh.slices=3 was asked of 8 devices"),
+    ],
+)
+def test_devices_that_no_mesh_takes_are_an_error(asked, devices, message):
     with pytest.raises(ConfigurationError, match=message):
-        check_divides(recipe(*settings.split()))
+        with_mesh(asked, devices)
 
 
-def test_what_cannot_fit_into_memory_is_refused(monkeypatch):
-    monkeypatch.setattr(fits, "memory_bytes", lambda _: 10**6)
-    with pytest.raises(ConfigurationError, match=r"GiB on 8 devices of cpu .* which has 0.0 GiB"):
-        check_sizes(recipe())
+@pytest.fixture
+def with_memory(monkeypatch):
+    """Returns a function that gives this machine one device with so many GiB of memory."""
+
+    def give(gibibytes: float) -> None:
+        devices = fits.jax.devices()[:1]
+        monkeypatch.setattr(fits, "memory_bytes", lambda _: int(gibibytes * fits.GIB))
+        monkeypatch.setattr(fits.jax, "local_devices", lambda: devices)
+
+    return give
 
 
-BATCH = "model.switch.balance_loss_over=batch"
 PLANS = json.loads((Path(__file__).parents[3] / "benchmarks/results/scale.json").read_text())
 DENSE = [command for command in PLANS if re.search(r"--recipe m?t5-(?!demo)", command)]
 
@@ -63,7 +96,7 @@ DENSE = [command for command in PLANS if re.search(r"--recipe m?t5-(?!demo)", co
 def test_least_activations_are_those_of_the_plan(command):
     """What the compiler reports for the published sizes, within 3 %."""
     _, _, _, name, _, _, *settings = command.split()
-    planned = override(named.get(name), [setting for setting in settings if "=" in setting])
+    planned = override(get(name), [setting for setting in settings if "=" in setting])
     shape = MeshShape(**PLANS[command]["mesh"])
     rows = planned.rows // planned.accumulate // shape.data // shape.expert
     lengths = rows * planned.inputs, rows * planned.lengths.targets
@@ -75,37 +108,32 @@ def test_least_activations_are_those_of_the_plan(command):
     ("name", "settings", "said"),
     [
         ("mt5-large", [], r"activations, loss\), .*; --set accumulate=\d+ remat=full needs"),
-        ("mt5-xl", [], r"; 27\.9 GiB without any text: take a smaller recipe\.$"),
         ("mt5-xxl", [], r"; 96\.3 GiB without any text: take a smaller recipe\.$"),
-        ("mswitch-base", ["model.switch.experts=8", "rows=8192", BATCH], r"; --set .*rows="),
+        ("mswitch-base", ["model.switch.experts=8", "rows=8192", OVER_BATCH], "; --set .*rows="),
     ],
 )
-def test_a_refusal_for_memory_advises_only_what_can_help(monkeypatch, name, settings, said):
-    monkeypatch.setattr(fits, "memory_bytes", lambda _: 24 * fits.GIB)
-    monkeypatch.setattr(fits.jax, "local_devices", lambda: fits.jax.devices()[:1])
-    large = override(named.get(name), settings)
+def test_a_refusal_for_memory_advises_only_what_can_help(with_memory, name, settings, said):
+    with_memory(24)
+    large = override(get(name), settings)
     with pytest.raises(ConfigurationError, match=said) as error:
-        fits.check_memory(large)
+        check_sizes(large)
     assert ("accumulate" in str(error.value)) == ("accumulate" in said)
     if advised := re.search(r"--set (.*) needs", str(error.value)):
         fits.check_memory(override(large, advised[1].split()))
 
 
-def test_a_teacher_needs_memory_beside_its_student(monkeypatch):
-    monkeypatch.setattr(fits, "memory_bytes", lambda _: 24 * fits.GIB)
-    monkeypatch.setattr(fits.jax, "local_devices", lambda: fits.jax.devices()[:1])
-    student = override(named.get("mt5-small"), ["rows=8"])
-    fits.check_memory(student)
-    fits.check_memory(student, named.get("mt5-base").model)
+def test_a_teacher_needs_memory_beside_its_student(with_memory):
+    with_memory(24)
+    student = override(get("mt5-small"), ["rows=8"])
+    fits.check_memory(student, get("mt5-base").model)
     with pytest.raises(ConfigurationError, match=r"loss, a teacher\), .* take a smaller teacher"):
-        fits.check_memory(student, named.get("mt5-xxl").model)
+        fits.check_memory(student, get("mt5-xxl").model)
 
 
-def test_what_is_advised_beside_a_teacher_fills_its_groups(monkeypatch):
-    monkeypatch.setattr(fits, "memory_bytes", lambda _: int(15.75 * fits.GIB))
-    monkeypatch.setattr(fits.jax, "local_devices", lambda: fits.jax.devices()[:1])
-    teacher = named.get("mswitch-base").model
-    student = override(named.get("mt5-base"), ["mesh.data=8"])
+def test_what_is_advised_beside_a_teacher_fills_its_groups(with_memory):
+    with_memory(15.75)
+    teacher = get("mswitch-base").model
+    student = override(get("mt5-base"), ["mesh.data=8"])
     with pytest.raises(ConfigurationError, match=r"a teacher\)") as error:
         fits.check_memory(student, teacher)
     advised = override(student, re.findall(r"--set (.*) needs", str(error.value))[0].split())
@@ -114,33 +142,9 @@ def test_what_is_advised_beside_a_teacher_fills_its_groups(monkeypatch):
     fits.check_memory(advised, teacher)
 
 
-def test_microbatches_must_be_whole_groups():
-    with pytest.raises(ConfigurationError, match="encoder tokens of a device"):
-        check_divides(recipe("accumulate=16"))
-
-
-POOLED = (
-    "model.switch.encoder_pooled_groups=8",
-    "model.switch.decoder_pooled_groups=8",
-)
-
-
-def test_a_pool_on_several_devices_takes_the_batch_at_once():
-    mesh = "mesh.data=1", "mesh.expert=8"
-    check_divides(recipe(*mesh, *POOLED))
-    with pytest.raises(ConfigurationError, match=r"encoder_pooled_groups=8 .* Set accumulate=1"):
-        check_divides(recipe(*mesh, "rows=128", "accumulate=2", *POOLED))
-    check_divides(recipe(*mesh, "rows=1024", "accumulate=2", *POOLED))  # whole on each device
-
-
-def test_microbatches_must_be_equal():
-    with pytest.raises(ConfigurationError, match="rows cannot be computed in accumulate=3"):
-        check_divides(recipe("accumulate=3"))
-
-
 def test_memory_is_shared_by_devices():
     """Parameters and moments in parts; a checkpoint holds each once."""
-    large = named.get("mswitch-base")
+    large = get("mswitch-base")
     sizes = {
         shape: fits.least_memory(dataclasses.replace(large, mesh=shape, rows=1024, remat="full"))
         for shape in (MeshShape(), MeshShape(data=4, expert=8), MeshShape(data=4, expert=16))
@@ -150,17 +154,6 @@ def test_memory_is_shared_by_devices():
     assert many < few
     whole = checkpoint_bytes(large.model, large.optimizer)
     assert 4 * 7.7e9 < whole < 4 * 7.9e9  # float32, and Adafactor's factored moments
-
-
-def test_a_balance_loss_over_the_batch_is_of_a_batch_at_once():
-    check_divides(recipe("model.switch.balance_loss_over=batch"))
-    with pytest.raises(ConfigurationError, match="needs the loads of all parts"):
-        check_divides(recipe("model.switch.balance_loss_over=batch", "accumulate=2"))
-
-
-def test_a_shared_expert_is_split_as_other_widths():
-    with pytest.raises(ConfigurationError, match=r"shared_mlp \(9\) must be a multiple of 2"):
-        check_divides(recipe("model.switch.shared_mlp=9", "mesh.data=1", "mesh.model=2"))
 
 
 @pytest.mark.parametrize(
@@ -191,16 +184,6 @@ def test_every_recipe_has_a_mesh_of_eight_devices(name):
     recipe = with_mesh(with_rows(get(name), 2048), 8)
     check_divides(recipe)
     assert recipe.mesh.data * recipe.mesh.expert * recipe.mesh.model == 8
-
-
-def test_too_few_groups_are_an_error():
-    with pytest.raises(ConfigurationError, match="decoder tokens of a device"):
-        with_mesh(get("switch-c"), 512)
-
-
-def test_devices_that_slices_do_not_divide_are_an_error():
-    with pytest.raises(ConfigurationError, match=r"mesh\.slices=3 was asked of 8 devices"):
-        with_mesh(override(get("mt5-base"), ["mesh.slices=3"]), 8)
 
 
 @pytest.mark.parametrize(

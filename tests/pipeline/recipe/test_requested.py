@@ -21,44 +21,33 @@ from pipeline.runs.directory import one_per_seed
 def test_a_saved_recipe_is_read_back(tmp_path):
     recipe = override(named.get("switch-demo"), ["steps=7", "model.switch.experts=4"])
     value = recipe_to_json(recipe)
-    for name, content in (("bare", value), ("run", {"recipe": value, "parameters": 3})):
-        (tmp_path / name).write_text(json.dumps(content))
+    contents = {"bare": json.dumps(value), "run": json.dumps({"recipe": value, "parameters": 3})}
+    contents |= {f"recipe{ending}": yaml.safe_dump(value) for ending in named.YAML}
+    for name, content in contents.items():
+        (tmp_path / name).write_text(content)
         assert named.requested_recipe("", tmp_path / name) == recipe
-    for ending in named.YAML:
-        path = tmp_path / f"recipe{ending}"
-        path.write_text(yaml.safe_dump(value))
-        assert named.requested_recipe("", path) == recipe
 
 
-def test_the_recipe_of_a_fine_tuned_run_is_trained_by_its_own_command(tmp_path):
-    recipe = recipe_of_finetuning(named.get("mt5-demo"), ["sib200"], [], targets=16, share=0.0)
-    path = tmp_path / "recipe.json"
-    path.write_text(json.dumps({"recipe": recipe_to_json(recipe)}))
-    with pytest.raises(ArtifactError, match=r"fine-tuned on sib200; .* `mswitch finetune`"):
-        named.requested_recipe("", path)
+TUNED = recipe_of_finetuning(named.get("mt5-demo"), ["sib200"], [], targets=16, share=0.0)
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "error", "said"),
     [
-        ("name: x", "missing required field `model`"),
-        ("recipe: mt5-demo", "Expected `object`, got `str`"),
-        ("- 1", "Expected `object`, got `array`"),
+        ("name: x", DataError, "missing required field `model`"),
+        ("recipe: mt5-demo", DataError, "Expected `object`, got `str`"),
+        ("- 1", DataError, "Expected `object`, got `array`"),
+        (
+            json.dumps({"recipe": recipe_to_json(TUNED)}),
+            ArtifactError,
+            r"fine-tuned on sib200; .* `mswitch finetune`",
+        ),
     ],
 )
-def test_a_file_that_is_no_recipe_is_one_sentence(tmp_path, content, said):
+def test_a_file_that_is_no_recipe_of_pretraining_is_one_sentence(tmp_path, content, error, said):
     (tmp_path / "a.yaml").write_text(content)
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(error, match=said):
         named.requested_recipe("", tmp_path / "a.yaml")
-
-
-def test_settings_make_one_recipe_another():
-    before = named.get("switch-demo")
-    asked = ["steps=7", "model.switch.experts=4", "mesh.data=2", "optimizer.rule=adamw"]
-    assert settings_between(before, before) == []
-    found = settings_between(before, override(before, asked))
-    assert sorted(found) == sorted(asked)
-    assert override(before, found) == override(before, asked)
 
 
 @st.composite
@@ -73,6 +62,7 @@ def recipes(draw):
         recipe,
         model=replace(recipe.model, layers=every * draw(st.integers(1, 4)), switch=switch),
         optimizer=replace(recipe.optimizer, rule=rule, weight_decay=weight_decay),
+        mesh=replace(recipe.mesh, data=draw(st.integers(1, 2))),
         checkpoint_every=checkpoint_every,
         keep_every=checkpoint_every * draw(st.integers(0, 3)),
         mixture=draw(st.sampled_from(["uniform", "weights:a=b"])),
@@ -84,6 +74,7 @@ def recipes(draw):
 def test_settings_that_are_valid_only_together_make_any_recipe_another(before, after):
     found = settings_between(before, after)
     assert override(before, found) == override(before, found[::-1]) == after
+    assert settings_between(after, after) == []
 
 
 def test_a_setting_that_is_set_back_to_its_default_is_named():

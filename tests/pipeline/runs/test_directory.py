@@ -81,18 +81,30 @@ def check_weights(run: Path, recipe: Recipe, blocks: TokenBlocks) -> None:
     Weights(run).check(recipe, blocks)
 
 
+def described(whole: Path, out: Path, recipe: Recipe, **about: int) -> Path:
+    """Copies a run as one of another recipe."""
+    shutil.copytree(whole, out, dirs_exist_ok=True)
+    written = read_json(out / RECIPE_FILE, dict)
+    write_json(out / RECIPE_FILE, written | {"recipe": recipe_to_json(recipe)} | about)
+    return out
+
+
+def full(path: Path, *_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("reader", [load_run, teacher.find, check_weights, evaluation_files])
-def test_every_reader_reports_a_missing_run_alike(reader, blocks, tmp_path):
-    read = partial(reader, recipe=RECIPE, blocks=blocks) if reader is check_weights else reader
+def test_every_reader_reports_a_missing_run_alike(blocks, tmp_path):
+    weights = partial(check_weights, recipe=RECIPE, blocks=blocks)
     for directory, found in (
         (tmp_path / "none", "does not exist"),
-        (tmp_path, "holds no recipe.json"),
-        (blocks.directory, "holds tokenize output, no recipe.json"),
+        (tmp_path, r"holds no recipe\.json"),
+        (blocks.directory, r"holds tokenize output, no recipe\.json"),
     ):
-        with pytest.raises(ArtifactError) as error:
-            read(directory)
-        assert f"A run was expected in {directory}, which {found}; name the" in str(error.value)
+        message = f"A run was expected in {directory}, which {found}; name the"
+        for read in (load_run, teacher.find, weights, evaluation_files):
+            with pytest.raises(ArtifactError, match=message):
+                read(directory)
 
 
 @pytest.mark.slow
@@ -124,11 +136,8 @@ def test_a_missing_checkpoint_differs_from_a_run_without_any(whole, unfinished):
 def test_a_slope_that_is_in_the_learned_biases_is_not_applied_again(whole, blocks, tmp_path):
     """Numerics version 3 recorded a slope and had it in the weights."""
     sloped = override(RECIPE, ["model.distance_slope=0.5"])
-    run = tmp_path / "run"
-    shutil.copytree(whole, run)
-    about = read_json(run / RECIPE_FILE, dict) | {"recipe": recipe_to_json(sloped)}
     for version, found, other in ((3, RECIPE, sloped), (4, sloped, RECIPE)):
-        write_json(run / RECIPE_FILE, about | {"numerics_version": version})
+        run = described(whole, tmp_path / "run", sloped, numerics_version=version)
         assert load_run(run)[0] == teacher.find(run).recipe == found
         check_weights(run, found, blocks)
         with pytest.raises(ArtifactError, match=r"another shape.*model\.distance_slope: there"):
@@ -136,28 +145,19 @@ def test_a_slope_that_is_in_the_learned_biases_is_not_applied_again(whole, block
 
 
 @pytest.mark.slow
-def test_text_is_not_cut_to_the_targets_of_a_fine_tuned_run(whole, tokens, tmp_path):
-    """Windows of 64 inputs have 14 targets, EOS included."""
+def test_a_fine_tuned_run_takes_text_whose_targets_and_sentinels_suffice(whole, tokens, tmp_path):
+    """Windows of 64 inputs have 14 targets, EOS included; of 2,048 inputs they have 114 spans."""
     tuned = dataclasses.replace(RECIPE, finetuning=FinetuningConfig(tasks=("sib200",), targets=8))
-    run = tmp_path / "run"
-    shutil.copytree(whole, run)
-    about = read_json(run / RECIPE_FILE, dict)
-    write_json(run / RECIPE_FILE, about | {"recipe": recipe_to_json(tuned)})
+    run = described(whole, tmp_path / "run", tuned)
     message = r"fine-tuned with targets of 8 tokens, and windows of 64 inputs have 14"
     with pytest.raises(ArtifactError, match=message):
         next(Evaluate(run=run, tokens=str(tokens)).jobs())
     with pytest.raises(ArtifactError, match=message):
         pruning.text_of_languages(run, tuned, ["sw"], str(tokens), CacheOptions(), fitted=True)
-
-
-@pytest.mark.slow
-def test_text_is_not_marked_with_ordinary_ids_where_sentinels_end(whole, tokens, tmp_path):
-    """2,048 inputs of a network that was fine-tuned on tasks alone have 114 spans in a window."""
-    tuned = dataclasses.replace(
-        RECIPE, inputs=2048, finetuning=FinetuningConfig(tasks=("sib200",), targets=512)
-    )
+    on_tasks = FinetuningConfig(tasks=("sib200",), targets=512)
+    long = dataclasses.replace(RECIPE, inputs=2048, finetuning=on_tasks)
     with pytest.raises(ArtifactError, match=r"inputs of 2,048 tokens.* at most 1,809; leave"):
-        check_holds_windows(tmp_path / "run", tuned)
+        check_holds_windows(run, long)
 
 
 @pytest.mark.slow
@@ -175,40 +175,30 @@ def test_another_vocabulary_takes_two_commands(whole, blocks):
 def test_a_full_disk_at_the_first_checkpoint_is_one_message(
     command, whole, tokens, tmp_path, monkeypatch
 ):
-    def full(*_):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
+    """An import then resumes on eight devices, although the mesh of the recipe has one."""
     out, theirs = tmp_path / "run", tmp_path / "theirs"
     asked = {"recipe": "mt5-demo", "tokens": str(tokens), "out": out, "overrides": SIZES}
+    imports = ImportHf(directory=theirs, out=out, inputs=64, rows=8)
     if command == "import-hf":
         ExportHf(run=whole, out=theirs).execute()
     begin = {
-        "pretrain": Pretrain(start=whole, **asked).execute,
-        "distill": Distill(teacher=whole, **asked).execute,
-        "import-hf": lambda: ImportHf(directory=theirs, out=out, inputs=64, rows=8).execute(),
+        "pretrain": Pretrain(start=whole, **asked),
+        "distill": Distill(teacher=whole, **asked),
+        "import-hf": imports,
     }[command]
     with monkeypatch.context() as patch:
         patch.setattr(checkpoints, "write_json", full)
         with pytest.raises(ArtifactError, match=r"could not be written .*the disk is full"):
-            begin()
-
-
-@pytest.mark.slow
-def test_an_import_resumes_after_a_full_disk(whole, tmp_path, monkeypatch):
-    """On eight devices, although the mesh of the recipe has one."""
-
-    def full(path, *_):
-        raise OSError(errno.ENOSPC, "No space left on device", str(path))
-
-    ExportHf(run=whole, out=tmp_path / "theirs").execute()
-    asked = ImportHf(directory=tmp_path / "theirs", out=tmp_path / "run", inputs=64, rows=8)
-    with monkeypatch.context() as patch:
-        patch.setattr(importing, "describe_run", full)
-        with pytest.raises(ArtifactError, match=r"The disk of .* is full"):
-            asked.execute()
-    asked.execute()
-    arrays = [jax.device_get(restore(run, load_run(run)[1], None)[0]) for run in (whole, asked.out)]
-    assert jax.tree.all(jax.tree.map(lambda one, other: (one == other).all(), *arrays))
+            begin.execute()
+        patch.undo()
+        if begin is imports:
+            patch.setattr(importing, "describe_run", full)
+            with pytest.raises(ArtifactError, match=r"The disk of .* is full"):
+                begin.execute()
+    if begin is imports:
+        begin.execute()
+        arrays = [jax.device_get(restore(run, load_run(run)[1], None)[0]) for run in (whole, out)]
+        assert jax.tree.all(jax.tree.map(lambda one, other: (one == other).all(), *arrays))
 
 
 @pytest.mark.slow
@@ -233,15 +223,9 @@ def test_an_imported_runs_evaluation_is_not_lost_to_other_tokens(
         Evaluate(run=run, tokens=str(tokens)).execute()
 
 
-@pytest.mark.parametrize(
-    "out, part",
-    [("runs/switch", "runs/switch-1"), ("s3://bucket/switch", "s3://bucket/switch-1")],
-)
-def test_runs_of_one_command_lie_beside_each_other(out, part):
-    assert directory_of_part(place(out), "1") == place(part)
-
-
-@pytest.mark.parametrize("out", [".", "..", "/", "s3://bucket"])
-def test_a_directory_without_a_name_has_no_others_beside_it(out):
-    with pytest.raises(ArtifactError, match=r"for several runs, .* name a directory, such as"):
-        directory_of_part(place(out), "1")
+def test_runs_of_one_command_lie_beside_each_other():
+    for out in ("runs/switch", "s3://bucket/switch"):
+        assert directory_of_part(place(out), "1") == place(f"{out}-1")
+    for out in (".", "..", "/", "s3://bucket"):  # which has no name
+        with pytest.raises(ArtifactError, match=r"for several runs, .* name a directory, such as"):
+            directory_of_part(place(out), "1")

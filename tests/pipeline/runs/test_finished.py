@@ -4,6 +4,7 @@ Filled gaps as lines: never wider than asked, of any script, with control charac
 """
 
 import json
+import re
 import shutil
 
 import pyarrow.parquet as pq
@@ -56,33 +57,39 @@ def test_runs_without_evaluations_or_with_other_pages_are_refused(tmp_path):
         read_run(other)
 
 
+def logged(run, lines: list[dict[str, float]]):
+    """Returns a run with this log."""
+    write_run(run, experts=8)
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return read_run(run)
+
+
 def test_step_times_that_change_within_a_run_are_a_spread(tmp_path):
     """Forty steps; the last tenth of one run takes three times as long, and one step ten times."""
     seconds = [[0.2] * 40, [0.2] * 36 + [0.6] * 4, [0.2] * 39 + [2.0]]
-    spreads = []
-    for number, of_run in enumerate(seconds):
-        run = write_run(tmp_path / str(number), experts=8)
+    for number, (of_run, spread) in enumerate(zip(seconds, (1.0, 3.0, 1.0), strict=True)):
         lines = [{"step": step, "seconds": one} for step, one in enumerate(of_run)]
-        (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-        spreads.append(spread_over_tenths([read_run(run)], "seconds"))
-    assert spreads == pytest.approx([1.0, 3.0, 1.0])
+        run = logged(tmp_path / str(number), lines)
+        assert spread_over_tenths([run], "seconds") == pytest.approx(spread)
     assert spread_over_tenths([], "seconds") is None
 
 
 def test_the_last_tenth_is_of_steps_and_each_run_counts_alike(tmp_path):
     """One run logs each step late, one every tenth, and one was stopped in its last tenth."""
     last = STEPS[-1]
-    logged = [
-        [(step, 1, 2.0) for step in range(last - 9, last + 1)],
-        [(step, 10, 4.0) for step in range(10, last + 1, 10)],
-        [(last - last // 20, last // 20, 9.0), (last, 1, 7.0)],
+    runs = [
+        logged(
+            tmp_path / str(number),
+            [{"step": at, "steps": steps, "loss_nats": loss} for at, steps, loss in lines],
+        )
+        for number, lines in enumerate(
+            (
+                [(step, 1, 2.0) for step in range(last - 9, last + 1)],
+                [(step, 10, 4.0) for step in range(10, last + 1, 10)],
+                [(last - last // 20, last // 20, 9.0), (last, 1, 7.0)],
+            )
+        )
     ]
-    runs = []
-    for number, lines in enumerate(logged):
-        run = write_run(tmp_path / str(number), experts=8)
-        found = [{"step": at, "steps": steps, "loss_nats": loss} for at, steps, loss in lines]
-        (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in found))
-        runs.append(read_run(run))
     stopped = (9.0 * (last // 20) + 7.0) / (last // 20 + 1)
     found = mean_of_last_tenth(runs, "loss_nats")
     assert found == pytest.approx((2.0 + 4.0 + stopped) / 3)
@@ -104,27 +111,28 @@ def test_a_damaged_evaluation_is_one_sentence_and_other_names_are_none(tmp_path)
         read_run(run)
 
 
-@pytest.mark.parametrize("spoilt", ["step", "routing-step"])
-def test_a_report_of_a_damaged_file_ends_in_one_sentence(tmp_path, capsys, spoilt):
+def test_a_report_of_a_damaged_file_ends_in_one_sentence(tmp_path, capsys):
     write_run(tmp_path / "dense", experts=None)
     write_routing(write_run(tmp_path / "switch", experts=8), experts=8)
-    path = tmp_path / f"switch/evaluation/{spoilt}={STEPS[-1]}.parquet"
-    path.write_bytes(path.read_bytes()[:-9])
     words = ["--baseline", tmp_path / "dense", "--candidate", tmp_path / "switch"]
-    assert cli.run(["report", *map(str, words), "--out", str(tmp_path / "out")]) == 2
-    message = capsys.readouterr().err
-    assert f"{path} should be a Parquet file and is damaged" in message
-    assert message.count("\n") == 1
+    for name in ("routing-step", "step"):
+        path = tmp_path / f"switch/evaluation/{name}={STEPS[-1]}.parquet"
+        path.write_bytes(path.read_bytes()[:-9])
+        assert cli.run(["report", *map(str, words), "--out", str(tmp_path / "out")]) == 2
+        message = capsys.readouterr().err
+        assert f"{path} should be a Parquet file and is damaged" in message
+        assert message.count("\n") == 1
 
 
 SWAHILI = FilledGap("sw", "Watu wote wamezaliwa ", "huru", "huru", ", hadhi na haki zao ni sawa.")
 TEXT = st.text(st.characters(codec="utf-8"), max_size=60)
 
 
-def test_a_line_has_the_gap_in_its_place_and_the_truth():
+def test_a_line_has_the_gap_in_its_place_and_the_truth(tmp_path):
     line = "sw: Watu wote wamezaliwa [huru], hadhi na haki zao ni sawa. (was: huru)"
     assert gap_in_words(SWAHILI) == line
     assert gap_in_words(SWAHILI._replace(filled="")) == line.replace("[huru]", "[nothing]")
+    assert latest_gaps(tmp_path) == (0, [])  # of a run that filled none
 
 
 @pytest.mark.parametrize("cells", [56, 76, 116])
@@ -132,13 +140,9 @@ def test_a_line_has_the_gap_in_its_place_and_the_truth():
     "text", ["人人生而自由在尊严和权利上", "يولد جميع الناس أحرارا ", "सभी मनुष्यों को ", "Watu "]
 )
 def test_every_script_fits_with_gap_and_truth(text, cells):
-    gap = FilledGap("zh", text * 20, text, text, text * 20)
-    line = gap_in_words(gap, cells)
+    line = gap_in_words(FilledGap("zh", text * 20, text, text, text * 20), cells)
     assert 0.8 * cells < cell_len(line) <= cells
-    assert line.startswith("zh: ...")
-    assert text.strip()[:3] in line.split("[")[1].split("]")[0]
-    assert "(was: " in line
-    assert line.endswith(")")
+    assert re.fullmatch(rf"zh: \.\.\..*\[{text.strip()[:3]}.*\].*\(was: .*\)", line)
 
 
 @given(st.builds(FilledGap, st.just("ar"), TEXT, TEXT, TEXT, TEXT), st.integers(40, 130))
@@ -155,7 +159,3 @@ def test_cut_texts_fit_and_are_ends_of_the_text(text, cells):
     assert cell_len(end) <= cells
     assert text.startswith(start.removesuffix("...").rstrip(".")) or text == start
     assert text.endswith(end.removeprefix("...").lstrip(".")) or text == end
-
-
-def test_a_run_that_filled_none_has_none(tmp_path):
-    assert latest_gaps(tmp_path) == (0, [])

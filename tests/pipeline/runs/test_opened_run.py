@@ -18,6 +18,7 @@ def others(monkeypatch):
     """Another host, which sees checkpoints 3 and 6."""
     monkeypatch.setattr(opened_run, "agree_on", lambda here, decide: decide([here, [3, 6]]))
     monkeypatch.setattr(opened_run, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(opened_run, "VIEW_SECONDS", 1.0)
 
 
 def saved(run: Path, step: int) -> Path:
@@ -26,8 +27,12 @@ def saved(run: Path, step: int) -> Path:
     return path
 
 
-def test_a_host_waits_for_what_others_see(tmp_path, others):
+def test_a_host_waits_for_what_others_see_and_refuses_what_it_never_sees(tmp_path, others):
     saved(tmp_path, 3)
+    with pytest.raises(
+        ArtifactError, match=r"Checkpoint 6 of .* is there for some hosts, and others did not"
+    ):
+        wait_until_seen(tmp_path)
     late = threading.Timer(0.1, saved, [tmp_path, 6])
     late.start()
     wait_until_seen(tmp_path)
@@ -44,15 +49,6 @@ def test_a_run_that_goes_on_and_deletes_old_checkpoints_is_seen_alike(tmp_path, 
     here = iter([[3, 6], [6, 9], [9, 12]])
     wait_until_seen(tmp_path)
     assert (*here, *views) == ()
-
-
-def test_what_it_never_sees_is_refused(tmp_path, others, monkeypatch):
-    monkeypatch.setattr(opened_run, "VIEW_SECONDS", 0.1)
-    saved(tmp_path, 3)
-    with pytest.raises(
-        ArtifactError, match=r"Checkpoint 6 of .* is there for some hosts, and others did not"
-    ):
-        wait_until_seen(tmp_path)
 
 
 def test_several_hosts_open_a_run_on_all_devices_or_not_at_all(monkeypatch):

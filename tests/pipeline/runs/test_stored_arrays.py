@@ -26,35 +26,28 @@ sys.stderr.write(json.dumps([status, *({"jax", "scipy", "optax"} & {*sys.modules
 """
 
 
-def words_of(*words: str) -> list:
-    """Returns the status of a command in a process of its own, and slow libraries in its memory."""
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        (["inspect", "RUN"], 0),
+        (["fill", "--run", "RUN", "a text without a gap"], 2),
+        (["fill", "--run", "RUN", "a <extra_id_1>"], 2),
+        (["fill", "--run", "RUN", "a " * 1000 + "<extra_id_0>"], 2),
+        (["fill", "--run", "RUN", ""], 2),
+        (["fill", "--run", "RUN", "a <extra_id_0>", "--top-k", "3"], 2),  # no temperature
+    ],
+)
+def test_a_run_is_verified_and_a_text_refused_without_jax(pretrained, words, status):
+    """The status of a command in a process of its own, and slow libraries in its memory."""
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, *words],
+        [sys.executable, "-c", PROGRAM, *(str(pretrained) if w == "RUN" else w for w in words)],
         capture_output=True,
         text=True,
         check=True,
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])},
     )
-    return json.loads(done.stderr.splitlines()[-1])
-
-
-@pytest.mark.slow
-def test_a_run_is_verified_without_jax(pretrained):
-    assert words_of("inspect", str(pretrained)) == [0]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "text", ["a text without a gap", "a <extra_id_1>", "a " * 1000 + "<extra_id_0>", ""]
-)
-def test_a_text_is_refused_without_jax(pretrained, text):
-    assert words_of("fill", "--run", str(pretrained), text) == [2]
-
-
-@pytest.mark.slow
-def test_a_number_of_the_sampling_is_refused_without_jax(pretrained):
-    words = "fill", "--run", str(pretrained), "a <extra_id_0>", "--top-k", "3"
-    assert words_of(*words) == [2]
+    assert json.loads(done.stderr.splitlines()[-1]) == [status]
 
 
 @pytest.fixture

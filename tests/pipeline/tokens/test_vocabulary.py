@@ -59,24 +59,28 @@ def test_a_size_that_no_substrings_fill_is_refused_before_training(monkeypatch):
 
 
 def test_a_corpus_of_many_characters_is_told_a_size_with_room_for_them(tmp_path, monkeypatch):
-    han = [
-        "".join(map(chr, range(0x4E00 + 500 * part, 0x4E00 + 500 * part + 500)))
-        for part in range(6)
-    ]
-    corpus = write_corpus(tmp_path / "corpus", {"zh": han * 4})
+    parts = (range(0x4E00 + 500 * part, 0x4E00 + 500 * part + 500) for part in range(6))
+    corpus = write_corpus(
+        tmp_path / "corpus", {"zh": ["".join(map(chr, part)) for part in parts] * 4}
+    )
     counts = counts_of(zh=12_000, und=10)
-    asked = parse([*advised_command(str(corpus), counts)])
-    assert asked.size == 4096  # of 2048 and 4096 the first above 1.1 x (3,000 + 359)
-    [job.intent() for job in replace(asked, out=tmp_path / "vocabulary").jobs()]
+    advised = parse([*advised_command(str(corpus), counts)])
+
+    def intend(size: int) -> None:
+        for job in replace(advised, size=size, out=tmp_path / "vocabulary").jobs():
+            job.intent()
+
+    assert advised.size == 4096  # of 2048 and 4096 the first above 1.1 x (3,000 + 359)
+    intend(4096)
     with pytest.raises(DataError, match=r"its characters alone need 33[0-9][0-9]: give --size"):
-        [job.intent() for job in replace(asked, size=2048, out=tmp_path / "vocabulary").jobs()]
+        intend(2048)
     assert not [*advised_command("a", counts_of(und=10))]
     for module in (sampled, vocabulary):
         monkeypatch.setattr(module, "MOST_COUNTED", 11_000)  # of 12,000: the rest may hold others
     assert parse([*advised_command(str(corpus), counts)]).size == 8192  # above 1.5 x 3,359
-    [job.intent() for job in replace(asked, size=3300, out=tmp_path / "vocabulary").jobs()]
+    intend(3300)
     with pytest.raises(DataError, match=r"alone need 33[0-9][0-9]: give --size 50[0-9][0-9] or"):
-        [job.intent() for job in replace(asked, size=2048, out=tmp_path / "vocabulary").jobs()]
+        intend(2048)
 
 
 def test_the_least_size_is_sentencepieces_own():

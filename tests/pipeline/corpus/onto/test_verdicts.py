@@ -1,6 +1,7 @@
 """Which pages of the base corpus are judged again."""
 
 import numpy as np
+import pytest
 
 from pipeline.corpus.judgements import CLUSTER_SIZES
 from pipeline.corpus.lines import CLAIMED
@@ -21,16 +22,12 @@ def verdicts(threshold, duplicates):
     return Verdicts(rows, {"sw": threshold}, none[ROW], none, none, none[ROW])
 
 
-def test_a_page_whose_language_moves_has_changed():
-    found = changed_rows(verdicts(0.50, []), verdicts(0.52, []), ANSWERS)
-    assert found.tolist() == [0, 1]
-
-
-def test_a_page_that_had_a_newer_version_before_has_not_changed():
-    found = changed_rows(verdicts(0.50, [0]), verdicts(0.52, [0]), ANSWERS)
-    assert found.tolist() == [1]
-
-
-def test_a_page_that_has_a_newer_version_now_has_changed():
-    found = changed_rows(verdicts(0.50, [0]), verdicts(0.52, [0, 1, 2]), ANSWERS)
-    assert found.tolist() == [1, 2]
+@pytest.mark.parametrize(
+    ("newer_before", "newer_now", "changed"),
+    [([], [], [0, 1]), ([0], [0], [1]), ([0], [0, 1, 2], [1, 2])],
+)
+def test_a_page_has_changed_whose_language_moves_or_of_which_a_newer_version_came(
+    newer_before, newer_now, changed
+):
+    found = changed_rows(verdicts(0.50, newer_before), verdicts(0.52, newer_now), ANSWERS)
+    assert found.tolist() == changed

@@ -6,112 +6,28 @@ import re
 import jax
 import jax.numpy as jnp
 import pytest
+from hlo_programs import program_text
 
 from pipeline.planning.hlo.program import parse
 from pipeline.planning.hlo.work import products, traffic_bytes
 
 # As XLA for TPUs prints it, shortened: a loop of 5 in a loop that counts by two to 6.
-NESTED = """HloModule jit_step, is_scheduled=true
-
-%fused (param_0: f32[7,8,8], param_1: s32[]) -> f32[8,8] {
-  %param_0 = f32[7,8,8]{2,1,0:T(8,128)} parameter(0)
-  %param_1 = s32[]{:T(128)} parameter(1)
-  %slice = f32[1,8,8]{2,1,0:T(8,128)} dynamic-slice(%param_0, %param_1), dynamic_slice_sizes={1,8,8}
-  ROOT %squeezed = f32[8,8]{1,0:T(8,128)} bitcast(%slice)
-}
-
-%inner (p: (s32[], f32[7,8,8], f32[8,8])) -> (s32[], f32[7,8,8], f32[8,8]) {
-  %p = (s32[]{:T(128)}, f32[7,8,8]{2,1,0:T(8,128)}, /*index=2*/f32[8,8]{1,0:T(8,128)S(1)}) parameter(0)
-  %i = s32[]{:T(128)} get-tuple-element(%p), index=0
-  %stack = f32[7,8,8]{2,1,0:T(8,128)} get-tuple-element(%p), index=1
-  %x = f32[8,8]{1,0:T(8,128)S(1)} get-tuple-element(%p), index=2
-  %one = f32[8,8]{1,0:T(8,128)S(1)} fusion(%stack, %i), kind=kLoop, calls=%fused
-  %y = f32[8,8]{1,0:T(8,128)S(1)} convolution(%x, %one), dim_labels=bf_io->bf, operand_precision={highest,highest}
-  %step = s32[]{:T(128)} constant(1)
-  %next = s32[]{:T(128)S(6)} add(%i, %step)
-  ROOT %t = (s32[]{:T(128)}, f32[7,8,8]{2,1,0:T(8,128)}, f32[8,8]{1,0:T(8,128)S(1)}) tuple(%next, %stack, %y)
-}
-
-%until_5 (p: (s32[], f32[7,8,8], f32[8,8])) -> pred[] {
-  %bound = s32[]{:T(128)} constant(5)
-  %p.1 = (s32[]{:T(128)}, f32[7,8,8]{2,1,0:T(8,128)}, f32[8,8]{1,0:T(8,128)S(1)}) parameter(0)
-  %i.1 = s32[]{:T(128)} get-tuple-element(%p.1), index=0
-  ROOT %lt = pred[]{:T(512)} compare(%i.1, %bound), direction=LT
-}
-
-%outer (p: (s32[], f32[7,8,8], f32[8,8])) -> (s32[], f32[7,8,8], f32[8,8]) {
-  %p.2 = (s32[]{:T(128)}, f32[7,8,8]{2,1,0:T(8,128)}, f32[8,8]{1,0:T(8,128)S(1)}) parameter(0)
-  %i.3 = s32[]{:T(128)} get-tuple-element(%p.2), index=0
-  %two = s32[]{:T(128)} constant(2)
-  %next.1 = s32[]{:T(128)S(6)} add(%two, %i.3)
-  %first = s32[]{:T(128)S(6)} constant(0)
-  %stack.1 = f32[7,8,8]{2,1,0:T(8,128)} get-tuple-element(%p.2), index=1
-  %x.1 = f32[8,8]{1,0:T(8,128)S(1)} get-tuple-element(%p.2), index=2
-  %t.2 = (s32[]{:T(128)}, f32[7,8,8]{2,1,0:T(8,128)}, f32[8,8]{1,0:T(8,128)S(1)}) tuple(%first, %stack.1, %x.1)
-  %w.1 = (s32[]{:T(128)}, f32[7,8,8]{2,1,0:T(8,128)}, f32[8,8]{1,0:T(8,128)S(1)}) while(%t.2), condition=%until_5, body=%inner
-  %x.2 = f32[8,8]{1,0:T(8,128)S(1)} get-tuple-element(%w.1), index=2
-  ROOT %t.3 = (s32[]{:T(128)}, f32[7,8,8]{2,1,0:T(8,128)}, f32[8,8]{1,0:T(8,128)S(1)}) tuple(%next.1, %stack.1, %x.2)
-}
-
-%until_6 (p: (s32[], f32[7,8,8], f32[8,8])) -> pred[] {
-  %bound.1 = s32[]{:T(128)} constant(6)
-  %p.3 = (s32[]{:T(128)}, f32[7,8,8]{2,1,0:T(8,128)}, f32[8,8]{1,0:T(8,128)S(1)}) parameter(0)
-  %i.2 = s32[]{:T(128)} get-tuple-element(%p.3), index=0
-  ROOT %lt.1 = pred[]{:T(512)} compare(%i.2, %bound.1), direction=LT
-}
-
-ENTRY %main (a: f32[7,8,8], b: f32[8,8]) -> f32[8,8] {
-  %a = f32[7,8,8]{2,1,0:T(8,128)} parameter(0)
-  %b = f32[8,8]{1,0:T(8,128)} parameter(1)
-  %zero = s32[]{:T(128)} constant(0)
-  %c = f32[8,8]{1,0:T(8,128)S(1)} copy(%b)
-  %t.1 = (s32[]{:T(128)}, f32[7,8,8]{2,1,0:T(8,128)}, f32[8,8]{1,0:T(8,128)S(1)}) tuple(%zero, %a, %c)
-  %w = (s32[]{:T(128)}, f32[7,8,8]{2,1,0:T(8,128)}, f32[8,8]{1,0:T(8,128)S(1)}) while(%t.1), condition=%until_6, body=%outer
-  %r = f32[8,8]{1,0:T(8,128)S(1)} get-tuple-element(%w), index=2
-  ROOT %out = f32[8,8]{1,0:T(8,128)} copy(%r)
-}
-"""
+NESTED = program_text("nested_loops")
 
 
-def test_executions_are_products_of_trip_counts():
-    program = parse(NESTED)
-    assert program.executions["main"] == 1
-    assert program.executions["outer"] == 3
-    assert program.executions["inner"] == program.executions["fused"] == 15
-
-
-def test_products_are_counted_per_execution_and_pass():
-    found = products(parse(NESTED))
-    assert found.flops == 15 * 2 * 8**3
-    assert found.passes == 6 * found.flops  # float32, at `highest`
-
-
-def test_only_slices_and_only_main_memory_are_counted():
+def test_of_nested_loops_each_trip_is_counted_and_only_what_moves_in_main_memory():
     """256 bytes each: 15 slices of the stack are read, with a 4-byte index each; b and the result
     move once; each of 15 + 3 trips reads the counter and its step."""
-    assert traffic_bytes(parse(NESTED)) == 15 * (256 + 4) + 2 * 256 + (15 + 3) * 8
+    program = parse(NESTED)
+    times = {name: program.executions[name] for name in ("main", "outer", "inner", "fused")}
+    assert times == {"main": 1, "outer": 3, "inner": 15, "fused": 15}
+    flops = 15 * 2 * 8**3
+    assert products(program) == (flops, 6 * flops)  # passes of float32, at `highest`
+    assert traffic_bytes(program) == 15 * (256 + 4) + 2 * 256 + (15 + 3) * 8
 
 
 # XLA for GPUs: a product of a slice, and the library's space for intermediate results.
-LIBRARY_CALL = """
-%product (a: f32[6,2,4], b: s32[], c: f32[4,8]) -> (f32[2,8], s8[33554432]) {
-  %a = f32[6,2,4]{2,1,0} parameter(0)
-  %b = s32[] parameter(1)
-  %c = f32[4,8]{1,0} parameter(2)
-  %slice = f32[1,2,4]{2,1,0} dynamic-slice(%a, %b), dynamic_slice_sizes={1,2,4}
-  %rows = f32[2,4]{1,0} bitcast(%slice)
-  ROOT %call = (f32[2,8]{1,0}, s8[33554432]{0}) custom-call(%rows, %c), custom_call_target="__cublas$lt$matmul", backend_config={"lhs_contracting_dimensions":["1"]}
-}
-
-ENTRY %main (x: f32[6,2,4], i: s32[], c: f32[4,8]) -> f32[2,8] {
-  %x = f32[6,2,4]{2,1,0} parameter(0)
-  %i = s32[] parameter(1)
-  %c.1 = f32[4,8]{1,0} parameter(2)
-  %fusion = (f32[2,8]{1,0}, s8[33554432]{0}) fusion(%x, %i, %c.1), kind=kCustom, calls=%product
-  %result = f32[2,8]{1,0} get-tuple-element(%fusion), index=0
-  ROOT %out = f32[2,8]{1,0} copy(%result)
-}
-"""
+LIBRARY_CALL = program_text("library_call")
 BEGUN = """  %begun = ((f32[6,2,4]{2,1,0}, s32[], f32[4,8]{1,0}), (f32[2,8]{1,0}, s8[33554432]{0}), u32[]) fusion-start(%x, %i, %c.1), kind=kCustom, calls=%product
   %fusion = (f32[2,8]{1,0}, s8[33554432]{0}) fusion-done(%begun)
 """
@@ -139,31 +55,23 @@ def test_a_loop_that_does_not_count_to_a_constant_is_refused(old, new, message):
         products(parse(NESTED.replace(old, new)))
 
 
+BRANCH = "(x: f32[2]) -> f32[2] {\n  ROOT %x = f32[2]{0} parameter(0)\n}\n"
+
+
 @pytest.mark.parametrize(
     "named",
-    [
-        "branch_computations={%body, %other}",
-        "true_computation=%body, false_computation=%other",
-    ],
+    ["branch_computations={%a, %b}", "true_computation=%a, false_computation=%b"],
 )
 def test_branches_are_executed_however_they_are_named(named):
-    text = f"""HloModule step
-
-%body (x: f32[2]) -> f32[2] {{
-  ROOT %x = f32[2]{{0}} parameter(0)
-}}
-
-%other (x: f32[2]) -> f32[2] {{
-  ROOT %x = f32[2]{{0}} parameter(0)
-}}
-
+    text = f"""%a {BRANCH}
+%b {BRANCH}
 ENTRY %main (chosen: pred[], x: f32[2]) -> f32[2] {{
   %chosen = pred[] parameter(0)
   %x = f32[2]{{0}} parameter(1)
   ROOT %out = f32[2]{{0}} conditional(%chosen, %x, %x), {named}
 }}
 """
-    assert parse(text).executions == {"body": 1, "other": 1, "main": 1}
+    assert parse(text).executions == {"a": 1, "b": 1, "main": 1}
 
 
 def test_a_text_without_an_entry_is_refused():
@@ -172,28 +80,20 @@ def test_a_text_without_an_entry_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("line", "flops"),
-    [  # as printed for a TPU v5p, each beside the product it was made of
-        (  # x @ w of 16 experts: (16, 1024, 2080) by (16, 2080, 3072)
-            "bf16[16,1024,3072]{2,1,0} convolution(%l, %r), window={size=16 stride=15 "
-            "lhs_dilate=16}, dim_labels=0bf_0io->0bf",
-            2 * 16 * 1024 * 2080 * 3072,
-        ),
-        (  # its transpose, padded instead
-            "bf16[16,1024,3072]{2,1,0} convolution(%l, %r), window={size=16 stride=16 pad=15_15 "
-            "lhs_dilate=15 rhs_reversal=1}, dim_labels=0bf_0io->0bf",
-            2 * 16 * 1024 * 2080 * 3072,
-        ),
+    "window",
+    [  # as printed for a TPU v5p: a product of 16 experts, and its transpose, padded instead
+        "size=16 stride=15 lhs_dilate=16",
+        "size=16 stride=16 pad=15_15 lhs_dilate=15 rhs_reversal=1",
     ],
 )
-def test_padding_of_batched_products_is_not_counted(line, flops):
+def test_padding_of_batched_products_is_not_counted(window):
     text = f"""ENTRY %main (l: bf16[1], r: bf16[1]) -> bf16[1] {{
   %l = bf16[16,1024,2080]{{2,1,0}} parameter(0)
   %r = bf16[16,2080,3072]{{2,1,0}} parameter(1)
-  ROOT %c = {line}
+  ROOT %c = bf16[16,1024,3072]{{2,1,0}} convolution(%l, %r), window={{{window}}}, dim_labels=0bf_0io->0bf
 }}
 """
-    assert products(parse(text)).flops == flops
+    assert products(parse(text)).flops == 2 * 16 * 1024 * 2080 * 3072
 
 
 def compiled(layers):

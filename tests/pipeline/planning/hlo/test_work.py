@@ -11,6 +11,7 @@ import importlib.util
 import jax
 import jax.numpy as jnp
 import pytest
+from hlo_programs import program_text
 from jax.experimental import pallas as pl
 from jax.sharding import SingleDeviceSharding
 
@@ -25,14 +26,7 @@ from pipeline.planning.hlo.work import (
 )
 from pipeline.planning.topology import topology
 
-TEXT = """HloModule step
-
-ENTRY %main (x: f32[4,8]) -> f32[4,8] {{
-  %x = f32[4,8]{{1,0}} parameter(0)
-  %scratch = f32[4,8]{{1,0}} custom-call(), custom_call_target="AllocateBuffer"
-  ROOT %call = f32[4,8]{{1,0}} custom-call(%x), custom_call_target={call}
-}}
-"""
+TEXT = program_text("kernel_call")
 CALLS = {
     "tpu": '"tpu_custom_call", backend_config={"custom_call_config":{"body":"TUzvUgFN","cost_estimate":{"flops":"96","transcendentals":"7","bytes_accessed":"1000","remote_bytes_transferred":"0"},"needs_layout_passes":true}}',
     "gpu": r'"__gpu$xla.gpu.triton", api_version=API_VERSION_TYPED_FFI, backend_config={grid_x = 32 : i32, ir = "ML\EFR\0D\22", serialized_metadata = "{\22flops\22: \2296\22, \22bytes_accessed\22: \221000\22}"}',
@@ -41,7 +35,7 @@ CALLS = {
 
 @pytest.mark.parametrize("device", CALLS)
 def test_a_kernel_costs_what_its_call_states(device):
-    program = parse(TEXT.format(call=CALLS[device]))
+    program = parse(TEXT.replace("CALL", CALLS[device]))
     assert kernel_cost(program.computations["main"]["call"]) == KernelCost(96, 1000)
     assert products(program).flops == 96
     assert traffic_bytes(program) == 1000
@@ -49,7 +43,7 @@ def test_a_kernel_costs_what_its_call_states(device):
 
 
 def test_a_kernel_that_states_nothing_is_listed_and_its_arrays_move_once():
-    program = parse(TEXT.format(call='"__gpu$TopK"'))
+    program = parse(TEXT.replace("CALL", '"__gpu$TopK"'))
     assert unknown_calls(program) == {"__gpu$TopK": 1}
     assert products(program).flops == 0
     assert traffic_bytes(program) == 2 * 4 * 8 * 4
@@ -109,60 +103,16 @@ def test_a_kernel_in_a_loop_is_counted_per_trip():
 
 
 # Two operands reach a product through fusions that only rename dimensions, as XLA for TPUs prints.
-NESTED = """HloModule step
-
-%rename (p: bf16[2,4,8]) -> bf16[8,8] {
-  %p = bf16[2,4,8]{2,1,0} parameter(0)
-  ROOT %renamed = bf16[8,8]{1,0} bitcast(%p)
-}
-
-%product (x: bf16[2,4,8], y: bf16[8,16]) -> bf16[8,16] {
-  %x = bf16[2,4,8]{2,1,0} parameter(0)
-  %left = bf16[8,8]{1,0} fusion(%x), kind=kLoop, calls=%rename
-  %y = bf16[8,16]{1,0} parameter(1)
-  ROOT %out = bf16[8,16]{1,0} convolution(%left, %y), dim_labels=bf_io->bf
-}
-
-ENTRY %main (x: bf16[2,4,8], y: bf16[8,16]) -> bf16[8,16] {
-  %x = bf16[2,4,8]{2,1,0} parameter(0)
-  %y = bf16[8,16]{1,0} parameter(1)
-  ROOT %fused = bf16[8,16]{1,0} fusion(%x, %y), kind=kOutput, calls=%product
-}
-"""
+NESTED = program_text("renamed_operands")
 
 
-def test_operands_behind_renamed_dimensions_are_read():
+def test_only_what_moves_is_counted():
     assert traffic_bytes(parse(NESTED)) == 2 * (2 * 4 * 8 + 8 * 16 + 8 * 16)
+    assert traffic_bytes(parse(STACKED)) == 4 * (8 + 1 + 8)  # row and index are read, row written
 
 
 # An update in place of a stack whose layout a fusion within the fusion changes.
-STACKED = """HloModule step
-
-%arrange (p: f32[6,8]) -> f32[6,8] {
-  %p = f32[6,8]{1,0} parameter(0)
-  ROOT %arranged = f32[6,8]{1,0} copy(%p)
-}
-
-%update (stack: f32[6,8], row: f32[1,8], i: s32[]) -> f32[6,8] {
-  %stack = f32[6,8]{1,0} parameter(0)
-  %whole = f32[6,8]{1,0} fusion(%stack), kind=kLoop, calls=%arrange
-  %row = f32[1,8]{1,0} parameter(1)
-  %i = s32[] parameter(2)
-  %zero = s32[] constant(0)
-  ROOT %updated = f32[6,8]{1,0} dynamic-update-slice(%whole, %row, %i, %zero)
-}
-
-ENTRY %main (stack: f32[6,8], row: f32[1,8], i: s32[]) -> f32[6,8] {
-  %stack = f32[6,8]{1,0} parameter(0)
-  %row = f32[1,8]{1,0} parameter(1)
-  %i = s32[] parameter(2)
-  ROOT %fused = f32[6,8]{1,0} fusion(%stack, %row, %i), kind=kLoop, calls=%update
-}
-"""
-
-
-def test_of_an_update_in_place_only_the_update_moves():
-    assert traffic_bytes(parse(STACKED)) == 4 * (8 + 1 + 8)  # row and index are read, row written
+STACKED = program_text("updated_stack")
 
 
 @pytest.mark.parametrize(
@@ -179,24 +129,11 @@ def test_of_an_update_in_place_only_the_update_moves():
     ],
 )
 def test_an_asynchronous_move_reads_its_operand_and_writes_its_target(line, size):
-    text = f"""ENTRY %main (a: f32[8]) -> f32[8] {{
-  %a = f32[8]{{0}} parameter(0)
-  ROOT %start = {line}
-}}
-"""
-    assert traffic_bytes(parse(text)) == size
+    text = "ENTRY %main (a: f32[8]) -> f32[8] {\n  %a = f32[8]{0} parameter(0)\n"
+    assert traffic_bytes(parse(f"{text}  ROOT %start = {line}\n}}\n")) == size
 
 
-TEXT_LARGEST_MOVES = """HloModule step
-
-ENTRY %main (a: f32[4,8], b: f32[4]) -> f32[4,8] {
-  %a = f32[4,8]{1,0} parameter(0)
-  %b = f32[4]{0} parameter(1)
-  %near = f32[4,8]{1,0:S(1)} copy(%a)
-  %half = f32[4]{0} negate(%b), metadata={op_name="jit(step)/neg"}
-  ROOT %sum = f32[4,8]{1,0} add(%a, %near), metadata={op_name="jit(step)/add"}
-}
-"""
+TEXT_LARGEST_MOVES = program_text("largest_moves")
 
 
 def test_the_largest_come_first_with_their_share_in_two_lines_each():
