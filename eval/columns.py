@@ -26,7 +26,7 @@ _FORMULA = re.compile(r"[=@]|[+-](?![\d.]+$)")  # a number may have a sign
 Form = Callable[[Any], str]
 
 
-def formatted(value: int | float | None, form: str) -> str:
+def with_format(value: int | float | None, form: str) -> str:
     """Returns a number in a form of Python's; a dash for None."""
     return UNKNOWN if value is None else format(value, form)
 
@@ -41,7 +41,7 @@ def figures(value: object) -> str:
     return str(value or UNKNOWN)
 
 
-def listed(values: Iterable[object]) -> str:
+def with_commas(values: Iterable[object]) -> str:
     """Returns values with commas between them."""
     return ", ".join(map(str, values))
 
@@ -59,31 +59,37 @@ def plain(value: object) -> str:
 
 def count(value: int | float | None) -> str:
     """Returns `12 345`."""
-    return formatted(value, ",.0f").replace(",", "\N{NARROW NO-BREAK SPACE}")
+    return with_format(value, ",.0f").replace(",", "\N{NARROW NO-BREAK SPACE}")
 
 
 def number(value: int | float | None, digits: int = 3) -> str:
     """Returns `0.123`."""
-    return formatted(value, f".{digits}f")
+    return with_format(value, f".{digits}f")
 
 
-def signed(value: int | float | None, digits: int = 3) -> str:
+def with_sign(value: int | float | None, digits: int = 3) -> str:
     """Returns `+0.123`."""
-    return formatted(value, f"+.{digits}f").replace("-", "\N{MINUS SIGN}")
+    return with_format(value, f"+.{digits}f").replace("-", "\N{MINUS SIGN}")
 
 
 def share(value: int | float | None) -> str:
     """Returns `12.3%`."""
-    return "< 0.1%" if value is not None and 0 < value < 0.001 else formatted(value, ".1%")
+    return "< 0.1%" if value is not None and 0 < value < 0.001 else with_format(value, ".1%")
 
 
 def percent(value: int | float | None) -> str:
     """Returns `12%`."""
-    return formatted(value, ".0%").replace("-", "\N{MINUS SIGN}")
+    return with_format(value, ".0%").replace("-", "\N{MINUS SIGN}")
 
 
 FORMS: dict[str, Callable[..., str]] = {
-    each.__name__: each for each in (count, formatted, number, percent, plain, share, signed)
+    "count": count,
+    "formatted": with_format,
+    "number": number,
+    "percent": percent,
+    "plain": plain,
+    "share": share,
+    "signed": with_sign,
 }
 
 
@@ -195,12 +201,12 @@ def shown(columns: Iterable[Column], rows: Iterable[Any]) -> Table:
 
 def fields(columns: Iterable[Column], row: Any) -> dict[str, Any]:
     """Returns the fields of a row in data."""
-    found: dict[str, Any] = {}
+    data: dict[str, Any] = {}
     for column in columns:
         if column.name:
             value = column.value(row)
-            found |= with_ends(column.name, value) if column.ends else {column.name: value}
-    return found
+            data |= with_ends(column.name, value) if column.ends else {column.name: value}
+    return data
 
 
 def with_ends(name: str, estimate: Estimate | None) -> dict[str, float | None]:

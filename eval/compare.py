@@ -8,7 +8,7 @@ example. Everything else follows from these scores alone, whatever the metric is
     estimate([(1.0, one), (-1.0, other)], ["sw"])       the gain in a language
     estimate([(1.0, one), (-1.0, other)], codes)        the mean gain over languages
 
-Script variants are no languages of their own: they have gains, but are in no mean and are not
+Script variants are not languages of their own: they have gains, but are in no mean and are not
 tested. A language of one page has no interval, and is in no mean either.
 
 Where examples are right or wrong, all may change alike, and no variance is seen. Such scores have
@@ -142,15 +142,15 @@ def estimate(parts: Parts, codes: Collection[str]) -> Estimate:
         # Seeds with 51 and 55 of 204 right tie with 54 and 52, but their means differ by 3.6e-15.
         value = 0.0
     sides = [contributions.times(factor) for factor, _, contributions in chosen]
-    found = Estimate(value=value, examples=sides[0].draws, languages=chosen[0][1].size)
+    estimated = Estimate(value=value, examples=sides[0].draws, languages=chosen[0][1].size)
     if (error := standard_error(sides)) is None:
-        return found
+        return estimated
     low, high = error.around(value)
-    found = replace(found, low=low, high=high)
+    estimated = replace(estimated, low=low, high=high)
     if len(parts) == 1:
-        return found
-    found = replace(found, p_value=error.p_value(value))
-    return _no_surer_than_signs(found) if by_signs else found
+        return estimated
+    estimated = replace(estimated, p_value=error.p_value(value))
+    return _no_surer_than_signs(estimated) if by_signs else estimated
 
 
 def _no_surer_than_signs(gain: Estimate) -> Estimate:
@@ -162,23 +162,23 @@ def _no_surer_than_signs(gain: Estimate) -> Estimate:
 
 def each(parts: Parts) -> dict[str, Estimate]:
     """Returns the estimate of each language, ordered by code, p-values corrected for many."""
-    found = {code: estimate(parts, [code]) for code in parts[0][1].codes}
+    estimated = {code: estimate(parts, [code]) for code in parts[0][1].codes}
     corrected = adjusted_p_values(
-        [None if get(code).is_script_variant else one.p_value for code, one in found.items()]
+        [None if get(code).is_script_variant else gain.p_value for code, gain in estimated.items()]
     )
     return {
-        code: replace(one, p_value=p_value)
-        for (code, one), p_value in zip(found.items(), corrected, strict=True)
+        code: replace(gain, p_value=p_value)
+        for (code, gain), p_value in zip(estimated.items(), corrected, strict=True)
     }
 
 
 def mean(parts: Parts, codes: Collection[str] | None = None) -> Estimate | None:
     """Returns the mean over languages, by default over all that count; None where none does."""
-    chosen = [code for code in counted(parts[0][1]) if codes is None or code in codes]
+    chosen = [code for code in languages_in_mean(parts[0][1]) if codes is None or code in codes]
     return estimate(parts, chosen) if chosen else None
 
 
-def counted(scores: Scores) -> list[str]:
+def languages_in_mean(scores: Scores) -> list[str]:
     """Returns the languages that count in a mean."""
     examples = zip(scores.codes, scores.examples.tolist(), strict=True)
     return [code for code, many in examples if many > 1 and not get(code).is_script_variant]

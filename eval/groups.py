@@ -142,7 +142,7 @@ def pruned_models(candidate: Side, groups: Sequence[Group]) -> list[PrunedModel]
     Each of a group's runs is compared with the run that it was pruned from.
     """
     pruned = [
-        _pruned(candidate, group, group.pruning)
+        _pruned_model(candidate, group, group.pruning)
         for group in groups
         if group.pruning
         and group.pruning.sources
@@ -151,7 +151,7 @@ def pruned_models(candidate: Side, groups: Sequence[Group]) -> list[PrunedModel]
     return sorted(pruned, key=lambda model: -model.share)
 
 
-def _pruned(candidate: Side, group: Group, pruning: Pruning) -> PrunedModel:
+def _pruned_model(candidate: Side, group: Group, pruning: Pruning) -> PrunedModel:
     assert group.facts.experts is not None  # a pruned model has experts
     compared = Comparison(
         baseline=candidate.only(pruning.sources), candidate=group.side, unit=Unit.NATS_PER_TOKEN

@@ -65,7 +65,7 @@ def compare_runs(comparison: Comparison) -> RunComparison | None:
         baseline, candidate = map(_by_seed, comparison.sides)
         comparison = Comparison(baseline=baseline, candidate=candidate, unit=comparison.unit)
     assert comparison.mean is not None  # nor has it been lost by the order of the runs
-    codes = compare.counted(comparison.parts[0][1])
+    codes = compare.languages_in_mean(comparison.parts[0][1])
     (theirs, from_theirs), (ours, from_ours) = (
         scores.over(codes) for _, scores in comparison.parts
     )

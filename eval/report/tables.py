@@ -18,12 +18,12 @@ from eval.columns import (
     count,
     digits,
     figures,
-    listed,
     number,
     percent,
     share,
     shown,
-    signed,
+    with_commas,
+    with_sign,
 )
 from eval.compare import Estimate, Tally
 from eval.distillation import PAPER, Retained, Student, compared_languages, why_none
@@ -114,7 +114,7 @@ def languages(report: ReportContents) -> Table:
         lambda gain: f"{gain.name}{' *' if gain.is_variant else ''}",
         note=of("language.code"),
     )
-    gain = Column("Gain", of("gain"), signed, verdict=of("verdict"))
+    gain = Column("Gain", of("gain"), with_sign, verdict=of("verdict"))
     speedup = Column("Step speed-up", _speedup, figures)
     losses = _losses(report.compared.names, report.unit)
     return shown([name, *losses, gain, speedup], report.gains.values())
@@ -130,7 +130,7 @@ def lengths(report: ReportContents) -> Table:
     """Returns the mean gain after each length."""
     columns = (
         Column("Steps of the runs", lambda row: row[0].candidate.steps[-1], count),
-        Column("Mean gain", lambda row: paired_runs.mean_gain(*row), signed, UNITS[report.unit]),
+        Column("Mean gain", lambda row: paired_runs.mean_gain(*row), with_sign, UNITS[report.unit]),
         Column("Better in", lambda row: row[0].tally.better, count),
     )
     return shown(columns, report.lengths)
@@ -147,7 +147,7 @@ def counts(tally: Callable[[Any], Tally | None]) -> Iterator[Column]:
     ):
 
         def part_of(row: Any, part: str = part) -> int | None:
-            return (found := tally(row)) and getattr(found, part)
+            return (result := tally(row)) and getattr(result, part)
 
         yield Column(title, part_of, count, name=name)
 
@@ -158,7 +158,7 @@ def script_columns(unit: Unit) -> tuple[Column, ...]:
         Column("Script", lambda script: _scripts(script.scripts)),
         Column("", of("scripts"), name="scripts"),
         *counts(of("tally")),
-        Column("Mean gain", of("mean"), signed, UNITS[unit], "mean_gain", ends=True),
+        Column("Mean gain", of("mean"), with_sign, UNITS[unit], "mean_gain", ends=True),
         Column("Languages in it", of("mean_languages"), count, name="mean_gain_languages"),
         Column("Mean gain", of("mean_bits"), _four, "bits/byte", "mean_gain_bits_per_byte"),
     )
@@ -171,11 +171,11 @@ def scripts(report: ReportContents) -> Table:
 
 def _scripts(names: tuple[str, ...]) -> str:
     of_one = f"{len(names)} scripts of one language: " if len(names) > 1 else ""
-    return f"{of_one}{listed(names)}"
+    return f"{of_one}{with_commas(names)}"
 
 
 def _four(value: float | None) -> str:
-    return signed(value, 4)
+    return with_sign(value, 4)
 
 
 def nulls(report: ReportContents) -> Table:
@@ -192,7 +192,7 @@ def nulls(report: ReportContents) -> Table:
 
 
 def _seeds_of_halves(null: Comparison) -> str:
-    return f"{listed(null.candidate.seeds)} against {listed(null.baseline.seeds)}"
+    return f"{with_commas(null.candidate.seeds)} against {with_commas(null.baseline.seeds)}"
 
 
 def _speedup_interval(summary: Summary, places: int = 2) -> str:
@@ -206,22 +206,22 @@ def groups(report: ReportContents) -> Table:
         Column("Recipe", lambda row: row[0].facts.recipe),
         Column("Parameters", lambda row: row[0].facts.parameters, count),
         Column("Steps", lambda row: row[0].facts.steps, count),
-        Column("Seed numbers", lambda row: listed(row[0].side.seeds), figures),
-        Column("Mean gain", lambda row: row[1] and row[1].mean, signed),
+        Column("Seed numbers", lambda row: with_commas(row[0].side.seeds), figures),
+        Column("Mean gain", lambda row: row[1] and row[1].mean, with_sign),
         Column("Unit", lambda row: row[1].unit.value if row[1] else ""),
         *counts(lambda row: row[1] and row[1].tally),
     )
     return shown(columns, zip(report.groups, (None, *report.comparisons), strict=True))
 
 
-def pruned(report: ReportContents) -> Table:
+def pruned_models(report: ReportContents) -> Table:
     """Returns what pruned models lost."""
     columns = (
         Column("Pruned model", of("name")),
         Column("Experts kept", lambda m: f"{m.experts} of {m.experts_before}", figures),
         Column("The others", lambda model: model.others or "–"),
-        Column("Lost in its languages", of("lost_in_own"), signed, "nats/token"),
-        Column("Lost in all others", of("lost_in_others"), signed, "nats/token"),
+        Column("Lost in its languages", of("lost_in_own"), with_sign, "nats/token"),
+        Column("Lost in all others", of("lost_in_others"), with_sign, "nats/token"),
         Column("Its languages", of("made_for")),
     )
     return shown(columns, report.pruned)
@@ -230,8 +230,8 @@ def pruned(report: ReportContents) -> Table:
 def losses(report: ReportContents) -> Table:
     """Returns each model's final losses by language."""
     of_models = (
-        Column(model, lambda code, of=found, at=at: of[code][at], number, UNITS[unit])
-        for model, found in report.losses.items()
+        Column(model, lambda code, of=result, at=at: of[code][at], number, UNITS[unit])
+        for model, result in report.losses.items()
         for at, unit in enumerate(Unit)
     )
     return shown([LANGUAGE, *of_models], report.gains)
@@ -246,9 +246,11 @@ def students(report: ReportContents) -> Table:
         Column("Median language", lambda row: row[3] and row[3].median_over_languages, percent),
         Column("Parameters", lambda row: row[3] and row[3].parameters, count),
         Column("Steps", lambda row: row[3] and row[3].steps, count),
-        Column("Seed numbers", lambda row: row[3] and listed(row[3].seeds), figures),
+        Column("Seed numbers", lambda row: row[3] and with_commas(row[3].seeds), figures),
     )
-    ours = [(one.name, one.compression, one.overall, one) for one in report.students]
+    ours = [
+        (student.name, student.compression, student.overall, student) for student in report.students
+    ]
     papers = [("the paper, table 7", smaller, kept, None) for smaller, kept in PAPER]
     return shown(columns, [*ours, *papers])
 
@@ -257,9 +259,9 @@ def students_by_language(report: ReportContents) -> Table:
     """Returns what students keep in each language in which a share is given."""
     first, candidate = report.students[0].languages, report.candidate.name
     gain = Column(
-        f"{candidate}’s gain", lambda code: first[code].gain_nats_teacher, signed, "nats/token"
+        f"{candidate}’s gain", lambda code: first[code].gain_nats_teacher, with_sign, "nats/token"
     )
-    kept = (column for one in report.students for column in _kept_by_language(one))
+    kept = (column for student in report.students for column in _kept_by_language(student))
     return shown([LANGUAGE, gain, *kept], compared_languages(report.students))
 
 
@@ -271,13 +273,13 @@ def _kept(of_row: Any, unit: str = "") -> Iterator[Column]:
     """Yields the columns of a share kept and of why there is none; a paper's share is a number."""
 
     def kept(row: Any) -> Any:
-        found = of_row(row)
-        return estimate_in(found, "gain_retained") if isinstance(found, Retained) else found
+        result = of_row(row)
+        return estimate_in(result, "gain_retained") if isinstance(result, Retained) else result
 
     def why(row: Any) -> str:
-        found = of_row(row)
-        is_given = not isinstance(found, Retained) or found.gain_retained is not None
-        return "" if is_given else why_none(found)
+        result = of_row(row)
+        is_given = not isinstance(result, Retained) or result.gain_retained is not None
+        return "" if is_given else why_none(result)
 
     yield Column("Gain kept", kept, percent, unit)
     yield Column("Why none", why, unit=unit)
@@ -297,16 +299,16 @@ def fertility(report: ReportContents) -> Table:
 
 def times(report: ReportContents) -> Table:
     """Returns step times of both sides, and the speed-ups in steps and time."""
-    found, summary = report.step_times, report.summary
-    assert found is not None  # the section has them
-    seconds = found.baseline_step_seconds, found.candidate_step_seconds
+    result, summary = report.step_times, report.summary
+    assert result is not None  # the section has them
+    seconds = result.baseline_step_seconds, result.candidate_step_seconds
     rows: list[tuple[Any, ...]] = [
-        ("Seconds per step, median", *seconds, estimate_in(found, "step_time_ratio"))
+        ("Seconds per step, median", *seconds, estimate_in(result, "step_time_ratio"))
     ]
-    if found.time_speedup is not None:
+    if result.time_speedup is not None:
         steps = f"{number(summary.mean_step_speedup)} ({_speedup_interval(summary, 3) or '–'})"
         rows.append(("Steps, mean over languages", None, None, steps))
-        rows.append(("Time: their product", None, None, estimate_in(found, "time_speedup")))
+        rows.append(("Time: their product", None, None, estimate_in(result, "time_speedup")))
     names = zip(report.compared.names, (1, 2), strict=True)
     columns = [
         Column("Measured in turns", itemgetter(0)),
@@ -376,22 +378,22 @@ def scores(report: ReportContents, task: TaskComparison) -> Table:
 def scores_by_language(report: ReportContents, task: TaskComparison, label: str) -> Table:
     """Returns the scores by one metric in each language, ways of training side by side."""
     by_mode, columns = task.by(label), [LANGUAGE]
-    for mode, found in by_mode.items():
-        columns += _three(report, lambda code, of=found.languages: of.get(code), mode)
+    for mode, result in by_mode.items():
+        columns += _three(report, lambda code, of=result.languages: of.get(code), mode)
     if (overlapping := task.overlapping) is not None:
         columns.append(Column("Overlaps", overlapping.get, count, "examples"))
     return shown(columns, language_codes(by_mode))
 
 
-def sentences(report: ReportContents, found: SentenceComparison) -> Table:
+def sentences(report: ReportContents, result: SentenceComparison) -> Table:
     """Returns the nats per sentence of a parallel text, their mean over languages first."""
     name = LANGUAGE._replace(
         value=lambda row: get(row[0]).name if row[0] else "Mean over languages", note=itemgetter(0)
     )
     three = _three(report, itemgetter(1), "nats per sentence", 2, most=None)
     columns = [name, *three, Column("Sentences", lambda row: row[1].gain.examples, count)]
-    mean = [] if found.scores.mean is None else [("", found.scores.mean)]
-    return shown(columns, [*mean, *found.scores.languages.items()])
+    mean = [] if result.scores.mean is None else [("", result.scores.mean)]
+    return shown(columns, [*mean, *result.scores.languages.items()])
 
 
 def _three(
@@ -406,15 +408,15 @@ def _three(
 
     def part(name: str) -> Any:
         def value(row: Any) -> Estimate | None:
-            found: Compared | None = of_row(row)
-            return None if found is None else getattr(comparison.shown(found, most), name)
+            result: Compared | None = of_row(row)
+            return None if result is None else getattr(comparison.shown(result, most), name)
 
         return value
 
     def verdict(row: Any) -> str:
-        found: Compared | None = of_row(row)
-        return "" if found is None else found.verdict
+        result: Compared | None = of_row(row)
+        return "" if result is None else result.verdict
 
     for name, title in zip(("baseline", "candidate"), report.compared.names, strict=True):
         yield Column(title, part(name), digits(number, places), unit)
-    yield Column("Gain", part("gain"), digits(signed, places), unit, verdict=verdict)
+    yield Column("Gain", part("gain"), digits(with_sign, places), unit, verdict=verdict)

@@ -2,13 +2,15 @@
 
 from operator import itemgetter
 
-from eval.columns import Column, count, fields, shown, signed, to_csv
+from eval.columns import Column, count, fields, shown, to_csv, with_sign
 from eval.compare import Estimate
 
 GAIN = Estimate(value=-0.5, low=-1.0, high=0.25, examples=9)
 COLUMNS = (
     Column("Language", itemgetter(0), note=lambda row: "sw", name="language"),
-    Column("Gain", itemgetter(1), signed, "nats", "gain", ends=True, verdict=lambda row: "worse"),
+    Column(
+        "Gain", itemgetter(1), with_sign, "nats", "gain", ends=True, verdict=lambda row: "worse"
+    ),
     Column("", itemgetter(2), name="only_data"),
     Column("Tokens", itemgetter(2), count),
 )
