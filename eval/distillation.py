@@ -19,11 +19,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from data.languages import get
-from eval import statistics
+from eval.compare import Scores, estimate, ratios
+from eval.gains import counted_pages
 from eval.losses import Unit
-from eval.sides import Side
-from eval.statistics import PageScores, retained_set
+from eval.sides import Side, common_scores
+from eval.statistics import retained_set
 
+ALL = "all"  # languages together
 # Table 7, teachers of 1.1, 2.0, 3.8, 7.4 and 14.7 billion parameters, a student of 223 million.
 PAPER = ((0.82, 0.37), (0.90, 0.32), (0.95, 0.30), (0.97, 0.27), (0.99, 0.28))
 
@@ -88,16 +90,13 @@ def compare_student(
     teacher: Side,
     student: Side,
     *,
-    seeds: tuple[int, ...],
     parameters: int | None,
     teacher_parameters: int | None,
 ) -> Student:
     """Returns the gain that a student's runs keep, overall and per language."""
     sides = baseline, teacher, student
-    languages = {
-        code: retained_gain([side.scores(code, Unit.NATS_PER_TOKEN) for side in sides])
-        for code in student.languages
-    }
+    scores = common_scores(sides, Unit.NATS_PER_TOKEN)
+    languages = {code: retained_gain(scores, code) for code in student.languages}
     compression = None
     if parameters is not None and teacher_parameters is not None:
         compression = 1 - parameters / teacher_parameters
@@ -108,14 +107,22 @@ def compare_student(
     ]
     return Student(
         name=student.name,
-        seeds=seeds,
+        seeds=student.seeds,
         steps=student.steps[-1],
         parameters=parameters,
         compression=compression,
-        overall=retained_gain([_scores_of_languages(side) for side in sides]),
+        overall=retained_gain([_pooled_scores(side) for side in sides], ALL),
         median_over_languages=float(np.median(counted)) if counted else None,
         languages=languages,
     )
+
+
+def _pooled_scores(side: Side) -> Scores:
+    """Returns the loss over all pages of the languages, script variants left out."""
+    sizes = side.final_pages[0].target_tokens
+    amounts = np.stack([pages.loss_nats for pages in side.final_pages])
+    counted = counted_pages(side) & (sizes > 0)
+    return ratios((ALL,), np.zeros(sizes.size, np.int64), amounts, sizes, counted)
 
 
 def compared_languages(students: Sequence[Student]) -> list[str]:
@@ -131,17 +138,21 @@ def why_none(kept: Retained) -> str:
     return "gain may be 0" if kept.gain_nats_teacher > 0 else "no gain"
 
 
-def retained_gain(sides: Sequence[PageScores]) -> Retained:
-    """Returns the gain kept, from scores of baseline, teacher and student on the same pages."""
-    baseline, teacher, kept = (side.loss() for side in sides)
-    gain, kept_gain = baseline - teacher, baseline - kept
-    low_gain = statistics.gain_interval(*sides[:2]).low
+def retained_gain(scores: Sequence[Scores], code: str) -> Retained:
+    """Returns the gain kept in a language, from scores of baseline, teacher and student."""
+    baseline, teacher, student = (estimate([(1.0, side)], [code]).value for side in scores)
+    gain, kept_gain = baseline - teacher, baseline - student
+    low_gain = estimate([(1.0, scores[0]), (-1.0, scores[1])], [code]).low
     is_clear = low_gain is not None and low_gain > 0
-    ratio, low, high = _ratio(sides, kept_gain, gain) if is_clear else (None, None, None)
+    ratio, low, high = None, None, None
+    if is_clear:  # so there are two pages
+        contributions = [side.over([code])[1] for side in scores]
+        if bounds := retained_set(contributions, kept_gain, gain).bounds:
+            ratio, (low, high) = kept_gain / gain, bounds
     return Retained(
         loss_nats_baseline=baseline,
         loss_nats_teacher=teacher,
-        loss_nats_student=kept,
+        loss_nats_student=student,
         gain_nats_teacher=gain,
         gain_nats_student=kept_gain,
         gain_is_clear=is_clear,
@@ -149,18 +160,6 @@ def retained_gain(sides: Sequence[PageScores]) -> Retained:
         gain_retained_low=low,
         gain_retained_high=high,
     )
-
-
-def _ratio(
-    sides: Sequence[PageScores], kept_gain: float, gain: float
-) -> tuple[float | None, float | None, float | None]:
-    """Returns the ratio of the gains and the ends of its set; None where it is unbounded."""
-    scored = statistics.scored_pages(sides)
-    if scored[0].sizes.size < 2:
-        return None, None, None
-    contributions = [side.contributions() for side in scored]
-    bounds = retained_set(contributions, kept_gain, gain).bounds
-    return (None, None, None) if bounds is None else (kept_gain / gain, *bounds)
 
 
 def sentence(student: Student, teacher: str) -> str:
@@ -193,10 +192,3 @@ def sentence(student: Student, teacher: str) -> str:
         f"languages in which a share is given: "
         f"{len(student.compared) - variants}{beside})."
     )
-
-
-def _scores_of_languages(side: Side) -> PageScores:
-    """Returns the scores on all pages of the languages, script variants left out."""
-    languages, of_page = side.final_pages[0].held_out.by_language
-    counted = np.array([not get(code).is_script_variant for code in languages])[of_page]
-    return side.scores_of_pages(counted, Unit.NATS_PER_TOKEN)

@@ -8,50 +8,24 @@ than its side, so its noise tends to be greater than that of the result.
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
-from eval.gains import LanguageGain, Summary, language_gains, summarise
+from eval.gains import Comparison
 from eval.losses import Unit
 from eval.sides import Side
 
 MOST_DIVISIONS = 10  # all of five runs
 
 
-@dataclass(frozen=True, kw_only=True)
-class NullComparison:
-    """One division of a side's runs.
-
-    Attributes:
-        name: name of the side.
-        baseline_seeds, candidate_seeds: seeds of the two halves.
-        summary: counts and means over languages.
-        gains: gains per language, best first.
-    """
-
-    name: str
-    baseline_seeds: tuple[int, ...]
-    candidate_seeds: tuple[int, ...]
-    summary: Summary
-    gains: Mapping[str, LanguageGain]
-
-    @property
-    def intervals_over(self) -> str:
-        """What its intervals are over where a half has one run, unlike the result's; else empty."""
-        single = [len(seeds) for seeds in (self.baseline_seeds, self.candidate_seeds)].count(1)
-        return ("", "over pages and the runs of one half", "over pages only")[single]
-
-
-def null_comparisons(side: Side, seeds: Sequence[int], unit: Unit) -> tuple[NullComparison, ...]:
+def null_comparisons(side: Side, unit: Unit) -> tuple[Comparison, ...]:
     """Returns the comparisons of the halves of a side's runs; () for a single run.
 
     Args:
         side: a side.
-        seeds: seed of each of its runs.
         unit: unit of the gains: that of the report, which has bits per byte where the sides have
             different vocabularies. Halves of one side have one vocabulary.
     """
-    return tuple(_null_comparison(side, seeds, unit, *halves) for halves in divisions(len(seeds)))
+    return tuple(_null(side, unit, *halves) for halves in divisions(len(side.runs)))
 
 
 def divisions(runs: int) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
@@ -69,52 +43,36 @@ def divisions(runs: int) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
     yield from (division for number, division in enumerate(once) if number in chosen)
 
 
-def _null_comparison(
-    side: Side,
-    seeds: Sequence[int],
-    unit: Unit,
-    baseline: tuple[int, ...],
-    candidate: tuple[int, ...],
-) -> NullComparison:
-    gains, summary = _compare_halves(side.only(baseline), side.only(candidate), unit)
-    if summary.languages_improved < summary.languages_worse:
-        baseline, candidate = candidate, baseline
-        gains, summary = _compare_halves(side.only(baseline), side.only(candidate), unit)
-    return NullComparison(
-        name=side.name,
-        baseline_seeds=tuple(seeds[run] for run in baseline),
-        candidate_seeds=tuple(seeds[run] for run in candidate),
-        summary=summary,
-        gains=gains,
-    )
+def _null(side: Side, unit: Unit, first: tuple[int, ...], second: tuple[int, ...]) -> Comparison:
+    halves = side.only(first), side.only(second)
+    null = Comparison(baseline=halves[0], candidate=halves[1], unit=unit)
+    if null.tally.better < null.tally.worse:
+        return Comparison(baseline=halves[1], candidate=halves[0], unit=unit)
+    return null
 
 
-def _compare_halves(
-    baseline: Side, candidate: Side, unit: Unit
-) -> tuple[Mapping[str, LanguageGain], Summary]:
-    gains = language_gains(baseline, candidate, {}, unit)
-    return gains, summarise(gains, baseline, candidate, unit)
+def intervals_over(null: Comparison) -> str:
+    """Returns what intervals are over where a half has one run, unlike the result's; else empty."""
+    single = len(null.of_single_runs)
+    return ("", "over pages and the runs of one half", "over pages only")[single]
 
 
-def with_most_languages(nulls: Sequence[NullComparison]) -> NullComparison | None:
+def with_most_languages(nulls: Sequence[Comparison]) -> Comparison | None:
     """Returns the division in which most languages are better, of either side; None without one."""
-    return max(nulls, key=lambda null: null.summary.languages_improved, default=None)
+    return max(nulls, key=lambda null: null.tally.better, default=None)
 
 
-def sentence(nulls: Sequence[NullComparison]) -> str:
+def sentence(nulls: Sequence[Comparison]) -> str:
     """Returns a sentence on the gain between seeds, over all divisions; empty without one."""
-    sides = itertools.groupby(nulls, lambda null: null.name)
+    sides = itertools.groupby(nulls, lambda null: null.baseline.name)
     parts = [_side_in_words(list(of_side)) for _, of_side in sides]
     return f"The same comparison between seeds of one side: {'; '.join(parts)}." if parts else ""
 
 
-def _side_in_words(nulls: Sequence[NullComparison]) -> str:
-    first = nulls[0].summary
-    better = max(null.summary.languages_improved for null in nulls)
-    beyond = max(
-        null.summary.languages_improved_significantly + null.summary.languages_worse_significantly
-        for null in nulls
-    )
+def _side_in_words(nulls: Sequence[Comparison]) -> str:
+    tallies = [null.tally for null in nulls]
+    better = max(tally.better for tally in tallies)
+    beyond = max(tally.better_significantly + tally.worse_significantly for tally in tallies)
     most = "" if len(nulls) == 1 else "at most "  # perhaps of another division
     speedups = [null.summary.mean_step_speedup for null in nulls]
     known = [mean for mean in speedups if mean is not None]
@@ -123,8 +81,8 @@ def _side_in_words(nulls: Sequence[NullComparison]) -> str:
     if known and len(nulls) > 1:
         largest = max(max(mean, 1 / mean) for mean in known)
         speedup = f", mean step speed-up {largest:.2f} or 1/{largest:.2f}"
-    over = f", {nulls[0].intervals_over}" if nulls[0].intervals_over else ""
+    over = f", {among}" if (among := intervals_over(nulls[0])) else ""
     return (
-        f"{nulls[0].name} “better” in {better} of {first.languages} languages ({most}{beyond} "
-        f"beyond noise either way{over}){speedup}{up_to}"
+        f"{nulls[0].baseline.name} “better” in {better} of {tallies[0].languages} languages "
+        f"({most}{beyond} beyond noise either way{over}){speedup}{up_to}"
     )

@@ -14,7 +14,7 @@ two-sided p-value is 2 ÷ 924. The test of signs exchanges the sides within pair
 pairs, at least 2 ÷ 64. Positively correlated pairs make the first one err on the safe side.
 Reference: Fisher 1935, "The Design of Experiments", section 21.
 
-Runs of several lengths have a gain, with all of this, after each length.
+Runs of several lengths have a gain, with all of this, after each length (`Comparison.lengths`).
 """
 
 import math
@@ -25,10 +25,11 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float
 
-from data.languages import get
-from eval.gains import counted_pages, mean_gain, mean_losses
-from eval.losses import Unit, signed_number
-from eval.sides import Points, Side
+from eval import compare
+from eval.compare import Estimate
+from eval.gains import Comparison
+from eval.losses import signed_number
+from eval.sides import Side
 from eval.statistics import Contributions, StandardError, standard_error
 
 MOST_DIVISIONS = 1_000_000  # 12 and 12 runs have 2.7 million
@@ -52,35 +53,22 @@ class RunComparison:
     languages_won_by_chance: float
 
 
-def compare_runs(
-    baseline: Side, candidate: Side, seeds: tuple[tuple[int, ...], tuple[int, ...]], unit: Unit
-) -> RunComparison | None:
+def compare_runs(comparison: Comparison) -> RunComparison | None:
     """Returns the comparison of both sides' runs as runs.
 
-    Args:
-        baseline, candidate: the sides.
-        seeds: seed of each of their runs.
-        unit: unit of the gains.
-
-    Returns:
-        None where a side has a single run, or no language has two pages that all runs score.
+    None where a side has a single run, or no language has two pages that all runs score.
     """
-    runs = len(baseline.runs), len(candidate.runs)
-    if min(runs) < 2:
+    if comparison.of_single_runs or comparison.mean is None:
         return None
-    paired = sorted(seeds[0]) == sorted(seeds[1])
-    if paired:
-        baseline, candidate = (
-            side.only(tuple(np.argsort(of_side).tolist()))
-            for side, of_side in zip((baseline, candidate), seeds, strict=True)
-        )
-    pages, languages = counted_pages(baseline.final_pages[0], candidate.final_pages[0], unit, None)
-    if not languages.size:
-        return None
+    first, other = (sorted(side.seeds) for side in comparison.sides)
+    if paired := first == other:
+        baseline, candidate = map(_by_seed, comparison.sides)
+        comparison = Comparison(baseline=baseline, candidate=candidate, unit=comparison.unit)
+    assert comparison.mean is not None  # nor has it been lost by the order of the runs
+    codes = compare.languages_in_mean(comparison.parts[0][1])
     (theirs, from_theirs), (ours, from_ours) = (
-        mean_losses(side, unit, pages, languages) for side in (baseline, candidate)
+        scores.over(codes) for _, scores in comparison.parts
     )
-    gain = float((theirs - ours).mean())
     of_sides, of_signs = exact_tests(
         theirs.mean() + from_theirs.values.sum(axis=1),
         ours.mean() + from_ours.values.sum(axis=1),
@@ -90,7 +78,8 @@ def compare_runs(
     if paired:
         error = paired_error(from_theirs, from_ours.times(-1.0))
         assert error is not None  # every language has two pages
-        _, low, high = error.around(gain)
+        low, high = error.around(comparison.mean.value)
+    runs = len(first), len(other)
     return RunComparison(
         mean_gain_paired_low=low,
         mean_gain_paired_high=high,
@@ -100,62 +89,16 @@ def compare_runs(
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class LengthGain:
-    """The runs of one length in `report.json`.
-
-    * `mean_gain` and its 95% interval are those of the summary, after `steps`; None where no
-      language has two scored pages.
-    * `languages_improved`: in how many languages the candidate is better, script variants left out.
-    * `runs`: both sides' runs of this length as runs; None where a side has a single one.
-    """
-
-    steps: int
-    mean_gain: float | None
-    mean_gain_low: float | None
-    mean_gain_high: float | None
-    languages_improved: int
-    runs: RunComparison | None
-
-    @property
-    def interval(self) -> tuple[float | None, float | None]:
-        """The interval by pairs of one seed, or where there are none that of the mean gain."""
-        if self.runs is None or self.runs.mean_gain_paired_low is None:
-            return self.mean_gain_low, self.mean_gain_high
-        return self.runs.mean_gain_paired_low, self.runs.mean_gain_paired_high
+def _by_seed(side: Side) -> Side:
+    return side.only(tuple(np.argsort(side.seeds).tolist()))
 
 
-def length_gains(
-    baseline: Side, candidate: Side, seeds: tuple[tuple[int, ...], tuple[int, ...]], unit: Unit
-) -> list[LengthGain]:
-    """Returns the gain after each length, ascending; the arguments are those of `compare_runs`.
-
-    Returns:
-        Nothing unless both sides have runs of the same lengths, several of them.
-    """
-    of_ends = {baseline.points, candidate.points} == {Points.DECAYED}
-    if not of_ends or baseline.steps != candidate.steps:
-        return []
-    return [
-        _length_gain(baseline.until(step), candidate.until(step), seeds, unit)
-        for step in candidate.steps
-    ]
-
-
-def _length_gain(
-    baseline: Side, candidate: Side, seeds: tuple[tuple[int, ...], tuple[int, ...]], unit: Unit
-) -> LengthGain:
-    gains = baseline.curves(unit)[-1] - candidate.curves(unit)[-1]
-    counted = np.array([not get(code).is_script_variant for code in candidate.languages])
-    mean = mean_gain(baseline, candidate, unit)
-    return LengthGain(
-        steps=candidate.steps[-1],
-        mean_gain=mean and mean.value,
-        mean_gain_low=mean and mean.low,
-        mean_gain_high=mean and mean.high,
-        languages_improved=int(np.count_nonzero((gains > 0) & counted)),
-        runs=compare_runs(baseline, candidate, seeds, unit),
-    )
+def mean_gain(comparison: Comparison, runs: RunComparison | None) -> Estimate | None:
+    """Returns the mean gain with its interval by pairs of one seed, where there are such."""
+    mean = comparison.mean
+    if mean is None or runs is None or runs.mean_gain_paired_low is None:
+        return mean
+    return replace(mean, low=runs.mean_gain_paired_low, high=runs.mean_gain_paired_high)
 
 
 def paired_error(baseline: Contributions, candidate: Contributions) -> StandardError | None:
@@ -216,8 +159,8 @@ def _p_value(
     return float(tested.pvalue)
 
 
-def sentence(runs: RunComparison | None, names: tuple[str, str], unit: Unit) -> str:
-    """Returns a sentence on the runs, for the names of baseline and candidate; empty for None."""
+def sentence(runs: RunComparison | None, comparison: Comparison) -> str:
+    """Returns a sentence on the runs; empty for None."""
     if runs is None:
         return ""
     low, high = runs.mean_gain_paired_low, runs.mean_gain_paired_high
@@ -225,14 +168,15 @@ def sentence(runs: RunComparison | None, names: tuple[str, str], unit: Unit) -> 
     if low is not None and high is not None:
         pairs = (
             f"By pairs of one seed the 95% interval of the mean gain is {signed_number(low)} to "
-            f"{signed_number(high)} {unit.value}. "
+            f"{signed_number(high)} {comparison.unit.value}. "
         )
     if runs.p_value_of_sides is not None:
         tests.append(f"{runs.p_value_of_sides:.2g} over all divisions of the runs into two sides")
     if runs.p_value_of_signs is not None:
         tests.append(f"{runs.p_value_of_signs:.2g} over all exchanges within the pairs")
     exact = f"Its exact p-value is {', and '.join(tests)}. " if tests else ""
+    baseline, candidate = comparison.names
     return (
-        f"{pairs}{exact}By chance every {names[1]} run would be better than every {names[0]} run "
+        f"{pairs}{exact}By chance every {candidate} run would be better than every {baseline} run "
         f"in {runs.languages_won_by_chance:.1f} languages."
     )

@@ -8,11 +8,12 @@ so their counts (tokens, bytes, pages) are equal, and a mean of sums is a sum of
 with one vocabulary are compared in nats per target token. Different vocabularies cut the same pages
 into different targets, so such sides are compared in bits per byte.
 
-Final losses by language have intervals. That of a loss itself is wide, because pages differ more
-than models do. Two models are compared by the gain, whose pages are paired.
+The interval of a loss itself is wide, because pages differ more than models do. Two models are
+compared by the gain, whose pages are paired (`compare`).
 """
 
 import enum
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
@@ -20,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from eval import statistics
+from eval.compare import Estimate, Scores, estimate, ratios
 from eval.losses import (
     LanguageLosses,
     PageLosses,
@@ -31,7 +32,6 @@ from eval.losses import (
     total,
 )
 from eval.speed_up import Curves
-from eval.statistics import Interval, PageScores, standard_error
 
 
 class Difference(NamedTuple):
@@ -95,12 +95,14 @@ class Side:
 
     Attributes:
         name: name in the report, for example `Switch`.
+        seeds: seed of each run.
         steps: steps of the points, ascending; only step 0 for an imported model.
         points: what the points are.
         pages: held-out pages, for each seed and point; the same ones everywhere.
     """
 
     name: str
+    seeds: tuple[int, ...]
     steps: tuple[int, ...]
     points: Points
     pages: tuple[tuple[PageLosses, ...], ...]
@@ -124,7 +126,8 @@ class Side:
 
     def only(self, runs: tuple[int, ...]) -> "Side":
         """Returns the side with some of its runs, by their places."""
-        return replace(self, pages=tuple(self.pages[run] for run in runs))
+        seeds = tuple(self.seeds[run] for run in runs)
+        return replace(self, seeds=seeds, pages=tuple(self.pages[run] for run in runs))
 
     @cached_property
     def losses(self) -> tuple[LanguageLosses, ...]:
@@ -166,15 +169,12 @@ class Side:
         """Returns the loss of each run after its last step."""
         return np.stack([run[-1].losses(unit) for run in self.runs])
 
-    def scores(self, language: str, unit: Unit) -> PageScores:
-        """Returns the scores of all runs on the pages of a language."""
-        languages, of_page = self.final_pages[0].held_out.by_language
-        return self.scores_of_pages(of_page == languages.index(language), unit)
-
-    def scores_of_pages(self, chosen: Bool[np.ndarray, " pages"], unit: Unit) -> PageScores:
-        """Returns the scores of all runs on some of the pages."""
-        amounts = np.stack([pages.amounts(unit)[chosen] for pages in self.final_pages])
-        return PageScores(amounts, self.final_pages[0].sizes(unit)[chosen])
+    def scores(self, unit: Unit, counted: Bool[np.ndarray, " pages"] | None = None) -> Scores:
+        """Returns the final loss per language, from all pages with a scored token or from some."""
+        sizes = self.final_pages[0].sizes(unit)
+        amounts = np.stack([pages.amounts(unit) for pages in self.final_pages])
+        languages = self.final_pages[0].held_out.by_language
+        return ratios(*languages, amounts, sizes, sizes > 0 if counted is None else counted)
 
     def page_curves(self, unit: Unit, pages: Bool[np.ndarray, " pages"]) -> Curves:
         """Returns the losses of some pages at the points after step 0."""
@@ -205,27 +205,19 @@ def common_unit(baseline: Side, candidate: Side) -> Unit:
     return Unit.BITS_PER_BYTE
 
 
-class LanguageLoss(NamedTuple):
-    """The loss of a model in one language, in both units."""
+def common_scores(sides: Sequence[Side], unit: Unit) -> list[Scores]:
+    """Returns the sides' losses on the pages of which each side has a scored token.
 
-    nats_per_token: Interval
-    bits_per_byte: Interval
+    With different vocabularies a page may be scored on one side only.
+    """
+    counted = np.all([side.final_pages[0].sizes(unit) > 0 for side in sides], axis=0)
+    return [side.scores(unit, counted) for side in sides]
 
 
-def language_losses(side: Side) -> dict[str, LanguageLoss]:
-    """Returns a side's final losses by language, with intervals."""
+def final_losses(side: Side) -> dict[str, tuple[Estimate, Estimate]]:
+    """Returns a side's final losses by language, in nats per token and bits per byte."""
+    in_nats, in_bits = (side.scores(unit) for unit in Unit)
     return {
-        code: LanguageLoss(*(loss_interval(side, code, unit) for unit in Unit))
+        code: (estimate([(1.0, in_nats)], [code]), estimate([(1.0, in_bits)], [code]))
         for code in side.languages
     }
-
-
-def loss_interval(side: Side, code: str, unit: Unit) -> Interval:
-    """Returns a side's final loss in a language, with its interval over pages and runs."""
-    scores = side.scores(code, unit)
-    (scored,) = statistics.scored_pages([scores])
-    if scored.sizes.size < 2:
-        return Interval(scores.loss())
-    error = standard_error([scored.contributions()])
-    assert error is not None  # there are two pages
-    return error.around(scores.loss())

@@ -94,6 +94,7 @@ class SpeedupSummary:
             lower end is None where more than `MOST_AT_BOUND` of the languages are at an upper
             bound, and the upper end where more are at a lower one.
         share_at_least_4: share of the languages with a speed-up of at least 4.
+        error: standard error of the mean logarithm; None where an end of the interval is.
     """
 
     at_bound: int
@@ -102,6 +103,7 @@ class SpeedupSummary:
     low: float | None
     high: float | None
     share_at_least_4: float
+    error: StandardError | None
 
 
 def log_speedups(
@@ -165,6 +167,7 @@ def summarise(
         low=low,
         high=high,
         share_at_least_4=float((ratios >= PAPER_THRESHOLD * (1 - 1e-9)).mean()),
+        error=None if low is None or high is None else error,
     )
 
 

@@ -50,10 +50,9 @@ refuses its arguments does not have.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 CONFIDENCE_LEVEL = 0.95
 TAIL = (1 - CONFIDENCE_LEVEL) / 2
@@ -78,17 +77,27 @@ class Contributions:
     languages: Int[np.ndarray, " pages"]
     clusters: Int[np.ndarray, " pages"] | None = None
 
+    @property
+    def draws(self) -> int:
+        """Number of pages, or of clusters where pages of several languages say the same."""
+        return self.languages.size if self.clusters is None else np.unique(self.clusters).size
+
     def times(self, factor: float) -> "Contributions":
         """Returns the contributions to a multiple of the estimate."""
         return replace(self, values=factor * self.values)
 
+    def of_languages(self, chosen: Bool[np.ndarray, " languages"]) -> "Contributions":
+        """Returns the contributions to the mean over some of the languages.
 
-class Interval(NamedTuple):
-    """An estimate with its 95% interval; None for the ends where it rests on a single page."""
-
-    value: float
-    low: float | None = None
-    high: float | None = None
+        Pages of one language are clusters of their own.
+        """
+        pages, count = chosen[self.languages], int(np.count_nonzero(chosen))
+        return Contributions(
+            self.values[:, pages] / count,
+            self.shares[pages],
+            (np.cumsum(chosen) - 1)[self.languages[pages]],
+            None if self.clusters is None or count == 1 else self.clusters[pages],
+        )
 
 
 @dataclass(frozen=True)
@@ -115,10 +124,10 @@ class StandardError:
 
         return float(stats.t.isf(TAIL, self.degrees_of_freedom))
 
-    def around(self, estimate: float) -> Interval:
-        """Returns an estimate with its interval."""
+    def around(self, estimate: float) -> tuple[float, float]:
+        """Returns the ends of an estimate's interval."""
         half = self.half_width
-        return Interval(estimate, estimate - half, estimate + half)
+        return estimate - half, estimate + half
 
     def p_value(self, estimate: float) -> float:
         """Returns the two-sided p-value of an estimate whose true value is 0."""
@@ -130,14 +139,14 @@ class StandardError:
 
 
 def standard_error(sides: Sequence[Contributions]) -> StandardError | None:
-    """Returns the standard error of an estimate; None if a language has a single page.
+    """Returns the standard error of an estimate; None if a language has a single page, or none.
 
     Args:
         sides: contributions of each side, on the same pages.
     """
     languages = sides[0].languages
     pages = np.bincount(languages)
-    if pages.min(initial=2) < 2:
+    if min(pages, default=0) < 2:
         return None
     of_pages, freedom = _variances_of_pages(sides)
     of_runs = [(_variance_of_runs(side), len(side.values) - 1.0) for side in sides]
@@ -224,61 +233,6 @@ def _squares(
     pages = np.bincount(side.languages)
     factors = ((pages - 1) / pages)[side.languages]
     return np.bincount(_clusters(side), row * factors**0.5) ** 2
-
-
-@dataclass(frozen=True)
-class GainInterval:
-    """A gain with its interval and its number of scored pages; no interval for a single page."""
-
-    gain: float
-    pages: int
-    low: float | None
-    high: float | None
-    p_value: float | None
-
-
-@dataclass(frozen=True)
-class PageScores:
-    """The scores of one side on the pages of one language.
-
-    Attributes:
-        amounts: loss per run and page, summed over the page, in nats or bits.
-        sizes: target tokens or hidden bytes per page, equal for all runs.
-    """
-
-    amounts: Float[np.ndarray, "runs pages"]
-    sizes: Int[np.ndarray, " pages"]
-
-    def loss(self) -> float:
-        """Returns the loss over all pages, mean over runs."""
-        return float(self.amounts.mean(axis=0).sum() / self.sizes.sum())
-
-    def contributions(self) -> Contributions:
-        """Returns the contributions to the loss, all pages taken as those of one language."""
-        shares = self.sizes / self.sizes.sum()
-        values = self.amounts / self.sizes.sum() - self.loss() * shares
-        return Contributions(values, shares, np.zeros(self.sizes.size, dtype=np.int64))
-
-
-def gain_interval(baseline: PageScores, candidate: PageScores) -> GainInterval:
-    """Returns the gain of one language and its interval, from the losses of its pages."""
-    sides = scored_pages((baseline, candidate))
-    pages = sides[0].sizes.size
-    if pages:  # with different vocabularies a page may be scored on one side only
-        baseline, candidate = sides
-    gain = baseline.loss() - candidate.loss()
-    if pages < 2:
-        return GainInterval(gain, pages, None, None, None)
-    error = standard_error([baseline.contributions(), candidate.contributions().times(-1.0)])
-    assert error is not None  # there are two pages
-    _, low, high = error.around(gain)
-    return GainInterval(gain, pages, low, high, error.p_value(gain))
-
-
-def scored_pages(sides: Sequence[PageScores]) -> list[PageScores]:
-    """Returns the sides, reduced to the pages on which each has a scored token."""
-    pages = np.all([side.sizes > 0 for side in sides], axis=0)
-    return [PageScores(side.amounts[:, pages], side.sizes[pages]) for side in sides]
 
 
 def adjusted_p_values(p_values: Sequence[float | None]) -> list[float | None]:

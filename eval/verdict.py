@@ -10,8 +10,7 @@ quality.
 Cautions stand on the first screen, in Markdown, in JSON and in the terminal.
 """
 
-from eval.further_models import FurtherModel
-from eval.gains import Summary
+from eval.gains import Comparison, Summary
 from eval.losses import Unit, signed_number
 from eval.report.contents import ReportContents, shared_total
 from eval.sides import Points, Side
@@ -131,18 +130,17 @@ def _why_no_speedup(*sides: Side) -> str:
 
 def further_sentences(report: ReportContents) -> list[str]:
     """Returns the mean gain of each further model and in how many languages it shows."""
-    return [_further_sentence(report.baseline, model) for model in report.further]
+    return [_further_sentence(compared) for compared in report.comparisons[1:]]
 
 
-def _further_sentence(baseline: Side, model: FurtherModel) -> str:
-    summary = model.summary
+def _further_sentence(compared: Comparison) -> str:
+    (baseline, name), summary = compared.names, compared.summary
     mean, low, high = summary.mean_gain, summary.mean_gain_low, summary.mean_gain_high
     if mean is None or low is None or high is None:
-        return f"{model.name}: no language has two held-out pages."
-    is_single = 1 in (len(baseline.runs), len(model.side.runs))
-    no_verdict = "; one run: no verdict" if is_single else ""
+        return f"{name}: no language has two held-out pages."
+    no_verdict = "; one run: no verdict" if compared.of_single_runs else ""
     return (
-        f"{model.name}: mean gain over {baseline.name} {signed_number(mean)} {model.unit.value} "
+        f"{name}: mean gain over {baseline} {signed_number(mean)} {compared.unit.value} "
         f"(95% interval {signed_number(low)} to {signed_number(high)}); better beyond noise in "
         f"{summary.languages_improved_significantly} of {summary.languages} languages, worse in "
         f"{summary.languages_worse_significantly}{no_verdict}."
@@ -192,7 +190,7 @@ def _differing(report: ReportContents) -> str:
 
 
 def _decaying(report: ReportContents) -> str:
-    sides = report.baseline, report.candidate
+    sides = report.compared.sides
     names = [side.name for side in sides if side.points is Points.DECAYING]
     if report.summary.mean_step_speedup is None or not names:
         return ""
@@ -207,7 +205,7 @@ def _decaying(report: ReportContents) -> str:
 
 
 def _rates_not_decayed(report: ReportContents) -> str:
-    sides = report.baseline, report.candidate
+    sides = report.compared.sides
     names = [side.name for side in sides if side.points is Points.STEADY and side.steps[-1] > 0]
     if not names:
         return ""
@@ -244,7 +242,7 @@ def _lines_shared(report: ReportContents) -> str:
 def _few_evaluations(report: ReportContents) -> str:
     if report.summary.mean_step_speedup is None:
         return ""
-    sides = report.baseline, report.candidate
+    sides = report.compared.sides
     within_a_run = [side for side in sides if side.trained and side.points is not Points.DECAYED]
     counts = [sum(step > 0 for step in side.steps) for side in within_a_run]
     fewest = min(counts, default=FEWEST_EVALUATIONS)
@@ -273,7 +271,7 @@ def _few_lengths(report: ReportContents) -> str:
 
 
 def _few_runs(report: ReportContents) -> str:
-    sides = report.baseline, report.candidate
+    sides = report.compared.sides
     if single := [side.name for side in sides if len(side.runs) == 1]:
         return (
             f"One run of {' and of '.join(single)}: intervals are over {report.intervals_over} and "
@@ -290,8 +288,8 @@ def _few_runs(report: ReportContents) -> str:
 
 
 def _other_seeds(report: ReportContents) -> str:
-    sides = report.baseline, report.candidate
-    seeds = [sorted(facts.seeds) for facts in report.facts]
+    sides = report.compared.sides
+    seeds = [sorted(side.seeds) for side in sides]
     if seeds[0] == seeds[1] or not all(side.trained for side in sides):
         return ""
     by_side = [
@@ -326,7 +324,7 @@ def _missing(report: ReportContents) -> str:
 
 
 def _pages_unscored(report: ReportContents) -> str:
-    unscored = sum(gain.held_out_pages_unscored for gain in report.gains.values())
+    unscored = sum(gain.pages_unscored for gain in report.gains.values())
     if not unscored:
         return ""
     return (

@@ -24,7 +24,8 @@ from pathlib import Path
 import numpy as np
 import tyro
 
-from eval.statistics import PageScores, gain_interval, retained_set
+from eval.compare import Scores, estimate, ratios
+from eval.statistics import retained_set
 
 RESULT = Path("benchmarks/results/coverage.json")
 OF_PAGES, OF_BOTH = 0.1, 0.05
@@ -45,7 +46,7 @@ class Arguments:
 def scores(
     rng: np.random.Generator, gains: tuple[float, ...], spreads: tuple[float, ...],
     runs: int, pages: int, long: tuple[int, float] = (0, 0.0),
-) -> list[PageScores]:  # fmt: skip
+) -> list[Scores]:  # fmt: skip
     """Returns one data set: a side per gain, the first of them the baseline."""
     tokens = rng.integers(20, 300, pages)
     count, share = long
@@ -55,7 +56,8 @@ def scores(
     for gain, spread in zip(gains, spreads, strict=True):
         own = rng.normal(0, OF_PAGES / 2**0.5, pages)  # two sides differ by OF_PAGES
         loss = level - gain + own + rng.normal(0, OF_BOTH, (runs, pages))
-        sides.append(PageScores((loss + rng.normal(0, spread, (runs, 1))) * tokens, tokens))
+        amounts = (loss + rng.normal(0, spread, (runs, 1))) * tokens
+        sides.append(ratios(("all",), np.zeros(pages, np.int64), amounts, tokens, tokens > 0))
     return sides
 
 
@@ -68,7 +70,8 @@ def gain_covered(
     long: tuple[int, float] = (0, 0.0),
 ) -> bool:
     """Returns whether the interval of one data set contains the gain."""
-    found = gain_interval(*scores(rng, (0.0, GAIN), (spread, spread * ratio), runs, pages, long))
+    baseline, candidate = scores(rng, (0.0, GAIN), (spread, spread * ratio), runs, pages, long)
+    found = estimate([(1.0, baseline), (-1.0, candidate)], ["all"])
     assert found.low is not None
     assert found.high is not None
     return found.low <= GAIN <= found.high
@@ -79,8 +82,8 @@ def kept_covered(
 ) -> tuple[bool, bool]:
     """Returns whether Fieller's set contains the gain kept, and whether it is bounded."""
     sides = scores(rng, (0.0, gain, KEPT * gain), (spread,) * 3, runs, pages)
-    baseline, teacher, student = (side.loss() for side in sides)
-    contributions = [side.contributions() for side in sides]
+    baseline, teacher, student = (float(side.values[0]) for side in sides)
+    contributions = [side.contributions for side in sides]
     found = retained_set(contributions, baseline - student, baseline - teacher)
     return found.holds(KEPT), found.bounds is not None
 

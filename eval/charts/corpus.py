@@ -100,9 +100,10 @@ def _bars(rows: tuple[FunnelRow, ...]) -> alt.Chart:
 def fertility_chart(gains: Mapping[str, LanguageGain]) -> Picture:
     """Returns bytes per token of each language, one row per script."""
     rows = [
-        {"name": g.name, "script": g.script, "bytes": g.bytes_per_token, "page": g.tokens_per_page}
-        for g in gains.values()
-        if g.bytes_per_token
+        {"name": gain.name, "script": gain.language.script}
+        | {"bytes": gain.text.bytes_per_token, "page": gain.text.tokens_per_page}
+        for gain in gains.values()
+        if gain.text.bytes_per_token
     ]
     order = sorted({row["script"] for row in rows})
     return (

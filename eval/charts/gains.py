@@ -16,9 +16,9 @@ from eval.charts.parts import (
     FEWEST_COLUMNS,
     INK,
     ROW_PIXELS,
-    GainEstimate,
     Marks,
     Picture,
+    gain_fields,
     gain_tooltip,
     interval_limits,
     language_tooltip,
@@ -29,6 +29,7 @@ from eval.charts.parts import (
     names_down,
 )
 from eval.gains import LanguageGain
+from eval.paired_runs import mean_gain
 from eval.report.contents import ReportContents, speedup_meaning, speedup_text
 from eval.tasks.comparison import Compared, MetricScores, shown
 
@@ -58,11 +59,6 @@ _INTERVALS = alt.Chart().mark_rule(strokeWidth=2, opacity=0.45)
 _DOTS = alt.Chart().mark_point(filled=True, size=44, opacity=1, cursor="pointer")
 _NAMED_AT_EACH_END = 3
 COLOURS = ("candidate", "further-0", "further-1", "further-2", "further-3")  # of modes of a task
-
-
-def estimates(gains: Mapping[str, LanguageGain]) -> list[GainEstimate]:
-    """Returns the gains with the ends of their intervals."""
-    return [GainEstimate(gain.gain, gain.low, gain.high) for gain in gains.values()]
 
 
 def wide(report: ReportContents, gains: Mapping[str, LanguageGain]) -> Picture:
@@ -135,12 +131,12 @@ def _nulls(
         {
             "name": at_rank.name,
             "null": null,
-            "of": f"{comparison.name} {comparison.candidate_seeds}",
+            "of": f"{comparison.baseline.name} {comparison.candidate.seeds}",
         }
         for comparison in report.nulls
         for at_rank, null in zip(
             gains.values(),
-            [gain.gain for gain in comparison.gains.values() if not gain.script_variant],
+            [gain.gain.value for gain in comparison.counted.values()],
             strict=True,
         )
     ]
@@ -155,19 +151,23 @@ def _nulls(
 def by_length(report: ReportContents) -> Picture:
     """Returns the mean gain after each length, its interval, and how many languages gain."""
     languages = report.summary.languages
-    lengths = [length for length in report.lengths if length.mean_gain is not None]
     rows = [
-        {"steps": length.steps, "gain": length.mean_gain}
-        | dict(zip(("low", "high"), length.interval, strict=True))
-        | {"better": f"{length.languages_improved} of {languages}"}
-        for length in lengths
+        {"steps": each.candidate.steps[-1]}
+        | dict(zip(("gain", "low", "high"), mean.ends, strict=True))
+        | {"better": f"{each.tally.better} of {languages}"}
+        for each, runs in report.lengths
+        if (mean := mean_gain(each, runs))
     ]
     tooltip = [alt.Tooltip("steps:Q", format=","), *gain_tooltip(digits=4)]
     tooltip.append(alt.Tooltip("better:N", title="better in"))
     drawn = alt.Chart().encode(
         x=alt.X("steps:Q", title="training steps, logarithmic →")
         .scale(type="log", nice=False, padding=40)
-        .axis(values=[length.steps for length in lengths], format=",", grid=False),
+        .axis(
+            values=[each.candidate.steps[-1] for each, _ in report.lengths if each.mean],
+            format=",",
+            grid=False,
+        ),
         tooltip=tooltip,
     )
     title = f"↑ {report.candidate.name} better · mean gain"
@@ -223,19 +223,18 @@ def _is_crowded(row: dict[str, Any], before: list[dict[str, Any]]) -> bool:
 
 
 def _gain_rows(gains: Mapping[str, LanguageGain]) -> list[dict[str, Any]]:
-    drawn = estimates(gains)
-    limits = interval_limits(drawn)
+    limits = interval_limits(gain.gain for gain in gains.values())
     return [
         {
             "code": code,
             "name": gain.name,
-            **estimate.fields(limits),
+            **gain_fields(gain.gain, limits),
             "verdict": VERDICTS[gain.verdict],
             "speedup": speedup_meaning(gain) or speedup_text(gain),
-            "tokens": gain.training_tokens,
-            "pages": gain.held_out_pages,
+            "tokens": gain.text.tokens,
+            "pages": gain.gain.examples,
         }
-        for (code, gain), estimate in zip(gains.items(), drawn, strict=True)
+        for code, gain in gains.items()
     ]
 
 
@@ -255,11 +254,10 @@ def pictures_of_models(report: ReportContents) -> dict[str, Picture]:
 
 def models(report: ReportContents) -> dict[str, dict[str, LanguageGain]]:
     """Returns the gains of the candidate and of the further models in the report's unit."""
-    by_model = {report.candidate.name: report.gains}
-    by_model |= {model.name: model.gains for model in report.further if model.unit is report.unit}
     return {
-        name: {code: gain for code, gain in gains.items() if not gain.script_variant}
-        for name, gains in by_model.items()
+        compared.candidate.name: compared.counted
+        for compared in report.comparisons
+        if compared.unit is report.unit
     }
 
 
@@ -280,13 +278,11 @@ def _rows_of_models(
     report: ReportContents, compared: Mapping[str, dict[str, LanguageGain]]
 ) -> list[dict[str, Any]]:
     """Returns one row per language and model, in the candidate's order of languages."""
-    drawn = {
-        name: dict(zip(gains, estimates(gains), strict=True)) for name, gains in compared.items()
-    }
-    limits = [interval_limits(of_model.values()) for of_model in drawn.values()]
+    limits = [interval_limits(gain.gain for gain in gains.values()) for gains in compared.values()]
     widest = min(low for low, _ in limits), max(high for _, high in limits)
     return [
-        {"code": code, "name": gain.name, "model": name, **drawn[name][code].fields(widest)}
+        {"code": code, "name": gain.name, "model": name}
+        | gain_fields(compared[name][code].gain, widest)
         for code, gain in compared[report.candidate.name].items()
         for name in compared
     ]
@@ -324,7 +320,7 @@ def _rows_of_tasks(by_mode: Mapping[str, MetricScores]) -> list[dict[str, Any]]:
     codes = {code: None for scores in by_mode.values() for code in scores.languages}
     order = sorted(codes, key=lambda code: -first[code].gain.value if code in first else 0.0)
     gains = [row.gain for scores in by_mode.values() for row in scores.languages.values()]
-    limits = interval_limits(GainEstimate(gain.value, gain.low, gain.high) for gain in gains)
+    limits = interval_limits(gains)
     return [
         _task_row(code, mode, shown(scores.languages[code]), limits)
         for code in order
@@ -344,5 +340,5 @@ def _task_row(
         "mode": mode,
         "baseline": compared.baseline.value,
         "candidate": compared.candidate.value,
-        **GainEstimate(compared.gain.value, compared.gain.low, compared.gain.high).fields(limits),
+        **gain_fields(compared.gain, limits),
     }

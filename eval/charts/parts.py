@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 import altair as alt
 import numpy as np
 
+from eval.compare import Estimate
+
 Picture = alt.Chart | alt.LayerChart | alt.FacetChart
 
 INK: dict[str, Any] = {"color": "var(--ink-soft)", "fontSize": 11}
@@ -23,25 +25,23 @@ _HALF_WIDTHS = 2  # typical half widths beyond the gains up to which an interval
 _NAMES: dict[str, Any] = {"labelOverlap": False, "labelLimit": 110, "ticks": False}
 
 
-class GainEstimate(NamedTuple):
-    """A gain with the ends of its interval; None for the ends over a single page."""
-
-    gain: float
-    low: float | None
-    high: float | None
-
-    def fields(self, limits: tuple[float, float]) -> dict[str, float | None]:
-        """Returns the fields of a row, in which `from` and `to` are the ends that are drawn."""
-        low = None if self.low is None else max(self.low, limits[0])
-        high = None if self.high is None else min(self.high, limits[1])
-        return {**self._asdict(), "from": low, "to": high}
+def gain_fields(gain: Estimate, limits: tuple[float, float]) -> dict[str, float | None]:
+    """Returns the fields of a gain in a row; `from` and `to` are the ends that are drawn."""
+    value, low, high = gain.ends
+    return {
+        "gain": value,
+        "low": low,
+        "high": high,
+        "from": None if low is None else max(low, limits[0]),
+        "to": None if high is None else min(high, limits[1]),
+    }
 
 
-def interval_limits(estimates: Iterable[GainEstimate]) -> tuple[float, float]:
+def interval_limits(estimates: Iterable[Estimate]) -> tuple[float, float]:
     """Returns the values between which intervals are drawn; zero is between them."""
     estimates = list(estimates)
-    known = [estimate for estimate in estimates if estimate.low is not None]
-    gains = [0.0, *(estimate.gain for estimate in estimates)]
+    gains = [0.0, *(estimate.value for estimate in estimates)]
+    known = [estimate.ends for estimate in estimates if estimate.low is not None]
     if not known:
         return min(gains), max(gains)
     ends = np.array(known, float)

@@ -27,9 +27,8 @@ from eval.charts.parts import (
     names_down,
 )
 from eval.distillation import PAPER, Student
-from eval.gains import LanguageGain
+from eval.gains import Comparison, LanguageGain
 from eval.losses import Unit
-from eval.null_comparison import NullComparison
 from eval.report.contents import ReportContents
 from eval.sides import Side
 
@@ -39,11 +38,11 @@ DASHES = [[5, 3], [1, 0], [8, 3], [2, 2], [8, 3, 2, 3], [3, 6]]
 def sides(report: ReportContents) -> list[Side]:
     """Returns the models whose losses have the unit of the report: both sides come first."""
     further = [
-        model.side
-        for model in report.further
-        if model.unit is report.unit or report.unit is Unit.BITS_PER_BYTE
+        group.side
+        for group, compared in report.further
+        if compared.unit is report.unit or report.unit is Unit.BITS_PER_BYTE
     ]
-    return [report.baseline, report.candidate, *further]
+    return [*report.compared.sides, *further]
 
 
 def curves_chart(report: ReportContents) -> Picture:
@@ -102,26 +101,26 @@ _NICE_WIDTHS = (0.02, 0.05, 0.1, 0.2, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 25.0, 100.
 _PAPERS_MEAN = f"the paper’s mean: {speed_up.PAPER_MEAN:.0f}×"
 
 
-def speed_up_chart(gains: Mapping[str, LanguageGain], nulls: Sequence[NullComparison]) -> Picture:
+def speed_up_chart(gains: Mapping[str, LanguageGain], nulls: Sequence[Comparison]) -> Picture:
     """Returns the histogram, or a bar per language where they are few."""
     if len(gains) < _FEWEST_IN_A_HISTOGRAM:
         return _bars(gains, nulls)
     return _histogram(gains, nulls)
 
 
-def _bars(gains: Mapping[str, LanguageGain], nulls: Sequence[NullComparison]) -> Picture:
+def _bars(gains: Mapping[str, LanguageGain], nulls: Sequence[Comparison]) -> Picture:
     """Returns one bar per language that begins at 1, on a logarithmic axis."""
     rows = [
-        {"code": code, "name": gain.name, "speedup": gain.step_speedup, "from": 1.0}
-        | {"slower": gain.step_speedup < 1, "label": f"{gain.step_speedup:.2f}"}
+        {"code": code, "name": gain.name, "speedup": gain.speedup.ratio, "from": 1.0}
+        | {"slower": gain.speedup.ratio < 1, "label": f"{gain.speedup.ratio:.2f}"}
         for code, gain in gains.items()
-        if gain.step_speedup is not None
+        if gain.speedup is not None
     ]
     between_seeds = [
-        {"name": gain.name, "null": between.step_speedup}
+        {"name": gain.name, "null": between.ratio}
         for null in nulls
         for code, gain in gains.items()
-        if (between := null.gains.get(code)) is not None and between.step_speedup is not None
+        if (between := null.gains[code].speedup) is not None
     ]
     ends = [row["speedup"] for row in rows] + [row["null"] for row in between_seeds]
     domain = [min(0.8, *ends) / 1.1, max(1.25, *ends) * 1.1]  # numbers stand beyond the bars
@@ -148,16 +147,10 @@ def _bars(gains: Mapping[str, LanguageGain], nulls: Sequence[NullComparison]) ->
     return alt.layer(*layers).properties(width="container", height=_ROW_PIXELS * len(rows))
 
 
-def _histogram(gains: Mapping[str, LanguageGain], nulls: Sequence[NullComparison]) -> Picture:
+def _histogram(gains: Mapping[str, LanguageGain], nulls: Sequence[Comparison]) -> Picture:
     """Returns the histogram."""
-    between_seeds = [
-        [gain.step_speedup for gain in null.gains.values() if not gain.script_variant]
-        for null in nulls
-    ]
-    rows = speedup_bins(
-        [gain.step_speedup for gain in gains.values() if gain.step_speedup is not None],
-        [[ratio for ratio in ratios if ratio is not None] for ratios in between_seeds],
-    )
+    between_seeds = [_ratios(null.counted) for null in nulls]
+    rows = speedup_bins(_ratios(gains), between_seeds)
     base = alt.Chart(alt.Data(values=rows)).encode(
         x=alt.X("speedup:N", sort=None, title="step speed-up (→ faster)").axis(
             labelAngle=-45, labelOverlap=False, ticks=False
@@ -176,6 +169,10 @@ def _histogram(gains: Mapping[str, LanguageGain], nulls: Sequence[NullComparison
     null = base.mark_tick(thickness=2, color="var(--ink)").encode(y="null:Q")
     layers = [bars, *([null] if between_seeds else []), counts, *_papers_mean(rows)]
     return alt.layer(*layers).properties(width="container", height=190)
+
+
+def _ratios(gains: Mapping[str, LanguageGain]) -> list[float]:
+    return [gain.speedup.ratio for gain in gains.values() if gain.speedup is not None]
 
 
 def _papers_mean(rows: list[dict[str, Any]]) -> list[alt.Chart]:

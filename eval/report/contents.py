@@ -6,16 +6,16 @@ from functools import cached_property
 from typing import NamedTuple
 
 from data.dedup.shared_lines import SharedLines
-from eval import further_models, null_comparison, paired_runs, sides, speed_up
+from eval import groups, null_comparison, paired_runs, sides, speed_up
+from eval.compare import Estimate
 from eval.distillation import Student
 from eval.experts import ExpertSharing
 from eval.funnel import Funnel
-from eval.further_models import Bill, FurtherModel, PrunedModel, pruned_models
-from eval.gains import LanguageGain, ScriptGain, Summary, script_gains
+from eval.gains import Comparison, LanguageGain, Summary
+from eval.groups import Group, PrunedModel
 from eval.losses import Unit
-from eval.null_comparison import NullComparison
-from eval.paired_runs import LengthGain, RunComparison
-from eval.sides import Difference, LanguageLoss, RunFacts, Side
+from eval.paired_runs import RunComparison
+from eval.sides import Difference, RunFacts, Side
 from eval.speed_up import StepTimes
 from eval.tasks.comparison import SentenceComparison, TaskComparison
 
@@ -49,116 +49,129 @@ class ReportContents:
     """Everything that JSON, Markdown and HTML show; None and () where there is none.
 
     Attributes:
-        baseline, candidate: the two sides.
-        facts: facts about baseline and candidate.
-        summary: counts, medians and means over languages.
-        gains: gains per language, best first.
+        groups: baseline, candidate and further models.
+        comparisons: the candidate with the baseline, of which the verdict is; then each further
+            model with it, in the order of the groups.
         funnel: funnel of the corpus.
         shared_lines: lines shared by held-out and training pages, per language.
         experts: expert use of one candidate run.
         students: dense students of the candidate's runs.
-        differences: settings in which the runs differ beyond the feed-forward.
-        nulls: each side with two runs or more, compared with itself.
         training_tokens_are: definition of the languages' training tokens.
         written: when, by which code and from what the report was made.
-        further: models beside the two sides.
+        task_differences: settings of fine-tuning in which the sides differ.
         tasks: scores of fine-tuned runs.
         sentences: nats per sentence of parallel texts.
-        bill: cost of an upcycled candidate.
         step_times: step times of one run per side, measured in turns.
     """
 
-    baseline: Side
-    candidate: Side
-    facts: tuple[RunFacts, RunFacts]
-    summary: Summary
-    gains: Mapping[str, LanguageGain]
-    funnel: Funnel | None
-    shared_lines: Mapping[str, SharedLines] | None
-    experts: ExpertSharing | None
-    differences: tuple[Difference, ...]
-    students: tuple[Student, ...]
-    nulls: tuple[NullComparison, ...]
+    groups: tuple[Group, ...]
+    comparisons: tuple[Comparison, ...]
+    funnel: Funnel | None = None
+    shared_lines: Mapping[str, SharedLines] | None = None
+    experts: ExpertSharing | None = None
+    students: tuple[Student, ...] = ()
     training_tokens_are: str
     written: Written
-    further: tuple[FurtherModel, ...] = ()
+    task_differences: tuple[Difference, ...] = ()
     tasks: tuple[TaskComparison, ...] = ()
     sentences: tuple[SentenceComparison, ...] = ()
-    bill: Bill | None = None
     step_times: StepTimes | None = None
 
     @property
-    def models(self) -> tuple[Side, ...]:
-        """Both sides and the further models."""
-        return self.baseline, self.candidate, *(model.side for model in self.further)
+    def compared(self) -> Comparison:
+        """The comparison of candidate and baseline."""
+        return self.comparisons[0]
 
     @property
+    def baseline(self) -> Side:
+        """The baseline."""
+        return self.compared.baseline
+
+    @property
+    def candidate(self) -> Side:
+        """The candidate."""
+        return self.compared.candidate
+
+    @property
+    def facts(self) -> tuple[RunFacts, RunFacts]:
+        """Facts about baseline and candidate."""
+        return self.groups[0].facts, self.groups[1].facts
+
+    @property
+    def models(self) -> tuple[Side, ...]:
+        """Losses of each group."""
+        return tuple(group.side for group in self.groups)
+
+    @property
+    def further(self) -> list[tuple[Group, Comparison]]:
+        """The further models with their comparisons."""
+        return list(zip(self.groups[2:], self.comparisons[1:], strict=True))
+
+    @property
+    def differences(self) -> tuple[Difference, ...]:
+        """Settings in which both sides differ beyond the feed-forward."""
+        return self.groups[1].differences + self.task_differences
+
+    @property
+    def gains(self) -> Mapping[str, LanguageGain]:
+        """Gains of the candidate per language, best first."""
+        return self.compared.gains
+
+    @property
+    def summary(self) -> Summary:
+        """Counts, medians and means over languages."""
+        return self.compared.summary
+
+    @property
+    def unit(self) -> Unit:
+        """Unit of losses and gains."""
+        return self.compared.unit
+
+    @cached_property
+    def nulls(self) -> list[Comparison]:
+        """Each side with two runs or more, compared with itself."""
+        return [
+            null
+            for side in self.compared.sides
+            for null in null_comparison.null_comparisons(side, self.unit)
+        ]
+
+    @cached_property
     def pruned(self) -> list[PrunedModel]:
         """Losses of the further models that were pruned from the candidate, most experts first."""
-        return pruned_models(self.candidate, self.further)
+        return groups.pruned_models(self.candidate, self.groups[2:])
 
     @property
     def pruned_otherwise(self) -> list[str]:
         """A sentence on each further model that was pruned and is not among `pruned`."""
         known = {model.name for model in self.pruned}
         return [
-            f"What {model.name} lost by pruning is not known: it "
-            + ("has another vocabulary" if model.pruning.sources else "was pruned from another run")
+            f"What {group.name} lost by pruning is not known: it "
+            + ("has another vocabulary" if group.pruning.sources else "was pruned from another run")
             + f" than {self.candidate.name}."
-            for model in self.further
-            if model.pruning and model.name not in known
+            for group in self.groups[2:]
+            if group.pruning and group.name not in known
         ]
 
-    @property
-    def further_bills(self) -> list[str]:
-        """A sentence on the gain and cost of each further model that was upcycled."""
-        return [
-            further_models.sentence(
-                model.bill, model.summary, model.unit, (self.baseline.name, model.name)
-            )
-            for model in self.further
-            if model.bill is not None
-        ]
-
-    @property
-    def further_rows(self) -> list[tuple[RunFacts, Summary, Unit]]:
-        """Facts, summary and unit of each further model."""
-        return [(model.facts, model.summary, model.unit) for model in self.further]
-
     @cached_property
-    def losses(self) -> dict[str, dict[str, LanguageLoss]]:
-        """Final losses of each model by language, with intervals."""
-        return {model.name: sides.language_losses(model) for model in self.models}
-
-    @property
-    def unit(self) -> Unit:
-        """Unit of losses and gains."""
-        return sides.common_unit(self.baseline, self.candidate)
-
-    @cached_property
-    def scripts(self) -> list[ScriptGain]:
-        """Gains by script; none where there would be a single row."""
-        return script_gains(self.gains, self.baseline, self.candidate, self.unit)
+    def losses(self) -> dict[str, dict[str, tuple[Estimate, Estimate]]]:
+        """Final losses of each model by language, in both units, with intervals."""
+        return {model.name: sides.final_losses(model) for model in self.models}
 
     @cached_property
     def runs(self) -> RunComparison | None:
         """What the runs show as runs; None where a side has a single one."""
-        return paired_runs.compare_runs(self.baseline, self.candidate, self._seeds, self.unit)
+        return paired_runs.compare_runs(self.compared)
 
     @cached_property
-    def lengths(self) -> list[LengthGain]:
-        """The gain after each length; none where both sides do not have several."""
-        return paired_runs.length_gains(self.baseline, self.candidate, self._seeds, self.unit)
-
-    @property
-    def _seeds(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        return self.facts[0].seeds, self.facts[1].seeds
+    def lengths(self) -> list[tuple[Comparison, RunComparison | None]]:
+        """The comparison after each length, with its runs as runs; none of one length."""
+        return [(each, paired_runs.compare_runs(each)) for each in self.compared.lengths]
 
     @property
     def runs_sentence(self) -> str:
         """The paired interval and exact p-values; empty where a side has a single run."""
-        names = self.baseline.name, self.candidate.name
-        return paired_runs.sentence(self.runs, names, self.unit)
+        return paired_runs.sentence(self.runs, self.compared)
 
     @property
     def null_sentence(self) -> str:
@@ -166,34 +179,30 @@ class ReportContents:
         return null_comparison.sentence(self.nulls)
 
     @property
-    def null_with_most_languages(self) -> NullComparison | None:
-        """The null comparison that shows the most languages; None with one run per side."""
-        return null_comparison.with_most_languages(self.nulls)
-
-    @property
-    def bill_sentence(self) -> str:
-        """What upcycling gains and costs; empty if the candidate was not upcycled."""
-        names = self.baseline.name, self.candidate.name
-        bill = self.bill
-        return "" if bill is None else further_models.sentence(bill, self.summary, self.unit, names)
+    def bills(self) -> list[str]:
+        """What upcycling gains and costs, of the candidate and further models; empty if of none."""
+        return [
+            groups.sentence(group.bill, compared) if group.bill else ""
+            for group, compared in zip(self.groups[1:], self.comparisons, strict=True)
+        ]
 
     @property
     def time_sentence(self) -> str:
         """Step times of both sides and the time speed-up, or how to measure them."""
-        names = self.baseline.name, self.candidate.name
+        names = self.compared.names
         return speed_up.sentence(self.step_times, names, self.intervals_over, self.one_seed)
 
     @property
     def one_seed(self) -> str:
         """Why there is no verdict where a side has a single run; empty where both have more."""
-        single = [side.name for side in (self.baseline, self.candidate) if len(side.runs) == 1]
+        single = self.compared.of_single_runs
         of = f" of {single[0]}" if len(single) == 1 else ""
         return f"one seed{of}: no verdict" if single else ""
 
     @property
     def intervals_over(self) -> str:
         """The sources of chance that the intervals include, in words."""
-        several = [side.name for side in (self.baseline, self.candidate) if len(side.runs) > 1]
+        several = [side.name for side in self.compared.sides if len(side.runs) > 1]
         if not several:
             return "pages only"
         return "pages and runs" if len(several) == 2 else f"pages and the runs of {several[0]}"
@@ -208,14 +217,12 @@ def shared_total(shared: Mapping[str, SharedLines]) -> SharedLines:
 
 def speedup_text(gain: LanguageGain) -> str:
     """Returns `1.62`, or `–` where there is none."""
-    return "–" if gain.step_speedup is None else f"{gain.step_speedup:.2f}"
+    return "–" if gain.speedup is None else f"{gain.speedup.ratio:.2f}"
 
 
 def speedup_meaning(gain: LanguageGain) -> str:
     """Returns what `speedup_text` leaves out: that the value is a bound; empty where it is not."""
-    if gain.step_speedup is None or not gain.step_speedup_is_bound:
+    if gain.speedup is None or not gain.speedup.is_bound:
         return ""
-    bound = "at least" if gain.gain > 0 else "at most"
-    return (
-        f"{bound} {gain.step_speedup:.2f}: the target lies too far before the curve's first point"
-    )
+    bound = "at least" if gain.gain.value > 0 else "at most"
+    return f"{bound} {speedup_text(gain)}: the target lies too far before the curve's first point"

@@ -14,7 +14,6 @@ two that it names by digest. Markup that escaped both would not run.
 
 import base64
 import hashlib
-from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -27,7 +26,7 @@ from eval import distillation, speed_up, verdict
 from eval.charts import corpus, experts, gains, speed_ups
 from eval.charts.parts import Picture, interval_limits
 from eval.charts.speed_ups import sides
-from eval.experts import by_stack
+from eval.columns import FORMS
 from eval.funnel import (
     bins_with_pages,
     certain_share,
@@ -38,59 +37,12 @@ from eval.funnel import (
 )
 from eval.gains import FEWEST_RANKED
 from eval.losses import LanguageLosses, Unit
-from eval.report import contents, tables
+from eval.null_comparison import with_most_languages
+from eval.report import contents, data, tables
 from eval.report.contents import ReportContents
 from eval.sides import Side, curves_of, total_curve
 from eval.tasks import comparison
-from eval.tasks.comparison import language_codes
 from eval.verdict import FEWEST_EVALUATIONS, cautions, is_demonstration
-
-
-def _format(value: int | float | None, form: str) -> str:
-    return "–" if value is None else format(value, form)
-
-
-def _plain(value: object) -> str:
-    """Returns a value of any type, numbers with four digits or, from a thousand on, commas."""
-    if value is None:
-        return "–"
-    if isinstance(value, tuple):
-        return ", ".join(_plain(part) if isinstance(part, float) else str(part) for part in value)
-    if isinstance(value, int | float) and abs(value) >= 1000:
-        return f"{value:,.0f}"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _count(value: int | float | None) -> str:
-    return _format(value, ",.0f").replace(",", "\N{NARROW NO-BREAK SPACE}")
-
-
-def _number(value: int | float | None, digits: int = 3) -> str:
-    return _format(value, f".{digits}f")
-
-
-def _with_sign(value: int | float | None, digits: int = 3) -> str:
-    return _format(value, f"+.{digits}f").replace("-", "\N{MINUS SIGN}")
-
-
-def _share(value: int | float | None) -> str:
-    return "< 0.1%" if value is not None and 0 < value < 0.001 else _format(value, ".1%")
-
-
-def _percent(value: int | float | None) -> str:
-    return _format(value, ".0%").replace("-", "\N{MINUS SIGN}")
-
-
-FILTERS: dict[str, Callable[..., str]] = {
-    "count": _count,
-    "formatted": _format,
-    "number": _number,
-    "percent": _percent,
-    "plain": _plain,
-    "share": _share,
-    "signed": _with_sign,
-}
-
 
 Spec = dict[str, Any]
 
@@ -100,19 +52,19 @@ _FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "DejaVu Sans
 
 def specs(report: ReportContents) -> dict[str, Spec]:
     """Returns every chart by name."""
-    languages = {code: gain for code, gain in report.gains.items() if not gain.script_variant}
+    languages = report.compared.counted
     pictures: dict[str, Picture] = {
         "gains-wide": gains.wide(report, languages),
         "gains-tall": gains.tall(report, languages),
         "curves": speed_ups.curves_chart(report),
     }
-    if any(length.mean_gain is not None for length in report.lengths):
+    if any(each.mean for each, _ in report.lengths):
         pictures["lengths"] = gains.by_length(report)
     if report.summary.mean_step_speedup is not None:
         pictures["speedups"] = speed_ups.speed_up_chart(languages, report.nulls)
-    if any(gain.training_tokens for gain in languages.values()):
+    if any(gain.text.tokens for gain in languages.values()):
         pictures["tokens"] = gains.by_tokens(report, languages)
-    if any(gain.bytes_per_token for gain in languages.values()):
+    if any(gain.text.bytes_per_token for gain in languages.values()):
         pictures["fertility"] = corpus.fertility_chart(languages)
     pictures |= corpus.probability_pictures(report.funnel)
     pictures |= experts.pictures(report)
@@ -168,7 +120,9 @@ def _everywhere(report: ReportContents) -> dict[str, Any]:
         verdict=verdict,
         cautions=cautions(report),
         is_demonstration=is_demonstration(report),
-        facts=[*map(asdict, report.facts), *(asdict(model.facts) for model in report.further)],
+        facts=[asdict(group.facts) for group in report.groups],
+        tables=tables,
+        with_most_languages=with_most_languages,
         in_nats=report.unit is Unit.NATS_PER_TOKEN,
         languages_by_code=languages,
         language_names=names | {UNDETERMINED: "undetermined"},
@@ -179,9 +133,7 @@ def _everywhere(report: ReportContents) -> dict[str, Any]:
 
 
 def _pictures(report: ReportContents) -> dict[str, Any]:
-    drawn = gains.estimates(
-        {code: gain for code, gain in report.gains.items() if not gain.script_variant}
-    )
+    drawn = [gain.gain for gain in report.compared.counted.values()]
     low, high = interval_limits(drawn)
     known = [
         (gain.low, gain.high) for gain in drawn if gain.low is not None and gain.high is not None
@@ -195,17 +147,15 @@ def _pictures(report: ReportContents) -> dict[str, Any]:
 
 def _languages(report: ReportContents) -> dict[str, Any]:
     return dict(
-        csv_files={
-            name: tables.as_address(text) for name, text in tables.csv_files(report).items()
-        },
+        csv_files={name: data.as_address(text) for name, text in data.csv_files(report).items()},
         verdicts=_verdicts(report),
         fewest_ranked=FEWEST_RANKED,
         interval_in_words=speed_up.interval_in_words,
         speedup_text=contents.speedup_text,
         speedup_meaning=contents.speedup_meaning,
-        interval_limits=interval_limits(gains.estimates(report.gains)),
-        scripts=sorted({gain.script for gain in report.gains.values()}),
-        families=sorted({gain.family for gain in report.gains.values()}),
+        interval_limits=interval_limits(gain.gain for gain in report.gains.values()),
+        scripts=sorted({gain.language.script for gain in report.gains.values()}),
+        families=sorted({gain.language.family for gain in report.gains.values()}),
     )
 
 
@@ -222,7 +172,6 @@ def _verdicts(report: ReportContents) -> dict[str, str]:
 def _tasks(report: ReportContents) -> dict[str, Any]:
     return dict(
         task_words=comparison,
-        language_codes=language_codes,
         most_drawn=len(gains.COLOURS),
     )
 
@@ -232,13 +181,12 @@ def _experts(report: ReportContents) -> dict[str, Any]:
     return dict(
         experts=report.experts,
         expert_shares=shares,
-        by_stack=by_stack,
         darkest=experts.DARKEST,
     )
 
 
 def _corpus(report: ReportContents) -> dict[str, Any]:
-    bytes_per_token = {code: gain.bytes_per_token for code, gain in report.gains.items()}
+    bytes_per_token = {code: gain.text.bytes_per_token for code, gain in report.gains.items()}
     late = late_costs(report.funnel, bytes_per_token)
     return dict(
         late=late,
@@ -300,7 +248,7 @@ def environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    templates.filters |= FILTERS
+    templates.filters |= FORMS
     return templates
 
 

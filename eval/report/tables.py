@@ -1,263 +1,422 @@
-"""The report as data: `report.json`, and tables as CSV.
+"""The tables of a report, each defined once for all that shows or holds it.
 
-`report.json` has every number of the charts and tables; its field names carry their units. The
-tables of the page are data addresses, downloads without a request.
+The page has a table with units and ends of intervals in small print, Markdown has one line per row.
+The gains by language are the fields of `report.json` and `languages.csv` as well. Tables of the
+corpus, which only the page has, stand in its templates.
 """
 
-import base64
-import csv
-import io
-import re
-from dataclasses import asdict
+from collections.abc import Callable, Iterator
+from operator import attrgetter as of
+from operator import itemgetter
 from typing import Any
 
-from eval import sides
-from eval.experts import ExpertSharing, LayerSharing
-from eval.further_models import FurtherModel
+from data.languages import get
+from eval import null_comparison, paired_runs
+from eval.columns import (
+    Column,
+    Table,
+    count,
+    digits,
+    figures,
+    number,
+    percent,
+    share,
+    shown,
+    with_commas,
+    with_sign,
+)
+from eval.compare import Estimate, Tally
+from eval.distillation import PAPER, Retained, Student, compared_languages, why_none
+from eval.experts import ExpertSharing, by_stack
+from eval.gains import Comparison, LanguageGain, Summary
 from eval.losses import Unit
-from eval.null_comparison import NullComparison
-from eval.report.contents import ReportContents, shared_total
-from eval.sides import Side
-from eval.tasks.comparison import MetricScores, TaskComparison
-from eval.verdict import cautions, sentences, verdict
+from eval.report.contents import ReportContents, speedup_text
+from eval.speed_up import interval_in_words
+from eval.tasks import comparison
+from eval.tasks.comparison import Compared, SentenceComparison, TaskComparison, language_codes
 
-_FORMULA = re.compile(r"[=@]|[+-](?![\d.]+$)")  # a number may have a sign
-
-
-def experts_to_json(sharing: ExpertSharing) -> dict[str, Any]:
-    """Returns the `experts` of `report.json`."""
-    return {
-        "run": sharing.run,
-        "step": sharing.step,
-        "layers": [_layer(layer, sharing.languages) for layer in sharing.layers],
-    }
+UNITS = {Unit.NATS_PER_TOKEN: "nats/token", Unit.BITS_PER_BYTE: "bits/byte"}
 
 
-def _layer(layer: LayerSharing, languages: tuple[str, ...]) -> dict[str, Any]:
-    return {
-        "stack": layer.stack,
-        "layer": layer.layer,
-        "experts": layer.experts,
-        "load_share": layer.load_of_all.round(5).tolist(),
-        "dropped_share": layer.dropped_of_all,
-        "entropy_nats": layer.entropy_of_all,
-        "languages": {
-            code: {
-                "tokens": int(layer.tokens[at]),
-                "load_share": layer.load_share[at].round(5).tolist(),
-                "dropped_share": float(layer.dropped_share[at]),
-                "entropy_nats": float(layer.entropy_nats[at]),
-                "distance_from_all_languages": float(layer.distance[at]),
-            }
-            for at, code in enumerate(languages)
-        },
-    }
+def estimate_in(record: Any, name: str) -> Estimate | None:
+    """Returns a number of a record, with the ends that its other fields hold; None without one."""
+    value, low, high = (getattr(record, f"{name}{end}") for end in ("", "_low", "_high"))
+    return None if value is None else Estimate(value=value, low=low, high=high, examples=0)
 
 
-def task_to_json(task: TaskComparison) -> dict[str, Any]:
-    """Returns a task."""
-    modes = [
-        asdict(mode) | {"scores": [scores_to_json(scores) for scores in mode.scores]}
-        for mode in task.modes
-    ]
-    experts = None if task.experts is None else experts_to_json(task.experts)
-    return asdict(task) | {"modes": modes, "experts": experts}
+def two(value: float | None) -> str:
+    """Returns a number with two digits."""
+    return number(value, 2)
 
 
-def scores_to_json(scores: MetricScores) -> dict[str, Any]:
-    """Returns scores with the counts of languages."""
-    return asdict(scores) | scores.counts
+def _code_and_variant(code: str) -> str:
+    return f"{code} · variant" if get(code).is_script_variant else code
 
 
-def to_json(report: ReportContents) -> dict[str, Any]:
-    """Returns `report.json`."""
-    shared, experts = report.shared_lines, report.experts
-    return {
-        "verdict": verdict(report),
-        "sentence": sentences(report),
-        "null_sentence": report.null_sentence,
-        "bill_sentence": report.bill_sentence,
-        "bill": None if report.bill is None else asdict(report.bill),
-        "time_sentence": report.time_sentence,
-        "step_times": None if report.step_times is None else asdict(report.step_times),
-        "cautions": cautions(report),
-        "unit": report.unit.value,
-        "differences": [difference._asdict() for difference in report.differences],
-        "intervals_over": report.intervals_over,
-        "points": report.candidate.points.value,
-        "summary": asdict(report.summary),
-        **({} if report.runs is None else {"runs": asdict(report.runs)}),
-        **({"lengths": [asdict(length) for length in report.lengths]} if report.lengths else {}),
-        "nulls": [_null(null) for null in report.nulls],
-        "scripts": [asdict(script) for script in report.scripts],
-        "languages": {code: asdict(gain) for code, gain in report.gains.items()},
-        "baseline": asdict(report.facts[0]),
-        "candidate": asdict(report.facts[1]),
-        "training_tokens_are": report.training_tokens_are,
-        "curves": {model.name: _curves(model, report.unit) for model in report.models},
-        "held_out": None
-        if shared is None
-        else shared_total(shared)._asdict()
-        | {"languages": {code: lines._asdict() for code, lines in shared.items()}},
-        "experts": None if experts is None else experts_to_json(experts),
-        "students": [asdict(student) for student in report.students],
-        "further": [_further(model) for model in report.further],
-        "pruned": [model._asdict() for model in report.pruned],
-        "losses": _losses(report) if report.further else {},
-        "tasks": [task_to_json(task) for task in report.tasks],
-        "sentences": [
-            asdict(text) | {"scores": scores_to_json(text.scores)} for text in report.sentences
-        ],
-        "corpus": None if report.funnel is None else asdict(report.funnel),
-        "written": report.written._asdict(),
-    }
+LANGUAGE = Column("Language", lambda code: get(code).name, note=_code_and_variant)
+# Of gains by language; the page has its first four columns with a picture, in its template.
+GAINS = (
+    Column("", of("language.name"), name="name"),
+    Column("", of("language.script"), name="script"),
+    Column("", of("language.family"), name="family"),
+    Column("", of("is_variant"), name="script_variant"),
+    Column("", lambda gain: gain.loss_nats[0], name="loss_nats_baseline"),
+    Column("", lambda gain: gain.loss_nats[1], name="loss_nats_candidate"),
+    Column("", lambda gain: gain.loss_nats_runs[0], name="loss_nats_baseline_runs"),
+    Column("", lambda gain: gain.loss_nats_runs[1], name="loss_nats_candidate_runs"),
+    Column("", lambda gain: gain.gain_in(Unit.NATS_PER_TOKEN), name="gain_nats", ends=True),
+    Column("", of("gain.p_value"), name="p_value_adjusted"),
+    Column("", lambda gain: gain.bits_per_byte[0], name="bits_per_byte_baseline"),
+    Column("", lambda gain: gain.bits_per_byte[1], name="bits_per_byte_candidate"),
+    Column("", lambda gain: gain.gain_in(Unit.BITS_PER_BYTE), name="gain_bits_per_byte", ends=True),
+    Column("", lambda gain: gain.speedup and gain.speedup.ratio, name="step_speedup"),
+    Column("", lambda gain: gain.speedup and gain.speedup.is_bound, name="step_speedup_is_bound"),
+    Column("Training", of("text.tokens"), count, "tokens", name="training_tokens"),
+    Column("", of("text.tokens_seen"), name="training_tokens_seen"),
+    Column(
+        "Bytes",
+        of("text.bytes_per_token"),
+        two,
+        "per token",
+        name="bytes_per_token",
+    ),
+    Column("", of("text.tokens_per_page"), name="tokens_per_page"),
+    Column("", of("text.unknown_share"), name="unknown_share"),
+    Column("", of("text.byte_fallback_share"), name="byte_fallback_share"),
+    Column("Held out", of("gain.examples"), count, "pages", name="held_out_pages"),
+    Column("", of("pages_unscored"), name="held_out_pages_unscored"),
+)
+CODE = Column("", of("language.code"), name="code")
+VERDICT = Column("", of("verdict"), name="verdict")
 
 
-def _further(model: FurtherModel) -> dict[str, Any]:
-    """Returns a further model: its facts, and its gains over the baseline."""
-    return {
-        **asdict(model.facts),
-        "unit": model.unit.value,
-        "summary": asdict(model.summary),
-        "languages": {code: asdict(gain) for code, gain in model.gains.items()},
-        "differences": [difference._asdict() for difference in model.differences],
-        "directories": list(model.directories),
-        "bill": None if model.bill is None else asdict(model.bill),
-    }
-
-
-def _losses(report: ReportContents) -> dict[str, Any]:
-    """Returns each model's final losses by language, with the ends of their intervals."""
-    return {
-        model: {
-            code: _with_ends("loss_nats", *nats) | _with_ends("bits_per_byte", *bits)
-            for code, (nats, bits) in losses.items()
-        }
-        for model, losses in report.losses.items()
-    }
-
-
-def _null(null: NullComparison) -> dict[str, Any]:
-    """Returns a null comparison: its summary, and gain and speed-up per language."""
-    return {
-        "name": null.name,
-        "baseline_seeds": list(null.baseline_seeds),
-        "candidate_seeds": list(null.candidate_seeds),
-        "summary": asdict(null.summary),
-        "languages": {
-            code: {"gain": gain.gain, "step_speedup": gain.step_speedup}
-            for code, gain in null.gains.items()
-        },
-    }
-
-
-def _curves(side: Side, unit: Unit) -> dict[str, Any]:
-    """Returns a side's curves, mean over its runs; over all pages also one curve per run."""
-    units = {"loss_nats": Unit.NATS_PER_TOKEN}
-    if unit is Unit.BITS_PER_BYTE:
-        units["bits_per_byte"] = unit
-    runs = [sides.total_curve(run, Unit.NATS_PER_TOKEN).tolist() for run in side.runs]
-    return {
-        "steps": list(side.steps),
-        **{
-            name: {
-                "all": sides.total_curve(side.losses, unit).tolist(),
-                **dict(zip(side.languages, side.curves(unit).T.tolist(), strict=True)),
-            }
-            for name, unit in units.items()
-        },
-        "loss_nats_all_by_run": runs,
-    }
-
-
-def csv_files(report: ReportContents) -> dict[str, str]:
-    """Returns the tables that have rows, as CSV, by the names of their files."""
-    tables = {
-        "languages.csv": [
-            {"code": code, **asdict(gain), "verdict": gain.verdict}
-            for code, gain in report.gains.items()
-        ],
-        "models.csv": _model_rows(report) if report.further else [],
-        "tasks.csv": [row for task in report.tasks for row in _task_rows(task)],
-    } | {f"{task.name}-experts.csv": _expert_rows(task.experts) for task in report.tasks}
-    return {name: _csv(rows) for name, rows in tables.items() if rows}
-
-
-def _model_rows(report: ReportContents) -> list[dict[str, Any]]:
-    """Returns one row per model and language.
-
-    `unit` is that of the gain, which has bits per byte where a vocabulary is not the baseline's.
-    """
-    gains = {report.candidate.name: report.gains} | {m.name: m.gains for m in report.further}
-    units = {report.candidate.name: report.unit} | {m.name: m.unit for m in report.further}
-    rows = []
-    for model, losses in report.losses.items():
-        for code, (nats, bits) in losses.items():
-            gain = gains.get(model, {}).get(code)
-            rows.append(
-                {"model": model, "code": code, "language": report.gains[code].name}
-                | _with_ends("nats_per_token", *nats)
-                | _with_ends("bits_per_byte", *bits)
-                | _with_ends("gain", *((gain.gain, gain.low, gain.high) if gain else (None,) * 3))
-                | {"unit": units[model].value if gain else ""}
-                | {"verdict": gain.verdict if gain else ""}
-            )
-    return rows
-
-
-def _task_rows(task: TaskComparison) -> list[dict[str, Any]]:
-    """Returns one row per mode, metric and language."""
+def _losses(names: tuple[str, str], unit: Unit) -> list[Column]:
+    """Returns the columns of both sides' losses in a unit."""
+    field = "loss_nats" if unit is Unit.NATS_PER_TOKEN else "bits_per_byte"
     return [
-        {"task": task.name, "trained_on": mode.name, "metric": scores.metric}
-        | {"without_overlaps": scores.without_overlaps, "code": code}
-        | _with_ends("baseline", *compared.baseline.ends)
-        | _with_ends("candidate", *compared.candidate.ends)
-        | _with_ends("gain", *compared.gain.ends)
-        | {"examples": compared.gain.examples, "verdict": compared.verdict}
-        | {"overlapping": (mode.overlapping_by_language or {}).get(code)}
-        for mode in task.modes
-        for scores in mode.scores
-        for code, compared in scores.languages.items()
+        Column(name, lambda gain, at=at: getattr(gain, field)[at], number, UNITS[unit])
+        for at, name in enumerate(names)
     ]
 
 
-def _expert_rows(sharing: ExpertSharing | None) -> list[dict[str, Any]]:
-    """Returns one row per switch layer and language, with a column per expert."""
-    if sharing is None:
-        return []
-    return [
-        {"run": sharing.run, "step": sharing.step, "stack": layer.stack, "layer": layer.layer}
-        | {"code": code, "tokens": int(layer.tokens[at])}
-        | {f"share_of_expert_{number}": share for number, share in enumerate(shares)}
-        for layer in sharing.layers
-        for at, (code, shares) in enumerate(
-            zip(sharing.languages, layer.load_share.round(5).tolist(), strict=True)
-        )
+def beside_gains(report: ReportContents) -> Table:
+    """Returns what the page has beside the gains of languages."""
+    names = report.compared.names
+    columns = [column for unit in Unit for column in _losses(names, unit)]
+    kinds = Column("Script", GAINS[1].value), Column("Family", GAINS[2].value)
+    return shown([*columns, *GAINS, *kinds], report.gains.values())
+
+
+def languages(report: ReportContents) -> Table:
+    """Returns the gains by language in Markdown."""
+    name = Column(
+        "Language",
+        lambda gain: f"{gain.name}{' *' if gain.is_variant else ''}",
+        note=of("language.code"),
+    )
+    gain = Column("Gain", of("gain"), with_sign, verdict=of("verdict"))
+    speedup = Column("Step speed-up", _speedup, figures)
+    losses = _losses(report.compared.names, report.unit)
+    return shown([name, *losses, gain, speedup], report.gains.values())
+
+
+def _speedup(gain: LanguageGain) -> str:
+    is_bound = gain.speedup is not None and gain.speedup.is_bound
+    sign = ("≤ ", "≥ ")[gain.gain.value > 0] if is_bound else ""
+    return f"{sign}{speedup_text(gain)}"
+
+
+def lengths(report: ReportContents) -> Table:
+    """Returns the mean gain after each length."""
+    columns = (
+        Column("Steps of the runs", lambda row: row[0].candidate.steps[-1], count),
+        Column("Mean gain", lambda row: paired_runs.mean_gain(*row), with_sign, UNITS[report.unit]),
+        Column("Better in", lambda row: row[0].tally.better, count),
+    )
+    return shown(columns, report.lengths)
+
+
+def counts(tally: Callable[[Any], Tally | None]) -> Iterator[Column]:
+    """Yields the columns of a tally of languages; it is None for a row without gains."""
+    for title, part, name in (
+        ("Languages", "languages", "languages"),
+        ("Better", "better", "languages_improved"),
+        ("Better beyond noise", "better_significantly", "languages_improved_significantly"),
+        ("Worse", "worse", "languages_worse"),
+        ("Worse beyond noise", "worse_significantly", "languages_worse_significantly"),
+    ):
+
+        def part_of(row: Any, part: str = part) -> int | None:
+            return (result := tally(row)) and getattr(result, part)
+
+        yield Column(title, part_of, count, name=name)
+
+
+def script_columns(unit: Unit) -> tuple[Column, ...]:
+    """Returns the columns of a script, on the page and in `report.json`."""
+    return (
+        Column("Script", lambda script: _scripts(script.scripts)),
+        Column("", of("scripts"), name="scripts"),
+        *counts(of("tally")),
+        Column("Mean gain", of("mean"), with_sign, UNITS[unit], "mean_gain", ends=True),
+        Column("Languages in it", of("mean_languages"), count, name="mean_gain_languages"),
+        Column("Mean gain", of("mean_bits"), _four, "bits/byte", "mean_gain_bits_per_byte"),
+    )
+
+
+def scripts(report: ReportContents) -> Table:
+    """Returns the gains by script."""
+    return shown(script_columns(report.unit), report.compared.scripts)
+
+
+def _scripts(names: tuple[str, ...]) -> str:
+    of_one = f"{len(names)} scripts of one language: " if len(names) > 1 else ""
+    return f"{of_one}{with_commas(names)}"
+
+
+def _four(value: float | None) -> str:
+    return with_sign(value, 4)
+
+
+def nulls(report: ReportContents) -> Table:
+    """Returns the comparisons between seeds of one side."""
+    columns = (
+        Column("Between seeds of one side", of("baseline.name")),
+        Column("Seed numbers", _seeds_of_halves),
+        *counts(of("tally")),
+        Column("Mean step speed-up", of("summary.mean_step_speedup"), two),
+        Column("95% interval", lambda null: _speedup_interval(null.summary), figures),
+        Column("Intervals", lambda n: null_comparison.intervals_over(n) or "over pages and runs"),
+    )
+    return shown(columns, report.nulls)
+
+
+def _seeds_of_halves(null: Comparison) -> str:
+    return f"{with_commas(null.candidate.seeds)} against {with_commas(null.baseline.seeds)}"
+
+
+def _speedup_interval(summary: Summary, places: int = 2) -> str:
+    return interval_in_words(summary.mean_step_speedup_low, summary.mean_step_speedup_high, places)
+
+
+def groups(report: ReportContents) -> Table:
+    """Returns the facts of all groups, with their mean gains over the baseline."""
+    columns = (
+        Column("Model", lambda row: row[0].name),
+        Column("Recipe", lambda row: row[0].facts.recipe),
+        Column("Parameters", lambda row: row[0].facts.parameters, count),
+        Column("Steps", lambda row: row[0].facts.steps, count),
+        Column("Seed numbers", lambda row: with_commas(row[0].side.seeds), figures),
+        Column("Mean gain", lambda row: row[1] and row[1].mean, with_sign),
+        Column("Unit", lambda row: row[1].unit.value if row[1] else ""),
+        *counts(lambda row: row[1] and row[1].tally),
+    )
+    return shown(columns, zip(report.groups, (None, *report.comparisons), strict=True))
+
+
+def pruned_models(report: ReportContents) -> Table:
+    """Returns what pruned models lost."""
+    columns = (
+        Column("Pruned model", of("name")),
+        Column("Experts kept", lambda m: f"{m.experts} of {m.experts_before}", figures),
+        Column("The others", lambda model: model.others or "–"),
+        Column("Lost in its languages", of("lost_in_own"), with_sign, "nats/token"),
+        Column("Lost in all others", of("lost_in_others"), with_sign, "nats/token"),
+        Column("Its languages", of("made_for")),
+    )
+    return shown(columns, report.pruned)
+
+
+def losses(report: ReportContents) -> Table:
+    """Returns each model's final losses by language."""
+    of_models = (
+        Column(model, lambda code, of=result, at=at: of[code][at], number, UNITS[unit])
+        for model, result in report.losses.items()
+        for at, unit in enumerate(Unit)
+    )
+    return shown([LANGUAGE, *of_models], report.gains)
+
+
+def students(report: ReportContents) -> Table:
+    """Returns what students keep overall, and what those of the paper kept."""
+    columns = (
+        Column("Student", itemgetter(0)),
+        Column("Compression", itemgetter(1), percent),
+        *_kept(itemgetter(2)),
+        Column("Median language", lambda row: row[3] and row[3].median_over_languages, percent),
+        Column("Parameters", lambda row: row[3] and row[3].parameters, count),
+        Column("Steps", lambda row: row[3] and row[3].steps, count),
+        Column("Seed numbers", lambda row: row[3] and with_commas(row[3].seeds), figures),
+    )
+    ours = [
+        (student.name, student.compression, student.overall, student) for student in report.students
     ]
+    papers = [("the paper, table 7", smaller, kept, None) for smaller, kept in PAPER]
+    return shown(columns, [*ours, *papers])
 
 
-def _with_ends(
-    name: str, value: float | None, low: float | None, high: float | None
-) -> dict[str, Any]:
-    return {name: value, f"{name}_low": low, f"{name}_high": high}
+def students_by_language(report: ReportContents) -> Table:
+    """Returns what students keep in each language in which a share is given."""
+    first, candidate = report.students[0].languages, report.candidate.name
+    gain = Column(
+        f"{candidate}’s gain", lambda code: first[code].gain_nats_teacher, with_sign, "nats/token"
+    )
+    kept = (column for student in report.students for column in _kept_by_language(student))
+    return shown([LANGUAGE, gain, *kept], compared_languages(report.students))
 
 
-def _csv(rows: list[dict[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\r\n")
-    writer.writeheader()
-    writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
-    return text.getvalue()
+def _kept_by_language(student: Student) -> Iterator[Column]:
+    yield from _kept(lambda code: student.languages[code], student.name)
 
 
-def as_address(table: str) -> str:
-    """Returns an address that is the table itself, for a link of the page."""
-    encoded = base64.b64encode(table.encode()).decode()
-    return f"data:text/csv;charset=utf-8;base64,{encoded}"
+def _kept(of_row: Any, unit: str = "") -> Iterator[Column]:
+    """Yields the columns of a share kept and of why there is none; a paper's share is a number."""
+
+    def kept(row: Any) -> Any:
+        result = of_row(row)
+        return estimate_in(result, "gain_retained") if isinstance(result, Retained) else result
+
+    def why(row: Any) -> str:
+        result = of_row(row)
+        is_given = not isinstance(result, Retained) or result.gain_retained is not None
+        return "" if is_given else why_none(result)
+
+    yield Column("Gain kept", kept, percent, unit)
+    yield Column("Why none", why, unit=unit)
 
 
-def _cell(value: Any) -> Any:
-    """Returns a cell of CSV: no text is a formula of a spreadsheet, as in `csvCell` of the page."""
-    if isinstance(value, tuple):
-        return " ".join(map(str, value))
-    return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value
+def fertility(report: ReportContents) -> Table:
+    """Returns the tokenizer's fertility by language."""
+    columns = (
+        LANGUAGE._replace(value=of("name"), note=of("language.code")),
+        Column("Tokens/byte", lambda gain: 1 / gain.text.bytes_per_token, number),
+        Column("Tokens/page", of("text.tokens_per_page"), count),
+        Column("Unknown", of("text.unknown_share"), share),
+        Column("Byte fallback", of("text.byte_fallback_share"), share),
+    )
+    return shown(columns, (gain for gain in report.gains.values() if gain.text.bytes_per_token))
+
+
+def times(report: ReportContents) -> Table:
+    """Returns step times of both sides, and the speed-ups in steps and time."""
+    result, summary = report.step_times, report.summary
+    assert result is not None  # the section has them
+    seconds = result.baseline_step_seconds, result.candidate_step_seconds
+    rows: list[tuple[Any, ...]] = [
+        ("Seconds per step, median", *seconds, estimate_in(result, "step_time_ratio"))
+    ]
+    if result.time_speedup is not None:
+        steps = f"{number(summary.mean_step_speedup)} ({_speedup_interval(summary, 3) or '–'})"
+        rows.append(("Steps, mean over languages", None, None, steps))
+        rows.append(("Time: their product", None, None, estimate_in(result, "time_speedup")))
+    names = zip(report.compared.names, (1, 2), strict=True)
+    columns = [
+        Column("Measured in turns", itemgetter(0)),
+        *(Column(name, itemgetter(at), digits(number, 4)) for name, at in names),
+        Column("Speed-up", itemgetter(3), number),
+    ]
+    return shown(columns, rows)
+
+
+def experts(sharing: ExpertSharing) -> Table:
+    """Returns the use of experts by language, farthest from all first."""
+    rows = {code: {} for code in sharing.languages}
+    columns = [LANGUAGE._replace(value=lambda row: get(row[0]).name, note=itemgetter(0))]
+    for stack, use in by_stack(sharing).items():
+        for code, of_language in use.items():
+            rows[code][stack] = of_language
+
+        def distance(row: Any, stack: str = stack) -> float:
+            return row[1][stack].distance
+
+        columns += [
+            Column("Distance", distance, two, stack, heat=distance),
+            Column("Entropy", lambda r, s=stack: r[1][s].entropy_nats, two, f"{stack}, nats"),
+            Column("Dropped", lambda r, s=stack: r[1][s].dropped_share, share, stack),
+            Column("Tokens", lambda r, s=stack: r[1][s].tokens, count, stack),
+        ]
+    columns.append(Column("Script", lambda row: get(row[0]).script))
+    columns.append(Column("Family", lambda row: get(row[0]).family))
+    first = next(iter(rows.values()))
+    return shown(columns, sorted(rows.items(), key=lambda row: -row[1][next(iter(first))].distance))
+
+
+def layers(sharing: ExpertSharing) -> Table:
+    """Returns the use of experts by switch layer."""
+    columns = (
+        Column("Switch layer", of("name")),
+        Column("Experts", of("experts"), count),
+        Column("Load", _load, figures),
+        Column("Entropy", of("entropy_of_all"), two, "nats"),
+        Column("Dropped", of("dropped_of_all"), share),
+        Column("Farthest from all", lambda layer: _farthest(layer, sharing.languages)),
+    )
+    return shown(columns, sharing.layers)
+
+
+def _load(layer: Any) -> str:
+    return f"{share(layer.load_of_all.min())} to {share(layer.load_of_all.max())}"
+
+
+def _farthest(layer: Any, languages: tuple[str, ...]) -> str:
+    at = layer.distance.argmax()
+    return f"{get(languages[at]).name} ({layer.distance[at]:.2f})"
+
+
+def scores(report: ReportContents, task: TaskComparison) -> Table:
+    """Returns the mean scores on a task, one row per way of training and metric."""
+    columns = [
+        Column("Trained on", lambda row: row[0].name),
+        Column("Score", lambda row: row[1].label),
+        *_three(report, lambda row: row[1].mean),
+        *counts(lambda row: row[1].tally),
+        Column("Seed numbers", lambda row: comparison.seeds(row[0]), figures),
+    ]
+    return shown(columns, ((mode, each) for mode in task.modes for each in mode.scores))
+
+
+def scores_by_language(report: ReportContents, task: TaskComparison, label: str) -> Table:
+    """Returns the scores by one metric in each language, ways of training side by side."""
+    by_mode, columns = task.by(label), [LANGUAGE]
+    for mode, result in by_mode.items():
+        columns += _three(report, lambda code, of=result.languages: of.get(code), mode)
+    if (overlapping := task.overlapping) is not None:
+        columns.append(Column("Overlaps", overlapping.get, count, "examples"))
+    return shown(columns, language_codes(by_mode))
+
+
+def sentences(report: ReportContents, result: SentenceComparison) -> Table:
+    """Returns the nats per sentence of a parallel text, their mean over languages first."""
+    name = LANGUAGE._replace(
+        value=lambda row: get(row[0]).name if row[0] else "Mean over languages", note=itemgetter(0)
+    )
+    three = _three(report, itemgetter(1), "nats per sentence", 2, most=None)
+    columns = [name, *three, Column("Sentences", lambda row: row[1].gain.examples, count)]
+    mean = [] if result.scores.mean is None else [("", result.scores.mean)]
+    return shown(columns, [*mean, *result.scores.languages.items()])
+
+
+def _three(
+    report: ReportContents,
+    of_row: Any,
+    unit: str = "",
+    places: int = 1,
+    *,
+    most: float | None = comparison.MOST,
+) -> Iterator[Column]:
+    """Yields the columns of both sides' numbers and of the gain."""
+
+    def part(name: str) -> Any:
+        def value(row: Any) -> Estimate | None:
+            result: Compared | None = of_row(row)
+            return None if result is None else getattr(comparison.shown(result, most), name)
+
+        return value
+
+    def verdict(row: Any) -> str:
+        result: Compared | None = of_row(row)
+        return "" if result is None else result.verdict
+
+    for name, title in zip(("baseline", "candidate"), report.compared.names, strict=True):
+        yield Column(title, part(name), digits(number, places), unit)
+    yield Column("Gain", part("gain"), digits(with_sign, places), unit, verdict=verdict)

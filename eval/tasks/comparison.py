@@ -20,19 +20,12 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool
 
-from data.languages import get
+from eval import compare
+from eval.compare import Estimate, Tally
 from eval.experts import ExpertSharing
-from eval.statistics import FALSE_DISCOVERY_RATE
 from eval.tasks.metrics import Metric, mean_metric, mean_statistics
 from eval.tasks.predictions import Predictions, check_same_examples
-from eval.tasks.scores import (
-    Runs,
-    ScoreInterval,
-    language_gains,
-    language_scores,
-    mean_gain,
-    mean_score,
-)
+from eval.tasks.scores import Runs, task_scores
 
 SENTENCES_SCHEMA = pa.schema(
     [
@@ -59,16 +52,15 @@ class Compared:
         gain: difference of the sides, above zero where the candidate is better.
     """
 
-    baseline: ScoreInterval
-    candidate: ScoreInterval
-    gain: ScoreInterval
+    baseline: Estimate
+    candidate: Estimate
+    gain: Estimate
 
     @property
     def verdict(self) -> str:
         """`better` or `worse` beyond noise, otherwise `unclear`."""
-        if self.gain.p_value is None or self.gain.p_value >= FALSE_DISCOVERY_RATE:
-            return "unclear"
-        return "better" if self.gain.value > 0 else "worse"
+        verdict = self.gain.verdict
+        return "unclear" if verdict == "uncorrected" else verdict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,21 +85,9 @@ class MetricScores:
         return self.metric + (", without overlaps" if self.without_overlaps else "")
 
     @property
-    def counted(self) -> list[Compared]:
-        """Languages that are counted: all but script variants."""
-        return [row for code, row in self.languages.items() if not get(code).is_script_variant]
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Number of languages that are better and worse, and of those beyond noise."""
-        counted = self.counted
-        return {
-            "languages_counted": len(counted),
-            "languages_better": sum(row.gain.value > 0 for row in counted),
-            "languages_worse": sum(row.gain.value < 0 for row in counted),
-            "languages_better_significantly": sum(row.verdict == "better" for row in counted),
-            "languages_worse_significantly": sum(row.verdict == "worse" for row in counted),
-        }
+    def tally(self) -> Tally:
+        """Number of languages that are better and worse, script variants left out."""
+        return compare.tally({code: row.gain for code, row in self.languages.items()})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,27 +221,26 @@ def compare_scores(
     Raises:
         DataError: if the runs predicted different examples.
     """
-    statistics = {id(run): metric.statistics(run) for run in (*baseline, *candidate)}
-    metric = metric._replace(statistics=lambda run: statistics[id(run)])
-    sides = (candidate, baseline) if less_is_better else (baseline, candidate)
-    baseline_scores = language_scores(baseline, metric)
-    candidate_scores = language_scores(candidate, metric)
-    means = mean_score(baseline, metric), mean_score(candidate, metric), mean_gain(*sides, metric)
+    check_same_examples([*baseline, *candidate])
+    scores = [task_scores(runs, metric) for runs in (baseline, candidate)]
+    signs = (1.0, -1.0) if less_is_better else (-1.0, 1.0)
+    parts = *([(1.0, of_side)] for of_side in scores), [*zip(signs, scores, strict=True)]
+    baseline_scores, candidate_scores, gains = map(compare.each, parts)
     return MetricScores(
         metric=metric.name,
         without_overlaps=without_overlaps,
-        mean=_compared_means(*means),
+        mean=_all_or_none(*map(compare.mean, parts)),
         languages={
             code: Compared(
                 baseline=baseline_scores[code], candidate=candidate_scores[code], gain=gain
             )
-            for code, gain in language_gains(*sides, metric).items()
+            for code, gain in gains.items()
         },
     )
 
 
-def _compared_means(
-    baseline: ScoreInterval | None, candidate: ScoreInterval | None, gain: ScoreInterval | None
+def _all_or_none(
+    baseline: Estimate | None, candidate: Estimate | None, gain: Estimate | None
 ) -> Compared | None:
     if baseline is None or candidate is None or gain is None:
         return None
@@ -362,7 +341,7 @@ def shown(compared: Compared, most: float | None = MOST) -> Compared:
     )
 
 
-def _clip(number: ScoreInterval, least: float, most: float) -> ScoreInterval:
+def _clip(number: Estimate, least: float, most: float) -> Estimate:
     if number.low is None or number.high is None:
         return number
     return replace(number, low=max(number.low, least), high=min(number.high, most))

@@ -1,18 +1,19 @@
 """The contents of a report, from finished runs, a corpus and tokens."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from data.files.parquet_files import read_table
+from data.files.paths import Place
 from data.languages import get
-from eval import distillation, null_comparison
+from eval import distillation
 from eval.distillation import Student
 from eval.experts import SCHEMA, ExpertSharing, expert_sharing
-from eval.further_models import FurtherModel, Pruning, further_model
-from eval.gains import language_gains, summarise
+from eval.gains import Comparison
+from eval.groups import Group, Pruning
 from eval.report.contents import ReportContents, Written
-from eval.sides import Difference, Side, common_unit
+from eval.sides import Side, common_unit
 from eval.tasks.comparison import SentenceComparison, TaskComparison
 from pipeline import artifacts
 from pipeline.artifacts import source_commit
@@ -51,81 +52,71 @@ def contents(sources: Sources, *, differences_allowed: bool) -> ReportContents:
     Raises:
         ArtifactError: if the runs cannot be compared.
     """
-    baseline, candidate = (
+    both = baseline, candidate = [
         [finished.read_run(directory) for directory in directories]
         for directories in (sources.baseline, sources.candidate)
-    )
+    ]
     differences = sides.differences(baseline, candidate, allowed=differences_allowed)
     finetuned = [
         [read_finetuned(directory) for directory in directories]
         for directories in (sources.baseline_tasks, sources.candidate_tasks)
     ]
-    differences += task_differences(*finetuned, allowed=differences_allowed)
+    of_tasks = task_differences(*finetuned, allowed=differences_allowed)
     check_text(sources.corpus, sources.tokens, candidate)
     students = [finished.read_run(directory) for directory in sources.student]
+    longest = [sides.longest(runs) for runs in both]
     sides.check_students(
-        students,
-        sides.longest(baseline)[0],
-        sides.longest(candidate),
-        differences_allowed=differences_allowed,
+        students, longest[0][0], longest[1], differences_allowed=differences_allowed
     )
-    report = _report(sources, baseline, candidate, students, differences)
-    report = replace(
-        report,
-        step_times=measured_step_times(sources.step_times, report, (baseline, candidate)),
-        further=_further_models(
-            sources,
-            report.baseline,
-            baseline,
-            candidate,
-            differences_allowed=differences_allowed,
-        ),
-        tasks=_tasks(finetuned, (baseline, candidate)),
-        sentences=_sentences(baseline, candidate),
-    )
-    sides.check_names(report.models)
-    return report
-
-
-def _report(
-    sources: Sources,
-    baseline: Sequence[FinishedRun],
-    candidate: Sequence[FinishedRun],
-    students: Sequence[FinishedRun],
-    differences: tuple[Difference, ...],
-) -> ReportContents:
-    names = side_names(baseline[0], candidate[0])
-    dense, sparse = sides.side(names[0], baseline), sides.side(names[1], candidate)
-    if all(get(code).is_script_variant for code in sparse.languages):
-        raise ArtifactError(
-            f"The runs were evaluated on {', '.join(sparse.languages)} alone, Latin-script "
-            "variants that no mean counts; evaluate them on tokens of other languages too."
+    first, second = (
+        _group(name, runs, directories)
+        for name, runs, directories in zip(
+            side_names(baseline[0], candidate[0]),
+            both,
+            (sources.baseline, sources.candidate),
+            strict=True,
         )
-    longest = sides.longest(baseline), sides.longest(candidate)
-    facts = run_facts(dense, longest[0], baseline), run_facts(sparse, longest[1], candidate)
+    )
+    second = replace(second, differences=differences, bill=bill(*longest))
+    _check_languages(second.side)
+    further = _further(sources, baseline, longest, differences_allowed=differences_allowed)
+    groups = first, second, *further
+    sides.check_names([group.side for group in groups])
     text, training_tokens_are = training_text(sources.tokens, longest[1])
-    unit = common_unit(dense, sparse)
-    gains = language_gains(dense, sparse, text)
+    comparisons = [_comparison(first.side, group.side) for group in groups[1:]]
+    comparisons[0] = replace(comparisons[0], text=text)
     return ReportContents(
-        baseline=dense,
-        candidate=sparse,
-        facts=facts,
-        summary=summarise(gains, dense, sparse),
-        gains=gains,
+        groups=groups,
+        comparisons=tuple(comparisons),
         funnel=None if sources.corpus is None else read_funnel(sources.corpus),
         shared_lines=None if sources.corpus is None else read_shared_lines(sources.corpus),
-        experts=_experts(sparse.name, longest[1]),
-        differences=differences,
-        students=_students(dense, sparse, candidate[0], students),
-        nulls=tuple(
-            null
-            for side, fact in zip((dense, sparse), facts, strict=True)
-            for null in null_comparison.null_comparisons(side, fact.seeds, unit)
-        ),
+        experts=_experts(second.name, longest[1]),
+        students=_students(first.side, second.side, candidate[0], students),
         training_tokens_are=training_tokens_are,
         written=_written(sources),
-        bill=bill(*longest),
+        task_differences=of_tasks,
+        tasks=_tasks(finetuned, both),
+        sentences=_sentences(longest),
+        step_times=measured_step_times(sources.step_times, comparisons[0], both),
     )
+
+
+def _comparison(baseline: Side, candidate: Side) -> Comparison:
+    return Comparison(baseline=baseline, candidate=candidate, unit=common_unit(baseline, candidate))
+
+
+def _group(name: str, runs: Sequence[FinishedRun], directories: Sequence[Place]) -> Group:
+    side = sides.side(name, runs)
+    facts = run_facts(side, sides.longest(runs), runs)
+    return Group(side=side, facts=facts, directories=tuple(map(str, directories)))
+
+
+def _check_languages(side: Side) -> None:
+    if all(get(code).is_script_variant for code in side.languages):
+        raise ArtifactError(
+            f"The runs were evaluated on {', '.join(side.languages)} alone, Latin-script "
+            "variants that no mean counts; evaluate them on tokens of other languages too."
+        )
 
 
 def _written(sources: Sources) -> Written:
@@ -144,35 +135,25 @@ def _written(sources: Sources) -> Written:
     )
 
 
-def _further_models(
+def _further(
     sources: Sources,
-    baseline: Side,
-    baseline_runs: Sequence[FinishedRun],
-    candidate_runs: Sequence[FinishedRun],
+    baseline: Sequence[FinishedRun],
+    longest: Sequence[Sequence[FinishedRun]],
     *,
     differences_allowed: bool,
-) -> tuple[FurtherModel, ...]:
-    """Returns the models of --also, each compared with the baseline."""
-    models = []
+) -> Iterator[Group]:
+    """Yields the models of --also; `longest` are both sides' runs of greatest length."""
     for name, directories in sources.models.items():
         runs = [finished.read_run(directory) for directory in directories]
         # Students and pruned runs exist at the greatest length only.
-        one_length = len(sides.lengths(runs)) == 1
-        compared = sides.longest(baseline_runs) if one_length else baseline_runs
+        compared = longest[0] if len(sides.lengths(runs)) == 1 else baseline
         differences = sides.differences(compared, runs, allowed=differences_allowed)
-        side = sides.side(name, runs)
-        models.append(
-            further_model(
-                baseline,
-                side,
-                facts=run_facts(side, sides.longest(runs), runs),
-                differences=differences,
-                directories=tuple(map(str, directories)),
-                pruning=_pruning(name, runs, sides.longest(candidate_runs)),
-                bill=bill(sides.longest(baseline_runs), sides.longest(runs)),
-            )
+        yield replace(
+            _group(name, runs, directories),
+            differences=differences,
+            pruning=_pruning(name, runs, longest[1]),
+            bill=bill(longest[0], sides.longest(runs)),
         )
-    return tuple(models)
 
 
 def _pruning(
@@ -228,12 +209,12 @@ def _source(
 
 
 def _tasks(
-    finetuned: Sequence[Sequence[FinetunedRun]], sides: Sequence[Sequence[FinishedRun]]
+    finetuned: Sequence[Sequence[FinetunedRun]], both: Sequence[Sequence[FinishedRun]]
 ) -> tuple[TaskComparison, ...]:
     """Returns the scores of both sides' fine-tuned runs; none without any."""
     if not finetuned[0]:
         return ()
-    baseline, candidate = map(_digests, sides)
+    baseline, candidate = map(_digests, both)
     return task_comparisons(finetuned[0], finetuned[1], (baseline, candidate))
 
 
@@ -243,15 +224,12 @@ def _digests(runs: Sequence[FinishedRun]) -> list[str]:
     return [artifacts.digest_of_manifest(directory) for directory in finished_runs]
 
 
-def _sentences(
-    baseline: Sequence[FinishedRun], candidate: Sequence[FinishedRun]
-) -> tuple[SentenceComparison, ...]:
+def _sentences(longest: Sequence[Sequence[FinishedRun]]) -> tuple[SentenceComparison, ...]:
     """Returns the nats per sentence of texts that all runs of greatest length were scored on."""
-    files = [
-        [sentence_files(run.directory, run.last_step) for run in sides.longest(runs)]
-        for runs in (baseline, candidate)
-    ]
-    return sentence_comparisons(*files)
+    baseline, candidate = (
+        [sentence_files(run.directory, run.last_step) for run in runs] for runs in longest
+    )
+    return sentence_comparisons(baseline, candidate)
 
 
 def _students(
@@ -266,7 +244,6 @@ def _students(
             baseline,
             teacher,
             sides.side(name, of_recipe),
-            seeds=tuple(run.recipe["seed"] for run in of_recipe),
             parameters=of_recipe[0].about.parameters,
             teacher_parameters=teacher_run.about.parameters,
         )

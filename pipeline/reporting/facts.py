@@ -20,11 +20,10 @@ from data.files.digests import checked_copy, digest_of_contents
 from data.files.paths import Place
 from data.languages import UNDETERMINED
 from data.tokens.manifest import SplitTokens, TokenManifest
-from eval import gains, sides, speed_up
-from eval.further_models import Bill
-from eval.gains import TrainingText
+from eval import sides, speed_up
+from eval.gains import Comparison, TrainingText
+from eval.groups import Bill
 from eval.losses import Unit
-from eval.report.contents import ReportContents
 from eval.sides import RunFacts, Side
 from eval.speed_up import Rounds, StepTimes
 from pipeline import artifacts
@@ -112,7 +111,7 @@ def run_facts(side: Side, runs: Sequence[FinishedRun], all_runs: Sequence[Finish
     return RunFacts(
         name=side.name,
         recipe=first.recipe["name"],
-        seeds=tuple(run.recipe["seed"] for run in runs),
+        seeds=side.seeds,
         parameters=first.about.parameters,
         flops_per_sequence=first.about.flops_per_sequence,
         experts=first.experts,
@@ -130,14 +129,14 @@ def run_facts(side: Side, runs: Sequence[FinishedRun], all_runs: Sequence[Finish
 
 def measured_step_times(
     directory: Place | None,
-    report: ReportContents,
-    sides: tuple[Sequence[FinishedRun], Sequence[FinishedRun]],
+    comparison: Comparison,
+    sides: Sequence[Sequence[FinishedRun]],
 ) -> StepTimes | None:
     """Returns the measured step times of both sides; None if none were named.
 
     Args:
         directory: what `mswitch time` wrote.
-        report: the report so far.
+        comparison: the comparison of both sides.
         sides: runs of the baseline and of the candidate.
 
     Raises:
@@ -159,8 +158,7 @@ def measured_step_times(
         baseline_seconds=baseline,
         candidate_seconds=candidate,
     )
-    speedup = gains.log_speedup(report.summary, report.baseline, report.candidate)
-    return speed_up.step_times(rounds, speedup)
+    return speed_up.step_times(rounds, comparison.log_speedup)
 
 
 def _check_measured_run(

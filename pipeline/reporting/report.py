@@ -10,7 +10,7 @@ from data.files.digests import digest_of_contents
 from data.files.json_files import write_json
 from data.files.paths import Place, join_path, read_bytes
 from eval.report.contents import ReportContents
-from eval.report.tables import csv_files, to_json
+from eval.report.data import csv_files, to_json
 from eval.verdict import cautions, further_sentences, sentences
 from pipeline.artifacts import CORPUS, MANIFEST, STEP_TIMES, TOKENS, Claim, digest_of_manifest
 from pipeline.reporting.contents import contents
@@ -112,7 +112,7 @@ def write(out: Place, report: ReportContents) -> Outcome:
     write_text(out / "index.html", to_html(report))
     files = {name: digest_of_contents(out / name) for name in FILES}
     measured = report.time_sentence if report.step_times else ""
-    more = report.null_sentence, measured, report.bill_sentence
+    more = report.null_sentence, measured, report.bills[0]
     lines = [sentences(report), *filter(None, more)]
     lines += [*further_sentences(report), *(f"- {caution}" for caution in cautions(report))]
     for line in lines:

@@ -59,6 +59,7 @@ def side(name: str, runs: Sequence[FinishedRun]) -> Side:
             )
     return Side(
         name=name,
+        seeds=tuple(run.recipe["seed"] for run in runs),
         steps=steps,
         points=Points.DECAYING if any(map(decays, runs)) else Points.STEADY,
         pages=tuple(tuple(run.evaluations.values()) for run in runs),
@@ -125,6 +126,7 @@ def _side_of_several_lengths(name: str, runs: Sequence[FinishedRun]) -> Side:
             )
     return Side(
         name=name,
+        seeds=tuple(run.recipe["seed"] for run in longest(runs)),
         steps=steps,
         points=Points.DECAYED,
         pages=tuple(

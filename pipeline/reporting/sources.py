@@ -74,7 +74,7 @@ class Sources:
             ArtifactError: if not.
         """
         if self.also:
-            from eval.further_models import MOST_MODELS  # with Arrow
+            from eval.groups import MOST_MODELS  # with Arrow
 
             if len(self.models) > MOST_MODELS:
                 raise ArtifactError(

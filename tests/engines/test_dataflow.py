@@ -44,9 +44,15 @@ def documented(stage: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def storage(google) -> str:
-    google.bucket("bucket")
-    return google.address
+def storage(tmp_path_factory, served, free_port):
+    """Yields the environment variable of an emulator with a bucket."""
+    folder, port = tmp_path_factory.mktemp("gcs"), free_port()
+    (folder / "bucket").mkdir()
+    host = ("-scheme", "http", "-host", "127.0.0.1", "-port", port, "-log-level", "warn")
+    backend = ("-backend", "filesystem", "-filesystem-root", folder)
+    where = ("-public-host", f"127.0.0.1:{port}")
+    with served(port, "bin/fake-gcs-server", *host, *backend, *where):
+        yield f"http://127.0.0.1:{port}"
 
 
 @pytest.fixture(scope="module")

@@ -26,14 +26,22 @@ def places(on_prism, worker_pool) -> dict[str, list[str]]:
 
 
 def test_there_is_something_to_compare(home, written_by_one):
-    corpora = ("mswitch-web/pages", "mswitch-web/rejected", "mc4/rejected", "mc4-two/delta")
-    others = ("mswitch-web-two/growth", "tokens", "scores/pages")
-    for part in (*corpora, *others, "selected/pages", "selected/rejected"):
-        assert any(name.startswith(f"{part}/") for name in written_by_one), part
+    files = written_by_one
+    for part in (
+        "mswitch-web/pages/",
+        "mc4/rejected/",
+        "mswitch-web/rejected/",
+        "mc4-two/delta/",
+        "mswitch-web-two/growth/",
+        "tokens/",
+        "scores/pages/",
+        "selected/pages/",
+        "selected/rejected/",
+    ):
+        assert any(name.startswith(part) for name in files), part
     manifest = json.loads((home / "one/tokens/manifest.json").read_text())
     assert sum(entry["train"]["tokens"] for entry in manifest["languages"].values()) > 10_000
-    # The workspace is gone.
-    assert not any("work" in name.split("/") for name in written_by_one)
+    assert not any("work" in name.split("/") for name in files)  # the workspace is gone
 
 
 @pytest.mark.parametrize(

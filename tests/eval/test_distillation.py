@@ -6,25 +6,35 @@ import numpy as np
 import pytest
 
 from eval import distillation
-from eval.statistics import PageScores, retained_set, standard_error
+from eval.compare import ratios
+from eval.statistics import retained_set, standard_error
 
 PAGES = 60
 
 
+def scored(amounts, tokens):
+    zeros = np.zeros(tokens.size, int)
+    return ratios(("all",), zeros, amounts, tokens, tokens > 0)
+
+
+def kept(*sides):
+    return distillation.retained_gain([scored(*side) for side in sides], "all")
+
+
 def scores(level, seed, runs=1, spread=0.05):
-    """Returns a side with a loss of `level` nats per token; all sides share hard pages."""
+    """Returns losses of `level` nats per token and the tokens; all sides share hard pages."""
     same, own = np.random.default_rng(0), np.random.default_rng(seed)
     tokens = same.integers(50, 150, PAGES)
     hard = same.normal(0, 0.5, PAGES)
     hard -= (hard * tokens).sum() / tokens.sum()
     noise = own.normal(0, spread, (runs, PAGES))
     noise -= (noise * tokens).sum(axis=1, keepdims=True) / tokens.sum()
-    return PageScores((level + hard + noise) * tokens, tokens)
+    return (level + hard + noise) * tokens, tokens
 
 
 def test_the_papers_table_6():
     """T5-Base −1.636, Switch-Base −1.444, the student −1.580: 29 % of the gain."""
-    found = distillation.retained_gain([scores(1.636, 1), scores(1.444, 2), scores(1.580, 3)])
+    found = kept(scores(1.636, 1), scores(1.444, 2), scores(1.580, 3))
     assert found.gain_retained == pytest.approx(0.29, abs=0.005)
     assert found.gain_nats_teacher == pytest.approx(0.192)
     assert found.gain_retained_low < 0.29 < found.gain_retained_high
@@ -34,8 +44,8 @@ def test_the_papers_table_6():
 def test_the_interval_holds_the_ratios_that_are_within_noise(runs):
     """By definition: baseline - student - ratio x (baseline - teacher) is near 0."""
     sides = [scores(3.0, 1, runs), scores(2.6, 2, runs), scores(2.8, 3, runs)]
-    found = distillation.retained_gain(sides)
-    baseline, teacher, student = (side.contributions() for side in sides)
+    found = kept(*sides)
+    baseline, teacher, student = (scored(*side).contributions for side in sides)
 
     def error(ratio):
         parts = [baseline.times(1 - ratio), teacher.times(ratio), student.times(-1.0)]
@@ -50,7 +60,8 @@ def test_the_interval_holds_the_ratios_that_are_within_noise(runs):
 
 def apart(one, levels):
     """Returns the scores of runs that differ by these levels."""
-    return PageScores(one.amounts + np.array(levels)[:, None] * one.sizes, one.sizes)
+    amounts, tokens = one
+    return amounts + np.array(levels)[:, None] * tokens, tokens
 
 
 def student_of(overall):
@@ -80,85 +91,81 @@ def test_a_teachers_clear_gain_is_not_called_noise_where_the_students_runs_diffe
         ),
     )
     for sides, begins in cases:
-        found = distillation.retained_gain(sides)
+        found = kept(*sides)
         assert found.gain_retained is None
         assert distillation.sentence(student_of(found), "Switch").startswith(begins)
 
 
 def test_a_set_that_is_unbounded_says_so_and_still_holds_the_ratio():
     sides = [scores(3.0, 1), scores(2.999, 2), scores(2.9985, 3)]
-    baseline, teacher, student = (side.loss() for side in sides)
-    contributions = [side.contributions() for side in sides]
+    baseline, teacher, student = (float(scored(*side).values[0]) for side in sides)
+    contributions = [scored(*side).contributions for side in sides]
     found = retained_set(contributions, baseline - student, baseline - teacher)
     assert found.bounds is None
     assert found.holds((baseline - student) / (baseline - teacher))
 
 
 def test_nothing_is_kept_of_a_gain_within_noise():
-    found = distillation.retained_gain([scores(3.0, 1), scores(2.999, 2), scores(2.0, 3)])
+    found = kept(scores(3.0, 1), scores(2.999, 2), scores(2.0, 3))
     assert found.gain_nats_student == pytest.approx(1.0)
     assert found.gain_retained is found.gain_retained_low is None
-    worse = distillation.retained_gain([scores(3.0, 1), scores(3.5, 2), scores(2.0, 3)])
+    worse = kept(scores(3.0, 1), scores(3.5, 2), scores(2.0, 3))
     assert worse.gain_retained is None
 
 
 def test_a_gain_within_noise_is_not_kept_where_other_runs_make_the_set_bounded():
     """Degrees of freedom of the ratio are those of a baseline of many runs; the gain's are few."""
-    teacher = scores(2.9, 2, runs=2)
-    apart = np.array([[0.03], [-0.03]]) * teacher.sizes
-    teacher = PageScores(teacher.amounts + apart, teacher.sizes)
+    teacher = apart(scores(2.9, 2, runs=2), (0.03, -0.03))
     sides = [scores(3.0, 1, runs=4), teacher, scores(2.99, 3)]
-    baseline, with_experts, student = (side.loss() for side in sides)
-    contributions = [side.contributions() for side in sides]
+    baseline, with_experts, student = (float(scored(*side).values[0]) for side in sides)
+    contributions = [scored(*side).contributions for side in sides]
     bounded = retained_set(contributions, baseline - student, baseline - with_experts).bounds
-    found = distillation.retained_gain(sides)
+    found = kept(*sides)
     assert bounded is not None
     assert not found.gain_is_clear
     assert found.gain_retained is found.gain_retained_low is None
     assert distillation.why_none(found) == "gain may be 0"
-    worse = distillation.retained_gain([sides[1], sides[0], sides[2]])
+    worse = kept(sides[1], sides[0], sides[2])
     assert distillation.why_none(worse) == "no gain"
 
 
 def test_a_page_without_a_scored_token_changes_nothing():
     sides = [scores(3.0, 1), scores(2.6, 2), scores(2.8, 3)]
-    longer = [
-        PageScores(np.insert(one.amounts, 5, 0, 1), np.insert(one.sizes, 5, 0)) for one in sides
-    ]
-    found, wanted = (dataclasses.asdict(distillation.retained_gain(one)) for one in (longer, sides))
+    longer = [(np.insert(nats, 5, 0, 1), np.insert(tokens, 5, 0)) for nats, tokens in sides]
+    found, wanted = (dataclasses.asdict(kept(*each)) for each in (longer, sides))
     assert found == pytest.approx(wanted)
-    two = [PageScores(np.array([[level, 0.0]]), np.array([1, 0])) for level in (3.0, 2.0, 2.5)]
-    assert distillation.retained_gain(two).gain_retained is None  # one page has no interval
+    two = [(np.array([[level, 0.0]]), np.array([1, 0])) for level in (3.0, 2.0, 2.5)]
+    assert kept(*two).gain_retained is None  # one page has no interval
 
 
 def test_the_sentence_counts_languages_as_the_median_does():
     """Script variants are listed beside the languages, as everywhere in a report."""
-    kept = distillation.retained_gain([scores(3.0, 1), scores(2.6, 2), scores(2.8, 3)])
+    share = kept(scores(3.0, 1), scores(2.6, 2), scores(2.8, 3))
     student = distillation.Student(
-        name="small", seeds=(0,), steps=10, parameters=None, compression=None, overall=kept,
-        median_over_languages=0.5, languages={"ru": kept, "ru-Latn": kept, "sw": kept},
+        name="small", seeds=(0,), steps=10, parameters=None, compression=None, overall=share,
+        median_over_languages=0.5, languages={"ru": share, "ru-Latn": share, "sw": share},
     )  # fmt: skip
     found = distillation.sentence(student, "Switch")
     assert found.endswith("a share is given: 2, script variants beside them: 1).")
-    without = dataclasses.replace(student, languages={"ru": kept})
+    without = dataclasses.replace(student, languages={"ru": share})
     assert distillation.sentence(without, "Switch").endswith("a share is given: 1).")
 
 
 def test_a_teacher_that_gains_nothing_is_not_called_noise():
-    kept = distillation.retained_gain([scores(2.6, 1), scores(3.0, 2), scores(2.8, 3)])
+    share = kept(scores(2.6, 1), scores(3.0, 2), scores(2.8, 3))
     student = distillation.Student(
-        name="small", seeds=(0,), steps=10, parameters=None, compression=None, overall=kept,
-        median_over_languages=None, languages={"ru": kept},
+        name="small", seeds=(0,), steps=10, parameters=None, compression=None, overall=share,
+        median_over_languages=None, languages={"ru": share},
     )  # fmt: skip
     found = distillation.sentence(student, "Switch")
     assert found.startswith("small: Switch gains nothing over all pages (-0.400 nats), so there is")
 
 
 def test_runs_widen_the_interval_where_a_side_has_several():
-    apart = scores(2.6, 2, runs=2).amounts + np.array([[-2.0], [2.0]])
-    teacher = PageScores(apart, scores(2.6, 2).sizes)
-    several = distillation.retained_gain([scores(3.0, 1), teacher, scores(2.8, 3)])
-    one = distillation.retained_gain([scores(3.0, 1), scores(2.6, 2), scores(2.8, 3)])
+    amounts, tokens = scores(2.6, 2, runs=2)
+    teacher = amounts + np.array([[-2.0], [2.0]]), tokens
+    several = kept(scores(3.0, 1), teacher, scores(2.8, 3))
+    one = kept(scores(3.0, 1), scores(2.6, 2), scores(2.8, 3))
     assert several.gain_retained == pytest.approx(one.gain_retained)
     width = several.gain_retained_high - several.gain_retained_low
     assert width > 2 * (one.gain_retained_high - one.gain_retained_low)

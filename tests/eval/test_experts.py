@@ -26,7 +26,7 @@ from eval.experts import (
     switch_layers,
     usage_by_language,
 )
-from eval.report import tables as expert_json
+from eval.report import data as expert_json
 
 
 def rows(seed):

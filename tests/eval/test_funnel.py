@@ -127,65 +127,53 @@ def test_a_corpus_without_late_rules_has_no_costs():
     assert late_costs(None, {}) == ()
 
 
-def test_a_rule_that_takes_far_more_of_one_language_is_named():
-    found = corpus(
-        my=(60, {"gopher_short_doc": 40}), en=(980, {"gopher_short_doc": 20, "robots_txt": 30})
-    )
-    (sentence,) = uneven_rules(found)
-    assert "gopher_short_doc takes 40% of the pages in Burmese" in sentence
-
-
-def test_half_of_the_corpus_does_not_hide_its_own_loss():
-    found = corpus(my=(3000, {"gopher_short_doc": 2000}), en=(4900, {"gopher_short_doc": 100}))
-    (sentence,) = uneven_rules(found)
-    assert "takes 40% of the pages in Burmese and 2.0% of those in other languages" in sentence
-
-
-def test_small_languages_and_even_rules_are_not_named():
-    few = corpus(my=(10, {"gopher_short_doc": 9}), en=(1000, {}))
-    assert not list(uneven_rules(few))
-    even = corpus(my=(60, {"gopher_short_doc": 40}), en=(600, {"gopher_short_doc": 400}))
-    assert not list(uneven_rules(even))
-
-
-def test_one_language_has_no_others_to_differ_from():
-    assert not list(uneven_rules(corpus(sw=(70, {"too_short": 30}))))
+@pytest.mark.parametrize(
+    ("pages", "shares"),
+    [
+        ({"my": (60, {"short": 40}), "en": (980, {"short": 20, "robots": 30})}, "40%.* 1.9%"),
+        # Half of the corpus does not hide its own loss.
+        ({"my": (3000, {"short": 2000}), "en": (4900, {"short": 100})}, "40%.* 2.0%"),
+        ({"my": (10, {"short": 9}), "en": (1000, {})}, None),  # few pages
+        ({"my": (60, {"short": 40}), "en": (600, {"short": 400})}, None),  # alike in both
+        ({"my": (70, {"short": 30})}, None),  # no others to differ from
+    ],
+)
+def test_a_rule_that_takes_far_more_of_one_language_is_named(pages, shares):
+    found = list(uneven_rules(corpus(**pages)))
+    assert len(found) == (shares is not None)
+    for sentence in found:
+        first, others = shares.split(".* ")
+        assert f"short takes {first} of the pages in Burmese and {others} of those in" in sentence
 
 
 def test_the_page_shows_the_costs_the_dearest_first():
-    found = corpus(my=(60, {"gopher_short_doc": 40}), en=(980, {"gopher_short_doc": 20}))
-    page = to_html(make(funnel=found))
+    page = to_html(make(funnel=corpus(my=(60, {"short": 40}), en=(980, {"short": 20}))))
     table = page.split('id="late-rules"')[1].split("</table>")[0]
     assert re.findall(r'<th scope="row">(\w+)', table) == ["Burmese", "English"]
-    assert "gopher_short_doc takes 40% of the pages in Burmese" in page
+    assert "short takes 40% of the pages in Burmese" in page
 
 
 def test_a_page_without_late_rules_has_no_such_table():
     assert 'id="late-rules"' not in to_html(make(funnel=FUNNEL))
 
 
-def corpus_language_probability(
-    histograms: dict[str, dict[str, int]], rules: str = "mc4"
-) -> Funnel:
+def of_certainty(rules: str = "mc4", **histograms: dict[str, int]) -> Funnel:
     languages = {
-        code: {"kept": sum(steps.values()), "confidence": steps}
+        code.replace("_", "-"): {"kept": sum(steps.values()), "confidence": steps}
         for code, steps in histograms.items()
     }
-    return funnel(
-        of_shape({"rules": {"name": rules}, "languages": languages}, CorpusManifest, "here"), {}
-    )
+    manifest = {"rules": {"name": rules}, "languages": languages}
+    return funnel(of_shape(manifest, CorpusManifest, "here"), {})
 
 
 def test_languages_from_least_to_most_certain():
     rows = rows_by_certainty(
-        corpus_language_probability(
-            {
-                "en": {"0.95": 9},
-                "sw": {"0.90": 1, "0.95": 1},
-                "yo": {"0.00": 1, "0.95": 1},
-                "ig": {"0.90": 3},
-                "xh": {},
-            }
+        of_certainty(
+            en={"0.95": 9},
+            sw={"0.90": 1, "0.95": 1},
+            yo={"0.00": 1, "0.95": 1},
+            ig={"0.90": 3},
+            xh={},
         )
     )
     assert [row.code for row in rows] == ["ig", "yo", "sw", "en"]
@@ -193,41 +181,38 @@ def test_languages_from_least_to_most_certain():
 
 
 def test_the_sentence_counts_medians_of_languages_only():
-    found = certainty_sentence(
-        corpus_language_probability(
-            {
-                "en": {"0.90": 499, "0.95": 501},
-                "sw": {"0.90": 501, "0.95": 1499},
-                "yo": {"0.00": 3, "0.95": 2},
-                "ru": {"0.30": 700, "0.95": 700},
-                "ru-Latn": {"0.50": 1},
-                "und": {"0.20": 50},
-            }
-        )
+    found = of_certainty(
+        en={"0.90": 499, "0.95": 501},
+        sw={"0.90": 501, "0.95": 1499},
+        yo={"0.00": 3, "0.95": 2},
+        ru={"0.30": 700, "0.95": 700},
+        ru_Latn={"0.50": 1},
+        und={"0.20": 50},
     )
-    assert found == (
+    assert certainty_sentence(found) == (
         "In 2 of 4 languages the identifier gives the median kept page a probability below "
         "0.95: Russian (1,400 pages) and Yoruba (5). So it does in the script "
         "variants Russian (Latin) (1 page)."
-    )
-    assert certainty_sentence(corpus_language_probability({"en": {"0.95": 1}})) == (
-        "In 0 of 1 languages the identifier gives the median kept page a probability below 0.95."
     )
 
 
 def test_the_sentence_names_a_dozen_and_counts_the_rest():
     some = [one.code for one in all_languages() if not one.is_script_variant][:30]
-    found = certainty_sentence(corpus_language_probability({code: {"0.50": 1} for code in some}))
+    found = certainty_sentence(of_certainty(**{code: {"0.50": 1} for code in some}))
     assert found.startswith("In 30 of 30 languages")
     assert found.endswith(" and 18 more.")
 
 
-def test_without_an_identifier_no_probability_is_shown():
-    made = corpus_language_probability({"sw": {"0.00": 9}, "und": {"0.00": 2}}, rules="none")
-    assert rows_by_certainty(made) == ()
-    assert certainty_sentence(made) == ("Languages are as declared; no identifier was asked.")
-
-
-def test_a_corpus_of_undetermined_language_has_no_count_of_languages():
-    found = certainty_sentence(corpus_language_probability({"und": {"0.40": 3}}))
-    assert found == "The identifier is sure of no kept page's language."
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (of_certainty(en={"0.95": 1}), "In 0 of 1 languages the identifier gives the median kept "
+         "page a probability below 0.95."),
+        (of_certainty("none", sw={"0.00": 9}, und={"0.00": 2}),
+         "Languages are as declared; no identifier was asked."),
+        (of_certainty(und={"0.40": 3}), "The identifier is sure of no kept page's language."),
+    ],
+)  # fmt: skip
+def test_a_corpus_without_an_uncertain_language_says_so(found, said):
+    assert certainty_sentence(found) == said
+    assert bool(rows_by_certainty(found)) == found.identified

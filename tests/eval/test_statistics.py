@@ -3,13 +3,12 @@
 Intervals and p-values, against a jackknife, sums of squares by hand and simulation.
 """
 
-from dataclasses import astuple
-
 import numpy as np
 import pytest
 from scipy import stats
 
 from eval import statistics
+from eval.compare import Estimate, estimate, ratios
 from eval.statistics import Contributions, freedom_of_sum, standard_error
 
 
@@ -55,12 +54,15 @@ def test_the_freedom_of_a_sum_lies_between_the_least_and_the_sum():
     assert freedom_of_sum(np.zeros(2), np.array([5.0, 7.0])) == 12  # nothing varies
 
 
-def scores(baseline, candidate, tokens):
-    return statistics.PageScores(baseline, tokens), statistics.PageScores(candidate, tokens)
+def parts(baseline, candidate, tokens):
+    """Returns the scores of two sides in one language, whose difference is the gain."""
+    zeros, scored = np.zeros(len(tokens), int), tokens > 0
+    one, other = (ratios(("sw",), zeros, side, tokens, scored) for side in (baseline, candidate))
+    return [(1.0, one), (-1.0, other)]
 
 
-def gain_interval(*sides):
-    return statistics.gain_interval(*scores(*sides))
+def gain_of(*sides):
+    return estimate(parts(*sides), ["sw"])
 
 
 def synthetic(runs=1, pages=40, gain=0.1, seed=0, run_spread=0.02):
@@ -73,9 +75,8 @@ def synthetic(runs=1, pages=40, gain=0.1, seed=0, run_spread=0.02):
     return (level + noise[0]) * tokens, (level - gain + noise[1]) * tokens, tokens
 
 
-def error_of(baseline, candidate, tokens):
-    sides = scores(baseline, candidate, tokens)
-    return standard_error([sides[0].contributions(), sides[1].contributions().times(-1.0)])
+def error_of(*sides):
+    return standard_error([one.contributions.times(sign) for sign, one in parts(*sides)])
 
 
 def slow_variance_of_pages(baseline, candidate, tokens):
@@ -128,57 +129,30 @@ def test_with_equal_pages_it_is_the_analysis_of_variance():
 
 def test_the_interval_is_students():
     sides = synthetic(runs=2, pages=12, run_spread=0.1)
-    found, error = gain_interval(*sides), error_of(*sides)
+    found, error = gain_of(*sides), error_of(*sides)
     wide = stats.t.ppf(0.975, error.degrees_of_freedom) * error.variance**0.5
-    assert (found.low, found.high) == pytest.approx((found.gain - wide, found.gain + wide))
-    at_the_end = 2 * stats.t.cdf(-abs(found.gain) / error.variance**0.5, error.degrees_of_freedom)
+    assert (found.low, found.high) == pytest.approx((found.value - wide, found.value + wide))
+    at_the_end = 2 * stats.t.cdf(-abs(found.value) / error.variance**0.5, error.degrees_of_freedom)
     assert found.p_value == pytest.approx(at_the_end)
 
 
-def test_is_paired_so_hard_pages_cancel():
-    baseline, candidate, tokens = synthetic(gain=0.1)
-    found = gain_interval(baseline, candidate, tokens)
-    assert 0.02 < found.low < 0.1 < found.high < 0.18
-    assert found.p_value < 1e-3
-
-
-def test_sides_exchanged_change_the_sign_only():
+def test_sides_exchanged_change_the_sign_only_and_hard_pages_cancel():
     baseline, candidate, tokens = synthetic()
-    one = gain_interval(baseline, candidate, tokens)
-    other = gain_interval(candidate, baseline, tokens)
-    assert (one.gain, one.p_value) == pytest.approx((-other.gain, other.p_value))
+    one, other = gain_of(baseline, candidate, tokens), gain_of(candidate, baseline, tokens)
+    assert 0.02 < one.low < 0.1 < one.high < 0.18
+    assert (one.value, one.p_value) == pytest.approx((-other.value, other.p_value))
     assert (one.low, one.high) == pytest.approx((-other.high, -other.low), rel=1e-12)
-
-
-def test_identical_sides_have_no_gain_and_no_finding():
-    baseline, _, tokens = synthetic()
-    found = gain_interval(baseline, baseline, tokens)
-    assert (found.gain, found.low, found.high, found.p_value) == (0, 0, 0, 1)
-
-
-def test_one_page_has_no_interval():
-    found = gain_interval(np.array([[3.0]]), np.array([[1.0]]), np.array([2]))
-    assert found == statistics.GainInterval(1.0, 1, None, None, None)
+    same = gain_of(baseline, baseline, tokens)
+    assert (*same.ends, same.p_value) == (0, 0, 0, 1)
 
 
 def test_pages_without_a_scored_token_do_not_count():
-    found = gain_interval(np.array([[3.0, 0.0]]), np.array([[1.0, 0.0]]), np.array([2, 0]))
-    assert found == statistics.GainInterval(1.0, 1, None, None, None)
+    for tokens in ([2], [2, 0]):  # one page has no interval
+        levels = (np.array([[level, 0.0][: len(tokens)]]) for level in (3.0, 1.0))
+        assert gain_of(*levels, np.array(tokens)) == Estimate(value=1.0, examples=1)
     sides = synthetic(pages=8)
     longer = [np.insert(side, 3, 0, axis=-1) for side in sides]
-    found, wanted = (astuple(gain_interval(*one)) for one in (longer, sides))
-    assert found == pytest.approx(wanted)
-
-
-def test_a_page_counts_where_both_sides_scored_it():
-    baseline, candidate, sizes = synthetic(pages=8)
-    empty_here = statistics.PageScores(np.insert(baseline, 0, 0, 1), np.insert(sizes, 0, 0))
-    there = statistics.PageScores(np.insert(candidate, 0, 9.0, 1), np.insert(sizes, 0, 3))
-    found = statistics.gain_interval(empty_here, there)
-    assert found.pages == 8
-    assert found == statistics.gain_interval(
-        statistics.PageScores(baseline, sizes), statistics.PageScores(candidate, sizes)
-    )
+    assert gain_of(*longer).ends == pytest.approx(gain_of(*sides).ends)
 
 
 @pytest.mark.simulation
@@ -191,9 +165,9 @@ def test_coverage_is_near_95_percent(runs, pages, run_spread):
     covered, findings = 0, 0
     for seed in range(400):
         sides = synthetic(runs, pages, seed=seed, run_spread=run_spread)
-        found = gain_interval(*sides)
+        found = gain_of(*sides)
         covered += found.low <= 0.1 <= found.high
-        same = gain_interval(*synthetic(runs, pages, 0.0, seed, run_spread))
+        same = gain_of(*synthetic(runs, pages, 0.0, seed, run_spread))
         findings += same.p_value < 0.05
     assert 0.88 < covered / 400 < 0.99  # four standard errors around 0.93 and 0.97
     assert findings / 400 < 0.12
@@ -208,16 +182,14 @@ def test_two_runs_that_spread_more_than_pages_leave_few_degrees_of_freedom():
 def test_only_several_runs_per_side_cover_seeds():
     width = {}
     for runs in (1, 4):
-        found = gain_interval(*synthetic(runs, pages=400, run_spread=0.1))
+        found = gain_of(*synthetic(runs, pages=400, run_spread=0.1))
         width[runs] = found.high - found.low
     assert width[4] > 3 * width[1]
 
 
 @pytest.mark.simulation
 def test_noise_alone_is_seldom_called_a_finding():
-    p_values = [
-        gain_interval(*synthetic(gain=0.0, pages=4, seed=seed)).p_value for seed in range(200)
-    ]
+    p_values = [gain_of(*synthetic(gain=0.0, pages=4, seed=seed)).p_value for seed in range(200)]
     assert np.mean(np.array(p_values) < 0.05) < 0.12  # 200 draws of four pages
     assert sum(p < 0.05 for p in statistics.adjusted_p_values(p_values)) <= 2
 

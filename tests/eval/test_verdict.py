@@ -6,13 +6,14 @@ Cautions of small reports, in every format.
 import dataclasses
 
 import pytest
-from small_reports import FUNNEL, made_of, make, side
+from small_reports import CODES, FUNNEL, facts, made_of, make, repeated, side
 
 from data.dedup.shared_lines import SharedLines
+from data.languages import all_languages
 from eval import sides
+from eval.report.data import to_json
 from eval.report.html import to_html
 from eval.report.markdown import escape, to_markdown
-from eval.report.tables import to_json
 from eval.sides import Difference, Points
 from eval.verdict import cautions, sentences, speed_sentence, verdict
 
@@ -80,9 +81,10 @@ def test_no_difference_is_no_count_of_languages():
 def test_runs_that_disagree_leave_no_verdict():
     """The same pages; two candidate runs, one far better and one far worse."""
     baseline = side("mT5", (3.0,) * 4, 1)
-    baseline = dataclasses.replace(baseline, pages=baseline.pages * 2)
+    baseline = repeated(baseline, 2)
     both = [side("Switch", (level,) * 4, 2) for level in (2.5, 3.4)]
-    candidate = dataclasses.replace(both[0], pages=tuple(one.pages[0] for one in both))
+    pages = tuple(one.pages[0] for one in both)
+    candidate = dataclasses.replace(both[0], seeds=(0, 1), pages=pages)
     made = made_of(baseline, candidate)
     assert made.summary.mean_gain == pytest.approx(0.05, abs=0.01)
     assert verdict(made).startswith("No difference")
@@ -124,19 +126,19 @@ def test_cautions_stand_in_every_format():
     assert "<7>" not in page
 
 
-def test_enough_evaluations_and_runs_leave_no_caution():
+def test_enough_evaluations_and_runs_leave_no_caution(monkeypatch):
+    table = [one for one in all_languages() if one.code in CODES]
+    monkeypatch.setattr("eval.gains.all_languages", lambda: table)
     steps = tuple(range(0, 310, 10))
     sides = [
-        dataclasses.replace(one, steps=steps, pages=(one.pages[0][-1:] * 31,) * 4)
+        dataclasses.replace(one, steps=steps, seeds=(0, 1, 2, 3), pages=(run[-1:] * 31,) * 4)
         for one in (side("mT5", (3.0,) * 4, 1), side("Switch", (2.0,) * 4, 2))
+        for run in one.pages
     ]
-    made = made_of(*sides, shared_lines={})
-    every = dataclasses.replace(made.summary, languages_missing=())
-    made = dataclasses.replace(made, summary=every)
-    assert cautions(made) == [UNDECAYED]
-    compared = dataclasses.replace(every, mean_step_speedup=None)  # of other lengths, say
-    sides = [dataclasses.replace(one, points=Points.DECAYING) for one in sides]
-    made = dataclasses.replace(made, baseline=sides[0], candidate=sides[1], summary=compared)
+    assert cautions(made_of(*sides, shared_lines={})) == [UNDECAYED]
+    ends = dataclasses.replace(sides[0], points=Points.DECAYED)
+    made = made_of(ends, dataclasses.replace(sides[1], points=Points.DECAYING), shared_lines={})
+    assert made.summary.mean_step_speedup is None  # so how fine its steps are does not count
     assert cautions(made) == []
     assert 'class="cautions"' not in to_html(made)
 
@@ -173,21 +175,11 @@ def test_what_two_lengths_cannot_measure_is_cautioned():
     assert f"({ends}; a bound in {bounds} languages)" in speed_sentence(made)
 
 
-def test_without_a_speed_up_evaluations_are_not_counted():
-    """Its absence is a sentence of the verdict."""
-    sides = [
-        dataclasses.replace(one, steps=one.steps[-1:], pages=tuple(run[-1:] for run in one.pages))
-        for one in (side("mT5", (3.0,) * 4, 1), side("Switch", (2.0,) * 4, 2))
-    ]
-    made = made_of(*sides)
-    assert made.summary.mean_step_speedup is None
-    assert not any("interpolated" in one for one in cautions(made))
-
-
 def test_disturbed_step_times_and_a_demonstration_are_cautioned():
     made = make()
-    slow = dataclasses.replace(made.facts[1], step_seconds_spread=1.62, recipe="switch-demo")
-    made = dataclasses.replace(made, facts=(made.facts[0], slow))
+    slow = facts("Switch", step_seconds_spread=1.62, recipe="switch-demo")
+    groups = made.groups[0], dataclasses.replace(made.groups[1], facts=slow)
+    made = dataclasses.replace(made, groups=groups)
     found = cautions(made)
     assert found[0].startswith("This is a demonstration: tiny|er and switch-demo are tiny networks")
     assert found[-1].startswith("Step times changed within the runs of Switch (by 1.6 times)")
@@ -196,18 +188,14 @@ def test_disturbed_step_times_and_a_demonstration_are_cautioned():
 
 
 def test_few_runs_other_seeds_and_unchecked_lines_are_cautioned():
-    two = [
-        dataclasses.replace(one, pages=one.pages * 2)
-        for one in (side("mT5", (3.0,) * 4, 1), side("Switch", (2.0,) * 4, 2))
-    ]
-    made = made_of(*two)
-    others = (made.facts[0], dataclasses.replace(made.facts[1], seeds=(2, 1)))
-    found = cautions(dataclasses.replace(made, facts=others))
+    two = [repeated(side("mT5", (3.0,) * 4, 1), 2), repeated(side("Switch", (2.0,) * 4, 2), 2)]
+    others = dataclasses.replace(two[1], seeds=(2, 1))
+    found = cautions(made_of(two[0], others))
     assert found[1] == (
         "The sides have other seeds (0, 1 of mT5; 1, 2 of Switch), so they did not read the same "
         "examples in the same order."
     )
     assert found[2].endswith("stand on training pages, too: no corpus was named.")
     assert found[4].startswith("2 runs per side show little of other seeds")
-    huge = dataclasses.replace(made, funnel=FUNNEL)
+    huge = made_of(*two, funnel=FUNNEL)
     assert cautions(huge)[1].endswith("too: the corpus is too large.")

@@ -1,6 +1,6 @@
-"""MinIO on this machine, in a folder that is deleted."""
+"""Stores of this machine: MinIO and an emulator of Google's, in folders that are deleted."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -66,6 +66,46 @@ def minio(tmp_path_factory, served, free_port) -> Iterator[Minio]:
         yield Minio(port, data, process.pid)
 
 
+class Google:
+    """A store of Google's, emulated on this machine.
+
+    Attributes:
+        address: address of the server, http://HOST:PORT.
+        data: folder that holds the buckets.
+    """
+
+    def __init__(self, address: str, data: Path):
+        self.address, self.data = address, data
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """Returns the environment variables for a command."""
+        return self.reached_at(self.address)
+
+    def reached_at(self, address: str) -> dict[str, str]:
+        """Returns the variables with another address, a proxy's."""
+        return {"STORAGE_EMULATOR_HOST": address}
+
+    @property
+    def fsspec(self) -> dict[str, dict[str, str]]:
+        """Returns the options of `data.files.stores` for the tests' own process."""
+        return {"gs": {"token": "anon", "endpoint_url": self.address}}
+
+    def bucket(self, name: str) -> str:
+        (self.data / name).mkdir()
+        return f"gs://{name}"
+
+
+@pytest.fixture(scope="session")
+def google(tmp_path_factory, served, free_port) -> Iterator[Google]:
+    data, port = tmp_path_factory.mktemp("google"), free_port()
+    host = ("-scheme", "http", "-host", "127.0.0.1", "-port", port, "-log-level", "warn")
+    backend = ("-backend", "filesystem", "-filesystem-root", data)
+    where = ("-public-host", f"127.0.0.1:{port}")
+    with served(port, "bin/fake-gcs-server", *host, *backend, *where):
+        yield Google(f"http://127.0.0.1:{port}", data)
+
+
 @pytest.fixture(scope="session")
 def raw_on_s3(minio, raw) -> str:
     """The archives in a bucket, as a glob."""
@@ -73,14 +113,3 @@ def raw_on_s3(minio, raw) -> str:
     for path in sorted(raw.glob("*.warc.wet.gz")):
         minio.files.put_file(str(path), f"{bucket}/crawl/{path.name}")
     return f"{bucket}/crawl/*.warc.wet.gz"
-
-
-@pytest.fixture(scope="session")
-def cleaning(minio, raw_on_s3) -> Callable[..., list[str]]:
-    """Returns the words that clean the archives of the bucket; the store may be behind a proxy."""
-
-    def words(out: object, *options: str, address: str = "", given: str = raw_on_s3) -> list[str]:
-        asked = ["clean", "--rules=mswitch-web", f"--input={given}", f"--out={out}", *options]
-        return [*asked, "--", *minio.options(address)]
-
-    return words

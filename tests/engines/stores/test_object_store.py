@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-HELD_OUT = ("--validation-share=0.1", "--validation-minimum=2")
+CLEAN = ("clean", "--rules=mswitch-web", "--validation-share=0.1", "--validation-minimum=2")
 VOCABULARY = ("--size=3000", "--character-coverage=0.98", "--sample-characters=300000")
 # As small as a network gets.
 PRETRAIN = (
@@ -19,11 +19,18 @@ PRETRAIN = (
 
 
 @pytest.fixture(scope="module")
-def way(tmp_path_factory, minio, cleaning, mswitch) -> Path:
+def way(tmp_path_factory, minio, raw_on_s3, mswitch) -> Path:
     """The same on the local disk and on S3, up to the tokens."""
     here, there = tmp_path_factory.mktemp("way"), minio.bucket("way")
     for out in (here, there):
-        mswitch(*cleaning(f"{out}/corpus", *HELD_OUT), **minio.keys)
+        mswitch(
+            *CLEAN,
+            f"--input={raw_on_s3}",
+            f"--out={out}/corpus",
+            "--",
+            *minio.options(),
+            **minio.keys,
+        )
     for name, out in (("here", here), ("there", there)):
         corpus = f"--corpus={out}/corpus"
         mswitch("vocabulary", corpus, f"--out={here}/vocabulary-{name}", *VOCABULARY,
@@ -43,14 +50,15 @@ def test_s3_gets_what_a_disk_gets(way, minio, digests, tmp_path, artifact):
 
 
 def test_two_processes_and_prism_write_the_same_to_s3(
-    way, minio, cleaning, mswitch, on_prism, workers, digests, tmp_path
+    way, minio, raw_on_s3, mswitch, on_prism, workers, digests, tmp_path
 ):
     """Workers get the store's address from the job's options, and keys from their environment."""
     two = ["--direct_num_workers=2", "--direct_running_mode=multi_processing"]
     with workers(**minio.keys) as pool:
         for name, runner in (("two", two), ("prism", on_prism(pool))):
             out = f"{minio.bucket(name)}/corpus"
-            mswitch(*cleaning(out, *HELD_OUT), *runner, **minio.keys)
+            options = ("--", *minio.options(), *runner)
+            mswitch(*CLEAN, f"--input={raw_on_s3}", f"--out={out}", *options, **minio.keys)
     for name in ("two", "prism"):
         out = f"s3://{name}/corpus"
         assert digests(minio.fetched(out, tmp_path / name)) == digests(way / "corpus")
@@ -61,10 +69,15 @@ def test_a_run_trains_from_s3_and_is_reported_with_the_corpus_there(way, minio, 
     for name, tokens in (("here", way / "tokens"), ("there", "s3://way/tokens")):
         out = f"--out={tmp_path / name}"
         mswitch("pretrain", *PRETRAIN, f"--tokens={tokens}", out, cache, **minio.variables)
-    logs = [(tmp_path / run / "metrics.jsonl").read_text() for run in ("here", "there")]
-    here, there = ([json.loads(line)["loss_nats"] for line in log.splitlines()] for log in logs)
-    assert len(here) == 2
-    assert here == there
+    losses = [
+        [
+            json.loads(line)["loss_nats"]
+            for line in (tmp_path / run / "metrics.jsonl").read_text().splitlines()
+        ]
+        for run in ("here", "there")
+    ]
+    assert len(losses[0]) == 2
+    assert losses[0] == losses[1]
     assert any((tmp_path / "cache/blocks").iterdir())
     runs = (f"--baseline={tmp_path / 'here'}", f"--candidate={tmp_path / 'there'}")
     for name, place in (("here", way), ("there", "s3://way")):

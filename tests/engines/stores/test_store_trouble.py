@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 from faulty_proxy import Request, proxy
 
+CLEAN = ("clean", "--rules=mswitch-web")
+
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory, minio, cleaning, mswitch, digests) -> dict[str, str]:
+def whole(tmp_path_factory, minio, raw_on_s3, mswitch, digests) -> dict[str, str]:
     out = tmp_path_factory.mktemp("whole") / "corpus"
-    mswitch(*cleaning(out), **minio.keys)
+    mswitch(*CLEAN, f"--input={raw_on_s3}", f"--out={out}", "--", *minio.options(), **minio.keys)
     return digests(out)
 
 
@@ -29,9 +31,10 @@ def corpus(minio, address: str, to: Path, digests) -> dict[str, str]:
 
 
 def test_killed_in_an_upload_nothing_half_written_is_taken_for_whole(
-    minio, cleaning, start, mswitch, whole, digests, tmp_path
+    minio, raw_on_s3, start, mswitch, whole, digests, tmp_path
 ):
     out, draw, kills = f"{minio.bucket('killed')}/corpus", random.Random(3), 0
+    command = (*CLEAN, f"--input={raw_on_s3}", f"--out={out}", "--")
     job, left = None, 0
 
     def kill_in_upload(request: Request) -> None:
@@ -46,7 +49,7 @@ def test_killed_in_an_upload_nothing_half_written_is_taken_for_whole(
     with proxy(minio.address, kill_in_upload) as address:
         for number in range(5):
             left = draw.randrange(3, 14)
-            job = start(*cleaning(out, address=address), **minio.keys)
+            job = start(*command, *minio.options(address), **minio.keys)
             job.communicate()
             kills += job.returncode == -signal.SIGKILL
             there = corpus(minio, out, tmp_path / str(number), digests)
@@ -54,12 +57,12 @@ def test_killed_in_an_upload_nothing_half_written_is_taken_for_whole(
             others = {name for name in there.keys() - whole.keys() if not name.startswith("lock/")}
             assert others <= {"unfinished.json"}
     assert kills >= 3
-    mswitch(*cleaning(out), **minio.keys)
+    mswitch(*command, *minio.options(), **minio.keys)
     assert corpus(minio, out, tmp_path / "end", digests) == whole
     assert not minio.files.find(f"{out}/work")
 
 
-def test_503_now_and_then_loses_nothing(minio, cleaning, mswitch, whole, digests, tmp_path):
+def test_503_now_and_then_loses_nothing(minio, raw_on_s3, mswitch, whole, digests, tmp_path):
     out, draw = f"{minio.bucket('unsteady')}/corpus", random.Random(5)
     refused = []
 
@@ -69,13 +72,14 @@ def test_503_now_and_then_loses_nothing(minio, cleaning, mswitch, whole, digests
             request.refuse()
 
     with proxy(minio.address, trouble) as address:
-        mswitch(*cleaning(out, address=address), **minio.keys)
+        options = ("--", *minio.options(address))
+        mswitch(*CLEAN, f"--input={raw_on_s3}", f"--out={out}", *options, **minio.keys)
     assert {"GET", "PUT", "HEAD"} <= set(refused)
     assert corpus(minio, out, tmp_path / "there", digests) == whole
 
 
 def test_bytes_altered_on_the_way_are_refused_by_the_store_and_sent_again(
-    minio, cleaning, mswitch, whole, digests, tmp_path
+    minio, raw_on_s3, mswitch, whole, digests, tmp_path
 ):
     """The store's own checksum finds them, so nothing is read back."""
     out, draw = f"{minio.bucket('altered')}/corpus", random.Random(7)
@@ -90,14 +94,23 @@ def test_bytes_altered_on_the_way_are_refused_by_the_store_and_sent_again(
             request.forward(request.body[:middle] + flipped + request.body[middle + 1 :])
 
     with proxy(minio.address, alter) as address:
-        mswitch(*cleaning(out, address=address), **minio.keys)
+        mswitch(
+            *CLEAN,
+            f"--input={raw_on_s3}",
+            f"--out={out}",
+            "--",
+            *minio.options(address),
+            **minio.keys,
+        )
     assert len(altered) > 5
     assert corpus(minio, out, tmp_path / "there", digests) == whole
 
 
-def test_20_seconds_of_silence_lose_nothing(minio, cleaning, start, whole, digests, tmp_path):
+def test_20_seconds_of_silence_lose_nothing(minio, raw_on_s3, start, whole, digests, tmp_path):
     out = f"{minio.bucket('silent')}/corpus"
-    job = start(*cleaning(out), **minio.keys)
+    job = start(
+        *CLEAN, f"--input={raw_on_s3}", f"--out={out}", "--", *minio.options(), **minio.keys
+    )
     while not minio.files.find(f"{out}/work"):  # in the middle
         assert job.poll() is None, job.communicate()[1]
         time.sleep(0.1)
@@ -120,22 +133,26 @@ def sentence(done) -> str:
     return lines[-1]
 
 
-def test_no_access_is_one_sentence(minio, raw_on_s3, cleaning, mswitch):
-    bucket, closed = minio.bucket("closed"), "s3://no-such-bucket"
+def test_no_access_is_one_sentence(minio, raw_on_s3, mswitch, tmp_path):
+    bucket = minio.bucket("closed")
+    asked = (*CLEAN, f"--input={raw_on_s3}", f"--out={bucket}/corpus", "--")
     wrong = minio.keys | {"AWS_SECRET_ACCESS_KEY": "another"}
-    said = sentence(mswitch(*cleaning(f"{bucket}/corpus"), fails=True, **wrong))
+    said = sentence(mswitch(*asked, *minio.options(), fails=True, **wrong))
     assert "check the address and the credentials" in said
     assert raw_on_s3 in said
-    said = sentence(mswitch(*cleaning(f"{closed}/corpus"), fails=True, **minio.keys))
-    assert f"{closed}/corpus" in said
+    there = (*CLEAN, f"--input={raw_on_s3}", "--out=s3://no-such-bucket/corpus", "--")
+    said = sentence(mswitch(*there, *minio.options(), fails=True, **minio.keys))
+    assert "s3://no-such-bucket/corpus" in said
     assert "NoSuchBucket" in said or "bucket does not exist" in said
-    nowhere = cleaning(f"{bucket}/corpus", given=f"{closed}/*.warc.wet.gz")
-    assert closed in sentence(mswitch(*nowhere, fails=True, **minio.keys))
+    nowhere = (*CLEAN, "--input=s3://no-such-bucket/*.warc.wet.gz", f"--out={bucket}/corpus", "--")
+    assert "s3://no-such-bucket" in sentence(
+        mswitch(*nowhere, *minio.options(), fails=True, **minio.keys)
+    )
     assert not minio.files.find(bucket)
 
 
 def test_a_store_that_stays_away_is_one_sentence_and_the_same_command_goes_on(
-    minio, cleaning, mswitch, whole, digests, tmp_path
+    minio, raw_on_s3, mswitch, whole, digests, tmp_path
 ):
     out, seen = f"{minio.bucket('away')}/corpus", []
 
@@ -145,10 +162,11 @@ def test_a_store_that_stays_away_is_one_sentence_and_the_same_command_goes_on(
             request.refuse()
 
     with proxy(minio.address, trouble) as address:
+        options = ("--", *minio.options(address))
         # The library below also retries; that is not needed here.
-        once = minio.keys | {"AWS_MAX_ATTEMPTS": "1"}
-        asked = mswitch(*cleaning(out, address=address), fails=True, **once)
+        asked = mswitch(*CLEAN, f"--input={raw_on_s3}", f"--out={out}", *options, fails=True,
+                        AWS_MAX_ATTEMPTS="1", **minio.keys)  # fmt: skip
     assert "cannot be" in sentence(asked)
     assert "resumes where the job stopped" in sentence(asked)
-    mswitch(*cleaning(out), **minio.keys)
+    mswitch(*CLEAN, f"--input={raw_on_s3}", f"--out={out}", "--", *minio.options(), **minio.keys)
     assert corpus(minio, out, tmp_path / "there", digests) == whole

@@ -6,7 +6,12 @@ import pytest
 from small_reports import make
 
 from eval.charts import gains
-from eval.charts.parts import GainEstimate, interval_limits
+from eval.charts.parts import interval_limits
+from eval.compare import Estimate
+
+
+def ends(value, low=None, high=None):
+    return Estimate(value=value, low=low, high=high, examples=10)
 
 
 def _with(*rows):
@@ -14,31 +19,31 @@ def _with(*rows):
     one = make().gains["sw"]
     return {
         str(number): dataclasses.replace(
-            one, gain_nats=gain, gain_nats_low=low, gain_nats_high=high
+            one, gain=dataclasses.replace(one.gain, value=gain.value, low=gain.low, high=gain.high)
         )
-        for number, (gain, low, high) in enumerate(rows)
+        for number, gain in enumerate(rows)
     }
 
 
 def test_intervals_alike_are_drawn_whole():
-    assert interval_limits([GainEstimate(0.1, 0.0, 0.2), GainEstimate(0.2, 0.1, 0.3)]) == (0.0, 0.3)
+    assert interval_limits([ends(0.1, 0.0, 0.2), ends(0.2, 0.1, 0.3)]) == (0.0, 0.3)
 
 
 def test_one_long_interval_does_not_flatten_the_gains():
-    usual = [GainEstimate(0.1 * n, 0.1 * n - 0.05, 0.1 * n + 0.05) for n in range(4)]
-    low, high = interval_limits([*usual, GainEstimate(0.2, -9.0, 9.0)])
+    usual = [ends(0.1 * n, 0.1 * n - 0.05, 0.1 * n + 0.05) for n in range(4)]
+    low, high = interval_limits([*usual, ends(0.2, -9.0, 9.0)])
     assert (low, high) == pytest.approx((0.0 - 2 * 0.05, 0.3 + 2 * 0.05))
 
 
 def test_gains_and_zero_are_always_drawn():
-    of_one_page = GainEstimate(-0.5, None, None)
-    assert interval_limits([of_one_page, GainEstimate(-0.1, -0.2, -0.05)]) == (-0.5, 0.0)
-    assert interval_limits([GainEstimate(0.4, None, None)]) == (0.0, 0.4)
+    of_one_page = ends(-0.5)
+    assert interval_limits([of_one_page, ends(-0.1, -0.2, -0.05)]) == (-0.5, 0.0)
+    assert interval_limits([ends(0.4)]) == (0.0, 0.4)
 
 
 def test_a_cut_end_has_an_arrow_and_no_other_has():
-    usual = [(0.1 * n, 0.1 * n - 0.05, 0.1 * n + 0.05) for n in range(30)]
-    drawn = gains.wide(make(), _with(*usual, (0.2, 0.1, 9.0))).to_dict()
+    usual = [ends(0.1 * n, 0.1 * n - 0.05, 0.1 * n + 0.05) for n in range(30)]
+    drawn = gains.wide(make(), _with(*usual, ends(0.2, 0.1, 9.0))).to_dict()
     rows = (
         next(iter(drawn["datasets"].values())) if "datasets" in drawn else drawn["data"]["values"]
     )

@@ -4,7 +4,6 @@ import pytest
 from small_reports import make
 
 from eval.charts.speed_ups import speed_up_chart, speedup_bins
-from eval.null_comparison import NullComparison
 
 
 def test_bins_count_everything_once_and_tell_slower_from_faster():
@@ -54,14 +53,12 @@ def test_few_languages_have_a_bar_each():
 
 
 def test_few_languages_have_a_line_per_division_of_seeds():
-    gains = make().gains
-    null = NullComparison(
-        name="mT5", gains=gains, summary=make().summary, baseline_seeds=(0,), candidate_seeds=(1,)
-    )
+    null = make().compared
+    gains = null.gains
     spec = speed_up_chart(gains, [null, null]).to_dict()
     (ticks,) = [layer for layer in spec["layer"] if layer["mark"]["type"] == "tick"]
     rows = ticks["data"]["values"]
-    assert [row["null"] for row in rows] == 2 * [gain.step_speedup for gain in gains.values()]
+    assert [row["null"] for row in rows] == 2 * [gain.speedup.ratio for gain in gains.values()]
     assert "tick" not in [
         layer["mark"]["type"] for layer in speed_up_chart(gains, []).to_dict()["layer"]
     ]

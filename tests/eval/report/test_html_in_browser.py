@@ -12,6 +12,7 @@ from task_predictions import classified, read
 
 from data.languages import all_languages
 from eval import distillation
+from eval.gains import TrainingText
 from eval.report.contents import ReportContents
 from eval.report.html import to_html
 from eval.sides import Points, Side
@@ -25,27 +26,28 @@ def open_page(browser: Browser, report, directory: Path) -> None:
     browser.open(page, width=1280)
 
 
-def of_languages(count: int, **changes: object) -> ReportContents:
+def of_languages(count: int, p_value: float = 0.01) -> ReportContents:
     """Returns a report on as many languages, best first; every fifth has a single page."""
     report = make()
     counted = [one for one in all_languages() if not one.is_script_variant][:count]
-    gains = {
-        one.code: replace(
-            report.gains["sw"],
-            name=one.name,
-            script=one.script,
-            family=one.family,
-            gain_nats=0.4 - 0.005 * number,
-            gain_nats_low=None if number % 5 == 0 else 0.1 - 0.005 * number,
-            gain_nats_high=None if number % 5 == 0 else 0.7 - 0.005 * number,
-            training_tokens=12_000_000 * 0.93**number,
-            bytes_per_token=2.5 + number % 7 / 3,
-            tokens_per_page=500.0,
-            **changes,
+    first, gains = report.gains["sw"], report.compared.gains
+    gains.clear()
+    for number, language in enumerate(counted):
+        value, single = 0.4 - 0.005 * number, number % 5 == 0
+        ends = (None, None) if single else (value - 0.3, value + 0.3)
+        gains[language.code] = replace(
+            first,
+            language=language,
+            gain=replace(first.gain, value=value, low=ends[0], high=ends[1], p_value=p_value),
+            text=TrainingText(
+                tokens=12_000_000 * 0.93**number,
+                bytes_per_token=2.5 + number % 7 / 3,
+                tokens_per_page=500.0,
+            ),
         )
-        for number, one in enumerate(counted)
-    }
-    return replace(report, gains=gains, summary=replace(report.summary, languages=count))
+    known = {"summary": replace(report.summary, languages=count), "scripts": []}
+    report.compared.__dict__.update(known)
+    return report
 
 
 # What is wrong with each chart: words cut off or upon each other, and pixels of nothing below.
@@ -99,6 +101,7 @@ def test_gains_of_four_lengths_are_legible(browser, tmp_path, width):
     sides = [
         Side(
             name=name,
+            seeds=seeds,
             steps=(3968, 7936, 15872, 31744),
             points=Points.DECAYED,
             pages=tuple(tuple(losses([at] * 4, seed) for at in levels) for seed in seeds),
@@ -119,7 +122,7 @@ def test_gains_of_four_lengths_are_legible(browser, tmp_path, width):
 
 
 def test_an_interval_that_excludes_zero_alone_is_not_called_noise(browser, tmp_path):
-    open_page(browser, of_languages(3, p_value_adjusted=0.2), tmp_path)
+    open_page(browser, of_languages(3, p_value=0.2), tmp_path)
     words = "interval excludes 0, but not beyond noise among so many languages"
     assert (
         browser.evaluate("document.querySelector('#gains .key .uncorrected').textContent") == words
@@ -185,9 +188,10 @@ def test_languages_of_any_student_are_listed_and_unknown_shares_come_last(browse
     open_page(browser, make(students=students), tmp_path)
     table = "#students table.sortable"
     kept = browser.evaluate(SORTED.format(table, 2, 1))
-    assert kept == [["English en", "40%"], ["Russian ru", "−20%"], ["Swahili sw", "–"]]
+    english, russian = ["English en", "40%40% to 40%"], ["Russian ru", "−20%−20% to −20%"]
+    assert kept == [english, russian, ["Swahili sw", "–"]]
     kept = browser.evaluate(SORTED.format(table, 2, 1))
-    assert kept == [["Russian ru", "−20%"], ["English en", "40%"], ["Swahili sw", "–"]]
+    assert kept == [russian, english, ["Swahili sw", "–"]]
     saved = browser.evaluate(f"csvOf(document.querySelector('{table}'))")
     assert [row[2] for row in csv.reader(saved.splitlines())][1:] == ["-0.2", "0.4", ""]
 
@@ -222,6 +226,6 @@ def test_a_model_of_one_evaluation_is_drawn(browser, tmp_path):
 def test_a_target_before_the_first_point_is_a_bound_in_words_too(browser, tmp_path, final, words):
     """Both losses are 4.0 at step 100, the first with training; the candidate ends at 3.0."""
     report = made_of(side("mT5", (final,) * 4, 1), side("Switch", (3.0,) * 4, 2))
-    assert report.gains["sw"].step_speedup_is_bound == (final > 4)
+    assert report.gains["sw"].speedup.is_bound == (final > 4)
     open_page(browser, report, tmp_path)
     assert words in browser.evaluate("document.getElementById('curve-text').textContent")

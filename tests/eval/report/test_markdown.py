@@ -7,13 +7,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_reader import HOSTILE, MARKDOWN
-from small_reports import make, side
+from small_reports import made_of, make
 
 from data.errors import CONTROLS, escape_controls
-from eval import gains
 from eval.gains import TrainingText
+from eval.report.data import to_json
 from eval.report.markdown import bullets, escape, heading, table, to_markdown
-from eval.report.tables import to_json
 from eval.sides import Difference
 
 
@@ -23,16 +22,17 @@ def test_markdown_has_one_row_per_language_and_whole_tables():
     assert sum("| ru |" in row for row in rows) == 1
     assert any(r"Russian (Latin) \*" in row for row in rows)
     assert r"tiny\|er" in markdown  # a pipe in a name breaks no table
-    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {3, 4, 8, 9}
+    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {3, 4, 7, 10}
 
 
 def test_fertility_stands_in_markdown_and_json():
-    sides = side("mT5", (3.0,) * 4, 1), side("Switch", (2.0, 2.5, 3.2, 1.0), 2)
     text = TrainingText(
         bytes_per_token=4.0, tokens_per_page=1200.4, unknown_share=0.0, byte_fallback_share=0.0123
     )
-    made = dataclasses.replace(make(), gains=gains.language_gains(*sides, {"sw": text}))
-    assert "| Swahili | sw | 0.250 | 1,200 | 0.00% | 1.23% |" in to_markdown(made)
+    made = make()
+    compared = dataclasses.replace(made.compared, text={"sw": text})
+    made = dataclasses.replace(made, comparisons=(compared,))
+    assert "| Swahili | sw | 0.250 | 1,200 | 0.0% | 1.2% |" in to_markdown(made)
     read = to_json(made)["languages"]["sw"]
     assert (read["unknown_share"], read["byte_fallback_share"]) == (0.0, 0.0123)
 
@@ -47,11 +47,10 @@ def test_the_summary_stands_in_markdown():
 
 
 def test_names_of_strangers_are_words_of_the_report_and_nothing_else():
-    named = [dataclasses.replace(one, name=HOSTILE) for one in (make().baseline, make().candidate)]
-    gains = {code: dataclasses.replace(one, name=HOSTILE) for code, one in make().gains.items()}
-    differences = (Difference(HOSTILE, (HOSTILE,), (HOSTILE,)),)
-    made = make(differences=differences)
-    made = dataclasses.replace(made, baseline=named[0], candidate=named[1], gains=gains)
+    named = [dataclasses.replace(one, name=HOSTILE) for one in make().compared.sides]
+    made = made_of(*named, differences=(Difference(HOSTILE, (HOSTILE,), (HOSTILE,)),))
+    language = dataclasses.replace(made.gains["sw"].language, name=HOSTILE)
+    made.compared.gains["sw"] = dataclasses.replace(made.gains["sw"], language=language)
     tokens = MARKDOWN.parse(to_markdown(made))
     inline = [one for token in tokens for one in token.children or ()]
     assert {one.type for one in inline} == {"text"}

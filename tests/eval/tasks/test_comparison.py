@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from small_reports import make
 from task_predictions import classified, read
 
+from eval import compare
+from eval.compare import Estimate
+from eval.report.data import to_json
 from eval.report.html import to_html
 from eval.report.markdown import to_markdown
-from eval.report.tables import to_json
 from eval.tasks.comparison import (
     SENTENCES_SCHEMA,
     Compared,
@@ -25,7 +27,7 @@ from eval.tasks.comparison import (
     shown,
 )
 from eval.tasks.metrics import ACCURACIES
-from eval.tasks.scores import ScoreInterval, language_gains
+from eval.tasks.scores import task_scores
 
 
 def overlapping(seed, at):
@@ -40,7 +42,8 @@ def test_what_overlaps_on_one_side_is_left_out_on_both():
     assert mode.overlapping_by_language == {"en": 1, "sw": 1, "yo": 0}
     assert [found.without_overlaps for found in mode.scores] == [False, False, True, True]
     kept = np.isin(np.arange(90), [3, 40], invert=True)
-    expected = language_gains([one.only(kept)], [other.only(kept)], ACCURACIES[0])
+    theirs, ours = (task_scores([run.only(kept)], ACCURACIES[0]) for run in (one, other))
+    expected = compare.each([(-1.0, theirs), (1.0, ours)])
     found = mode.scores[2].languages
     assert {code: row.gain for code, row in found.items()} == expected
     assert [row.gain.examples for row in found.values()] == [29, 29, 30]
@@ -109,8 +112,8 @@ def test_a_report_without_tasks_has_no_section():
     assert to_json(report)["tasks"] == to_json(report)["sentences"] == []
 
 
-def estimate(value: float, half: float) -> ScoreInterval:
-    return ScoreInterval(value=value, low=value - half, high=value + half, p_value=None, examples=9)
+def estimate(value: float, half: float) -> Estimate:
+    return Estimate(value=value, low=value - half, high=value + half, p_value=None, examples=9)
 
 
 def test_an_interval_is_shown_up_to_the_end_of_its_scale():

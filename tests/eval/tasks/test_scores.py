@@ -10,8 +10,31 @@ from recompute_metrics import METRICS
 from scipy import stats
 from task_predictions import answered, classified, read
 
-from eval.tasks import comparison, scores
+from eval import compare
+from eval.tasks import comparison
 from eval.tasks.metrics import ACCURACIES, CHRF, F1, SQUAD_F1, task_metrics
+from eval.tasks.scores import task_scores
+
+
+def language_scores(runs, metric):
+    return compare.each([(1.0, task_scores(runs, metric))])
+
+
+def mean_score(runs, metric):
+    return compare.mean([(1.0, task_scores(runs, metric))])
+
+
+def gain(baseline, candidate, metric):
+    return [(1.0, task_scores(candidate, metric)), (-1.0, task_scores(baseline, metric))]
+
+
+def language_gains(*sides):
+    return compare.each(gain(*sides))
+
+
+def mean_gain(*sides):
+    return compare.mean(gain(*sides))
+
 
 MADE = {"accuracy": classified, "f1": answered, "squad_f1": answered, "chrf": answered}
 EVERY = [(made, metric) for kind, made in MADE.items() for metric in task_metrics(kind, True)]
@@ -26,17 +49,15 @@ def test_scores_are_those_of_plain_pandas(made, metric):
     rows = table.to_pandas()
     rows["sums"] = rows.apply(of_row, axis=1)
     expected = rows.groupby("language")["sums"].apply(lambda sums: of_sums(np.sum(list(sums), 0)))
-    found = scores.language_scores([read(table)], metric)
+    found = language_scores([read(table)], metric)
     assert {code: one.value for code, one in found.items()} == pytest.approx(expected.to_dict())
-    mean = scores.mean_score([read(table)], metric)
+    mean = mean_score([read(table)], metric)
     assert mean is not None
     assert mean.value == pytest.approx(expected.mean())
 
 
 def test_an_answer_without_spaces_is_not_one_word():
-    chinese = [
-        scores.language_scores([read(answered(1))], one)["zh"].value for one in (F1, SQUAD_F1)
-    ]
+    chinese = [language_scores([read(answered(1))], one)["zh"].value for one in (F1, SQUAD_F1)]
     assert chinese[0] > chinese[1] + 5
 
 
@@ -45,7 +66,7 @@ def test_chrf_is_that_of_the_library():
 
     table = answered(2)
     single = table.to_pandas().assign(answers=lambda rows: rows["answers"].str[:1])
-    found = scores.language_scores([read(pa.Table.from_pandas(single, table.schema))], CHRF)
+    found = language_scores([read(pa.Table.from_pandas(single, table.schema))], CHRF)
     for code, rows in single.groupby("language"):
         library = Library().corpus_score(
             rows["prediction"].tolist(), [rows["answers"].str[0].tolist()]
@@ -84,12 +105,12 @@ def test_the_gradient_is_that_of_finite_differences(made, metric):
 @pytest.mark.parametrize("metric", ACCURACIES, ids=lambda one: one.name)
 def test_a_mean_has_the_jackknife_over_sentences_in_all_languages(metric):
     sides = [[read(classified(seed))] for seed in (0, 5)]
-    gain = scores.mean_gain(sides[0], sides[1], metric)
+    gain = mean_gain(sides[0], sides[1], metric)
     assert gain is not None
     value = {}
     for left_out in [None, *sorted(set(sides[0][0].identity))]:
         chosen = sides[0][0].identity != left_out
-        rest = [scores.mean_score([side[0].only(chosen)], metric).value for side in sides]
+        rest = [mean_score([side[0].only(chosen)], metric).value for side in sides]
         value[left_out] = rest[1] - rest[0]
     count = len(value) - 1
     squares = sum((one - value[None]) ** 2 for one in value.values())
@@ -103,9 +124,9 @@ def test_a_mean_has_the_jackknife_over_sentences_in_all_languages(metric):
 def test_chrf_has_nearly_the_jackknife():
     found = read(answered(4, sentences=60))
     english = found.only(found.language == "en")
-    score = scores.language_scores([english], CHRF)["en"]
+    score = language_scores([english], CHRF)["en"]
     keep = ~np.eye(60, dtype=bool)
-    values = [scores.language_scores([english.only(one)], CHRF)["en"].value for one in keep]
+    values = [language_scores([english.only(one)], CHRF)["en"].value for one in keep]
     squares = sum((one - np.mean(values)) ** 2 for one in values)
     half = stats.t.isf(0.025, 59) * (squares * 59 / 60) ** 0.5
     assert score.high - score.value == pytest.approx(half, rel=0.05)
@@ -115,15 +136,15 @@ def test_sentences_that_no_other_language_has_are_draws_of_their_own():
     found = read(classified(0, codes=("en", "sw"), sentences=20))
     apart = replace(found, identity=np.array([f"{n:02}" for n in range(40)], object))
     mean, each = (
-        scores.mean_score([apart], ACCURACIES[0]),
-        scores.language_scores([apart], ACCURACIES[0]),
+        mean_score([apart], ACCURACIES[0]),
+        language_scores([apart], ACCURACIES[0]),
     )
     variances = [((one.high - one.value) / stats.t.isf(0.025, 19)) ** 2 for one in each.values()]
     freedom = sum(variances) ** 2 / sum(one**2 / 19 for one in variances)
     assert mean.high - mean.value == pytest.approx(
         stats.t.isf(0.025, freedom) * sum(variances) ** 0.5 / 2
     )
-    shared = scores.mean_score([found], ACCURACIES[0])
+    shared = mean_score([found], ACCURACIES[0])
     assert shared.value == pytest.approx(mean.value)
     assert shared.high - shared.low > mean.high - mean.low  # a sentence is hard in both languages
 
@@ -132,23 +153,23 @@ def test_the_same_run_in_every_language_counts_once():
     english = classified(0, codes=("en",))
     at = english.schema.get_field_index("language")
     swahili = english.set_column(at, "language", pa.array(["sw"] * 30))
-    mean = scores.mean_score([read(pa.concat_tables([english, swahili]))], ACCURACIES[0])
-    single = scores.language_scores([read(english)], ACCURACIES[0])["en"]
+    mean = mean_score([read(pa.concat_tables([english, swahili]))], ACCURACIES[0])
+    single = language_scores([read(english)], ACCURACIES[0])["en"]
     assert mean is not None
     assert (mean.low, mean.high) == pytest.approx((single.low, single.high))
 
 
 def test_gains_are_differences_of_means_over_runs():
     dense, sparse = ([read(classified(seed)) for seed in seeds] for seeds in ((0, 1), (2, 3, 4)))
-    gains = scores.language_gains(dense, sparse, ACCURACIES[0])
-    one, other = (scores.language_scores(runs, ACCURACIES[0]) for runs in (dense, sparse))
+    gains = language_gains(dense, sparse, ACCURACIES[0])
+    one, other = (language_scores(runs, ACCURACIES[0]) for runs in (dense, sparse))
     for code, gain in gains.items():
         assert gain.value == pytest.approx(other[code].value - one[code].value)
-        back = scores.language_gains(sparse, dense, ACCURACIES[0])[code]
+        back = language_gains(sparse, dense, ACCURACIES[0])[code]
         assert (back.value, back.low, back.high) == pytest.approx(
             (-gain.value, -gain.high, -gain.low)
         )
-    same = scores.mean_gain(dense, dense, ACCURACIES[0])
+    same = mean_gain(dense, dense, ACCURACIES[0])
     assert same is not None
     assert same.value == 0
 
@@ -162,7 +183,7 @@ def test_as_many_right_on_both_sides_are_a_tie():
         return replace(found, prediction=np.array(said, object))
 
     dense, sparse = [run(54), run(52)], [run(51), run(55)]
-    means = [scores.language_scores(runs, ACCURACIES[1])["su"] for runs in (dense, sparse)]
+    means = [language_scores(runs, ACCURACIES[1])["su"] for runs in (dense, sparse)]
     assert means[0].value != means[1].value
     counted = comparison.compare_scores(ACCURACIES[1], dense, sparse)
     assert counted.languages["su"].gain.value == 0
@@ -171,9 +192,9 @@ def test_as_many_right_on_both_sides_are_a_tie():
 
 def test_a_language_with_one_example_has_no_interval():
     found = read(classified(0, sentences=1))
-    score = scores.language_scores([found], ACCURACIES[0])["en"]
+    score = language_scores([found], ACCURACIES[0])["en"]
     assert (score.low, score.high, score.examples) == (None, None, 1)
-    assert scores.mean_score([found], ACCURACIES[0]) is None
+    assert mean_score([found], ACCURACIES[0]) is None
 
 
 @pytest.mark.simulation
@@ -188,10 +209,10 @@ def test_coverage_is_near_95_percent(runs, sentences, spread):
     levels = _expected(0.0, spread), _expected(0.5, spread)
     for seed in range(draws):
         sides = simulated(np.random.default_rng(seed), template, runs, spread)
-        gain = scores.mean_gain(*sides, ACCURACIES[1])
-        english = scores.language_gains(*sides, ACCURACIES[1])["en"]
-        score = scores.mean_score(sides[0], ACCURACIES[1])
-        loose = scores.mean_score([replace(one, identity=apart) for one in sides[0]], ACCURACIES[1])
+        gain = mean_gain(*sides, ACCURACIES[1])
+        english = language_gains(*sides, ACCURACIES[1])["en"]
+        score = mean_score(sides[0], ACCURACIES[1])
+        loose = mean_score([replace(one, identity=apart) for one in sides[0]], ACCURACIES[1])
         covered["mean gain"] += _holds(gain, levels[1] - levels[0])
         covered["gain"] += _holds(english, levels[1] - levels[0])
         covered["mean score"] += _holds(score, levels[0])
@@ -227,5 +248,5 @@ def _expected(level: float, spread: float) -> float:
     return 100 * stats.norm.cdf(level / np.sqrt(SPREAD_OF_SENTENCES**2 + NOISE**2 + spread**2))
 
 
-def _holds(found: scores.ScoreInterval, truth: float) -> bool:
+def _holds(found: compare.Estimate, truth: float) -> bool:
     return found.low <= truth <= found.high

@@ -4,10 +4,8 @@ import copy
 import csv
 import itertools
 import json
-import math
 import re
 import shutil
-from collections import Counter
 from dataclasses import replace
 
 import pyarrow as pa
@@ -21,9 +19,8 @@ import recompute_report
 import recompute_sides
 import vl_convert
 from small_blocks import VOCABULARY
-from synthetic_runs import HOSTILE, STEPS, write_run
+from synthetic_runs import HOSTILE, write_run
 
-from data.languages import all_languages
 from pipeline import artifacts
 from pipeline.commands.report import Report
 from pipeline.errors import ArtifactError
@@ -36,61 +33,38 @@ def without_page(monkeypatch):
     monkeypatch.setattr("eval.report.html.to_html", lambda _: "")
 
 
+@pytest.fixture(scope="module")
+def read(finished):
+    """The report as it was written, and what its runs hold."""
+    runs = ([finished / f"{kind}{seed}" for seed in (0, 1)] for kind in ("dense", "switch"))
+    sides = [recompute_sides.side(of) for of in runs]
+    return json.loads((finished / "out/report.json").read_text()), sides
+
+
 def test_losses_per_language_lie_beside_the_report_as_csv(finished):
     out = finished / "out"
     found = json.loads((out / "report.json").read_text())["languages"]
     with (out / "languages.csv").open(newline="", encoding="utf-8") as file:
         rows = {row["code"]: row for row in csv.DictReader(file)}
     assert rows.keys() == found.keys()
-    for code, row in rows.items():
-        for name in ("loss_nats_baseline", "loss_nats_candidate", "gain_nats"):
-            assert float(row[name]) == pytest.approx(found[code][name], abs=1e-5)
+    names = "loss_nats_baseline", "loss_nats_candidate", "gain_nats"
+    assert all(
+        float(row[name]) == found[code][name] for code, row in rows.items() for name in names
+    )
     assert "languages.csv" in json.loads((out / "manifest.json").read_text())["files"]
 
 
-def test_json_recomputed_from_the_evaluation_files(finished):
-    """Without code of eval/: rows are added up one by one."""
-    found = json.loads((finished / "out/report.json").read_text())
-
-    sums: Counter[tuple[str, int, str, str]] = Counter()
-    for kind, run, step in itertools.product(("dense", "switch"), (0, 1), STEPS):
-        path = finished / f"{kind}{run}/evaluation/step={step}.parquet"
-        for row in pq.read_table(path).to_pylist():
-            for name in ("loss_nats", "target_tokens"):
-                sums[kind, step, row["language"], name] += row[name]
-
-    def loss(kind: str, step: int, code: str) -> float:
-        return sums[kind, step, code, "loss_nats"] / sums[kind, step, code, "target_tokens"]
-
-    improved = reached = 0
-    for language in all_languages():
-        entry = found["languages"][language.code]
-        target, final = (loss(kind, STEPS[-1], language.code) for kind in ("dense", "switch"))
-        assert entry["loss_nats_baseline"] == pytest.approx(target)
-        assert entry["gain_nats"] == pytest.approx(target - final)
-        assert entry["gain_nats_low"] <= entry["gain_nats"] <= entry["gain_nats_high"]
-        better, worse = ("switch", "dense") if final <= target else ("dense", "switch")
-        goal = loss(worse, STEPS[-1], language.code)
-        curve = [(step, loss(better, step, language.code)) for step in STEPS if step]
-        above = math.log(STEPS[1])  # log steps above the goal
-        for (one, high), (other, low) in itertools.pairwise(curve):
-            share = (max(high - goal, 0) + max(low - goal, 0)) / (
-                abs(high - goal) + abs(low - goal)
-            )
-            above += share * math.log(other / one)
-        ratio = STEPS[-1] / math.exp(above)
-        ratio = ratio if better == "switch" else 1 / ratio
-        assert entry["step_speedup"] == pytest.approx(ratio)
-        if not language.is_script_variant:
-            improved += target > final
-            reached += target >= final
-    summary = found["summary"]
+def test_the_languages_and_their_summary_are_recomputed_from_the_evaluation_files(read):
+    """Without code of eval/."""
+    report, sides = read
+    table = recompute_languages.compare_languages(report["languages"], sides, recompute_sides.NATS)
+    summary = report["summary"]
+    recompute_languages.compare_summary(table, summary, 101)
     assert (summary["languages"], summary["script_variants"]) == (101, 6)
-    assert summary["languages_improved"] == improved
-    assert summary["languages_not_reached"] == 101 - reached > 0
+    assert summary["languages_not_reached"] > 0
     assert "time_speedup" not in summary  # clocks of runs are not compared
-    assert [one["name"] for one in found["nulls"]] == ["mT5", "Switch"]
-    for null in found["nulls"]:
+    assert [one["name"] for one in report["nulls"]] == ["mT5", "Switch"]
+    for null in report["nulls"]:
         low, high = (null["summary"][f"mean_step_speedup_{end}"] for end in ("low", "high"))
         assert low < 1 < high
 
@@ -247,14 +221,6 @@ def test_numbers_recomputed_by_another_program(finished, tmp_path, capsys):
     (tmp_path / "out/report.json").write_text(json.dumps(written))
     with pytest.raises(SystemExit, match="sw gain"):
         recompute_report.main([str(tmp_path / "out"), *runs])
-
-
-@pytest.fixture(scope="module")
-def read(finished):
-    """The report as it was written, and what its runs hold."""
-    runs = ([finished / f"{kind}{seed}" for seed in (0, 1)] for kind in ("dense", "switch"))
-    sides = [recompute_sides.side(of) for of in runs]
-    return json.loads((finished / "out/report.json").read_text()), sides
 
 
 def test_what_a_report_holds_is_what_its_runs_hold(read):
@@ -414,17 +380,9 @@ def test_students_keep_what_they_keep(finished, tmp_path):
     assert found[0]["compression"] == pytest.approx(0.8, abs=1e-6)
     assert found[0]["overall"]["gain_retained"] == pytest.approx(0.3, abs=0.05)
     assert found[0]["median_over_languages"] == pytest.approx(0.3, abs=0.1)
-    sums = Counter()
-    for kind, run in itertools.product(("dense", "switch", "student"), (0, 1)):
-        path = finished / f"{kind}{run}/evaluation/step={STEPS[-1]}.parquet"
-        for row in pq.read_table(path).to_pylist():
-            if "-Latn" not in row["language"]:
-                sums[kind] += row["loss_nats"]
-    kept = (sums["dense"] - sums["student"]) / (sums["dense"] - sums["switch"])
-    assert found[0]["overall"]["gain_retained"] == pytest.approx(kept)
     markdown = (finished / "out/report.md").read_text()
-    assert "| kept | 5, 6 | 80% |" in markdown
-    assert "| the paper, table 7 | – | 82% | 37% | – | – |" in markdown
+    assert "| kept | 80% | " in markdown
+    assert "| the paper, table 7 | 82% | 37% |  | – |" in markdown
     arguments = Report(
         baseline=(finished / "dense0",), candidate=(finished / "switch0",), out=tmp_path
     )

@@ -120,7 +120,7 @@ def test_markdown_has_a_row_per_model_and_losses_per_language(asked, runs):
         line for line in text.splitlines() if line.startswith("| finer | ")
     )
     assert "| batch | 32 | 64 |" in text
-    head = "| language | code | mT5, nats | mT5, bits | Switch, nats | Switch, bits | wide, nats"
+    head = "| Language | Code | mT5, nats/token | mT5, bits/byte | Switch, nats/token | Switch, "
     assert head in text
     tables = [one for one in MARKDOWN.parse(text) if one.type == "table_open"]
     assert len(tables) >= 7

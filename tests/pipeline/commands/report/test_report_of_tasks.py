@@ -132,8 +132,8 @@ def test_fewer_nats_per_sentence_are_a_gain(made):
 def test_markdown_and_page_show_modes_side_by_side(made):
     text = (made.out / "report.md").read_text()
     assert "| all languages | accuracy by likelihood | " in text
-    head = "| language | code | all languages: mT5 | all languages: Switch | all languages: gain | "
-    assert head + "English only: mT5" in text
+    head = "| Language | Code | mT5, all languages | Switch, all languages | Gain, all languages | "
+    assert f"{head}mT5, English only" in text
     assert "18 of 120 examples share text with the pretraining corpus" in text
     assert "Always the largest class has " in text
     assert "| Swahili | sw | " in text

@@ -4,7 +4,7 @@ import json
 
 from small_reports import make
 
-from eval.report.tables import to_json
+from eval.report.data import to_json
 
 
 def test_json_is_strict_and_has_the_contracted_fields():
