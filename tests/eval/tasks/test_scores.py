@@ -187,7 +187,7 @@ def test_as_many_right_on_both_sides_are_a_tie():
     assert means[0].value != means[1].value
     counted = comparison.compare_scores(ACCURACIES[1], dense, sparse)
     assert counted.languages["su"].gain.value == 0
-    assert (counted.counts["languages_better"], counted.counts["languages_worse"]) == (0, 0)
+    assert (counted.tally.better, counted.tally.worse) == (0, 0)
 
 
 def test_a_language_with_one_example_has_no_interval():

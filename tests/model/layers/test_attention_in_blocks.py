@@ -49,9 +49,10 @@ def value_and_gradients(attend, case: Case):
     return run(differentiated)
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(jnp.float32, 1e-5), (jnp.bfloat16, 1e-2)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(jnp.float32, 1e-5), (jnp.bfloat16, 2e-2)])
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_equals_plain_attention(case, dtype, tolerance):
+    """In bfloat16 both round weights and score gradients to 8 bits: 1 % of the largest number."""
     case = case._replace(dtype=dtype)
     found = value_and_gradients(in_blocks, case)
     for name, expected in value_and_gradients(plain_attention, case).items():
