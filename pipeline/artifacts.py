@@ -142,7 +142,7 @@ class Kind:
     stages: tuple[str, ...]
 
     def check(self, directory: Path | str) -> None:
-        """Checks that a directory holds a finished artifact of the kind; reads no manifest whole.
+        """Checks that a directory holds a finished artifact of the kind, of any schema.
 
         Raises:
             ArtifactError: if it is missing, unfinished, or of another kind.

@@ -12,7 +12,16 @@ from data.files.paths import Place, join_path, read_bytes
 from eval.report.contents import ReportContents
 from eval.report.data import csv_files, to_json
 from eval.verdict import cautions, further_sentences, sentences
-from pipeline.artifacts import CORPUS, MANIFEST, STEP_TIMES, TOKENS, Claim, digest_of_manifest
+from pipeline.artifacts import (
+    CORPUS,
+    MANIFEST,
+    STEP_TIMES,
+    TOKENS,
+    Claim,
+    Head,
+    digest_of_manifest,
+    read_manifest,
+)
 from pipeline.reporting.contents import contents
 from pipeline.reporting.sources import Sources
 from pipeline.runs import finished, tasks
@@ -95,7 +104,7 @@ def digests(sources: Sources) -> dict[str, str]:
         (STEP_TIMES, sources.step_times),
     ):
         if directory is not None:
-            kind.check(directory)
+            read_manifest(directory, kind.stages, Head)
             read[kind.stages[0]] = digest_of_manifest(directory)
     return read
 
