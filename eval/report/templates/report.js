@@ -84,7 +84,7 @@ function curveText(language, { faster, slower, step, isBound }) {
   return `${first} ${faster.name} reaches ${slower.name}’s ${at} step ${Math.round(step)} of ${of}.`;
 }
 
-// As in eval/statistics/step_speedup.py: after the log steps during which the curve lies above the target.
+// As in eval/speed_up.py: after the log steps during which the curve lies above the target.
 function stepTo(side, language, target) {
   const points = side.steps.map((step, at) => [Math.log(step), side.losses[language][at] - target]);
   const trained = points.filter(([step]) => Number.isFinite(step));
