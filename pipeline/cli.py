@@ -26,13 +26,7 @@ from pipeline.command import Command
 from pipeline.command_line import (
     COMMANDS,
     check_command,
-    check_no_beam_option,
     check_paths,
-    check_repeated,
-    check_required,
-    check_values,
-    check_words,
-    merge_repeated,
     parse,
     split_beam_options,
     with_beam_options,
@@ -117,12 +111,6 @@ def command_of(argv: list[str]) -> Command:
     check_command(argv)
     argv = with_home(argv)
     own, beam = split_beam_options(argv)
-    check_repeated(own)
-    own = merge_repeated(own)
-    check_values(own)
-    check_words(own)
-    check_no_beam_option(own)
-    check_required(own)
     command = parse(own)
     check_paths(own[0], command)
     return with_beam_options(own[0], command, beam) if beam else command

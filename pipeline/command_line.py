@@ -3,20 +3,27 @@
 import difflib
 import functools
 import importlib.util
-import itertools
 import operator
 import re
 import sys
 import textwrap
 from collections.abc import Iterator
 from contextlib import redirect_stdout
-from dataclasses import MISSING, fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass, replace
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
+from typing import Annotated, Any, NoReturn, Union, get_args, get_origin
 
 import tyro
+from tyro._errors import (
+    BadValue,
+    InstantiationFailure,
+    InvalidChoice,
+    MissingArgs,
+    ParseErrorEvent,
+    on_parse_error,
+)
 
 from pipeline.commands.clean import Clean
 from pipeline.commands.demo import Demo
@@ -41,7 +48,7 @@ from pipeline.commands.tokenize import Tokenize
 from pipeline.commands.vocabulary import Vocabulary
 from pipeline.commands.withdraw import Withdraw
 from pipeline.errors import ArtifactError
-from pipeline.fields import SYNONYMS
+from pipeline.fields import SYNONYMS, Overrides
 from pipeline.terminal import broken, print_lines
 
 # Each command by what it is for, in the order of their use.
@@ -83,7 +90,7 @@ COMMANDS = {name: kind for group in GROUPS.values() for name, kind in group.item
 
 HOME = re.compile(r"(^|=|:)~(?=/|$)")
 HOME_OF_SENTENCE = re.compile(r"^(--[\w.-]+=)?~(?=/|$)")  # a word with spaces: its beginning alone
-WHOLE_NUMBER = re.compile(r"[+-]?[0-9][0-9_]*")
+SHELLS = ("bash", "zsh", "tcsh", "fish")
 SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:")  # first part of an address parsed as a path
 
 DESCRIPTION = """Text in up to 101 languages goes in; out come models for these languages, dense
@@ -94,58 +101,29 @@ the options of a command and an example."""
 WIDTH = 80
 
 
-class Option(NamedTuple):
-    """An option of a command, or its word without one.
-
-    Attributes:
-        kind: type of a value, without what it says beside.
-        takes_several: whether it takes several values.
-        is_needed: whether the command cannot run without it.
-        is_positional: whether it is given without its name.
-    """
-
-    kind: Any
-    takes_several: bool
-    is_needed: bool
-    is_positional: bool
-
-    @property
-    def choices(self) -> tuple[str, ...]:
-        """The values of an option of one value that takes a few words only; else none."""
-        return (
-            get_args(self.kind)
-            if get_origin(self.kind) is Literal and not self.takes_several
-            else ()
-        )
+def options_of(command: str) -> dict[str, bool]:
+    """Returns the options of a command: whether each takes several; none of no such command."""
+    return options(COMMANDS[command]) if command in COMMANDS else {}
 
 
-def options(command: str = "") -> dict[str, Option]:
-    """Returns the options of a command by their fields; none if there is no such command."""
-    return _options_of(COMMANDS[command]) if command in COMMANDS else {}
-
-
-def _options_of(settings: Any, prefix: str = "") -> dict[str, Option]:
-    """Returns the options of a dataclass; those of `hosts` are named `hosts.count` and so on."""
-    by_name = {}
+def options(settings: Any, prefix: str = "--") -> dict[str, bool]:
+    """Returns the options of a dataclass, such as `--hosts.count`: whether each takes several."""
+    known = {}
     for field in fields(settings):
-        kind, name = _plain(field.type), prefix + field.name
+        kind, said = _plain(field.type), getattr(field.type, "__metadata__", ())
+        name = "set" if field.type is Overrides else field.name
+        option = prefix + name.replace("_", "-")
         if is_dataclass(kind):
-            by_name |= _options_of(kind, f"{name}.")
-        by_name[name] = Option(
-            _plain(get_args(kind)[0]) if get_origin(kind) is tuple else kind,
-            get_origin(kind) is tuple,
-            field.default is MISSING and field.default_factory is MISSING,
-            tyro.conf.Positional in getattr(field.type, "__metadata__", ()),
-        )
-    return by_name
+            known |= options(kind, f"{option}.")
+        elif tyro.conf.Positional not in said and tyro.conf.Suppress not in said:
+            known[option] = get_origin(kind) is tuple
+    return known
 
 
 def _plain(kind: Any) -> Any:
     """Returns a type without its annotations, and without None."""
-    if get_origin(kind) is Annotated:
-        return _plain(get_args(kind)[0])
-    if get_origin(kind) in (Union, UnionType):
-        return _plain(next(part for part in get_args(kind) if part is not type(None)))
+    while get_origin(kind) in (Annotated, Union, UnionType):
+        kind = next(part for part in get_args(kind) if part is not type(None))
     return kind
 
 
@@ -155,6 +133,8 @@ def check_command(argv: list[str]) -> None:
     Raises:
         ArtifactError: if it is not; the message offers near matches.
     """
+    if argv[:1] == ["--tyro-print-completion"] and argv[1:] not in ([name] for name in SHELLS):
+        raise ArtifactError(f"{argv[0]} needs a shell; write one of {', '.join(SHELLS)} after it.")
     if argv and not argv[0].startswith("-") and argv[0] not in COMMANDS:
         near = difflib.get_close_matches(argv[0], COMMANDS)
         offer = f" Did you mean {' or '.join(near)}?" if near else ""
@@ -184,19 +164,22 @@ def example(name: str) -> list[str]:
 def parse(argv: list[str]) -> Any:
     """Returns a command's arguments.
 
-    Exits with help if that is asked for, an example at its end, and with a usage message if the
-    arguments cannot be parsed.
+    Exits with help if that is asked for, an example at its end.
+
+    Raises:
+        ArtifactError: if the arguments cannot be meant.
     """
     if not argv or argv[0] in ("-h", "--help"):
         print_lines(*overview())
         raise SystemExit(0 if argv else 2)
+    argv = join_repeated(argv)
     commands = [Annotated[kind, tyro.conf.subcommand(name)] for name, kind in COMMANDS.items()]
     union: Any = functools.reduce(operator.or_, commands)
     # Without: each option that may be left out offers Python's None as a value.
     config = (tyro.conf.DisallowNone,)
     shown = TextIOWrapper(BytesIO(), sys.stdout.encoding, write_through=True)
     try:
-        with redirect_stdout(shown):
+        with redirect_stdout(shown), on_parse_error(functools.partial(refuse_words, argv)):
             return tyro.cli(union, prog="mswitch", args=argv, config=config)
     except SystemExit as ended:
         shown.seek(0)
@@ -215,150 +198,145 @@ def split_beam_options(argv: list[str]) -> tuple[list[str], tuple[str, ...]]:
     return argv[:at], tuple(argv[at + 1 :])
 
 
+def refuse_words(argv: list[str], event: ParseErrorEvent) -> NoReturn:
+    """Turns what the parser does not understand into the sentence of its command.
+
+    Args:
+        argv: the command line.
+        event: what the parser found.
+
+    Raises:
+        ArtifactError: always.
+    """
+    name = argv[0] if argv[0] in COMMANDS else "mswitch"
+    see = f"`mswitch {name} --help`" if name in COMMANDS else "`mswitch --help`"
+    unknown = getattr(event, "tokens", None) or getattr(event, "unrecognized_tokens", ())
+    if isinstance(event, BadValue) and event.argument.is_positional():
+        own = {name.replace("--no-", "--") for name in options_of(name)}  # another is in its place
+        unknown = [
+            word
+            for word in argv[1:]
+            if option_of(word) and option_of(word).replace("--no-", "--") not in own
+        ]
+    match event:
+        case _ if unknown:
+            said = _unknown(name, next(filter(option_of, unknown), unknown[0]), see)
+        case MissingArgs(missing_arguments=missing):
+            needed = (_name_of(argument.arg) for argument in missing)
+            said = f"{name} needs {', '.join(needed)}; {see} shows what to give."
+        case BadValue(argument=argument):
+            said = f"{name} was given {_name_of(argument)} without a value; write one after it."
+        case InvalidChoice(argument=argument, value=value, choices=choices):
+            declared = get_args(_plain(argument.field.type)) or choices  # theirs have no order
+            words = ", ".join(map(str, declared))
+            said = f"{name} was given {_name_of(argument)} {value}; write one of {words}."
+        case InstantiationFailure(message=said, argument=argument):
+            if {"INT", "FLOAT"} & {
+                *re.findall("[A-Z]+", str(argument and argument.lowered.metavar))
+            }:
+                said = f"{name} was given {_name_of(argument)} {_no_number(argv, argument)}."
+        case _:  # a kind that a later parser has
+            said = f"{name} was given words that it does not understand; {see} shows what it takes."
+    raise ArtifactError(said)
+
+
+def _name_of(argument: Any) -> str:
+    """Returns the option of the parser's argument, or a word's name in capitals."""
+    name = argument.display_name().split("/")[0]
+    return name if name.startswith("-") else name.upper()
+
+
+def _no_number(argv: list[str], argument: Any) -> str:
+    """Returns a value of an option that should be a number and is none, and what to write."""
+    number = int if "INT" in str(argument.lowered.metavar) else float
+    option, value = "", ""
+    for word in argv:
+        option, value = (
+            option_of(word) or option,
+            word.partition("=")[2] if option_of(word) else word,
+        )
+        if option == _name_of(argument) and value and not _is(number, value):
+            break
+    kind = "whole number" if number is int else "number"
+    factor = {"k": 1_000, "m": 1_000_000}.get(value[-1:].lower())
+    like = f", such as {int(value[:-1]) * factor}" if factor and value[:-1].isdecimal() else ""
+    return f"{value}; write a {kind}{like}"
+
+
+def _is(number: type[int | float], value: str) -> bool:
+    try:
+        number(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _unknown(command: str, word: str, see: str) -> str:
+    """Returns the sentence about a word that a command does not have."""
+    option = option_of(word)
+    if not option:
+        write = "--recipe" if "--recipe" in options_of(command) else f"its option ({see})"
+        return f"{command} was given {word!r} alone; write {write} before it."
+    known = options_of(command)
+    field = option.removeprefix("--").replace("-", "_")
+    if "--set" in known and field in SYNONYMS:
+        return f"{command} was given {option}, which a recipe sets; write --set {SYNONYMS[field]}."
+    if hasattr(COMMANDS.get(command), "beam") and option in {*map(option_of, beam_options())}:
+        written = word.partition("=")[0]
+        return (
+            f"{written} is an option of Beam and was given to {command} itself; write it at the "
+            f"end, after a lone --: mswitch {command} ... -- {written}=..."
+        )
+    names = [name.removeprefix("--") for name in known]
+    near = [f"--{name}" for name in names if name.startswith(option.lstrip("-"))]
+    near = near or [
+        f"--{name}" for name in difflib.get_close_matches(option.lstrip("-"), names, 1, 0.75)
+    ]
+    do = f". Did you mean {' or '.join(near)}?" if near else f"; {see} lists what there is."
+    return f"{command} has no option {option}{do}"
+
+
 def option_of(word: str) -> str:
     """Returns the option that a word begins, such as `--crawl-cache`; "" for a value."""
-    return word.partition("=")[0].replace("_", "-") if word.startswith("--") else ""
+    is_option = re.match(r"--?[a-zA-Z]", word)
+    return word.partition("=")[0].replace("_", "-") if is_option else ""
 
 
-def check_repeated(argv: list[str]) -> None:
-    """Checks that no option of one value is given twice; those of several are merged.
-
-    Raises:
-        ArtifactError: if one is.
-    """
-    names = [name.removeprefix("--") for name in map(option_of, argv) if name]
-    for field, option in options(*argv[:1]).items():
-        name = field.replace("_", "-")
-        if names.count(name) > 1 and not option.takes_several:
-            raise ArtifactError(
-                f"{argv[0]} was given --{name} {names.count(name)} times; give it once."
-            )
-
-
-def merge_repeated(argv: list[str]) -> list[str]:
+def join_repeated(argv: list[str]) -> list[str]:
     """Joins the values of a repeated option: `--set a --set b` becomes `--set a b`.
 
-    Without this the parser would silently drop all but the last.
+    Without this the parser would silently drop all but the last. It also takes empty values, as of
+    a shell's unset variable, and none for an option of several.
+
+    Raises:
+        ArtifactError: if an option of one value is repeated, or an option has an empty value or
+            none.
     """
-    command, options = argv[:1], argv[1:]
-    values: dict[str, list[str]] = {"": []}
-    current = values[""]
-    for word in options:
-        if name := option_of(word):
-            _, separator, value = word.partition("=")
-            current = values.setdefault(name, [])
-            current += [value] if separator else []
+    command, known = argv[0], options_of(argv[0])
+    given: dict[str, list[list[str]]] = {"": [[]]}
+    name = ""
+    for word in argv[1:]:
+        if option_of(word):
+            name = option_of(word)
+            given.setdefault(name, []).append([word])
         else:
-            current.append(word)
-    names = [name for name in map(option_of, options) if name]
-    if len(names) == len(set(names)):
-        return argv
-    return command + [
-        word for name, words in values.items() for word in ([name] * bool(name) + words)
-    ]
-
-
-def check_values(argv: list[str]) -> None:
-    """Checks that no option lacks its values or has an empty one, as of a shell's unset variable.
-
-    Of an option of several values the parser would take none.
-
-    Raises:
-        ArtifactError: if one does or has.
-    """
-    known = options(*argv[:1])
-    for option, value in itertools.pairwise([*argv, "--end"]):
-        name, separator, own = option.partition("=")
-        if name.startswith("--") and (own if separator else value) == "":
-            raise ArtifactError(f"{argv[0]} was given {name} with an empty value; write one.")
-        field = known.get(_field_of(name))
-        if field and field.kind is not bool and not separator and option_of(value):
-            raise ArtifactError(f"{argv[0]} was given {name} without a value; write one after it.")
-
-
-def check_words(argv: list[str]) -> None:
-    """Checks that each option is the command's, each word has an option, each value is of its kind.
-
-    Options of other tools, mistyped ones, and a word where an option belongs, are answered with
-    what to write.
-
-    Raises:
-        ArtifactError: if a word is one of these.
-    """
-    if not (known := options(*argv[:1])):
-        return
-    command, has_word = argv[0], any(option.is_positional for option in known.values())
-    if len(argv) > 1 and not argv[1].startswith("-") and not has_word:
-        option = "--recipe" if "recipe" in known else f"its option (`mswitch {command} --help`)"
-        raise ArtifactError(f"{command} was given {argv[1]!r} alone; write {option} before it.")
-    option = ""  # whose value a word without one is
-    for word, following in itertools.pairwise([*argv, ""]):
-        name = _field_of(word)
-        option = name or option
-        value = (word.partition("=")[2] or following) if name else word
-        if name and name not in known and "overrides" in known and name in SYNONYMS:
-            raise ArtifactError(
-                f"{command} was given --{name.replace('_', '-')}, which a recipe sets; write "
-                f"--set {SYNONYMS[name]}."
-            )
-        # `--no-remedies` takes an option back, and `--cache.directory` is a field of a field.
-        is_known = name.removeprefix("no_").partition(".")[0] in known
-        if name and not is_known and (near := difflib.get_close_matches(name, known, 1, 0.75)):
-            raise ArtifactError(
-                f"{command} has no option --{name.replace('_', '-')}. Did you mean "
-                f"--{near[0].replace('_', '-')}?"
-            )
-        field = known.get(option)
-        if name and field and field.choices and value not in field.choices:
-            raise ArtifactError(
-                f"{command} was given --{name.replace('_', '-')} {value}; write one of "
-                f"{', '.join(field.choices)}."
-            )
-        is_value = field and field.takes_several == (not name)
-        if field and is_value and field.kind is int and not WHOLE_NUMBER.fullmatch(value):
-            raise ArtifactError(
-                f"{command} was given --{option.replace('_', '-')} {value}; write a whole number"
-                f"{_in_digits(value)}."
-            )
-
-
-def check_required(argv: list[str]) -> None:
-    """Checks that nothing is missing which a command cannot run without, unless help is asked for.
-
-    Raises:
-        ArtifactError: if an option is, or the word that a command takes without one.
-    """
-    known = options(*argv[:1])
-    if not known or not {"-h", "--help"}.isdisjoint(argv):
-        return
-    flags = {name for name, option in known.items() if option.kind is bool}
-    words = [word for word in argv if _field_of(word).removeprefix("no_") not in flags]
-    is_word_alone = any(
-        not option_of(following) and (not option_of(word) or "=" in word)
-        for word, following in itertools.pairwise(words)
-    )
-    given, missing = {_field_of(word) for word in words}, []
-    for name, option in known.items():
-        if option.is_needed and option.is_positional:
-            missing += [] if is_word_alone else [name.upper()]
-        elif option.is_needed and name not in given:
-            missing.append(f"--{name.replace('_', '-')}")
-    if missing:
-        raise ArtifactError(
-            f"{argv[0]} needs {', '.join(missing)}; `mswitch {argv[0]} --help` shows what to give."
-        )
-
-
-def _field_of(word: str) -> str:
-    """Returns the field that a word's option sets, such as `crawl_cache`; "" for a value."""
-    return option_of(word).removeprefix("--").replace("-", "_")
-
-
-def _in_digits(value: str) -> str:
-    """Returns the number that a value such as 32k means, as an example; else nothing."""
-    if number := re.fullmatch(r"([0-9]+)([kKmM])", value):
-        return f", such as {int(number[1]) * (1_000 if number[2] in 'kK' else 1_000_000)}"
-    return ""
+            given[name][-1].append(word)
+    joined = [command, *given.pop("")[0]]
+    for name, times in given.items():
+        if len(times) > 1 and known.get(name) is False:
+            raise ArtifactError(f"{command} was given {name} {len(times)} times; give it once.")
+        for first, *values in times:
+            if first.partition("=")[1:] == ("=", "") or "" in values:
+                raise ArtifactError(f"{command} was given {name} with an empty value; write one.")
+            if known.get(name) and not values and "=" not in first:
+                raise ArtifactError(
+                    f"{command} was given {name} without a value; write one after it."
+                )
+        (first, *values), *others = times
+        joined += [first, *values]
+        for again, *values in others:
+            joined += [again.partition("=")[2]] * ("=" in again) + values
+    return joined
 
 
 def with_home(argv: list[str]) -> list[str]:
@@ -400,26 +378,6 @@ def paths_in(value: Any) -> Iterator[Path]:
     elif is_dataclass(value):
         for field in fields(value):
             yield from paths_in(getattr(value, field.name))
-
-
-def check_no_beam_option(own: list[str]) -> None:
-    """Checks that no option of Beam stands before `--`, where it would be unknown.
-
-    Raises:
-        ArtifactError: if one does.
-    """
-    fields_of = options(*own[:1])
-    if "beam" not in fields_of:
-        return
-    known = {name.replace("_", "-") for name in fields_of} | {"help"}
-    given = [word.partition("=")[0] for word in own if word.startswith("--")]
-    unknown = [name for name in given if option_of(name).removeprefix("--") not in known]
-    of_beam = beam_options() if unknown else []
-    if name := next((name for name in unknown if name in of_beam), None):
-        raise ArtifactError(
-            f"{name} is an option of Beam and was given to {own[0]} itself; write it at the end, "
-            f"after a lone --: mswitch {own[0]} ... -- {name}=..."
-        )
 
 
 def beam_options() -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from model.config import DistillationConfig
-from pipeline.command_line import merge_repeated, parse
+from pipeline.command_line import parse
 from pipeline.commands.distill import Distill
 from pipeline.recipe.named import get
 from pipeline.recipe.overrides import override
@@ -47,7 +47,7 @@ def out(tmp_path: Path) -> Path:
 
 
 def commands(chain: Sequence[Any]) -> Iterator[Any]:
-    return (parse(merge_repeated(list(task.command))) for task in chain)
+    return (parse(list(task.command)) for task in chain)
 
 
 def recipe_of(command: Any) -> Recipe:

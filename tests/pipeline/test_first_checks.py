@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.command_line import COMMANDS
+from pipeline.command_line import COMMANDS, options_of
 
 SLOW = ("apache_beam", "jax", "pyarrow", "scipy", "tensorflow")
 # Prints each command line's status, its message, and the slow libraries that are in memory then.
@@ -65,6 +65,18 @@ MISTAKES = {
     "clean --input x --no-growable --languages --rules none --out o": "--languages without a value",
     "inspect --directory=": "inspect was given --directory with an empty value; write one",
     "clean --inputs none --rules mc4 --out o": "has no option --inputs. Did you mean --input?",
+    "clean --input none --rules mc4 --out o --colour red": "clean has no option --colour; `mswitch",
+    "tokenize --corpus c --vocabulary v --out o --sequence=5": "tokenize has no option --sequence;",
+    "report --baseline a --candidate b --out o -v": "report has no option -v; `mswitch report --",
+    "clean --in none --rules mc4 --out o": "clean has no option --in. Did you mean --input?",
+    "tokenize --corpus c --vocabulary v --out a b": "was given 'b' alone; write its option (`ms",
+    "tokenize --corpus c --vocabulary v --out": "tokenize was given --out without a value; write",
+    "finetune --run r --task t --out o --dry-run=yes": "finetune was given 'yes' alone; write",
+    "inspect a b": "inspect was given 'b' alone; write its option (`mswitch inspect --help`)",
+    "plan --recipe r --topology t --price x": "plan was given --price x; write a number.",
+    "plan --recipe r --topology t --price=1k": "--price 1k; write a number, such as 1000.",
+    "--colour red": "mswitch has no option --colour; `mswitch --help` lists what there is.",
+    "--tyro-print-completion ksh": "needs a shell; write one of bash, zsh, tcsh, fish after it.",
     "clean --input none --rules mc5 --out o": "--rules mc5; write one of mc4, mc4-3.0.1, c4-en,",
     "clean --input none --rules mc4 --out o": NO_INPUT,
     "clean --input . --rules mc4 --out o": "Input '.' is a directory; give existing files",
@@ -129,9 +141,23 @@ MISTAKES = {
         )
     },
 }
-USAGE = {  # tyro's own boxes
-    "clean --input none --rules mc4 --out o --colour red": "Unrecognized options: --colour",
-}
+# What every command answers to an option that it lacks, and to each of its own when misused.
+EVERYWHERE = {
+    f"{name} {words}": f"{name} {answer}"
+    for name in COMMANDS
+    for words, answer in (
+        *((words, f"has no option --zz; `mswitch {name} --help` lists what there is.")
+          for words in ("--zz 5", "--zz=5", "--zz", "--zz --zy", "--zz a b")),
+        ("-zz", f"has no option -zz; `mswitch {name} --help` lists what there is."),
+        ("--zz=", "was given --zz with an empty value; write one."),
+        *((f"{option}=", f"was given {option} with an empty value; write one.")
+          for option in options_of(name)),
+        *((f"{option} x {option} y", f"was given {option} 2 times; give it once.")
+          for option, takes_several in options_of(name).items() if not takes_several),
+        *((f"{option} --help", f"was given {option} without a value; write one after it.")
+          for option, takes_several in options_of(name).items() if takes_several),
+    )
+}  # fmt: skip
 LATER = {  # found by what the commands load
     "clean --input https://x.example/a.jsonl --rules mc4 --out o": "address of a web server",
 }
@@ -140,7 +166,7 @@ LATER = {  # found by what the commands load
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory) -> dict[str, tuple[int, str, list[str]]]:
     """Status, message and slow libraries in memory after each command line, of one process."""
-    lines, here = [*MISTAKES, *USAGE, *LATER], tmp_path_factory.mktemp("empty")
+    lines, here = [*MISTAKES, *EVERYWHERE, *LATER], tmp_path_factory.mktemp("empty")
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM],
         input=json.dumps([SLOW, *lines]),
@@ -154,15 +180,12 @@ def answers(tmp_path_factory) -> dict[str, tuple[int, str, list[str]]]:
     return dict(zip(lines, json.loads(done.stdout), strict=True))
 
 
-@pytest.mark.parametrize("line", MISTAKES | USAGE | LATER)
+@pytest.mark.parametrize("line", MISTAKES | EVERYWHERE | LATER)
 def test_a_mistake_is_one_sentence_and_loads_no_slow_libraries(line, answers):
     status, printed, loaded = answers[line]
     assert status == 2
-    if line in USAGE:
-        assert USAGE[line] in printed
-    else:
-        sentence = re.escape((MISTAKES | LATER)[line])
-        assert re.fullmatch(rf"mswitch: .*{sentence}.*\n", printed), printed
+    sentence = re.escape((MISTAKES | EVERYWHERE | LATER)[line])
+    assert re.fullmatch(rf"mswitch: .*{sentence}.*\n", printed), printed
     assert loaded == [] or line in LATER
 
 
