@@ -34,7 +34,6 @@ from pipeline.artifacts import (
     STEP_TIMES,
     TOKENS,
     VOCABULARY,
-    Head,
     Kind,
     json_leaves,
     read_head,
@@ -44,6 +43,8 @@ from pipeline.artifacts import (
 from pipeline.corpus.pages import corpus_files, read_corpus, read_funnel
 from pipeline.errors import ArtifactError
 from pipeline.fields import CacheOptions
+from pipeline.recipe import named
+from pipeline.recipe.recipe import recipe_to_json
 from pipeline.runs.directory import described_by
 from pipeline.runs.finished import latest_gaps, read_step_times
 from pipeline.terminal import shorten
@@ -252,7 +253,7 @@ def json_of(directory: str) -> dict[str, Any]:
 
 
 def inspect(name: str, console: Console, cache: CacheOptions) -> None:
-    """Verifies an artifact and prints stage, versions, settings and counts.
+    """Verifies an artifact and prints stage, versions and contents, and its settings at the end.
 
     Args:
         name: its directory, as the user named it.
@@ -265,7 +266,8 @@ def inspect(name: str, console: Console, cache: CacheOptions) -> None:
     directory = place(name)
     described = described_by(directory)
     head = read_head(directory, described)
-    print_head(head, console)
+    written = f", schema {head.schema_version}, mswitch {head.code_version}"
+    console.print(head.stage + ("" if head.schema_version is None else written))
     if described == CLAIM:
         print_unfinished(directory, console)
     elif head.stage in TOKENS.stages:
@@ -276,14 +278,19 @@ def inspect(name: str, console: Console, cache: CacheOptions) -> None:
             check(directory, console)
         if not inspectors:
             console.print("its contents were not verified: there is no check of this stage")
+    if head.settings:
+        print_settings(head.settings, console)
 
 
-def print_head(head: Head, console: Console) -> None:
-    """Prints the stage, the versions and the settings of an artifact."""
-    written = f", schema {head.schema_version}, mswitch {head.code_version}"
-    console.print(head.stage + ("" if head.schema_version is None else written))
-    for path, value in json_leaves(head.settings).items():
-        console.print(shorten(f"  {path}: {words_of(value)}"))
+def print_settings(settings: Mapping[str, Any], console: Console) -> None:
+    """Prints the settings of an artifact; those that its named recipe has otherwise are marked."""
+    name = settings.get("name")
+    recipe = json_leaves(recipe_to_json(named.get(name))) if name in named.names() else {}
+    console.print(f"settings; * marks those that differ from {name}" if recipe else "settings")
+    for path, value in json_leaves(dict(settings)).items():
+        differs = path in recipe and words_of(recipe[path]) != words_of(value)
+        mark, there = ("*", f" (recipe: {words_of(recipe[path])})") if differs else (" ", "")
+        console.print(shorten(f"{mark} {path}: {words_of(value)}{there}"), highlight=False)
 
 
 def inspect_vocabulary(directory: Place, console: Console) -> None:
