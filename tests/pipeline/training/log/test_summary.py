@@ -85,7 +85,9 @@ def test_a_run_that_trains_shows_how_far_it_has_come(training, capsys):
     printed = capsys.readouterr().out
     assert printed.splitlines()[0] == "pretrain"
     assert "   48              -         6.0000" in printed
-    assert printed.splitlines()[-1] == "unfinished, no checkpoint; nothing was verified"
+    answers, _, settings = printed.partition("\nsettings\n")
+    assert answers.splitlines()[-1] == "unfinished, no checkpoint; nothing was verified"
+    assert settings.splitlines()[-1] == "  steps: 100"
     Inspect(directory=training, json=True).execute()
     shown = json.loads(capsys.readouterr().out)
     assert [one["step"] for one in shown["progress"]] == [16, 32, 48]
