@@ -24,6 +24,7 @@ from recompute_sides import longest, side, unit_of, without_variants
 from recompute_statistics import same
 from recompute_tasks import compare_sentences, compare_tasks
 from recompute_times import compare_times
+from recompute_trade import compare_trade, networks
 
 
 def verdict_of(report: dict, found: dict[str, float | None], runs: list[int]) -> str:
@@ -62,7 +63,9 @@ def main(arguments: list[str]) -> None:
     report = json.loads((parsed.report / "report.json").read_text())
     for name in ("index.html", "report.md"):
         assert (parsed.report / name).stat().st_size > 1000, name
-    sides = [side(runs) for runs in (parsed.baseline, parsed.candidate)]
+    # The verdict is of the network that is named first on each side.
+    both = [networks(runs)[0] for runs in (parsed.baseline, parsed.candidate)]
+    sides = [side(runs) for runs in both]
     unit = unit_of(report)
     table = compare_languages(report["languages"], sides, unit)
     compare_summary(table, report["summary"], parsed.languages)
@@ -88,9 +91,10 @@ def main(arguments: list[str]) -> None:
     further = [one["name"] for one in report["further"]]
     check_names("further models", [word.partition("=")[0] for word in parsed.also], further)
     compare_further(report, sides, parsed.also)
-    compare_pruned(report, parsed.candidate, parsed.also)
+    compare_pruned(report, both[1], parsed.also)
+    compare_trade(report, parsed.baseline, parsed.candidate)
     compare_tasks(report, parsed.baseline_tasks, parsed.candidate_tasks)
-    compare_sentences(report, longest(parsed.baseline), longest(parsed.candidate))
+    compare_sentences(report, *map(longest, both))
 
 
 if __name__ == "__main__":

@@ -164,15 +164,22 @@ class ScriptGain:
 
     Attributes:
         scripts: ISO 15924 codes: one, or those of one language each.
+        codes: codes of its languages.
         tally: counts of its languages.
         mean: mean gain over the languages with two scored pages or more; None where there is none.
         mean_bits: the same in bits per byte.
     """
 
     scripts: tuple[str, ...]
+    codes: tuple[str, ...]
     tally: Tally
     mean: Estimate | None
     mean_bits: float | None
+
+    @property
+    def label(self) -> str:
+        """The script, or `scripts of one language`."""
+        return self.scripts[0] if len(self.scripts) == 1 else "scripts of one language"
 
     @property
     def mean_languages(self) -> int:
@@ -346,6 +353,7 @@ class Comparison:
         bits = [gain.value for gain in in_bits if gain is not None]
         return ScriptGain(
             scripts=tuple(sorted({row.language.script for row in rows})),
+            codes=tuple(sorted(codes)),
             tally=compare.tally({code: self.estimates[code] for code in codes}),
             mean=compare.mean(self.parts, codes),
             mean_bits=float(np.mean(bits)) if bits else None,

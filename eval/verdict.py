@@ -10,6 +10,7 @@ quality.
 Cautions stand on the first screen, in Markdown, in JSON and in the terminal.
 """
 
+from eval.frontier import in_words
 from eval.gains import Comparison, Summary
 from eval.losses import Unit, signed_number
 from eval.report.contents import ReportContents, shared_total
@@ -27,8 +28,13 @@ DIFFERENCES_NAMED = 6  # differing settings that the caution names
 
 def sentences(report: ReportContents) -> str:
     """Returns the verdict, the mean gain, the languages and the speed-up, as one paragraph."""
-    parts = verdict, mean_sentence, better_sentence, speed_sentence
+    parts = first_sentence, mean_sentence, better_sentence, speed_sentence
     return " ".join(filter(None, (part(report) for part in parts)))
+
+
+def first_sentence(report: ReportContents) -> str:
+    """Returns the verdict after what is equal on both sides."""
+    return ": ".join(filter(None, (in_words(report.equal[0]), verdict(report))))
 
 
 def verdict(report: ReportContents) -> str:
@@ -134,16 +140,28 @@ def further_sentences(report: ReportContents) -> list[str]:
 
 
 def _further_sentence(compared: Comparison) -> str:
-    (baseline, name), summary = compared.names, compared.summary
+    return f"{compared.candidate.name}: {_gain_over_baseline(compared)}."
+
+
+def opponent_sentences(report: ReportContents) -> list[str]:
+    """Returns the mean gain over each further network of the baseline, and what is equal."""
+    return [
+        f"{in_words(equal) or 'Nothing of the costs is known'}: {_gain_over_baseline(compared)}."
+        for (_, compared), equal in zip(report.opponents, report.equal[1:], strict=True)
+    ]
+
+
+def _gain_over_baseline(compared: Comparison) -> str:
+    baseline, summary = compared.baseline.name, compared.summary
     mean, low, high = summary.mean_gain, summary.mean_gain_low, summary.mean_gain_high
     if mean is None or low is None or high is None:
-        return f"{name}: no language has two held-out pages."
+        return "no language has two held-out pages"
     no_verdict = "; one run: no verdict" if compared.of_single_runs else ""
     return (
-        f"{name}: mean gain over {baseline} {signed_number(mean)} {compared.unit.value} "
+        f"mean gain over {baseline} {signed_number(mean)} {compared.unit.value} "
         f"(95% interval {signed_number(low)} to {signed_number(high)}); better beyond noise in "
         f"{summary.languages_improved_significantly} of {summary.languages} languages, worse in "
-        f"{summary.languages_worse_significantly}{no_verdict}."
+        f"{summary.languages_worse_significantly}{no_verdict}"
     )
 
 

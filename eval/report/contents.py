@@ -6,14 +6,15 @@ from functools import cached_property
 from typing import NamedTuple
 
 from data.dedup.shared_lines import SharedLines
-from eval import groups, null_comparison, paired_runs, sides, speed_up
-from eval.compare import Estimate
+from eval import frontier, groups, null_comparison, paired_runs, sides, speed_up
+from eval.compare import Estimate, languages_in_mean
 from eval.distillation import Student
 from eval.experts import ExpertSharing
+from eval.frontier import Network, Point
 from eval.funnel import Funnel
 from eval.gains import Comparison, LanguageGain, Summary
 from eval.groups import Group, PrunedModel
-from eval.losses import Unit
+from eval.losses import Unit, same_targets
 from eval.paired_runs import RunComparison
 from eval.sides import Difference, RunFacts, Side
 from eval.speed_up import StepTimes
@@ -52,6 +53,8 @@ class ReportContents:
         groups: baseline, candidate and further models.
         comparisons: the candidate with the baseline, of which the verdict is; then each further
             model with it, in the order of the groups.
+        opponents: further networks of the baseline, and the candidate compared with each.
+        networks: networks of the baseline and of the candidate, those of the verdict first.
         funnel: funnel of the corpus.
         shared_lines: lines shared by held-out and training pages, per language.
         experts: expert use of one candidate run.
@@ -66,6 +69,8 @@ class ReportContents:
 
     groups: tuple[Group, ...]
     comparisons: tuple[Comparison, ...]
+    opponents: tuple[tuple[Group, Comparison], ...] = ()
+    networks: tuple[tuple[Network, ...], ...] = ()
     funnel: Funnel | None = None
     shared_lines: Mapping[str, SharedLines] | None = None
     experts: ExpertSharing | None = None
@@ -152,6 +157,47 @@ class ReportContents:
             for group in self.groups[2:]
             if group.pruning and group.name not in known
         ]
+
+    @cached_property
+    def equal(self) -> list[tuple[str, ...] | None]:
+        """What each network of the baseline and the candidate have in common, as in `equal_in`."""
+        if not self.networks:
+            return [None]
+        (first, *others), (candidate, *_) = self.networks
+        times = self.step_times
+        return [
+            frontier.equal_in(first, candidate, times and times.step_time_ratio),
+            *(frontier.equal_in(other, candidate) for other in others),
+        ]
+
+    @property
+    def trade_unit(self) -> Unit:
+        """Unit of the points: bits per byte where a network has another vocabulary."""
+        runs = [run.pages for side in self.networks for one in side for run in one.runs]
+        alike = all(same_targets(runs[0], pages) for pages in runs)
+        return Unit.NATS_PER_TOKEN if alike else Unit.BITS_PER_BYTE
+
+    @cached_property
+    def points(self) -> list[Point]:
+        """Loss and costs of every run of the networks of both sides."""
+        in_mean = languages_in_mean(self.compared.parts[0][1])
+        by_script = {script.label: script.codes for script in self.compared.scripts}
+        named = {frontier.ALL: in_mean} | {
+            label: [code for code in codes if code in in_mean] for label, codes in by_script.items()
+        }
+        languages = {name: codes for name, codes in named.items() if codes}
+        networks = [network for side in self.networks for network in side]
+        return frontier.points(networks, self.trade_unit, languages) if in_mean else []
+
+    @cached_property
+    def mean_points(self) -> list[Point]:
+        """The points as means over seeds, of which frontiers are made."""
+        return frontier.means(self.points)
+
+    def frontier(self, side: str, cost: str, languages: str = frontier.ALL) -> list[Point]:
+        """Returns the frontier of a side by a cost, over all languages or those of a script."""
+        of_side = [point for point in self.mean_points if point.side == side]
+        return frontier.frontier(of_side, cost, languages)
 
     @cached_property
     def losses(self) -> dict[str, dict[str, tuple[Estimate, Estimate]]]:

@@ -11,6 +11,7 @@ from typing import Any
 from eval import sides
 from eval.columns import fields, to_csv, with_ends
 from eval.experts import ExpertSharing, LayerSharing
+from eval.frontier import COSTS, Network
 from eval.gains import Comparison
 from eval.groups import Group
 from eval.losses import Unit
@@ -107,6 +108,7 @@ def to_json(report: ReportContents) -> dict[str, Any]:
         "experts": None if experts is None else experts_to_json(experts),
         "students": [asdict(student) for student in report.students],
         "further": [_further(*each) for each in report.further],
+        **({"trade": _trade(report)} if report.networks else {}),
         "pruned": [model._asdict() for model in report.pruned],
         "losses": _losses(report) if report.further else {},
         "tasks": [task_to_json(task) for task in report.tasks],
@@ -133,6 +135,45 @@ def _further(group: Group, comparison: Comparison) -> dict[str, Any]:
         "directories": list(group.directories),
         "bill": _bill(group),
     }
+
+
+def _trade(report: ReportContents) -> dict[str, Any]:
+    """Returns losses and costs of all networks, and the comparison with each of the baseline."""
+    equal = zip(report.opponents, report.equal[1:], strict=True)
+    means = [point.losses for point in report.points[:1]]
+    return {
+        "unit": report.trade_unit.value,
+        "equal": report.equal[0],
+        "opponents": [_further(*each) | {"equal": alike} for each, alike in equal],
+        "networks": [_network(network) for side in report.networks for network in side],
+        "points": [point._asdict() for point in report.points],
+        "frontiers": [
+            {
+                "side": side[0].side,
+                "cost": cost,
+                "languages": name,
+                "points": [
+                    {
+                        "network": point.network,
+                        "steps": point.steps,
+                        cost: point.cost(cost),
+                        "loss": point.losses[name],
+                    }
+                    for point in report.frontier(side[0].side, cost, name)
+                ],
+            }
+            for side in report.networks
+            for cost in COSTS
+            for losses in means
+            for name in losses
+        ],
+    }
+
+
+def _network(network: Network) -> dict[str, Any]:
+    """Returns the costs of a network."""
+    names = "name", "side", "width", "parameters", "flops_per_token", "step_device_seconds"
+    return {name: getattr(network, name) for name in (*names, "devices")}
 
 
 def _bill(group: Group) -> dict[str, Any] | None:

@@ -23,10 +23,11 @@ from markupsafe import Markup
 
 from data.languages import UNDETERMINED, all_languages
 from eval import distillation, speed_up, verdict
-from eval.charts import corpus, experts, gains, speed_ups
+from eval.charts import corpus, experts, frontier, gains, speed_ups
 from eval.charts.parts import Picture, interval_limits
 from eval.charts.speed_ups import sides
 from eval.columns import FORMS
+from eval.frontier import COSTS
 from eval.funnel import (
     bins_with_pages,
     certain_share,
@@ -71,6 +72,7 @@ def specs(report: ReportContents) -> dict[str, Spec]:
     pictures |= speed_ups.distillation_picture(report.students)
     pictures |= gains.pictures_of_models(report)
     pictures |= gains.pictures_of_tasks(report)
+    pictures |= frontier.pictures(report)
     return {name: _with_style(chart) for name, chart in pictures.items()}
 
 
@@ -123,6 +125,8 @@ def _everywhere(report: ReportContents) -> dict[str, Any]:
         facts=[asdict(group.facts) for group in report.groups],
         tables=tables,
         with_most_languages=with_most_languages,
+        costs=COSTS,
+        about_trade=_about_trade(report),
         in_nats=report.unit is Unit.NATS_PER_TOKEN,
         languages_by_code=languages,
         language_names=names | {UNDETERMINED: "undetermined"},
@@ -140,6 +144,7 @@ def _pictures(report: ReportContents) -> dict[str, Any]:
     ]
     return dict(
         specs=specs(report),
+        trade=frontier.rows(report) if report.points else {},
         curves={"sides": [_curves(side, report.unit) for side in sides(report)]},
         intervals_cut=any(ends[0] < low or ends[1] > high for ends in known),
     )
@@ -156,6 +161,26 @@ def _languages(report: ReportContents) -> dict[str, Any]:
         interval_limits=interval_limits(gain.gain for gain in report.gains.values()),
         scripts=sorted({gain.language.script for gain in report.gains.values()}),
         families=sorted({gain.language.family for gain in report.gains.values()}),
+    )
+
+
+def _about_trade(report: ReportContents) -> str:
+    """Returns what points and lines of the pictures of costs are, and which are missing."""
+    networks = [network for side in report.networks for network in side]
+    kinds = dict.fromkeys(kind for network in networks for kind in network.devices)
+    of_devices = f" Devices: {', '.join(kinds)}." if kinds else ""
+    missing = [
+        f" Not recorded, so without points: {COSTS[cost]} of {', '.join(dict.fromkeys(names))}."
+        for cost in COSTS
+        if (names := [point.network for point in report.points if point.cost(cost) is None])
+    ]
+    return (
+        "A small mark is a run: its loss after its last step, the mean over languages with two "
+        "held-out pages or more. A line joins the lowest losses of a side for a cost or less; "
+        "its marks are means over seeds. Device-seconds are steps times the median of the "
+        "seconds per step in the run’s own log, times its devices: no compiling, checkpoints or "
+        "evaluations, and other work on the machine disturbs them. FLOPs are matrix products of "
+        f"the forward pass.{of_devices}{''.join(missing)}"
     )
 
 

@@ -20,6 +20,7 @@ from eval.columns import (
     figures,
     number,
     percent,
+    plain,
     share,
     shown,
     with_commas,
@@ -28,6 +29,7 @@ from eval.columns import (
 from eval.compare import Estimate, Tally
 from eval.distillation import PAPER, Retained, Student, compared_languages, why_none
 from eval.experts import ExpertSharing, by_stack
+from eval.frontier import COSTS, Network, Point
 from eval.gains import Comparison, LanguageGain, Summary
 from eval.losses import Unit
 from eval.report.contents import ReportContents, speedup_text
@@ -212,6 +214,66 @@ def groups(report: ReportContents) -> Table:
         *counts(lambda row: row[1] and row[1].tally),
     )
     return shown(columns, zip(report.groups, (None, *report.comparisons), strict=True))
+
+
+def networks(report: ReportContents) -> Table:
+    """Returns the networks of both sides: costs, what is equal, and the candidate's gains."""
+    (opponents, ours), candidate = report.networks, report.candidate.name
+    compared = [report.compared, *(each for _, each in report.opponents)]
+    rows: list[tuple[Network, Comparison | None, Any]] = [
+        *zip(opponents, compared, report.equal, strict=True),
+        *((network, None, None) for network in ours),
+    ]
+    columns = (
+        Column("Network", lambda row: row[0].name),
+        Column("Width", lambda row: row[0].width, count),
+        Column("Parameters", lambda row: row[0].parameters, count),
+        Column("FLOPs", lambda row: row[0].flops_per_token, count, "per token, forward"),
+        Column("Device-seconds", lambda row: row[0].step_device_seconds, plain, "per step"),
+        Column(f"Equal to {candidate}", _equal),
+        Column(f"{candidate}’s mean gain", lambda row: row[1] and row[1].mean, with_sign),
+        Column("Unit", lambda row: row[1].unit.value if row[1] else ""),
+        *counts(lambda row: row[1] and row[1].tally),
+        Column("Step speed-up", lambda row: row[1] and row[1].summary.mean_step_speedup, two),
+        Column("95% interval", lambda row: _speedup_interval(row[1].summary) if row[1] else ""),
+    )
+    return shown(columns, rows)
+
+
+def _equal(row: tuple[Network, Comparison | None, tuple[str, ...] | None]) -> str:
+    _, comparison, equal = row
+    if comparison is None:
+        return ""
+    return "not known" if equal is None else with_commas(equal) or "nothing"
+
+
+def trade(report: ReportContents) -> Table:
+    """Returns losses and costs, mean over seeds, and of which frontiers each is."""
+    frontiers = {
+        (side[0].side, cost): report.frontier(side[0].side, cost)
+        for side in report.networks
+        for cost in COSTS
+    }
+
+    def lowest_at(point: Point) -> str:
+        costs = [cost for cost in COSTS if point in frontiers[point.side, cost]]
+        return with_commas(COSTS[cost] for cost in costs) or "–"
+
+    of_scripts = (
+        Column("Loss", lambda point, name=name: point.losses[name], number, name)
+        for name in report.points[0].losses
+    )
+    columns = (
+        Column("Network", of("network")),
+        Column("Steps", of("steps"), count),
+        Column("Seeds", lambda point: len(point.seeds), count),
+        Column("Device-seconds", of("device_seconds"), count),
+        Column("FLOPs", of("flops_per_token"), count, "per token, forward"),
+        Column("Parameters", of("parameters"), count),
+        *of_scripts,
+        Column("Lowest of its side for its", lowest_at),
+    )
+    return shown(columns, report.mean_points)
 
 
 def pruned_models(report: ReportContents) -> Table:

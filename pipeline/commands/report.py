@@ -17,9 +17,10 @@ class Report(Stage):
     example: ClassVar = "--baseline runs/mt5 --candidate runs/switch --out report"
 
     baseline: In[tuple[Run, ...]]
-    """Runs of the dense baseline, one per seed."""
+    """Runs of the dense baseline, one per seed. Runs of other widths or layers are networks of
+    their own, each compared with the candidate; the verdict is over the one named first."""
     candidate: In[tuple[Run, ...]]
-    """Runs of the candidate, one per seed."""
+    """Runs of the candidate, one per seed. Further networks are points of the picture of costs."""
     out: Out[RunPlace]
     """Directory for the report."""
     student: In[tuple[Run, ...]] = ()

@@ -5,7 +5,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from data.files.parquet_files import read_table
-from data.files.paths import Place
 from data.languages import get
 from eval import distillation
 from eval.distillation import Student
@@ -24,6 +23,8 @@ from pipeline.reporting.facts import (
     bill,
     check_text,
     measured_step_times,
+    network,
+    network_names,
     read_shared_lines,
     run_facts,
     side_names,
@@ -52,10 +53,12 @@ def contents(sources: Sources, *, differences_allowed: bool) -> ReportContents:
     Raises:
         ArtifactError: if the runs cannot be compared.
     """
-    both = baseline, candidate = [
-        [finished.read_run(directory) for directory in directories]
+    # The verdict is of the network that is named first on each side.
+    of_sides = opponents, ours = [
+        sides.networks([finished.read_run(directory) for directory in directories])
         for directories in (sources.baseline, sources.candidate)
     ]
+    both = baseline, candidate = opponents[0], ours[0]
     differences = sides.differences(baseline, candidate, allowed=differences_allowed)
     finetuned = [
         [read_finetuned(directory) for directory in directories]
@@ -68,26 +71,33 @@ def contents(sources: Sources, *, differences_allowed: bool) -> ReportContents:
     sides.check_students(
         students, longest[0][0], longest[1], differences_allowed=differences_allowed
     )
-    first, second = (
-        _group(name, runs, directories)
-        for name, runs, directories in zip(
-            side_names(baseline[0], candidate[0]),
-            both,
-            (sources.baseline, sources.candidate),
-            strict=True,
-        )
-    )
+    kinds = side_names(baseline[0], candidate[0])
+    names = [network_names(*side) for side in zip(kinds, of_sides, strict=True)]
+    first, second = (_group(name[0], runs) for name, runs in zip(names, both, strict=True))
     second = replace(second, differences=differences, bill=bill(*longest))
     _check_languages(second.side)
     further = _further(sources, baseline, longest, differences_allowed=differences_allowed)
     groups = first, second, *further
-    sides.check_names([group.side for group in groups])
+    more = zip(names[0][1:], opponents[1:], strict=True)
+    others = [
+        _opponent(name, runs, candidate, second.side, differences_allowed=differences_allowed)
+        for name, runs in more
+    ]
+    for name, runs in zip(names[1][1:], ours[1:], strict=True):
+        # They are points of a picture only, and are checked like those that are compared.
+        _opponent(name, runs, candidate, second.side, differences_allowed=differences_allowed)
+    sides.check_names([group.side for group in (*groups, *(group for group, _ in others))])
     text, training_tokens_are = training_text(sources.tokens, longest[1])
     comparisons = [_comparison(first.side, group.side) for group in groups[1:]]
     comparisons[0] = replace(comparisons[0], text=text)
     return ReportContents(
         groups=groups,
         comparisons=tuple(comparisons),
+        opponents=tuple(others),
+        networks=tuple(
+            tuple(network(name, kind, runs) for name, runs in zip(*side, strict=True))
+            for kind, *side in zip(kinds, names, of_sides, strict=True)
+        ),
         funnel=None if sources.corpus is None else read_funnel(sources.corpus),
         shared_lines=None if sources.corpus is None else read_shared_lines(sources.corpus),
         experts=_experts(second.name, longest[1]),
@@ -105,10 +115,35 @@ def _comparison(baseline: Side, candidate: Side) -> Comparison:
     return Comparison(baseline=baseline, candidate=candidate, unit=common_unit(baseline, candidate))
 
 
-def _group(name: str, runs: Sequence[FinishedRun], directories: Sequence[Place]) -> Group:
+def _group(name: str, runs: Sequence[FinishedRun]) -> Group:
     side = sides.side(name, runs)
     facts = run_facts(side, sides.longest(runs), runs)
-    return Group(side=side, facts=facts, directories=tuple(map(str, directories)))
+    return Group(side=side, facts=facts, directories=tuple(str(run.directory) for run in runs))
+
+
+def _opponent(
+    name: str,
+    runs: Sequence[FinishedRun],
+    candidate: Sequence[FinishedRun],
+    side: Side,
+    *,
+    differences_allowed: bool,
+) -> tuple[Group, Comparison]:
+    """Returns a further network of the baseline, and the candidate compared with it.
+
+    Args:
+        name: name of the network.
+        runs: its runs.
+        candidate: runs of the candidate.
+        side: losses of the candidate.
+        differences_allowed: whether runs may differ beyond the feed-forward.
+    """
+    ours, theirs = sides.of_common_lengths(candidate, runs)
+    differences = sides.differences(theirs, ours, allowed=differences_allowed)
+    sides.side(name, runs)  # also of lengths that the candidate lacks
+    group = replace(_group(name, theirs), differences=differences)
+    compared = side if len(ours) == len(candidate) else sides.side(side.name, ours)
+    return group, _comparison(group.side, compared)
 
 
 def _check_languages(side: Side) -> None:
@@ -149,7 +184,7 @@ def _further(
         compared = longest[0] if len(sides.lengths(runs)) == 1 else baseline
         differences = sides.differences(compared, runs, allowed=differences_allowed)
         yield replace(
-            _group(name, runs, directories),
+            _group(name, runs),
             differences=differences,
             pruning=_pruning(name, runs, longest[1]),
             bill=bill(longest[0], sides.longest(runs)),

@@ -21,15 +21,17 @@ from data.files.paths import Place
 from data.languages import UNDETERMINED
 from data.tokens.manifest import SplitTokens, TokenManifest
 from eval import sides, speed_up
+from eval.frontier import Network, NetworkRun
 from eval.gains import Comparison, TrainingText
 from eval.groups import Bill
 from eval.losses import Unit
 from eval.sides import RunFacts, Side
 from eval.speed_up import Rounds, StepTimes
 from pipeline import artifacts
+from pipeline.artifacts import json_leaves
 from pipeline.corpus.pages import page_files, page_texts, read_corpus
 from pipeline.errors import ArtifactError
-from pipeline.reporting.sides import beginning
+from pipeline.reporting.sides import beginning, without_experts
 from pipeline.runs.directory import RECIPE
 from pipeline.runs.finished import FinishedRun, MeasuredRun, count_devices, read_step_times
 
@@ -96,6 +98,59 @@ def _kind(run: FinishedRun) -> str:
     dense = "T5" if run.recipe["name"].startswith("t5-") else "mT5"
     kind = dense if run.switch is None else "Switch"
     return f"{kind} (imported {run.recipe['name']})" if run.imported else kind
+
+
+def network_names(kind: str, networks: Sequence[Sequence[FinishedRun]]) -> list[str]:
+    """Returns the names of a side's networks: its own if it has one, otherwise what differs."""
+    if len(networks) == 1:
+        return [kind]
+    models = [json_leaves(without_experts(runs[0].recipe)["model"]) for runs in networks]
+    widths = [model["embed"] for model in models]
+    if len({*widths}) == len(widths):
+        return [f"{kind} of width {width}" for width in widths]
+    names = dict.fromkeys(name for model in models for name in model)
+    differing = [name for name in names if len({model.get(name) for model in models}) > 1]
+    return [
+        f"{kind} ({', '.join(f'{name} {model.get(name)}' for name in differing)})"
+        for model in models
+    ]
+
+
+def network(name: str, side: str, runs: Sequence[FinishedRun]) -> Network:
+    """Returns a network of a report with its costs.
+
+    Args:
+        name: its name.
+        side: name of its side.
+        runs: its runs of all seeds and lengths.
+    """
+    about, model = runs[0].about, runs[0].recipe["model"]
+    paces = [_step_device_seconds(run) for run in runs]
+    known = [pace for pace in paces if pace is not None]
+    tokens = about.lengths and about.lengths.inputs + about.lengths.targets
+    return Network(
+        name=name,
+        side=side,
+        width=model["embed"],
+        parameters=about.parameters,
+        flops_per_token=(about.flops_per_sequence or 0) / tokens or None if tokens else None,
+        step_device_seconds=median(known) if known else None,
+        devices=tuple(sorted({kind for run in runs for kind in run.devices})),
+        runs=tuple(
+            NetworkRun(
+                seed=run.recipe["seed"],
+                steps=run.last_step,
+                device_seconds=None if pace is None else pace * run.last_step,
+                pages=run.pages,
+            )
+            for run, pace in zip(runs, paces, strict=True)
+        ),
+    )
+
+
+def _step_device_seconds(run: FinishedRun) -> float | None:
+    seconds = median_metric([run], "seconds")
+    return seconds * len(run.devices) if seconds and run.devices and run.last_step else None
 
 
 def run_facts(side: Side, runs: Sequence[FinishedRun], all_runs: Sequence[FinishedRun]) -> RunFacts:

@@ -11,7 +11,7 @@ from data.files.json_files import write_json
 from data.files.paths import Place, join_path, read_bytes
 from eval.report.contents import ReportContents
 from eval.report.data import csv_files, to_json
-from eval.verdict import cautions, further_sentences, sentences
+from eval.verdict import cautions, further_sentences, opponent_sentences, sentences
 from pipeline.artifacts import (
     CORPUS,
     MANIFEST,
@@ -122,7 +122,7 @@ def write(out: Place, report: ReportContents) -> Outcome:
     files = {name: digest_of_contents(out / name) for name in FILES}
     measured = report.time_sentence if report.step_times else ""
     more = report.null_sentence, measured, report.bills[0]
-    lines = [sentences(report), *filter(None, more)]
+    lines = [sentences(report), *opponent_sentences(report), *filter(None, more)]
     lines += [*further_sentences(report), *(f"- {caution}" for caution in cautions(report))]
     for line in lines:
         Terminal().print(line, highlight=False)

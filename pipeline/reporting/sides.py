@@ -21,6 +21,7 @@ shows with its bill; where the baseline began so, that is a difference like any 
 compared without its teacher and without how it was taught, and the candidate must have taught it.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -63,6 +64,42 @@ def side(name: str, runs: Sequence[FinishedRun]) -> Side:
         steps=steps,
         points=Points.DECAYING if any(map(decays, runs)) else Points.STEADY,
         pages=tuple(tuple(run.evaluations.values()) for run in runs),
+    )
+
+
+def networks(runs: Sequence[FinishedRun]) -> list[list[FinishedRun]]:
+    """Returns the runs of each network, in the order in which they were named.
+
+    Experts tell no networks apart: a side has one kind of them, which `differences` checks.
+    """
+    found: dict[str, list[FinishedRun]] = {}
+    for run in runs:
+        model = without_experts(run.recipe)["model"]
+        found.setdefault(json.dumps(model, sort_keys=True), []).append(run)
+    return list(found.values())
+
+
+def of_common_lengths(
+    first: Sequence[FinishedRun], other: Sequence[FinishedRun]
+) -> tuple[list[FinishedRun], list[FinishedRun]]:
+    """Returns the runs of two networks that have a length of both; all, where each has one length.
+
+    Raises:
+        ArtifactError: if they have several lengths and none in common.
+    """
+    ours, theirs = lengths(first), lengths(other)
+    common = {*ours} & {*theirs}
+    if len(ours) == len(theirs) == 1:
+        return [*first], [*other]
+    if not common:
+        raise ArtifactError(
+            f"{other[0].directory} and {first[0].directory} are of two networks without runs of "
+            f"one length ({', '.join(map(str, theirs))} against {', '.join(map(str, ours))} "
+            "steps); name runs of one length of each."
+        )
+    return (
+        [run for run in first if run.last_step in common],
+        [run for run in other if run.last_step in common],
     )
 
 

@@ -151,6 +151,18 @@ class RecordedDense(Struct, frozen=True, kw_only=True):
     noise: float = 0.0
 
 
+class RecordedLengths(Struct, frozen=True):
+    """Lengths of a training sequence in tokens.
+
+    Attributes:
+        inputs: tokens that the encoder reads.
+        targets: tokens that the decoder reads.
+    """
+
+    inputs: Count
+    targets: Count
+
+
 class RunRecord(Struct, frozen=True, kw_only=True):
     """recipe.json.
 
@@ -158,6 +170,7 @@ class RunRecord(Struct, frozen=True, kw_only=True):
         recipe: settings of the run, those of a `Recipe`, without those that were added later.
         parameters: number of weights; None if not recorded.
         flops_per_sequence: FLOPs per sequence of the forward pass; None if not recorded.
+        lengths: tokens of a sequence; None if not recorded.
         devices: kind of each device.
         inputs: digest of each input, by name.
         numerics_version: version that began the run; 1 if not recorded.
@@ -171,6 +184,7 @@ class RunRecord(Struct, frozen=True, kw_only=True):
     recipe: dict[str, Any]
     parameters: Count | None = None
     flops_per_sequence: Annotated[int, Meta(ge=0)] | None = None
+    lengths: RecordedLengths | None = None
     devices: tuple[str, ...] = ()
     inputs: dict[str, str] = {}
     numerics_version: int = 1

@@ -82,6 +82,7 @@ def write_run(
         "recipe": recipe_in_json(experts, steps=STEPS[-1], seed=seed, batch=32) | changes,
         "parameters": parameters,
         "flops_per_sequence": 98_765_432,
+        "lengths": {"raw": 70, "inputs": 64, "targets": 14},
         "devices": ["cpu", "cpu"],
         "inputs": {"tokens": _digest_of_tokens(_codes()), **(made_from or {})},
     }

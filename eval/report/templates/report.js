@@ -3,6 +3,7 @@
 const read = (id) => JSON.parse(document.getElementById(id).textContent);
 const specs = read("specs");
 const curves = read("curve-data");
+const trade = read("trade-data");
 const experts = read("expert-data");
 const field = (id) => document.getElementById(id).value;
 const FILTERS = ["search", "by-script", "by-family", "by-verdict"];
@@ -26,6 +27,7 @@ function draw(element) {
   element.dataset.drawn = name;
   const spec = structuredClone(specs[name]);
   if (name === "curves") spec.datasets = curveRows(field("curve-language"), Number(field("curve-from")));
+  if (name in trade) spec.datasets = trade[name][field("trade-script")];
   if ("layer" in element.dataset) {
     spec.datasets = heatRows(experts[element.dataset.experts], element.dataset.layer);
   }
@@ -243,6 +245,12 @@ for (const id of ["curve-language", "curve-from"]) {
     draw(chart);
   });
 }
+document.getElementById("trade-script")?.addEventListener("change", () => {
+  for (const chart of charts.filter(({ dataset }) => dataset.wide in trade)) {
+    delete chart.dataset.drawn;
+    draw(chart);
+  }
+});
 for (const layer of document.querySelectorAll("details.layer")) {
   layer.addEventListener("toggle", () => layer.querySelectorAll(".chart").forEach(draw));
 }
