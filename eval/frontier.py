@@ -31,8 +31,8 @@ from eval.losses import PageLosses, Unit, by_language
 EQUAL_WITHIN = 0.05  # of the candidate's
 ALL = "all"  # languages
 COSTS = {
-    "device_seconds": "device-seconds of training",
-    "flops_per_token": "FLOPs per token, forward",
+    "device_seconds": "device-seconds",
+    "flops_per_token": "FLOPs per token",
     "parameters": "parameters",
 }
 
@@ -98,7 +98,7 @@ class Point(NamedTuple):
     parameters: int | None
     losses: dict[str, float]
 
-    def cost(self, name: str) -> float | None:
+    def cost(self, name: str) -> int | float | None:
         """Returns a cost by its name in `COSTS`."""
         return getattr(self, name)
 
@@ -121,11 +121,12 @@ def equal_in(
         "width": _ratio(opponent.width, candidate.width),
     }
     known = {name: ratio for name, ratio in ratios.items() if ratio is not None}
-    equal = tuple(name for name, ratio in known.items() if abs(ratio - 1) <= EQUAL_WITHIN)
+    low, high = 1 - EQUAL_WITHIN, 1 + EQUAL_WITHIN
+    equal = tuple(name for name, ratio in known.items() if low <= ratio <= high)
     return equal if known else None
 
 
-def _ratio(opponent: float | None, candidate: float | None) -> float | None:
+def _ratio(opponent: int | float | None, candidate: int | float | None) -> float | None:
     return opponent / candidate if opponent and candidate else None
 
 

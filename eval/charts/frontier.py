@@ -34,12 +34,10 @@ def _picture(report: ReportContents, cost: str) -> Picture:
     shape = alt.Shape("side:N", title=None).scale(domain=names, range=["circle", "square"])
     unit = report.trade_unit.value
     place: dict[str, Any] = {
-        "x": alt.X("cost:Q", title=f"← cheaper · {COSTS[cost]}, logarithmic")
+        "x": alt.X("cost:Q", title=f"← {COSTS[cost]}, log scale")
         .scale(type="log", nice=False, padding=24)
-        .axis(format="~s", tickCount=NARROW, grid=False),
-        "y": alt.Y("loss:Q", title=f"↓ better · held-out loss, {unit}").scale(
-            zero=False, padding=8
-        ),
+        .axis(format=".3~s", tickCount=NARROW, grid=False),
+        "y": alt.Y("loss:Q", title=f"↓ better · loss, {unit}").scale(zero=False, padding=8),
     }
     tooltip = [
         alt.Tooltip("network:N"),

@@ -226,16 +226,16 @@ def networks(report: ReportContents) -> Table:
     ]
     columns = (
         Column("Network", lambda row: row[0].name),
-        Column("Width", lambda row: row[0].width, count),
-        Column("Parameters", lambda row: row[0].parameters, count),
-        Column("FLOPs", lambda row: row[0].flops_per_token, count, "per token, forward"),
-        Column("Device-seconds", lambda row: row[0].step_device_seconds, plain, "per step"),
         Column(f"Equal to {candidate}", _equal),
         Column(f"{candidate}’s mean gain", lambda row: row[1] and row[1].mean, with_sign),
         Column("Unit", lambda row: row[1].unit.value if row[1] else ""),
         *counts(lambda row: row[1] and row[1].tally),
         Column("Step speed-up", lambda row: row[1] and row[1].summary.mean_step_speedup, two),
         Column("95% interval", lambda row: _speedup_interval(row[1].summary) if row[1] else ""),
+        Column("Width", lambda row: row[0].width, count),
+        Column("Parameters", lambda row: row[0].parameters, count),
+        Column("FLOPs", lambda row: row[0].flops_per_token, count, "per token, forward"),
+        Column("Device-seconds", lambda row: row[0].step_device_seconds, plain, "per step"),
     )
     return shown(columns, rows)
 
