@@ -188,19 +188,19 @@ def means(of_runs: Sequence[Point]) -> list[Point]:
 
     `of_runs` are ordered as `points` orders them.
     """
-    found = []
+    of_lengths = []
     for _, together in groupby(of_runs, key=lambda point: (point.network, point.steps)):
         first, *_ = runs = list(together)
         seconds = [run.device_seconds for run in runs if run.device_seconds is not None]
         losses = {name: float(np.mean([run.losses[name] for run in runs])) for name in first.losses}
-        found.append(
+        of_lengths.append(
             first._replace(
                 seeds=tuple(seed for run in runs for seed in run.seeds),
                 device_seconds=float(np.mean(seconds)) if len(seconds) == len(runs) else None,
                 losses=losses,
             )
         )
-    return found
+    return of_lengths
 
 
 def frontier(of_side: Sequence[Point], cost: str, languages: str = ALL) -> list[Point]:

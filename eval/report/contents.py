@@ -173,7 +173,7 @@ class ReportContents:
     @property
     def trade_unit(self) -> Unit:
         """Unit of the points: bits per byte where a network has another vocabulary."""
-        runs = [run.pages for side in self.networks for one in side for run in one.runs]
+        runs = [run.pages for side in self.networks for network in side for run in network.runs]
         alike = all(same_targets(runs[0], pages) for pages in runs)
         return Unit.NATS_PER_TOKEN if alike else Unit.BITS_PER_BYTE
 

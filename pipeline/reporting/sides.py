@@ -70,13 +70,13 @@ def side(name: str, runs: Sequence[FinishedRun]) -> Side:
 def networks(runs: Sequence[FinishedRun]) -> list[list[FinishedRun]]:
     """Returns the runs of each network, in the order in which they were named.
 
-    Experts tell no networks apart: a side has one kind of them, which `differences` checks.
+    Experts make no other network: a side has one kind of them, which `differences` checks.
     """
-    found: dict[str, list[FinishedRun]] = {}
+    by_model: dict[str, list[FinishedRun]] = {}
     for run in runs:
         model = without_experts(run.recipe)["model"]
-        found.setdefault(json.dumps(model, sort_keys=True), []).append(run)
-    return list(found.values())
+        by_model.setdefault(json.dumps(model, sort_keys=True), []).append(run)
+    return list(by_model.values())
 
 
 def of_common_lengths(
