@@ -9,6 +9,7 @@ import statistics
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from recompute_gains import mean_gain
 from recompute_languages import compare_languages, compare_means, compare_summary
@@ -190,7 +191,7 @@ def _compare_frontiers(shown: dict) -> None:
             ).any()
             for _, at in mean.iterrows()
         ]
-        best = mean[below].sort_values(cost)
+        best = mean.loc[np.array(below, bool)].sort_values(cost)
         label = f"frontier of {one['side']} by {cost}, {name}"
         names = [(point["network"], point["steps"]) for point in one["points"]]
         if names != list(zip(best.network, best.steps, strict=True)):

@@ -47,7 +47,7 @@ def test_opens_whole_at_every_width(browser, finished, width, dark):
     page = finished / "out/index.html"
     browser.open(page, width=width, dark=dark)
     drawn = browser.evaluate(f"{CHARTS}.map((one) => one.querySelectorAll('svg path').length)")
-    assert len(drawn) == (8 if width < 760 else 9)  # a phone's second heat map is folded up
+    assert len(drawn) == (11 if width < 760 else 12)  # a phone's second heat map is folded up
     assert min(drawn) >= 9  # one student and the five points of the paper are the fewest marks
     document = "document.documentElement"
     assert browser.evaluate(f"{document}.scrollWidth - {document}.clientWidth") == 0

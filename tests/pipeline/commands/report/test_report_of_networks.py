@@ -115,5 +115,6 @@ def test_a_run_without_a_log_has_no_time_and_the_report_says_so(asked, tmp_path)
     assert "time per step" not in found["trade"]["equal"]
     lines = [one for one in found["trade"]["frontiers"] if one["cost"] == "device_seconds"]
     assert {bool(one["points"]) for one in lines if one["side"] == "mT5"} == {False}
+    recompute_trade.compare_trade(found, [run], [*asked.candidate])
     said = (asked.out / "report.md").read_text()
     assert "Not recorded, so without points: device-seconds of mT5." in said
