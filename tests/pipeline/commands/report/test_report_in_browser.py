@@ -283,7 +283,8 @@ def test_one_language_and_one_run_per_side_are_enough(browser, tmp_path, monkeyp
         caption = browser.evaluate("document.getElementById('curve-text').textContent")
         assert ("T5 reaches Switch’s" in caption) == (gain < 0)
         verdict = browser.evaluate("document.querySelector('h1').textContent")
-        assert verdict.startswith(f"The mean gain of Switch over T5 is {sign}")
+        equal = "At equal FLOPs per token, parameters and width"
+        assert verdict.startswith(f"{equal}: The mean gain of Switch over T5 is {sign}")
         assert verdict.endswith(" nats per token; one seed: no verdict.")
         lead = browser.evaluate("document.querySelector('.lead').textContent")
         assert f"Switch is better than T5 in {int(gain > 0)} of 1 languages" in lead
