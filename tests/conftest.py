@@ -55,6 +55,7 @@ settings.load_profile("untimed")
 # Each of two workers takes one file at a time: the longest first, or one worker ends alone with
 # them. These are beginnings of paths below tests/, so that they hold when a file is split.
 LONGEST_FIRST = (
+    "benchmarks/test_smallest_sizes",  # of the slow ones a third of all time, in one file
     "pipeline/commands/training/test_pretrain",
     "pipeline/commands/training/test_upcycle",  # needs no run that test_pretrain trains meanwhile
     "model/test_step",
