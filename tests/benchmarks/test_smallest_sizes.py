@@ -55,8 +55,11 @@ OPTIONS = {
     "router_faults": "--tokens runs/demo/tokens --faults 1",
     "several_hosts": "--counts 2",
 }
+# A network of which nothing but its steps is looked at.
+TINY = '"model.embed=16", "model.heads=2", "model.head=8", "model.mlp=16"'
 # Lines that a copy has otherwise, where a size has no option.
 LINES = {
+    "bfloat16": {'    "rows=8",': f'    "rows=8", {TINY},'},
     "hosts_in_training": {"COUNT, DEVICES = 4, 8": "COUNT, DEVICES = 2, 8"},
     "loader": {
         "ROWS, ROUNDS, BATCHES = 128, 5, 64": "ROWS, ROUNDS, BATCHES = 8, 1, 1",
@@ -75,7 +78,7 @@ LINES = {
     },
     "router_faults": {
         'named.get("switch-multilingual"), settings': (
-            'named.get("switch-demo"), [*settings, "rows=8", "model.vocabulary_rows=0"]'
+            f'named.get("switch-demo"), [*settings, "rows=8", "model.vocabulary_rows=0", {TINY}]'
         ),
         "HEALTHY, SHOWN = 1_000, 100": "HEALTHY, SHOWN = SETTLING + 60, 50",
     },
