@@ -10,7 +10,7 @@ import shlex
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from queue import SimpleQueue
@@ -20,10 +20,17 @@ ONE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 
 
 class Task(NamedTuple):
-    """One `mswitch` command and where its output goes."""
+    """One `mswitch` command and where its output goes.
+
+    Attributes:
+        log: file to which output is added.
+        command: what follows `mswitch`.
+        python: whose installation of mswitch it is.
+    """
 
     log: Path
     command: Sequence[str]
+    python: str = sys.executable
 
 
 def cores() -> list[int]:
@@ -31,10 +38,16 @@ def cores() -> list[int]:
     return sorted(os.sched_getaffinity(0))
 
 
-def run_chains(chains: Sequence[Sequence[Task]]) -> None:
+def run_chains(
+    chains: Iterable[Sequence[Task]], ended: Callable[[Task], None] = lambda task: None
+) -> None:
     """Runs one chain per core at a time, its tasks in order.
 
     After a failure, which is printed at once, tasks that run go on to their end and none begins.
+
+    Args:
+        chains: the tasks.
+        ended: is called with each task that has ended well.
 
     Raises:
         SystemExit: if a task failed.
@@ -50,6 +63,7 @@ def run_chains(chains: Sequence[Sequence[Task]]) -> None:
             for task in chain:
                 if not failed.is_set():
                     run(task, core)
+                    ended(task)
         except BaseException as failure:
             failed.set()
             print(f"{failure}\nWhat else runs is waited for.", file=sys.stderr, flush=True)
@@ -76,7 +90,7 @@ def run(task: Task, core: int | None = None) -> None:
     task.log.parent.mkdir(parents=True, exist_ok=True)
     with task.log.open("a") as log:
         status = subprocess.run(
-            [sys.executable, "-m", "pipeline.cli", *task.command],
+            [task.python, "-P", "-m", "pipeline.cli", *task.command],
             env=environment,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -87,9 +101,9 @@ def run(task: Task, core: int | None = None) -> None:
         raise SystemExit(f"`mswitch {task.command[0]}` failed ({status}); {task.log} says why.")
 
 
-def stage(out: Path, *command: str) -> None:
+def stage(out: Path, *command: str, python: str = sys.executable) -> None:
     """Runs one command."""
-    run(Task(out / "logs" / f"{command[0]}.log", command))
+    run(Task(out / "logs" / f"{command[0]}.log", command, python))
 
 
 def pretrain(out: Path, name: str, recipe: str, *settings: str) -> Task:

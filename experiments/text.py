@@ -16,9 +16,11 @@ of Latin script and 1.09 of others, and gains followed the script (docs/results/
 
 import gzip
 import json
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from lanes import stage
@@ -79,8 +81,8 @@ def write_pages(documents: Path, out: Path) -> None:
                             file.write(json.dumps(page(document, number, text)) + "\n")
 
 
-def prepare(arguments: Arguments) -> None:
-    """Makes token blocks of documents and archives.
+def prepare(arguments: Arguments, python: str = sys.executable) -> None:
+    """Makes token blocks of documents and archives, with this Python's installation of mswitch.
 
     Raises:
         SystemExit: if there are no documents.
@@ -90,18 +92,19 @@ def prepare(arguments: Arguments) -> None:
             f"Documents were expected in {arguments.documents}, which is not a directory; name a "
             "folder of <language>/<source>.jsonl.gz with --documents. `make demo` needs no text."
         )
+    run = partial(stage, arguments.out, python=python)
     out, raw = arguments.out, arguments.out / "raw"
     if not (out / "corpus" / "manifest.json").exists():
         write_pages(arguments.documents, raw)
     inputs = f"--input={raw}/*.jsonl.gz", arguments.web
-    stage(out, "clean", "--rules=demo", *inputs, *HELD_OUT, f"--out={out}/corpus")
+    run("clean", "--rules=demo", *inputs, *HELD_OUT, f"--out={out}/corpus")
     mixture = out / "weights.json"
     mixture.write_text(json.dumps(weights(arguments.documents)))
     size = f"--size={IDS}", "--character-coverage=0.98", "--sample-characters=4000000"
     even = *size, f"--mixture=weights:{mixture}"
-    stage(out, "vocabulary", f"--corpus={out}/corpus", *even, f"--out={out}/vocabulary")
+    run("vocabulary", f"--corpus={out}/corpus", *even, f"--out={out}/vocabulary")
     blocks = f"--corpus={out}/corpus", f"--vocabulary={out}/vocabulary"
-    stage(out, "tokenize", *blocks, f"--out={out}/tokens")
+    run("tokenize", *blocks, f"--out={out}/tokens")
 
 
 def weights(documents: Path) -> dict[str, float]:

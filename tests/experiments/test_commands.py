@@ -32,6 +32,17 @@ def of_students(load: Callable[[str], Any], out: Path) -> Chains:
     return [students.baselines(out, 200), *(students.taught(out, seed) for seed in (200, 201))]
 
 
+def of_opponents(load: Callable[[str], Any], out: Path) -> Chains:
+    opponents = load("opponents")
+    chains = [
+        *opponents.rate_chains(out, opponents.RATES),
+        *opponents.rate_chains(out, opponents.WIDE),
+        *opponents.trained_chains(out, opponents.WIDE),
+        *opponents.trained_chains(out, opponents.LONGER),
+    ]
+    return [[run.task for run in chain] for chain in chains]
+
+
 @pytest.fixture
 def load(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
     """Returns a function that imports an experiment as its own directory does."""
@@ -57,7 +68,33 @@ def recipe_of(command: Any) -> Recipe:
     return override(recipe, command.overrides)
 
 
-@pytest.mark.parametrize("chains", [of_long, of_students])
+@pytest.fixture
+def measured(
+    load: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., None]:
+    """Returns a function that says that runs are there; their loss is 3 nats at scale 1.4."""
+    opponents = load("opponents")
+    monkeypatch.setattr(opponents, "MEASURED", tmp_path / "measured")
+    monkeypatch.setattr(opponents.long, "held_out_loss", lambda run: 3 + ("-1.4" not in run.name))
+
+    def make(*names: str) -> None:
+        for name in names:
+            place = tmp_path / "measured" / name / "manifest.json"
+            place.parent.mkdir(parents=True)
+            place.write_text("{}")
+
+    return make
+
+
+@pytest.fixture
+def with_rates(load: Callable[[str], Any], measured: Callable[..., None], out: Path) -> None:
+    opponents = load("opponents")
+    for group in (opponents.RATES, opponents.WIDE):
+        measured(*(run.name for chain in opponents.rate_chains(out, group) for run in chain))
+
+
+@pytest.mark.usefixtures("with_rates")
+@pytest.mark.parametrize("chains", [of_long, of_students, of_opponents])
 def test_settings_make_a_recipe_and_no_two_runs_share_a_place(
     chains: Callable[..., Chains], load: Callable[[str], Any], out: Path
 ):
@@ -77,6 +114,72 @@ def test_branches_leave_at_checkpoints_that_their_trunks_keep(
             assert branch.branch_at % kept.keep_every == 0
             assert branch.branch_at <= kept.steps
             assert branch.branch_at / recipe_of(branch).steps == 0.75
+
+
+def test_an_opponents_rates_are_compared_when_all_are_there(
+    load: Callable[[str], Any], measured: Callable[..., None]
+):
+    opponents = load("opponents")
+    network, _ = opponents.OPPONENTS
+    measured("rate/mt5-40-1.0", "rate/mt5-40-1.4")
+    with pytest.raises(SystemExit, match=r"rate/mt5-40-2\.0 is not"):
+        opponents.best_scale(network)
+    measured("rate/mt5-40-2.0")
+    assert opponents.best_scale(network) == 1.4
+
+
+@pytest.mark.usefixtures("with_rates")
+def test_losses_of_a_length_are_compared_when_all_its_runs_are_there(
+    load: Callable[[str], Any],
+    measured: Callable[..., None],
+    out: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    opponents = load("opponents")
+    reports: list[Sequence[str]] = []
+    monkeypatch.setattr(opponents, "stage", lambda out, *command: reports.append(command))
+    names = [f"mt5-{width}-1.4-{seed}" for width in (40, 48) for seed in range(200, 204)]
+    measured(*(f"{name}/7936" for name in names[1:]))
+    with pytest.raises(SystemExit, match=r"missing: mt5-40-1\.4-200/7936\."):
+        opponents.compare(out, 7_936)
+    measured("mt5-40-1.4-200/7936")
+    opponents.compare(out, 7_936)
+    ((report, baseline, first, *_),) = reports
+    assert (report, baseline) == ("report", "--baseline")
+    assert first.endswith("mt5-48-1.4-200/7936")
+    with pytest.raises(SystemExit, match=r"mt5-48-1\.4-203/31744"):
+        opponents.compare(out, 31_744)
+
+
+@pytest.mark.usefixtures("with_rates")
+def test_what_was_measured_is_not_made_again(
+    load: Callable[[str], Any], measured: Callable[..., None], out: Path
+):
+    opponents = load("opponents")
+    chain, *_ = opponents.trained_chains(out, opponents.FIRST)
+    trunk, short, whole = chain
+    measured(short.name)
+    assert opponents.needed(chain) == [trunk, whole]
+    measured(whole.name)
+    assert opponents.needed(chain) == []
+
+
+def test_of_a_run_that_has_ended_its_measurements_are_kept(
+    load: Callable[[str], Any], measured: Callable[..., None], out: Path
+):
+    opponents = load("opponents")
+    (run,), *_ = opponents.rate_chains(out, opponents.RATES)
+    for name in ("manifest.json", "recipe.json", "evaluation/step=9.parquet", "checkpoints/9.json"):
+        place = out / run.name / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text("{}")
+    assert not run.is_measured
+    opponents.keep(out, run.task)
+    assert run.is_measured
+    kept = opponents.MEASURED / run.name
+    files = sorted(str(path.relative_to(kept)) for path in kept.rglob("*") if path.is_file())
+    assert files == ["evaluation/step=9.parquet", "manifest.json", "recipe.json"]
+    assert "0 of 7 runs" not in opponents.state(out).splitlines()[0]
 
 
 def test_a_trunk_is_never_made_shorter(load: Callable[[str], Any], out: Path):
