@@ -36,10 +36,9 @@ def verdict_of(report: dict, found: dict[str, float | None], runs: list[int]) ->
     more = " and more" if len(fields) > 2 else ""
     differ = f" differ in {', '.join(fields[:2])}{more} too" if fields else ""
     if min(runs) == 1:
-        mean = f"{found['mean_gain']:+.3f}".replace("-", "\N{MINUS SIGN}")
-        gain = f"The mean gain of {candidate} over {baseline} is {mean} {report['unit']}"
-        of = "" if max(runs) == 1 else f" of {(baseline, candidate)[runs.index(1)]}"
-        return f"{gain}{differ and ', in runs that' + differ}; one seed{of}: no verdict."
+        of = " per side" if max(runs) == 1 else f" of {(baseline, candidate)[runs.index(1)]}"
+        told = f"Whether {candidate} is better than {baseline} cannot be told from one seed{of}"
+        return f"{told}{differ and ', in runs that' + differ}."
     if found["mean_gain_low"] <= 0 <= found["mean_gain_high"]:
         return f"No difference between {baseline} and {candidate} was detected."
     word = "better" if found["mean_gain"] > 0 else "worse"

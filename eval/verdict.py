@@ -2,10 +2,10 @@
 
 The verdict rests on the interval of the mean gain over languages. Where that includes zero, no
 difference can be told, in however many languages one side is ahead: of two equal sides each is
-ahead in about half of them. With one seed per side there is no verdict but the number, as a second
-seed may turn it. The sentences that follow must be as reliable when the candidate loses.
-They count better and worse languages alike, and those that do not reach the baseline's final
-quality.
+ahead in about half of them. With one seed per side nothing can be told either, as a second seed may
+turn the gain. The first sentence is this, before any number: a gain whose interval leaves seeds out
+is no headline. The sentences that follow must be as reliable when the candidate loses. They count
+better and worse languages alike, and those that do not reach the baseline's final quality.
 
 Cautions stand on the first screen, in Markdown, in JSON and in the terminal.
 """
@@ -43,17 +43,22 @@ def verdict(report: ReportContents) -> str:
     mean, low, high = summary.mean_gain, summary.mean_gain_low, summary.mean_gain_high
     if mean is None or low is None or high is None:
         return "Nothing can be told: no language has two held-out pages."
-    if report.one_seed:
+    if single := report.compared.of_single_runs:
+        of = f" of {single[0]}" if len(single) == 1 else " per side"
         differ = _differing_fields(report, ", in runs that")
-        return (
-            f"The mean gain of {candidate} over {baseline} is {signed_number(mean)} "
-            f"{report.unit.value}{differ}; {report.one_seed}."
-        )
+        opening = f"Whether {candidate} is better than {baseline} cannot be told"
+        return f"{opening} from one seed{of}{differ}."
     if low <= 0 <= high:
         return f"No difference between {baseline} and {candidate} was detected."
     word = "better" if low > 0 else "worse"
     differ = _differing_fields(report, " in these runs, which")
     return f"{candidate} is {word} than {baseline}{differ}."
+
+
+def is_better(report: ReportContents) -> bool:
+    """Returns whether the verdict is that the candidate is better."""
+    low = report.summary.mean_gain_low
+    return low is not None and low > 0 and not report.one_seed
 
 
 def _differing_fields(report: ReportContents, opening: str) -> str:

@@ -67,6 +67,8 @@ def redact(text: str, environment: Mapping[str, str] = os.environ) -> str:
     return IN_ADDRESS.sub(rf"\g<1>{HIDDEN}@", text)
 
 
+NEXT, OR = "next", "or"
+WITHIN = "MSWITCH_WITHIN"  # set by a command that gives others, such as `mswitch demo`
 LONGEST_MESSAGE = 4_000  # characters
 SHORTEST_TEXT = 12  # characters of a text column of a table
 
@@ -183,7 +185,11 @@ def print_lines(*lines: str) -> None:
 
 
 def print_end(
-    stage: str, made: str, cautions: Iterable[str] = (), following: Iterable[object] = ()
+    stage: str,
+    made: str,
+    cautions: Iterable[str] = (),
+    following: Iterable[object] = (),
+    or_else: Iterable[object] = (),
 ) -> None:
     """Prints on standard error what a stage made, what to know about it, and the next command.
 
@@ -193,22 +199,26 @@ def print_end(
         cautions: sentences, one per line.
         following: words of the next command after `mswitch`. Where they cannot be found, none is
             printed: the work is done.
+        or_else: words of another command that may follow.
     """
     print_message(f"{stage}: {made}")
     for caution in cautions:
         print_message(f"{stage}: caution: {caution}")
-    with suppress(DataError, OSError):
-        if words := [*following]:
-            print_next(stage, *words)
+    for opening, command in ((NEXT, following), (OR, or_else)):
+        with suppress(ValueError, OSError):  # each refusal is a ValueError
+            if words := [*command]:
+                print_next(stage, *words, opening=opening)
 
 
-def print_next(stage: str, *following: object) -> None:
+def print_next(stage: str, *following: object, opening: str = NEXT) -> None:
     """Prints on standard error the command that follows, after `mswitch`.
 
     On a terminal it goes on in lines of its own, in a form that a shell reads as one command.
+    Nothing follows within a command that gives commands itself.
     """
-    command = shlex.join(["mswitch", *map(str, following)])
-    _print_parts(f"{stage}: next: {command}", " --", " \\\n    ")
+    if not os.environ.get(WITHIN):
+        command = shlex.join(["mswitch", *map(str, following)])
+        _print_parts(f"{stage}: {opening}: {command}", " --", " \\\n    ")
 
 
 def print_message(message: str) -> None:

@@ -27,7 +27,7 @@ from pipeline.errors import ArtifactError
 from pipeline.fields import Out
 from pipeline.stage import UNKNOWN, Intent, Job, output_lock
 from pipeline.stopping import Stopped, at_second_signal
-from pipeline.terminal import Terminal
+from pipeline.terminal import WITHIN, Terminal, print_next
 
 DEMO_PACKAGES = ("gflanguages", "django", "warcio")  # two ship text, one writes archives
 VOCABULARY_SIZE = 8192
@@ -40,6 +40,7 @@ PUBLISHED_GAINS = {40: 0.034, 79: 0.083, 158: 0.120, 317: 0.153}
 PROGRAM = (sys.executable, "-m", "pipeline.cli")
 # Two panels would overwrite each other: lines are printed. Two runs cannot share one accelerator.
 BESIDE_ANOTHER = {"TTY_COMPATIBLE": "0", "JAX_PLATFORMS": "cpu"}
+BY_THE_DEMO = {WITHIN: "demo"}  # what follows each stage is the demo's next one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +114,10 @@ def run_stages(out: Path) -> None:
         console.print(f"The demo took {time.monotonic() - started:.0f} s.")
         for line in last_lines(out):
             console.print(line)
+        from pipeline.runs.uses import fill_command  # with Arrow
+
+        if following := fill_command(out / "switch"):
+            print_next("demo", *following)
 
 
 def last_lines(out: Path) -> list[str]:
@@ -235,7 +240,7 @@ def run_side_by_side(stages: Sequence[Step]) -> None:
     shares = shares_of_processors(len(stages))
     if not shares:
         for stage in stages:
-            wait_for([stage], [start(stage, {})])
+            wait_for([stage], [start(stage, BY_THE_DEMO)])
         return
     started = [start_on(share, stage) for stage, share in zip(stages, shares, strict=True)]
     wait_for(stages, started)
@@ -273,7 +278,7 @@ def start_on(processors: Sequence[int], stage: Step) -> subprocess.Popen[bytes]:
     own = os.sched_getaffinity(0)
     os.sched_setaffinity(0, processors)  # a process begins with those of the thread that starts it
     try:
-        return start(stage, BESIDE_ANOTHER)
+        return start(stage, BY_THE_DEMO | BESIDE_ANOTHER)
     finally:
         os.sched_setaffinity(0, own)
 

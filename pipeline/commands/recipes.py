@@ -27,12 +27,12 @@ class Recipes(Command):
 
     def work(self) -> None:
         """Prints one recipe, or the table of all."""
+        from pipeline.following import first_training
         from pipeline.recipe import named, tables
 
         if self.name:
             tables.print_one(named.get(self.name))
-            words = "--recipe", self.name, "--tokens", "tokens", "--out", f"runs/{self.name}"
-            print_next("recipes", "pretrain", *words)
+            print_next("recipes", *first_training(self.name))
         else:
             tables.print_all()
-            print_next("recipes", "recipes", "NAME")
+            print_next("recipes", "recipes", "mt5-laptop")

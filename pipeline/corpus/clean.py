@@ -13,7 +13,7 @@ that was killed resumes after its last finished work item.
 import shlex
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,7 +29,7 @@ from data.languages import UNDETERMINED, codes
 from data.reading.crawl import COMMON_CRAWL
 from data.reading.records import is_named_as_a_test, is_published_for_validation
 from data.rules.held_out import ShareOfEachLanguage
-from pipeline.artifacts import digest_of_manifest
+from pipeline.artifacts import TOKENS, VOCABULARY, digest_of_manifest
 from pipeline.beam.options import pipeline_options, runs_here
 from pipeline.beam.workspace import check_files, clear
 from pipeline.corpus.card import write_cards
@@ -64,6 +64,7 @@ from pipeline.corpus.summary import (
     manifest_of,
     print_summary,
 )
+from pipeline.following import made_from, new_beside, with_digest
 from pipeline.stage import (
     Identity,
     Intent,
@@ -378,12 +379,22 @@ def body_of(
     return body
 
 
-def next_command(out: str, onto: str | None, body: Mapping[str, Any]) -> Iterable[str]:
-    """Returns the words of the next command; what an addition joins has its vocabulary already."""
+def next_command(out: str, onto: str | None, body: Mapping[str, Any]) -> Iterator[object]:
+    """Yields the words of the next command; what an addition joins has its vocabulary already."""
     if onto is None or not languages_with_pages(body) or not _has_training_pages(onto):
-        return advised_command(out, body["languages"])
-    tokens = ("--vocabulary", "VOCABULARY", "--onto", "TOKENS", "--out", "NEW_TOKENS")
-    return "tokenize", "--corpus", out, *tokens
+        yield from advised_command(out, body["languages"])
+    else:
+        yield from adding_command(out, onto)
+
+
+def adding_command(corpus: str, onto: str) -> Iterator[object]:
+    """Yields the words that add to the tokens of the corpus before; none if they are not near."""
+    for tokens, head in made_from(onto, TOKENS, digest_of_manifest(onto)):
+        vocabulary = with_digest(tokens, VOCABULARY, head.inputs.get("vocabulary"))
+        if vocabulary is not None:
+            yield from ("tokenize", "--corpus", corpus, "--vocabulary", vocabulary)
+            yield from ("--onto", tokens, "--out", new_beside(tokens, f"{tokens.name}-2"))
+            return
 
 
 def _has_training_pages(corpus: str) -> bool:

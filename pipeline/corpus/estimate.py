@@ -24,6 +24,7 @@ from pipeline.corpus.job import begin_job
 from pipeline.corpus.read import InputFile, input_files, is_listed
 from pipeline.corpus.rules import find_rules
 from pipeline.corpus.submission import run_job, total_of
+from pipeline.following import new_beside
 from pipeline.stage import bytes_in_words
 from pipeline.terminal import Terminal, print_next
 
@@ -81,7 +82,13 @@ def estimate(
         f"Extrapolated from {part:.1%} of the input by {by}, cleaned in one process here; "
         "starting workers and waiting for a store are not included."
     )
-    print_next("estimate", "clean", *input_words(inputs, rules, crawl_base), "--out", "corpus")
+    print_next(
+        "estimate",
+        "clean",
+        *input_words(inputs, rules, crawl_base),
+        "--out",
+        new_beside("corpus", "corpus"),
+    )
 
 
 def share_of(sampled: Sequence[InputFile], files: Sequence[InputFile]) -> tuple[float, str]:

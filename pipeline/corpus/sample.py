@@ -24,6 +24,7 @@ from data.tokens.tokenizer import LEAST_IDS
 from pipeline.corpus.pages import PageFile, page_files, page_texts, training_pages
 from pipeline.errors import ArtifactError
 from pipeline.fields import CHARACTER_COVERAGE, MIXTURE, SAMPLE_CHARACTERS
+from pipeline.following import new_beside
 
 LONGEST_SENTENCE_BYTES = 16_384  # SentencePiece skips longer ones, so they are cut
 MOST_COUNTED = 4_000_000  # characters that are counted beforehand, in some tenths of a second
@@ -219,7 +220,7 @@ def too_small(least: int, enough: int) -> str:
     )
 
 
-def advised_command(corpus: str, languages: Mapping[str, Any]) -> Iterator[str]:
+def advised_command(corpus: str, languages: Mapping[str, Any]) -> Iterator[object]:
     """Yields the words of a first training on a corpus; none if it has no page to train on.
 
     The sample is the smallest one that has the whole text of every language, if this is less than
@@ -253,4 +254,4 @@ def advised_command(corpus: str, languages: Mapping[str, Any]) -> Iterator[str]:
     yield from ("vocabulary", "--corpus", corpus, "--size", str(size))
     if sampled < SAMPLE_CHARACTERS:
         yield from ("--sample-characters", str(sampled))
-    yield from ("--out", "vocabulary")
+    yield from ("--out", new_beside(corpus, "vocabulary"))

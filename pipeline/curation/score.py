@@ -54,6 +54,7 @@ from pipeline.beam.workspace import Workspace, check_files, clear, workspace_key
 from pipeline.corpus.pages import PAGES_FOLDER, CorpusFile, corpus_files, read_corpus
 from pipeline.corpus.read import names_of
 from pipeline.errors import ArtifactError
+from pipeline.following import new_beside
 from pipeline.stage import Identity, Intent, Job, Outcome, Reading, files_of, staged_job
 from pipeline.terminal import Terminal
 
@@ -338,8 +339,14 @@ def score(
     return Outcome(
         body,
         f"{pages:,} pages of {len(body['languages'])} languages scored, in {out}",
-        following=("select", "--corpus", place, "--scores", out, "--out", "selected"),
+        following=next_command(place, out),
     )
+
+
+def next_command(corpus: str, scores: str) -> Iterator[object]:
+    """Yields the words that select by the scores."""
+    yield from ("select", "--corpus", corpus, "--scores", scores)
+    yield from ("--out", new_beside(scores, "selected"))
 
 
 def check_pages(scored: Mapping[str, Any], corpus: CorpusManifest, place: str) -> None:

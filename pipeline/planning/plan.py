@@ -20,6 +20,7 @@ from rich.text import Text
 from data.files.atomic import write_text
 from model.config import ConfigurationError
 from pipeline.errors import ArtifactError
+from pipeline.following import first_training
 from pipeline.planning.compiled_step import (
     Aborted,
     CompiledStep,
@@ -373,8 +374,7 @@ def training_command(name: str, recipe: Recipe, upcycle: str = "") -> list[str]:
         upcycle: name of the recipe of the dense run that it begins as; "" if it does not.
     """
     settings = settings_between(named.get(name), recipe)
-    words = ["pretrain", "--recipe", name, "--tokens", "tokens", "--out", f"runs/{name}"]
-    words += ["--upcycle", f"runs/{upcycle}"] if upcycle else []
+    words = [*first_training(name), *(["--upcycle", f"runs/{upcycle}"] if upcycle else [])]
     return [*words, *(["--set", *settings] if settings else [])]
 
 

@@ -5,13 +5,15 @@ read. A report is derived from its inputs in seconds. A finished one on the same
 written again, and one on other inputs is refused, as by every stage.
 """
 
+from collections.abc import Iterator
+
 from data.files.atomic import write_text
 from data.files.digests import digest_of_contents
 from data.files.json_files import write_json
 from data.files.paths import Place, join_path, read_bytes
 from eval.report.contents import ReportContents
 from eval.report.data import csv_files, to_json
-from eval.verdict import cautions, further_sentences, opponent_sentences, sentences
+from eval.verdict import cautions, further_sentences, is_better, opponent_sentences, sentences
 from pipeline.artifacts import (
     CORPUS,
     MANIFEST,
@@ -26,6 +28,7 @@ from pipeline.reporting.contents import contents
 from pipeline.reporting.sources import Sources
 from pipeline.runs import finished, tasks
 from pipeline.runs.finished import TIME_FILE
+from pipeline.runs.uses import export_command
 from pipeline.stage import Identity, Intent, Job, Outcome, Reading, files_of, look, run_stage
 from pipeline.terminal import Terminal
 
@@ -69,7 +72,7 @@ def reporting(sources: Sources, out: Place, *, differences_allowed: bool) -> Job
 
     def work() -> Outcome:
         compared = report or contents(sources, differences_allowed=differences_allowed)
-        return write(out, compared)
+        return write(sources, out, compared)
 
     return Job(lambda: intent, lambda: run_stage(intent, work))
 
@@ -109,7 +112,7 @@ def digests(sources: Sources) -> dict[str, str]:
     return read
 
 
-def write(out: Place, report: ReportContents) -> Outcome:
+def write(sources: Sources, out: Place, report: ReportContents) -> Outcome:
     """Writes the report's files and prints its sentences."""
     # Templates and pictures take over a second to load, which a refused command does not have.
     from eval.report.html import to_html
@@ -127,4 +130,11 @@ def write(out: Place, report: ReportContents) -> Outcome:
     for line in lines:
         Terminal().print(line, highlight=False)
     body = {"sentence": sentences(report), "files": files}
-    return Outcome(body, f"the report is in {out / 'index.html'}")
+    made = f"the report is in {out / 'index.html'}"
+    return Outcome(body, made, following=next_command(sources, out, report))
+
+
+def next_command(sources: Sources, out: Place, report: ReportContents) -> Iterator[object]:
+    """Yields the words that export the better side, the dense one where that cannot be told."""
+    runs = sources.candidate if is_better(report) else sources.baseline
+    yield from export_command(runs[0]) or ("inspect", out)

@@ -20,6 +20,7 @@ from pipeline.hardware.hosts import is_first
 from pipeline.runs.directory import checkpoint_read
 from pipeline.runs.gaps import with_fillings
 from pipeline.runs.opened_run import load_run, restore
+from pipeline.runs.uses import export_command
 from pipeline.stage import Intent, Job
 from pipeline.terminal import print_lines, print_next
 
@@ -85,4 +86,5 @@ def show_filled(run: Place, text: str, fillings: str) -> None:
     """Prints the text with its fillings in brackets, on the first host."""
     if is_first():
         print_lines(*with_fillings(text, fillings).split("\n"))
-        print_next("fill", "export-hf", "--run", run, "--out", "exported")
+        if following := export_command(run):
+            print_next("fill", *following)

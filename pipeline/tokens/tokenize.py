@@ -34,6 +34,7 @@ from pipeline.corpus.pages import (
     training_pages,
 )
 from pipeline.errors import ArtifactError
+from pipeline.following import new_beside
 from pipeline.stage import Identity, Intent, Job, Outcome, Reading, staged_job
 from pipeline.terminal import Terminal
 from pipeline.tokens.opened_blocks import check_pages
@@ -120,10 +121,16 @@ def tokenizing(
             {"token_dtype": dtype, "vocabulary": facts_of(manifest), "languages": languages},
             f"{numbers_in_words(languages)}, in {out}",
             cautions(languages, shared_languages(corpora)),
-            ("pretrain", "--recipe=mt5-laptop", "--tokens", out, "--out", "runs/mt5"),
+            next_command(out),
         )
 
     return staged_job(intent, work, partial(clear, absolute(out)))
+
+
+def next_command(tokens: str) -> Iterator[object]:
+    """Yields the words that pretrain a small dense network: of the token blocks' own vocabulary."""
+    yield from ("pretrain", "--recipe", "mt5-laptop", "--tokens", tokens)
+    yield from ("--out", new_beside(tokens, "runs/mt5"))
 
 
 def read_vocabulary(directory: str) -> tuple[VocabularyManifest, bytes]:

@@ -47,7 +47,7 @@ from data.tokens.tokenizer import (
     load_any,
     sentinel_pieces,
 )
-from pipeline.artifacts import remove_claim
+from pipeline.artifacts import CORPUS, remove_claim
 from pipeline.corpus.pages import (
     corpus_digests,
     corpus_read,
@@ -64,6 +64,7 @@ from pipeline.corpus.sample import (
     sample,
     too_small,
 )
+from pipeline.following import finished_near, new_beside
 from pipeline.stage import Identity, Intent, Job, Outcome, files_of, staged_job
 from pipeline.stopping import at_second_signal
 from pipeline.terminal import Terminal
@@ -185,9 +186,9 @@ def facts_of_model(tokenizer: Tokenizer, path: Path) -> dict[str, Any]:
 
 
 def write_model(
-    out: Path, model: bytes, facts: Mapping[str, Any], corpora: Sequence[str] = ("corpus",)
+    out: Path, model: bytes, facts: Mapping[str, Any], corpora: Sequence[str] = ()
 ) -> Outcome:
-    """Writes the model; the command that follows reads `corpora`."""
+    """Writes the model; the command that follows reads `corpora`, or the one that lies near."""
     path = out / MODEL_FILE
     with atomic_write(path) as unfinished:
         unfinished.write_bytes(model)
@@ -196,8 +197,16 @@ def write_model(
         {**facts_of_model(tokenizer, path), **facts},
         f"{tokenizer.size:,} ids ({SENTINELS} sentinels) in {path}; a network needs "
         f"{tokenizer.rows:,} vocabulary rows",
-        following=("tokenize", "--corpus", *corpora, "--vocabulary", out, "--out", "tokens"),
+        following=next_command(out, corpora),
     )
+
+
+def next_command(out: Path, corpora: Sequence[str]) -> Iterator[object]:
+    """Yields the words that tokenize; none where it is not known what."""
+    near = [] if corpora else list(finished_near(out, CORPUS))
+    if read := corpora or [corpus for corpus, _ in near if len(near) == 1]:
+        tokens = new_beside(out, "tokens", f"tokens-{out.name}")
+        yield from ("tokenize", "--corpus", *read, "--vocabulary", out, "--out", tokens)
 
 
 def train(sentences: Iterator[str], size: int, character_coverage: float) -> bytes:

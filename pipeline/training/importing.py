@@ -36,6 +36,7 @@ from pipeline.runs.transformers_files import (
     shapes_in,
     weight_files,
 )
+from pipeline.runs.uses import tokens_of_its_own
 from pipeline.stage import Identity, Intent, Job, Outcome, bytes_in_words, files_of, staged_job
 from pipeline.tokens.vocabulary import with_sentinels
 from pipeline.training.description import describe_run
@@ -96,7 +97,7 @@ def import_model(
     return Outcome(
         {"steps": 0, "recipe": recipe_to_json(recipe)},
         f"{parameter_count(model):,} parameters in {out}",
-        following=("evaluate", "--run", out, "--tokens", "tokens"),
+        following=tokens_of_its_own(out),
     )
 
 

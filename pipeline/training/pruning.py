@@ -36,9 +36,10 @@ from model.sharding.mesh import make_mesh
 from model.step import TrainState
 from model.trainer import Trainer
 from model.transformer import Transformer, parameter_count
-from pipeline.artifacts import digest_of_manifest
+from pipeline.artifacts import TOKENS, digest_of_manifest
 from pipeline.errors import ArtifactError
 from pipeline.fields import CacheOptions
+from pipeline.following import with_digest
 from pipeline.recipe.recipe import Recipe, recipe_to_json
 from pipeline.recipe.trainer import trainer_on
 from pipeline.runs.checkpoints import explain_save_errors, write_first_checkpoint
@@ -50,6 +51,7 @@ from pipeline.runs.directory import (
     requested_step,
 )
 from pipeline.runs.opened_run import read_pruned, recipe_of, restore
+from pipeline.runs.uses import export_command, tokens_of_its_own
 from pipeline.stage import Identity, Intent, Job, Outcome, bytes_in_words, files_of, staged_job
 from pipeline.tokens.opened_blocks import check_holds_windows, open_blocks
 from pipeline.training.description import describe_run
@@ -229,7 +231,7 @@ def prune(pruning: Pruning, out: Place, tokens: str, least_count: int | None) ->
         f"({bytes_in_words(4 * before)} and {bytes_in_words(4 * after)}), with at most "
         f"{bytes_in_words(peak)} of memory, in {out}",
         cautions=cautions(pruning, least_count),
-        following=following(pruning, out, tokens),
+        following=next_command(pruning, out, tokens),
     )
 
 
@@ -340,8 +342,13 @@ def cautions(pruning: Pruning, least_count: int | None) -> Iterator[str]:
         )
 
 
-def following(pruning: Pruning, out: Place, tokens: str) -> tuple[object, ...]:
-    """Returns the next command: a trimmed vocabulary has tokens of its own."""
-    if pruning.trimming is None:
-        return ("evaluate", "--run", out, "--tokens", tokens or "tokens")
-    return ("vocabulary", "--model", out / MODEL_FILE, "--out", f"vocabulary-{out.name}")
+def next_command(pruning: Pruning, out: Place, tokens: str) -> Iterator[object]:
+    """Yields the words that score what is left; a trimmed vocabulary has tokens of its own."""
+    if pruning.trimming is not None:
+        yield from tokens_of_its_own(out)
+        return
+    digest = find_finished_run(pruning.run).inputs.get("tokens")
+    if scored := tokens or with_digest(pruning.run, TOKENS, digest):
+        yield from ("evaluate", "--run", out, "--tokens", scored)
+    else:
+        yield from export_command(out)

@@ -44,7 +44,7 @@ from pipeline.training.description import (
     epochs_caution,
 )
 from pipeline.training.evaluation import GapFiller, HeldOut, PageEvaluator
-from pipeline.training.following import following
+from pipeline.training.following import following, training_of_other_side
 from pipeline.training.log.live_view import duration
 from pipeline.training.log.summary import result_in_words
 from pipeline.training.log.tracking import Tracking
@@ -283,7 +283,8 @@ def carry_out(
         tokens = prepared.blocks and prepared.blocks.address
         body = {"steps": steps, **more} | ({"changes": changes} if changes else {})
         finish(out, stage, *prepared.identity, body)
-        print_end(stage, result_in_words(out), following=following(prepared.recipe, out, tokens))
+        other = () if tokens is None else training_of_other_side(out, tokens)
+        print_end(stage, result_in_words(out), following=following(out, tokens), or_else=other)
 
 
 def make_examples(

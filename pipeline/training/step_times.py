@@ -16,7 +16,7 @@ devices of both meshes.
 import os
 import platform
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
 from itertools import islice
@@ -44,6 +44,7 @@ from pipeline.artifacts import (
 )
 from pipeline.errors import ArtifactError
 from pipeline.fields import CacheOptions
+from pipeline.following import corpus_of, new_beside, option
 from pipeline.hardware.compile_cache import keep_compiled_programs
 from pipeline.recipe.recipe import Recipe
 from pipeline.recipe.trainer import trainer_on
@@ -244,14 +245,19 @@ def time_steps(
     )
     path = out / TIME_FILE
     write_json(path, msgspec.to_builtins(record))
-    sides = "--baseline", record.baseline.run, "--candidate", record.candidate.run
-    read = "--tokens", tokens, "--step-times", out
     is_comparison = record.baseline.recipe_sha256 != record.candidate.recipe_sha256
     return Outcome(
         {"sha256": digest_of_contents(path)},
         f"{record.in_words()}, in {path}",
-        following=("report", *sides, *read, "--out", "report") if is_comparison else (),
+        following=next_command(record, tokens, out) if is_comparison else (),
     )
+
+
+def next_command(record: StepTimesRecord, tokens: str, times: Place) -> Iterator[object]:
+    """Yields the words of a report with the times."""
+    yield from ("report", "--baseline", record.baseline.run, "--candidate", record.candidate.run)
+    yield from (*option("--corpus", [corpus_of(tokens)]), "--tokens", tokens)
+    yield from ("--step-times", times, "--out", new_beside(times, "report"))
 
 
 def measure(runs: Mapping[str, RunToLoad], steps: int) -> tuple[Round, ...]:
