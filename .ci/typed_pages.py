@@ -1,11 +1,16 @@
 """The commands of the documents, typed as they stand there, in their order, on tiny inputs.
 
     python .ci/typed_pages.py DIR [PART ...]
+    python .ci/typed_pages.py --printed FILE
 
 A part is a page, or a section of it. Its indented commands, and those of its text that begin with
 `mswitch` and a name in `INLINE`, are given to a shell in a directory of the part, which has the
 files that the page speaks of. Only sizes differ: `Part.instead` has other words for a few of a
 page, `Part.added` more options of a command. What is not typed here stands in `NOT_TYPED`.
+
+Of a part that is `followed`, each next command that was printed and is not the page's own is pasted
+after them, and what that one prints, until nothing new is printed. `--printed` pastes the next
+commands of a log, such as that of `make demo`, in this folder.
 """
 
 import gzip
@@ -44,6 +49,11 @@ NOT_TYPED = {
 }
 
 
+ENVIRONMENT = os.environ | {
+    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+}
+
+
 class Part(NamedTuple):
     """A page, or a section of it, and what its commands need.
 
@@ -54,6 +64,7 @@ class Part(NamedTuple):
         instead: other words for some of the part's.
         added: more options, by command and what else is in its line.
         devices: number of simulated devices.
+        followed: whether the next commands that its commands print are typed too.
     """
 
     page: str
@@ -62,6 +73,7 @@ class Part(NamedTuple):
     instead: Mapping[str, str] = {}
     added: Mapping[str, str] = {}
     devices: int = 1
+    followed: bool = False
 
 
 def commands(part: Part) -> list[str]:
@@ -87,33 +99,68 @@ def type_part(part: Part, directory: Path) -> None:
     directory.mkdir(parents=True)
     part.prepare(directory)
     flags = f"--xla_force_host_platform_device_count={part.devices}"
-    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = os.environ | {"PATH": programs, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+    environment = ENVIRONMENT | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     advised: dict[str, str] = {}
+    printed: list[str] = []
     for command in commands(part):
         if why := reason_not_typed(command):
             print(f"not typed: {command} ({why})")
             continue
         typed = smaller(command, part, advised)
-        print("$", typed, flush=True)
-        done = subprocess.run(
-            ["bash", "-ec", typed],
-            cwd=directory,
-            env=environment,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        print(done.stderr, file=sys.stderr, flush=True)
-        if done.returncode:
-            sys.exit(f"{part.page}: {typed} ended with {done.returncode}")
-        advice = re.search(r"next: .* --size (\d+) --sample-characters (\d+)", done.stderr)
+        said = give(typed, directory, environment)
+        printed += next_commands(said)
+        advice = re.search(r"next: .* --size (\d+) --sample-characters (\d+)", said)
         advised |= {"SIZE": advice[1], "CHARACTERS": advice[2]} if advice else {}
+    if part.followed:
+        paste(printed, directory, environment, part)
+
+
+def give(command: str, directory: Path, environment: Mapping[str, str]) -> str:
+    """Gives a command to a shell, and returns what it wrote to standard error; ends if it fails."""
+    print("$", command, flush=True)
+    done = subprocess.run(
+        ["bash", "-ec", command], cwd=directory, env=environment, stderr=subprocess.PIPE, text=True
+    )
+    print(done.stderr, file=sys.stderr, flush=True)
+    if done.returncode:
+        sys.exit(f"{command} ended with {done.returncode}")
+    return done.stderr
+
+
+def next_commands(said: str) -> list[str]:
+    """Returns the commands that may follow, as they were printed."""
+    return re.findall(r"^[\w-]+: (?:next|or): (mswitch .*)$", said, re.M)
+
+
+def paste(
+    printed: list[str],
+    directory: Path,
+    environment: Mapping[str, str],
+    part: Part | None = None,
+) -> None:
+    """Gives printed commands to a shell as they are, then what these print, each once.
+
+    One that was given before is finished, and does nothing. A training that names no setting gets
+    those of the part.
+    """
+    pasted: set[str] = set()
+    while printed:
+        command = printed.pop(0)
+        if command not in pasted:
+            pasted.add(command)
+            small = command if part is None or "--set" in command else with_added(command, part)
+            printed += next_commands(give(small, directory, environment))
 
 
 def smaller(command: str, part: Part, advised: Mapping[str, str]) -> str:
     """Returns a command with the part's other words and options, and with what `clean` advised."""
-    for words, others in (advised | part.instead).items():
+    for words, others in {**part.instead, **advised}.items():
         command = command.replace(words, others)
+    return with_added(command, part)
+
+
+def with_added(command: str, part: Part) -> str:
+    """Returns a command with the part's further options."""
     for words, options in part.added.items():
         if all(re.search(rf"(^|[ -]){word}( |$)", command) for word in words.split()):
             command = f"{command} {options}"
@@ -179,6 +226,14 @@ def unpack(directory: Path, *names: str) -> None:
 
 
 PARTS = {
+    "readme": Part(
+        "README.md",
+        write_texts,
+        "## Your own text",
+        instead={"--size 2048": "--size SIZE --sample-characters CHARACTERS"},
+        added={"pretrain": "--set steps=20 evaluate_every=20 checkpoint_every=20"},
+        followed=True,
+    ),
     "own-text": Part(
         "docs/first-runs.md",
         write_texts,
@@ -226,4 +281,8 @@ def main(directory: Path, names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2:])
+    if sys.argv[1] == "--printed":
+        log = Path(sys.argv[2]).read_text(encoding="utf-8")
+        paste(next_commands(log), Path.cwd(), ENVIRONMENT)
+    else:
+        main(Path(sys.argv[1]), sys.argv[2:])

@@ -103,7 +103,7 @@ def finished_sides(run: RunRecord, out: Place) -> tuple[Place, ...]:
 
     A student is compared beside its teacher, and with the teacher's other side.
     """
-    if run.recipe["distillation"] is not None:
+    if run.recipe.get("distillation") is not None:
         _, _, digest = run.inputs.get("teacher", "").rpartition(", ")  # `Teacher.identity`
         teacher = with_digest(out, RUN, digest)
         sides = () if teacher is None else finished_sides(find_run(teacher), teacher)
