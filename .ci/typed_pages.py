@@ -116,7 +116,7 @@ def type_part(part: Part, directory: Path) -> None:
 
 
 def give(command: str, directory: Path, environment: Mapping[str, str]) -> str:
-    """Gives a command to a shell, and returns what it wrote to standard error; ends if it fails."""
+    """Returns what a command that is given to a shell wrote to standard error; ends if it fails."""
     print("$", command, flush=True)
     done = subprocess.run(
         ["bash", "-ec", command], cwd=directory, env=environment, stderr=subprocess.PIPE, text=True
@@ -138,7 +138,7 @@ def paste(
     environment: Mapping[str, str],
     part: Part | None = None,
 ) -> None:
-    """Gives printed commands to a shell as they are, then what these print, each once.
+    """Types printed commands as they are, then what these print, each once.
 
     One that was given before is finished, and does nothing. A training that names no setting gets
     those of the part.
@@ -234,6 +234,7 @@ PARTS = {
         added={"pretrain": "--set steps=20 evaluate_every=20 checkpoint_every=20"},
         followed=True,
     ),
+    "installation": Part("README.md", lambda _: None, "## Installation"),
     "own-text": Part(
         "docs/first-runs.md",
         write_texts,

@@ -4,8 +4,8 @@ The verdict rests on the interval of the mean gain over languages. Where that in
 difference can be told, in however many languages one side is ahead: of two equal sides each is
 ahead in about half of them. With one seed per side nothing can be told either, as a second seed may
 turn the gain. The first sentence is this, before any number: a gain whose interval leaves seeds out
-is no headline. The sentences that follow must be as reliable when the candidate loses. They count
-better and worse languages alike, and those that do not reach the baseline's final quality.
+makes no headline. The sentences that follow must be as reliable when the candidate loses. They
+count better and worse languages alike, and those that do not reach the baseline's final quality.
 
 Cautions stand on the first screen, in Markdown, in JSON and in the terminal.
 """

@@ -77,7 +77,7 @@ def option(name: str, values: Iterable[object | None]) -> tuple[object, ...]:
     return (name, *given) if given else ()
 
 
-def first_training(recipe: str) -> list[object]:
+def first_training(recipe: str) -> list[str]:
     """Returns the words that train a recipe on the tokens of this folder.
 
     Where it has none, they name the `tokens` that are still to be made: a plan needs none.
@@ -85,4 +85,4 @@ def first_training(recipe: str) -> list[object]:
     beside = Path("tokens")
     tokens = next((there for there, _ in finished_near(beside, TOKENS)), beside)
     out = new_beside(tokens, f"runs/{recipe}")
-    return ["pretrain", "--recipe", recipe, "--tokens", tokens, "--out", out]
+    return ["pretrain", "--recipe", recipe, "--tokens", str(tokens), "--out", str(out)]

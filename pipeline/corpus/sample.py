@@ -220,7 +220,7 @@ def too_small(least: int, enough: int) -> str:
     )
 
 
-def advised_command(corpus: str, languages: Mapping[str, Any]) -> Iterator[object]:
+def advised_command(corpus: str, languages: Mapping[str, Any]) -> Iterator[str]:
     """Yields the words of a first training on a corpus; none if it has no page to train on.
 
     The sample is the smallest one that has the whole text of every language, if this is less than
@@ -254,4 +254,4 @@ def advised_command(corpus: str, languages: Mapping[str, Any]) -> Iterator[objec
     yield from ("vocabulary", "--corpus", corpus, "--size", str(size))
     if sampled < SAMPLE_CHARACTERS:
         yield from ("--sample-characters", str(sampled))
-    yield from ("--out", new_beside(corpus, "vocabulary"))
+    yield from ("--out", str(new_beside(corpus, "vocabulary")))

@@ -3,10 +3,12 @@
 import unicodedata
 from collections.abc import Iterator
 
+from data.files.digests import digest_of_contents
 from data.files.paths import Place
 from data.tokens.tokenizer import MODEL_FILE
 from model.config import ConfigurationError
-from pipeline.following import new_beside
+from pipeline.artifacts import EXPORT
+from pipeline.following import made_from, new_beside
 from pipeline.recipe.recipe import Recipe, recipe_from_json
 from pipeline.runs.directory import RECIPE, find_run, saved_steps
 from pipeline.runs.finished import FilledGap, latest_gaps
@@ -51,10 +53,15 @@ def tokens_of_its_own(run: Place) -> Iterator[object]:
 
 
 def export_command(run: Place) -> tuple[object, ...]:
-    """Returns the words that export a run; none without a checkpoint, or a form in Transformers."""
+    """Returns the words that export a run, or inspect the export that lies beside it.
+
+    None for a run without a checkpoint, or without a form in Transformers.
+    """
     recipe = recipe_from_json(find_run(run).recipe, str(run / RECIPE))
     if not saved_steps(run) or not _has_form(recipe):
         return ()
+    for exported, _ in made_from(run, EXPORT, digest_of_contents(run / RECIPE)):
+        return "inspect", exported
     return "export-hf", "--run", run, "--out", new_beside(run, f"{run.name}-exported")
 
 

@@ -15,11 +15,12 @@ from eval.report.data import to_json
 from eval.report.html import to_html
 from eval.report.markdown import escape, to_markdown
 from eval.sides import Difference, Points
-from eval.verdict import cautions, sentences, speed_sentence, verdict
+from eval.verdict import cautions, is_better, sentences, speed_sentence, verdict
 
 
 def test_sentences_when_it_wins():
     made = make(runs=(2, 2))
+    assert is_better(made)
     assert sentences(made) == (
         "Switch is better than mT5. The mean gain is +0.433 "
         "nats per token (95% interval +0.429 to +0.438, over pages and runs). "
@@ -44,19 +45,23 @@ def test_sentences_when_it_loses(final, ending):
 
 
 @pytest.mark.parametrize(
-    "final, runs, said",
+    "final, runs, of, mean",
     [
-        (2.5, (1, 1), "is +0.500 nats per token; one seed: no verdict."),
-        (3.5, (1, 1), "is \N{MINUS SIGN}0.500 nats per token; one seed: no verdict."),
-        (3.0, (1, 1), "is +0.000 nats per token; one seed: no verdict."),
-        (2.5, (1, 2), "is +0.500 nats per token; one seed of mT5: no verdict."),
-        (2.5, (2, 1), "is +0.500 nats per token; one seed of Switch: no verdict."),
+        (2.5, (1, 1), "per side", "+0.500"),
+        (3.5, (1, 1), "per side", "\N{MINUS SIGN}0.500"),
+        (3.0, (1, 1), "per side", "+0.000"),
+        (2.5, (1, 2), "of mT5", "+0.500"),
+        (2.5, (2, 1), "of Switch", "+0.500"),
     ],
 )
-def test_one_seed_has_a_number_and_no_verdict(final, runs, said):
+def test_from_one_seed_it_cannot_be_told_which_stands_before_any_number(final, runs, of, mean):
     made = make((final,) * 4, runs)
-    assert verdict(made) == f"The mean gain of Switch over mT5 {said}"
+    assert verdict(made) == (
+        f"Whether Switch is better than mT5 cannot be told from one seed {of}."
+    )
     assert f"<h1>{verdict(made)}</h1>" in to_html(made)
+    assert sentences(made).startswith(f"{verdict(made)} The mean gain is {mean} nats per token (")
+    assert not is_better(made)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +71,7 @@ def test_one_seed_has_a_number_and_no_verdict(final, runs, said):
 def test_a_verdict_on_runs_that_differ_in_more_names_it(fields, named):
     differences = tuple(Difference(field, ("1",), ("2",)) for field in fields)
     alone, twice = (make(runs=runs, differences=differences) for runs in ((1, 1), (2, 2)))
-    assert f" per token, in runs that differ in {named} too; one seed:" in verdict(alone)
+    assert verdict(alone).endswith(f" from one seed per side, in runs that differ in {named} too.")
     assert verdict(twice) == (
         f"Switch is better than mT5 in these runs, which differ in {named} too."
     )

@@ -264,7 +264,7 @@ def test_experts_and_folded_tables(browser, finished):
 
 def test_one_language_and_one_run_per_side_are_enough(browser, tmp_path, monkeypatch):
     """Such as English only; also a language that never reaches its target."""
-    for sign, gain in (("+", 1.0), ("\N{MINUS SIGN}", -1.0)):
+    for gain in (1.0, -1.0):
         root = tmp_path / f"gain{gain}"
         monkeypatch.setattr(synthetic_runs, "all_languages", lambda: all_languages()[:1])
         runs = [
@@ -284,8 +284,8 @@ def test_one_language_and_one_run_per_side_are_enough(browser, tmp_path, monkeyp
         assert ("T5 reaches Switch’s" in caption) == (gain < 0)
         verdict = browser.evaluate("document.querySelector('h1').textContent")
         equal = "At equal FLOPs per token, parameters and width"
-        assert verdict.startswith(f"{equal}: The mean gain of Switch over T5 is {sign}")
-        assert verdict.endswith(" nats per token; one seed: no verdict.")
+        assert verdict.startswith(f"{equal}: Whether Switch is better than T5")
+        assert verdict.endswith(" cannot be told from one seed per side.")
         lead = browser.evaluate("document.querySelector('.lead').textContent")
         assert f"Switch is better than T5 in {int(gain > 0)} of 1 languages" in lead
         _is_quiet(browser, root / "out/index.html")

@@ -19,8 +19,9 @@ TYPED = {
 }
 
 
-def test_the_way_of_own_text_leads_to_a_report():
-    stages = ["clean", "vocabulary", "tokenize", "pretrain", "pretrain", "report"]
+def test_the_way_of_own_text_leads_to_a_model_and_to_a_report():
+    stages = ["clean", "vocabulary", "tokenize", "pretrain", "fill", "export-hf"]
+    stages += ["pretrain", "report"]
     assert [shlex.split(one)[1] for one in TYPED["own-text"]] == stages
     for words in map(shlex.split, TYPED["own-text"]):
         if words[1] == "pretrain":
