@@ -17,6 +17,7 @@ import gzip
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -102,17 +103,19 @@ def type_part(part: Part, directory: Path) -> None:
     environment = ENVIRONMENT | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     advised: dict[str, str] = {}
     printed: list[str] = []
+    given: set[str] = set()
     for command in commands(part):
         if why := reason_not_typed(command):
             print(f"not typed: {command} ({why})")
             continue
         typed = smaller(command, part, advised)
         said = give(typed, directory, environment)
+        given.add(shlex.join(shlex.split(typed)))
         printed += next_commands(said)
         advice = re.search(r"next: .* --size (\d+) --sample-characters (\d+)", said)
         advised |= {"SIZE": advice[1], "CHARACTERS": advice[2]} if advice else {}
     if part.followed:
-        paste(printed, directory, environment, part)
+        paste(printed, directory, environment, given, part)
 
 
 def give(command: str, directory: Path, environment: Mapping[str, str]) -> str:
@@ -136,20 +139,27 @@ def paste(
     printed: list[str],
     directory: Path,
     environment: Mapping[str, str],
+    given: set[str],
     part: Part | None = None,
 ) -> None:
     """Types printed commands as they are, then what these print, each once.
 
-    One that was given before is finished, and does nothing. A training that names no setting gets
-    those of the part.
+    A training that names no setting gets those of the part.
+
+    Args:
+        printed: the commands.
+        directory: directory to type them in.
+        environment: variables of their processes.
+        given: commands that were typed before, which are not repeated.
+        part: the part that they follow; None for a log.
     """
-    pasted: set[str] = set()
     while printed:
         command = printed.pop(0)
-        if command not in pasted:
-            pasted.add(command)
-            small = command if part is None or "--set" in command else with_added(command, part)
-            printed += next_commands(give(small, directory, environment))
+        if part is not None and "--set" not in command:
+            command = with_added(command, part)
+        if shlex.join(shlex.split(command)) not in given:
+            given.add(shlex.join(shlex.split(command)))
+            printed += next_commands(give(command, directory, environment))
 
 
 def smaller(command: str, part: Part, advised: Mapping[str, str]) -> str:
@@ -226,20 +236,12 @@ def unpack(directory: Path, *names: str) -> None:
 
 
 PARTS = {
-    "readme": Part(
-        "README.md",
-        write_texts,
-        "## Your own text",
-        instead={"--size 2048": "--size SIZE --sample-characters CHARACTERS"},
-        added={"pretrain": "--set steps=20 evaluate_every=20 checkpoint_every=20"},
-        followed=True,
-    ),
-    "installation": Part("README.md", lambda _: None, "## Installation"),
     "own-text": Part(
         "docs/first-runs.md",
         write_texts,
         "## Your own text, on two cores",
         added={"pretrain": "--set steps=120"},  # with two evaluations and one checkpoint
+        followed=True,
     ),
     "web-pages": Part(
         "docs/first-runs.md",
@@ -284,6 +286,6 @@ def main(directory: Path, names: list[str]) -> None:
 if __name__ == "__main__":
     if sys.argv[1] == "--printed":
         log = Path(sys.argv[2]).read_text(encoding="utf-8")
-        paste(next_commands(log), Path.cwd(), ENVIRONMENT)
+        paste(next_commands(log), Path.cwd(), ENVIRONMENT, set())
     else:
         main(Path(sys.argv[1]), sys.argv[2:])

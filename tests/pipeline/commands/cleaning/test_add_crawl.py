@@ -5,7 +5,6 @@ import itertools
 import json
 import os
 import random
-import shlex
 import shutil
 import signal
 from collections import Counter
@@ -22,9 +21,10 @@ from small_corpora import texts_of
 
 from data.errors import DataError
 from data.languages import all_languages, get
+from pipeline.artifacts import claim, digest_of_manifest, finish
 from pipeline.command_line import parse
 from pipeline.commands.clean import Clean
-from pipeline.corpus.clean import cleaning
+from pipeline.corpus.clean import adding_command, cleaning
 from pipeline.corpus.onto import delta, verdicts
 from pipeline.corpus.onto.verdicts import KINDS, PAGES, TALLY, GrowthFiles
 
@@ -131,8 +131,19 @@ def test_adding_twice_is_cleaning_three_at_once(tmp_path, rules, capsys):
     for number in (1, 2):
         cleaned(tmp_path / f"{number}", inputs[number], onto=str(tmp_path / f"{number - 1}"))
     *_, last = capsys.readouterr().err.splitlines()
-    following = parse(shlex.split(last.removeprefix("clean: next: mswitch ")))
-    assert (following.corpus, following.onto) == ((str(tmp_path / "2"),), "TOKENS")
+    assert last.startswith("clean: pages of ")  # the corpus before it has no tokens near
+    for name, stage, inputs in (
+        ("vocabulary", "vocabulary", {}),
+        ("blocks", "tokenize", {"corpus_0": digest_of_manifest(tmp_path / "1")}),
+    ):
+        if stage == "tokenize":
+            inputs["vocabulary"] = digest_of_manifest(tmp_path / "vocabulary")
+        claim(tmp_path / name, stage, {}, inputs)
+        finish(tmp_path / name, stage, {}, inputs, {})
+    following = parse([*map(str, adding_command(str(tmp_path / "2"), str(tmp_path / "1")))])
+    assert (following.corpus, following.onto) == ((str(tmp_path / "2"),), str(tmp_path / "blocks"))
+    assert following.vocabulary == str(tmp_path / "vocabulary")
+    assert following.out == str(tmp_path / "blocks-2")
     agree(tmp_path / "2", tmp_path / "all")
     check_delta(tmp_path / "1", tmp_path / "2")
     bounds = [GrowthFiles(str(tmp_path / name)).facts().held_out_up_to for name in "012"]
