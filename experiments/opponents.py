@@ -256,16 +256,34 @@ def trained_chains(out: Path, group: Group) -> Iterator[Chain]:
 
 def rate_run(out: Path, network: Network, scale: float) -> Run:
     """Returns a run that shows what a scale gives."""
-    name = rate_name(network, scale)
     steps = SHORT[0] if network.width >= WIDER[0].width else long.RATE_STEPS
-    task = pretrain(
-        out,
-        name,
-        f"{network.side}-multilingual",
-        *("--set", *network.settings(), f"seed={long.RATE_SEED}", *long.COMMON),
-        *(f"optimizer.scale={scale}", *long.decayed(steps)),
-    )
-    return Run(name, network, task._replace(python=python_of(out)), 0, steps)
+    settings = f"seed={long.RATE_SEED}", f"optimizer.scale={scale}", *long.decayed(steps)
+    return run_of(out, rate_name(network, scale), network, 0, steps, settings)
+
+
+def run_of(
+    out: Path,
+    name: str,
+    network: Network,
+    first: int,
+    last: int,
+    settings: Sequence[str],
+    *leaves: str,
+) -> Run:
+    """Returns a run of a network, which the environment of `COMMIT` makes.
+
+    Args:
+        out: directory for runs.
+        name: its folder.
+        network: what is trained.
+        first: the step at which it begins.
+        last: the step at which it ends.
+        settings: what differs from the recipe, beyond the network's sizes.
+        leaves: options that name the trunk which it leaves.
+    """
+    common = "--set", *network.settings(), *long.COMMON, *settings
+    task = pretrain(out, name, f"{network.side}-multilingual", *leaves, *common)
+    return Run(name, network, task._replace(python=python_of(out)), first, last)
 
 
 def rate_name(network: Network, scale: float) -> str:
@@ -299,25 +317,18 @@ def best_scale(network: Network) -> float:
 def trained(out: Path, network: Network, seed: int, lengths: Sequence[int]) -> Chain:
     """Returns a trunk and its branches of these lengths; no trunk is made shorter."""
     scale = best_scale(network)
-    folder, recipe = f"{network.name}-{scale}-{seed}", f"{network.side}-multilingual"
-    common = *network.settings(), f"seed={seed}", *long.COMMON, f"optimizer.scale={scale}"
+    folder = f"{network.name}-{scale}-{seed}"
+    settings = f"seed={seed}", f"optimizer.scale={scale}"
     trunk = f"{folder}/trunk"
     steps = max(long.branch_at(lengths[-1]), long.steps_of(out / trunk))
     steady = "optimizer.decay_from=1", f"steps={steps}", f"keep_every={long.KEPT}"
     often = f"evaluate_every={long.branch_at(lengths[0])}"
-    task = pretrain(out, trunk, recipe, "--set", *common, *steady, often)
-    chain = [Run(trunk, network, task._replace(python=python_of(out)), 0, steps)]
+    chain = [run_of(out, trunk, network, 0, steps, (*settings, *steady, often))]
     for length in lengths:
-        leaves = long.branch_at(length)
-        name = f"{folder}/{length}"
-        task = pretrain(
-            out,
-            name,
-            recipe,
-            *(f"--trunk={out}/{trunk}", f"--branch-at={leaves}"),
-            *("--set", *common, *long.decayed(length)),
-        )
-        chain.append(Run(name, network, task._replace(python=python_of(out)), leaves, length))
+        at = long.branch_at(length)
+        leaves = f"--trunk={out}/{trunk}", f"--branch-at={at}"
+        decayed = *settings, *long.decayed(length)
+        chain.append(run_of(out, f"{folder}/{length}", network, at, length, decayed, *leaves))
     return chain
 
 

@@ -170,7 +170,7 @@ class ReportContents:
             *(frontier.equal_in(other, candidate) for other in others),
         ]
 
-    @property
+    @cached_property
     def trade_unit(self) -> Unit:
         """Unit of the points: bits per byte where a network has another vocabulary."""
         runs = [run.pages for side in self.networks for network in side for run in network.runs]

@@ -127,13 +127,16 @@ def network(name: str, side: str, runs: Sequence[FinishedRun]) -> Network:
     about, model = runs[0].about, runs[0].recipe["model"]
     paces = [_step_device_seconds(run) for run in runs]
     known = [pace for pace in paces if pace is not None]
-    tokens = about.lengths and about.lengths.inputs + about.lengths.targets
+    flops, tokens = (
+        about.flops_per_sequence,
+        about.lengths and about.lengths.inputs + about.lengths.targets,
+    )
     return Network(
         name=name,
         side=side,
         width=model["embed"],
         parameters=about.parameters,
-        flops_per_token=(about.flops_per_sequence or 0) / tokens or None if tokens else None,
+        flops_per_token=flops / tokens if flops and tokens else None,
         step_device_seconds=median(known) if known else None,
         devices=tuple(sorted({kind for run in runs for kind in run.devices})),
         runs=tuple(

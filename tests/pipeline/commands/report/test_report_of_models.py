@@ -13,7 +13,6 @@ from recompute_sides import side
 from synthetic_runs import write_run
 
 from pipeline.artifacts import digest_of_manifest
-from pipeline.commands.report import Report
 from pipeline.errors import ArtifactError
 from pipeline.reporting.contents import _pruning
 from pipeline.runs.finished import read_run
@@ -29,16 +28,6 @@ def runs(tmp_path_factory, finished):
         write_run(root / f"wide{seed}", experts=None, seed=seed, gain=0.5, name="mt5-wide")
     write_run(root / "finer", experts=None, gain=0.2, pieces_per_token=3, batch=64)
     return *(f"wide={root / f'wide{seed}'}" for seed in (0, 1)), f"finer={root / 'finer'}"
-
-
-@pytest.fixture
-def asked(finished, tmp_path, monkeypatch):
-    monkeypatch.setattr("eval.report.html.to_html", lambda _: "-" * 2000)
-    return Report(
-        baseline=(finished / "dense0", finished / "dense1"),
-        candidate=(finished / "switch0", finished / "switch1"),
-        out=tmp_path / "out",
-    )
 
 
 def test_the_verdict_is_of_two_and_every_number_of_all_is_recomputed(asked, runs, capsys):

@@ -8,7 +8,6 @@ import recompute_report
 import recompute_trade
 from synthetic_runs import recipe_in_json, write_run
 
-from pipeline.commands.report import Report
 from pipeline.errors import ArtifactError
 
 
@@ -26,14 +25,8 @@ def wide(tmp_path_factory):
 
 
 @pytest.fixture
-def asked(finished, tmp_path, monkeypatch):
-    monkeypatch.setattr("eval.report.html.to_html", lambda _: "-" * 2000)
-    return Report(
-        baseline=(finished / "dense0", finished / "dense1"),
-        candidate=(finished / "switch0", finished / "switch1"),
-        out=tmp_path / "one",
-        allow_differences=True,
-    )
+def asked(asked):
+    return replace(asked, allow_differences=True)
 
 
 def written(asked):
